@@ -1,0 +1,1 @@
+"""The command line: parse, wire the adapters together, call, render. The only room that prints, asks and exits."""

@@ -1,0 +1,167 @@
+"""All contact with Typer's inside: commands that are imported on use, help without imports, errors as values.
+
+Typer's private names have moved between releases before; whatever moves again is mended here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer import core
+from typer.main import get_command
+
+from infuse_cli.cli._registry import ROWS, Row
+from infuse_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_BY_NAME = {row.name: row for row in ROWS}
+_HELP = """Bring nRF9151 boards into the Infuse IoT cloud: registered once, keyed in the modem, certified, read back.
+
+The global options may stand before or after the command."""
+_EPILOG = "`infuse COMMAND --help` explains a command. Results go to stdout, progress and errors to stderr."
+
+
+class LazyGroup(core.TyperGroup):
+    """The root group: stubs with the registry's help, replaced by the real command when one is chosen."""
+
+    def __init__(self, **attrs: Any) -> None:
+        super().__init__(**attrs)
+        for row in ROWS:
+            self.commands[row.name] = core.TyperCommand(row.name, help=row.help)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Find the command as Typer does, then import it."""
+        name, found, rest = super().resolve_command(ctx, args)
+        if name in _BY_NAME:
+            found = self.commands[name] = load(_BY_NAME[name], self.rich_markup_mode)
+        return name, found, rest
+
+
+def load(row: Row, markup: core.MarkupMode = None) -> Any:
+    """Import a row's command and make it Typer's."""
+    target = getattr(importlib.import_module(row.module), row.attr)
+    if not isinstance(target, typer.Typer):
+        target = _single(target)
+    target.rich_markup_mode = markup
+    found = get_command(target)
+    found.name = row.name
+    return found
+
+
+def root(*, rich_help: bool) -> Any:
+    """The root command."""
+    app = typer.Typer(
+        cls=LazyGroup, add_completion=False, pretty_exceptions_enable=False, help=_HELP, epilog=_EPILOG,
+        rich_markup_mode="rich" if rich_help else None, context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_globals_for_help)
+    return get_command(app)
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command line (global options already taken out) and return the exit code.
+
+    Raises UsageError usage.bad-option for whatever Typer calls a usage error, KeyboardInterrupt, and what commands raise.
+    """
+    try:
+        code = root(rich_help=sys.stdout.isatty()).main(list(argv), prog_name="infuse", standalone_mode=False)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        raise _as_usage_error(error) from error
+    return code if isinstance(code, int) else 0
+
+
+def walk(command: Any, path: tuple[str, ...] = ()) -> list[Command]:
+    """All commands below and including `command`, each as a value, for the reference page and its tests."""
+    own = Command(path, command)
+    below = getattr(command, "commands", {})
+    real = {name: load(_BY_NAME[name]) if not path and name in _BY_NAME else sub for name, sub in below.items()}
+    return [own, *(one for name, sub in real.items() for one in walk(sub, (*path, name)))]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command of the tree and the words that lead to it."""
+
+    path: tuple[str, ...]
+    command: Any
+
+    @property
+    def hidden(self) -> bool:
+        """Whether help leaves it out."""
+        return bool(self.command.hidden)
+
+    @property
+    def short_help(self) -> str:
+        """Its help in one line."""
+        return str(self.command.get_short_help_str(200))
+
+    def value_options(self) -> set[str]:
+        """Names of its options that take a value."""
+        return {
+            name for parameter in self.command.params if isinstance(parameter, core.TyperOption)
+            and not parameter.is_flag and not parameter.count for name in (*parameter.opts, *parameter.secondary_opts)
+        }
+
+    def help_text(self) -> str:
+        """Its help page, plain, 100 columns wide."""
+        words = ("infuse", *self.path)
+        with self.command.make_context(" ".join(words), ["--"], resilient_parsing=True, max_content_width=100,
+                                       terminal_width=100) as ctx:
+            return str(ctx.get_help())
+
+
+def complete(words: Sequence[str], incomplete: str) -> list[tuple[str, str]]:
+    """Completions of a word as (value, help) pairs; a value "" with help "file" or "dir" asks the shell for paths."""
+    from typer._click.shell_completion import ShellComplete
+
+    class _Items(ShellComplete):
+        name, source_template = "infuse", ""
+
+        def format_completion(self, item: Any) -> str:
+            return str(item.value)
+
+        def get_completion_args(self) -> tuple[list[str], str]:
+            return list(words), incomplete
+
+        def source_vars(self) -> dict[str, Any]:
+            return {}
+
+    items = _Items(root(rich_help=False), {}, "infuse", "_INFUSE_COMPLETE").get_completions(list(words), incomplete)
+    return [("", item.type) if item.type in {"file", "dir"} else (item.value, item.help or "") for item in items]
+
+
+def _single(function: Callable[..., Any]) -> typer.Typer:
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(context_settings={"help_option_names": ["-h", "--help"]})(function)
+    return app
+
+
+def _as_usage_error(error: Exception) -> Exception:
+    from typer._click import exceptions as click
+
+    if not isinstance(error, click.ClickException):
+        return error
+    ctx = getattr(error, "ctx", None)
+    where = ctx.command_path if ctx is not None else "infuse"
+    if isinstance(error, click.NoArgsIsHelpError):
+        return UsageError("usage.bad-option", f"`{where}` needs a command", hint=f"See `{where} --help`.")
+    return UsageError("usage.bad-option", " ".join(error.format_message().split()), hint=f"See `{where} --help`.")
+
+
+def _globals_for_help(  # noqa: PLR0917 - read for the help page, never called with values
+    profile: str = typer.Option(None, "--profile", metavar="NAME|PATH", help="Product profile (INFUSE_PROFILE)."),
+    home: str = typer.Option(None, "--home", metavar="DIR", help="Data folder of this bench (INFUSE_HOME)."),
+    output: str = typer.Option(None, "--output", metavar="human|json|jsonl", help="Form of the results (INFUSE_OUTPUT)."),
+    no_color: bool = typer.Option(False, "--no-color", help="No colours (NO_COLOR)."),
+    verbose: int = typer.Option(0, "-v", "--verbose", count=True, show_default=False, help="Say more; -vv: details of errors."),
+    version: bool = typer.Option(False, "--version", help="Print the version."),
+) -> None:
+    """Taken by `_argv.split` before Typer sees them; here for the help page."""

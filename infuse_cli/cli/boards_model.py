@@ -1,0 +1,162 @@
+"""What the slots of a run look like right now, built from its events; renderers draw it. Pure, no clock of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from infuse_cli.types import Outcome
+
+if TYPE_CHECKING:
+    from infuse_cli.types import Event
+
+WAITING: Final = "waiting"
+WORKING: Final = "working"
+READY: Final = "ready"
+"""States of a slot beside the four outcomes; `ready` is a slot without a board."""
+
+_ENGINEER: Final = ("tool.", "journal.", "ca.")
+
+_HEADER: Final = (
+    ("profile", ""), ("organisation", ""), ("board", ""), ("apiHost", ""), ("registryHost", "registry "), ("ca", "CA "),
+    ("mode", ""), ("station", "station "), ("operator", "operator "), ("lot", "lot "),
+)
+"""Keys of a run-started event's data in the order they are shown (rule 28), each with the word before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRow:
+    """One slot. `at` is when the board in it was found and `ended_ms` how long it took, in seconds and milliseconds."""
+
+    slot: int
+    board: str = ""
+    port: str = ""
+    step: str = ""
+    index: int = 0
+    done: int = 0
+    steps: int = 0
+    state: str = READY
+    why: str = ""
+    at: float = 0.0
+    ended_ms: float | None = None
+    error: dict[str, Any] | None = None
+    already: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether the board in this slot has its result."""
+        return self.state in Outcome.__members__
+
+
+@dataclass(slots=True)
+class Totals:
+    """Boards, not attempts (rule 29): a board that is tried again counts with its newest result."""
+
+    results: dict[str, str] = field(default_factory=dict)
+
+    def count(self, outcome: Outcome) -> int:
+        """Boards that ended so."""
+        return sum(1 for result in self.results.values() if result == outcome.value)
+
+    def line(self) -> str:
+        """The totals in one line, with the yield: the share of PASS among boards that were not aborted."""
+        words = "  ".join(f"{self.count(outcome)} {outcome.value}" for outcome in Outcome)
+        judged = len(self.results) - self.count(Outcome.ABORTED)
+        share = f"   yield {100 * self.count(Outcome.PASS) / judged:.0f} %" if judged else ""
+        return f"{plural(len(self.results), 'board')}: {words}{share}"
+
+
+@dataclass(slots=True)
+class Boards:
+    """The run so far. `apply` takes events in any order of slots; `now` is any monotonic time in seconds."""
+
+    header: dict[str, Any] = field(default_factory=dict)
+    rows: dict[int, SlotRow] = field(default_factory=dict)
+    totals: Totals = field(default_factory=Totals)
+    over: bool = False
+
+    def apply(self, event: Event, now: float) -> SlotRow | None:
+        """Take in one event; the row that a new board pushes out of its slot is returned."""
+        match event.event:
+            case "run-started":
+                self.header = event.data
+                for slot in range(1, int(event.data.get("slots") or 0) + 1):
+                    self.rows.setdefault(slot, SlotRow(slot))
+            case "run-ended":
+                self.over = True
+            case _ if event.slot is not None:
+                return self._slot(event, event.slot, now)
+        return None
+
+    def _slot(self, event: Event, slot: int, now: float) -> SlotRow | None:
+        before = self.rows.get(slot, SlotRow(slot))
+        pushed = before if before.ended and event.event == "board-found" else None
+        if before.ended and event.event in {"board-found", "step-begun"}:
+            before = SlotRow(slot)
+        self.rows[slot] = _after(before, event, now)
+        if event.event == "board-ended" and event.state:
+            self.totals.results[event.board or f"slot {slot} {event.ts}"] = event.state
+        return pushed
+
+
+def _after(row: SlotRow, event: Event, now: float) -> SlotRow:
+    data = event.data
+    row = replace(row, board=board_label(event) or row.board, port=data.get("port") or row.port,
+                  steps=data.get("steps") or row.steps, at=row.at or now)
+    match event.event:
+        case "board-found":
+            return replace(row, state=WORKING)
+        case "step-begun" | "step-done":
+            index = data.get("index") or row.index
+            done = index - (event.event == "step-begun")
+            return replace(row, state=WORKING, why="", step=event.step or row.step, index=index, done=done)
+        case "step-failed":
+            return replace(row, step=event.step or row.step, error=event.error)
+        case "board-waiting":
+            return replace(row, state=WAITING, why=str(data.get("why") or ""))
+        case "board-ended":
+            error = event.error or data.get("error") or (None if event.state == Outcome.PASS.value else row.error)
+            return replace(row, state=event.state or row.state, why="", ended_ms=event.ms, error=error, already=bool(data.get("already")))
+        case _:
+            return row
+
+
+def board_label(event: Event) -> str:
+    """What a person reads on the board: its serial number where it is known, else the last four of its UUID."""
+    serial = event.data.get("serialNumber")
+    if serial:
+        return str(serial)
+    return f"…{event.board[-4:]}" if event.board else ""
+
+
+def action(state: str, error: dict[str, Any] | None) -> str:
+    """What the operator does with a board that ended so."""
+    if state == Outcome.PASS.value or error is None:
+        return ""
+    if str(error.get("code", "")).startswith(_ENGINEER):
+        return "CALL ENGINEER"
+    if not error.get("boardSafe", False):
+        return "LEAVE BOARD"
+    return "REMOVE BOARD and try it again" if state == Outcome.ERROR.value else "REMOVE BOARD"
+
+
+def header_lines(data: dict[str, Any]) -> list[str]:
+    """What every run opens with (rule 28): the run's place and means, what was overridden, what is unfinished."""
+    parts = [f"{word}{_host(value) if key.endswith('Host') else value}" for key, word in _HEADER if (value := data.get(key))]
+    lines = [" · ".join(parts)] if parts else []
+    if data.get("overridden"):
+        lines.append("overridden: " + ", ".join(map(str, data["overridden"])))
+    if data.get("unfinished"):
+        lines.append("unfinished from earlier runs: " + ", ".join(map(str, data["unfinished"])))
+    return lines
+
+
+def plural(number: int, word: str) -> str:
+    """`1 board`, `2 boards`."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def _host(value: object) -> str:
+    text = str(value)
+    return urlsplit(text).netloc or text

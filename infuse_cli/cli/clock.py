@@ -1,0 +1,64 @@
+"""The system's clock, and the run's stop: every wait of a run ends when a person asks it to stop (rule 27)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from infuse_cli.errors import Exit
+
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+
+_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_SHOW_CURSOR: Final = "\x1b[?25h"
+
+
+class RunClock:
+    """`ports.Clock`: UTC, monotonic seconds, and waits that end at the stop."""
+
+    def __init__(self) -> None:
+        self.stop: Final = threading.Event()
+
+    def now(self) -> datetime:
+        """UTC, aware."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return time.monotonic()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait; at once back with True when the run is being stopped."""
+        if seconds <= 0:
+            return self.stop.is_set()
+        return self.stop.wait(seconds)
+
+
+class StopOnSignals:
+    """First Ctrl-C, SIGTERM or SIGHUP: finish the step in hand. Second: leave at once; the journal is true anyway."""
+
+    def __init__(self, clock: RunClock) -> None:
+        self._clock = clock
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopOnSignals:
+        for number in _SIGNALS:
+            self._before[number] = signal.signal(number, self._heard)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
+        if self._clock.stop.is_set():
+            if sys.stderr.isatty():
+                os.write(2, _SHOW_CURSOR.encode())
+            os._exit(int(Exit.INTERRUPTED))
+        self._clock.stop.set()

@@ -1,0 +1,90 @@
+"""Settings of this invocation: what the global options and the environment say (rule 37).
+
+A flag beats the environment. `current()` is for the modules of `cli/`; other rooms get what they need as arguments.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from infuse_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Output = Literal["human", "json", "jsonl"]
+OUTPUTS: Final[tuple[Output, ...]] = ("human", "json", "jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What holds for the whole invocation. `home` is INFUSE_HOME, absolute; `verbose` counts -v."""
+
+    home: Path
+    output: Output = "human"
+    profile: str | None = None
+    no_color: bool = False
+    verbose: int = 0
+    home_by_flag: bool = False
+    profile_by_flag: bool = False
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The environment as the rest of the program is to see it: --home and --profile are already in it."""
+        named = {"INFUSE_PROFILE": self.profile} if self.profile else {}
+        return {**os.environ, "INFUSE_HOME": str(self.home), **named}
+
+
+def default_home() -> Path:
+    """The platform's data folder for this program (design: At rest)."""
+    from platformdirs import user_data_dir
+
+    return Path(user_data_dir("infuse"))
+
+
+def output_of(text: str, source: str) -> Output:
+    """The output mode that a text names. Raises UsageError usage.bad-option naming `source`."""
+    if text in OUTPUTS:
+        return text
+    raise UsageError("usage.bad-option", f"{source} is {text!r}, but must be one of {', '.join(OUTPUTS)}")
+
+
+_make: Callable[[], Settings] | None = None
+_settings: Settings | None = None
+
+
+def prepare(make: Callable[[], Settings]) -> None:
+    """Say how the settings are made; they are made at the first `current()`, so that --help costs nothing."""
+    global _make, _settings
+    _make, _settings = make, None
+
+
+def current() -> Settings:
+    """The settings of this invocation."""
+    global _settings  # noqa: PLW0603 - one invocation, one value
+    if _settings is None:
+        _settings = _make() if _make is not None else Settings(home=_home_of(os.environ))
+    return _settings
+
+
+def settings_of(env: Mapping[str, str], *, home: str | None = None, output: str | None = None,
+                profile: str | None = None, no_color: bool = False, verbose: int = 0) -> Settings:
+    """Settings from flags (None: not given) and environment. Raises UsageError for an unknown output mode."""
+    named = output_of(output, "--output") if output else output_of(env.get("INFUSE_OUTPUT") or "human", "INFUSE_OUTPUT")
+    return Settings(
+        home=_home_of({"INFUSE_HOME": home} if home else env),
+        output=named,
+        profile=profile or env.get("INFUSE_PROFILE") or None,
+        no_color=no_color or bool(env.get("NO_COLOR")),
+        verbose=verbose,
+        home_by_flag=bool(home),
+        profile_by_flag=bool(profile),
+    )
+
+
+def _home_of(env: Mapping[str, str]) -> Path:
+    named = env.get("INFUSE_HOME")
+    return (Path(named).expanduser() if named else default_home()).absolute()

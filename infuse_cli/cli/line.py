@@ -1,0 +1,266 @@
+"""`infuse provision` and `infuse resume`: one run of the line, from its header to its totals."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from infuse_cli import profile as prof
+from infuse_cli.cli import context, wire
+from infuse_cli.cli.clock import RunClock, StopOnSignals
+from infuse_cli.cli.result import OperationResult
+from infuse_cli.errors import BoardError, InfuseError, ProfileError, UsageError
+from infuse_cli.records import EndAttempt, RunStart, TakeAttempt
+from infuse_cli.types import AttemptState, Event
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from infuse_cli.pipeline.context import Options, Resolved
+    from infuse_cli.pipeline.engine import BoardResult
+    from infuse_cli.profile_source import Loaded
+    from infuse_cli.records import AttemptRecord
+
+_WAIT_FOR_BOARD_S: Final = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line asked of `provision`."""
+
+    options: Options
+    ports: tuple[str, ...] = ()
+    slots: int | None = None
+    count: int | None = None
+    sim: int | None = None
+    faults: str | None = None
+    passphrase_file: Path | None = None
+    passphrase_fd: int | None = None
+    lot: str | None = None
+
+
+@dataclass(slots=True)
+class Run:
+    """One run under way."""
+
+    command: str
+    profile: prof.Profile
+    home: Path
+    env: Mapping[str, str]
+    asked: Asked
+    overridden: tuple[str, ...] = ()
+    simulated: bool = False
+    only: Collection[str] | None = None
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    clock: RunClock = field(default_factory=RunClock)
+    absent: list[dict[str, Any]] = field(default_factory=list)
+
+    def execute(self, ports: Sequence[str]) -> OperationResult:
+        """Run the boards on these ports and return the envelope's result."""
+        from infuse_cli.cli.boards_view import make_events
+        from infuse_cli.pipeline import fleet
+        from infuse_cli.pipeline.resolve import resolve
+
+        wanted = wire.Wanted(self.profile, self.home, self.env, self.asked.options, self.asked.passphrase_file, self.asked.passphrase_fd)
+        dry = self.asked.options.dry_run
+        with StopOnSignals(self.clock):
+            parts = wire.parts(wanted, self.clock)
+            events = make_events(context.current(), stderr_is_tty=sys.stderr.isatty())
+            results: list[BoardResult] = []
+            try:
+                if not dry:
+                    parts.journal.start_run(self._start(parts))
+                try:
+                    resolved = resolve(self.profile, parts.cloud, None if dry else parts.journal, self.id)
+                    self._check_clock(parts)
+                    deps = wire.deps(self.id, wanted, parts, self.clock, events, resolved)
+                    events.emit(self._opening(parts, resolved, len(ports)))
+                    line = fleet.Fleet(deps, wire.source(self.profile, list(ports)), slots=self.asked.slots)
+                    results = line.once(ports, only=self.only)
+                finally:
+                    totals = fleet.totals(results)
+                    if not dry:
+                        parts.journal.end_run(self.id, totals)
+                events.emit(Event(ts=self.clock.now(), run=self.id, event="run-ended", data={"totals": totals}))
+            finally:
+                events.close()
+            return self._result(results, paused=line.tally.paused)
+
+    def _start(self, parts: wire.Parts) -> RunStart:
+        return RunStart(
+            run=self.id, command=self.command, profile_name=self.profile.name, profile_hash=prof.digest(self.profile),
+            profile=prof.to_json(self.profile), operator=wire.operator_name(parts.bench), lot=self.asked.lot or parts.bench.lot,
+            simulated=self.simulated, facts={"ports": list(self.asked.ports), "overridden": list(self.overridden)})
+
+    def _check_clock(self, parts: wire.Parts) -> None:
+        """A clock that cannot be right stops the run before a board is touched (rule 30)."""
+        if parts.signer is None:
+            return
+        from infuse_cli.pki.issuing import check_clock
+
+        check_clock(self.clock.now(), parts.cloud.server_time_offset_s(), parts.journal.newest())
+
+    def _opening(self, parts: wire.Parts, resolved: Resolved, ports: int) -> Event:
+        unfinished = [record for record in parts.journal.open_attempts() if not record.alive]
+        ca = self.profile.identity.ca if parts.signer is not None else None
+        return Event(ts=self.clock.now(), run=self.id, event="run-started", data={
+            "profile": self.profile.name, "mode": self.profile.identity.mode, "organisation": resolved.organisation.name,
+            "cloudBoard": resolved.board.name, "apiHost": wire.host_of(self.profile.cloud.base_url),
+            "registryHost": None if self.profile.registry is None else wire.host_of(self.profile.registry.base_url),
+            "ca": ca, "station": parts.bench.station, "credential": parts.credential.where, "overridden": list(self.overridden),
+            "slots": ports, "dryRun": self.asked.options.dry_run, "simulated": self.simulated,
+            "unfinished": [_unfinished(record) for record in unfinished], "notes": list(parts.credential.notes)})
+
+    def _result(self, results: list[BoardResult], *, paused: bool) -> OperationResult:
+        from infuse_cli.pipeline import fleet
+
+        interrupted = self.clock.stop.is_set()
+        errors: list[dict[str, Any]] = [result.error.as_json() for result in results if result.error is not None]
+        data = {"run": self.id, "boards": [result.as_json() for result in results], "totals": fleet.totals(results)}
+        data |= {"dryRun": True} if self.asked.options.dry_run else {}
+        data |= {"absent": self.absent} if self.command == "resume" else {}
+        if paused:
+            errors.append(InfuseError("run.paused", "five equal errors in a row: no further board was begun").as_json())
+        code = fleet.exit_code(results, interrupted=interrupted)
+        return OperationResult(self.command, data, status=fleet.status(results), errors=_distinct(errors), exit_code=int(code),  # type: ignore[arg-type]
+                               human=_nothing_more, streamed=True)
+
+
+def provision(asked: Asked) -> OperationResult:
+    """`infuse provision`."""
+    settings = context.current()
+    with ExitStack() as stack:
+        if asked.sim is not None:
+            return _simulated(asked, stack)
+        loaded = load_profile(settings.profile, settings.env)
+        run = Run("provision", loaded.profile, settings.home, settings.env, asked, overridden=loaded.overridden)
+        return run.execute(_ports(run, asked))
+
+
+def resume(asked: Asked) -> OperationResult:
+    """`infuse resume`: every parked board that is on a port goes on under the profile its run recorded (rule 23)."""
+    from infuse_cli.journal.store import open_journal
+
+    settings = context.current()
+    with open_journal(settings.home) as journal:
+        parked = [record for record in journal.open_attempts() if not record.alive and record.state is not AttemptState.FAILED]
+        starts = {record.run: journal.run(record.run).start for record in parked}
+        gone = [record for record in parked if starts[record.run].simulated]
+        _close_simulated(journal, gone)
+    parked = [record for record in parked if record not in gone]
+    if not parked:
+        text = f"Nothing to go on with{f'; {len(gone)} simulated boards closed: their world is gone' if gone else ''}."
+        return OperationResult("resume", {"run": None, "boards": [], "totals": {}, "absent": [], "closed": len(gone)}, human=text)
+    return _resume_groups(asked, parked, starts)
+
+
+def _resume_groups(asked: Asked, parked: list[AttemptRecord], starts: dict[str, RunStart]) -> OperationResult:
+    """One run a recorded profile; a board that no port shows is listed as absent."""
+    settings = context.current()
+    groups: dict[str, list[AttemptRecord]] = {}
+    for record in parked:
+        groups.setdefault(starts[record.run].profile_hash, []).append(record)
+    outcomes: list[OperationResult] = []
+    for records in groups.values():
+        profile = prof.from_json(starts[records[0].run].profile)
+        run = Run("resume", profile, settings.home, settings.env, asked, only={record.board for record in records})
+        ports = list(asked.ports) or sorted({record.port for record in records})
+        found = run.execute(ports)
+        seen = {board["board"]["uuid"] for board in found.data["boards"] if board["board"] is not None}
+        run.absent += [_unfinished(record) for record in records if record.board not in seen]
+        outcomes.append(found)
+    return _merged(outcomes)
+
+
+def _merged(outcomes: list[OperationResult]) -> OperationResult:
+    first = outcomes[0]
+    boards = [board for outcome in outcomes for board in outcome.data["boards"] if board["board"] is not None]
+    absent = [board for outcome in outcomes for board in outcome.data["absent"]]
+    totals: dict[str, int] = {}
+    for outcome in outcomes:
+        for name, count in outcome.data["totals"].items():
+            totals[name] = totals.get(name, 0) + count
+    codes = [outcome.exit_code for outcome in outcomes if outcome.exit_code]
+    errors = [error for outcome in outcomes for error in outcome.errors]
+    if absent:
+        listed = ", ".join(board["board"] for board in absent)
+        errors.append(BoardError("serial.none", f"{len(absent)} unfinished boards are on no port: {listed}").as_json())
+        codes.append(7 if not boards else 11)
+    passed = totals.get("pass", 0)
+    status = "ok" if not codes else "partial" if passed else "error"
+    code = 0 if not codes else codes[0] if len(boards) <= 1 else 11
+    return OperationResult("resume", {"run": first.data["run"], "boards": boards, "totals": totals, "absent": absent},
+                           status=status, errors=_distinct(errors), exit_code=code, human=_nothing_more, streamed=True)  # type: ignore[arg-type]
+
+
+def _close_simulated(journal: Any, records: list[AttemptRecord]) -> None:
+    for record in records:
+        error = InfuseError("run.simulated", "the simulated world of this run is gone").as_json()
+        run = uuid.uuid4().hex
+        start = journal.run(record.run).start
+        journal.start_run(RunStart(run=run, command="resume", profile_name=start.profile_name, profile_hash=start.profile_hash,
+                                   profile=start.profile, operator=start.operator, simulated=True))
+        journal.commit(TakeAttempt(attempt=record.attempt, run=run, slot=record.slot, port=record.port),
+                       EndAttempt(attempt=record.attempt, state=AttemptState.CLOSED, outcome="ABORTED", error=error))
+        journal.end_run(run, {})
+
+
+def _simulated(asked: Asked, stack: ExitStack) -> OperationResult:
+    """A throw-away world: fresh boards, cloud, CA, and (unless --home says otherwise) home."""
+    import os
+    import tempfile
+
+    from infuse_cli.cli.simulation import simulated, without_ours
+
+    settings = context.current()
+    if settings.profile_by_flag:
+        raise UsageError("usage.bad-option", "--sim brings its own profile; give --profile or --sim, not both")
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="infuse-sim-", ignore_cleanup_errors=True)))
+    home = settings.home if settings.home_by_flag else folder / "home"
+    world = stack.enter_context(simulated(asked.sim or 1, faults=asked.faults))
+    env = {**without_ours(os.environ), "INFUSE_HOME": str(home), "INFUSE_SEALING_KEY_FILE": str(folder / "sealing.key")}
+    loaded = load_profile(world.profile, env)
+    run = Run("provision", loaded.profile, home, env, asked, overridden=loaded.overridden, simulated=True)
+    return run.execute(world.ports)
+
+
+def load_profile(name: str | None, env: Mapping[str, str]) -> Loaded:
+    """Load the profile of a run. Raises ProfileError profile.not-found when none was named."""
+    from infuse_cli.profile_source import load
+
+    if name is None:
+        raise ProfileError("profile.not-found", "no profile was named",
+                           hint="--profile NAME or INFUSE_PROFILE names one; `infuse profile list` shows them; `infuse provision --sim 4` needs none.")
+    return load(name, env)
+
+
+def _ports(run: Run, asked: Asked) -> tuple[str, ...]:
+    """The ports of this run: those that were named, else those where boards are; with a terminal, wait for one (rule 26)."""
+    if asked.ports:
+        return asked.ports
+    source = wire.source(run.profile, None)
+    found = tuple(info.port for info in source.present())
+    if not found and sys.stderr.isatty() and asked.count is None:
+        sys.stderr.write("No board seen, waiting. Plug one in, or look at `infuse serial ports`.\n")
+        with StopOnSignals(run.clock):
+            while not found and not run.clock.wait(_WAIT_FOR_BOARD_S):
+                found = tuple(info.port for info in source.present())
+    if not found:
+        raise BoardError("serial.none", "no port looks like a board of this profile")
+    return found[:asked.count] if asked.count is not None else found
+
+
+def _unfinished(record: AttemptRecord) -> dict[str, Any]:
+    return {"board": record.board, "run": record.run, "state": record.state.value, "port": record.port, "opened": record.opened.isoformat()}
+
+
+def _distinct(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return list({(error["code"], error["message"]): error for error in errors}.values())
+
+
+def _nothing_more(console: Any) -> None:
+    """The boards' lines and the totals were shown while they happened."""

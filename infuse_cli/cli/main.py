@@ -1,0 +1,151 @@
+"""The console entry, and the one place where errors become words and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from infuse_cli._version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from infuse_cli.cli._argv import Globals
+    from infuse_cli.errors import InfuseError
+
+_PIPE_CLOSED: Final = 141
+"""Exit code of a process that SIGPIPE ended, as shells show it."""
+
+NEXT: Final = (
+    ("infuse provision --sim 4", "four virtual boards, all the way: nothing to plug in"),
+    ("infuse profile new NAME", "describe your product; it asks step by step"),
+    ("infuse provision", "plug a board in and watch it turn green"),
+)
+"""What bare `infuse` tells a newcomer to type."""
+
+
+def main() -> NoReturn:
+    """Run `infuse` on sys.argv and exit."""
+    argv = sys.argv[1:]
+    if argv[:1] in (["--version"], ["-V"]):
+        sys.stdout.write(f"infuse {__version__}\n")
+        sys.exit(0)
+    if "_INFUSE_COMPLETE" in os.environ:
+        from infuse_cli.cli._complete import answer
+
+        sys.exit(answer(argv))
+    sys.exit(run(argv))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run a command line and return its exit code; nothing is raised."""
+    from infuse_cli.cli import _argv
+    from infuse_cli.cli._registry import VALUE_OPTIONS
+
+    found, rest = _argv.split(argv, VALUE_OPTIONS)
+    try:
+        code = _run(found, rest)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _pipe_closed()
+    except KeyboardInterrupt:
+        return _interrupted(found)
+    except Exception as error:  # noqa: BLE001 - the one place that may
+        return _failed(found, rest, error)
+    return code
+
+
+def _run(found: Globals, rest: list[str]) -> int:
+    from infuse_cli.cli import context
+    from infuse_cli.errors import UsageError
+
+    context.prepare(lambda: context.settings_of(
+        os.environ, home=found.home, output=found.output, profile=found.profile, no_color=found.no_color,
+        verbose=found.verbose))
+    if found.problem:
+        raise UsageError("usage.bad-option", found.problem)
+    for named, source in ((found.output, "--output"), (os.environ.get("INFUSE_OUTPUT"), "INFUSE_OUTPUT")):
+        if named:
+            context.output_of(named, source)
+    if not rest:
+        return _welcome()
+    if rest[0] in {"--version", "-V"}:
+        sys.stdout.write(f"infuse {__version__}\n")
+        return 0
+    from infuse_cli.cli import _lazy
+
+    return _lazy.run(rest)
+
+
+def _welcome() -> int:
+    from infuse_cli.cli.result import OperationResult, show
+
+    lines = "\n".join(f"  {command:26}{why}" for command, why in NEXT)
+    data = {"next": [command for command, _ in NEXT]}
+    show(OperationResult("", data, human=f"infuse brings nRF9151 boards into the Infuse IoT cloud. Type next:\n\n{lines}\n\nAll commands: infuse --help"))
+    return 0
+
+
+def _failed(found: Globals, rest: list[str], error: Exception) -> int:
+    from infuse_cli.errors import InfuseError
+
+    known = error if isinstance(error, InfuseError) else _bug(error)
+    if found.verbose > 1:
+        _details(known, error)
+    try:
+        _report(found, rest, known)
+    except BrokenPipeError:
+        return _pipe_closed()
+    return int(known.exit)
+
+
+def _bug(error: Exception) -> InfuseError:
+    from infuse_cli.errors import InfuseError
+
+    return InfuseError("tool.bug", f"{type(error).__name__} where none was expected")
+
+
+def _report(found: Globals, rest: list[str], error: InfuseError) -> None:
+    from infuse_cli.cli.result import OperationResult, envelope, error_line, json_line
+
+    if (found.output or os.environ.get("INFUSE_OUTPUT")) in {"json", "jsonl"}:
+        result = OperationResult(_command_words(rest), {}, status="error", errors=[error.as_json()])
+        sys.stdout.write(json_line(envelope(result)) + "\n")
+        sys.stdout.flush()
+    else:
+        sys.stderr.write(error_line(error.as_json()) + "\n")
+
+
+def _command_words(rest: list[str]) -> str:
+    """The command as far as it can be told from the words: "sim up", "provision"."""
+    words = [word for word in rest[:2] if word.isidentifier()]
+    from infuse_cli.cli._registry import ROWS
+
+    row = next((row for row in ROWS if words and row.name == words[0]), None)
+    return " ".join(words if row is not None and row.attr == "app" else words[:1])
+
+
+def _details(known: InfuseError, error: Exception) -> None:
+    import traceback
+
+    for key, value in known.details.items():
+        sys.stderr.write(f"  {key}: {value}\n")
+    sys.stderr.write("".join(traceback.format_exception(error)))
+
+
+def _interrupted(found: Globals) -> int:
+    from infuse_cli.errors import Exit, Interrupted
+
+    _report(found, [], Interrupted())
+    return int(Exit.INTERRUPTED)
+
+
+def _pipe_closed() -> int:
+    """Whoever read our output has gone; the interpreter must not complain about it at exit either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _PIPE_CLOSED
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""What a command ends with, and how it is shown (design: Command line).
+
+Results go to stdout: the envelope for `--output json` and `jsonl`, text otherwise. Errors of a result go to stderr.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import sys
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from infuse_cli.cli import context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+Status = Literal["ok", "partial", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class OperationResult:
+    """A command's result.
+
+    `data` holds JSON values, dates, paths, enums or dataclasses, never a secret. `errors` are error objects as
+    `InfuseError.as_json` makes them. `human` is the text for people, or what prints it on a console. `streamed`
+    is for commands whose `jsonl` output already went out line by line: no envelope follows it.
+    """
+
+    command: str
+    data: dict[str, Any]
+    status: Status = "ok"
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    exit_code: int = 0
+    human: Callable[[Console], None] | str | None = None
+    streamed: bool = False
+
+
+def envelope(result: OperationResult) -> dict[str, Any]:
+    """The JSON envelope of a result, version 1."""
+    return {"infuse": 1, "command": result.command, "status": result.status, "data": result.data, "errors": result.errors}
+
+
+def json_line(value: object) -> str:
+    """A value as one line of JSON; times as ISO 8601 UTC with Z."""
+    return json.dumps(value, default=_plain, ensure_ascii=False, separators=(",", ":"))
+
+
+def finish(result: OperationResult) -> NoReturn:
+    """Show a result and leave with its exit code (typer.Exit)."""
+    import typer
+
+    show(result)
+    raise typer.Exit(int(result.exit_code))
+
+
+def show(result: OperationResult) -> None:
+    """Show a result on stdout in the output mode of this invocation, and go on."""
+    settings = context.current()
+    if settings.output == "human":
+        _show_human(result)
+    elif settings.output == "json" or not result.streamed:
+        sys.stdout.write(json_line(envelope(result)) + "\n")
+    sys.stdout.flush()
+
+
+def error_line(error: dict[str, Any]) -> str:
+    """One line for a person: code, cause, what to do, whether the board may be pulled."""
+    safe = "The board is safe to unplug." if error["boardSafe"] else "LEAVE BOARD: do not unplug it."
+    return f"error {error['code']}: {_sentence(error['message'])} {_sentence(error['hint'])} {safe}"
+
+
+def console() -> Console:
+    """A rich console on stdout that obeys --no-color, NO_COLOR and pipes."""
+    from rich.console import Console
+
+    return Console(no_color=context.current().no_color or None, highlight=False)
+
+
+def _show_human(result: OperationResult) -> None:
+    if isinstance(result.human, str):
+        sys.stdout.write(result.human.rstrip("\n") + "\n")
+    elif result.human is not None:
+        result.human(console())
+    sys.stdout.flush()
+    for error in result.errors:
+        sys.stderr.write(error_line(error) + "\n")
+
+
+def _sentence(text: str) -> str:
+    text = " ".join(text.split())
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, Path):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    raise TypeError(f"{type(value).__name__} is not a JSON value")

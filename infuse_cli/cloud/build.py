@@ -1,0 +1,63 @@
+"""Builds the two clients from a profile and a credential, and decides where the credential may go (rule 34)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from infuse_cli.cloud._http import Transport
+from infuse_cli.cloud.infuse_api import InfuseClient
+from infuse_cli.cloud.registry_api import API_PATH, RegistryClient
+from infuse_cli.cloud.scheme import auth_headers
+from infuse_cli.cloud.urls import parse_base_url
+from infuse_cli.errors import CredentialError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from infuse_cli import profile
+    from infuse_cli.types import Secret
+
+def connect(cloud: profile.Cloud, credential: Secret, stop: Callable[[float], bool]) -> InfuseClient:
+    """A client of the Infuse IoT API; nothing is sent yet.
+
+    Raises ProfileError profile.invalid for a base URL that is not allowed; CredentialError credential.iam-key or
+    credential.malformed for a credential that cannot work.
+    """
+    headers = auth_headers(cloud.auth.scheme, credential)
+    base = parse_base_url(cloud.base_url, "cloud.base_url")
+    return InfuseClient(Transport(base, lambda: headers, timeout_s=cloud.timeout_s, deadline_s=cloud.deadline_s,
+                                  stop=stop, ca_bundle=cloud.ca_bundle))
+
+
+def connect_registry(registry: profile.Registry, credential: Secret | None, stop: Callable[[float], bool], *,
+                     cloud: profile.Cloud, own: Secret | None = None) -> RegistryClient:
+    """A client of the device registry; nothing is sent yet.
+
+    `credential` is the one of `cloud`, which goes along only to the same host and with `registry.auth: same`;
+    `own` is INFUSE_REGISTRY_TOKEN and beats it. Raises CredentialError credential.missing where neither may be
+    sent, and as `connect`.
+    """
+    base = parse_base_url(registry.base_url, "registry.base_url").under(API_PATH)
+    secret = _for_registry(registry, credential, cloud=cloud, own=own, host=base.host)
+    headers = {} if secret is None else auth_headers(cloud.auth.scheme, secret)
+    return RegistryClient(Transport(base, lambda: headers, timeout_s=cloud.timeout_s, deadline_s=cloud.deadline_s,
+                                    stop=stop, ca_bundle=cloud.ca_bundle))
+
+
+def _for_registry(registry: profile.Registry, credential: Secret | None, *, cloud: profile.Cloud, own: Secret | None,
+                  host: str) -> Secret | None:
+    match registry.auth:
+        case "none":
+            return None
+        case "own":
+            return own or _missing(f"registry.auth is 'own' and no credential for {host} was given")
+        case "same":
+            cloud_host = parse_base_url(cloud.base_url, "cloud.base_url").host
+            if own is None and cloud_host != host:
+                _missing(f"the credential of {cloud_host} is not sent to the registry on another host, {host}")
+            return own or credential or _missing(f"no credential for the registry on {host}")
+    assert_never(registry.auth)
+
+
+def _missing(why: str) -> Secret:
+    raise CredentialError("credential.missing", why, hint="Set INFUSE_REGISTRY_TOKEN, or registry.auth: none for a registry that asks for none.")

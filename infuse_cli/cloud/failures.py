@@ -1,0 +1,256 @@
+"""What an answer or a lost connection means: which error it is, and whether the call may be repeated (rule 11)."""
+
+from __future__ import annotations
+
+import enum
+import html
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from infuse_cli.errors import CloudError, CredentialError, InfuseError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_EXCERPT: Final = 80
+_MESSAGE_LIMIT: Final = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One row of an API: what is sent and how it may be repeated.
+
+    `path` is a template; `effect` marks calls that leave something behind and are therefore sent once;
+    `none` lists the statuses that mean "there is no such thing"; `credential` is False where the request
+    body is its own credential and no Authorization header may go along.
+    """
+
+    method: str
+    path: str
+    effect: bool = False
+    none: frozenset[int] = frozenset()
+    credential: bool = True
+
+    @property
+    def name(self) -> str:
+        """What errors and fail-points call it, e.g. `POST /device`."""
+        return f"{self.method} {self.path}"
+
+
+class Failure(enum.Enum):
+    """Why a try failed, as far as repeating goes."""
+
+    NEVER_SENT = "never sent"
+    NOT_DONE = "not done"
+    LOST = "lost"
+    FINAL = "final"
+
+
+class Failed(Exception):  # noqa: N818 - internal, never leaves the room
+    """A failed try: its kind, the error to raise when it is the last, and the wait that the server asked for."""
+
+    def __init__(self, kind: Failure, error: InfuseError, *, wait_s: float | None = None) -> None:
+        super().__init__(str(error))
+        self.kind: Final = kind
+        self.error: Final = error
+        self.wait_s: Final = wait_s
+
+
+@dataclass(frozen=True, slots=True)
+class RawAnswer:
+    """An HTTP answer as it came. `headers` have lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def request_id(self) -> str | None:
+        """The server's own name for this exchange, for its support people."""
+        return self.headers.get("x-request-id")
+
+
+def may_repeat(call: Call, kind: Failure) -> bool:
+    """Whether a call that failed so may be sent again inside (rule 11)."""
+    match kind:
+        case Failure.NEVER_SENT | Failure.NOT_DONE:
+            return True
+        case Failure.LOST:
+            return not call.effect
+        case Failure.FINAL:
+            return False
+
+
+class ErrorMaker:
+    """Builds the errors of one host; masks the secrets of the call in everything that the server said."""
+
+    def __init__(self, call: Call, netloc: str, hidden: Sequence[str] = ()) -> None:
+        self._call = call
+        self._netloc = netloc
+        self._hidden = tuple(text for text in hidden if text)
+
+    def lost(self, code: str, cause: str) -> Failed:
+        """The answer never came, although the request may have arrived."""
+        return Failed(Failure.LOST, self._error(code, cause, unknown=self._call.effect))
+
+    def never_sent(self, code: str, cause: str, *, final: bool = False) -> Failed:
+        """The request did not leave this machine; `final` when trying again cannot help."""
+        return Failed(Failure.FINAL if final else Failure.NEVER_SENT, self._error(code, cause))
+
+    def busy(self, wait_s: float) -> Failed:
+        """The host asked everybody to wait for longer than this call may take; nothing was sent."""
+        cause = f"was not sent: the server asked to wait, for {wait_s:.0f} s more"
+        return Failed(Failure.FINAL, self._error("cloud.unavailable", cause, retry_after_s=wait_s))
+
+    def unreadable(self, cause: str, answer: RawAnswer) -> InfuseError:
+        """A success whose body cannot be understood: for a call with effect it may have happened."""
+        return self._error("cloud.bad-answer", self.mask(cause), answer=answer, unknown=self._call.effect)
+
+    def status(self, answer: RawAnswer) -> Failed:
+        """What an answer other than 2xx means."""
+        said = self.mask(said_by_server(answer))
+        cause = f"answered {answer.status}" + (f": {said}" if said else "")
+        kind, code = self._meaning(answer)
+        match code:
+            case "credential.refused":
+                return Failed(kind, self._refused_credential(cause, answer))
+            case _ if 300 <= answer.status < 400:
+                return Failed(kind, self._redirected(answer))
+        wait_s = retry_after_s(answer) if kind is Failure.NOT_DONE else None
+        unknown = self._call.effect and kind is Failure.LOST
+        return Failed(kind, self._error(code, cause, answer=answer, unknown=unknown, retry_after_s=wait_s), wait_s=wait_s)
+
+    def _meaning(self, answer: RawAnswer) -> tuple[Failure, str]:
+        """Kind of failure and error code of an answer other than 2xx (rule 11)."""
+        meaning = Failure.FINAL, "cloud.refused"
+        match answer.status:
+            case 401 | 403 if self._call.credential:
+                meaning = Failure.FINAL, "credential.refused"
+            case 429:
+                meaning = Failure.NOT_DONE, "cloud.unavailable"
+            case 503 if retry_after_s(answer) is not None:
+                meaning = Failure.NOT_DONE, "cloud.unavailable"
+            case 408:
+                meaning = Failure.LOST, "cloud.timeout"
+            case status if status >= 500:
+                meaning = Failure.LOST, "cloud.unavailable"
+            case status if status < 400 or _is_page(answer):
+                meaning = Failure.FINAL, "cloud.bad-answer"
+        return meaning
+
+    def mask(self, text: str) -> str:
+        """The text without the secrets of this call."""
+        for secret in self._hidden:
+            text = text.replace(secret, "***")
+        return text
+
+    def _refused_credential(self, cause: str, answer: RawAnswer) -> InfuseError:
+        details = {"status": answer.status, "requestId": answer.request_id}
+        return CredentialError("credential.refused", self._sentence(cause, answer), details=details)
+
+    def _redirected(self, answer: RawAnswer) -> InfuseError:
+        # After 302 and 303 the request may have been carried out; 301, 307 and 308 mean "not here".
+        unknown = self._call.effect and answer.status in {302, 303}
+        cause = f"answered {answer.status}: it points to {self.mask(_bare_location(answer))}, which is not followed"
+        return self._error("cloud.bad-answer", cause, answer=answer, unknown=unknown)
+
+    def _error(self, code: str, cause: str, *, answer: RawAnswer | None = None, unknown: bool = False,
+               retry_after_s: float | None = None) -> CloudError:
+        return CloudError(
+            code, self._sentence(cause, answer), unknown=unknown, call=self._call.name, retry_after_s=retry_after_s,
+            status=answer.status if answer else None, request_id=answer.request_id if answer else None,
+        )
+
+    def _sentence(self, cause: str, answer: RawAnswer | None) -> str:
+        asked = f" (request id {printable(answer.request_id)})" if answer and answer.request_id else ""
+        return f"{self._call.name} at {self._netloc} {cause}{asked}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A 2xx answer, and the maker of errors for the case that its body cannot be read."""
+
+    raw: RawAnswer
+    errors: ErrorMaker
+
+
+def said_by_server(answer: RawAnswer) -> str:
+    """The server's own words: `message` of its JSON error, an HTML page's title, else the first characters."""
+    try:
+        body: Any = msgspec.json.decode(answer.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _page_excerpt(answer.body)
+    if isinstance(body, dict):
+        for key in ("message", "detail", "error", "title"):
+            if isinstance(body.get(key), str):
+                return printable(body[key])[:_MESSAGE_LIMIT]
+    return ""
+
+
+def _page_excerpt(body: bytes) -> str:
+    text = body[:16384].decode("utf-8", "replace")
+    title = _TITLE.search(text)
+    if title:
+        return f"a page titled '{printable(html.unescape(title[1]))[:_EXCERPT]}'"
+    # What looks like cut-off JSON may hold a secret that the key names would have hidden.
+    if text.lstrip()[:1] in {"{", "["}:
+        return "JSON that is cut off or broken"
+    excerpt = printable(text)[:_EXCERPT]
+    return f"'{excerpt}'" if excerpt else ""
+
+
+def printable(text: str) -> str:
+    """The text on one line without control characters."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def retry_after_s(answer: RawAnswer) -> float | None:
+    """Seconds that Retry-After asks for, given as a number or a date; None without a readable one."""
+    text = answer.headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text):
+        return float(text)
+    moment = http_date(text)
+    return None if moment is None else max(0.0, (moment - (date_of(answer) or datetime.now(UTC))).total_seconds())
+
+
+def date_of(answer: RawAnswer) -> datetime | None:
+    """The answer's Date header as an aware UTC time, None without a readable one."""
+    return http_date(answer.headers.get("date", ""))
+
+
+def http_date(text: str) -> datetime | None:
+    """An HTTP date as an aware time, None when it is none."""
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _is_page(answer: RawAnswer) -> bool:
+    return answer.body.lstrip()[:1] == b"<"
+
+
+def means_none(call: Call, answer: RawAnswer) -> bool:
+    """Whether this answer says "there is no such thing".
+
+    A web page does not: that is a proxy or another service talking, and taking its 404 for the cloud's would
+    let a device be registered twice.
+    """
+    return answer.status in call.none and not _is_page(answer)
+
+
+def _bare_location(answer: RawAnswer) -> str:
+    try:
+        parts = urlsplit(answer.headers.get("location", ""))
+    except ValueError:
+        return "a location that is no URL"
+    host = parts.netloc.rpartition("@")[2]
+    return printable(f"{parts.scheme}://{host}{parts.path}" if host else parts.path) or "nowhere"

@@ -1,0 +1,37 @@
+"""One Retry-After gate per host: when a server asks to wait, every thread of the program waits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from weakref import WeakValueDictionary
+
+
+class Gate:
+    """Closed until a moment on the monotonic clock; shared by the threads and by both APIs of one host."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._until = 0.0
+
+    def close_for(self, seconds: float) -> None:
+        """Keep everybody out for `seconds` from now; a shorter wish never opens a longer one."""
+        with self._lock:
+            self._until = max(self._until, time.monotonic() + seconds)
+
+    def remaining_s(self) -> float:
+        """Seconds until the gate is open, 0 when it is."""
+        return max(0.0, self._until - time.monotonic())
+
+
+_gates: WeakValueDictionary[str, Gate] = WeakValueDictionary()
+_gates_lock = threading.Lock()
+
+
+def gate_for(netloc: str) -> Gate:
+    """The gate of `host[:port]`: the same object for every caller as long as one of them keeps it."""
+    with _gates_lock:
+        gate = _gates.get(netloc)
+        if gate is None:
+            gate = _gates[netloc] = Gate()
+        return gate

@@ -1,0 +1,102 @@
+"""Client of the device registry (contract: device-registry-api.md), an adapter of `ports.RegistryApi`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from infuse_cli import api_types as api
+from infuse_cli.cloud import wire
+from infuse_cli.cloud.failures import Call
+from infuse_cli.cloud.wire import body_of, read_to_end
+from infuse_cli.errors import CloudError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from infuse_cli.cloud._http import Transport
+    from infuse_cli.types import Secret
+
+T = TypeVar("T", api.PendingToken, api.RegistryDevice)
+
+API_PATH: Final = "/api/v1"
+PAGE: Final = 100
+
+_ABSENT: Final = frozenset({404})
+_USED: Final = 409
+
+MINT_TOKEN: Final = Call("POST", "/devices/registration/tokens", effect=True)
+PENDING_TOKENS: Final = Call("GET", "/devices/registration/tokens")
+REVOKE_TOKEN: Final = Call("DELETE", "/devices/registration/tokens/{tokenId}", effect=True, none=_ABSENT)
+PROVISION: Final = Call("POST", "/devices/provision", effect=True, credential=False)
+DEVICES: Final = Call("GET", "/devices")
+DEVICE: Final = Call("GET", "/devices/{deviceId}", none=_ABSENT)
+DELETE_DEVICE: Final = Call("DELETE", "/devices/{deviceId}", effect=True, none=_ABSENT)
+
+
+class RegistryClient:
+    """The device registry over one transport; safe to share between threads (rules 11, 15-18)."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def mint_token(self, *, name: str, metadata: Mapping[str, str], tags: Sequence[str] = (),
+                   site_id: str | None = None, device_profile_id: str | None = None,
+                   expires_in_s: int | None = None) -> api.MintedToken:
+        """POST a registration token, once. A taken name raises CloudError with status 409."""
+        body = body_of(name=name, metadata=dict(metadata) or None, tags=list(tags) or None, siteId=site_id,
+                       deviceProfileId=device_profile_id, expiresInSeconds=expires_in_s)
+        answer = self._transport.ask(MINT_TOKEN, body=body)
+        return wire.value(answer, api.MintedToken)
+
+    def pending_tokens(self) -> Sequence[api.PendingToken]:
+        """All pending tokens without their secrets, the list read to its end."""
+        return self._list(PENDING_TOKENS, api.PendingToken, {})
+
+    def revoke_token(self, token_id: str) -> bool:
+        """True when revoked or already gone (404), False when already used or revoked (409)."""
+        try:
+            self._transport.find(REVOKE_TOKEN, path={"tokenId": token_id})
+        except CloudError as error:
+            if error.status != _USED:
+                raise
+            return False
+        return True
+
+    def provision(self, token: Secret, csr_pem: str) -> api.Provisioned:
+        """POST /devices/provision without an Authorization header, once.
+
+        CloudError carries the status: 400 a bad CSR, 401 an unknown token, 409 or 410 a token used, revoked or
+        expired.
+        """
+        body = body_of(token=token.reveal(), csr=csr_pem)
+        answer = self._transport.ask(PROVISION, body=body, hide=(token,))
+        return wire.provisioned(answer)
+
+    def device(self, registry_device_id: str) -> api.RegistryDevice | None:
+        """One registry device by its registryDeviceId."""
+        answer = self._transport.find(DEVICE, path={"deviceId": registry_device_id})
+        return None if answer is None else wire.value(answer, api.RegistryDevice)
+
+    def device_by_name(self, name: str) -> api.RegistryDevice | None:
+        """The registry device of exactly this name. Raises CloudError cloud.ambiguous when there are several."""
+        found = [device for device in self._list(DEVICES, api.RegistryDevice, {"name": name}) if device.name == name]
+        if len(found) > 1:
+            ids = ", ".join(device.id for device in found)
+            raise CloudError("cloud.ambiguous", f"the registry has {len(found)} devices named '{name}': {ids}", call=DEVICES.name)
+        return found[0] if found else None
+
+    def delete_device(self, registry_device_id: str) -> None:
+        """DELETE the registry device, once; one that is already gone is fine."""
+        self._transport.find(DELETE_DEVICE, path={"deviceId": registry_device_id})
+
+    def close(self) -> None:
+        """Close all connections; safe to call twice."""
+        self._transport.close()
+
+    def _list(self, call: Call, type_: type[T], query: Mapping[str, str]) -> tuple[T, ...]:
+        def fetch(offset: int) -> tuple[T, ...]:
+            paged = {**query, "limit": str(PAGE), "offset": str(offset)}
+            answer = self._transport.ask(call, query=paged)
+            return wire.page(answer, type_)
+
+        return read_to_end(fetch, lambda item: item.id, PAGE)

@@ -1,0 +1,140 @@
+"""Reading answers and the shapes of answers that stay inside the room.
+
+Unknown fields are ignored, `null` counts as absent, a missing required field is an error that names the call and
+the field, and a time without a zone is refused (contracts: both APIs).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+
+from infuse_cli import api_types as api
+from infuse_cli.cloud.failures import printable, said_by_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from infuse_cli.cloud.failures import Answer
+    from infuse_cli.errors import InfuseError
+
+T = TypeVar("T")
+
+_CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+class KeyAnswer(api.ApiObject, frozen=True):
+    """Answer of the `/key/…` calls: base64 of 32 bytes. Never put into a message."""
+
+    key: str
+
+
+class ProvisionAnswer(api.ApiObject, frozen=True):
+    """Answer of POST /devices/provision: `ca_chain` is one PEM bundle or a list of PEM texts."""
+
+    device_id: str
+    certificate: str
+    ca_chain: str | tuple[str, ...] = ()
+
+
+def value(answer: Answer, type_: type[T]) -> T:
+    """The answer's body as a value of `type_`. Raises CloudError cloud.bad-answer, unknown for an effect call."""
+    return _convert(answer, _json(answer), type_)
+
+
+def page(answer: Answer, type_: type[T]) -> tuple[T, ...]:
+    """The items of a list, bare or as `{items: […]}`."""
+    body = _json(answer)
+    items = body.get("items") if isinstance(body, dict) else body
+    if not isinstance(items, list):
+        raise _bad(answer, "answered with something other than a list")
+    return tuple(_convert(answer, item, type_) for item in items)
+
+
+def key32(answer: Answer) -> bytes:
+    """The 32 bytes of a `/key/…` answer."""
+    text = value(answer, KeyAnswer).key
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != 32:
+        raise _bad(answer, "answered with a key that is not base64 of 32 bytes")
+    return key
+
+
+def provisioned(answer: Answer) -> api.Provisioned:
+    """Certificate and chain, each PEM text on its own with a final LF."""
+    found = value(answer, ProvisionAnswer)
+    leaf = pem_certificates(found.certificate)
+    if not leaf:
+        raise _bad(answer, "answered without a PEM certificate in `certificate`")
+    bundle = found.ca_chain if isinstance(found.ca_chain, str) else "\n".join(found.ca_chain)
+    # Some servers put the whole chain behind the leaf.
+    chain = pem_certificates(bundle) or leaf[1:]
+    return api.Provisioned(device_id=found.device_id, certificate=leaf[0], ca_chain=chain)
+
+
+def _json(answer: Answer) -> Any:
+    try:
+        return without_nulls(msgspec.json.decode(answer.raw.body))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        said = said_by_server(answer.raw) or "nothing"
+        raise _bad(answer, f"answered {answer.raw.status}, but with {said}") from None
+
+
+def _convert(answer: Answer, body: Any, type_: type[T]) -> T:
+    if type_ is api.RegistryDevice and isinstance(body, dict) and "deviceId" in body:
+        # The contract gives the path as {deviceId} and no field name for it.
+        body = {"id": body["deviceId"], **body}
+    try:
+        return msgspec.convert(body, type_)
+    except msgspec.ValidationError as error:
+        raise _bad(answer, f"answered with an unexpected {type_.__name__}: {printable(str(error))}") from error
+
+
+def _bad(answer: Answer, cause: str) -> InfuseError:
+    return answer.errors.unreadable(cause, answer.raw)
+
+
+def without_nulls(value: Any) -> Any:
+    """JSON values with every `null` member of an object left out."""
+    match value:
+        case dict():
+            return {key: without_nulls(item) for key, item in value.items() if item is not None}
+        case list():
+            return [without_nulls(item) for item in value]
+        case _:
+            return value
+
+
+def pem_certificates(text: str) -> tuple[str, ...]:
+    """The PEM certificates of a bundle, in order, with LF line ends and a final LF each."""
+    return tuple(block.replace("\r\n", "\n") + "\n" for block in _CERTIFICATE.findall(text))
+
+
+def body_of(**members: Any) -> bytes:
+    """A JSON object of the members that are not None."""
+    return msgspec.json.encode({name: value for name, value in members.items() if value is not None})
+
+
+def read_to_end(fetch: Callable[[int], tuple[T, ...]], key: Callable[[T], str], limit: int) -> tuple[T, ...]:
+    """All items of a paged list; `fetch(offset)` gives a page.
+
+    Ends at a page shorter than `limit`, or at one that brings nothing new: that server ignores the offset.
+    """
+    found: dict[str, T] = {}
+    offset = 0
+    while True:
+        page = fetch(offset)
+        before = len(found)
+        for item in page:
+            found.setdefault(key(item), item)
+        offset += len(page)
+        if len(page) < limit or len(found) == before:
+            return tuple(found.values())
+

@@ -1,0 +1,201 @@
+"""What every dialect offers: a codec (bytes ↔ commands and replies) and operations (conversations).
+
+Both are pure: no clock, no port, no log. The link pumps the bytes and keeps the deadlines.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
+
+from infuse_cli.errors import BoardError, InfuseError
+from infuse_cli.types import Command, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from infuse_cli.types import BoardIdentity, CredentialType, StoredCredential
+
+T = TypeVar("T")
+
+Conversation: TypeAlias = Generator[Command, Reply, T]
+"""A generator that yields commands, is sent their replies, and returns its result."""
+
+
+class Can(enum.Enum):
+    """What a dialect is able to do; a plan is refused before a board is touched when something is missing."""
+
+    IDENTIFY = "read the board's identity"
+    OFFLINE = "take the modem offline and back"
+    READ_DIGEST = "list credentials with digests"
+    WRITE = "write credentials"
+    DELETE = "delete credentials"
+    CSR = "make a key and a CSR"
+    ATTEST_TOKEN = "make an attestation token with a challenge"  # noqa: S105 - a capability
+    POSSESSION = "prove possession of a key"
+    TOKEN_PSK = "store the registration token as a PSK"  # noqa: S105 - a capability
+    TOKEN_SETTINGS = "store the registration token in settings"  # noqa: S105 - a capability
+    TOKEN_KV = "store the registration token by kv_write"  # noqa: S105 - a capability
+    TOKEN_COMMAND = "store the registration token by a command of the profile"  # noqa: S105 - a capability
+    RAW = "send a command of the profile"
+
+
+class LinkState(enum.Enum):
+    """Where a codec is: DESYNC after a time-out or a final line that nobody waited for."""
+
+    IDLE = "idle"
+    AWAITING = "awaiting"
+    DESYNC = "desync"
+    PROBING = "probing"
+    CLOSED = "closed"
+
+
+class LinkEvent(enum.Enum):
+    """What moves a codec from state to state."""
+
+    SENT = "sent"
+    FINAL = "final"
+    OUT_OF_STEP = "out-of-step"
+    PROBE = "probe"
+    SETTLED = "settled"
+    CLOSE = "close"
+
+
+class Heard(enum.Enum):
+    """What came back for a probe: CLEAN is its OK and nothing else, NOISY an OK among other things."""
+
+    NOTHING = "nothing"
+    CLEAN = "clean"
+    NOISY = "noisy"
+
+
+_S, _E = LinkState, LinkEvent
+
+TRANSITIONS: Final[Mapping[tuple[LinkState, LinkEvent], LinkState]] = {
+    (_S.IDLE, _E.SENT): _S.AWAITING,
+    (_S.IDLE, _E.FINAL): _S.DESYNC,
+    (_S.IDLE, _E.OUT_OF_STEP): _S.DESYNC,
+    (_S.IDLE, _E.PROBE): _S.PROBING,
+    (_S.AWAITING, _E.FINAL): _S.IDLE,
+    (_S.AWAITING, _E.OUT_OF_STEP): _S.DESYNC,
+    (_S.DESYNC, _E.FINAL): _S.DESYNC,
+    (_S.DESYNC, _E.OUT_OF_STEP): _S.DESYNC,
+    (_S.DESYNC, _E.PROBE): _S.PROBING,
+    (_S.PROBING, _E.FINAL): _S.PROBING,
+    (_S.PROBING, _E.PROBE): _S.PROBING,
+    (_S.PROBING, _E.OUT_OF_STEP): _S.DESYNC,
+    (_S.PROBING, _E.SETTLED): _S.IDLE,
+    **{(state, _E.CLOSE): _S.CLOSED for state in _S},
+}
+
+
+def after(state: LinkState, event: LinkEvent) -> LinkState:
+    """The state after an event. Raises serial.line-ended when closed, tool.bug for a move that makes no sense."""
+    if state is LinkState.CLOSED and event is not LinkEvent.CLOSE:
+        raise BoardError("serial.line-ended", "the link to the board is closed")
+    moved = TRANSITIONS.get((state, event))
+    if moved is None:
+        raise InfuseError("tool.bug", f"the link got {event.value!r} while it was {state.value!r}")
+    return moved
+
+
+def head(command: Command) -> str:
+    """The part of a command that may be shown: without quoted content, of a secret one only its first word."""
+    return re.split(r"[ =]" if command.secret and '"' not in command.text else '"', command.text)[0].rstrip(",")
+
+
+@dataclass(frozen=True, slots=True)
+class CodecOptions:
+    """How a dialect's lines travel: `line_limit` in bytes, terminator included; `terminator` cr, lf or crlf."""
+
+    line_limit: int = 4096
+    terminator: str = "cr"
+
+
+class Codec(Protocol):
+    """Host role of a dialect: one command at a time; any split of the board's bytes gives the same replies."""
+
+    @property
+    def state(self) -> LinkState:
+        """Where the codec is; commands go out only while it is IDLE."""
+
+    @property
+    def rebooted(self) -> bool:
+        """Whether boot text was heard since the last reply."""
+
+    def encode(self, command: Command) -> bytes:
+        """The command's bytes, and wait for its answer from now on.
+
+        Raises serial.too-long before anything is sent, profile.cannot for text that the dialect cannot carry.
+        """
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes of the board."""
+
+    def next_reply(self) -> Reply | None:
+        """The answer to the command under way, None as long as it is not complete."""
+
+    def desync(self) -> None:
+        """A deadline passed or an answer made no sense: only a resync leads back."""
+
+    def abandon(self) -> Reply:
+        """Give up on the command under way: a Reply that is not ok, with what was heard; then as `desync`."""
+
+    def probe(self) -> bytes:
+        """The bytes of the next attempt to get into step; they also end a half line, quoted or not."""
+
+    def probed(self) -> Heard:
+        """What came back for the probes since the last `settle`."""
+
+    def settle(self) -> None:
+        """The board answered a probe and the line is quiet: IDLE again."""
+
+    def close(self) -> None:
+        """The port is gone; nothing is encoded any more."""
+
+
+class Operations(Protocol):
+    """What is done to a board, as conversations.
+
+    A refusal of the modem raises BoardError `modem.*`, an answer that makes no sense serial.garbled. Operations
+    that take a `uuid` compare it with the board's before every write and raise board.changed (rule 6).
+    """
+
+    def identify(self) -> Conversation[BoardIdentity]:
+        """What the board says it is; the error numbers are switched on first."""
+
+    def same_board(self, uuid: str) -> Conversation[None]:
+        """Raises board.changed, naming both, when another board answers."""
+
+    def go_offline(self) -> Conversation[None]:
+        """Error numbers on and flight mode (CMEE=1, CFUN=4), as writing needs."""
+
+    def restore(self, mode: int | None) -> Conversation[None]:
+        """Back to the functional mode that was found (rule 7); nothing to do for flight mode or None."""
+
+    def list_credentials(self, sec_tag: int | None = None) -> Conversation[tuple[StoredCredential, ...]]:
+        """What the modem holds under a tag (None: all). Digests in lower-case hex; an empty slot gives ()."""
+
+    def write_credential(self, uuid: str, sec_tag: int, type: CredentialType | int, content: str, *,  # noqa: A002
+                         secret: bool = False) -> Conversation[None]:
+        """Write a credential; PEM goes in its canonical form. An occupied place raises modem.exists."""
+
+    def delete_credential(self, uuid: str, sec_tag: int, type: CredentialType | int) -> Conversation[None]:  # noqa: A002
+        """Delete a credential; one that is gone already is fine."""
+
+    def keygen(self, uuid: str, sec_tag: int, *, attributes: str | None = None,
+               key_usage: str | None = None) -> Conversation[str]:
+        """Make a key in the modem; the text `<body>.<COSE>` (base64url) of its CSR."""
+
+    def attestation_token(self, challenge_hex: str | None = None) -> Conversation[str]:
+        """The text `<body>.<COSE>` of an attestation token over a challenge of 32 hex digits."""
+
+    def jwt(self, sec_tag: int, subject: str, audience: str) -> Conversation[str]:
+        """A compact ES256 JWT signed with the tag's key. A refusal raises modem.*: the caller decides."""
+
+    def raw(self, text: str, pattern: str, timeout_s: float = 2.0, *, effect: bool = False,
+            secret: bool = False) -> Conversation[str]:
+        """Send a profile's command; the first group of `pattern` (the line without one) of its answer."""

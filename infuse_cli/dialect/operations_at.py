@@ -1,0 +1,218 @@
+"""What is done to a board that speaks dialect `at`: conversations, each a generator of commands.
+
+Before every write the board is asked for its UUID, in the same open port (rule 6). A board that rebooted, or a
+modem that refuses with 518 or a bare ERROR, gets CMEE=1 and CFUN=4 again, and the write is repeated once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from infuse_cli.dialect import cme, commands
+from infuse_cli.dialect.cme import modem_error
+from infuse_cli.errors import BoardError
+from infuse_cli.types import BoardIdentity, CredentialType, StoredCredential
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from infuse_cli.dialect.base import Conversation
+    from infuse_cli.types import Command, Reply
+
+_ROUNDS: Final = 3
+
+
+class AtOperations:
+    """Operations over dialect `at`; see `base.Operations`. Holds nothing, so one serves all boards."""
+
+    def identify(self) -> Conversation[BoardIdentity]:
+        """UUID, IMEI, firmware, model, functional mode and ICCID; IMEI and ICCID may be missing."""
+        yield from _number_errors()
+        uuid = yield from _uuid()
+        number = yield from _imei()
+        return BoardIdentity(
+            uuid=uuid,
+            imei=number,
+            modem_firmware=(yield from _text(commands.revision(), "reading the modem firmware's name")),
+            model=(yield from _text(commands.model(), "reading the module's name")),
+            functional_mode=int((yield from _text(commands.read_functional_mode(), "reading the functional mode"))),
+            iccid=(yield from _optional(commands.iccid())),
+        )
+
+    def same_board(self, uuid: str) -> Conversation[None]:
+        """Raises board.changed, naming both, when another board answers."""
+        _compare(uuid, (yield from _uuid()))
+
+    def go_offline(self) -> Conversation[None]:
+        """CMEE=1, CFUN=4."""
+        yield from _settings()
+
+    def restore(self, mode: int | None) -> Conversation[None]:
+        """Back to the functional mode that was found; nothing to do for flight mode or None."""
+        if mode is not None and mode != commands.FLIGHT_MODE:
+            yield from _ask(commands.set_functional_mode(mode), f"going back to functional mode {mode}")
+
+    def list_credentials(self, sec_tag: int | None = None) -> Conversation[tuple[StoredCredential, ...]]:
+        """The credentials under a tag, or all; () for an empty place."""
+        return (yield from _list(sec_tag))
+
+    def write_credential(self, uuid: str, sec_tag: int, type: CredentialType | int, content: str, *,  # noqa: A002
+                         secret: bool = False) -> Conversation[None]:
+        """Write a credential; an occupied place raises modem.exists."""
+        command = commands.cmng_write(sec_tag, type, content, secret=secret)
+        digest = commands.wire_digest(content)
+
+        def is_there(row: StoredCredential) -> bool:
+            return row.type == int(type) and row.sha256 == digest
+
+        what = f"writing credential type {int(type)} of sec_tag {sec_tag}"
+        reply = yield from _change(uuid, command, _Look(sec_tag, is_there))
+        if reply is not None and not reply.ok:
+            raise modem_error(reply.cme, what)
+
+    def delete_credential(self, uuid: str, sec_tag: int, type: CredentialType | int) -> Conversation[None]:  # noqa: A002
+        """Delete a credential; one that is gone already is fine."""
+        reply = yield from _change(uuid, commands.cmng_delete(sec_tag, type))
+        if reply is not None and not reply.ok and reply.cme != cme.NOT_FOUND:
+            raise modem_error(reply.cme, f"deleting credential type {int(type)} of sec_tag {sec_tag}")
+
+    def keygen(self, uuid: str, sec_tag: int, *, attributes: str | None = None,
+               key_usage: str | None = None) -> Conversation[str]:
+        """Make a key; repeated only where the modem definitely made none."""
+        command = commands.keygen(sec_tag, attributes, key_usage)
+
+        def is_key(row: StoredCredential) -> bool:
+            return row.type == CredentialType.CLIENT_KEY
+
+        reply = yield from _change(uuid, command, _Look(sec_tag, is_key))
+        if reply is None:
+            raise BoardError("serial.timeout", f"the board rebooted while it made a key in sec_tag {sec_tag}: the key "
+                             "is there, its CSR is lost", unknown=True)
+        if not reply.ok:
+            raise modem_error(reply.cme, f"making a key in sec_tag {sec_tag}")
+        return commands.required(command, reply)
+
+    def attestation_token(self, challenge_hex: str | None = None) -> Conversation[str]:
+        """An attestation token over a challenge of 32 hex digits."""
+        return (yield from _text(commands.attest_token(challenge_hex), "making an attestation token"))
+
+    def jwt(self, sec_tag: int, subject: str, audience: str) -> Conversation[str]:
+        """A JWT signed with the tag's key."""
+        return (yield from _text(commands.jwt(sec_tag, subject, audience), f"signing a JWT with sec_tag {sec_tag}"))
+
+    def raw(self, text: str, pattern: str, timeout_s: float = commands.READ_S, *, effect: bool = False,
+            secret: bool = False) -> Conversation[str]:
+        """Send a profile's command and return what its pattern finds."""
+        command = commands.raw(text, pattern, timeout_s, effect=effect, secret=secret)
+        what = "the profile's command" if secret else f"the profile's command {text!r}"
+        reply = yield command
+        if not reply.ok:
+            raise modem_error(reply.cme, what)
+        found = commands.value(command, reply)
+        if found is None:
+            raise BoardError("serial.garbled", f"{what} was answered OK, but no line fits the pattern {pattern!r}",
+                             unknown=effect)
+        return found
+
+
+class _Look:
+    """How to see, after a reboot that swallowed the answer, whether a change was made."""
+
+    def __init__(self, sec_tag: int, fits: Callable[[StoredCredential], bool]) -> None:
+        self.sec_tag: Final = sec_tag
+        self.fits: Final = fits
+
+    def is_done(self) -> Conversation[bool]:
+        rows = yield from _list(self.sec_tag)
+        return any(self.fits(row) for row in rows if row.sec_tag == self.sec_tag)
+
+
+def _change(uuid: str, command: Command, look: _Look | None = None) -> Conversation[Reply | None]:
+    """Guard, write, and repeat once where that is safe. None: a look showed that it is done, its answer lost."""
+    yield from _guard(uuid)
+    reply = yield command
+    if not reply.ok and (reply.rebooted or reply.cme in {None, cme.ACTIVE}):
+        yield from _settings()
+        yield from _guard(uuid)
+        if reply.rebooted and look is not None and (yield from look.is_done()):
+            return None
+        reply = yield command
+    if reply.rebooted:
+        yield from _settings()
+    return reply
+
+
+def _guard(uuid: str) -> Conversation[None]:
+    """Return once the right board answers and no reboot was heard since the settings were made."""
+    for _ in range(_ROUNDS):
+        reply = yield from _ask_for_uuid(uuid)
+        if not reply.rebooted:
+            return
+        yield from _settings()
+    raise BoardError("serial.timeout", f"board {uuid} keeps rebooting")
+
+
+def _ask_for_uuid(uuid: str) -> Conversation[Reply]:
+    command = commands.device_uuid()
+    reply = yield from _ask(command, "reading the board's UUID")
+    _compare(uuid, commands.required(command, reply).lower())
+    return reply
+
+
+def _compare(expected: str, found: str) -> None:
+    if found.lower() != expected.lower():
+        raise BoardError("board.changed", f"board {found} is on the port, {expected} was begun; nothing was written to it")
+
+
+def _settings() -> Conversation[None]:
+    """CMEE=1 and CFUN=4, again where the board rebooted meanwhile."""
+    for _ in range(_ROUNDS):
+        yield from _number_errors()
+        reply = yield from _ask(commands.set_functional_mode(commands.FLIGHT_MODE), "taking the modem offline")
+        if not reply.rebooted:
+            return
+
+
+def _number_errors() -> Conversation[None]:
+    yield from _ask(commands.cmee(), "switching error numbers on")
+
+
+def _ask(command: Command, what: str) -> Conversation[Reply]:
+    """A command that may be repeated: once more when the board rebooted over it, then refusals raise."""
+    reply = yield command
+    if reply.rebooted and not reply.ok:
+        again = yield command
+        reply = replace(again, rebooted=True)
+    if not reply.ok:
+        raise modem_error(reply.cme, what)
+    return reply
+
+
+def _text(command: Command, what: str) -> Conversation[str]:
+    reply = yield from _ask(command, what)
+    return commands.required(command, reply)
+
+
+def _optional(command: Command) -> Conversation[str | None]:
+    reply = yield command
+    return commands.value(command, reply) if reply.ok else None
+
+
+def _uuid() -> Conversation[str]:
+    found = yield from _text(commands.device_uuid(), "reading the board's UUID")
+    return found.lower()
+
+
+def _imei() -> Conversation[str | None]:
+    bare = yield from _optional(commands.imei())
+    return bare or (yield from _optional(commands.imei_named()))
+
+
+def _list(sec_tag: int | None) -> Conversation[tuple[StoredCredential, ...]]:
+    reply = yield commands.cmng_list(sec_tag)
+    if not reply.ok and reply.rebooted:
+        reply = yield commands.cmng_list(sec_tag)
+    if not reply.ok and reply.cme != cme.NOT_FOUND:
+        raise modem_error(reply.cme, "listing credentials" if sec_tag is None else f"listing sec_tag {sec_tag}")
+    return commands.credentials(reply.info)

@@ -1,0 +1,235 @@
+"""One tree of errors with stable codes.
+
+Every code is a row of `CODES`: the exit code, whose fault it is, whether the board may be pulled, and what to do.
+The reference page of error codes is made from this table and a test compares the two. A message says the cause;
+it never holds a secret.
+
+    InfuseError
+    ├── UsageError        exit 2    ├── BoardError     exit 7
+    ├── ProfileError      exit 3    ├── PolicyError    exit 8
+    ├── CredentialError   exit 4    ├── SignerError    exit 9
+    ├── CloudError        exit 5, 6 └── JournalError   exit 10
+    └── Interrupted       exit 130
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from infuse_cli.types import Outcome
+
+
+class Exit(enum.IntEnum):
+    """Exit codes of the program (design: Command line)."""
+
+    OK = 0
+    TOOL = 1
+    USAGE = 2
+    PROFILE = 3
+    CREDENTIAL = 4
+    CLOUD_UNREACHABLE = 5
+    CLOUD_REFUSED = 6
+    BOARD = 7
+    IDENTITY = 8
+    SIGNER = 9
+    JOURNAL = 10
+    SOME_FAILED = 11
+    INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class CodeInfo:
+    """What a code means to program and person: exit code, outcome of a board that met it, safety, next action."""
+
+    exit: Exit
+    outcome: Outcome
+    board_safe: bool
+    meaning: str
+    hint: str
+
+
+F, E, A = Outcome.FAIL, Outcome.ERROR, Outcome.ABORTED
+X = Exit
+
+# One row a code: exit, outcome, safe to unplug, what it means, what to do.
+CODES: Final[dict[str, CodeInfo]] = {
+    "tool.bug": CodeInfo(X.TOOL, E, False, "a fault in infuse itself", "Run again with -vv and report the details; `infuse resume` goes on where it was."),
+    "usage.bad-option": CodeInfo(X.USAGE, E, True, "an option or argument that does not fit", "See `infuse COMMAND --help`."),
+    "usage.no-terminal": CodeInfo(X.USAGE, E, True, "a question would have to be asked, but there is no terminal", "Give the value by option, file or environment."),
+    "usage.extra-missing": CodeInfo(X.USAGE, E, True, "an optional part of the program is not installed", "Install the extra that the message names."),
+    "profile.not-found": CodeInfo(X.PROFILE, E, True, "no such profile", "`infuse profile list` shows the names; a path works too."),
+    "profile.unreadable": CodeInfo(X.PROFILE, E, True, "the profile file cannot be read", "Check the path and the permissions."),
+    "profile.bad-yaml": CodeInfo(X.PROFILE, E, True, "the profile is not valid YAML", "Correct the line that is named."),
+    "profile.invalid": CodeInfo(X.PROFILE, E, True, "the profile has mistakes", "`infuse profile check NAME` lists them all with line numbers."),
+    "profile.secret": CodeInfo(X.PROFILE, E, True, "the profile holds a secret", "Take it out, consider it exposed, and use `infuse auth login` or a passphrase file."),
+    "profile.variable": CodeInfo(X.PROFILE, E, True, "an environment variable that the profile uses is not set", "Set it, or give a default as ${NAME:-default}."),
+    "profile.cannot": CodeInfo(X.PROFILE, E, True, "the profile asks for something that this dialect or mode cannot do", "Change the key that the message names."),
+    "metadata.missing": CodeInfo(X.PROFILE, E, True, "metadata that the product requires has no value", "Give it with --metadata KEY=VALUE or --metadata-from FILE.csv."),
+    "metadata.invalid": CodeInfo(X.PROFILE, E, True, "a metadata value does not fit its pattern", "Scan or type the value again."),
+    "credential.missing": CodeInfo(X.CREDENTIAL, E, True, "no API credential was found", "`infuse auth login`, or set INFUSE_TOKEN."),
+    "credential.refused": CodeInfo(X.CREDENTIAL, E, True, "the cloud refused the credential", "`infuse auth status` says which one was used; `infuse auth login` stores another."),
+    "credential.iam-key": CodeInfo(X.CREDENTIAL, E, True, "an IAM API key (ik_…) was given, and the Infuse IoT API does not take those today", "Use the legacy organisation admin token from /admin/developer."),
+    "credential.malformed": CodeInfo(X.CREDENTIAL, E, True, "the API credential has characters that no credential has", "Copy it again, whole and alone: one line of plain characters without spaces."),
+    "credential.unsafe-file": CodeInfo(X.CREDENTIAL, E, True, "a file with a secret is readable by others", "chmod 600 the file, and consider the secret exposed."),
+    "credential.sealing-key": CodeInfo(X.CREDENTIAL, E, True, "no key to seal secrets at rest", "Name a key file in bench.yaml (sealing.key_file), or install a keyring."),
+    "cloud.unreachable": CodeInfo(X.CLOUD_UNREACHABLE, E, True, "the cloud cannot be reached", "Check the network and cloud.base_url; what was done is on record and `infuse resume` goes on."),
+    "cloud.timeout": CodeInfo(X.CLOUD_UNREACHABLE, E, True, "the cloud did not answer in time", "Try again later; what was done is on record and `infuse resume` goes on."),
+    "cloud.unavailable": CodeInfo(X.CLOUD_UNREACHABLE, E, True, "the cloud has a fault of its own (5xx) or is too busy", "Try again later; what was done is on record and `infuse resume` goes on."),
+    "cloud.bad-answer": CodeInfo(X.CLOUD_REFUSED, E, True, "the cloud's answer cannot be understood", "Check cloud.base_url: this may be a proxy's or another service's page."),
+    "cloud.refused": CodeInfo(X.CLOUD_REFUSED, E, True, "the cloud refused the request", "The server's words say why."),
+    "cloud.not-found": CodeInfo(X.CLOUD_REFUSED, E, True, "the cloud knows no such thing", "Check the names and ids in the profile, or set create: true."),
+    "cloud.ambiguous": CodeInfo(X.CLOUD_REFUSED, E, True, "a name fits several things in the cloud", "Use the id instead of the name; the candidates are listed."),
+    "cloud.soc-mismatch": CodeInfo(X.CLOUD_REFUSED, E, True, "the profile's soc is not the cloud board's", "Choose the right cloud board, or correct board.soc."),
+    "cloud.metadata-clash": CodeInfo(X.IDENTITY, F, True, "another cloud device already holds this unique metadata value or device id", "Find the other board before going on: a label may be doubled."),
+    "cloud.device-conflict": CodeInfo(X.IDENTITY, F, True, "the cloud device exists with other values", "Check the label; --update-metadata overwrites the values that are named."),
+    "cloud.device-elsewhere": CodeInfo(X.IDENTITY, F, True, "the cloud device belongs to another organisation or board", "A registration cannot be moved: check that profile and board fit."),
+    "serial.none": CodeInfo(X.BOARD, E, True, "no board was found on any port", "Plug a board in, look at `infuse serial ports`, or name one with --port."),
+    "serial.no-port": CodeInfo(X.BOARD, E, True, "there is no such port", "`infuse serial ports` lists what is there."),
+    "serial.ambiguous": CodeInfo(X.BOARD, E, True, "several ports could be the board and none is guessed", "Name it with --port."),
+    "serial.busy": CodeInfo(X.BOARD, E, True, "another program holds the port", "Close the program that is named (ModemManager and terminals are common)."),
+    "serial.denied": CodeInfo(X.BOARD, E, True, "no permission to open the port", "Add the user to the group `dialout` and log in again."),
+    "serial.silent": CodeInfo(X.BOARD, E, True, "nothing on the port answers AT", "Check power, cable, baud rate and that the firmware offers AT commands."),
+    "serial.timeout": CodeInfo(X.BOARD, E, False, "the board stopped answering", "Reset the board, then run again: it goes on where it was."),
+    "serial.unplugged": CodeInfo(X.BOARD, E, True, "the port went away", "Plug the board back in and run again: it goes on where it was."),
+    "serial.garbled": CodeInfo(X.BOARD, E, True, "the board's answer cannot be understood", "Check baud rate, cable and flow control, then run again."),
+    "serial.too-long": CodeInfo(X.PROFILE, E, True, "a command is longer than the board's line buffer", "Use a shorter certificate chain or another dialect."),
+    "serial.no-digest": CodeInfo(X.BOARD, F, True, "the modem lists credentials without digests, so nothing can be read back", "Update the modem firmware."),
+    "serial.line-ended": CodeInfo(X.BOARD, E, True, "the link was used after it had been closed", "Run again: it goes on where it was."),
+    "board.changed": CodeInfo(X.BOARD, A, True, "another board is on the port than the one that was begun; nothing was written to it", "Run again with the board that belongs here; each goes on where it was."),
+    "board.no-imei": CodeInfo(X.BOARD, F, True, "the module has no IMEI, and mcuId is taken from it", "Set the board aside, or use another board.mcu_id source."),
+    "board.no-mcu-id": CodeInfo(X.BOARD, F, True, "the mcuId could not be read from its source", "Check board.mcu_id in the profile and the tool or command it names."),
+    "board.unexpected": CodeInfo(X.BOARD, F, True, "the board is not what board.expect says", "Wrong product in the jig, or update its modem firmware."),
+    "board.in-use": CodeInfo(X.BOARD, E, False, "another infuse is working on this very board", "Let it finish; a board is never worked on twice at once."),
+    "modem.error": CodeInfo(X.BOARD, F, True, "the modem refused a command", "The message has the number and its meaning."),
+    "modem.not-found": CodeInfo(X.BOARD, F, True, "513: the modem has no such credential", "Run again; if it stays, set the board aside."),
+    "modem.not-allowed": CodeInfo(X.BOARD, F, True, "514: the modem does not allow this", "The sec_tag may be reserved: check identity.sec_tag."),
+    "modem.full": CodeInfo(X.BOARD, F, True, "515: the modem's credential memory is full", "Delete credentials that are not needed (`infuse serial creds list`)."),
+    "modem.active": CodeInfo(X.BOARD, F, True, "518: not allowed while the modem is active", "Firmware turns the modem on by itself: use the production firmware."),
+    "modem.exists": CodeInfo(X.BOARD, F, True, "519: the modem already holds this credential", "Run again; --replace takes the slot over after putting it on record."),
+    "modem.keygen-failed": CodeInfo(X.BOARD, F, True, "523: the modem could not make a key", "Run again once; then set the board aside."),
+    "modem.bad-certificate": CodeInfo(X.BOARD, F, True, "527: the modem does not accept the certificate's content", "Run again; if it stays, keep the board and its record for an engineer."),
+    "modem.power": CodeInfo(X.BOARD, E, True, "528: power-off warning, the supply is too weak to write", "Check the jig's supply and contacts, then run again."),
+    "identity.slot-occupied": CodeInfo(X.IDENTITY, F, True, "the sec_tag already holds a credential that this journal did not write", "--replace (or identity.existing: replace) takes it over after putting its digest on record."),
+    "identity.key-changed": CodeInfo(X.IDENTITY, F, True, "the key in the modem is not the one that the recorded CSR was made with", "Somebody wrote to this board: --restart makes a new identity."),
+    "identity.csr-unreadable": CodeInfo(X.IDENTITY, F, True, "the CSR cannot be parsed", "Run again; if it stays, set the board aside."),
+    "identity.attestation-missing": CodeInfo(X.IDENTITY, F, True, "the CSR came without its attestation and the profile requires one", "Update the modem firmware, or identity.attestation: if-offered."),
+    "identity.attestation-malformed": CodeInfo(X.IDENTITY, F, True, "the attestation cannot be parsed", "Run again; if it stays, set the board aside."),
+    "identity.digest-mismatch": CodeInfo(X.IDENTITY, F, True, "the attestation was made for another CSR", "Bytes were changed on the way: run again; if it stays, set the board aside."),
+    "identity.uuid-mismatch": CodeInfo(X.IDENTITY, F, True, "the attestation names another board", "Set the board aside for an engineer."),
+    "identity.tag-mismatch": CodeInfo(X.IDENTITY, F, True, "the attestation names another sec_tag", "Set the board aside for an engineer."),
+    "identity.bad-signature": CodeInfo(X.IDENTITY, F, True, "the CSR's own signature is wrong", "Run again; if it stays, set the board aside."),
+    "identity.csr-policy": CodeInfo(X.IDENTITY, F, True, "the CSR asks for something the policy does not allow", "The message names it; set the board aside for an engineer."),
+    "identity.key-reused": CodeInfo(X.IDENTITY, F, True, "the public key was already seen on another board", "A clone: set both boards aside for an engineer."),
+    "identity.clone": CodeInfo(X.IDENTITY, F, True, "this IMEI or mcuId is on record with another board", "A clone or a wrong label: set both boards aside for an engineer."),
+    "identity.certificate-mismatch": CodeInfo(X.IDENTITY, F, True, "the certificate does not fit the board's key", "Keep the board and its record for an engineer."),
+    "identity.not-read-back": CodeInfo(X.IDENTITY, F, True, "what the modem holds is not what was written", "Run again; if it stays, set the board aside."),
+    "identity.possession-failed": CodeInfo(X.IDENTITY, F, True, "the board could not prove that it holds the certificate's key", "Set the board aside for an engineer."),
+    "identity.registry-conflict": CodeInfo(X.IDENTITY, F, True, "the registry device of this name is not ours to replace", "Look at it in the registry; rename or retire it there first."),
+    "identity.token-spent": CodeInfo(X.IDENTITY, F, True, "the registration token was spent without a certificate coming back, twice", "Look at the device in the registry before going on."),
+    "identity.not-active": CodeInfo(X.IDENTITY, F, True, "the cloud did not hear from the board in time", "Check antenna, SIM and coverage; then run again."),
+    "plan.changed": CodeInfo(X.IDENTITY, E, True, "this board was begun under another plan", "Use the profile it was begun with (`infuse resume`), or --restart for a new identity."),
+    "ca.not-found": CodeInfo(X.SIGNER, E, True, "there is no such CA on this bench", "`infuse ca init`, or name its folder in identity.ca."),
+    "ca.exists": CodeInfo(X.SIGNER, E, True, "the CA exists already", "Use it, or choose another name with --name."),
+    "ca.bad-passphrase": CodeInfo(X.SIGNER, E, True, "the CA passphrase is wrong", "Type it again, or check the passphrase file."),
+    "ca.no-passphrase": CodeInfo(X.SIGNER, E, True, "no CA passphrase was given", "--passphrase-file, --passphrase-fd, identity.passphrase in the profile, or a terminal to ask on."),
+    "ca.unsafe-key": CodeInfo(X.SIGNER, E, True, "the CA key file is readable by others", "chmod 600 the file; consider the key exposed if others had access."),
+    "ca.broken": CodeInfo(X.SIGNER, E, True, "the CA's files do not fit together", "Restore them from the backup."),
+    "ca.issuer-expired": CodeInfo(X.SIGNER, E, True, "the issuing certificate is not valid now", "Renew the CA."),
+    "ca.clock": CodeInfo(X.SIGNER, E, True, "this machine's clock cannot be right, so nothing is signed", "Set the clock (NTP), then run again."),
+    "ca.verify-failed": CodeInfo(X.SIGNER, E, True, "the certificate does not verify", "The message says why."),
+    "journal.locked": CodeInfo(X.JOURNAL, E, True, "the journal is locked by another program", "Close the program that holds it, then run again."),
+    "journal.read-only": CodeInfo(X.JOURNAL, E, True, "the journal cannot be written", "Check the permissions of INFUSE_HOME."),
+    "journal.corrupt": CodeInfo(X.JOURNAL, E, True, "the journal is damaged", "Keep the file, restore the backup, and tell an engineer."),
+    "journal.newer": CodeInfo(X.JOURNAL, E, True, "the journal was written by a newer infuse", "Install that version or a later one."),
+    "journal.disk-full": CodeInfo(X.JOURNAL, E, True, "the disk is full", "Make room, then run again: it goes on where it was."),
+    "journal.not-found": CodeInfo(X.JOURNAL, E, True, "the journal knows no such thing", "`infuse journal list` shows what is on record."),
+    "journal.raced": CodeInfo(X.JOURNAL, E, True, "the record changed under our hands", "Another infuse works on it; let it finish."),
+    "run.interrupted": CodeInfo(X.INTERRUPTED, A, True, "a person stopped the run", "`infuse resume` goes on where it was."),
+    "run.conflict": CodeInfo(X.IDENTITY, F, True, "what was found cannot be decided by a program", "An engineer has to look: `infuse journal show BOARD`."),
+    "run.until": CodeInfo(X.OK, A, True, "the run stopped after the step that --until names", "Run again without --until: it goes on where it was."),
+    "run.simulated": CodeInfo(X.OK, A, True, "the simulated world of this run is gone", "Nothing to do."),
+    "run.paused": CodeInfo(X.BOARD, A, True, "five equal errors in a row paused the run", "Find the common cause first, then run again."),
+}
+
+
+class InfuseError(Exception):
+    """An error with a code of `CODES`.
+
+    `unknown` is True when an effect may have happened although it failed here: only a probe decides (rule 11).
+    `details` are for `-vv` and the record, free of secrets.
+    """
+
+    branch: ClassVar[str] = ""
+
+    def __init__(self, code: str, message: str, *, hint: str | None = None, unknown: bool = False,
+                 board_safe: bool | None = None, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code: Final = code
+        self.message: Final = message
+        self.info: Final = CODES[code]
+        self.hint: Final = hint or self.info.hint
+        self.unknown: Final = unknown
+        self.board_safe: Final = self.info.board_safe if board_safe is None else board_safe
+        self.details: Final = details or {}
+
+    @property
+    def exit(self) -> Exit:
+        """The exit code of a run that ends with this error."""
+        return self.info.exit
+
+    def as_json(self) -> dict[str, Any]:
+        """The error object of the envelope (rule 38)."""
+        return {"code": self.code, "message": self.message, "hint": self.hint, "boardSafe": self.board_safe}
+
+
+class UsageError(InfuseError):
+    """The command line does not fit."""
+
+
+class ProfileError(InfuseError):
+    """The profile, the bench file or a value that they ask for is wrong."""
+
+
+class CredentialError(InfuseError):
+    """An API credential or a key at rest is missing, unsafe or refused."""
+
+
+class CloudError(InfuseError):
+    """The cloud is out of reach or refused. `status` is the HTTP status, None without an answer."""
+
+    def __init__(self, code: str, message: str, *, status: int | None = None, call: str = "",
+                 request_id: str | None = None, retry_after_s: float | None = None, **more: Any) -> None:
+        super().__init__(code, message, **more)
+        self.status: Final = status
+        self.call: Final = call
+        self.request_id: Final = request_id
+        self.retry_after_s: Final = retry_after_s
+
+
+class BoardError(InfuseError):
+    """The serial link or the board. `cme` is the modem's error number where there was one."""
+
+    def __init__(self, code: str, message: str, *, cme: int | None = None, **more: Any) -> None:
+        super().__init__(code, message, **more)
+        self.cme: Final = cme
+
+
+class PolicyError(InfuseError):
+    """Identity or policy refused: nothing was signed."""
+
+
+class SignerError(InfuseError):
+    """The CA or its signer."""
+
+
+class JournalError(InfuseError):
+    """The journal."""
+
+
+class Interrupted(InfuseError):
+    """A person stopped the run."""
+
+    def __init__(self, message: str = "stopped by the operator", *, unknown: bool = False) -> None:
+        super().__init__("run.interrupted", message, unknown=unknown)

@@ -1,0 +1,150 @@
+"""INFUSE_HOME/bench.yaml: what is local to one bench (rule 25). The product is in the profile, never here.
+
+station: line-2-left            # default: the host's name
+slots: {"1-1.2": 1, "1-1.3": 2}   # USB hub path -> slot number
+sealing: {key_file: /etc/infuse/sealing.key}   # or {keyring: true}
+operator: day shift
+lot: L-2041
+scanner: {port: /dev/ttyACM9}
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from infuse_cli.errors import ProfileError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FILE: Final = "bench.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """Where the key that seals secrets at rest is: a file outside the home, or the keyring."""
+
+    key_file: str | None = None
+    keyring: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One bench. `slots` maps a USB hub path to a slot number, counted from 1; `scanner` is its serial port."""
+
+    station: str
+    slots: dict[str, int] = field(default_factory=dict)
+    sealing: Sealing = Sealing()
+    operator: str | None = None
+    lot: str | None = None
+    scanner: str | None = None
+
+
+def load_bench(home: Path) -> Bench:
+    """The bench of a home; without a file only the station is known: the host's name.
+
+    Raises ProfileError profile.unreadable, profile.bad-yaml or profile.invalid, naming file and line.
+    """
+    path = home / FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return Bench(station=_host())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProfileError("profile.unreadable", f"{path} cannot be read: {error}") from error
+    values = _Reader(path).mapping(_compose(path, text), _TOP)
+    return Bench(**{"station": _host(), **values})
+
+
+def _host() -> str:
+    return platform.node() or "bench"
+
+
+def _compose(path: Path, text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ProfileError("profile.bad-yaml", f"{where}: {getattr(error, 'problem', None) or 'not valid YAML'}") from error
+
+
+class _Reader:
+    """Reads YAML nodes against tables of keys, so that every refusal has its line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def refuse(self, node: Any, why: str) -> ProfileError:
+        return ProfileError("profile.invalid", f"{self._path}:{node.start_mark.line + 1}: {why}")
+
+    def pairs(self, node: Any) -> list[tuple[Any, Any]]:
+        if node.id != "mapping":
+            raise self.refuse(node, "expected keys and values")
+        found = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if key.id != "scalar":
+                raise self.refuse(key, "a key must be a plain word")
+            if found.count(key.value) > 1:
+                raise self.refuse(key, f"{key.value} is there twice")
+        return list(node.value)
+
+    def mapping(self, node: Any, known: dict[str, Callable[[_Reader, Any], Any]]) -> dict[str, Any]:
+        if node is None:
+            return {}
+        values = {}
+        for key, value in self.pairs(node):
+            if key.value not in known:
+                raise self.refuse(key, f"unknown key {key.value!r}; known: {', '.join(known)}")
+            values[key.value] = known[key.value](self, value)
+        return values
+
+    def text(self, node: Any) -> str:
+        if node.id != "scalar" or not node.value.strip() or node.tag.endswith(":null"):
+            raise self.refuse(node, "expected a text")
+        return str(node.value)
+
+    def slot(self, node: Any) -> int:
+        if node.id != "scalar" or not node.tag.endswith(":int") or not node.value.isdecimal() or int(node.value) < 1:
+            raise self.refuse(node, "a slot is a number from 1")
+        return int(node.value)
+
+    def flag(self, node: Any) -> bool:
+        if node.id != "scalar" or not node.tag.endswith(":bool"):
+            raise self.refuse(node, "expected true or false")
+        return str(node.value).lower() in {"true", "yes", "on"}
+
+    def slots(self, node: Any) -> dict[str, int]:
+        values: dict[str, int] = {}
+        for key, value in self.pairs(node):
+            slot = self.slot(value)
+            if slot in values.values():
+                raise self.refuse(value, f"slot {slot} is there twice")
+            values[key.value] = slot
+        return values
+
+    def sealing(self, node: Any) -> Sealing:
+        values = self.mapping(node, _SEALING)
+        if values.get("keyring") and values.get("key_file"):
+            raise self.refuse(node, "sealing takes key_file or keyring, not both")
+        return Sealing(**values)
+
+    def scanner(self, node: Any) -> str | None:
+        return self.mapping(node, _SCANNER).get("port")
+
+
+_SEALING: Final[dict[str, Callable[[_Reader, Any], Any]]] = {"key_file": _Reader.text, "keyring": _Reader.flag}
+_SCANNER: Final[dict[str, Callable[[_Reader, Any], Any]]] = {"port": _Reader.text}
+_TOP: Final[dict[str, Callable[[_Reader, Any], Any]]] = {
+    "station": _Reader.text,
+    "slots": _Reader.slots,
+    "sealing": _Reader.sealing,
+    "operator": _Reader.text,
+    "lot": _Reader.text,
+    "scanner": _Reader.scanner,
+}

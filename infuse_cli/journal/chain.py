@@ -1,0 +1,137 @@
+"""The hash chain over events, one a station: what was edited, removed or moved is found.
+
+Canonical form of an event: a JSON object in UTF-8 with the keys attempt, board, facts, from, kind, operator, prev,
+run, seq, station, step, to, tool_version, ts, sorted at every level, no white space, absent values null, times as
+ISO 8601 UTC with microseconds and Z. `hash` is its SHA-256 in lower-case hex; `prev` is the hash of the event before,
+64 zeros for the first; `seq` counts from 1 without gaps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from infuse_cli.journal.codec import to_json, to_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from infuse_cli.records import EventRecord
+
+GENESIS: Final = "0" * 64
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An event as it is hashed; `facts` is its JSON text, `ts` its time as text."""
+
+    station: str
+    seq: int
+    ts: str
+    operator: str
+    tool_version: str
+    kind: str
+    run: str | None
+    board: str | None
+    attempt: str | None
+    step: str | None
+    from_state: str | None
+    to_state: str | None
+    facts: str
+    prev: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """The first place where a chain does not hold."""
+
+    station: str
+    seq: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest event of a station's chain as it was recorded beside the events."""
+
+    seq: int = 0
+    hash: str = GENESIS
+
+
+def canonical(link: Link) -> bytes:
+    """The bytes that are hashed."""
+    return msgspec.json.encode(
+        {
+            "attempt": link.attempt,
+            "board": link.board,
+            "facts": msgspec.Raw(link.facts.encode()),
+            "from": link.from_state,
+            "kind": link.kind,
+            "operator": link.operator,
+            "prev": link.prev,
+            "run": link.run,
+            "seq": link.seq,
+            "station": link.station,
+            "step": link.step,
+            "to": link.to_state,
+            "tool_version": link.tool_version,
+            "ts": link.ts,
+        }
+    )
+
+
+def digest(link: Link) -> str:
+    """SHA-256 of the canonical form, 64 lower-case hex digits."""
+    return hashlib.sha256(canonical(link)).hexdigest()
+
+
+def link_of(event: EventRecord) -> Link:
+    """The event as it was hashed when it was written."""
+    return Link(
+        station=event.station,
+        seq=event.seq,
+        ts=to_text(event.ts),
+        operator=event.operator,
+        tool_version=event.tool_version,
+        kind=event.kind,
+        run=event.run,
+        board=event.board,
+        attempt=event.attempt,
+        step=event.step,
+        from_state=event.from_state,
+        to_state=event.to_state,
+        facts=to_json(event.facts),
+        prev=event.prev,
+    )
+
+
+def verify(events: Iterable[EventRecord], head: Head | None = None, *, station: str = "") -> Fault | None:
+    """Return the first fault of one station's chain, given from its first event on, or None.
+
+    With `head` also events missing at the end are found.
+    """
+    prev, expected = GENESIS, 1
+    for event in events:
+        station = station or event.station
+        why = _fault(event, expected, prev)
+        if why:
+            return Fault(station, expected, why)
+        prev, expected = event.hash, expected + 1
+    if head is not None and head != Head(expected - 1, prev):
+        return Fault(station, expected, f"the chain ends at {expected - 1}, but event {head.seq} was recorded as the last")
+    return None
+
+
+def _fault(event: EventRecord, expected: int, prev: str) -> str:
+    if event.seq > expected:
+        return f"missing: found event {event.seq} where {expected} belongs"
+    if event.seq < expected:
+        return f"moved: found event {event.seq} where {expected} belongs"
+    if event.prev != prev:
+        return "it does not follow the event before it: one of the two was changed, moved or put in"
+    if digest(link_of(event)) != event.hash:
+        return "it was changed after it was written"
+    return ""

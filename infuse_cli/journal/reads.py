@@ -1,0 +1,193 @@
+"""Rows as records: every SELECT that the port needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import ColumnElement, bindparam, func, select
+
+from infuse_cli import records as rec
+from infuse_cli.errors import JournalError
+from infuse_cli.journal import schema
+from infuse_cli.journal.codec import from_json, maybe_time, to_time
+from infuse_cli.types import AttemptState, StepState, TokenState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from sqlalchemy import Connection, Row
+
+    Alive = Callable[[str], bool]
+
+_CHUNK: Final = 500  # bound variables in one statement
+_LIVE: Final = tuple(state.value for state in AttemptState if state.is_open or state is AttemptState.PASSED)
+
+_attempt, _step, _board, _event = schema.attempt.c, schema.step.c, schema.board.c, schema.event.c
+
+_BOARD = select(_board.uuid, _board.imei, _board.mcu_id).where(_board.uuid == bindparam("b"))
+_LIVE_OF_BOARD = select(schema.attempt).where(_attempt.board == bindparam("b"), _attempt.state.in_(_LIVE)).order_by(_attempt.opened)
+_STEPS = select(schema.step).where(_step.attempt.in_(bindparam("a", expanding=True))).order_by(_step.at)
+_RUN = select(schema.run).where(schema.run.c.run == bindparam("r"))
+_RUNS = select(schema.run).order_by(schema.run.c.started)
+_SECRET = select(schema.secret.c.sealed).where(schema.secret.c.name == bindparam("n"))
+_KEY_OWNER = select(schema.seen_key.c.board).where(schema.seen_key.c.spki_sha256 == bindparam("k"))
+_RESERVED = select(schema.serial.c.serial, schema.serial.c.issuer).where(
+    schema.serial.c.attempt == bindparam("a"), schema.serial.c.state == "reserved").order_by(schema.serial.c.serial)
+_NEWEST = select(func.max(schema.chain.c.newest))
+_PASSED_FACTS = (
+    select(schema.attempt)
+    .join(schema.run, schema.run.c.run == _attempt.run)
+    .where(schema.run.c.profile_hash == bindparam("p"), _attempt.outcome == "PASS")
+    .order_by(_attempt.opened.desc())
+)
+
+
+def board(connection: Connection, uuid: str, alive: Alive) -> rec.BoardRecord | None:
+    """A board with its open attempt and its newest PASS, None for an unknown one."""
+    row = connection.execute(_BOARD, {"b": uuid}).first()
+    if row is None:
+        return None
+    live = connection.execute(_LIVE_OF_BOARD, {"b": uuid}).all()
+    passed = [one for one in live if one.state == AttemptState.PASSED.value][-1:]
+    opened = [one for one in live if one.state != AttemptState.PASSED.value][-1:]
+    records = {one.attempt: one for one in _with_steps(connection, [*opened, *passed], alive)}
+    return rec.BoardRecord(
+        board=row.uuid, imei=row.imei, mcu_id=row.mcu_id,
+        open=records[opened[0].attempt] if opened else None, passed=records[passed[0].attempt] if passed else None,
+    )
+
+
+def attempts(connection: Connection, alive: Alive, *where: ColumnElement[bool]) -> list[rec.AttemptRecord]:
+    """Attempts that fit all conditions, oldest first."""
+    rows = connection.execute(select(schema.attempt).where(*where).order_by(_attempt.opened)).all()
+    return _with_steps(connection, rows, alive)
+
+
+def one_attempt(connection: Connection, attempt: str, alive: Alive) -> rec.AttemptRecord:
+    """An attempt. Raises JournalError journal.not-found."""
+    found = attempts(connection, alive, _attempt.attempt == attempt)
+    if not found:
+        raise JournalError("journal.not-found", f"no attempt {attempt} is on record")
+    return found[0]
+
+
+def certificates(connection: Connection, *where: ColumnElement[bool]) -> list[rec.CertificateRecord]:
+    """Certificates that fit all conditions, oldest first."""
+    order = schema.certificate.c.stored
+    return [_certificate(row) for row in connection.execute(select(schema.certificate).where(*where).order_by(order)).all()]
+
+
+def tokens(connection: Connection, *where: ColumnElement[bool]) -> list[rec.TokenRecord]:
+    """Tokens that fit all conditions, oldest first."""
+    order = schema.token.c.intended
+    return [_token(row) for row in connection.execute(select(schema.token).where(*where).order_by(order)).all()]
+
+
+def run(connection: Connection, name: str, alive: Alive) -> rec.RunRecord:
+    """A run. Raises JournalError journal.not-found."""
+    row = connection.execute(_RUN, {"r": name}).first()
+    if row is None:
+        raise JournalError("journal.not-found", f"no run {name} is on record")
+    return _run(row, alive)
+
+
+def runs(connection: Connection, alive: Alive) -> list[rec.RunRecord]:
+    """All runs, oldest first."""
+    return [_run(row, alive) for row in connection.execute(_RUNS).all()]
+
+
+def events(connection: Connection, *where: ColumnElement[bool]) -> Iterator[rec.EventRecord]:
+    """Events that fit all conditions, each station's in the order of its chain, read as they are asked for."""
+    rows = connection.execute(select(schema.event).where(*where).order_by(_event.station, _event.seq))
+    return (_event_record(row) for row in rows)
+
+
+def secret(connection: Connection, name: str) -> bytes | None:
+    """Sealed bytes by name."""
+    found: bytes | None = connection.execute(_SECRET, {"n": name}).scalar()
+    return found
+
+
+def key_owner(connection: Connection, spki_sha256: str) -> str | None:
+    """The board that a public key was seen on."""
+    found: str | None = connection.execute(_KEY_OWNER, {"k": spki_sha256}).scalar()
+    return found
+
+
+def reserved(connection: Connection, attempt: str) -> list[tuple[str, str]]:
+    """(serial, issuer) of what an attempt reserved and neither issued nor voided."""
+    return [(row[0], row[1]) for row in connection.execute(_RESERVED, {"a": attempt}).all()]
+
+
+def newest(connection: Connection) -> str | None:
+    """Time of the newest event of all stations, as text."""
+    found: str | None = connection.execute(_NEWEST).scalar()
+    return found
+
+
+def passed_facts(connection: Connection, profile_hash: str) -> Iterator[rec.Facts]:
+    """Facts, the steps' included, of each PASSed attempt of a profile, newest first."""
+    for row in connection.execute(_PASSED_FACTS, {"p": profile_hash}).all():
+        merged: rec.Facts = {}
+        for step in connection.execute(_STEPS, {"a": [row.attempt]}).all():
+            merged.update(from_json(step.facts))
+        yield {**merged, **from_json(row.facts)}
+
+
+def _with_steps(connection: Connection, rows: Sequence[Row[Any]], alive: Alive) -> list[rec.AttemptRecord]:
+    steps: dict[str, dict[str, rec.StepRecord]] = {row.attempt: {} for row in rows}
+    names = list(steps)
+    for start in range(0, len(names), _CHUNK):
+        for row in connection.execute(_STEPS, {"a": names[start:start + _CHUNK]}).all():
+            steps[row.attempt][row.step] = _step_record(row)
+    living = {name: alive(name) for name in {row.run for row in rows}}
+    return [_attempt_record(row, steps[row.attempt], living[row.run]) for row in rows]
+
+
+def _attempt_record(row: Row[Any], steps: dict[str, rec.StepRecord], alive: bool) -> rec.AttemptRecord:
+    return rec.AttemptRecord(
+        attempt=row.attempt, run=row.run, board=row.board, soc=row.soc, slot=row.slot, port=row.port, state=AttemptState(row.state),
+        plan=tuple(from_json(row.plan)), plan_hash=row.plan_hash, opened=to_time(row.opened), alive=alive, steps=steps,
+        facts=from_json(row.facts), outcome=row.outcome, error=from_json(row.error), ended=maybe_time(row.ended),
+    )
+
+
+def _step_record(row: Row[Any]) -> rec.StepRecord:
+    return rec.StepRecord(
+        step=row.step, state=StepState(row.state), facts=from_json(row.facts), error=from_json(row.error), ms=row.ms,
+        at=to_time(row.at), tries=row.tries,
+    )
+
+
+def _certificate(row: Row[Any]) -> rec.CertificateRecord:
+    return rec.CertificateRecord(
+        serial=row.serial, issuer=row.issuer, sha256=row.sha256, spki_sha256=row.spki_sha256, not_before=to_time(row.not_before),
+        not_after=to_time(row.not_after), pem=row.pem, profile=row.profile, state=row.state, board=row.board, attempt=row.attempt,
+        device_id=row.device_id,
+    )
+
+
+def _token(row: Row[Any]) -> rec.TokenRecord:
+    return rec.TokenRecord(
+        intent=row.intent, name=row.name, state=TokenState(row.state), board=row.board, attempt=row.attempt, token_id=row.token_id,
+        registry_device_id=row.registry_device_id, sha256=row.sha256, expires_at=maybe_time(row.expires_at),
+    )
+
+
+def _run(row: Row[Any], alive: Alive) -> rec.RunRecord:
+    start = rec.RunStart(
+        run=row.run, command=row.command, profile_name=row.profile_name, profile_hash=row.profile_hash, profile=from_json(row.profile),
+        operator=row.operator, lot=row.lot, simulated=row.simulated == "true", facts=from_json(row.facts),
+    )
+    return rec.RunRecord(
+        start=start, station=row.station, tool_version=row.tool_version, started=to_time(row.started), ended=maybe_time(row.ended),
+        alive=row.ended is None and alive(row.run), totals=from_json(row.totals),
+    )
+
+
+def _event_record(row: Row[Any]) -> rec.EventRecord:
+    return rec.EventRecord(
+        seq=row.seq, ts=to_time(row.ts), kind=row.kind, run=row.run, board=row.board, attempt=row.attempt, step=row.step,
+        from_state=row.from_state, to_state=row.to_state, facts=from_json(row.facts), prev=row.prev, hash=row.hash,
+        station=row.station, operator=row.operator, tool_version=row.tool_version,
+    )

@@ -1,0 +1,250 @@
+"""The journal in INFUSE_HOME/journal.sqlite3: `ports.Journal` on SQLite.
+
+A commit is one fsynced transaction under the write-ahead log with `synchronous=FULL`; the home is 0700, its files
+0600. What SQLite refuses comes out as JournalError and names the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from sqlalchemy import bindparam, insert, select, update
+
+from infuse_cli._version import __version__
+from infuse_cli.errors import JournalError
+from infuse_cli.journal import chain, database, identity, reads, schema, writes
+from infuse_cli.journal.bench import load_bench
+from infuse_cli.journal.codec import maybe_time, to_json, to_text
+from infuse_cli.journal.owner import Owners
+from infuse_cli.journal.transaction import Author, Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from sqlalchemy import Connection
+
+    from infuse_cli import records as rec
+
+_ADD_RUN = insert(schema.run)
+_RUN_ID = select(schema.run.c.run).where(schema.run.c.run == bindparam("r"))
+_END_RUN = update(schema.run).where(schema.run.c.run == bindparam("r")).values(ended=bindparam("t"), totals=bindparam("x"))
+
+_CA_KEYS: Final = ("ca", "issuer")
+_FIRMWARE_KEYS: Final = ("modem_firmware", "modemFirmware")
+
+
+def open_journal(home: Path, *, station: str | None = None, tool_version: str = __version__, create: bool = True,
+                 busy_s: float = 5.0, now: Callable[[], datetime] | None = None) -> SqliteJournal:
+    """Open the journal of a home, making home and journal as needed.
+
+    `station` is by default that of bench.yaml, else the host's name. `create=False` only opens one that is there
+    (else journal.not-found). `busy_s` bounds the wait for another program's lock, in seconds. Raises JournalError
+    journal.locked, journal.read-only, journal.corrupt, journal.newer, journal.disk-full; ProfileError for bench.yaml.
+    """
+    name = station or load_bench(home).station
+    opened = database.open_database(home, tool_version=tool_version, create=create, busy_s=busy_s)
+    return SqliteJournal(home, opened, Author(name, tool_version), now or _utc_now)
+
+
+class SqliteJournal:
+    """`ports.Journal` on SQLite; made by `open_journal`, safe to share between threads, closed by `close()`."""
+
+    def __init__(self, home: Path, opened: database.Database, author: Author, now: Callable[[], datetime]) -> None:
+        self._database: Final = opened
+        self._owners: Final = Owners(home)
+        self._author = author
+        self._now: Final = now
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file and give up every run that was not ended; safe to call twice."""
+        self._owners.release_all()
+        self._database.close()
+
+    @property
+    def path(self) -> Path:
+        """The journal's file."""
+        return self._database.path
+
+    @property
+    def station(self) -> str:
+        """Name of this bench."""
+        return self._author.station
+
+    def start_run(self, start: rec.RunStart) -> None:
+        """Record the run and hold its owner lock. Raises JournalError journal.raced for a run id that was used before."""
+        self._owners.hold(start.run)
+        try:
+            with self._database.writing() as connection:
+                self._add_run(connection, start)
+        except BaseException:
+            self._owners.release(start.run)
+            raise
+        self._author = replace(self._author, run=start.run, operator=start.operator)
+
+    def _add_run(self, connection: Connection, start: rec.RunStart) -> None:
+        if connection.execute(_RUN_ID, {"r": start.run}).first() is not None:
+            raise JournalError("journal.raced", f"run {start.run} is on record already")
+        tx = self._transaction(connection, replace(self._author, run=start.run, operator=start.operator))
+        row = {
+            "run": start.run, "command": start.command, "profile_name": start.profile_name, "profile_hash": start.profile_hash,
+            "profile": to_json(start.profile), "operator": start.operator, "lot": start.lot, "simulated": to_json(start.simulated),
+            "facts": to_json(start.facts), "station": self.station, "tool_version": self._author.tool_version, "started": tx.now,
+            "ended": None, "totals": "{}",
+        }
+        connection.execute(_ADD_RUN, row)
+        told = {"command": start.command, "profile_name": start.profile_name, "profile_hash": start.profile_hash, "profile": start.profile,
+                "lot": start.lot, "simulated": start.simulated, "facts": start.facts}
+        tx.event("run-started", None, run=start.run, facts=told)
+        tx.flush()
+
+    def end_run(self, run: str, totals: rec.Facts) -> None:
+        """Record that the run ended, and give its owner lock back in any case. Raises JournalError journal.not-found."""
+        try:
+            with self._database.writing() as connection:
+                tx = self._transaction(connection)
+                if connection.execute(_END_RUN, {"r": run, "t": tx.now, "x": to_json(totals)}).rowcount != 1:
+                    raise JournalError("journal.not-found", f"no run {run} is on record")
+                tx.event("run-ended", None, run=run, facts=totals)
+                tx.flush()
+        finally:
+            self._owners.release(run)
+
+    def commit(self, *writes_: rec.Write) -> None:
+        """Make all writes durable in one fsynced transaction, or none (see `ports.Journal`)."""
+        with self._database.writing() as connection:
+            tx = self._transaction(connection)
+            for write in writes_:
+                writes.apply(tx, write)
+            tx.flush()
+
+    def _transaction(self, connection: Connection, author: Author | None = None) -> Transaction:
+        return Transaction(connection, author or self._author, self._owners, to_text(self._now()))
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A read transaction, for `queries.py`."""
+        return self._database.reading()
+
+    def alive(self, run: str) -> bool:
+        """Whether the process that owns a run still lives."""
+        return self._owners.alive(run)
+
+    def board(self, uuid: str) -> rec.BoardRecord | None:
+        """A board with its open attempt and its newest PASS, None for an unknown one."""
+        with self.reading() as connection:
+            return reads.board(connection, uuid, self.alive)
+
+    def check_identity(self, uuid: str, imei: str | None, mcu_id: str | None, *, soc: str | None = None) -> None:
+        """Raise PolicyError identity.clone naming the other board; without `soc` an mcuId counts whatever the soc."""
+        with self.reading() as connection:
+            identity.check(connection, uuid, imei, mcu_id, soc)
+
+    def attempt(self, attempt: str) -> rec.AttemptRecord:
+        """An attempt. Raises JournalError journal.not-found."""
+        with self.reading() as connection:
+            return reads.one_attempt(connection, attempt, self.alive)
+
+    def attempts(self, board: str) -> Sequence[rec.AttemptRecord]:
+        """All attempts of a board, oldest first."""
+        with self.reading() as connection:
+            return reads.attempts(connection, self.alive, schema.attempt.c.board == board)
+
+    def open_attempts(self) -> Sequence[rec.AttemptRecord]:
+        """All attempts that a later run would go on with, oldest first."""
+        with self.reading() as connection:
+            return reads.attempts(connection, self.alive, schema.attempt.c.state.in_(writes.OPEN_STATES))
+
+    def certificates(self, *, board: str | None = None, attempt: str | None = None) -> Sequence[rec.CertificateRecord]:
+        """Certificates of a board, of an attempt, or all; oldest first."""
+        columns = schema.certificate.c
+        where = [column == value for column, value in ((columns.board, board), (columns.attempt, attempt)) if value is not None]
+        with self.reading() as connection:
+            return reads.certificates(connection, *where)
+
+    def reserved_serials(self, attempt: str) -> Sequence[tuple[str, str]]:
+        """(serial, issuer) pairs reserved by this attempt that are neither void nor have a certificate."""
+        with self.reading() as connection:
+            return reads.reserved(connection, attempt)
+
+    def key_owner(self, spki_sha256: str) -> str | None:
+        """The board that a public key was seen on, None for a new key."""
+        with self.reading() as connection:
+            return reads.key_owner(connection, spki_sha256)
+
+    def tokens(self, *, board: str | None = None, name: str | None = None) -> Sequence[rec.TokenRecord]:
+        """Tokens of a board, of a name, or all; oldest first."""
+        columns = schema.token.c
+        where = [column == value for column, value in ((columns.board, board), (columns.name, name)) if value is not None]
+        with self.reading() as connection:
+            return reads.tokens(connection, *where)
+
+    def secret(self, name: str) -> bytes | None:
+        """Sealed bytes by name, None when there are none."""
+        with self.reading() as connection:
+            return reads.secret(connection, name)
+
+    def run(self, run: str) -> rec.RunRecord:
+        """A run. Raises JournalError journal.not-found."""
+        with self.reading() as connection:
+            return reads.run(connection, run, self.alive)
+
+    def runs(self) -> Sequence[rec.RunRecord]:
+        """All runs, oldest first."""
+        with self.reading() as connection:
+            return reads.runs(connection, self.alive)
+
+    def newest(self) -> datetime | None:
+        """Time of the newest event (UTC), None before any."""
+        with self.reading() as connection:
+            return maybe_time(reads.newest(connection))
+
+    def passed_with(self, *, profile_hash: str, ca: str | None, modem_firmware: str | None) -> bool:
+        """Whether any board PASSed with this profile, CA and modem firmware.
+
+        The two are read from the facts of attempt and steps: `ca` (or `issuer`) and `modem_firmware` (or
+        `modemFirmware`).
+        """
+        wanted = (ca, modem_firmware)
+        with self.reading() as connection:
+            return any((_first(facts, _CA_KEYS), _first(facts, _FIRMWARE_KEYS)) == wanted for facts in reads.passed_facts(connection, profile_hash))
+
+    def events(self, *, board: str | None = None, attempt: str | None = None, run: str | None = None) -> Sequence[rec.EventRecord]:
+        """Events of a board, of an attempt, of a run, or all, in the order of the chain."""
+        columns = schema.event.c
+        wanted = ((columns.board, board), (columns.attempt, attempt), (columns.run, run))
+        with self.reading() as connection:
+            return list(reads.events(connection, *(column == value for column, value in wanted if value is not None)))
+
+    def verify(self) -> Sequence[chain.Fault]:
+        """Check the file and each station's chain; the first fault of each. An empty answer means sound.
+
+        Raises JournalError journal.corrupt when SQLite's own check finds damage.
+        """
+        with self.reading() as connection:
+            damage = database.damage(connection)
+            if damage:
+                raise JournalError("journal.corrupt", f"{self.path} is damaged: {damage}")
+            heads = {row.station: chain.Head(row.seq, row.hash) for row in connection.execute(select(schema.chain)).all()}
+            stations = {row[0] for row in connection.execute(select(schema.event.c.station).distinct()).all()}
+            found = [
+                chain.verify(reads.events(connection, schema.event.c.station == name), heads.get(name, chain.Head()), station=name)
+                for name in sorted(stations | set(heads))
+            ]
+        return [fault for fault in found if fault is not None]
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _first(facts: rec.Facts, keys: tuple[str, ...]) -> Any:
+    return next((facts[key] for key in keys if facts.get(key) is not None), None)

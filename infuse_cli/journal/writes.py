@@ -1,0 +1,321 @@
+"""One function a write: what it checks, what it appends to the chain, what it changes in the projections.
+
+All run inside one IMMEDIATE transaction. A compare-and-swap is an UPDATE that names the state it leaves and is
+counted; the same statements hold on a database with many writers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from infuse_cli import records as rec
+from infuse_cli.errors import BoardError, JournalError
+from infuse_cli.journal import schema
+from infuse_cli.journal.codec import from_json, maybe_text, to_json, to_text
+from infuse_cli.journal.identity import bind_board, check_key
+from infuse_cli.journal.transaction import Held, Transaction
+from infuse_cli.types import AttemptState, StepState, TokenState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OPEN_STATES: Final = tuple(state.value for state in AttemptState if state.is_open)
+
+_attempt, _step, _serial, _certificate = schema.attempt.c, schema.step.c, schema.serial.c, schema.certificate.c
+_token, _secret = schema.token.c, schema.secret.c
+
+_OPEN_OF_BOARD = select(_attempt.attempt, _attempt.run).where(_attempt.board == bindparam("b"), _attempt.state.in_(OPEN_STATES))
+_ADD_ATTEMPT = insert(schema.attempt)
+_TAKE_ATTEMPT = (
+    update(schema.attempt)
+    .where(_attempt.attempt == bindparam("a"), _attempt.run == bindparam("r"), _attempt.state == bindparam("s"))
+    .values(run=bindparam("new_run"), slot=bindparam("new_slot"), port=bindparam("new_port"),
+            state=AttemptState.RUNNING.value, outcome=None, error=None, ended=None)
+)
+_FACTS_OF_ATTEMPT = select(_attempt.facts).where(_attempt.attempt == bindparam("a"))
+_NOTE_ATTEMPT = update(schema.attempt).where(_attempt.attempt == bindparam("a")).values(facts=bindparam("f"))
+_END_ATTEMPT = (
+    update(schema.attempt)
+    .where(_attempt.attempt == bindparam("a"), _attempt.state == bindparam("s"))
+    .values(state=bindparam("new"), outcome=bindparam("o"), error=bindparam("e"), ended=bindparam("t"), facts=bindparam("f"))
+)
+_BEGUN_STEPS = select(_step.step).where(_step.attempt == bindparam("a"), _step.state == StepState.BEGUN.value)
+_STEP = select(_step.facts, _step.ms, _step.tries).where(_step.attempt == bindparam("a"), _step.step == bindparam("n"))
+_ADD_STEP = insert(schema.step)
+_MOVE_STEP = (
+    update(schema.step)
+    .where(_step.attempt == bindparam("a"), _step.step == bindparam("n"), _step.state == bindparam("s"))
+    .values(state=bindparam("new"), facts=bindparam("f"), error=bindparam("e"), ms=bindparam("m"), at=bindparam("t"), tries=bindparam("c"))
+)
+_STEP_STATE = (
+    update(schema.step)
+    .where(_step.attempt == bindparam("a"), _step.step == bindparam("n"), _step.state == bindparam("s"))
+    .values(state=bindparam("new"), at=bindparam("t"))
+)
+_ADD_SERIAL = insert(schema.serial)
+_MOVE_SERIAL = (
+    update(schema.serial)
+    .where(_serial.serial == bindparam("n"), _serial.issuer == bindparam("i"), _serial.state == "reserved")
+    .values(state=bindparam("new"))
+)
+_SERIAL = select(_serial.state, _serial.attempt).where(_serial.serial == bindparam("n"), _serial.issuer == bindparam("i"))
+_ADD_CERTIFICATE = insert(schema.certificate)
+_MOVE_CERTIFICATE = (
+    update(schema.certificate)
+    .where(_certificate.serial == bindparam("n"), _certificate.issuer == bindparam("i"))
+    .values(state=bindparam("new"))
+)
+_CERTIFICATE = select(_certificate.state, _certificate.board, _certificate.attempt).where(
+    _certificate.serial == bindparam("n"), _certificate.issuer == bindparam("i"))
+_ADD_TOKEN = insert(schema.token)
+_MINT_TOKEN = (
+    update(schema.token)
+    .where(_token.intent == bindparam("i"), _token.state == TokenState.INTENDED.value)
+    .values(state=TokenState.MINTED.value, token_id=bindparam("t"), registry_device_id=bindparam("d"),
+            sha256=bindparam("h"), expires_at=bindparam("x"))
+)
+_MOVE_TOKEN = (
+    update(schema.token)
+    .where(_token.intent == bindparam("i"), _token.state == bindparam("s"))
+    .values(state=bindparam("new"))
+)
+_TOKEN = select(_token.board, _token.attempt).where(_token.intent == bindparam("i"))
+_SECRET = select(_secret.sealed).where(_secret.name == bindparam("n"))
+_ADD_SECRET = insert(schema.secret)
+_SET_SECRET = update(schema.secret).where(_secret.name == bindparam("n")).values(sealed=bindparam("v"))
+_DROP_SECRET = schema.secret.delete().where(_secret.name == bindparam("n"))
+_RUN = select(schema.run.c.run).where(schema.run.c.run == bindparam("r"))
+
+
+def apply(tx: Transaction, write: rec.Write) -> None:
+    """Check and apply one write. Raises what `ports.Journal.commit` says."""
+    _APPLY[type(write)](tx, write)
+
+
+def _open_attempt(tx: Transaction, write: rec.OpenAttempt) -> None:
+    _must_hold(tx, write.run)
+    bind_board(tx.connection, write)
+    for attempt, run in tx.connection.execute(_OPEN_OF_BOARD, {"b": write.board}).all():
+        if run != write.run and tx.alive(run):
+            raise BoardError("board.in-use", f"board {write.board} is being worked on by run {run}")
+        raise JournalError("journal.raced", f"board {write.board} has an open attempt {attempt} already")
+    row = {
+        "attempt": write.attempt, "run": write.run, "board": write.board, "soc": write.soc, "slot": write.slot, "port": write.port,
+        "state": AttemptState.RUNNING.value, "plan": to_json(write.plan), "plan_hash": write.plan_hash, "opened": tx.now,
+        "facts": to_json(write.facts), "outcome": None, "error": None, "ended": None,
+    }
+    _insert(tx, _ADD_ATTEMPT, row, f"attempt {write.attempt} exists already")
+    tx.attempts[write.attempt] = Held(write.run, write.board, AttemptState.RUNNING)
+    tx.event("attempt-opened", write, run=write.run, board=write.board, attempt=write.attempt, to=AttemptState.RUNNING.value)
+
+
+def _take_attempt(tx: Transaction, write: rec.TakeAttempt) -> None:
+    _must_hold(tx, write.run)
+    held = tx.attempt(write.attempt)
+    if not held.state.is_open:
+        raise JournalError("journal.raced", f"attempt {write.attempt} has ended: it is {held.state.value}")
+    tx.fence(held, write.run)
+    values = {"a": write.attempt, "r": held.run, "s": held.state.value, "new_run": write.run, "new_slot": write.slot, "new_port": write.port}
+    _swap(tx, _TAKE_ATTEMPT, values, f"attempt {write.attempt} was taken by another run")
+    tx.attempts[write.attempt] = taken = Held(write.run, held.board, AttemptState.RUNNING)
+    tx.event("attempt-taken", write, run=write.run, board=held.board, attempt=write.attempt,
+             from_=held.state.value, to=AttemptState.RUNNING.value)
+    for (name,) in tx.connection.execute(_BEGUN_STEPS, {"a": write.attempt}).all():
+        _doubt(tx, write.attempt, name, taken)
+
+
+def _doubt(tx: Transaction, attempt: str, name: str, held: Held) -> None:
+    begun, unknown = StepState.BEGUN.value, StepState.UNKNOWN.value
+    values = {"a": attempt, "n": name, "s": begun, "new": unknown, "t": tx.now}
+    _swap(tx, _STEP_STATE, values, f"step {name} of attempt {attempt} was moved by another run")
+    tx.event("step-moved", None, run=held.run, board=held.board, attempt=attempt, step=name, from_=begun, to=unknown)
+
+
+def _move_step(tx: Transaction, write: rec.MoveStep) -> None:
+    held = tx.working(write.attempt)
+    found = tx.connection.execute(_STEP, {"a": write.attempt, "n": write.step}).first()
+    began = (write.from_state, write.to_state) == (StepState.PENDING, StepState.BEGUN)
+    if found is None:
+        _first_move(tx, write, tries=int(began))
+    else:
+        facts, ms, tries = found
+        values = {
+            "a": write.attempt, "n": write.step, "s": write.from_state.value, "new": write.to_state.value, "f": _merged(facts, write.facts),
+            "e": _maybe_json(write.error), "m": ms if write.ms is None else write.ms, "t": tx.now, "c": tries + began,
+        }
+        _swap(tx, _MOVE_STEP, values, f"step {write.step} of attempt {write.attempt} is no longer {write.from_state.value}")
+    tx.event("step-moved", write, run=held.run, board=held.board, attempt=write.attempt, step=write.step,
+             from_=write.from_state.value, to=write.to_state.value)
+
+
+def _first_move(tx: Transaction, write: rec.MoveStep, *, tries: int) -> None:
+    lost = f"step {write.step} of attempt {write.attempt} is not {write.from_state.value}"
+    if write.from_state is not StepState.PENDING:
+        raise JournalError("journal.raced", lost)
+    row = {
+        "attempt": write.attempt, "step": write.step, "state": write.to_state.value, "facts": to_json(write.facts),
+        "error": _maybe_json(write.error), "ms": write.ms, "at": tx.now, "tries": tries,
+    }
+    _insert(tx, _ADD_STEP, row, lost)
+
+
+def _note_attempt(tx: Transaction, write: rec.NoteAttempt) -> None:
+    held = tx.attempt(write.attempt)
+    tx.fence(held)
+    facts = tx.connection.execute(_FACTS_OF_ATTEMPT, {"a": write.attempt}).scalar_one()
+    tx.connection.execute(_NOTE_ATTEMPT, {"a": write.attempt, "f": _merged(facts, write.facts)})
+    tx.event("attempt-noted", write, run=held.run, board=held.board, attempt=write.attempt)
+
+
+def _end_attempt(tx: Transaction, write: rec.EndAttempt) -> None:
+    held = tx.attempt(write.attempt)
+    if held.state.is_open:
+        tx.fence(held)
+    elif (held.state, write.state) != (AttemptState.PASSED, AttemptState.SUPERSEDED):
+        raise JournalError("journal.raced", f"attempt {write.attempt} has ended: it is {held.state.value}")
+    facts = tx.connection.execute(_FACTS_OF_ATTEMPT, {"a": write.attempt}).scalar_one()
+    values = {
+        "a": write.attempt, "s": held.state.value, "new": write.state.value, "o": write.outcome, "e": _maybe_json(write.error),
+        "t": tx.now, "f": _merged(facts, write.facts),
+    }
+    _swap(tx, _END_ATTEMPT, values, f"attempt {write.attempt} is no longer {held.state.value}")
+    tx.event("attempt-ended", write, run=held.run, board=held.board, attempt=write.attempt, from_=held.state.value, to=write.state.value)
+
+
+def _reserve_serial(tx: Transaction, write: rec.ReserveSerial) -> None:
+    row = {"serial": write.serial, "issuer": write.issuer, "state": "reserved", "attempt": write.attempt}
+    _insert(tx, _ADD_SERIAL, row, f"certificate serial {write.serial} is taken")
+    tx.event("serial-reserved", write, **tx.of_attempt(write.attempt), to="reserved")
+
+
+def _void_serial(tx: Transaction, write: rec.VoidSerial) -> None:
+    key = {"n": write.serial, "i": write.issuer}
+    found = tx.connection.execute(_SERIAL, key).first()
+    _swap(tx, _MOVE_SERIAL, {**key, "new": "void"}, f"certificate serial {write.serial} is not reserved")
+    tx.event("serial-voided", write, **tx.of_attempt(found[1] if found else None), from_="reserved", to="void")
+
+
+def _store_certificate(tx: Transaction, write: rec.StoreCertificate) -> None:
+    key = {"n": write.serial, "i": write.issuer}
+    found = tx.connection.execute(_SERIAL, key).first()
+    if found is None or found[1] != write.attempt:
+        raise JournalError("journal.raced", f"certificate serial {write.serial} was not reserved for this attempt")
+    _swap(tx, _MOVE_SERIAL, {**key, "new": "issued"}, f"certificate serial {write.serial} is {found[0]}, not reserved")
+    if write.board is not None:
+        check_key(tx.connection, write.spki_sha256, write.board)
+    row = {
+        "serial": write.serial, "issuer": write.issuer, "sha256": write.sha256, "spki_sha256": write.spki_sha256,
+        "not_before": to_text(write.not_before), "not_after": to_text(write.not_after), "pem": write.pem, "profile": write.profile,
+        "state": write.state, "board": write.board, "attempt": write.attempt, "device_id": write.device_id, "stored": tx.now,
+    }
+    _insert(tx, _ADD_CERTIFICATE, row, f"certificate {write.serial} is on record already")
+    where = tx.of_attempt(write.attempt)
+    tx.event("certificate-stored", write, **{**where, "board": write.board or where["board"]}, to=write.state)
+
+
+def _move_certificate(tx: Transaction, write: rec.MoveCertificate) -> None:
+    key = {"n": write.serial, "i": write.issuer}
+    found = tx.connection.execute(_CERTIFICATE, key).first()
+    if found is None:
+        raise JournalError("journal.not-found", f"no certificate with serial {write.serial} is on record")
+    tx.connection.execute(_MOVE_CERTIFICATE, {**key, "new": write.to_state})
+    tx.event("certificate-moved", write, **{**tx.of_attempt(found[2]), "board": found[1]}, from_=found[0], to=write.to_state)
+
+
+def _see_key(tx: Transaction, write: rec.SeeKey) -> None:
+    if check_key(tx.connection, write.spki_sha256, write.board):
+        tx.event("key-seen", write, board=write.board)
+
+
+def _intend_token(tx: Transaction, write: rec.IntendToken) -> None:
+    row = {
+        "intent": write.intent, "name": write.name, "state": TokenState.INTENDED.value, "board": write.board, "attempt": write.attempt,
+        "token_id": None, "registry_device_id": None, "sha256": None, "expires_at": None, "intended": tx.now,
+    }
+    _insert(tx, _ADD_TOKEN, row, f"token intent {write.intent} is on record already")
+    where = tx.of_attempt(write.attempt)
+    tx.event("token-intended", write, **{**where, "board": write.board or where["board"]}, to=TokenState.INTENDED.value)
+
+
+def _mint_token(tx: Transaction, write: rec.MintToken) -> None:
+    values = {"i": write.intent, "t": write.token_id, "d": write.registry_device_id, "h": write.sha256, "x": maybe_text(write.expires_at)}
+    _swap(tx, _MINT_TOKEN, values, f"token {write.intent} is not intended")
+    tx.event("token-moved", write, **_place_of_token(tx, write.intent), from_=TokenState.INTENDED.value, to=TokenState.MINTED.value)
+
+
+def _move_token(tx: Transaction, write: rec.MoveToken) -> None:
+    values = {"i": write.intent, "s": write.from_state.value, "new": write.to_state.value}
+    _swap(tx, _MOVE_TOKEN, values, f"token {write.intent} is not {write.from_state.value}")
+    tx.event("token-moved", write, **_place_of_token(tx, write.intent), from_=write.from_state.value, to=write.to_state.value)
+
+
+def _store_secret(tx: Transaction, write: rec.StoreSecret) -> None:
+    values = {"n": write.name, "v": write.sealed}
+    if tx.connection.execute(_SET_SECRET, values).rowcount == 0:
+        tx.connection.execute(_ADD_SECRET, {"name": write.name, "sealed": write.sealed})
+
+
+def _drop_secret(tx: Transaction, write: rec.DropSecret) -> None:
+    sealed = tx.connection.execute(_SECRET, {"n": write.name}).scalar()
+    if sealed is not None:
+        tx.connection.execute(_SET_SECRET, {"n": write.name, "v": bytes(len(sealed))})
+        tx.connection.execute(_DROP_SECRET, {"n": write.name})
+
+
+def _note_run(tx: Transaction, write: rec.NoteRun) -> None:
+    if tx.connection.execute(_RUN, {"r": write.run}).first() is None:
+        raise JournalError("journal.not-found", f"no run {write.run} is on record")
+    tx.event("run-noted", write, run=write.run)
+
+
+def _must_hold(tx: Transaction, run: str) -> None:
+    if not tx.holds(run):
+        raise JournalError("journal.not-found", f"run {run} was not started by this process")
+
+
+def _place_of_token(tx: Transaction, intent: str) -> dict[str, Any]:
+    board, attempt = tx.connection.execute(_TOKEN, {"i": intent}).one()
+    return {**tx.of_attempt(attempt), "board": board}
+
+
+def _insert(tx: Transaction, statement: Any, row: dict[str, Any], lost: str) -> None:
+    try:
+        tx.connection.execute(statement, row)
+    except IntegrityError as error:
+        raise JournalError("journal.raced", lost) from error
+
+
+def _swap(tx: Transaction, statement: Any, values: dict[str, Any], lost: str) -> None:
+    if tx.connection.execute(statement, values).rowcount != 1:
+        raise JournalError("journal.raced", lost)
+
+
+def _merged(text: str, facts: rec.Facts) -> str:
+    return to_json({**from_json(text), **facts}) if facts else text
+
+
+def _maybe_json(value: rec.Facts | None) -> str | None:
+    return None if value is None else to_json(value)
+
+
+_APPLY: Final[dict[type[rec.Write], Callable[[Transaction, Any], None]]] = {
+    rec.OpenAttempt: _open_attempt,
+    rec.TakeAttempt: _take_attempt,
+    rec.MoveStep: _move_step,
+    rec.NoteAttempt: _note_attempt,
+    rec.EndAttempt: _end_attempt,
+    rec.ReserveSerial: _reserve_serial,
+    rec.VoidSerial: _void_serial,
+    rec.StoreCertificate: _store_certificate,
+    rec.MoveCertificate: _move_certificate,
+    rec.SeeKey: _see_key,
+    rec.IntendToken: _intend_token,
+    rec.MintToken: _mint_token,
+    rec.MoveToken: _move_token,
+    rec.StoreSecret: _store_secret,
+    rec.DropSecret: _drop_secret,
+    rec.NoteRun: _note_run,
+}

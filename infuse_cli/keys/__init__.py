@@ -1,0 +1,1 @@
+"""Key derivation, sealing at rest, and where credentials come from; nothing is imported here."""

@@ -1,0 +1,158 @@
+"""Sealing secrets at rest: AES-256-GCM under the bench's data key (design: At rest).
+
+A sealed value is version byte 1, a random 96-bit nonce, ciphertext and 16-byte tag; the context (which row it
+belongs to) and the version are associated data, so a value moved to another row does not open.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import platformdirs
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from infuse_cli.errors import CredentialError, ProfileError
+from infuse_cli.keys import files, ring
+from infuse_cli.types import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KEY_SIZE: Final = 32
+KEY_FILE_VARIABLE: Final = "INFUSE_SEALING_KEY_FILE"
+
+_VERSION: Final = b"\x01"
+_NONCE_SIZE: Final = 12
+_TAG_SIZE: Final = 16
+_DOMAIN: Final = b"infuse sealed v1\x00"
+_RING_USER: Final = "sealing-key"
+_WHAT: Final = "the sealing key file"
+
+
+@dataclass(frozen=True, slots=True)
+class BenchKeys:
+    """Where the data key of this bench is: the keyring, else `key_file`. `home` is INFUSE_HOME."""
+
+    home: Path
+    key_file: Path
+    keyring: bool = False
+
+
+class _Sealing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Section `sealing` of bench.yaml."""
+
+    key_file: str | None = None
+    keyring: bool = False
+
+
+def bench_keys(home: Path, sealing: Mapping[str, Any], env: Mapping[str, str]) -> BenchKeys:
+    """Where the data key is, by environment INFUSE_SEALING_KEY_FILE, bench.yaml's `sealing`, or the default file.
+
+    Raises ProfileError profile.invalid when `sealing` has unknown keys, wrong types, or names both sources.
+    """
+    try:
+        wanted = msgspec.convert(dict(sealing), _Sealing)
+    except msgspec.ValidationError as error:
+        raise ProfileError("profile.invalid", f"bench.yaml, sealing: {error}") from error
+    if wanted.keyring and wanted.key_file:
+        raise ProfileError("profile.invalid", "bench.yaml, sealing: name key_file or keyring, not both")
+    override = env.get(KEY_FILE_VARIABLE)
+    named = override or wanted.key_file
+    path = Path(named).expanduser() if named else Path(platformdirs.user_config_dir("infuse")) / "sealing.key"
+    return BenchKeys(home=home, key_file=home / path, keyring=wanted.keyring and not override)
+
+
+class FileSealer:
+    """`ports.Sealer` under one data key; `where` says where the key came from."""
+
+    def __init__(self, key: bytes, where: str) -> None:
+        self._aead = AESGCM(key)
+        self.where: Final = where
+
+    def seal(self, secret: Secret, context: str) -> bytes:
+        """Seal the UTF-8 bytes of a secret for the row that `context` names."""
+        nonce = os.urandom(_NONCE_SIZE)
+        return _VERSION + nonce + self._aead.encrypt(nonce, secret.reveal().encode(), _associated(context))
+
+    def unseal(self, sealed: bytes, context: str) -> Secret:
+        """Open what `seal` made. Raises CredentialError credential.sealing-key for another key, row or version."""
+        if sealed[:1] != _VERSION or len(sealed) < 1 + _NONCE_SIZE + _TAG_SIZE:
+            raise CredentialError("credential.sealing-key", f"the sealed value of '{context}' has a form that this version does not know")
+        nonce, body = sealed[1:1 + _NONCE_SIZE], sealed[1 + _NONCE_SIZE:]
+        try:
+            plain = self._aead.decrypt(nonce, body, _associated(context))
+        except InvalidTag:
+            raise CredentialError("credential.sealing-key", f"the sealed value of '{context}' does not open with the key from {self.where}: another key, or it was changed") from None
+        return Secret(plain.decode())
+
+
+def _associated(context: str) -> bytes:
+    return _DOMAIN + context.encode()
+
+
+def load_sealer(bench: BenchKeys, *, create: bool) -> FileSealer:
+    """The sealer of this bench; with `create` a missing key is made.
+
+    Raises CredentialError credential.sealing-key when there is no key, it is inside INFUSE_HOME (a copy of the
+    home would carry its own key) or not 32 bytes of base64; credential.unsafe-file when others can read it.
+    """
+    return _from_ring(create=create) if bench.keyring else _from_file(bench, create=create)
+
+
+def _from_file(bench: BenchKeys, *, create: bool) -> FileSealer:
+    path = bench.key_file
+    if path.resolve().is_relative_to(bench.home.resolve()):
+        raise _trouble(f"{_WHAT} {path} lies inside {bench.home}, together with what it seals; move it out")
+    if create and not path.exists():
+        _create(path)
+    try:
+        text = files.read_private(path, _WHAT)
+    except FileNotFoundError:
+        raise _trouble(f"there is no sealing key file {path}") from None
+    return FileSealer(_decode(text, f"{_WHAT} {path}"), str(path))
+
+
+def _create(path: Path) -> None:
+    try:
+        # Losing the race is fine: the other's key is then read.
+        files.create_private(path, _fresh() + b"\n")
+    except OSError as error:
+        raise _trouble(f"{_WHAT} {path} cannot be made: {error.strerror}") from error
+
+
+def _from_ring(*, create: bool) -> FileSealer:
+    found = ring.get(_RING_USER)
+    if found.value is None and not found.trouble and create:
+        fresh = Secret(_fresh().decode())
+        stored = ring.put(_RING_USER, fresh)
+        if not stored.value:
+            raise _trouble(stored.trouble or "the keyring does not keep what it is given")
+        found = ring.RingAnswer(fresh)
+    if found.value is None:
+        raise _trouble(found.trouble or "the keyring holds no sealing key")
+    return FileSealer(_decode(found.value.reveal().encode(), "the sealing key in the keyring"), "the keyring")
+
+
+def _fresh() -> bytes:
+    return base64.b64encode(os.urandom(KEY_SIZE))
+
+
+def _decode(text: bytes, what: str) -> bytes:
+    try:
+        key = base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != KEY_SIZE:
+        raise _trouble(f"{what} is not base64 of {KEY_SIZE} bytes")
+    return key
+
+
+def _trouble(message: str) -> CredentialError:
+    return CredentialError("credential.sealing-key", message)

@@ -1,0 +1,130 @@
+"""Which serial ports may hold a board: by USB identity, never guessed between two interfaces.
+
+Slots are ordered by hub path, so a board in the same socket keeps its slot number.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Final, Protocol
+
+from infuse_cli.errors import BoardError
+from infuse_cli.types import PortInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+class UsbRule(Protocol):
+    """A USB identity as a profile gives it: ids as hex text, the number of the AT interface where there are several."""
+
+    @property
+    def vid(self) -> str: ...  # noqa: D102
+    @property
+    def pid(self) -> str: ...  # noqa: D102
+    @property
+    def interface(self) -> int | None: ...  # noqa: D102
+    @property
+    def serial_prefix(self) -> str | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class KnownUsb:
+    """A row of the table of known boards; `interface` is the USB interface number of its AT port."""
+
+    board: str
+    vid: str
+    pid: str
+    interface: int | None
+    serial_prefix: str | None = None
+
+
+# Where a board is not listed, its ids are not published: its profile gives them.
+KNOWN: Final = (
+    KnownUsb("nRF9151 DK", "1366", "1069", 0),
+    KnownUsb("nRF9151 DK", "1366", "1059", 0),
+    KnownUsb("Thingy:91 X", "1915", "910A", 1),
+)
+
+
+class RawPort(Protocol):
+    """What is read of a pyserial ListPortInfo."""
+
+    device: str
+    description: str
+    vid: int | None
+    pid: int | None
+    serial_number: str | None
+    location: str | None
+
+
+def list_ports() -> tuple[PortInfo, ...]:
+    """All serial ports of this machine, in slot order."""
+    from serial.tools.list_ports import comports
+
+    return in_slot_order(port_info(port) for port in comports())
+
+
+def list_candidates(usb_matches: Sequence[UsbRule] = ()) -> tuple[PortInfo, ...]:
+    """The AT port of each board that is plugged in, in slot order; without rules the table of known boards.
+
+    Raises BoardError serial.ambiguous when a board shows several ports and the interface is not known.
+    """
+    return candidates(list_ports(), usb_matches or KNOWN)
+
+
+def candidates(ports: Iterable[PortInfo], rules: Sequence[UsbRule]) -> tuple[PortInfo, ...]:
+    """As `list_candidates`, out of given ports."""
+    found: list[PortInfo] = []
+    matching = [(port, rule) for port in ports if (rule := _rule_of(port, rules)) is not None]
+    for _, pairs in groupby(sorted(matching, key=_device_key), key=_device_key):
+        found += _at_port(list(pairs))
+    return in_slot_order(found)
+
+
+def port_info(raw: RawPort) -> PortInfo:
+    """A port as the operating system lists it; `1-2.3:1.0` is hub path 1-2.3, interface 0."""
+    hub_path, _, configuration = (raw.location or "").partition(":")
+    number = configuration.rpartition(".")[2]
+    return PortInfo(raw.device, raw.description or "", raw.vid, raw.pid, raw.serial_number, hub_path or None,
+                    int(number) if number.isdigit() else None)
+
+
+def in_slot_order(ports: Iterable[PortInfo]) -> tuple[PortInfo, ...]:
+    """By hub path, numbers as numbers (1-2 before 1-10), then by port name."""
+    return tuple(sorted(ports, key=lambda port: (port.hub_path is None, _natural(port.hub_path or ""), _natural(port.port))))
+
+
+def _at_port(pairs: list[tuple[PortInfo, UsbRule]]) -> list[PortInfo]:
+    ports, wanted = [port for port, _ in pairs], pairs[0][1].interface
+    if wanted is not None and (exact := [port for port in ports if port.interface == wanted]):
+        return exact[:1]
+    unnumbered = [port for port in ports if port.interface is None]
+    if wanted is not None and not unnumbered:
+        return []
+    choice = ports if wanted is None else unnumbered
+    if len(choice) > 1:
+        names = ", ".join(port.port for port in choice)
+        raise BoardError("serial.ambiguous", f"one board shows several ports ({names}) and its AT port is not known")
+    return choice
+
+
+def _rule_of(port: PortInfo, rules: Sequence[UsbRule]) -> UsbRule | None:
+    return next((rule for rule in rules if _fits(port, rule)), None)
+
+
+def _fits(port: PortInfo, rule: UsbRule) -> bool:
+    ids = (int(rule.vid, 16), int(rule.pid, 16))
+    prefix = rule.serial_prefix or ""
+    return (port.vid, port.pid) == ids and (port.serial_number or "").startswith(prefix)
+
+
+def _device_key(pair: tuple[PortInfo, UsbRule]) -> str:
+    port, _ = pair
+    return port.serial_number or port.hub_path or port.port
+
+
+def _natural(text: str) -> tuple[tuple[int, str], ...]:
+    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text) if part)

@@ -1,0 +1,280 @@
+"""One open serial port with a board on it: pumps conversations, keeps every deadline, notices an unplug.
+
+Reading blocks in the port with a short time-out, so a byte is handled at once, and the deadline and the abort
+event are looked at in between. One thread owns a session for its life.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+from infuse_cli import failpoint
+from infuse_cli.dialect.base import Heard, LinkState, head
+from infuse_cli.errors import BoardError, Interrupted
+from infuse_cli.link.transcript import Transcript
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator
+
+    from infuse_cli.dialect.base import Codec, Conversation
+    from infuse_cli.types import Command, Reply
+
+T = TypeVar("T")
+
+POLL_S: Final = 0.05
+"""Longest that a read blocks; the port is opened with it."""
+
+PROBE_S: Final = 0.55
+PROBES: Final = 3
+PROBES_AFTER_REBOOT: Final = 9
+QUIET_S: Final = 0.05
+QUIET_LIMIT_S: Final = 0.5
+REBOOT_GRACE_S: Final = 1.5
+"""After boot text an answer that is not there by then will not come."""
+
+CHUNK: Final = 256
+_MOST_AT_ONCE: Final = 4096
+
+
+class Port(Protocol):
+    """What a session needs of a pyserial port, opened with `timeout=POLL_S` and a write time-out."""
+
+    @property
+    def in_waiting(self) -> int: ...  # noqa: D102
+    def read(self, size: int = 1, /) -> bytes: ...  # noqa: D102
+    def write(self, data: bytes, /) -> int | None: ...  # noqa: D102
+    def flush(self) -> None: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+class Session:
+    """An open port; see `ports.Board`. `label` is the step at work, set by the pipeline."""
+
+    def __init__(self, handle: Port, codec: Codec, *, port: str, dialect: str, abort: threading.Event) -> None:
+        self.label = ""
+        self._handle: Final = handle
+        self._codec: Final = codec
+        self._port: Final = port
+        self._dialect: Final = dialect
+        self._abort: Final = abort
+        self._transcript: Final = Transcript(time.monotonic)
+        self._sent = 0
+        self._gone: BoardError | None = None
+
+    @property
+    def port(self) -> str:
+        """Device path or URL as given."""
+        return self._port
+
+    @property
+    def dialect(self) -> str:
+        """Name of the dialect."""
+        return self._dialect
+
+    def start(self) -> None:
+        """Get into step with the board. Raises serial.silent within 2 s when nothing answers."""
+        self._drain()
+        begun = time.monotonic()
+        if not self._resync(PROBES):
+            took = time.monotonic() - begun
+            raise BoardError("serial.silent", f"nothing on {self._port} answered AT within {took:.1f} s")
+
+    def run(self, conversation: Conversation[T]) -> T:
+        """Pump a conversation to its end; see `ports.Board.run`."""
+        try:
+            command = next(conversation)
+            while True:
+                command = conversation.send(self._exchange(command))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        finally:
+            conversation.close()
+
+    def transcript(self) -> str:
+        """What went over the wire, secrets masked."""
+        return self._transcript.text()
+
+    def close(self) -> None:
+        """Release the port; safe to call twice."""
+        if self._codec.state is not LinkState.CLOSED:
+            self._codec.close()
+            self._release()
+
+    def _exchange(self, command: Command) -> Reply:
+        reply = self._once(command)
+        if not (reply.ok and command.needs_info and not reply.info):
+            return reply
+        self._transcript.remark("OK without the line that was asked for: out of step, or bytes lost")
+        self._codec.desync()
+        if command.effect:
+            raise BoardError("serial.garbled", f"{head(command)} on {self._port} was answered OK, but without the "
+                             "line that it promises", unknown=True)
+        return self._once(command)
+
+    def _once(self, command: Command) -> Reply:
+        self._sent = 0
+        try:
+            self._get_ready(command)
+            data = self._codec.encode(command)
+            self._transcript.sent(command)
+            self._send(command, data)
+            return self._await(command)
+        except OSError as exc:
+            raise self._unplugged(command, exc) from exc
+
+    def _get_ready(self, command: Command) -> None:
+        if self._gone is not None:
+            raise self._gone
+        if self._codec.state is LinkState.IDLE:
+            self._drain()
+        if self._codec.state is LinkState.DESYNC and not self._resync(PROBES):
+            raise BoardError("serial.timeout", f"the board on {self._port} no longer answers AT; {head(command)} "
+                             "was not sent")
+
+    # Sending
+
+    def _send(self, command: Command, data: bytes) -> None:
+        for chunk in _chunks(data):
+            self._check_abort(command)
+            self._write(command, chunk)
+            if command.effect and self._sent == len(data) // 2:
+                self._fail_point()
+
+    def _write(self, command: Command, chunk: bytes) -> None:
+        from serial import SerialTimeoutException
+
+        try:
+            self._handle.write(chunk)
+        except SerialTimeoutException:
+            self._codec.desync()
+            raise BoardError("serial.timeout", f"{self._port} takes no more bytes of {head(command)}: flow control "
+                             "holds, or the board is off", unknown=command.effect) from None
+        self._sent += len(chunk)
+
+    def _fail_point(self) -> None:
+        if failpoint.armed():
+            self._handle.flush()
+        failpoint.hit(f"wire:{self.label}")
+
+    # Receiving
+
+    def _await(self, command: Command) -> Reply:
+        deadline = time.monotonic() + command.timeout_s
+        rebooting = False
+        while (reply := self._codec.next_reply()) is None:
+            self._check_abort(command)
+            if self._codec.rebooted and not rebooting:
+                rebooting = True
+                deadline = min(deadline, time.monotonic() + REBOOT_GRACE_S)
+            if time.monotonic() >= deadline:
+                return self._late(command, rebooting=rebooting)
+            self._pump()
+        return reply
+
+    def _late(self, command: Command, *, rebooting: bool) -> Reply:
+        if rebooting:
+            self._transcript.remark("the board rebooted and will not answer this")
+            reply = self._codec.abandon()
+            if self._resync(PROBES_AFTER_REBOOT):
+                return reply
+        else:
+            self._codec.desync()
+        self._transcript.remark(f"no answer within {command.timeout_s:g} s")
+        raise BoardError("serial.timeout", f"the board on {self._port} did not answer {head(command)} within "
+                         f"{command.timeout_s:g} s", unknown=command.effect)
+
+    def _pump(self) -> bytes:
+        """Hand what has come, waiting at most POLL_S for it, to the codec."""
+        data = self._handle.read(1)
+        if data and (more := self._handle.in_waiting):
+            data += self._handle.read(min(more, _MOST_AT_ONCE))
+        if data:
+            self._take(data)
+        return data
+
+    def _drain(self) -> None:
+        """Take what has come already, without waiting."""
+        for _ in range(64):
+            waiting = self._handle.in_waiting
+            if not waiting:
+                return
+            self._take(self._handle.read(min(waiting, _MOST_AT_ONCE)))
+
+    def _take(self, data: bytes) -> None:
+        self._transcript.received(data)
+        self._codec.receive(data)
+
+    # Getting into step
+
+    def _resync(self, attempts: int) -> bool:
+        for _ in range(attempts):
+            heard = self._probe()
+            if heard is Heard.NOTHING:
+                continue
+            if heard is Heard.NOISY:
+                self._quiet_down()
+            self._codec.settle()
+            return True
+        self._codec.desync()
+        return False
+
+    def _probe(self) -> Heard:
+        from serial import SerialTimeoutException
+
+        self._transcript.remark("asking AT")
+        try:
+            self._handle.write(self._codec.probe())
+        except SerialTimeoutException:
+            return Heard.NOTHING
+        return self._hear_probe()
+
+    def _hear_probe(self) -> Heard:
+        deadline = time.monotonic() + PROBE_S
+        while (heard := self._codec.probed()) is Heard.NOTHING and time.monotonic() < deadline:
+            self._check_abort(None)
+            self._pump()
+        return heard
+
+    def _quiet_down(self) -> None:
+        """Wait until nothing came for QUIET_S, so that no late answer is taken for the next one.
+
+        A board that logs without end is not waited for longer than QUIET_LIMIT_S.
+        """
+        now = time.monotonic()
+        limit, quiet = now + QUIET_LIMIT_S, now + QUIET_S
+        while (now := time.monotonic()) < min(limit, quiet):
+            if self._pump():
+                quiet = time.monotonic() + QUIET_S
+
+    # Ends
+
+    def _check_abort(self, command: Command | None) -> None:
+        if self._abort.is_set():
+            if self._codec.state is not LinkState.CLOSED:
+                self._codec.desync()
+            raise Interrupted("stopped at once by the operator",
+                              unknown=command is not None and command.effect and self._sent > 0)
+
+    def _unplugged(self, command: Command, exc: OSError) -> BoardError:
+        self._transcript.remark(f"the port went away: {exc}")
+        self.close()
+        self._gone = BoardError("serial.unplugged", f"{self._port} went away; nothing was under way")
+        return BoardError("serial.unplugged", f"{self._port} went away during {head(command)}",
+                          unknown=command.effect and self._sent > 0, details={"reason": str(exc)})
+
+    def _release(self) -> None:
+        try:
+            self._handle.close()
+        except OSError as exc:
+            self._transcript.remark(f"closing: {exc}")
+
+
+def _chunks(data: bytes) -> Iterator[bytes]:
+    """Pieces of at most CHUNK bytes, one of which ends at half of the bytes."""
+    half = len(data) // 2
+    for part in (data[:half], data[half:]):
+        for start in range(0, len(part), CHUNK):
+            yield part[start:start + CHUNK]

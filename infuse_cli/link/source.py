@@ -1,0 +1,170 @@
+"""Opens boards' ports exclusively, finds their dialect, and says by name why one cannot be opened."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+from infuse_cli import dialect as dialects
+from infuse_cli.dialect.base import CodecOptions
+from infuse_cli.errors import BoardError
+from infuse_cli.link import discover
+from infuse_cli.link.holder import holder_of
+from infuse_cli.link.session import CHUNK, POLL_S, Port, Session
+from infuse_cli.types import PortInfo
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Mapping, Sequence
+
+_STALL_S: Final = 2.0
+_NUMBER: Final = re.compile(r"Errno (\d+)")
+
+_CODES: Final[Mapping[int, str]] = {
+    errno.ENOENT: "serial.no-port",
+    errno.ENOTDIR: "serial.no-port",
+    errno.EACCES: "serial.denied",
+    errno.EPERM: "serial.denied",
+    errno.EBUSY: "serial.busy",
+    errno.EAGAIN: "serial.busy",
+    errno.EIO: "serial.unplugged",
+    errno.ENXIO: "serial.unplugged",
+    errno.ENODEV: "serial.unplugged",
+}
+# Windows gives words instead of numbers; there, access denied means that another program has the port.
+_WORDS: Final[Mapping[str, str]] = {
+    "FileNotFoundError": "serial.no-port",
+    "PermissionError": "serial.busy",
+    "exclusively lock": "serial.busy",
+}
+
+
+class SerialOptions(Protocol):
+    """How the port is set: the keys of `board.serial` in a profile that matter here."""
+
+    @property
+    def baud(self) -> int: ...  # noqa: D102
+    @property
+    def rtscts(self) -> bool: ...  # noqa: D102
+    @property
+    def xonxoff(self) -> bool: ...  # noqa: D102
+    @property
+    def dialect(self) -> str: ...  # noqa: D102
+    @property
+    def terminator(self) -> str: ...  # noqa: D102
+    @property
+    def line_limit(self) -> int: ...  # noqa: D102
+
+
+class BoardOptions(Protocol):
+    """What of a profile's `board` section says where boards are and how to talk to them."""
+
+    @property
+    def usb(self) -> Sequence[discover.UsbRule]: ...  # noqa: D102
+    @property
+    def serial(self) -> SerialOptions: ...  # noqa: D102
+
+
+class SerialSource:
+    """Boards on serial ports; see `ports.BoardSource`.
+
+    `ports` names them (device paths, `socket://` or `rfc2217://` URLs); None looks for the profile's USB ids.
+    `abort` is the second stop: it ends what is under way at once.
+    """
+
+    def __init__(self, board: BoardOptions, ports: Sequence[str] | None, abort: threading.Event) -> None:
+        self._board: Final = board
+        self._ports: Final = None if ports is None else tuple(ports)
+        self._abort: Final = abort
+
+    def present(self) -> Sequence[PortInfo]:
+        """Named ports in their order, else what is plugged in, by hub path.
+
+        Raises BoardError serial.ambiguous when a board shows several ports and none is known to be the one.
+        """
+        if self._ports is not None:
+            return tuple(PortInfo(port) for port in self._ports)
+        return discover.list_candidates(self._board.usb)
+
+    def open(self, port: str) -> Session:
+        """Open exclusively and get into step; see `ports.BoardSource.open`."""
+        serial = self._board.serial
+        row = dialects.dialect(serial.dialect)
+        name = dialects.AUTO if serial.dialect == "auto" else serial.dialect
+        codec = row.codec(CodecOptions(serial.line_limit, serial.terminator))
+        handle = open_port(port, serial)
+        session = Session(handle, codec, port=port, dialect=name, abort=self._abort)
+        try:
+            session.start()
+        except OSError as exc:
+            session.close()
+            raise BoardError("serial.unplugged", f"{port} went away while it was opened",
+                             details={"reason": str(exc)}) from exc
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+
+def open_port(port: str, options: SerialOptions) -> Port:
+    """Open a port exclusively. Raises BoardError serial.no-port, .denied, .busy (holder named), .unplugged."""
+    import serial
+
+    try:
+        handle: Port = serial.serial_for_url(
+            port, baudrate=options.baud, rtscts=options.rtscts, xonxoff=options.xonxoff, timeout=POLL_S,
+            write_timeout=_STALL_S + CHUNK * 20 / options.baud, exclusive=_exclusively(port))
+    except Exception as exc:
+        # termios.error, which a port that goes away raises, is no OSError and not importable everywhere.
+        raise open_error(port, exc) from exc
+    return handle
+
+
+def open_error(port: str, exc: Exception) -> BoardError:
+    """The reason why a port could not be opened, by name."""
+    code = _code_of(exc)
+    match code:
+        case "serial.denied":
+            message = f"{port} belongs to {_owner(port)}, and this user may not open it"
+        case "serial.busy":
+            message = f"{port} is held by {holder_of(port) or 'another program'}"
+        case "serial.unplugged":
+            message = f"{port} went away while it was opened"
+        case _ if Path(port).exists():
+            message = f"{port} is not a serial port"
+        case _:
+            message = f"there is no port {port}" if "://" not in port else f"{port} cannot be reached"
+    return BoardError(code, message, details={"reason": str(exc)})
+
+
+def _exclusively(port: str) -> bool | None:
+    """Windows always opens exclusively, and a URL has nothing to lock; both refuse to be asked."""
+    return None if "://" in port or sys.platform == "win32" else True
+
+
+def _code_of(exc: Exception) -> str:
+    text = str(exc)
+    for word, code in _WORDS.items():
+        if word in text:
+            return code
+    numbers = [arg for arg in (getattr(exc, "errno", None), *exc.args) if isinstance(arg, int)]
+    numbers += [int(found) for found in _NUMBER.findall(text)]
+    return next((_CODES[number] for number in numbers if number in _CODES), "serial.no-port")
+
+
+def _owner(port: str) -> str:
+    try:
+        return f"the group {Path(port).group()!r}"
+    except (OSError, KeyError, NotImplementedError, ImportError):
+        return _numbers(port)
+
+
+def _numbers(port: str) -> str:
+    try:
+        return f"the group {os.stat(port).st_gid}"  # noqa: PTH116 - the number, where the name is unknown
+    except OSError:
+        return "somebody else"

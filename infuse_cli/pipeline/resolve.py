@@ -1,0 +1,110 @@
+"""Organisation, cloud board and network of a run, resolved once before any slot starts (rule 4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from infuse_cli.api_types import MetadataField
+from infuse_cli.errors import CloudError, ProfileError
+from infuse_cli.pipeline.context import Resolved
+from infuse_cli.records import NoteRun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from infuse_cli import api_types as api
+    from infuse_cli.ports import InfuseApi, Journal
+    from infuse_cli.profile import NamedThing, Profile
+
+T = TypeVar("T", "api.CloudBoard", "api.Network")
+
+
+def resolve(profile: Profile, cloud: InfuseApi, journal: Journal | None, run: str) -> Resolved:
+    """Look names up, create what the profile lets be created (on record), and check the soc.
+
+    `journal` None is a dry run: nothing is created. Raises CloudError cloud.not-found, cloud.ambiguous,
+    cloud.soc-mismatch, ProfileError profile.invalid.
+    """
+    organisation = _organisation(profile.cloud.organisation, cloud, journal, run)
+    board = _board(profile, cloud, journal, run, organisation)
+    soc = profile.board.soc or board.soc
+    if soc.lower() != board.soc.lower():
+        raise CloudError("cloud.soc-mismatch", f"the profile's soc is {soc}, that of cloud board {board.name!r} is {board.soc}")
+    return Resolved(organisation, board, _network(profile.cloud.network, cloud, organisation), board.soc)
+
+
+def _organisation(spec: NamedThing, cloud: InfuseApi, journal: Journal | None, run: str) -> api.Organisation:
+    if spec.id is None and spec.name is None:
+        raise ProfileError("profile.invalid", "cloud.organisation names neither id nor name")
+    found = cloud.organisation(id=spec.id) if spec.id is not None else cloud.organisation(name=spec.name)
+    if found is not None:
+        return found
+    if not spec.create or journal is None or spec.name is None:
+        raise CloudError("cloud.not-found", f"the cloud knows no organisation {spec.id or spec.name!r}")
+    name = spec.name
+    made = _created(lambda: cloud.create_organisation(name), lambda: cloud.organisation(name=name))
+    journal.commit(NoteRun(run=run, what="organisation created", facts={"id": made.id, "name": made.name}))
+    return made
+
+
+def _board(profile: Profile, cloud: InfuseApi, journal: Journal | None, run: str, organisation: api.Organisation) -> api.CloudBoard:
+    spec = profile.cloud.board
+    if spec.id is not None:
+        found = cloud.board(spec.id)
+        if found is None:
+            raise CloudError("cloud.not-found", f"the cloud knows no board {spec.id}")
+        return found
+    if spec.name is None:
+        raise ProfileError("profile.invalid", "cloud.board names neither id nor name")
+    found = _one(cloud.boards(organisation.id), spec.name, "board")
+    if found is not None:
+        return found
+    if not spec.create or journal is None:
+        raise CloudError("cloud.not-found", f"organisation {organisation.name!r} has no board {spec.name!r}")
+    made = _created(lambda: _create_board(profile, cloud, organisation),
+                    lambda: _one(cloud.boards(organisation.id), spec.name or "", "board"))
+    journal.commit(NoteRun(run=run, what="board created", facts={"id": made.id, "name": made.name}))
+    return made
+
+
+def _create_board(profile: Profile, cloud: InfuseApi, organisation: api.Organisation) -> api.CloudBoard:
+    spec = profile.cloud.board
+    if profile.board.soc is None:
+        raise ProfileError("profile.invalid", "cloud.board.create needs board.soc")
+    fields = [MetadataField(name=field.name, required=field.required, unique=field.unique) for field in spec.metadata_fields]
+    return cloud.create_board(organisation.id, spec.name or "", soc=profile.board.soc, description=spec.description,
+                              metadata_fields=fields)
+
+
+def _network(spec: NamedThing | None, cloud: InfuseApi, organisation: api.Organisation) -> api.Network | None:
+    if spec is None or (spec.id is None and spec.name is None):
+        return None
+    networks = cloud.networks(organisation.id)
+    found = next((row for row in networks if row.id == spec.id), None) if spec.id else _one(networks, spec.name or "", "network")
+    if found is None:
+        raise CloudError("cloud.not-found", f"organisation {organisation.name!r} has no network {spec.id or spec.name!r}")
+    return found
+
+
+def _one(rows: Sequence[T], name: str, what: str) -> T | None:
+    matching = [row for row in rows if row.name == name]
+    if len(matching) > 1:
+        listed = ", ".join(row.id for row in matching)
+        raise CloudError("cloud.ambiguous", f"{len(matching)} {what}s are named {name!r}: {listed}")
+    return matching[0] if matching else None
+
+
+U = TypeVar("U")
+
+
+def _created(create: Callable[[], U], look: Callable[[], U | None]) -> U:
+    """Create once; a lost answer or a 409 (somebody was faster) is looked up, never posted again in this run."""
+    try:
+        return create()
+    except CloudError as error:
+        if not error.unknown and error.status != 409:  # noqa: PLR2004 - HTTP 409: exists
+            raise
+        found = look()
+        if found is None:
+            raise
+        return found

@@ -1,0 +1,78 @@
+"""flash: the registration token goes onto the board, and only onto this one (rules 15, 16)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from infuse_cli.dialect import wire_digest
+from infuse_cli.errors import PolicyError, ProfileError
+from infuse_cli.pipeline import slots
+from infuse_cli.pipeline.step import Acting, Done, Effect, Given, NotDone, Probe, Rewind, RewindNeeded
+from infuse_cli.pipeline.steps import token
+from infuse_cli.records import MoveToken
+from infuse_cli.types import CredentialType, TokenState
+
+if TYPE_CHECKING:
+    from infuse_cli.pipeline.context import Context
+    from infuse_cli.profile import Token
+
+
+class Flash(Acting):
+    """Write the token as PSK and the registry device id as its identity (store `psk`)."""
+
+    name: ClassVar[str] = "flash"
+    effect: ClassVar[Effect] = Effect.BOARD
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "registryDevice"})
+    gives: ClassVar[frozenset[str]] = frozenset({"tokenDigests"})
+
+    def prepare(self, ctx: Context) -> Given:
+        """Record that the token is exposed before a byte of it goes out; a token that ran out is minted anew."""
+        record = token.current(ctx)
+        if record.expires_at is not None and record.expires_at <= ctx.deps.clock.now():
+            raise expired(ctx)
+        rows = [slots.wrote(spec(ctx).sec_tag, kind, digests) for kind, _, digests in contents(ctx)]
+        writes = () if record.state is not TokenState.MINTED else (
+            MoveToken(intent=record.intent, from_state=TokenState.MINTED, to_state=TokenState.EXPOSED, why="flashed"),)
+        return Given({"wrote": rows}, writes)
+
+    def run(self, ctx: Context) -> Given:
+        """Write both credentials; an older entry is deleted first."""
+        for kind, content, digests in contents(ctx):
+            ctx.write(spec(ctx).sec_tag, kind, content, digests, secret=kind is CredentialType.PSK)
+        return Given({"tokenDigests": {str(int(kind)): sorted(digests) for kind, _, digests in contents(ctx)}})
+
+    def probe(self, ctx: Context) -> Probe:
+        """Compare digests; a token that is no longer pending may have been consumed and is burnt."""
+        if not token.is_pending(ctx, ctx.facts["token"]["tokenId"]):
+            writes = token.retired_writes(ctx, ctx.facts["token"]["intent"], "no longer pending", TokenState.BURNT)
+            return Rewind({}, writes, to="token", why="the token is no longer pending")
+        there = all((entry := ctx.entry(spec(ctx).sec_tag, kind)) is not None and entry.sha256 in digests
+                    for kind, _, digests in contents(ctx))
+        return Done(self.run(ctx).facts) if there else NotDone()
+
+
+def spec(ctx: Context) -> Token:
+    """Return the profile's token section; first-boot without one stores as `psk`."""
+    from infuse_cli.profile import Token
+
+    found = ctx.profile.token or Token()
+    if found.store != "psk":
+        raise ProfileError("profile.cannot", f"token.store {found.store} is not offered over dialect {ctx.link.dialect}; psk is")
+    return found
+
+
+def contents(ctx: Context) -> list[tuple[CredentialType, str, frozenset[str]]]:
+    """Return what goes into the modem: type, text between the quotes, and the digests that it may show for it."""
+    raw = token.reveal(ctx).reveal().encode()
+    identity = str(ctx.facts["token"]["registryDeviceId"])
+    return [
+        (CredentialType.PSK, raw.hex(), frozenset({wire_digest(raw.hex()), wire_digest(raw.decode())})),
+        (CredentialType.PSK_IDENTITY, identity, frozenset({wire_digest(identity)})),
+    ]
+
+
+def expired(ctx: Context) -> RewindNeeded:
+    """Make the turn back to `token` for a token whose time is over."""
+    writes = token.retired_writes(ctx, ctx.facts["token"]["intent"], "ran out before it was used", TokenState.EXPIRED)
+    return RewindNeeded(Rewind({}, writes, to="token", why="the token ran out before it was used"),
+                        PolicyError("identity.token-spent", "the registration token runs out before it can be used"))

@@ -1,0 +1,61 @@
+"""identify: what the board says it is, and its mcuId from the source that the profile names (rules 1, 2)."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import TYPE_CHECKING
+
+from infuse_cli.errors import BoardError, ProfileError
+from infuse_cli.types import MCU_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from infuse_cli.dialect.base import Operations
+    from infuse_cli.ports import Board
+    from infuse_cli.profile import McuIdSource
+    from infuse_cli.types import BoardIdentity
+
+
+def identify(link: Board, ops: Operations, source: McuIdSource | None, given: Mapping[str, str]) -> BoardIdentity:
+    """Read the board's identity. Raises BoardError board.no-imei or board.no-mcu-id, ProfileError profile.cannot."""
+    seen = link.run(ops.identify())
+    if source is None:
+        return seen
+    return dataclasses.replace(seen, mcu_id=_mcu_id(link, ops, source, seen, given))
+
+
+def _mcu_id(link: Board, ops: Operations, source: McuIdSource, seen: BoardIdentity, given: Mapping[str, str]) -> str:
+    match source.source:
+        case "imei":
+            return _from_imei(seen)
+        case "command":
+            return _from_command(link, ops, source)
+        case "scan":
+            return _checked(given.get("mcuId", ""), "the scan")
+        case "hwinfo" | "nrfutil" | "epacket":
+            raise ProfileError("profile.cannot", f"board.mcu_id: from {source.source} is not offered over dialect {link.dialect}; "
+                               "imei, command and scan are")
+
+
+def _from_imei(seen: BoardIdentity) -> str:
+    if seen.imei is None:
+        raise BoardError("board.no-imei", "the module answers without an IMEI, and board.mcu_id is from: imei")
+    return "0" + seen.imei  # rule 2
+
+
+def _from_command(link: Board, ops: Operations, source: McuIdSource) -> str:
+    pattern = re.compile(source.pattern or r"([0-9a-fA-F]{16})")
+    lines = link.run(ops.raw(source.command or "", pattern.pattern, 5.0))
+    found = next((match for line in lines if (match := pattern.search(line))), None)
+    if found is None:
+        raise BoardError("board.no-mcu-id", f"{source.command} answered nothing that matches {pattern.pattern!r}")
+    return _checked(found.group(1) if found.groups() else found.group(0), source.command or "the command")
+
+
+def _checked(text: str, where: str) -> str:
+    value = text.strip().lower()
+    if not MCU_ID.fullmatch(value):
+        raise BoardError("board.no-mcu-id", f"{where} gave {value[:40]!r} for mcuId, not 16 hex digits")
+    return value

@@ -1,0 +1,52 @@
+"""install: certificate and chain go into the modem (rule 39: type 1 = leaf then intermediates, type 0 = server CA)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from infuse_cli.dialect import canonical_pem, wire_digest
+from infuse_cli.pipeline import slots
+from infuse_cli.pipeline.step import Acting, Done, Effect, Given, NotDone, Probe
+from infuse_cli.pki import chain as chains
+from infuse_cli.types import CredentialType
+
+if TYPE_CHECKING:
+    from infuse_cli.pipeline.context import Context
+
+
+class Install(Acting):
+    """Write what is not there with the right digest already."""
+
+    name: ClassVar[str] = "install"
+    effect: ClassVar[Effect] = Effect.BOARD
+    needs: ClassVar[frozenset[str]] = frozenset({"certificate"})
+    gives: ClassVar[frozenset[str]] = frozenset({"installed"})
+
+    def prepare(self, ctx: Context) -> Given:
+        """Intend the digests."""
+        tag = ctx.profile.identity.sec_tag
+        return Given({"wrote": [slots.wrote(tag, kind, [wire_digest(text)]) for kind, text in contents(ctx)]})
+
+    def run(self, ctx: Context) -> Given:
+        """Write, then leave the digests for read-back."""
+        for kind, text in contents(ctx):
+            ctx.write(ctx.profile.identity.sec_tag, kind, text, frozenset({wire_digest(text)}))
+        return Given({"installed": {str(int(kind)): wire_digest(text) for kind, text in contents(ctx)}})
+
+    def probe(self, ctx: Context) -> Probe:
+        """Compare the digests in the modem's list."""
+        tag = ctx.profile.identity.sec_tag
+        there = all((entry := ctx.entry(tag, kind)) is not None and entry.sha256 == wire_digest(text)
+                    for kind, text in contents(ctx))
+        return Done({"installed": {str(int(kind)): wire_digest(text) for kind, text in contents(ctx)}}) if there else NotDone()
+
+
+def contents(ctx: Context) -> list[tuple[CredentialType, str]]:
+    """Return type and canonical PEM of what install writes; cloud-ca without a server CA trusts the chain's root."""
+    certificate = ctx.facts["certificate"]
+    rows = [(CredentialType.CLIENT_CERTIFICATE, canonical_pem(chains.board_bundle(certificate["pem"], certificate["chain"])))]
+    if ctx.profile.identity.mode == "cloud-ca" and ctx.deps.server_ca is None:
+        root = chains.root_of(certificate["chain"])
+        if root is not None:
+            rows.append((CredentialType.ROOT_CA, canonical_pem(root)))
+    return rows

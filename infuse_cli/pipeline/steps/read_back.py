@@ -1,0 +1,66 @@
+"""read-back: what the modem holds is what was written, and it is this board's own key (green means read back)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from infuse_cli.errors import BoardError, PolicyError
+from infuse_cli.pipeline.step import Given, Reading, Rewind, RewindNeeded
+from infuse_cli.pipeline.steps.expect import kind_name
+from infuse_cli.pki import chain as chains
+from infuse_cli.types import CredentialType
+
+if TYPE_CHECKING:
+    from infuse_cli.pipeline.context import Context
+
+Expected = list[tuple[int, int, list[str], str]]  # sec_tag, type, digests that fit, step that wrote it
+
+
+class ReadBack(Reading):
+    """List once, compare every digest; a mismatch is written once more before the board is failed."""
+
+    name: ClassVar[str] = "read-back"
+    gives: ClassVar[frozenset[str]] = frozenset({"readBack"})
+
+    def run(self, ctx: Context) -> Given:
+        """Refuse with identity.not-read-back, or serial.no-digest for a modem that lists none."""
+        ctx.forget_stored()
+        rows: list[dict[str, Any]] = []
+        for tag, kind, digests, step in expected(ctx):
+            entry = ctx.entry(tag, CredentialType(kind))
+            found = None if entry is None else entry.sha256
+            if entry is not None and found is None and digests:
+                raise BoardError("serial.no-digest", f"the modem lists sec_tag {tag} type {kind} without a digest")
+            if entry is None or (digests and found not in digests):
+                self._mismatch(tag, kind, found, step)
+            rows.append({"secTag": tag, "type": kind, "sha256": found})
+        if "certificate" in ctx.facts:
+            chains.check_certificate_fits(ctx.facts["certificate"]["pem"], ctx.facts["spki"], now=ctx.deps.clock.now())
+        return Given({"readBack": rows})
+
+    def _mismatch(self, tag: int, kind: int, found: str | None, step: str) -> None:
+        holds = "nothing" if found is None else f"SHA-256 {found}"
+        error = PolicyError("identity.not-read-back", f"sec_tag {tag} should hold the {kind_name(kind)} that was written; it holds {holds}")
+        if step == "keygen":
+            raise error
+        raise RewindNeeded(Rewind({}, (), to=step, why=f"{kind_name(kind)} did not read back"), error)
+
+
+def expected(ctx: Context) -> Expected:
+    """Return every place of this attempt with the digests that the modem must show."""
+    tag = ctx.profile.identity.sec_tag
+    rows: Expected = []
+    if digest := ctx.facts.get("serverCaDigest"):
+        rows.append((tag, int(CredentialType.ROOT_CA), [digest], "server-ca"))
+    if "keyDigest" in ctx.facts:
+        digest = ctx.facts["keyDigest"]
+        rows.append((tag, int(CredentialType.CLIENT_KEY), [digest] if digest else [], "keygen"))
+    rows += [(tag, int(kind), [digest], "install") for kind, digest in ctx.facts.get("installed", {}).items()]
+    if not ctx.facts.get("already") and ctx.profile.identity.mode != "cloud-ca":
+        token_tag = 0 if ctx.profile.token is None else ctx.profile.token.sec_tag
+        rows += [(token_tag or _DEFAULT_TOKEN_TAG, int(kind), digests, "flash")
+                 for kind, digests in ctx.facts.get("tokenDigests", {}).items()]
+    return rows
+
+
+_DEFAULT_TOKEN_TAG = 4202

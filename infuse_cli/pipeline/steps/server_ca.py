@@ -1,0 +1,45 @@
+"""server-ca: the certificate by which the board will know its broker, written as credential type 0 (rule 39)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from infuse_cli.dialect import canonical_pem, wire_digest
+from infuse_cli.errors import ProfileError
+from infuse_cli.pipeline import slots
+from infuse_cli.pipeline.step import Acting, Done, Effect, Given, NotDone, Probe
+from infuse_cli.types import CredentialType
+
+if TYPE_CHECKING:
+    from infuse_cli.pipeline.context import Context
+
+
+class ServerCa(Acting):
+    """Write identity.server_ca where it is not there already."""
+
+    name: ClassVar[str] = "server-ca"
+    effect: ClassVar[Effect] = Effect.BOARD
+    gives: ClassVar[frozenset[str]] = frozenset({"serverCaDigest"})
+
+    def prepare(self, ctx: Context) -> Given:
+        """Intend the one digest."""
+        digest = wire_digest(self._content(ctx))
+        return Given({"wrote": [slots.wrote(ctx.profile.identity.sec_tag, CredentialType.ROOT_CA, [digest])]})
+
+    def run(self, ctx: Context) -> Given:
+        """Write; nothing is sent when the digest matches already."""
+        content = self._content(ctx)
+        digest = wire_digest(content)
+        ctx.write(ctx.profile.identity.sec_tag, CredentialType.ROOT_CA, content, frozenset({digest}))
+        return Given({"serverCaDigest": digest})
+
+    def probe(self, ctx: Context) -> Probe:
+        """Compare the digest in the modem's list."""
+        digest = wire_digest(self._content(ctx))
+        entry = ctx.entry(ctx.profile.identity.sec_tag, CredentialType.ROOT_CA)
+        return Done({"serverCaDigest": digest}) if entry is not None and entry.sha256 == digest else NotDone()
+
+    def _content(self, ctx: Context) -> str:
+        if ctx.deps.server_ca is None:
+            raise ProfileError("profile.invalid", "identity.server_ca is not given")
+        return canonical_pem(ctx.deps.server_ca)

@@ -1,0 +1,71 @@
+"""sign: the local CA issues the board's certificate (rules 13, 30, 39). The serial is taken before it is signed."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from infuse_cli import failpoint
+from infuse_cli.errors import SignerError
+from infuse_cli.pipeline.step import Acting, Effect, Given, NotDone, Probe
+from infuse_cli.pki import issuing
+from infuse_cli.pki.certificate_profiles import certificate_profile
+from infuse_cli.records import ReserveSerial, StoreCertificate, VoidSerial
+
+if TYPE_CHECKING:
+    from infuse_cli.pipeline.context import Context
+    from infuse_cli.ports import Signer
+
+
+class Sign(Acting):
+    """Reserve a serial, sign, and commit the row before the certificate leaves the process."""
+
+    name: ClassVar[str] = "sign"
+    effect: ClassVar[Effect] = Effect.CA
+    needs: ClassVar[frozenset[str]] = frozenset({"csr", "spki", "spkiDer", "device"})
+    gives: ClassVar[frozenset[str]] = frozenset({"certificate"})
+
+    def prepare(self, ctx: Context) -> Given:
+        """Refuse on a clock that cannot be right, else reserve the serial."""
+        deps = ctx.deps
+        issuing.check_clock(deps.clock.now(), deps.cloud.server_time_offset_s(), deps.journal.newest())
+        serial, issuer = issuing.serial_hex(issuing.new_serial()), issuing.issuer_id(signer(ctx))
+        return Given({"serial": serial, "issuer": issuer},
+                     (ReserveSerial(serial=serial, issuer=issuer, attempt=ctx.attempt),))
+
+    def run(self, ctx: Context) -> Given:
+        """Sign; the row travels with the transition."""
+        issued = issuing.issue(
+            signer(ctx), spki_der=base64.b64decode(ctx.facts["spkiDer"]), common_name=ctx.facts["device"]["deviceId"],
+            serial=int(ctx.facts["serial"], 16), profile=certificate_profile(ctx.profile.identity.certificate),
+            now=ctx.deps.clock.now(), validity_days=ctx.profile.identity.validity_days)
+        failpoint.hit("signed")
+        row = StoreCertificate(
+            serial=ctx.facts["serial"], issuer=ctx.facts["issuer"], sha256=issued.sha256, spki_sha256=issued.spki_sha256,
+            not_before=issued.not_before, not_after=issued.not_after, pem=issued.pem,
+            profile=ctx.profile.identity.certificate, board=ctx.uuid, attempt=ctx.attempt,
+            device_id=ctx.facts["device"]["deviceId"])
+        return Given({"certificate": certificate_fact(row, chain=_chain(signer(ctx)))}, (row,))
+
+    def probe(self, ctx: Context) -> Probe:
+        """Begun without a row: that serial's certificate never left the process, and the serial is void."""
+        return NotDone({}, tuple(VoidSerial(serial=serial, issuer=issuer)
+                                 for serial, issuer in ctx.deps.journal.reserved_serials(ctx.attempt)))
+
+
+def certificate_fact(row: StoreCertificate, *, chain: list[str]) -> dict[str, Any]:
+    """Return a certificate as later steps need it; `chain` is PEM texts from the issuer upwards."""
+    return {"serial": row.serial, "issuer": row.issuer, "sha256": row.sha256, "pem": row.pem, "chain": chain}
+
+
+def signer(ctx: Context) -> Signer:
+    """Return the unlocked CA. Raises SignerError ca.not-found where the run has none."""
+    if ctx.deps.signer is None:
+        raise SignerError("ca.not-found", "the profile signs with a local CA, and none is open")
+    return ctx.deps.signer
+
+
+def _chain(ca: Signer) -> list[str]:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return [certificate.public_bytes(Encoding.PEM).decode() for certificate in ca.chain]

@@ -1,0 +1,193 @@
+"""token: a registration token, minted as late as possible and never lost track of (rules 15-19).
+
+The intent is durable before the POST and travels as metadata `infuseIntent`, so that a device whose mint answer was
+lost can be told from a stranger's of the same name.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from infuse_cli.errors import CloudError, CredentialError, PolicyError, ProfileError
+from infuse_cli.pipeline import metadata
+from infuse_cli.pipeline.step import Acting, Effect, Given, NotDone, Probe
+from infuse_cli.records import IntendToken, MintToken, MoveToken, NoteAttempt, StoreSecret
+from infuse_cli.types import Secret, TokenState
+
+if TYPE_CHECKING:
+    from infuse_cli.api_types import MintedToken, RegistryDevice
+    from infuse_cli.pipeline.context import Context
+    from infuse_cli.ports import RegistryApi, Sealer
+    from infuse_cli.records import TokenRecord
+
+INTENT = "infuseIntent"
+_MINT_TRIES = 3
+
+
+class MintTokenStep(Acting):
+    """POST /devices/registration/tokens, or take up a token of this board that is still alive."""
+
+    name: ClassVar[str] = "token"
+    effect: ClassVar[Effect] = Effect.CLOUD
+    needs: ClassVar[frozenset[str]] = frozenset({"device", "metadata"})
+    gives: ClassVar[frozenset[str]] = frozenset({"token", "registryDevice"})
+
+    def prepare(self, ctx: Context) -> Given:
+        """Intend a mint under a name, unless a live token of this board is on record already."""
+        name = registry_name(ctx)
+        alive = live_token(ctx, name)
+        if alive is not None:
+            return Given({"intent": alive.intent, "name": name, "reused": True})
+        intent = uuid.uuid4().hex
+        return Given({"intent": intent, "name": name, "reused": False},
+                     (IntendToken(intent=intent, name=name, board=ctx.uuid, attempt=ctx.attempt),))
+
+    def run(self, ctx: Context) -> Given:
+        """Mint; a name that is taken by our own unfinished device is cleared first (rule 17)."""
+        intent, name = ctx.facts["intent"], ctx.facts["name"]
+        if ctx.facts["reused"]:
+            return self._reuse(ctx, intent)
+        for _ in range(_MINT_TRIES):
+            try:
+                return self._given(ctx, intent, self._mint(ctx, intent, name))
+            except CloudError as error:
+                if error.status != 409 or error.unknown:  # noqa: PLR2004 - HTTP 409: name taken
+                    raise
+                found = ctx.within_grace(lambda: registry(ctx).device_by_name(name))
+                if found is not None:
+                    retire(ctx, found)
+        raise PolicyError("identity.registry-conflict", f"the registry says that {name!r} is taken, but shows no such device")
+
+    def _mint(self, ctx: Context, intent: str, name: str) -> MintedToken:
+        spec = registry_profile(ctx)
+        return ctx.patiently(lambda: registry(ctx).mint_token(
+            name=name, metadata={**spec.metadata, INTENT: intent}, tags=spec.tags, site_id=spec.siteId,
+            device_profile_id=spec.deviceProfileId, expires_in_s=spec.token_ttl_s))
+
+    def _given(self, ctx: Context, intent: str, minted: MintedToken) -> Given:
+        ctx.token = Secret(minted.token)
+        facts = {"intent": intent, "registryDeviceId": minted.device_id, "tokenId": minted.id}
+        return Given({"token": facts, "registryDevice": minted.device_id}, (
+            MintToken(intent=intent, token_id=minted.id, registry_device_id=minted.device_id,
+                      sha256=ctx.token.sha256(), expires_at=minted.expires_at),
+            StoreSecret(name=secret_name(intent), sealed=sealer(ctx).seal(ctx.token, secret_name(intent))),
+        ))
+
+    def _reuse(self, ctx: Context, intent: str) -> Given:
+        record = next(row for row in ctx.deps.journal.tokens(name=ctx.facts["name"]) if row.intent == intent)
+        facts = {"intent": intent, "registryDeviceId": record.registry_device_id, "tokenId": record.token_id}
+        return Given({"token": facts, "registryDevice": record.registry_device_id})
+
+    def probe(self, ctx: Context) -> Probe:
+        """A device of this name that carries our intent lost its token on the way: clear it and mint again."""
+        name = ctx.facts["name"]
+        found = ctx.within_grace(lambda: registry(ctx).device_by_name(name))
+        if found is not None:
+            retire(ctx, found)
+            return NotDone()
+        return NotDone({}, retired_writes(ctx, ctx.facts["intent"], "the mint never happened"))
+
+
+def registry(ctx: Context) -> RegistryApi:
+    """Return the registry client. Raises ProfileError profile.invalid where the profile has none."""
+    if ctx.deps.registry is None:
+        raise ProfileError("profile.invalid", "a token needs a registry, and the profile names none")
+    return ctx.deps.registry
+
+
+def registry_profile(ctx: Context) -> Any:
+    """Return the profile's registry section. Raises ProfileError profile.invalid where there is none."""
+    if ctx.profile.registry is None:
+        raise ProfileError("profile.invalid", "a token needs a registry, and the profile names none")
+    return ctx.profile.registry
+
+
+def sealer(ctx: Context) -> Sealer:
+    """Return the sealer. Raises CredentialError credential.sealing-key where there is none."""
+    if ctx.deps.sealer is None:
+        raise CredentialError("credential.sealing-key", "a token would have to be kept, and there is no key to seal it with")
+    return ctx.deps.sealer
+
+
+def secret_name(intent: str) -> str:
+    """Name the row of a token's sealed secret; the sealed bytes are bound to it."""
+    return f"token:{intent}"
+
+
+def registry_name(ctx: Context) -> str:
+    """Fill the profile's name template for this board (rule 3)."""
+    values: dict[str, str | None] = {
+        **ctx.facts["metadata"], "deviceId": ctx.facts["device"]["deviceId"], "uuid": ctx.uuid,
+        "imei": ctx.identity.imei, "mcuId": ctx.identity.mcu_id, "iccid": ctx.identity.iccid,
+    }
+    return metadata.template(registry_profile(ctx).name, values)
+
+
+def live_token(ctx: Context, name: str) -> TokenRecord | None:
+    """Find a minted token for this board and name whose secret is still sealed here and which the registry lists as pending."""
+    records = [row for row in ctx.deps.journal.tokens(name=name)
+               if row.state in {TokenState.MINTED, TokenState.EXPOSED} and row.board in {ctx.uuid, None}
+               and ctx.deps.journal.secret(secret_name(row.intent)) is not None
+               and (row.expires_at is None or row.expires_at > ctx.deps.clock.now())]
+    return next((row for row in records if is_pending(ctx, row.token_id)), None)
+
+
+def is_pending(ctx: Context, token_id: str | None) -> bool:
+    """Whether the registry lists the token as pending."""
+    rows = ctx.patiently(lambda: registry(ctx).pending_tokens())
+    return any(row.id == token_id and row.status.upper() == "PENDING" for row in rows)
+
+
+def reveal(ctx: Context) -> Secret:
+    """Return the token of this attempt, from memory or unsealed from the journal."""
+    if ctx.token is None:
+        name = secret_name(ctx.facts["token"]["intent"])
+        sealed = ctx.deps.journal.secret(name)
+        if sealed is None:
+            raise PolicyError("run.conflict", "the token is on record, but its sealed secret is gone")
+        ctx.token = sealer(ctx).unseal(sealed, name)
+    return ctx.token
+
+
+def current(ctx: Context) -> TokenRecord:
+    """Return the journal's row of this attempt's token."""
+    intent = ctx.facts["token"]["intent"]
+    return next(row for row in ctx.deps.journal.tokens(name=ctx.facts["name"]) if row.intent == intent)
+
+
+def retired_writes(ctx: Context, intent: str, why: str, to: TokenState = TokenState.REVOKED) -> tuple[MoveToken, ...]:
+    """Return the write that ends a token on record, nothing when it has ended already."""
+    row = next((row for row in ctx.deps.journal.tokens(name=ctx.facts["name"]) if row.intent == intent), None)
+    alive = {TokenState.INTENDED, TokenState.MINTED, TokenState.EXPOSED}
+    if row is None or row.state not in alive:
+        return ()
+    return (MoveToken(intent=intent, from_state=row.state, to_state=to, why=why),)
+
+
+def retire(ctx: Context, device: RegistryDevice, to: TokenState = TokenState.REVOKED) -> None:
+    """Take our own unfinished registry device away, on record first (rule 17); refuse anybody else's."""
+    intent = str(device.metadata.get(INTENT, ""))
+    ours = {row.intent for row in ctx.deps.journal.tokens(board=ctx.uuid)}
+    if intent not in ours:
+        raise PolicyError("identity.registry-conflict", f"registry device {device.name!r} ({device.id}) was not made by this bench")
+    if device.status.upper() == "ACTIVE":
+        raise PolicyError("identity.registry-conflict", f"registry device {device.name!r} ({device.id}) is ACTIVE already")
+    ctx.commit(NoteAttempt(attempt=ctx.attempt, facts={"retiredRegistryDevice": {"id": device.id, "intent": intent}}),
+               *retired_writes(ctx, intent, "its answer was lost or its token ran out", to))
+    for row in ctx.patiently(lambda: registry(ctx).pending_tokens()):
+        if row.device_id == device.id:
+            _settled(ctx, lambda row=row: registry(ctx).revoke_token(row.id))  # type: ignore[misc]
+    _settled(ctx, lambda: registry(ctx).delete_device(device.id))
+
+
+def _settled(ctx: Context, call: Any) -> None:
+    """Repeat a call that may be repeated safely, such as a DELETE, when its answer was lost."""
+    for left in (2, 1, 0):
+        try:
+            ctx.patiently(call)
+        except CloudError as error:
+            if not error.unknown or left == 0:
+                raise
+        else:
+            return

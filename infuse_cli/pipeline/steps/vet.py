@@ -1,0 +1,36 @@
+"""vet: nothing is registered or signed for a CSR that does not stand up (contract: board-link, CSR from the modem)."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, ClassVar
+
+from infuse_cli.errors import PolicyError
+from infuse_cli.pipeline.step import Given, Reading
+from infuse_cli.pki.vetting import vet
+from infuse_cli.records import SeeKey
+
+if TYPE_CHECKING:
+    from infuse_cli.pipeline.context import Context
+
+
+class Vet(Reading):
+    """Digest, UUID, sec_tag, self-signature, policy, and that the key is new or this board's own."""
+
+    name: ClassVar[str] = "vet"
+    needs: ClassVar[frozenset[str]] = frozenset({"identity", "keygen"})
+    gives: ClassVar[frozenset[str]] = frozenset({"csr", "spki"})
+    voids: ClassVar[tuple[str, ...]] = ("keygen",)  # a refused CSR must not be kept as the board's
+
+    def run(self, ctx: Context) -> Given:
+        """Refuse with the code of the first check that fails; nothing is signed then."""
+        identity = ctx.profile.identity
+        vetted = vet(ctx.facts["keygen"], uuid=ctx.uuid, sec_tag=identity.sec_tag,
+                     attestation_required=identity.attestation == "required")
+        owner = ctx.deps.journal.key_owner(vetted.spki_sha256)
+        if owner is not None and owner != ctx.uuid:
+            raise PolicyError("identity.key-reused", f"this public key was already seen on board {owner}")
+        facts = {"csr": vetted.csr_pem, "spki": vetted.spki_sha256, "attestation": str(vetted.attestation),
+                 "spkiDer": base64.b64encode(vetted.spki_der).decode()}
+        writes = () if owner else (SeeKey(spki_sha256=vetted.spki_sha256, board=ctx.uuid),)
+        return Given(facts, writes)

@@ -1,0 +1,137 @@
+"""Making certificates: pure but for the signature itself.
+
+Nothing is taken from a CSR but its public key (rule 39). The caller has reserved the serial before, and lets the
+certificate leave only after it is on record (rule 13).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from cryptography.x509.oid import NameOID
+
+from infuse_cli.errors import PolicyError, SignerError
+from infuse_cli.pki.ca_certificates import authority_key_id, key_usage
+from infuse_cli.pki.serials import new_serial, serial_hex
+
+if TYPE_CHECKING:
+    from infuse_cli.pki.certificate_profiles import CertificateProfile
+    from infuse_cli.ports import Signer
+
+__all__ = ["IssuedCertificate", "check_clock", "describe", "issue", "issuer_id", "new_serial", "serial_hex"]
+
+_CLOCK_LIMIT_S: Final = 300.0
+_STEP_BACK: Final = timedelta(seconds=2)  # what a time service may set back between two records
+_MAX_COMMON_NAME: Final = 64  # RFC 5280, ub-common-name
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedCertificate:
+    """A certificate and what the journal records of it.
+
+    `serial` lower-case hex; `sha256` of the DER, `issuer` SHA-256 of the issuing certificate's DER, `spki_sha256` of
+    the SubjectPublicKeyInfo, all lower-case hex; times UTC.
+    """
+
+    pem: str
+    sha256: str
+    serial: str
+    issuer: str
+    spki_sha256: str
+    not_before: datetime
+    not_after: datetime
+
+
+def issuer_id(signer: Signer) -> str:
+    """SHA-256 hex of the issuing certificate's DER, under which serials are reserved."""
+    return _sha256(signer.chain[0].public_bytes(Encoding.DER))
+
+
+def issue(signer: Signer, *, spki_der: bytes, common_name: str, serial: int, profile: CertificateProfile, now: datetime,
+          validity_days: int) -> IssuedCertificate:
+    """Sign a certificate for a public key; it never outlives its issuer nor begins before it.
+
+    Raises SignerError ca.issuer-expired, PolicyError identity.csr-policy (the key is not P-256, or the name has not
+    1 to 64 printable characters).
+    """
+    if not 1 <= len(common_name) <= _MAX_COMMON_NAME or not common_name.isprintable():
+        raise PolicyError("identity.csr-policy", f"a certificate's common name has 1 to {_MAX_COMMON_NAME} printable characters")
+    not_before, not_after = _validity(signer, profile, now, validity_days)
+    issuer, key = signer.chain[0], _public_key(spki_der)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]))
+        .issuer_name(issuer.subject)
+        .public_key(key)
+        .serial_number(serial)
+        .not_valid_before(not_before)
+        .not_valid_after(not_after)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(key_usage(), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(profile.extended_key_usage), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(authority_key_id(issuer), critical=False)
+    )
+    return describe(builder.sign(signer.private_key, hashes.SHA256()), issuer)
+
+
+def describe(certificate: x509.Certificate, issuer: x509.Certificate) -> IssuedCertificate:
+    """What the journal records of a certificate, also of one that another CA made."""
+    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return IssuedCertificate(
+        pem=certificate.public_bytes(Encoding.PEM).decode(),
+        sha256=_sha256(certificate.public_bytes(Encoding.DER)),
+        serial=serial_hex(certificate.serial_number),
+        issuer=_sha256(issuer.public_bytes(Encoding.DER)),
+        spki_sha256=_sha256(spki),
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+    )
+
+
+def check_clock(now: datetime, server_offset_s: float | None, newest: datetime | None) -> None:
+    """Rule 30: nothing is signed while the clock is wrong. Raises SignerError ca.clock.
+
+    `server_offset_s` is the server's Date minus this machine's clock in seconds; `newest` the time of the newest
+    record (two seconds back are forgiven: a time service may step). None skips a check.
+    """
+    if server_offset_s is not None and abs(server_offset_s) > _CLOCK_LIMIT_S:
+        side = "behind" if server_offset_s > 0 else "ahead of"
+        raise SignerError("ca.clock", f"this machine's clock is {abs(server_offset_s) / 60:.0f} minutes {side} the cloud's; more than 5 are refused")
+    if newest is not None and now < newest - _STEP_BACK:
+        raise SignerError("ca.clock", f"this machine's clock says {_utc(now)}, but the newest record is from {_utc(newest)}")
+
+
+def _validity(signer: Signer, profile: CertificateProfile, now: datetime, days: int) -> tuple[datetime, datetime]:
+    now = now.astimezone(UTC).replace(microsecond=0)
+    begin = max(certificate.not_valid_before_utc for certificate in signer.chain)
+    end = min(certificate.not_valid_after_utc for certificate in signer.chain)
+    if not begin <= now < end:
+        raise SignerError("ca.issuer-expired", f"the issuing chain is valid from {_utc(begin)} to {_utc(end)}, this machine's clock says {_utc(now)}")
+    wanted = timedelta(days=max(days, 1))
+    return max(now - profile.backdated, begin), end if end - now < wanted else now + wanted
+
+
+def _public_key(spki_der: bytes) -> ec.EllipticCurvePublicKey:
+    try:
+        key = load_der_public_key(spki_der)
+    except Exception:  # noqa: BLE001 - the parser's exceptions are not a closed set
+        raise PolicyError("identity.csr-policy", "the public key cannot be parsed") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise PolicyError("identity.csr-policy", "the public key is not P-256")
+    return key
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _utc(when: datetime) -> str:
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,127 @@
+"""`file:` signer: an intermediate whose key is an encrypted PEM in a folder of the bench."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from infuse_cli.errors import SignerError
+from infuse_cli.pki.ca_certificates import broken_link
+from infuse_cli.pki.der import is_one_sequence
+from infuse_cli.pki.files import read_bounded, read_private
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from infuse_cli.types import Secret
+
+ROOT: Final = "root.pem"
+INTERMEDIATE: Final = "intermediate.pem"
+INTERMEDIATE_KEY: Final = "intermediate.key.pem"
+
+_ENCRYPTED: Final = re.compile(rb"-----BEGIN ENCRYPTED PRIVATE KEY-----\s+([A-Za-z0-9+/=\s]+)-----END ENCRYPTED PRIVATE KEY-----")
+_PLAIN: Final = re.compile(rb"-----BEGIN (?:EC |RSA )?PRIVATE KEY-----")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class FileSigner:
+    """An unlocked intermediate (implements `ports.Signer`); `chain` is issuer first, root last."""
+
+    private_key: ec.EllipticCurvePrivateKey
+    chain: tuple[x509.Certificate, ...]
+
+    def __repr__(self) -> str:
+        return f"FileSigner({self.chain[0].subject.rfc4514_string()})"
+
+
+def load(folder: Path, passphrase: Secret, *, now: datetime | None = None) -> FileSigner:
+    """Unlock the intermediate of a folder that `store.init_ca` made.
+
+    Raises SignerError ca.not-found, ca.unsafe-key, ca.bad-passphrase, ca.broken (key and certificates do not belong
+    together), ca.issuer-expired (before notBefore or after notAfter).
+    """
+    chain = read_chain(folder)
+    key = _unlock(folder / INTERMEDIATE_KEY, passphrase)
+    if key.public_key() != chain[0].public_key():
+        raise SignerError("ca.broken", f"{folder / INTERMEDIATE_KEY} is not the key of {folder / INTERMEDIATE}")
+    check_dates(chain, now or datetime.now(UTC))
+    return FileSigner(key, chain)
+
+
+def load_uri(rest: str, passphrase: Secret) -> FileSigner:
+    """`load` for what follows `file:` in a signer's URI, a folder path."""
+    return load(Path(rest), passphrase)
+
+
+def read_chain(folder: Path) -> tuple[x509.Certificate, x509.Certificate]:
+    """Intermediate and root of a CA folder, checked to belong together; no passphrase is needed.
+
+    Raises SignerError ca.not-found, ca.broken.
+    """
+    if not (folder / INTERMEDIATE).exists() and not (folder / INTERMEDIATE_KEY).exists():
+        raise SignerError("ca.not-found", f"there is no CA in {folder}")
+    chain = _certificate(folder / INTERMEDIATE), _certificate(folder / ROOT)
+    if (why := broken_link(chain)) is not None:
+        raise SignerError("ca.broken", f"the chain in {folder} is broken: {why}")
+    return chain
+
+
+def check_dates(chain: Sequence[x509.Certificate], now: datetime) -> None:
+    """Raise SignerError ca.issuer-expired when a certificate of the chain is not valid now."""
+    for certificate in chain:
+        start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        if not start <= now <= end:
+            raise SignerError("ca.issuer-expired", f"{certificate.subject.rfc4514_string()} is valid from {start:%Y-%m-%d} to {end:%Y-%m-%d}, "
+                              f"and this machine's clock says {now:%Y-%m-%d %H:%M} UTC")
+
+
+def _certificate(path: Path) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(read_bounded(path))
+    except OSError as error:
+        raise SignerError("ca.broken", f"{path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise SignerError("ca.broken", f"{path} holds no certificate") from None
+
+
+def _unlock(path: Path, passphrase: Secret) -> ec.EllipticCurvePrivateKey:
+    try:
+        pem, loose = read_private(path)
+    except OSError as error:
+        raise SignerError("ca.broken", f"{path} cannot be read: {error.strerror}") from None
+    if loose:
+        raise SignerError("ca.unsafe-key", f"{path} can be read by other users of this machine")
+    _check_encrypted(path, pem)
+    try:
+        key = load_pem_private_key(pem, passphrase.reveal().encode())
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise SignerError("ca.bad-passphrase", f"the passphrase does not open {path}") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise SignerError("ca.broken", f"{path} holds a key that is not P-256")
+    return key
+
+
+def _check_encrypted(path: Path, pem: bytes) -> None:
+    """Tell a damaged file from a wrong passphrase: the outer DER must be whole."""
+    if _PLAIN.search(pem):
+        raise SignerError("ca.unsafe-key", f"{path} is not encrypted")
+    match = _ENCRYPTED.search(pem)
+    if match is None or not _is_whole(match[1]):
+        raise SignerError("ca.broken", f"{path} is damaged: it holds no complete encrypted key")
+
+
+def _is_whole(text: bytes) -> bool:
+    try:
+        der = base64.b64decode(b"".join(text.split()), validate=True)
+    except ValueError:
+        return False
+    return is_one_sequence(der)

@@ -1,0 +1,201 @@
+"""Protocols between the rooms: what the pipeline needs of the outside, and what the adapters promise.
+
+Each has a real adapter and a fake that pass one contract suite. Everything here blocks; everything that waits has
+a deadline and gives up early when the run's stop event is set.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+    from datetime import datetime
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+    from infuse_cli import api_types as api
+    from infuse_cli import records as rec
+    from infuse_cli.types import Command, Event, PortInfo, Reply, Secret
+
+T = TypeVar("T")
+
+
+class Board(Protocol):
+    """An open serial port with a board on it; owned by one thread for its life.
+
+    `label` is the name of the step at work, set by the pipeline: it names the fail-point `wire:<label>`.
+    """
+
+    label: str
+
+    @property
+    def port(self) -> str:
+        """Device path or URL as given."""
+
+    @property
+    def dialect(self) -> str:
+        """Name of the detected dialect, a key of `dialect.DIALECTS`."""
+
+    def run(self, conversation: Generator[Command, Reply, T]) -> T:
+        """Pump a conversation to its end and return its result.
+
+        Raises BoardError `serial.timeout` or `serial.unplugged`; with `unknown=True` when the command that was
+        under way had an effect and at least one of its bytes was sent. After a time-out the link is resynchronised
+        before the next command goes out. Whatever the conversation raises passes through.
+        """
+
+    def transcript(self) -> str:
+        """What went over the wire since opening, secrets masked, one line each with a time in milliseconds."""
+
+    def close(self) -> None:
+        """Release the port; safe to call twice."""
+
+
+class BoardSource(Protocol):
+    """Where boards are seen, and how their ports are opened."""
+
+    def present(self) -> Sequence[PortInfo]:
+        """Ports that may hold a board right now, in slot order."""
+
+    def open(self, port: str) -> Board:
+        """Open exclusively and find the dialect, within 2 s on a silent port.
+
+        Raises BoardError serial.no-port, serial.busy (naming the holder where it can be seen), serial.denied,
+        serial.silent.
+        """
+
+
+class InfuseApi(Protocol):
+    """The Infuse IoT API as far as provisioning needs it (contract: infuse-iot-api.md).
+
+    GETs and calls without lasting effect are repeated inside until the call's deadline. A POST or PUT with effect
+    is sent once (429, 503 with Retry-After and connections never made are "not done" and repeated inside); a lost
+    answer raises CloudError with `unknown=True` (rule 11). A 404 on a look-up is None.
+    """
+
+    def organisation(self, *, id: str | None = None, name: str | None = None) -> api.Organisation | None: ...  # noqa: A002, D102
+    def create_organisation(self, name: str) -> api.Organisation: ...  # noqa: D102
+    def boards(self, organisation_id: str) -> Sequence[api.CloudBoard]: ...  # noqa: D102
+    def board(self, board_id: str) -> api.CloudBoard | None: ...  # noqa: D102
+    def create_board(self, organisation_id: str, name: str, *, soc: str, description: str = "",
+                     metadata_fields: Sequence[api.MetadataField] = ()) -> api.CloudBoard: ...  # noqa: D102
+    def networks(self, organisation_id: str) -> Sequence[api.Network]: ...  # noqa: D102
+    def device_by_mcu_id(self, soc: str, mcu_id: str) -> api.Device | None: ...  # noqa: D102
+    def devices_with_metadata(self, organisation_id: str, board_id: str, name: str, value: str) -> Sequence[api.Device]:
+        """Devices of a board whose metadata `name` equals `value`, the list read to its end."""
+
+    def create_device(self, *, mcu_id: str, board_id: str, organisation_id: str, device_id: str | None = None,
+                      metadata: Mapping[str, str] | None = None) -> api.Device:
+        """POST /device, once. A 409 raises CloudError with status 409."""
+
+    def patch_device_metadata(self, id: str, values: Mapping[str, str]) -> api.Device: ...  # noqa: A002, D102
+    def device_state(self, device_id: str) -> api.DeviceState | None: ...  # noqa: D102
+    def cloud_public_key(self) -> bytes:
+        """GET /key/publicKey: X25519 public key, 32 bytes."""
+
+    def derived_key(self, device_id: str, interface: str) -> Secret:
+        """POST /key/derived/device: the key as base64 of 32 bytes."""
+
+    def server_time_offset_s(self) -> float | None:
+        """Server's Date minus this machine's clock in seconds, from the newest answer; None before any."""
+
+
+class RegistryApi(Protocol):
+    """The device registry (contract: device-registry-api.md), same retry and error rules as `InfuseApi`."""
+
+    def mint_token(self, *, name: str, metadata: Mapping[str, str], tags: Sequence[str] = (),
+                   site_id: str | None = None, device_profile_id: str | None = None,
+                   expires_in_s: int | None = None) -> api.MintedToken:
+        """POST a registration token, once. A taken name raises CloudError with status 409."""
+
+    def pending_tokens(self) -> Sequence[api.PendingToken]: ...  # noqa: D102
+    def revoke_token(self, token_id: str) -> bool:
+        """True when revoked or already gone (404), False when already used or revoked (409)."""
+
+    def provision(self, token: Secret, csr_pem: str) -> api.Provisioned:
+        """POST /devices/provision without an Authorization header, once."""
+
+    def device(self, registry_device_id: str) -> api.RegistryDevice | None: ...  # noqa: D102
+    def device_by_name(self, name: str) -> api.RegistryDevice | None: ...  # noqa: D102
+    def delete_device(self, registry_device_id: str) -> None: ...  # noqa: D102
+
+
+class Journal(Protocol):
+    """What was intended and what happened, durably (rules 20-25). Safe to share between threads."""
+
+    @property
+    def station(self) -> str:
+        """Name of this bench (bench.yaml, else the host name)."""
+
+    def start_run(self, start: rec.RunStart) -> None:
+        """Record the run and hold its owner lock, which the kernel frees when the process dies."""
+
+    def end_run(self, run: str, totals: rec.Facts) -> None: ...  # noqa: D102
+    def commit(self, *writes: rec.Write) -> None:
+        """Make all writes durable in one fsynced transaction, or none.
+
+        Raises PolicyError identity.clone or identity.key-reused, BoardError board.in-use, JournalError
+        journal.raced (a compare-and-swap lost), journal.locked, journal.read-only, journal.disk-full.
+        """
+
+    def board(self, uuid: str) -> rec.BoardRecord | None: ...  # noqa: D102
+    def check_identity(self, uuid: str, imei: str | None, mcu_id: str | None) -> None:
+        """Raise PolicyError identity.clone when imei or mcuId is bound to another board, or this one to others."""
+
+    def attempt(self, attempt: str) -> rec.AttemptRecord: ...  # noqa: D102
+    def attempts(self, board: str) -> Sequence[rec.AttemptRecord]:
+        """All attempts of a board, oldest first."""
+
+    def open_attempts(self) -> Sequence[rec.AttemptRecord]: ...  # noqa: D102
+    def certificates(self, *, board: str | None = None, attempt: str | None = None) -> Sequence[rec.CertificateRecord]: ...  # noqa: D102
+    def reserved_serials(self, attempt: str) -> Sequence[tuple[str, str]]:
+        """(serial, issuer) pairs reserved by this attempt that are neither void nor have a certificate."""
+
+    def key_owner(self, spki_sha256: str) -> str | None: ...  # noqa: D102
+    def tokens(self, *, board: str | None = None, name: str | None = None) -> Sequence[rec.TokenRecord]: ...  # noqa: D102
+    def secret(self, name: str) -> bytes | None: ...  # noqa: D102
+    def run(self, run: str) -> rec.RunRecord: ...  # noqa: D102
+    def runs(self) -> Sequence[rec.RunRecord]: ...  # noqa: D102
+    def newest(self) -> datetime | None:
+        """Time of the newest event (UTC), for the clock rule 30."""
+
+    def passed_with(self, *, profile_hash: str, ca: str | None, modem_firmware: str | None) -> bool:
+        """Whether any board PASSed with this profile, CA and modem firmware: else the next is a first article."""
+
+
+class Signer(Protocol):
+    """An issuing CA that is unlocked: its key never leaves, its chain is issuer first."""
+
+    @property
+    def private_key(self) -> EllipticCurvePrivateKey: ...  # noqa: D102
+    @property
+    def chain(self) -> Sequence[x509.Certificate]:
+        """Issuing certificate first, root last where it is known."""
+
+
+class Sealer(Protocol):
+    """Seals secrets at rest under the bench's data key; `context` binds the bytes to their row."""
+
+    def seal(self, secret: Secret, context: str) -> bytes: ...  # noqa: D102
+    def unseal(self, sealed: bytes, context: str) -> Secret: ...  # noqa: D102
+
+
+class Clock(Protocol):
+    """Time as the pipeline sees it."""
+
+    def now(self) -> datetime:
+        """UTC, aware."""
+
+    def monotonic(self) -> float:
+        """Seconds."""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait, at once back with True when the run is being stopped."""
+
+
+class Events(Protocol):
+    """Where events go: renderers and the JSON writers subscribe."""
+
+    def emit(self, event: Event) -> None: ...  # noqa: D102

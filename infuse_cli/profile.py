@@ -1,0 +1,213 @@
+"""The schema of a profile: what a product is and how its boards get their identity (design: Shapes).
+
+Values only. Reading YAML, `extends`, `${VAR}` and the checks with line numbers are in `profile_source.py`.
+Keys are written as here (snake_case) except `siteId` and `deviceProfileId`, which are the registry's own names.
+Unknown keys are refused. A profile never holds a secret; it may name the file or keyring that does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+import msgspec
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every section: frozen, unknown keys refused."""
+
+
+class Serial(Section, frozen=True):
+    """How the port is set. `baud` in bit/s; `terminator` ends a command in dialect `at`."""
+
+    baud: int = 115200
+    rtscts: bool = False
+    xonxoff: bool = False
+    dialect: Literal["auto", "at", "at-shell", "cred-shell", "epacket"] = "auto"
+    terminator: Literal["cr", "crlf", "lf"] = "cr"
+    line_limit: int = 4096
+
+
+class McuIdSource(Section, frozen=True):
+    """Where mcuId comes from (rule 2). `command` and `pattern` (one group, 16 hex digits) serve `from: command`."""
+
+    source: Literal["hwinfo", "nrfutil", "epacket", "imei", "scan", "command"] = msgspec.field(name="from")
+    command: str | None = None
+    pattern: str | None = None
+
+
+class Expect(Section, frozen=True):
+    """What the board must be; `modem_firmware` is a comparison such as '>=2.0.2'. `free_slots` is a count."""
+
+    model: str | None = None
+    modem_firmware: str | None = None
+
+
+class UsbMatch(Section, frozen=True):
+    """USB identity of a board's port: ids as hex text, interface number where several ports exist."""
+
+    vid: str
+    pid: str
+    interface: int | None = None
+    serial_prefix: str | None = None
+
+
+class BoardSection(Section, frozen=True):
+    """Facts of the hardware."""
+
+    soc: str | None = None
+    usb: tuple[UsbMatch, ...] = ()
+    serial: Serial = Serial()
+    presence: Literal["port", "answer"] = "port"
+    mcu_id: McuIdSource | None = None
+    expect: Expect = Expect()
+
+
+class Auth(Section, frozen=True):
+    """How the credential travels; `token_file` names a 0600 file that holds it."""
+
+    scheme: Literal["bearer", "api-key", "x-api-key"] = "bearer"
+    token_file: str | None = None
+
+
+class NamedThing(Section, frozen=True):
+    """An organisation or network by name or id; `create` makes it where it is missing (rule 4)."""
+
+    id: str | None = None
+    name: str | None = None
+    create: bool = False
+
+
+class MetadataFieldSpec(Section, frozen=True):
+    """A metadata field of a cloud board that is to be created."""
+
+    name: str
+    required: bool = False
+    unique: bool = False
+
+
+class CloudBoardSpec(Section, frozen=True):
+    """The cloud's product profile by name or id, and what to create it with."""
+
+    id: str | None = None
+    name: str | None = None
+    create: bool = False
+    description: str = ""
+    metadata_fields: tuple[MetadataFieldSpec, ...] = ()
+
+
+class Cloud(Section, frozen=True):
+    """The Infuse IoT API. All times in seconds."""
+
+    base_url: str = "https://api.infuse-iot.com"
+    auth: Auth = Auth()
+    organisation: NamedThing = NamedThing()
+    board: CloudBoardSpec = CloudBoardSpec()
+    network: NamedThing | None = None
+    timeout_s: float = 10.0
+    deadline_s: float = 30.0
+    outage_wait_s: float = 120.0
+    lost_answer_grace_s: float = 5.0
+    ca_bundle: str | None = None
+
+
+class Registry(Section, frozen=True):
+    """The device registry (`/api/v1`). `name` is a template over the facts, `{deviceId}` by default (rule 3)."""
+
+    base_url: str
+    auth: Literal["same", "own", "none"] = "same"
+    name: str = "{deviceId}"
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str] = {}
+    siteId: str | None = None  # noqa: N815 - the registry's own spelling
+    deviceProfileId: str | None = None  # noqa: N815 - the registry's own spelling
+    token_ttl_s: int = 3600
+
+
+class Passphrase(Section, frozen=True):
+    """Where the CA passphrase comes from: a 0600 file or the keyring (rule 35)."""
+
+    keyring: bool = False
+    file: str | None = None
+
+
+class Identity(Section, frozen=True):
+    """How the board gets its certificate. `ca` is a name under INFUSE_HOME/ca or an absolute path."""
+
+    mode: Literal["first-boot", "cloud-ca", "local-ca", "none"] = "local-ca"
+    sec_tag: int = 4201
+    existing: Literal["refuse", "replace"] = "refuse"
+    ca: str = "default"
+    passphrase: Passphrase = Passphrase()
+    certificate: str = "device"
+    validity_days: int = 3650
+    server_ca: str | None = None
+    attestation: Literal["required", "if-offered"] = "if-offered"
+    attributes: str | None = None
+    key_usage: str | None = None
+
+
+class Token(Section, frozen=True):
+    """Where the registration token goes on the board (contract: board-link). `name` and `command` by store."""
+
+    store: Literal["psk", "settings", "kv", "command"] = "psk"
+    sec_tag: int = 4202
+    name: str | None = None
+    command: str | None = None
+    success: str | None = None
+    read_back: str | None = None
+
+
+class MetadataValue(Section, frozen=True):
+    """A metadata value that is read or given per board; `pattern` is a regular expression that it must match."""
+
+    source: Literal["scan", "imei", "uuid", "mcuId", "iccid", "env"] = msgspec.field(name="from")
+    pattern: str | None = None
+    name: str | None = None
+
+
+class Keys(Section, frozen=True):
+    """Which derived keys are made, and where they go (contract: keys)."""
+
+    interfaces: tuple[Literal["udp", "serial", "bt_adv", "bt_gatt"], ...] = ("udp",)
+    to: str = "none"
+
+
+class Verify(Section, frozen=True):
+    """What green needs beyond read-back. Waits in seconds; 0 does not wait."""
+
+    possession: Literal["required", "if-offered"] = "if-offered"
+    active_wait_s: float = 0.0
+    state_wait_s: float = 0.0
+    rpc: str | None = None
+
+
+class Profile(Section, frozen=True):
+    """A product, resolved: `extends` applied, variables filled in."""
+
+    name: str
+    description: str = ""
+    board: BoardSection = BoardSection()
+    cloud: Cloud = Cloud()
+    registry: Registry | None = None
+    identity: Identity = Identity()
+    token: Token | None = None
+    metadata: dict[str, str | MetadataValue] = {}
+    keys: Keys | None = None
+    verify: Verify = Verify()
+
+
+def to_json(profile: Profile) -> dict[str, Any]:
+    """The resolved profile as JSON values, for the journal (rule 23)."""
+    values: dict[str, Any] = msgspec.to_builtins(profile)
+    return values
+
+
+def from_json(values: dict[str, Any]) -> Profile:
+    """The profile that `to_json` gave. Raises msgspec.ValidationError on anything else."""
+    return msgspec.convert(values, Profile)
+
+
+def digest(profile: Profile) -> str:
+    """SHA-256 of the resolved profile in canonical JSON, 64 lower-case hex digits."""
+    return hashlib.sha256(msgspec.json.encode(profile, order="sorted")).hexdigest()

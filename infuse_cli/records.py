@@ -1,0 +1,298 @@
+"""What goes into the journal and comes out of it: typed writes and records (rules 20-24).
+
+A commit is a tuple of writes that become durable together. Facts are JSON values; secrets never enter facts, they
+travel as sealed bytes in `StoreSecret`, which lives outside the hash chain.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 - msgspec needs the type at run time
+from typing import Any
+
+import msgspec
+
+from infuse_cli.types import AttemptState, StepState, TokenState  # noqa: TC001 - msgspec needs them at run time
+
+Facts = dict[str, Any]
+
+
+class Write(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Base of everything that can be committed."""
+
+
+class OpenAttempt(Write, frozen=True):
+    """A board was begun: binds uuid, imei and mcuId one to one (else `identity.clone`) and takes the board.
+
+    Raises `board.in-use` while another live process holds an open attempt of this board. An open attempt of a
+    dead process must be taken over (`TakeAttempt`) or ended first.
+    """
+
+    attempt: str
+    run: str
+    board: str
+    soc: str
+    slot: int
+    port: str
+    plan: tuple[str, ...]
+    plan_hash: str
+    imei: str | None = None
+    mcu_id: str | None = None
+    facts: Facts = {}
+
+
+class TakeAttempt(Write, frozen=True):
+    """An open attempt whose owner is gone goes on under this run: its state becomes running (compare and swap)."""
+
+    attempt: str
+    run: str
+    slot: int
+    port: str
+
+
+class MoveStep(Write, frozen=True):
+    """One transition of a step, compare-and-swap on `from_state` (a step without a row is pending)."""
+
+    attempt: str
+    step: str
+    from_state: StepState
+    to_state: StepState
+    facts: Facts = {}
+    error: Facts | None = None
+    ms: float | None = None
+
+
+class NoteAttempt(Write, frozen=True):
+    """Facts to merge into the attempt itself, e.g. the functional mode found."""
+
+    attempt: str
+    facts: Facts
+
+
+class EndAttempt(Write, frozen=True):
+    """The attempt stops here: parked and failed stay open, passed, closed and superseded are final."""
+
+    attempt: str
+    state: AttemptState
+    outcome: str | None = None
+    error: Facts | None = None
+    facts: Facts = {}
+
+
+class ReserveSerial(Write, frozen=True):
+    """A certificate serial (lower-case hex) is taken before it is signed; unique per issuer (SHA-256 hex of its DER)."""
+
+    serial: str
+    issuer: str
+    attempt: str | None = None
+
+
+class VoidSerial(Write, frozen=True):
+    """A reserved serial that never got a certificate is never used again."""
+
+    serial: str
+    issuer: str
+
+
+class StoreCertificate(Write, frozen=True):
+    """A certificate that exists; it may leave the process only after this is committed (rule 13)."""
+
+    serial: str
+    issuer: str
+    sha256: str
+    spki_sha256: str
+    not_before: datetime
+    not_after: datetime
+    pem: str
+    profile: str
+    board: str | None = None
+    attempt: str | None = None
+    device_id: str | None = None
+    state: str = "issued"
+
+
+class MoveCertificate(Write, frozen=True):
+    """A certificate became e.g. superseded or issued-unseen."""
+
+    serial: str
+    issuer: str
+    to_state: str
+
+
+class SeeKey(Write, frozen=True):
+    """A public key (SHA-256 hex of its SubjectPublicKeyInfo DER) was seen on a board; unique to that board."""
+
+    spki_sha256: str
+    board: str
+
+
+class IntendToken(Write, frozen=True):
+    """A registration token is about to be minted with metadata infuseIntent = `intent` (rule 15)."""
+
+    intent: str
+    name: str
+    board: str | None = None
+    attempt: str | None = None
+
+
+class MintToken(Write, frozen=True):
+    """The mint was answered: ids, SHA-256 hex of the token, end of life. The secret goes into `StoreSecret`."""
+
+    intent: str
+    token_id: str
+    registry_device_id: str
+    sha256: str
+    expires_at: datetime | None = None
+
+
+class MoveToken(Write, frozen=True):
+    """A token's next state, compare-and-swap on `from_state`."""
+
+    intent: str
+    from_state: TokenState
+    to_state: TokenState
+    why: str = ""
+
+
+class StoreSecret(Write, frozen=True):
+    """Sealed bytes under a name such as `token:<intent>`; outside the hash chain."""
+
+    name: str
+    sealed: bytes
+
+
+class DropSecret(Write, frozen=True):
+    """Forget sealed bytes (overwritten with zeros before the row goes)."""
+
+    name: str
+
+
+class NoteRun(Write, frozen=True):
+    """Something that the run itself did, e.g. created an organisation (rule 4)."""
+
+    run: str
+    what: str
+    facts: Facts = {}
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of what the journal answers."""
+
+
+class RunStart(Record, frozen=True):
+    """A run as it began. `profile` is the resolved profile as JSON values (no secrets), used by resume (rule 23)."""
+
+    run: str
+    command: str
+    profile_name: str
+    profile_hash: str
+    profile: Facts
+    operator: str
+    lot: str | None = None
+    simulated: bool = False
+    facts: Facts = {}
+
+
+class RunRecord(Record, frozen=True):
+    """A run as it stands."""
+
+    start: RunStart
+    station: str
+    tool_version: str
+    started: datetime
+    ended: datetime | None = None
+    alive: bool = False
+    totals: Facts = {}
+
+
+class StepRecord(Record, frozen=True):
+    """A journalled step of an attempt as it stands."""
+
+    step: str
+    state: StepState
+    facts: Facts = {}
+    error: Facts | None = None
+    ms: float | None = None
+    at: datetime | None = None
+    tries: int = 0
+
+
+class AttemptRecord(Record, frozen=True):
+    """One board's way through a plan as it stands; `alive` tells whether its owner process still runs."""
+
+    attempt: str
+    run: str
+    board: str
+    soc: str
+    slot: int
+    port: str
+    state: AttemptState
+    plan: tuple[str, ...]
+    plan_hash: str
+    opened: datetime
+    alive: bool
+    steps: dict[str, StepRecord] = {}
+    facts: Facts = {}
+    outcome: str | None = None
+    error: Facts | None = None
+    ended: datetime | None = None
+
+
+class BoardRecord(Record, frozen=True):
+    """What the journal knows of a board: attributes bound to the UUID, its open attempt, its newest PASS."""
+
+    board: str
+    imei: str | None = None
+    mcu_id: str | None = None
+    open: AttemptRecord | None = None
+    passed: AttemptRecord | None = None
+
+
+class CertificateRecord(Record, frozen=True):
+    """A certificate on record; `state` is issued, superseded, issued-unseen or revoked."""
+
+    serial: str
+    issuer: str
+    sha256: str
+    spki_sha256: str
+    not_before: datetime
+    not_after: datetime
+    pem: str
+    profile: str
+    state: str
+    board: str | None = None
+    attempt: str | None = None
+    device_id: str | None = None
+
+
+class TokenRecord(Record, frozen=True):
+    """A registration token on record, never its secret."""
+
+    intent: str
+    name: str
+    state: TokenState
+    board: str | None = None
+    attempt: str | None = None
+    token_id: str | None = None
+    registry_device_id: str | None = None
+    sha256: str | None = None
+    expires_at: datetime | None = None
+
+
+class EventRecord(Record, frozen=True):
+    """A row of the append-only chain (rule 20)."""
+
+    seq: int
+    ts: datetime
+    kind: str
+    run: str | None
+    board: str | None
+    attempt: str | None
+    step: str | None
+    from_state: str | None
+    to_state: str | None
+    facts: Facts
+    prev: str
+    hash: str
+    station: str = ""
+    operator: str = ""
+    tool_version: str = ""

@@ -1,0 +1,245 @@
+"""A virtual board: modem, AT host firmware and the faults it has, still without I/O or clock.
+
+`receive` takes bytes of the wire and gives reactions: bytes to send after a delay, or the plug being pulled. The
+bench carries them out.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from infuse_cli.dialect.at_device import AtDevice
+from infuse_cli.sim.faults import BoardFault, OnBoard, Place
+from infuse_cli.sim.modem import Answer, Modem, ModemIdentity
+from infuse_cli.types import CredentialType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+BOOT_TEXT: Final = ("*** Booting nRF Connect SDK ***", "Ready")
+_URC: Final = "+CEREG: 2"
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Bytes for the host, to begin `delay_s` seconds after the command was complete."""
+
+    data: bytes
+    delay_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Unplug:
+    """The cable comes out now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """The modem went on the air: the firmware may check in. `delay_s` as in Send."""
+
+    delay_s: float = 0.0
+
+
+Reaction = Send | Unplug | Active
+
+_PLACES: Final = (
+    (Place.IDENTIFY, re.compile(r"AT(?:%DEVICEUUID|\+CGSN|\+CGMM|\+CGMR).*", re.IGNORECASE)),
+    (Place.LIST, re.compile(r"AT%CMNG=1.*", re.IGNORECASE)),
+    (Place.KEYGEN, re.compile(r"AT%KEYGEN=.*", re.IGNORECASE)),
+    (Place.SERVER_CA, re.compile(r"AT%CMNG=0,\d+,0,.*", re.IGNORECASE | re.DOTALL)),
+    (Place.INSTALL, re.compile(r"AT%CMNG=0,\d+,1,.*", re.IGNORECASE | re.DOTALL)),
+    (Place.TOKEN, re.compile(r"AT%CMNG=0,\d+,[34],.*", re.IGNORECASE | re.DOTALL)),
+    (Place.DELETE, re.compile(r"AT%CMNG=3,.*", re.IGNORECASE)),
+    (Place.JWT, re.compile(r"AT%JWT.*", re.IGNORECASE)),
+)
+# What a board has seen before somebody could swap it ahead of a place: the next look at its UUID then meets the other.
+_BEFORE: Final = {
+    Place.SERVER_CA: {Place.LIST}, Place.KEYGEN: {Place.LIST, Place.SERVER_CA}, Place.INSTALL: {Place.KEYGEN},
+    Place.TOKEN: {Place.KEYGEN, Place.LIST}, Place.DELETE: {Place.LIST}, Place.IDENTIFY: {Place.IDENTIFY},
+}
+_STOPS_BEFORE: Final = {BoardFault.UNPLUG_BEFORE, BoardFault.HANG_BEFORE, BoardFault.LOST_BEFORE, BoardFault.RESET_BEFORE}
+_STOPS_AFTER: Final = {BoardFault.UNPLUG, BoardFault.HANG, BoardFault.LOST, BoardFault.RESET}
+_FLAGS: Final = {BoardFault.NO_IMEI: "no_imei", BoardFault.NO_DIGEST: "no_digest", BoardFault.NO_JWT: "no_jwt",
+                 BoardFault.BAD_JWT: "bad_jwt", BoardFault.NO_COSE: "no_cose", BoardFault.WRONG_READBACK: "wrong_write"}
+
+
+def place_of(command: str) -> Place:
+    """The kind of a command, `ANY` when it is none that faults know."""
+    text = command.strip()
+    return next((place for place, pattern in _PLACES if pattern.fullmatch(text)), Place.ANY)
+
+
+class _Armed:
+    """A fault that counts how often its place was seen and how often it struck."""
+
+    def __init__(self, fault: OnBoard) -> None:
+        self.fault: Final = fault
+        self._seen = 0
+        self._left = fault.times
+
+    def strikes(self, place: Place) -> bool:
+        if self._left == 0 or self.fault.place not in {Place.ANY, place}:
+            return False
+        self._seen += 1
+        if self.fault.nth is not None and self._seen != self.fault.nth:
+            return False
+        if self._left is not None:
+            self._left -= 1
+        return True
+
+
+class VirtualBoard:
+    """What is plugged into a slot. `make_modem` builds the modem of a new identity, at the start and when swapped."""
+
+    def __init__(self, slot: int, make_modem: Callable[[int], Modem], faults: Sequence[OnBoard] = (), *, seed: int | None = None) -> None:
+        self.slot: Final = slot
+        self._make_modem: Final = make_modem
+        self._chance: Final = random.Random(seed)  # noqa: S311 - noise, not keys
+        self.modems: list[Modem] = []
+        self.commands: list[str] = []
+        self._device = AtDevice()
+        self._hung = False
+        self._seen: set[Place] = set()
+        self._armed: list[_Armed] = []
+        self.change_faults(faults)
+        self._plug_in_new_board()
+
+    @property
+    def modem(self) -> Modem:
+        """The modem that is there now; those that were swapped out come before it in `modems`."""
+        return self.modems[-1]
+
+    def change_faults(self, faults: Sequence[OnBoard]) -> None:
+        """Have these faults from now on, as if they had never struck."""
+        self._armed = [_Armed(fault) for fault in faults]
+        self._device.blank_before_answer = self._has(BoardFault.BLANK)
+        self._device.echo = self._has(BoardFault.ECHO)
+
+    def reset(self) -> list[Reaction]:
+        """Reboot: settings are lost, NVM stays, the boot text is printed, the firmware goes on the air."""
+        self.modem.boot()
+        self._device.reset()
+        self._device.echo = self._has(BoardFault.ECHO)
+        self._hung = False
+        return [] if self._has(BoardFault.MUTE) else [Send(b"".join(map(self._device.unsolicited, BOOT_TEXT))), Active()]
+
+    def echo(self, data: bytes) -> bytes:
+        """What comes back at once for received bytes."""
+        return b"" if self._hung or self._has(BoardFault.MUTE) else self._device.echo_of(data)
+
+    def receive(self, data: bytes) -> list[Reaction]:
+        """Take bytes that have arrived; nothing after the plug was pulled counts."""
+        reactions: list[Reaction] = []
+        for command in self._device.receive(data):
+            reactions += self._command(command)
+            if Unplug() in reactions:
+                break
+        return reactions
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state as JSON values, for tests and `_sim/state`."""
+        modem = self.modem
+        return {"slot": self.slot, "uuid": str(modem.identity.uuid), "imei": modem.identity.imei, "functionalMode": modem.functional_mode,
+                "counts": dict(modem.counts), "swappedOut": [_written(old) for old in self.modems[:-1]], **_written(modem)}
+
+    def _plug_in_new_board(self) -> None:
+        self.modems.append(self._make_modem(len(self.modems)))
+        self._device.reset()
+        self._seen.clear()
+        for armed in self._armed:
+            if armed.fault.kind is BoardFault.OCCUPIED:
+                occupy(self.modem, str(armed.fault.value))
+
+    def _command(self, command: str) -> list[Reaction]:
+        self.commands.append(_masked(command))
+        if self._hung or self._has(BoardFault.MUTE):
+            return []
+        place = place_of(command)
+        self._swap_if_due(place, command)
+        struck = [armed.fault for armed in self._armed if armed.fault.kind is not BoardFault.SWAP and armed.strikes(place)]
+        kinds = {fault.kind for fault in struck}
+        if early := kinds & _STOPS_BEFORE:
+            return self._stop(early.pop())
+        was_active = self.modem.active
+        answer = self._execute(command, struck)
+        self._seen.add(place)
+        if late := kinds & _STOPS_AFTER:
+            return self._stop(late.pop())
+        sent: list[Reaction] = [Send(self._bytes(answer, kinds), answer.delay_s + _slowness(struck))]
+        return [*sent, Active(answer.delay_s)] if self.modem.active and not was_active else sent
+
+    def _execute(self, command: str, struck: Sequence[OnBoard]) -> Answer:
+        for fault in struck:
+            if fault.kind is BoardFault.REFUSE:
+                return self.modem.refused(fault.value) if isinstance(fault.value, int) else Answer(ok=False)
+        self._set_quirks(struck)
+        echo_was = self.modem.echo
+        answer = self.modem.execute(command)
+        if self.modem.echo != echo_was:
+            self._device.echo = self.modem.echo
+        return answer
+
+    def _set_quirks(self, struck: Sequence[OnBoard]) -> None:
+        kinds = {fault.kind for fault in struck}
+        for kind, flag in _FLAGS.items():
+            setattr(self.modem.quirks, flag, kind in kinds)
+        self.modem.quirks.csr_fault = next((str(fault.value) for fault in struck if fault.kind is BoardFault.BAD_CSR), None)
+
+    def _bytes(self, answer: Answer, kinds: set[BoardFault]) -> bytes:
+        said = self._device.answer(info=answer.info, ok=answer.ok, cme=answer.cme)
+        if BoardFault.GARBAGE in kinds:
+            said = bytes(self._chance.choice(range(0x80, 0x100)) for _ in range(24)) + b"\r\n" + said
+        if BoardFault.URC in kinds:
+            urc = self._device.unsolicited(_URC)
+            said = urc + said + urc
+        return said
+
+    def _stop(self, kind: BoardFault) -> list[Reaction]:
+        match kind:
+            case BoardFault.UNPLUG | BoardFault.UNPLUG_BEFORE:
+                return [Unplug()]
+            case BoardFault.RESET | BoardFault.RESET_BEFORE:
+                return self.reset()
+            case BoardFault.HANG | BoardFault.HANG_BEFORE:
+                self._hung = True
+        return []
+
+    def _swap_if_due(self, place: Place, command: str) -> None:
+        for armed in self._armed:
+            at = armed.fault.place
+            looked_at = place is Place.IDENTIFY and "DEVICEUUID" in command.upper() and bool(_BEFORE.get(at, set()) & self._seen)
+            if armed.fault.kind is BoardFault.SWAP and (looked_at or place is at is not Place.IDENTIFY or at is Place.ANY) and armed.strikes(at):
+                self._plug_in_new_board()
+
+    def _has(self, kind: BoardFault) -> bool:
+        return any(armed.fault.kind is kind for armed in self._armed)
+
+
+def occupy(modem: Modem, tag_and_type: str) -> None:
+    """Fill a place such as `4201/2` as if another tool had written it."""
+    tag, kind = map(int, tag_and_type.split("/"))
+    if kind == CredentialType.CLIENT_KEY:
+        modem.generate(tag)
+    else:
+        modem.nvm.overwrite(tag, kind, f"left by another tool {modem.identity.uuid}".encode())
+
+
+def identity_for(slot: int, generation: int, seed: int | None) -> ModemIdentity:
+    """The identity of the board that is `generation`-th in a slot: fresh, or repeatable with a seed."""
+    return ModemIdentity.make(None if seed is None else f"{seed}/{slot}/{generation}")
+
+
+def _slowness(struck: Sequence[OnBoard]) -> float:
+    return sum(int(fault.value or 0) for fault in struck if fault.kind is BoardFault.SLOW) / 1000
+
+
+def _written(modem: Modem) -> dict[str, Any]:
+    listed = [{"secTag": tag, "type": kind, "sha256": digest.lower()} for tag, kind, digest in modem.nvm.listed()]
+    return {"uuid": str(modem.identity.uuid), "credentials": listed}
+
+
+def _masked(command: str) -> str:
+    return re.sub(r'^(AT%CMNG=0,\d+,[23],).*', r"\1***", command, flags=re.IGNORECASE | re.DOTALL)

@@ -1,0 +1,256 @@
+"""The virtual cloud as an ASGI application, built from the table: credential, bodies, errors, paging, faults, counts."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from infuse_cli.errors import UsageError
+from infuse_cli.sim import faults as fault_plan
+from infuse_cli.sim.authority import Authority
+from infuse_cli.sim.cloud_faults import CloudFaults
+from infuse_cli.sim.cloud_state import CloudState
+from infuse_cli.sim.cloud_table import CALLS, Call, openapi
+from infuse_cli.sim.faults import CloudFaultKind as Kind
+from infuse_cli.sim.faults import OnCloud
+from infuse_cli.sim.registry_state import RegistryState
+from infuse_cli.sim.store import Ask, Clock, Refused, new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+ABORT: Final = "infuse_sim.abort"
+HTML: Final = b"<!doctype html><html><head><title>Sign in</title></head><body>Please sign in to the network.</body></html>"
+_LOG_LENGTH: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class CloudOptions:
+    """How the virtual cloud is: credential, faults (text), whether registry lists and chains come in their other shape."""
+
+    token: str
+    scheme: str = "bearer"
+    faults: str = ""
+    list_as_items: bool = False
+    chain_as_list: bool = False
+    organisations: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Count:
+    count: int = 0
+    committed: int = 0
+    statuses: dict[str, int] = field(default_factory=dict)
+
+
+class World:
+    """All that the virtual cloud is: both states under one lock, the CA, the faults, the log of requests."""
+
+    def __init__(self, options: CloudOptions) -> None:
+        self.options: Final = options
+        self.clock: Final = Clock()
+        self.authority: Final = Authority()
+        self.cloud: Final = CloudState(self.clock)
+        self.registry: Final = RegistryState(self.clock, self.cloud, self.authority, chain_as_list=options.chain_as_list)
+        self.requests: Final[dict[str, _Count]] = {}
+        self.log: Final[list[dict[str, Any]]] = []
+        self.faults = CloudFaults(fault_plan.parse(options.faults), self.clock)
+        for name in options.organisations:
+            self.cloud.add_organisation(name)
+
+    def set_faults(self, text: str) -> None:
+        """Have these faults from now on. Raises UsageError usage.bad-option."""
+        self.faults = CloudFaults(fault_plan.parse(text), self.clock)
+
+    def carry_out(self, call: Call, ask: Ask) -> Any:
+        """Do what the call does, under the lock. Raises Refused."""
+        with self.clock.lock:
+            return call.handler(self.registry if call.is_registry else self.cloud, ask)
+
+    def count(self, call: Call, status: int | None, *, committed: bool) -> None:
+        """Note a request and its end; `status` None is a connection dropped."""
+        with self.clock.lock:
+            entry = self.requests.setdefault(call.name, _Count())
+            entry.count += 1
+            entry.committed += committed
+            shown = "dropped" if status is None else str(status)
+            entry.statuses[shown] = entry.statuses.get(shown, 0) + 1
+            if len(self.log) < _LOG_LENGTH:
+                self.log.append({"call": call.name, "status": status, "committed": committed})
+
+    def state(self) -> dict[str, Any]:
+        """Everything that happened, as JSON values, without secrets: GET /_sim/state."""
+        with self.clock.lock:
+            cloud, registry = self.cloud, self.registry
+            state: dict[str, Any] = msgspec.to_builtins({
+                "organisations": list(cloud.organisations.values()), "boards": list(cloud.boards.values()),
+                "devices": [{**msgspec.to_builtins(d), "state": cloud.states.get(d.id)} for d in cloud.devices.values()],
+                "registryDevices": list(registry.devices.values()), "deletedRegistryDevices": registry.deleted,
+                "tokens": [{**_camel(t.shown()), "uses": t.uses, "metadata": t.metadata} for t in registry.tokens.values()],
+                "certificates": registry.certificates, "checkIns": registry.check_ins, "requests": self.requests, "log": self.log,
+            })
+            return state
+
+
+def build(world: World) -> ASGIApp:
+    """The application: a route a call of the table, the OpenAPI document, and `/_sim/…` to look inside."""
+    # A name may hold a slash, which arrives unescaped.
+    routes = [Route(call.path.replace("{name}", "{name:path}"), _endpoint(world, call), methods=[call.method]) for call in CALLS]
+    routes.append(Route("/openapi.json", _document, methods=["GET"]))
+    routes.append(Route("/_sim/state", _inspect(world), methods=["GET"]))
+    routes.append(Route("/_sim/faults", _change_faults(world), methods=["PUT"]))
+    return Abortable(Starlette(routes=routes, exception_handlers={404: _no_route, 405: _no_route}))
+
+
+def _endpoint(world: World, call: Call) -> Callable[[Request], Awaitable[Response]]:
+    async def serve(request: Request) -> Response:
+        struck = world.faults.strike(call.name)
+        await _pause(struck, Kind.LATENCY)
+        if (early := _before(world, call, struck)) is not None:
+            return early
+        response = await _answer(world, call, request)
+        await _pause(struck, Kind.SLOW)
+        return _after(world, call, struck, response)
+    return serve
+
+
+def _before(world: World, call: Call, struck: dict[Kind, OnCloud]) -> Response | None:
+    response: Response | None = None
+    if Kind.DOWN in struck or Kind.DROP_BEFORE in struck:
+        response = Dropped()
+    elif Kind.TOO_MANY in struck:
+        response = _problem(world, 429, "too many requests", {"Retry-After": "1"})
+    elif Kind.SERVER_ERROR_BEFORE in struck or (Kind.SERVER_ERROR in struck and world.faults.coin()):
+        response = _problem(world, world.faults.server_error(), "the service has a fault")
+    elif Kind.HTML in struck:
+        response = Response(HTML, 200, {**_headers(world)}, "text/html")
+    if response is not None:
+        world.count(call, None if isinstance(response, Dropped) else response.status_code, committed=False)
+    return response
+
+
+def _after(world: World, call: Call, struck: dict[Kind, OnCloud], response: Response) -> Response:
+    committed = response.status_code < 400
+    if Kind.DROP_AFTER in struck:
+        response = Dropped()
+    elif Kind.SERVER_ERROR_AFTER in struck or Kind.SERVER_ERROR in struck:
+        response = _problem(world, world.faults.server_error(), "the service has a fault")
+    elif Kind.HALF_JSON in struck:
+        body = bytes(response.body)
+        response = Response(body[:len(body) // 2], response.status_code, _headers(world), "application/json")
+    world.count(call, None if isinstance(response, Dropped) else response.status_code, committed=committed)
+    return response
+
+
+async def _answer(world: World, call: Call, request: Request) -> Response:
+    try:
+        if call.auth:
+            _authorise(world.options, request)
+        body = None if call.request is None else _decode(await request.body(), call.request)
+        ask = Ask(dict(request.path_params), dict(request.query_params), body)
+        return _json(world, call, world.carry_out(call, ask))
+    except Refused as refusal:
+        return _problem(world, refusal.status, refusal.message)
+
+
+def _authorise(options: CloudOptions, request: Request) -> None:
+    name, prefix = {"bearer": ("authorization", "Bearer"), "api-key": ("authorization", "ApiKey"), "x-api-key": ("x-api-key", "Bearer")}[options.scheme]
+    given = request.headers.get(name)
+    if given is None:
+        raise Refused(401, "no credential was given")
+    if given != f"{prefix} {options.token}":
+        raise Refused(401, "the credential is not valid")
+
+
+def _decode(body: bytes, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Refused(400, f"bad request: {error}") from None
+
+
+def _json(world: World, call: Call, value: Any) -> Response:
+    if call.answer is None:
+        return Response(None, call.ok, _headers(world))
+    shaped = {"items": value} if call.is_list and call.is_registry and world.options.list_as_items else value
+    return Response(msgspec.json.encode(shaped), call.ok, _headers(world), "application/json")
+
+
+def _problem(world: World, status: int, message: str, more: dict[str, str] | None = None) -> Response:
+    body = msgspec.json.encode({"code": status, "message": message})
+    return Response(body, status, {**_headers(world), **(more or {})}, "application/json")
+
+
+def _headers(world: World) -> dict[str, str]:
+    return {"Date": format_datetime(world.clock.now(), usegmt=True), "X-Request-Id": new_id()}
+
+
+async def _pause(struck: dict[Kind, OnCloud], kind: Kind) -> None:
+    if kind in struck:
+        await asyncio.sleep(struck[kind].value)
+
+
+class Dropped(Response):
+    """No answer at all: the connection is cut."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Abort the connection, then wait until the server has noticed."""
+        del send
+        scope[ABORT]()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+
+class Abortable:
+    """Outermost layer: gives the application the way to cut its connection, which ASGI itself has not."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app: Final = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve, with the server's own transport within reach."""
+        transport = getattr(getattr(send, "__self__", None), "transport", None)
+        await self._app({**scope, ABORT: transport.abort if transport is not None else lambda: None}, receive, send)
+
+
+async def _document(_: Request) -> Response:
+    return Response(msgspec.json.encode(openapi()), media_type="application/json")
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    status = getattr(error, "status_code", 404)
+    body = {"code": status, "message": f"no such route: {request.method} {request.url.path}"}
+    return Response(msgspec.json.encode(body), status, media_type="application/json")
+
+
+def _inspect(world: World) -> Callable[[Request], Awaitable[Response]]:
+    async def serve(_: Request) -> Response:
+        return Response(msgspec.json.encode(world.state()), media_type="application/json")
+    return serve
+
+
+def _change_faults(world: World) -> Callable[[Request], Awaitable[Response]]:
+    async def serve(request: Request) -> Response:
+        try:
+            world.set_faults((await request.body()).decode())
+        except UsageError as error:
+            return Response(msgspec.json.encode({"code": 400, "message": error.message}), 400, media_type="application/json")
+        return Response(None, 204)
+    return serve
+
+
+def _camel(names: dict[str, str]) -> dict[str, str]:
+    def camel(name: str) -> str:
+        first, *rest = name.split("_")
+        return first + "".join(part.title() for part in rest)
+    return {camel(name): value for name, value in names.items()}

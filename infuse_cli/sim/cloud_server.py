@@ -1,0 +1,154 @@
+"""The virtual cloud on loopback sockets: HTTP and the check-in endpoint in one asyncio loop.
+
+It runs in a thread (`ServerThread`), or in a process of its own (`ServerProcess`), so that many boards at 115200
+don't wait for the interpreter lock. The process ends when its stdin closes, so it never outlives its parent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import threading
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import uvicorn
+
+from infuse_cli.errors import CloudError
+from infuse_cli.sim.checkin import CheckInServer, server_context
+from infuse_cli.sim.cloud_app import CloudOptions, World, build
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+START_S: Final = 30.0
+STOP_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the virtual cloud is. `root_pem` is the root under its check-in endpoint's certificate."""
+
+    port: int
+    check_in_port: int
+    root_pem: str
+
+    @property
+    def base_url(self) -> str:
+        """URL of both APIs; the registry's paths begin with /api/v1."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+class ServerThread:
+    """The virtual cloud in a thread of this process. `roots_pem`: whose clients may check in, beside the cloud's own."""
+
+    def __init__(self, options: CloudOptions, roots_pem: Sequence[str] = ()) -> None:
+        self.world: Final = World(options)
+        self._roots: Final = (*roots_pem, self.world.authority.root_pem)
+        self._ready: Final[Future[Addresses]] = Future()
+        self._server: uvicorn.Server | None = None
+        self._thread: Final = threading.Thread(target=self._run, name="sim-cloud", daemon=True)
+
+    def start(self) -> Addresses:
+        """Listen and serve. Raises OSError when no port can be had."""
+        self._thread.start()
+        return self._ready.result(timeout=START_S)
+
+    def stop(self) -> None:
+        """Stop serving, cutting what is under way; safe to call twice."""
+        if self._server is not None:
+            self._server.should_exit = True
+            self._thread.join(timeout=STOP_S)
+            self._server = None
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except OSError as error:
+            if not self._ready.done():
+                self._ready.set_exception(error)
+
+    async def _serve(self) -> None:
+        with _listener() as plain, _listener() as tls:
+            context = server_context(*self.world.authority.server(), self._roots)
+            check_in = CheckInServer(self.world.registry, self.world.clock)
+            endpoint = await asyncio.start_server(check_in.serve, sock=tls, ssl=context, ssl_handshake_timeout=STOP_S)
+            self._server = _uvicorn(self.world)
+            self._ready.set_result(Addresses(plain.getsockname()[1], tls.getsockname()[1], self.world.authority.root_pem))
+            await self._server.serve(sockets=[plain])
+            endpoint.close()
+
+
+class ServerProcess:
+    """The virtual cloud in a process of its own, on the same interpreter."""
+
+    def __init__(self, options: CloudOptions, roots_pem: Sequence[str] = ()) -> None:
+        self._config: Final = json.dumps({"options": asdict(options), "roots": list(roots_pem)})
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> Addresses:
+        """Start the process and wait until it listens. Raises CloudError cloud.unreachable when it does not."""
+        command = [sys.executable, "-m", "infuse_cli.sim.cloud_server"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        _stream(self._process.stdin).write(self._config + "\n")
+        _stream(self._process.stdin).flush()
+        line = _stream(self._process.stdout).readline()
+        if not line:
+            self.stop()
+            raise CloudError("cloud.unreachable", "the virtual cloud's process did not start")
+        return Addresses(**json.loads(line))
+
+    def stop(self) -> None:
+        """Close its stdin, which ends it; safe to call twice."""
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        with contextlib.suppress(BrokenPipeError):
+            _stream(process.stdin).close()
+        try:
+            process.wait(timeout=STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(timeout=STOP_S)
+        _stream(process.stdout).close()
+
+
+def _stream(stream: IO[str] | None) -> IO[str]:
+    assert stream is not None  # noqa: S101 - Popen was asked for a pipe
+    return stream
+
+
+def _listener() -> socket.socket:
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(("127.0.0.1", 0))
+    listening.listen(256)
+    return listening
+
+
+def _uvicorn(world: World) -> uvicorn.Server:
+    config: Any = uvicorn.Config(build(world), loop="asyncio", http="h11", ws="none", lifespan="off", log_config=None, log_level="critical",
+                                 access_log=False, date_header=False, server_header=False, timeout_graceful_shutdown=1)
+    return uvicorn.Server(config)
+
+
+def main() -> None:
+    """The process: options as one line of JSON on stdin, addresses as one line on stdout, then serve until stdin closes."""
+    given = json.loads(sys.stdin.readline())
+    options = given["options"]
+    options["organisations"] = tuple(options["organisations"])
+    server = ServerThread(CloudOptions(**options), given["roots"])
+    sys.stdout.write(json.dumps(asdict(server.start())) + "\n")
+    sys.stdout.flush()
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.stdin.read()
+    server.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,296 @@
+"""The Infuse IoT half of the virtual cloud: organisations, boards, networks, devices, keys, in memory.
+
+Rules: contract, Infuse IoT API. One device per soc and mcuId, deviceId unique, metadata fields required and unique
+within their board. There is no DELETE. Handlers take an `Ask`, return a wire value and raise `Refused`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from infuse_cli.sim import wire
+from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp, truth
+
+S = TypeVar("S", bound=wire.Stored)
+
+GPS_EPOCH: Final = 315964800
+LEAP_SECONDS: Final = 18
+
+
+class CloudState:
+    """Everything that the Infuse IoT API remembers. Callers hold `clock.lock`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock: Final = clock
+        self.organisations: Final[dict[str, wire.Organisation]] = {}
+        self.boards: Final[dict[str, wire.Board]] = {}
+        self.networks: Final[dict[str, wire.Network]] = {}
+        self.devices: Final[dict[str, wire.Device]] = {}
+        self.states: Final[dict[str, wire.DeviceState]] = {}
+        self._by_mcu: Final[dict[tuple[str, str], str]] = {}
+        self._by_device_id: Final[dict[str, str]] = {}
+        self._unique: Final[dict[tuple[str, str, str], str]] = {}
+        self._key: Final = X25519PrivateKey.generate()
+
+    def stamps(self) -> dict[str, str]:
+        """id, createdAt, updatedAt of a new object."""
+        now = stamp(self._clock.now())
+        return {"id": new_id(), "created_at": now, "updated_at": now}
+
+    # Organisations
+
+    def list_organisations(self, ask: Ask) -> list[wire.Organisation]:
+        """GET /organisation."""
+        return page(list(self.organisations.values()), ask.query)
+
+    def organisation_by_id(self, ask: Ask) -> wire.Organisation:
+        """GET /organisation/id/{id}."""
+        return _found(self.organisations, ask.path["id"], "organisation")
+
+    def organisation_by_name(self, ask: Ask) -> wire.Organisation:
+        """GET /organisation/name/{name}."""
+        return _one([o for o in self.organisations.values() if o.name == ask.path["name"]], "organisation", ask.path["name"])
+
+    def create_organisation(self, ask: Ask) -> wire.Organisation:
+        """POST /organisation."""
+        return self.add_organisation(ask.body.name)
+
+    def add_organisation(self, name: str) -> wire.Organisation:
+        """A new organisation. Refuses 409 when the name is taken."""
+        _free(o.name == name for o in self.organisations.values())
+        made = wire.Organisation(name=name, **self.stamps())
+        self.organisations[made.id] = made
+        return made
+
+    # Boards and networks
+
+    def list_boards(self, ask: Ask) -> list[wire.Board]:
+        """GET /board."""
+        return page(_visible(self.boards.values(), ask.query), ask.query)
+
+    def board_by_id(self, ask: Ask) -> wire.Board:
+        """GET /board/id/{id}."""
+        return _found(self.boards, ask.path["id"], "board")
+
+    def board_devices(self, ask: Ask) -> list[wire.Device]:
+        """GET /board/id/{id}/devices."""
+        board = self.board_by_id(ask)
+        return page([d for d in self.devices.values() if d.board_id == board.id], ask.query)
+
+    def create_board(self, ask: Ask) -> wire.Board:
+        """POST /board."""
+        body: wire.BoardRequest = ask.body
+        self._known_organisation(body.organisation_id)
+        _free(b.name == body.name and b.organisation_id == body.organisation_id for b in self.boards.values())
+        made = wire.Board(name=body.name, description=body.description, soc=body.soc, organisation_id=body.organisation_id,
+                          public=body.public, metadata_fields=body.metadata_fields, **self.stamps())
+        self.boards[made.id] = made
+        return made
+
+    def list_networks(self, ask: Ask) -> list[wire.Network]:
+        """GET /network."""
+        return page(_visible(self.networks.values(), ask.query), ask.query)
+
+    def create_network(self, ask: Ask) -> wire.Network:
+        """POST /network."""
+        body: wire.NetworkRequest = ask.body
+        self._known_organisation(body.organisation_id)
+        if len(_bytes(body.key)) != 32:
+            raise Refused(400, "key is base64 of exactly 32 bytes")
+        _free(n.name == body.name and n.organisation_id == body.organisation_id for n in self.networks.values())
+        made = wire.Network(name=body.name, description=body.description, key=body.key, organisation_id=body.organisation_id,
+                            public=body.public, network_id=body.network_id, **self.stamps())
+        self.networks[made.id] = made
+        return made
+
+    # Devices
+
+    def create_device(self, ask: Ask) -> wire.Device:
+        """POST /device."""
+        body: wire.DeviceRequest = ask.body
+        board = self._board_for(body)
+        device_id = body.device_id or secrets.token_hex(8)
+        if (board.soc, body.mcu_id) in self._by_mcu:
+            raise Refused(409, f"a device with soc {board.soc} and mcuId {body.mcu_id} exists")
+        if device_id in self._by_device_id:
+            raise Refused(409, f"a device with deviceId {device_id} exists")
+        self._check_metadata(board, body.metadata, None)
+        made = wire.Device(mcu_id=body.mcu_id, board_id=board.id, organisation_id=body.organisation_id, device_id=device_id,
+                           metadata=dict(body.metadata), **self.stamps())
+        self.devices[made.id] = made
+        self._by_mcu[board.soc, made.mcu_id] = made.id
+        self._by_device_id[device_id] = made.id
+        self._claim_metadata(board, made)
+        return made
+
+    def device_by_mcu_id(self, ask: Ask) -> wire.Device:
+        """GET /device/soc/{soc}/mcuId/{mcuId}."""
+        return _found(self.devices, self._by_mcu.get((ask.path["soc"], ask.path["mcuId"]), ""), "device")
+
+    def device_by_device_id(self, ask: Ask) -> wire.Device:
+        """GET /device/deviceId/{deviceId}."""
+        return self.by_device_id(ask.path["deviceId"])
+
+    def device_by_id(self, ask: Ask) -> wire.Device:
+        """GET /device/id/{id}."""
+        return _found(self.devices, ask.path["id"], "device")
+
+    def list_devices(self, ask: Ask) -> list[wire.Device]:
+        """GET /device."""
+        query = ask.query
+        boards = [text for text in query.get("boardIds", "").split(",") if text]
+        name, value = query.get("metadataName"), query.get("metadataValue")
+        return page([
+            device for device in self.devices.values()
+            if query.get("organisationId") in {None, device.organisation_id} and (not boards or device.board_id in boards)
+            and (name is None or (name in device.metadata and value in {None, device.metadata[name]}))
+        ], query)
+
+    def change_device(self, ask: Ask) -> wire.Device:
+        """PUT /device/id/{id}."""
+        device, change = self.device_by_id(ask), ask.body.metadata
+        board = self.boards[device.board_id]
+        values = {**device.metadata, **change.value} if change.operation == "patch" else dict(change.value)
+        self._check_metadata(board, values, device.id)
+        for key in [key for key, owner in self._unique.items() if owner == device.id]:
+            del self._unique[key]
+        device.metadata, device.updated_at = values, stamp(self._clock.now())
+        self._claim_metadata(board, device)
+        return device
+
+    def by_device_id(self, device_id: str) -> wire.Device:
+        """The device of that deviceId. Refuses 404."""
+        return _found(self.devices, self._by_device_id.get(device_id, ""), "device")
+
+    # State and route
+
+    def device_state(self, ask: Ask) -> wire.DeviceState:
+        """GET /device/…/state: 404 until the device was heard."""
+        device = self.device_by_id(ask) if "id" in ask.path else self.device_by_device_id(ask)
+        return _found(self.states, device.id, "state")
+
+    def last_route(self, ask: Ask) -> wire.UplinkRoute:
+        """GET /device/deviceId/{deviceId}/lastRoute."""
+        return _route(self.device_state(ask))
+
+    def last_routes(self, ask: Ask) -> list[wire.DeviceRoute]:
+        """POST /device/lastRoute."""
+        heard = {i: self.states.get(self._by_device_id.get(i, "")) for i in ask.body.device_ids}
+        return [wire.DeviceRoute(device_id=i, last_route=None if state is None else _route(state)) for i, state in heard.items()]
+
+    def heard(self, device_id: str) -> bool:
+        """Note that the device was heard just now; False when there is no such device."""
+        found = self._by_device_id.get(device_id)
+        if found is None:
+            return False
+        now = stamp(self._clock.now())
+        state = self.states.setdefault(found, wire.DeviceState(id=new_id(), created_at=now, updated_at=now, first_packet_time=now))
+        state.updated_at = state.last_route_time = now
+        state.last_route_interface, state.last_route_udp_address = "udp", "127.0.0.1:4433"
+        return True
+
+    # Keys and tokens
+
+    def public_key(self, _: Ask) -> wire.Key:
+        """GET /key/publicKey."""
+        return _key(self._key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw))
+
+    def shared_secret(self, ask: Ask) -> wire.Key:
+        """POST /key/sharedSecret."""
+        try:
+            return _key(self._key.exchange(X25519PublicKey.from_public_bytes(_bytes(ask.body.key))))
+        except ValueError:
+            raise Refused(400, "key is base64 of an X25519 public key, 32 bytes") from None
+
+    def device_secret(self, ask: Ask) -> wire.Key:
+        """POST /key/sharedSecret/device."""
+        return _key(self._root_of(self.by_device_id(ask.body.device_id)))
+
+    def derived_key(self, ask: Ask) -> wire.Key:
+        """POST /key/derived/device: today's packet key of an interface (contract: keys)."""
+        root = self._root_of(self.by_device_id(ask.body.device_id))
+        day = (int(self._clock.now().timestamp()) - GPS_EPOCH + LEAP_SECONDS) // 86400
+        return _key(HKDF(hashes.SHA256(), 32, day.to_bytes(4, "little"), ask.body.interface.encode()).derive(root))
+
+    def mqtt_token(self, ask: Ask) -> wire.MqttToken:
+        """POST /mqtt/token."""
+        self._known_organisation(ask.body.organisation_id)
+        now = self._clock.now()
+        until = now + timedelta(seconds=ask.body.ttl_seconds)
+        return wire.MqttToken(token=secrets.token_urlsafe(32), issued_at=stamp(now), expires_at=stamp(until))
+
+    def _root_of(self, device: wire.Device) -> bytes:
+        # The virtual board has no key pair of its own for packets: its root is made from the cloud's key and its id.
+        return hashlib.sha256(self._key.private_bytes_raw() + bytes.fromhex(device.device_id)).digest()
+
+    def _known_organisation(self, organisation_id: str) -> None:
+        if organisation_id not in self.organisations:
+            raise Refused(422, f"there is no organisation {organisation_id}")
+
+    def _board_for(self, body: wire.DeviceRequest) -> wire.Board:
+        self._known_organisation(body.organisation_id)
+        board = self.boards.get(body.board_id)
+        if board is None or not (board.public or board.organisation_id == body.organisation_id):
+            raise Refused(422, f"the organisation has no board {body.board_id}")
+        return board
+
+    def _check_metadata(self, board: wire.Board, values: Mapping[str, str], device: str | None) -> None:
+        for field in board.metadata_fields:
+            value = values.get(field.name)
+            if field.required and not value:
+                raise Refused(422, f"metadata {field.name} is required")
+            if field.unique and value and self._unique.get((board.id, field.name, value)) not in {None, device}:
+                raise Refused(409, f"metadata {field.name} = {value} is taken")
+
+    def _claim_metadata(self, board: wire.Board, device: wire.Device) -> None:
+        for field in board.metadata_fields:
+            if field.unique and (value := device.metadata.get(field.name)):
+                self._unique[board.id, field.name, value] = device.id
+
+
+def _found(things: Mapping[str, Any], key: str, what: str) -> Any:
+    if key not in things:
+        raise Refused(404, f"no such {what}")
+    return things[key]
+
+
+def _one(things: Sequence[S], what: str, name: str) -> S:
+    if not things:
+        raise Refused(404, f"no {what} named {name}")
+    return things[0]
+
+
+def _free(clashes: Any) -> None:
+    if any(clashes):
+        raise Refused(409, "the name is taken")
+
+
+def _visible(things: Any, query: dict[str, str]) -> list[Any]:
+    wanted, public = query.get("organisationId"), truth(query.get("includePublic"))
+    return [thing for thing in things if wanted in {None, thing.organisation_id} or (public and thing.public)]
+
+
+def _route(state: wire.DeviceState) -> wire.UplinkRoute:
+    return wire.UplinkRoute(interface="udp", interface_data={"sequence": 1},
+                            udp={"address": state.last_route_udp_address, "time": state.last_route_time})
+
+
+def _key(raw: bytes) -> wire.Key:
+    return wire.Key(key=base64.b64encode(raw).decode())
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise Refused(400, "key is not base64") from None

@@ -1,0 +1,134 @@
+"""The one table of the virtual cloud: every call with its types and statuses.
+
+The routes of `cloud_app` and the OpenAPI document both come from it, so they can't disagree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from infuse_cli.sim import wire
+from infuse_cli.sim.cloud_state import CloudState as C
+from infuse_cli.sim.registry_state import RegistryState as R
+from infuse_cli.sim.store import Ask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REGISTRY: Final = "/api/v1"
+_PAGE: Final = ("limit", "offset", "orderBy", "orderDir")
+_OWNER: Final = (*_PAGE, "organisationId", "includePublic")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call. `handler` is a method of CloudState or RegistryState; `answer` None is an empty body."""
+
+    method: str
+    path: str
+    handler: Callable[..., Any]
+    answer: Any
+    ok: int = 200
+    request: Any = None
+    refusals: tuple[int, ...] = ()
+    query: tuple[str, ...] = ()
+    auth: bool = True
+
+    @property
+    def name(self) -> str:
+        """How faults and counts call it, e.g. `POST /device`."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def is_registry(self) -> bool:
+        """Whether it belongs to `/api/v1`."""
+        return self.path.startswith(REGISTRY)
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the answer is a list of which pages can be asked for."""
+        return "offset" in self.query
+
+
+def health(_: C, __: Ask) -> wire.Health:
+    """GET /health."""
+    return wire.Health()
+
+
+CALLS: Final = (
+    Call("GET", "/health", health, wire.Health, auth=False),
+    Call("GET", "/organisation", C.list_organisations, list[wire.Organisation], query=_PAGE),
+    Call("GET", "/organisation/id/{id}", C.organisation_by_id, wire.Organisation, refusals=(404,)),
+    Call("GET", "/organisation/name/{name}", C.organisation_by_name, wire.Organisation, refusals=(404,)),
+    Call("POST", "/organisation", C.create_organisation, wire.Organisation, 201, wire.OrganisationRequest, (400, 409)),
+    Call("GET", "/board", C.list_boards, list[wire.Board], query=_OWNER),
+    Call("GET", "/board/id/{id}", C.board_by_id, wire.Board, refusals=(404,)),
+    Call("GET", "/board/id/{id}/devices", C.board_devices, list[wire.Device], refusals=(404,), query=_PAGE),
+    Call("POST", "/board", C.create_board, wire.Board, 201, wire.BoardRequest, (400, 409, 422)),
+    Call("GET", "/network", C.list_networks, list[wire.Network], query=_OWNER),
+    Call("POST", "/network", C.create_network, wire.Network, 201, wire.NetworkRequest, (400, 409, 422)),
+    Call("POST", "/device", C.create_device, wire.Device, 201, wire.DeviceRequest, (400, 409, 422)),
+    Call("GET", "/device/soc/{soc}/mcuId/{mcuId}", C.device_by_mcu_id, wire.Device, refusals=(404,)),
+    Call("GET", "/device/deviceId/{deviceId}", C.device_by_device_id, wire.Device, refusals=(404,)),
+    Call("GET", "/device/id/{id}", C.device_by_id, wire.Device, refusals=(404,)),
+    Call("GET", "/device", C.list_devices, list[wire.Device], query=(*_PAGE, "organisationId", "boardIds", "metadataName", "metadataValue")),
+    Call("PUT", "/device/id/{id}", C.change_device, wire.Device, 200, wire.DeviceChange, (400, 404, 409, 422)),
+    Call("GET", "/device/deviceId/{deviceId}/state", C.device_state, wire.DeviceState, refusals=(404,)),
+    Call("GET", "/device/id/{id}/state", C.device_state, wire.DeviceState, refusals=(404,)),
+    Call("GET", "/device/deviceId/{deviceId}/lastRoute", C.last_route, wire.UplinkRoute, refusals=(404,)),
+    Call("POST", "/device/lastRoute", C.last_routes, list[wire.DeviceRoute], 200, wire.RoutesRequest, (400,)),
+    Call("GET", "/key/publicKey", C.public_key, wire.Key),
+    Call("POST", "/key/sharedSecret", C.shared_secret, wire.Key, 200, wire.SharedSecretRequest, (400,)),
+    Call("POST", "/key/sharedSecret/device", C.device_secret, wire.Key, 200, wire.DeviceKeyRequest, (400, 404)),
+    Call("POST", "/key/derived/device", C.derived_key, wire.Key, 200, wire.DerivedKeyRequest, (400, 404)),
+    Call("POST", "/mqtt/token", C.mqtt_token, wire.MqttToken, 200, wire.MqttTokenRequest, (400, 422)),
+    Call("POST", f"{REGISTRY}/devices/registration/tokens", R.mint, wire.MintedToken, 201, wire.MintRequest, (400, 409)),
+    Call("GET", f"{REGISTRY}/devices/registration/tokens", R.pending, list[wire.PendingToken], query=_PAGE),
+    Call("DELETE", f"{REGISTRY}/devices/registration/tokens/{{tokenId}}", R.revoke, None, 204, refusals=(404, 409)),
+    Call("POST", f"{REGISTRY}/devices/provision", R.provision, wire.Provisioned, 200, wire.ProvisionRequest, (400, 401, 409, 410), auth=False),
+    Call("GET", f"{REGISTRY}/devices/summary", R.summary, wire.Summary),
+    Call("GET", f"{REGISTRY}/devices", R.list_devices, list[wire.RegistryDevice], query=(*_PAGE, "name")),
+    Call("POST", f"{REGISTRY}/devices", R.create_device, wire.RegistryDevice, 201, wire.RegistryDeviceRequest, (400, 409)),
+    Call("GET", f"{REGISTRY}/devices/{{deviceId}}", R.device, wire.RegistryDevice, refusals=(404,)),
+    Call("PUT", f"{REGISTRY}/devices/{{deviceId}}", R.replace_device, wire.RegistryDevice, 200, wire.RegistryDeviceRequest, (400, 404, 409)),
+    Call("DELETE", f"{REGISTRY}/devices/{{deviceId}}", R.delete_device, None, 204, refusals=(404,)),
+)
+
+
+def openapi() -> dict[str, Any]:
+    """The OpenAPI 3.1 document of all calls."""
+    types = [kind for call in CALLS for kind in (call.request, call.answer) if kind is not None]
+    _, components = msgspec.json.schema_components([*types, wire.Problem], ref_template="#/components/schemas/{name}")
+    paths: dict[str, dict[str, Any]] = {}
+    for call in CALLS:
+        paths.setdefault(call.path, {})[call.method.lower()] = _operation(call)
+    return {
+        "openapi": "3.1.0", "info": {"title": "Virtual Infuse IoT cloud and device registry", "version": "1"}, "paths": paths,
+        "components": {"schemas": components, "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}},
+    }
+
+
+def _operation(call: Call) -> dict[str, Any]:
+    refusals = sorted({*call.refusals, *((401,) if call.auth else ()), 429})
+    responses: dict[str, Any] = {str(call.ok): _response("done", call.answer)}
+    responses |= {str(status): _response("refused", wire.Problem) for status in refusals}
+    names = [part[1:-1] for part in call.path.split("/") if part.startswith("{")]
+    parameters = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+    parameters += [{"name": name, "in": "query", "required": False, "schema": {"type": "string"}} for name in call.query]
+    operation: dict[str, Any] = {"operationId": call.name, "parameters": parameters, "responses": responses,
+                                 "security": [{"bearer": []}] if call.auth else []}
+    if call.request is not None:
+        operation["requestBody"] = {"required": True, "content": _content(call.request)}
+    return operation
+
+
+def _response(description: str, kind: Any) -> dict[str, Any]:
+    return {"description": description} if kind is None else {"description": description, "content": _content(kind)}
+
+
+def _content(kind: Any) -> dict[str, Any]:
+    (schema,), _ = msgspec.json.schema_components([kind], ref_template="#/components/schemas/{name}")
+    return {"application/json": {"schema": schema}}

@@ -1,0 +1,293 @@
+"""The virtual nRF9151: state and AT commands, no I/O and no clock of its own.
+
+A command gives an `Answer`, which says how long the real modem would take. Semantics: reference §1.6 and §2. After
+boot CMEE is 0 (bare ERROR) and the modem is active: the firmware connects by itself.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from infuse_cli.sim import attest
+from infuse_cli.sim.nvm import ACTIVE_STATE, KEYGEN_FAILED, MAX_SEC_TAG, NOT_ALLOWED, NOT_FOUND, ModemRefusal, Nvm
+from infuse_cli.types import CredentialType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MODEL: Final = "nRF9151-LACA"
+FIRMWARE: Final = "mfw_nrf91x1_2.0.2"
+HARDWARE: Final = "nRF9151 LACA A0A"
+ACTIVE_MODES: Final = frozenset({1, 2, 21})
+"""Functional modes in which credentials can't be written."""
+_MODES: Final = frozenset({0, 1, 2, 4, 20, 21, 30, 31, 40, 41, 44})
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """How long the modem takes for an effect, in seconds."""
+
+    keygen_s: float = 0.3
+    nvm_s: float = 0.02
+    cfun_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModemIdentity:
+    """What makes one modem that one: UUID, 15-digit IMEI with check digit, ICCID, key that attests."""
+
+    uuid: UUID
+    imei: str
+    iccid: str
+    key: ec.EllipticCurvePrivateKey = field(repr=False)
+
+    @classmethod
+    def make(cls, seed: str | None = None) -> ModemIdentity:
+        """A new identity; the same UUID and IMEI for the same seed. The key is always new."""
+        chance = random.Random(seed) if seed is not None else random.SystemRandom()  # noqa: S311 - identities, not keys
+        uuid = UUID(bytes=chance.randbytes(16), version=4)
+        serial = f"35989{chance.randrange(10**9):09d}"
+        iccid = f"8901{chance.randrange(10**15):015d}F"
+        return cls(uuid, serial + _luhn(serial), iccid, new_key())
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Information lines, then OK unless refused; `cme` None and not ok is a bare ERROR. `delay_s` in seconds."""
+
+    info: tuple[str, ...] = ()
+    ok: bool = True
+    cme: int | None = None
+    delay_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Quirks:
+    """How this modem departs from a good one; set by the fault plan."""
+
+    no_imei: bool = False
+    no_digest: bool = False
+    no_jwt: bool = False
+    bad_jwt: bool = False
+    no_cose: bool = False
+    csr_fault: str | None = None
+    wrong_write: bool = False
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    """A fresh P-256 key."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+class Modem:
+    """One virtual modem. `make_key` gives the key of a KEYGEN, so that a fault can hand out one twice."""
+
+    def __init__(self, identity: ModemIdentity, *, delays: Delays | None = None,
+                 make_key: Callable[[], ec.EllipticCurvePrivateKey] = new_key) -> None:
+        self.identity: Final = identity
+        self.nvm: Final = Nvm()
+        self.quirks: Final = Quirks()
+        self.counts: Final[dict[str, int]] = {"keygen": 0, "write": 0, "delete": 0, "boot": 0}
+        self.functional_mode = 1
+        self.echo = False
+        self._cmee = 0
+        self._delays: Final = delays or Delays()
+        self._make_key: Final = make_key
+
+    @property
+    def active(self) -> bool:
+        """Whether the modem is on the air, and so refuses writes."""
+        return self.functional_mode in ACTIVE_MODES
+
+    def boot(self) -> None:
+        """Start afresh: NVM stays, settings don't."""
+        self.functional_mode, self._cmee, self.echo = 1, 0, False
+        self.counts["boot"] += 1
+
+    def execute(self, text: str) -> Answer:
+        """Carry out one AT command; what is unknown or malformed is ERROR."""
+        for pattern, handler in _TABLE:
+            found = pattern.fullmatch(text.strip())
+            if found:
+                try:
+                    return handler(self, found)
+                except ModemRefusal as refusal:
+                    return self.refused(refusal.cme)
+        return Answer(ok=False)
+
+    def refused(self, cme: int | None) -> Answer:
+        """A refusal as CMEE has it: bare ERROR until the host asked for numbers."""
+        return Answer(ok=False, cme=cme if self._cmee else None)
+
+    def generate(self, tag: int, wish: attest.CsrWish | None = None) -> bytes:
+        """Make a key in (tag, 2) and return its CSR in DER. Refuses as %KEYGEN does."""
+        if tag > MAX_SEC_TAG:
+            raise ModemRefusal(NOT_ALLOWED)
+        self.nvm.check_new(tag, CredentialType.CLIENT_KEY)
+        key = self._make_key()
+        try:
+            der = attest.csr_der(key, wish or attest.CsrWish(f"CN={self.identity.uuid}"))
+        except ValueError:
+            raise ModemRefusal(KEYGEN_FAILED) from None
+        self.nvm.store_key(tag, key)
+        self.counts["keygen"] += 1
+        return der
+
+    def _plain(self, _: re.Match[str]) -> Answer:
+        return Answer()
+
+    def _set_echo(self, found: re.Match[str]) -> Answer:
+        self.echo = found[1] == "1"
+        return Answer()
+
+    def _show_cmee(self, _: re.Match[str]) -> Answer:
+        return Answer((f"+CMEE: {self._cmee}",))
+
+    def _set_cmee(self, found: re.Match[str]) -> Answer:
+        self._cmee = int(found[1])
+        return Answer()
+
+    def _show_cfun(self, _: re.Match[str]) -> Answer:
+        return Answer((f"+CFUN: {self.functional_mode}",))
+
+    def _set_cfun(self, found: re.Match[str]) -> Answer:
+        if int(found[1]) not in _MODES:
+            return Answer(ok=False)
+        self.functional_mode = int(found[1])
+        return Answer(delay_s=self._delays.cfun_s)
+
+    def _imei(self, found: re.Match[str]) -> Answer:
+        if self.quirks.no_imei:
+            return Answer(ok=False)
+        return Answer((f'+CGSN: "{self.identity.imei}"' if found[1] == "1" else self.identity.imei,))
+
+    def _firmware(self, _: re.Match[str]) -> Answer:
+        return Answer((FIRMWARE,))
+
+    def _model(self, _: re.Match[str]) -> Answer:
+        return Answer((MODEL,))
+
+    def _hardware(self, _: re.Match[str]) -> Answer:
+        return Answer((f"%HWVERSION: {HARDWARE}",))
+
+    def _uuid(self, _: re.Match[str]) -> Answer:
+        return Answer((f"%DEVICEUUID: {self.identity.uuid}",))
+
+    def _iccid(self, _: re.Match[str]) -> Answer:
+        return Answer((f"%XICCID: {self.identity.iccid}",))
+
+    def _list(self, found: re.Match[str]) -> Answer:
+        tag, kind = (None if text is None else int(text) for text in found.groups())
+        rows = [row for row in self.nvm.listed() if tag in {None, row[0]} and kind in {None, row[1]}]
+        shown = (row[:2] if self.quirks.no_digest else row for row in rows)
+        return Answer(tuple("%CMNG: " + ",".join(map(str, row)) for row in shown))
+
+    def _write(self, found: re.Match[str]) -> Answer:
+        self._refuse_active()
+        content = found[3].encode("latin-1")
+        self.nvm.write(int(found[1]), int(found[2]), content)
+        if self.quirks.wrong_write:
+            self.nvm.overwrite(int(found[1]), int(found[2]), content + b"\n")
+        self.counts["write"] += 1
+        return Answer(delay_s=self._delays.nvm_s)
+
+    def _read(self, found: re.Match[str]) -> Answer:
+        entry = self.nvm.read(int(found[1]), int(found[2]))
+        return Answer((f'%CMNG: {found[1]},{found[2]},{entry.digest},"{entry.content.decode("latin-1")}"',))
+
+    def _delete(self, found: re.Match[str]) -> Answer:
+        self._refuse_active()
+        self.nvm.delete(int(found[1]), int(found[2]))
+        self.counts["delete"] += 1
+        return Answer(delay_s=self._delays.nvm_s)
+
+    def _keygen(self, found: re.Match[str]) -> Answer:
+        self._refuse_active()
+        tag, want_key = int(found["tag"]), found["content"] == "1"
+        wish = attest.CsrWish(found["attributes"] or f"CN={self.identity.uuid}", found["usage"] or attest.DEFAULT_KEY_USAGE,
+                              self.quirks.csr_fault)
+        body = self.generate(tag, wish)
+        if want_key:
+            body = self._public_key(tag)
+        kind = attest.PUBLIC_KEY_MESSAGE if want_key else attest.CSR_MESSAGE
+        text = attest.message(body, self.identity.key, self.identity.uuid, tag, kind=kind, fault=self.quirks.csr_fault)
+        shown = text.partition(".")[0] if self.quirks.no_cose else text
+        return Answer((f'%KEYGEN: "{shown}"',), delay_s=self._delays.keygen_s)
+
+    def _public_key(self, tag: int) -> bytes:
+        entry = self.nvm.get(tag, CredentialType.CLIENT_KEY)
+        if entry is None or entry.key is None:
+            raise ModemRefusal(NOT_FOUND)
+        return entry.key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+    def _attest_token(self, found: re.Match[str]) -> Answer:
+        nonce = bytes.fromhex(found[1]) if found[1] else secrets.token_bytes(16)
+        return Answer((f'%ATTESTTOKEN: "{attest.identity_message(self.identity.key, self.identity.uuid, nonce)}"',))
+
+    def _jwt(self, found: re.Match[str]) -> Answer:
+        if self.quirks.no_jwt:
+            return Answer(ok=False)
+        key = self._jwt_key(found["tag"])
+        issuer = f"nRF9151.{self.identity.uuid}"
+        claims: dict[str, object] = {"iss": issuer, "jti": f"{issuer}.{secrets.token_hex(8)}"}
+        claims |= {name: found[group] for name, group in (("sub", "subject"), ("aud", "audience")) if found[group]}
+        if int(found["expires"] or 0):
+            claims |= {"iat": int(time.time()), "exp": int(time.time()) + int(found["expires"])}
+        return Answer((f'%JWT: "{attest.jwt(key, claims)}"',))
+
+    def _jwt_key(self, tag: str | None) -> ec.EllipticCurvePrivateKey:
+        if self.quirks.bad_jwt:
+            return new_key()
+        if tag is None:
+            return self.identity.key
+        entry = self.nvm.get(int(tag), CredentialType.CLIENT_KEY)
+        if entry is None or entry.key is None:
+            raise ModemRefusal(NOT_FOUND)
+        return entry.key
+
+    def _refuse_active(self) -> None:
+        if self.active:
+            raise ModemRefusal(ACTIVE_STATE)
+
+
+def _luhn(digits: str) -> str:
+    doubled = (int(digit) * (2 if at % 2 else 1) for at, digit in enumerate(digits))
+    return str(-sum(value - 9 if value > 9 else value for value in doubled) % 10)
+
+
+def _at(pattern: str) -> re.Pattern[str]:
+    return re.compile(f"AT{pattern}", re.IGNORECASE | re.DOTALL)
+
+
+_TABLE: Final[tuple[tuple[re.Pattern[str], Callable[[Modem, re.Match[str]], Answer]], ...]] = (
+    (_at(""), Modem._plain),  # noqa: SLF001 - the class's own table
+    (_at("E([01])"), Modem._set_echo),  # noqa: SLF001
+    (_at(r"\+CMEE\?"), Modem._show_cmee),  # noqa: SLF001
+    (_at(r"\+CMEE=([01])"), Modem._set_cmee),  # noqa: SLF001
+    (_at(r"\+CFUN\?"), Modem._show_cfun),  # noqa: SLF001
+    (_at(r"\+CFUN=(\d{1,2})"), Modem._set_cfun),  # noqa: SLF001
+    (_at(r"\+CGSN(?:=([01]))?"), Modem._imei),  # noqa: SLF001
+    (_at(r"\+CGMR"), Modem._firmware),  # noqa: SLF001
+    (_at(r"\+CGMM"), Modem._model),  # noqa: SLF001
+    (_at("%HWVERSION"), Modem._hardware),  # noqa: SLF001
+    (_at("%DEVICEUUID"), Modem._uuid),  # noqa: SLF001
+    (_at("%XICCID"), Modem._iccid),  # noqa: SLF001
+    (_at(r'%CMNG=0,(\d{1,10}),([0-4]),"([^"]*)"'), Modem._write),  # noqa: SLF001
+    (_at(r"%CMNG=1(?:,(\d{1,10})(?:,(\d{1,2}))?)?"), Modem._list),  # noqa: SLF001
+    (_at(r"%CMNG=2,(\d{1,10}),(\d{1,2})"), Modem._read),  # noqa: SLF001
+    (_at(r"%CMNG=3,(\d{1,10}),(\d{1,2})"), Modem._delete),  # noqa: SLF001
+    (_at(r'%KEYGEN=(?P<tag>\d{1,10}),2(?:,(?P<content>[01])?(?:,(?:"(?P<attributes>[^"]*)")?(?:,"(?P<usage>[01]{9})")?)?)?'),
+     Modem._keygen),  # noqa: SLF001
+    (_at(r'%ATTESTTOKEN(?:="?([0-9A-F]{32})"?)?'), Modem._attest_token),  # noqa: SLF001
+    (_at(r'%JWT(?:=0?(?:,(?P<expires>\d{1,9})?(?:,(?:"(?P<subject>[^"]*)")?(?:,(?:"(?P<audience>[^"]*)")?'
+         r"(?:,(?P<tag>\d{1,10}),2)?)?)?)?)?"), Modem._jwt),  # noqa: SLF001
+)

@@ -1,0 +1,216 @@
+"""The registry half of the virtual cloud: devices by name, one-time tokens, certificates for token and CSR, check-ins.
+
+Rules: contract, device registry API. A name is taken as long as its device exists; a token is used at most once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import NameOID
+
+from infuse_cli.sim import wire
+from infuse_cli.sim.authority import Authority, BadCsr, pem
+from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+    from infuse_cli.sim.cloud_state import CloudState
+
+STATUSES: Final = ("PENDING", "ACTIVE", "INACTIVE", "MAINTENANCE", "OFFLINE")
+
+
+@dataclass(slots=True)
+class Token:
+    """A registration token. `status` is PENDING, CONSUMED, REVOKED or EXPIRED; `uses` counts what it bought."""
+
+    id: str
+    device_id: str
+    name: str
+    secret: str
+    created: datetime
+    expires: datetime
+    metadata: dict[str, Any]
+    status: str = "PENDING"
+    uses: int = 0
+
+    def shown(self) -> dict[str, str]:
+        """The fields that lists show."""
+        return {"id": self.id, "device_id": self.device_id, "name": self.name, "status": self.status,
+                "created_at": stamp(self.created), "expires_at": stamp(self.expires)}
+
+
+class RegistryState:
+    """Everything that the registry remembers. Callers hold `clock.lock`."""
+
+    def __init__(self, clock: Clock, cloud: CloudState, authority: Authority, *, chain_as_list: bool = False) -> None:
+        self._clock: Final = clock
+        self._cloud: Final = cloud
+        self._authority: Final = authority
+        self._chain_as_list: Final = chain_as_list
+        self.devices: Final[dict[str, wire.RegistryDevice]] = {}
+        self.tokens: Final[dict[str, Token]] = {}
+        self.certificates: Final[list[dict[str, Any]]] = []
+        self.check_ins: Final[list[dict[str, Any]]] = []
+        self.deleted: Final[list[str]] = []
+
+    # Tokens
+
+    def mint(self, ask: Ask) -> wire.MintedToken:
+        """POST /devices/registration/tokens: the device exists from now on, PENDING."""
+        body: wire.MintRequest = ask.body
+        device = self._add_device(wire.RegistryDeviceRequest(
+            name=body.name, tags=body.tags, metadata=body.metadata, location=body.location, site_id=body.site_id,
+            device_profile_id=body.device_profile_id))
+        now = self._clock.now()
+        token = Token(new_id(), device.id, device.name, f"drt_{secrets.token_urlsafe(32)}", now,
+                      now + timedelta(seconds=body.expires_in_seconds), body.metadata)
+        self.tokens[token.id] = token
+        return wire.MintedToken(token=token.secret, **token.shown())
+
+    def pending(self, ask: Ask) -> list[wire.PendingToken]:
+        """GET /devices/registration/tokens."""
+        return page([wire.PendingToken(**t.shown()) for t in self.tokens.values() if self._fresh(t).status == "PENDING"], ask.query)
+
+    def revoke(self, ask: Ask) -> None:
+        """DELETE /devices/registration/tokens/{tokenId}."""
+        token = self.tokens.get(ask.path["tokenId"])
+        if token is None:
+            raise Refused(404, "no such token")
+        if token.status in {"CONSUMED", "REVOKED"}:
+            raise Refused(409, f"the token is {token.status}")
+        token.status = "REVOKED"
+
+    def provision(self, ask: Ask) -> wire.Provisioned:
+        """POST /devices/provision: the token buys one certificate for the CSR's key."""
+        token = self._by_secret(ask.body.token)
+        if token is None:
+            raise Refused(401, "unknown token")
+        self._refuse_spent(token)
+        try:
+            certificate = self._authority.sign(ask.body.csr, token.device_id)
+        except BadCsr as error:
+            raise Refused(400, str(error)) from None
+        self._consume(token)
+        self.certificates.append(_certificate(certificate, token))
+        chain = self._authority.chain
+        return wire.Provisioned(device_id=token.device_id, certificate=pem(certificate),
+                                ca_chain=chain if self._chain_as_list else "".join(chain))
+
+    # Devices
+
+    def list_devices(self, ask: Ask) -> list[wire.RegistryDevice]:
+        """GET /devices."""
+        return page([d for d in self.devices.values() if ask.query.get("name") in {None, d.name}], ask.query)
+
+    def create_device(self, ask: Ask) -> wire.RegistryDevice:
+        """POST /devices."""
+        return self._add_device(ask.body)
+
+    def device(self, ask: Ask) -> wire.RegistryDevice:
+        """GET /devices/{deviceId}."""
+        return self._device(ask.path["deviceId"])
+
+    def replace_device(self, ask: Ask) -> wire.RegistryDevice:
+        """PUT /devices/{deviceId}: replaces all that is given."""
+        device, body = self._device(ask.path["deviceId"]), ask.body
+        if body.name != device.name:
+            self._refuse_taken(body.name)
+        for name in wire.RegistryDeviceRequest.__struct_fields__:
+            setattr(device, name, getattr(body, name))
+        device.updated_at = stamp(self._clock.now())
+        return device
+
+    def delete_device(self, ask: Ask) -> None:
+        """DELETE /devices/{deviceId}: its pending tokens go with it."""
+        device = self._device(ask.path["deviceId"])
+        for token in self.tokens.values():
+            if token.device_id == device.id and token.status == "PENDING":
+                token.status = "REVOKED"
+        del self.devices[device.id]
+        self.deleted.append(device.id)
+
+    def summary(self, _: Ask) -> wire.Summary:
+        """GET /devices/summary."""
+        counts = {status: sum(d.status == status for d in self.devices.values()) for status in STATUSES}
+        return wire.Summary(total=len(self.devices), by_status=counts)
+
+    # Check-in
+
+    def check_in(self, certificate: x509.Certificate, secret: str | None) -> dict[str, Any]:
+        """A board showed its certificate and perhaps a token: ACTIVE, token consumed, cloud device heard."""
+        name = _common_name(certificate)
+        token = self._by_secret(secret) if secret else None
+        if token is not None and self._fresh(token).status == "PENDING":
+            self._consume(token)
+        registry = self._registry_device_of(name, token)
+        if registry is not None:
+            registry.status, registry.updated_at = "ACTIVE", stamp(self._clock.now())
+        cloud_ids = [name, registry.name, *map(str, registry.metadata.values())] if registry else [name]
+        heard = next((i for i in cloud_ids if self._cloud.heard(i)), None)
+        entry = {**_certificate(certificate, token), "token": token is not None, "deviceId": heard,
+                 "registryDeviceId": registry.id if registry else None, "at": stamp(self._clock.now())}
+        self.check_ins.append(entry)
+        return {"deviceId": heard, "registryDeviceId": entry["registryDeviceId"], "status": registry.status if registry else None}
+
+    def _registry_device_of(self, name: str, token: Token | None) -> wire.RegistryDevice | None:
+        if token is not None and token.device_id in self.devices:
+            return self.devices[token.device_id]
+        if name in self.devices:
+            return self.devices[name]
+        return next((d for d in self.devices.values() if name == d.name or name in d.metadata.values()), None)
+
+    def _device(self, device_id: str) -> wire.RegistryDevice:
+        if device_id not in self.devices:
+            raise Refused(404, "no such device")
+        return self.devices[device_id]
+
+    def _add_device(self, body: wire.RegistryDeviceRequest) -> wire.RegistryDevice:
+        self._refuse_taken(body.name)
+        fields = {name: getattr(body, name) for name in body.__struct_fields__}
+        device = wire.RegistryDevice(**fields, **self._cloud.stamps())
+        self.devices[device.id] = device
+        return device
+
+    def _refuse_taken(self, name: str) -> None:
+        if any(device.name == name for device in self.devices.values()):
+            raise Refused(409, f"the name {name} is taken")
+
+    def _by_secret(self, secret: str) -> Token | None:
+        return next((t for t in self.tokens.values() if secrets.compare_digest(t.secret, secret)), None)
+
+    def _fresh(self, token: Token) -> Token:
+        if token.status == "PENDING" and token.expires <= self._clock.now():
+            token.status = "EXPIRED"
+        return token
+
+    def _refuse_spent(self, token: Token) -> None:
+        match self._fresh(token).status:
+            case "PENDING":
+                return
+            case "CONSUMED":
+                raise Refused(409, "the token was used")
+            case status:
+                raise Refused(410, f"the token is {status.lower()}")
+
+    def _consume(self, token: Token) -> None:
+        token.status = "CONSUMED"
+        token.uses += 1
+
+
+def _common_name(certificate: x509.Certificate) -> str:
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if names else ""
+
+
+def _certificate(certificate: x509.Certificate, token: Token | None) -> dict[str, Any]:
+    spki = certificate.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return {"serial": f"{certificate.serial_number:x}", "cn": _common_name(certificate),
+            "sha256": certificate.fingerprint(hashes.SHA256()).hex(), "spkiSha256": hashlib.sha256(spki).hexdigest(),
+            "issuer": certificate.issuer.rfc4514_string(), "tokenId": token.id if token else None}

@@ -1,0 +1,267 @@
+"""A simulated world: a folder with CA, credential and profile, the virtual cloud, and boards on ptys.
+
+`running` is for programs and tests, `serve` for `infuse sim up`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import select
+import shutil
+import signal
+import tempfile
+import threading
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import yaml
+
+from infuse_cli.errors import UsageError
+from infuse_cli.pki.store import init_ca
+from infuse_cli.sim import faults as fault_plan
+from infuse_cli.sim.bench import Bench
+from infuse_cli.sim.board import VirtualBoard, identity_for
+from infuse_cli.sim.cloud_app import CloudOptions
+from infuse_cli.sim.cloud_faults import call_name
+from infuse_cli.sim.cloud_server import Addresses, ServerProcess, ServerThread
+from infuse_cli.sim.firmware import Endpoints, Firmware
+from infuse_cli.sim.keyring import KeyMaker
+from infuse_cli.sim.modem import Delays, Modem
+from infuse_cli.types import IdentityMode, Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MOST_BOARDS: Final = 128
+ORGANISATION: Final = "Example Provider"
+CLOUD_BOARD: Final = "Example Sensor Board"
+SEC_TAG: Final = 4201
+TOKEN_TAG: Final = 4202
+_TOLD_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class SimOptions:
+    """What a world is like. `baud` None: no wire pace. `folder` None: a fresh one that goes away at the end.
+
+    `local_ca` False makes no CA folder; `cloud_process` False keeps the cloud in a thread of this process;
+    `trust` are further root files (PEM) whose clients may check in.
+    """
+
+    boards: int = 1
+    faults: str = ""
+    mode: IdentityMode = IdentityMode.LOCAL_CA
+    seed: int | None = None
+    baud: int | None = 115200
+    delays: Delays = field(default_factory=Delays)
+    folder: Path | None = None
+    cloud_process: bool = True
+    auth_scheme: str = "bearer"
+    list_as_items: bool = False
+    chain_as_list: bool = False
+    active_wait_s: float | None = None
+    trust: tuple[Path, ...] = ()
+
+
+class SimWorld:
+    """A running world. `profile` is an absolute path, `token` the API credential."""
+
+    def __init__(self, options: SimOptions, folder: Path, token: str, addresses: Addresses, bench: Bench, firmware: Firmware) -> None:
+        self.options: Final = options
+        self.folder: Final = folder
+        self.token: Final = token
+        self.base_url: Final = addresses.base_url
+        self.registry_url: Final = addresses.base_url
+        self.check_in_port: Final = addresses.check_in_port
+        self.root_pem: Final = addresses.root_pem
+        self.profile: Final = folder / "profile.yaml"
+        self.bench: Final = bench
+        self._firmware: Final = firmware
+
+    @property
+    def ports(self) -> list[str]:
+        """Ports of the boards that are plugged in, in slot order."""
+        return list(self.bench.ports.values())
+
+    def port(self, slot: int) -> str:
+        """Port of a slot (from 1). Raises KeyError when its board is unplugged."""
+        return self.bench.ports[slot]
+
+    def state(self) -> dict[str, Any]:
+        """What cloud and boards hold: `/_sim/state`, with `slots` and `firmwareFailures` beside it."""
+        state: dict[str, Any] = msgspec.json.decode(self._call("GET", "/_sim/state"))
+        slots = self.bench.call(lambda: [board.snapshot() for board in self.bench.boards])
+        return {**state, "slots": slots, "firmwareFailures": list(self._firmware.failures)}
+
+    def set_faults(self, text: str) -> None:
+        """Have these faults from now on, on boards and in the cloud. Raises UsageError usage.bad-option."""
+        plan = _checked(text)
+        self._call("PUT", "/_sim/faults", text.encode())
+        self.bench.call(lambda: [board.change_faults(plan.of_slot(board.slot)) for board in self.bench.boards])
+
+    def readiness(self) -> dict[str, Any]:
+        """The `data` of the envelope that `infuse sim up` prints once."""
+        boards = [{"port": port, "slot": slot} for slot, port in self.bench.ports.items()]
+        return {"baseUrl": self.base_url, "registryUrl": self.registry_url, "token": self.token, "profile": str(self.profile), "boards": boards}
+
+    def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        request = urllib.request.Request(self.base_url + path, data=body, method=method)  # noqa: S310 - our own loopback address
+        with urllib.request.urlopen(request, timeout=_TOLD_S) as answer:  # noqa: S310
+            content: bytes = answer.read()
+        return content
+
+
+@contextlib.contextmanager
+def running(options: SimOptions | None = None) -> Iterator[SimWorld]:
+    """A world for as long as the context lasts.
+
+    Raises UsageError usage.bad-option for a bad fault plan or number of boards, OSError when there is no pty or
+    socket to be had.
+    """
+    options = options or SimOptions()
+    plan = _checked(options.faults)
+    if not 0 <= options.boards <= MOST_BOARDS:
+        raise UsageError("usage.bad-option", f"{options.boards} boards: from 0 to {MOST_BOARDS} can be simulated")
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(_folder(options.folder))
+        token = secrets.token_urlsafe(32)
+        addresses = _start_cloud(options, folder, token, stack)
+        firmware = Firmware(Endpoints(addresses.port, addresses.check_in_port),
+                            first_boot=options.mode is IdentityMode.FIRST_BOOT, sec_tag=SEC_TAG)
+        bench = Bench(_boards(options, plan), baud=options.baud, on_active=firmware.on_active)
+        firmware.attach(bench)
+        stack.callback(bench.stop)
+        stack.callback(firmware.stop)
+        bench.start()
+        _private(folder / "profile.yaml", yaml.safe_dump(_profile(options, folder, addresses), sort_keys=False))
+        yield SimWorld(options, folder, token, addresses, bench, firmware)
+
+
+def serve(options: SimOptions, ready: Callable[[dict[str, Any]], None], *, until_stdin_closes: bool = False) -> None:
+    """Run a world, tell `ready` once it serves, until SIGTERM, SIGINT or SIGHUP, or until stdin closes. Main thread only."""
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    old_wakeup = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    try:
+        with running(options) as world:
+            ready(world.readiness())
+            _wait_for_end(heard, until_stdin_closes=until_stdin_closes)
+    finally:
+        signal.set_wakeup_fd(old_wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(heard)
+        os.close(told)
+
+
+def _wait_for_end(heard: int, *, until_stdin_closes: bool) -> None:
+    waiting = [heard, 0] if until_stdin_closes else [heard]
+    while True:
+        ready = select.select(waiting, [], [])[0]
+        if heard in ready or os.read(0, 4096) == b"":
+            return
+
+
+def _checked(text: str) -> fault_plan.FaultPlan:
+    plan = fault_plan.parse(text)
+    for fault in plan.cloud:
+        if fault.call is not None:
+            call_name(fault.call)
+    return plan
+
+
+@contextlib.contextmanager
+def _folder(given: Path | None) -> Iterator[Path]:
+    if given is not None:
+        given.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield given.resolve()
+        return
+    made = Path(tempfile.mkdtemp(prefix="infuse-sim-"))
+    try:
+        yield made.resolve()
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _start_cloud(options: SimOptions, folder: Path, token: str, stack: contextlib.ExitStack) -> Addresses:
+    roots = [_make_ca(folder)] if options.mode is IdentityMode.LOCAL_CA else []
+    roots += [path.read_text() for path in options.trust]
+    cloud = CloudOptions(token=token, scheme=options.auth_scheme, faults=options.faults, list_as_items=options.list_as_items,
+                         chain_as_list=options.chain_as_list, organisations=(ORGANISATION,))
+    server = ServerProcess(cloud, roots) if options.cloud_process else ServerThread(cloud, roots)
+    stack.callback(server.stop)
+    addresses = server.start()
+    _private(folder / "credential", token + "\n")
+    (folder / "server-ca.pem").write_text(addresses.root_pem)
+    return addresses
+
+
+def _make_ca(folder: Path) -> str:
+    """The local CA of the world and its passphrase file; an existing one in a given folder is kept. Returns its root."""
+    root = folder / "ca" / "root.pem"
+    if not root.exists():
+        passphrase = secrets.token_urlsafe(24)
+        _private(folder / "passphrase", passphrase + "\n")
+        init_ca(folder / "ca", "sim", Secret(passphrase))
+    return root.read_text()
+
+
+def _boards(options: SimOptions, plan: fault_plan.FaultPlan) -> list[VirtualBoard]:
+    keys = KeyMaker()
+    seed = options.seed if options.seed is not None else plan.seed
+
+    def board(slot: int) -> VirtualBoard:
+        def modem(generation: int) -> Modem:
+            return Modem(identity_for(slot, generation, seed), delays=options.delays, make_key=keys.maker((slot, generation), reuse=lambda: reuse))
+        faults = plan.of_slot(slot)
+        reuse = any(fault.value == "reused-key" for fault in faults)
+        return VirtualBoard(slot, modem, faults, seed=seed)
+    return [board(slot) for slot in range(1, options.boards + 1)]
+
+
+def _profile(options: SimOptions, folder: Path, addresses: Addresses) -> dict[str, Any]:
+    mode = options.mode
+    identity: dict[str, Any] = {"mode": mode.value, "sec_tag": SEC_TAG}
+    if mode is IdentityMode.LOCAL_CA:
+        identity |= {"ca": str(folder / "ca"), "passphrase": {"file": str(folder / "passphrase")}}
+    if mode in {IdentityMode.LOCAL_CA, IdentityMode.CLOUD_CA}:
+        identity["server_ca"] = str(folder / "server-ca.pem")
+    fields = [{"name": "serialNumber", "required": True, "unique": True}]
+    profile: dict[str, Any] = {
+        "name": "sim",
+        "description": "Virtual boards against a virtual cloud, both gone when the simulator ends",
+        "board": {"soc": "nRF9151", "serial": {"baud": 115200, "dialect": "auto"}, "presence": "port", "mcu_id": {"from": "imei"},
+                  "expect": {"model": "nRF9151-LACA", "modem_firmware": ">=2.0.2"}},
+        "cloud": {"base_url": addresses.base_url, "auth": {"scheme": options.auth_scheme, "token_file": str(folder / "credential")},
+                  "organisation": {"name": ORGANISATION},
+                  "board": {"name": CLOUD_BOARD, "create": True, "description": "Simulated sensor board", "metadata_fields": fields}},
+        "identity": identity, "metadata": {"serialNumber": {"from": "imei"}}, "keys": {"interfaces": ["udp"]},
+        "verify": {"active_wait_s": _active_wait(options)},
+    }
+    if mode is not IdentityMode.NONE:
+        profile["registry"] = {"base_url": addresses.base_url, "auth": "same"}
+    if mode in {IdentityMode.LOCAL_CA, IdentityMode.FIRST_BOOT}:
+        profile["token"] = {"store": "psk", "sec_tag": TOKEN_TAG}
+    return profile
+
+
+def _active_wait(options: SimOptions) -> float:
+    if options.active_wait_s is not None:
+        return options.active_wait_s
+    return 20.0 if options.mode is IdentityMode.FIRST_BOOT else 0.0
+
+
+def _private(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+
+
+def main_thread() -> bool:
+    """Whether `serve` may be called here."""
+    return threading.current_thread() is threading.main_thread()

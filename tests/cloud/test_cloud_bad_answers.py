@@ -1,0 +1,206 @@
+"""Clear words for proxies, half answers, endless answers and redirects; the credential stays where it belongs."""
+
+import socket
+import ssl
+import threading
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from infuse_cli.cloud import failures, wire
+from infuse_cli.cloud.failures import Call, ErrorMaker, RawAnswer
+from infuse_cli.errors import CloudError, InfuseError
+
+TOKEN = "legacy-admin-token-7731"  # noqa: S105
+
+
+def test_a_web_page_is_named_by_its_title(server, client, api):
+    server.otherwise = api.ok(200, raw=b"<!doctype html><html><head><title>Hotel  Wi-Fi &amp; Bar</title></head></html>")
+    with pytest.raises(CloudError, match=r"GET /network at 127\.0\.0\.1.*a page titled 'Hotel Wi-Fi & Bar'") as caught:
+        client.networks("o-1")
+    assert caught.value.code == "cloud.bad-answer"
+
+
+def test_a_page_with_404_is_not_taken_for_an_unknown_device(server, client, api):
+    server.otherwise = api.ok(404, raw=b"<html><title>404 Not Found</title><center>nginx</center></html>")
+    with pytest.raises(CloudError) as caught:
+        client.device_by_mcu_id("nRF9151", "0011223344556677")
+    assert caught.value.code == "cloud.bad-answer"
+
+
+def test_plain_words_are_quoted_up_to_80_characters(server, client, api):
+    server.otherwise = api.ok(400, raw=b"nope\x1b[31m " + b"x" * 200)
+    with pytest.raises(CloudError) as caught:
+        client.networks("o-1")
+    assert caught.value.code == "cloud.refused"
+    assert "\x1b" not in caught.value.message
+    assert len(caught.value.message) < 200
+
+
+def test_half_a_json_is_said_so_without_showing_it(server, registry, api):
+    server.otherwise = api.ok(201, raw=b'{"id": "t-1", "token": "one-time-9", "na')
+    with pytest.raises(CloudError, match="cut off") as caught:
+        registry.mint_token(name="board", metadata={})
+    assert caught.value.unknown
+    assert "one-time-9" not in str(caught.value)
+
+
+def test_a_missing_field_is_named_with_the_call(server, client, api):
+    server.otherwise = api.ok(200, {key: value for key, value in api.device.items() if key != "boardId"})
+    with pytest.raises(CloudError, match=r"GET /device/soc/\{soc\}/mcuId/\{mcuId\}.*`boardId`"):
+        client.device_by_mcu_id("nRF9151", "0011223344556677")
+
+
+def test_a_null_counts_as_absent(server, client, api):
+    server.script = [api.ok(200, {**api.device, "metadata": None}), api.ok(200, {**api.device, "boardId": None})]
+    assert client.device("d-1").metadata == {}
+    with pytest.raises(CloudError, match="`boardId`"):
+        client.device("d-1")
+
+
+def test_a_time_without_zone_is_refused(server, client, api):
+    server.script = [api.ok(200, {"firstPacketTime": "2026-01-02T03:04:05Z"}), api.ok(200, {"firstPacketTime": "2026-01-02T03:04:05"})]
+    assert client.device_state("d291d4d66bf0a955").first_packet_time.utcoffset().total_seconds() == 0
+    with pytest.raises(CloudError, match="firstPacketTime"):
+        client.device_state("d291d4d66bf0a955")
+
+
+@pytest.mark.parametrize("drip", ["head", "body"])
+def test_a_server_that_drips_ends_at_the_deadline(server, make_client, drip):
+    def act(sock, request):
+        head = b"HTTP/1.1 200 X\r\nContent-Length: 100000\r\n"
+        sock.sendall(head + (b"\r\n" if drip == "body" else b"X-Slow: "))
+        while not server.stopping.wait(0.02):
+            sock.sendall(b"x")
+        return False
+
+    server.otherwise = act
+    begun = time.monotonic()
+    with pytest.raises(CloudError) as caught:
+        make_client(deadline_s=0.4, timeout_s=0.3).networks("o-1")
+    assert caught.value.code == "cloud.timeout"
+    assert time.monotonic() - begun < 5
+
+
+def test_an_endless_answer_is_cut(server, make_client):
+    def act(sock, request):
+        sock.sendall(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(200):
+            sock.sendall(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+        return False
+
+    server.otherwise = act
+    with pytest.raises(CloudError, match="more than 8 MiB"):
+        make_client(deadline_s=0.5).networks("o-1")
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed_and_leaks_nothing(server, other_server, client, api, status):
+    target = f"http://user:{TOKEN}@127.0.0.1:{other_server.port}/elsewhere?token={TOKEN}"
+    server.otherwise = api.ok(status, headers={"Location": target})
+    with pytest.raises(CloudError, match=f"127.0.0.1:{other_server.port}/elsewhere") as caught:
+        client.networks("o-1")
+    assert caught.value.code == "cloud.bad-answer"
+    assert TOKEN not in str(caught.value)
+    assert other_server.requests == []
+
+
+def test_an_untrusted_certificate_is_said_at_once(tmp_path, make_client):
+    certificate, key = _self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        sock, _ = listener.accept()
+        with sock:
+            try:
+                context.wrap_socket(sock, server_side=True).close()
+            except OSError:
+                return
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with pytest.raises(CloudError, match=r"certificate is not trusted.*cloud\.ca_bundle") as caught:
+        make_client(base_url=f"https://localhost:{listener.getsockname()[1]}").networks("o-1")
+    assert not caught.value.unknown
+    thread.join()
+    listener.close()
+
+
+def _self_signed(folder):
+    from datetime import UTC, datetime, timedelta
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+            .serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False).sign(key, hashes.SHA256()))
+    (folder / "c.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "k.pem").write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    return folder / "c.pem", folder / "k.pem"
+
+
+def test_a_ca_bundle_of_the_profile_is_trusted(tmp_path, make_client):
+    certificate, key = _self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        sock, _ = listener.accept()
+        with context.wrap_socket(sock, server_side=True) as secure:
+            while b"\r\n\r\n" not in secure.recv(65536):
+                pass
+            secure.sendall(b"HTTP/1.1 200 X\r\nContent-Length: 2\r\n\r\n[]")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    client = make_client(base_url=f"https://localhost:{listener.getsockname()[1]}", ca_bundle=str(certificate))
+    assert client.networks("o-1") == ()
+    thread.join()
+    listener.close()
+
+
+def test_server_time_offset_comes_from_the_newest_answer(server, client, api):
+    assert client.server_time_offset_s() is None
+    server.script = [api.ok(200, [], headers={"Date": "Thu, 01 Jan 2026 00:00:00 GMT"})]
+    client.networks("o-1")
+    assert abs(client.server_time_offset_s() + time.time() - 1767225600) < 5
+
+
+_HEADERS = st.dictionaries(st.sampled_from(["retry-after", "date", "location", "x-request-id"]), st.text(max_size=40))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from([301, 302, 400, 401, 404, 409, 418, 422, 429, 500, 503, 599]), _HEADERS, st.binary(max_size=300), st.booleans())
+def test_any_bad_answer_gives_a_named_error(status, headers, body, effect):
+    call = Call("POST", "/device", effect=effect)
+    failed = ErrorMaker(call, "host", ["s3cret"]).status(RawAnswer(status, headers, body))
+    assert failed.error.message.startswith("POST /device at host ")
+    assert "\n" not in failed.error.message
+    assert failed.error.unknown == (effect and (failed.kind is failures.Failure.LOST or status == 302))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "items", "key", "name"]), inner, max_size=3)))
+def test_any_json_is_read_or_named(value):
+    import msgspec
+
+    from infuse_cli.api_types import Device
+
+    raw = RawAnswer(200, {}, msgspec.json.encode(value))
+    answer = failures.Answer(raw, ErrorMaker(Call("GET", "/device"), "host"))
+    for read in (lambda: wire.value(answer, Device), lambda: wire.page(answer, Device), lambda: wire.key32(answer), lambda: wire.provisioned(answer)):
+        try:
+            read()
+        except InfuseError as error:
+            assert error.code == "cloud.bad-answer"

@@ -1,0 +1,204 @@
+"""Rule 11: what is repeated, what is not, and what is said to be unknown."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from infuse_cli.errors import CloudError, CredentialError, Interrupted
+
+
+def create(client):
+    return client.create_device(mcu_id="0011223344556677", board_id="b-1", organisation_id="o-1")
+
+
+def test_lost_answer_to_a_create_is_unknown_and_sent_once(server, client, api):
+    server.script = [api.drop()]
+    with pytest.raises(CloudError) as caught:
+        create(client)
+    assert caught.value.unknown
+    assert caught.value.code == "cloud.unreachable"
+    assert server.calls() == ["POST /device"]
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_server_fault_on_a_create_is_unknown_and_sent_once(server, client, api, status):
+    server.script = [api.ok(status, {"code": status, "message": "database is on fire"})]
+    with pytest.raises(CloudError, match="POST /device .*database is on fire") as caught:
+        create(client)
+    assert caught.value.unknown
+    assert (caught.value.code, caught.value.status) == ("cloud.unavailable", status)
+    assert server.calls() == ["POST /device"]
+
+
+def test_silent_server_on_a_create_is_unknown_and_sent_once(server, make_client):
+    server.script = [lambda sock, request: server.stopping.wait(5)]
+    with pytest.raises(CloudError) as caught:
+        create(make_client(timeout_s=0.2))
+    assert (caught.value.code, caught.value.unknown) == ("cloud.timeout", True)
+    assert server.calls() == ["POST /device"]
+
+
+@pytest.mark.parametrize("cut", [b'HTTP/1.1 201 X\r\nContent-Length: 90\r\n\r\n{"id": "d-', b"HTTP/1.1 20", b"\x16\x03 not http at all\r\n\r\n"])
+def test_cut_off_answer_to_a_create_is_unknown(server, client, api, cut):
+    server.script = [api.drop(cut)]
+    with pytest.raises(CloudError) as caught:
+        create(client)
+    assert caught.value.unknown
+    assert server.calls() == ["POST /device"]
+
+
+@pytest.mark.parametrize("raw", [b'{"id": "d-1", "mcuId": ', b"", b"<html><title>Gateway</title></html>", b'{"id": "d-1"}', b"[]"])
+def test_created_but_unreadable_is_unknown_and_names_the_call(server, client, api, raw):
+    server.script = [api.ok(201, raw=raw)]
+    with pytest.raises(CloudError, match="POST /device") as caught:
+        create(client)
+    assert (caught.value.code, caught.value.unknown) == ("cloud.bad-answer", True)
+    assert server.calls() == ["POST /device"]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "0"}, {"Retry-After": "Thu, 01 Jan 2026 00:00:00 GMT"}])
+def test_429_is_not_done_and_repeated(server, client, api, headers):
+    server.script = [api.ok(429, {"code": 429, "message": "slow down"}, headers=headers), api.ok(201, api.device)]
+    assert create(client).device_id == "d291d4d66bf0a955"
+    assert server.calls() == ["POST /device"] * 2
+
+
+def test_503_with_retry_after_is_not_done_and_repeated(server, client, api):
+    server.script = [api.ok(503, headers={"Retry-After": "0"}), api.ok(201, api.device)]
+    assert create(client).id == "d-1"
+    assert server.calls() == ["POST /device"] * 2
+
+
+def test_a_cloud_that_comes_up_late_gets_the_create_once(server, make_client, api):
+    port = server.port
+    server.stop()
+    client = make_client(base_url=f"http://127.0.0.1:{port}")
+    late = type(server)(otherwise=api.ok(201, api.device))
+    timer = threading.Timer(0.3, lambda: late.start(port))
+    timer.start()
+    try:
+        assert create(client).id == "d-1"
+    finally:
+        timer.join()
+        late.stop()
+    assert late.calls() == ["POST /device"]
+
+
+def test_a_cloud_that_stays_away_is_known_not_done(server, make_client):
+    url = server.url
+    server.stop()
+    with pytest.raises(CloudError, match="127.0.0.1") as caught:
+        create(make_client(base_url=url, deadline_s=0.4))
+    assert (caught.value.code, caught.value.unknown) == ("cloud.unreachable", False)
+
+
+def test_a_patch_is_sent_once_too(server, client, api):
+    server.script = [api.drop()]
+    with pytest.raises(CloudError) as caught:
+        client.patch_device_metadata("d-1", {"site": "Brisbane"})
+    assert caught.value.unknown
+    assert server.calls() == ["PUT /device/id/d-1"]
+
+
+def test_look_ups_are_repeated_over_every_kind_of_trouble(server, client, api):
+    server.script = [
+        api.drop(), api.ok(500), api.ok(503), api.drop(b"HTTP/1.1 200 X\r\nContent-Length: 9\r\n\r\n{"), api.ok(429), api.ok(200, api.device),
+    ]
+    assert client.device_by_mcu_id("nRF9151", "0011223344556677").id == "d-1"
+    assert len(server.requests) == 6
+
+
+def test_keys_have_no_lasting_effect_and_are_repeated(server, client, api):
+    server.script = [api.drop(), api.ok(502), api.ok(200, {"key": "A" * 43 + "="})]
+    assert client.derived_key("d291d4d66bf0a955", "udp").reveal() == "A" * 43 + "="
+    assert server.calls() == ["POST /key/derived/device"] * 3
+
+
+def test_a_connection_that_went_stale_costs_a_look_up_nothing(server, client, api):
+    def once(sock, request):
+        api.ok(200, [])(sock, request)
+        return False
+
+    server.otherwise = once
+    for _ in range(5):
+        assert client.networks("o-1") == ()
+    assert set(server.calls()) == {"GET /network"}
+
+
+def test_a_stop_ends_the_waiting_but_not_the_first_try(server, make_client, api):
+    server.script = [api.ok(201, api.device)]
+    stopped = make_client(stop=lambda seconds: True)
+    assert create(stopped).id == "d-1"
+    server.otherwise = api.ok(429, headers={"Retry-After": "1"})
+    with pytest.raises(Interrupted):
+        create(stopped)
+
+
+def test_one_retry_after_holds_back_every_thread(server, make_client, api):
+    waits = []
+
+    def stop(seconds):
+        waits.append(seconds)
+        return threading.Event().wait(seconds)
+
+    client = make_client(stop=stop)
+    server.script = [api.ok(429, headers={"Retry-After": "0.4"})]
+    client.networks("o-1")
+    first = len(server.requests)
+    assert first == 2
+    server.script = [api.ok(429, headers={"Retry-After": "0.4"})]
+    threads = [threading.Thread(target=client.networks, args=("o-1",)) for _ in range(4)]
+    threads[0].start()
+    while len(server.requests) == first:
+        threading.Event().wait(0.005)
+    threading.Event().wait(0.05)
+    for thread in threads[1:]:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # One refusal, then every thread waited at the gate: nobody was refused a second time.
+    assert len(server.requests) - first == 5
+    assert len(waits) >= 5
+
+
+def test_a_wait_beyond_the_deadline_is_an_error_at_once(server, make_client, api):
+    server.otherwise = api.ok(429, {"code": 429, "message": "quota"}, headers={"Retry-After": "3600"})
+    client = make_client()
+    for _ in range(2):
+        with pytest.raises(CloudError) as caught:
+            create(client)
+        assert (caught.value.code, caught.value.unknown) == ("cloud.unavailable", False)
+        assert caught.value.retry_after_s > 3500
+    assert len(server.requests) == 1
+
+
+def test_a_refused_credential_is_not_tried_again(server, client, api):
+    server.otherwise = api.ok(401, {"code": 401, "message": "token legacy-admin-token-7731 expired"}, headers={"X-Request-Id": "req-5"})
+    with pytest.raises(CredentialError, match=r"GET /network .*token \*\*\* expired \(request id req-5\)") as caught:
+        client.networks("o-1")
+    assert caught.value.code == "credential.refused"
+    assert len(server.requests) == 1
+
+
+_CHILD = """
+import sys, threading
+from infuse_cli.cloud.build import connect
+from infuse_cli.profile import Cloud
+from infuse_cli.types import Secret
+client = connect(Cloud(base_url=sys.argv[1]), Secret("t"), threading.Event().wait)
+client.device_by_mcu_id("nRF9151", "00")
+client.create_device(mcu_id="00", board_id="b", organisation_id="o")
+"""
+
+
+@pytest.mark.parametrize(("point", "posts"), [("sent:POST /device", 0), ("answered:POST /device", 1)])
+def test_a_kill_on_either_side_of_the_create(server, api, point, posts):
+    server.script = [api.ok(404, {"code": 404, "message": "no"})]
+    server.otherwise = api.ok(201, api.device)
+    done = subprocess.run([sys.executable, "-c", _CHILD, server.url], env={**os.environ, "INFUSE_FAILPOINT": point}, check=False, timeout=30)
+    assert done.returncode == -signal.SIGKILL
+    assert server.calls().count("POST /device") == posts

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from infuse_cli.pki.store import init_ca, load_ca
+from infuse_cli.types import Secret
+
+PASSPHRASE = Secret("correct horse")
+
+
+@pytest.fixture(scope="session")
+def made_ca(tmp_path_factory) -> Path:
+    base = tmp_path_factory.mktemp("ca")
+    init_ca(base / "line", "Line 1", PASSPHRASE, root_out=base / "stick")
+    return base / "line"
+
+
+@pytest.fixture(scope="session")
+def signer(made_ca):
+    return load_ca(made_ca, PASSPHRASE)
+
+
+@pytest.fixture
+def ca_copy(made_ca, tmp_path) -> Path:
+    return Path(shutil.copytree(made_ca, tmp_path / "line"))
+
+
+@pytest.fixture
+def secret() -> Secret:
+    return PASSPHRASE
