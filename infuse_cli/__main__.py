@@ -1,5 +1,6 @@
-"""`python -m infuse_cli` is the program itself."""
+"""`python -m infuse_cli` is `infuse`."""
 
 from infuse_cli.cli.main import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -50,7 +50,10 @@ class TakeAttempt(Write, frozen=True):
 
 
 class MoveStep(Write, frozen=True):
-    """One transition of a step, compare-and-swap on `from_state` (a step without a row is pending)."""
+    """One transition of a step, compare-and-swap on `from_state` (a step without a row is pending).
+
+    `facts` and `error` are what the step's record holds from here on; the chain keeps what it held before.
+    """
 
     attempt: str
     step: str

@@ -19,7 +19,7 @@ READY: Final = "ready"
 _ENGINEER: Final = ("tool.", "journal.", "ca.")
 
 _HEADER: Final = (
-    ("profile", ""), ("organisation", ""), ("board", ""), ("apiHost", ""), ("registryHost", "registry "), ("ca", "CA "),
+    ("profile", ""), ("organisation", ""), ("cloudBoard", ""), ("apiHost", ""), ("registryHost", "registry "), ("ca", "CA "),
     ("mode", ""), ("station", "station "), ("operator", "operator "), ("lot", "lot "),
 )
 """Keys of a run-started event's data in the order they are shown (rule 28), each with the word before it."""
@@ -148,13 +148,21 @@ def header_lines(data: dict[str, Any]) -> list[str]:
     if data.get("overridden"):
         lines.append("overridden: " + ", ".join(map(str, data["overridden"])))
     if data.get("unfinished"):
-        lines.append("unfinished from earlier runs: " + ", ".join(map(str, data["unfinished"])))
-    return lines
+        lines.append("unfinished from earlier runs: " + ", ".join(_unfinished(one) for one in data["unfinished"]))
+    if data.get("dryRun"):
+        lines.append("dry run: nothing is written")
+    return [*lines, *map(str, data.get("notes") or ())]
 
 
 def plural(number: int, word: str) -> str:
     """`1 board`, `2 boards`."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def _unfinished(one: object) -> str:
+    if not isinstance(one, dict):
+        return str(one)
+    return f"…{str(one.get('board', '?'))[-4:]} ({one.get('state', 'open')}, last on {one.get('port', '?')})"
 
 
 def _host(value: object) -> str:

@@ -1,12 +1,10 @@
-"""Where a run's events are shown: live on a terminal, as lines in a log, as JSON for programs.
+"""A run's events as lines: for logs, for programs, or none. `boards_live` draws them on a terminal.
 
-`make_events` chooses. An output that fails (a closed pipe) goes quiet: it never stops a line.
+An output that fails (a closed pipe) goes quiet: it never stops a line.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
@@ -16,7 +14,6 @@ from infuse_cli.cli.result import json_line
 from infuse_cli.types import Outcome
 
 if TYPE_CHECKING:
-    from infuse_cli.cli.context import Settings
     from infuse_cli.types import Event
 
 _WITH_DATA: Final = ("run-started", "run-ended", "row-ended")
@@ -30,19 +27,6 @@ class Renderer(Protocol):
 
     def close(self) -> None:
         """Leave the output as it shall stay; safe to call twice."""
-
-
-def make_events(settings: Settings, *, stderr_is_tty: bool) -> Renderer:
-    """The renderer for this invocation: jsonl on stdout, nothing for json, else live or plain on stderr."""
-    if settings.output == "jsonl":
-        return JsonLines(sys.stdout)
-    if settings.output == "json":
-        return Silent()
-    if stderr_is_tty and os.environ.get("TERM", "") not in {"dumb", "unknown"}:
-        from infuse_cli.cli.boards_view import LiveBoards
-
-        return LiveBoards(no_color=settings.no_color)
-    return PlainLines(sys.stderr, begun=settings.verbose > 0)
 
 
 class Silent:

@@ -34,9 +34,10 @@ _KEY_OWNER = select(schema.seen_key.c.board).where(schema.seen_key.c.spki_sha256
 _RESERVED = select(schema.serial.c.serial, schema.serial.c.issuer).where(
     schema.serial.c.attempt == bindparam("a"), schema.serial.c.state == "reserved").order_by(schema.serial.c.serial)
 _NEWEST = select(func.max(schema.chain.c.newest))
-_PASSED_FACTS = (
-    select(schema.attempt)
+_PASSED = (
+    select(_attempt.facts, schema.certificate.c.issuer)
     .join(schema.run, schema.run.c.run == _attempt.run)
+    .outerjoin(schema.certificate, schema.certificate.c.attempt == _attempt.attempt)
     .where(schema.run.c.profile_hash == bindparam("p"), _attempt.outcome == "PASS")
     .order_by(_attempt.opened.desc())
 )
@@ -125,13 +126,10 @@ def newest(connection: Connection) -> str | None:
     return found
 
 
-def passed_facts(connection: Connection, profile_hash: str) -> Iterator[rec.Facts]:
-    """Facts, the steps' included, of each PASSed attempt of a profile, newest first."""
-    for row in connection.execute(_PASSED_FACTS, {"p": profile_hash}).all():
-        merged: rec.Facts = {}
-        for step in connection.execute(_STEPS, {"a": [row.attempt]}).all():
-            merged.update(from_json(step.facts))
-        yield {**merged, **from_json(row.facts)}
+def passed_with(connection: Connection, profile_hash: str, ca: str | None, modem_firmware: str | None) -> bool:
+    """Whether an attempt PASSed with this profile, certificate issuer and modem firmware."""
+    rows = connection.execute(_PASSED, {"p": profile_hash})
+    return any(issuer == ca and from_json(facts).get("modemFirmware") == modem_firmware for facts, issuer in rows)
 
 
 def _with_steps(connection: Connection, rows: Sequence[Row[Any]], alive: Alive) -> list[rec.AttemptRecord]:

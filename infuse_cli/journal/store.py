@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from sqlalchemy import bindparam, insert, select, update
 
@@ -33,8 +33,6 @@ _ADD_RUN = insert(schema.run)
 _RUN_ID = select(schema.run.c.run).where(schema.run.c.run == bindparam("r"))
 _END_RUN = update(schema.run).where(schema.run.c.run == bindparam("r")).values(ended=bindparam("t"), totals=bindparam("x"))
 
-_CA_KEYS: Final = ("ca", "issuer")
-_FIRMWARE_KEYS: Final = ("modem_firmware", "modemFirmware")
 
 
 def open_journal(home: Path, *, station: str | None = None, tool_version: str = __version__, create: bool = True,
@@ -208,14 +206,12 @@ class SqliteJournal:
             return maybe_time(reads.newest(connection))
 
     def passed_with(self, *, profile_hash: str, ca: str | None, modem_firmware: str | None) -> bool:
-        """Whether any board PASSed with this profile, CA and modem firmware.
+        """Whether any board PASSed with this profile, CA (`issuer` of its certificates) and modem firmware.
 
-        The two are read from the facts of attempt and steps: `ca` (or `issuer`) and `modem_firmware` (or
-        `modemFirmware`).
+        The firmware is the attempt's fact `modemFirmware`; without a CA the attempt must have no certificate.
         """
-        wanted = (ca, modem_firmware)
         with self.reading() as connection:
-            return any((_first(facts, _CA_KEYS), _first(facts, _FIRMWARE_KEYS)) == wanted for facts in reads.passed_facts(connection, profile_hash))
+            return reads.passed_with(connection, profile_hash, ca, modem_firmware)
 
     def events(self, *, board: str | None = None, attempt: str | None = None, run: str | None = None) -> Sequence[rec.EventRecord]:
         """Events of a board, of an attempt, of a run, or all, in the order of the chain."""
@@ -245,6 +241,3 @@ class SqliteJournal:
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
-
-def _first(facts: rec.Facts, keys: tuple[str, ...]) -> Any:
-    return next((facts[key] for key in keys if facts.get(key) is not None), None)

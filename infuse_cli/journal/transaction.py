@@ -82,14 +82,17 @@ class Transaction:
         return held
 
     def fence(self, held: Held, run: str | None = None) -> None:
-        """Raise BoardError board.in-use when another living owner holds the attempt (rule 22)."""
-        if held.run != run and not self.holds(held.run) and self.alive(held.run):
+        """Raise BoardError board.in-use when another living owner holds the open attempt (rule 22)."""
+        if held.state.is_open and held.run != run and not self.holds(held.run) and self.alive(held.run):
             raise BoardError("board.in-use", f"board {held.board} is being worked on by run {held.run}")
 
     def working(self, attempt: str) -> Held:
-        """An attempt that may be moved on. Raises JournalError journal.raced when it has ended, BoardError board.in-use."""
+        """An attempt whose steps may move. Raises JournalError journal.raced, BoardError board.in-use.
+
+        PASSED ones may: a later check can find that a step's effect does not hold any more.
+        """
         held = self.attempt(attempt)
-        if not held.state.is_open:
+        if held.state in {AttemptState.CLOSED, AttemptState.SUPERSEDED}:
             raise JournalError("journal.raced", f"attempt {attempt} has ended: it is {held.state.value}")
         self.fence(held)
         return held

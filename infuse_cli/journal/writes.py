@@ -36,6 +36,7 @@ _TAKE_ATTEMPT = (
             state=AttemptState.RUNNING.value, outcome=None, error=None, ended=None)
 )
 _FACTS_OF_ATTEMPT = select(_attempt.facts).where(_attempt.attempt == bindparam("a"))
+_END_OF_ATTEMPT = select(_attempt.facts, _attempt.outcome, _attempt.error, _attempt.ended).where(_attempt.attempt == bindparam("a"))
 _NOTE_ATTEMPT = update(schema.attempt).where(_attempt.attempt == bindparam("a")).values(facts=bindparam("f"))
 _END_ATTEMPT = (
     update(schema.attempt)
@@ -43,7 +44,7 @@ _END_ATTEMPT = (
     .values(state=bindparam("new"), outcome=bindparam("o"), error=bindparam("e"), ended=bindparam("t"), facts=bindparam("f"))
 )
 _BEGUN_STEPS = select(_step.step).where(_step.attempt == bindparam("a"), _step.state == StepState.BEGUN.value)
-_STEP = select(_step.facts, _step.ms, _step.tries).where(_step.attempt == bindparam("a"), _step.step == bindparam("n"))
+_STEP = select(_step.ms, _step.tries).where(_step.attempt == bindparam("a"), _step.step == bindparam("n"))
 _ADD_STEP = insert(schema.step)
 _MOVE_STEP = (
     update(schema.step)
@@ -141,9 +142,9 @@ def _move_step(tx: Transaction, write: rec.MoveStep) -> None:
     if found is None:
         _first_move(tx, write, tries=int(began))
     else:
-        facts, ms, tries = found
+        ms, tries = found
         values = {
-            "a": write.attempt, "n": write.step, "s": write.from_state.value, "new": write.to_state.value, "f": _merged(facts, write.facts),
+            "a": write.attempt, "n": write.step, "s": write.from_state.value, "new": write.to_state.value, "f": to_json(write.facts),
             "e": _maybe_json(write.error), "m": ms if write.ms is None else write.ms, "t": tx.now, "c": tries + began,
         }
         _swap(tx, _MOVE_STEP, values, f"step {write.step} of attempt {write.attempt} is no longer {write.from_state.value}")
@@ -172,14 +173,15 @@ def _note_attempt(tx: Transaction, write: rec.NoteAttempt) -> None:
 
 def _end_attempt(tx: Transaction, write: rec.EndAttempt) -> None:
     held = tx.attempt(write.attempt)
-    if held.state.is_open:
-        tx.fence(held)
-    elif (held.state, write.state) != (AttemptState.PASSED, AttemptState.SUPERSEDED):
+    tx.fence(held)
+    if not held.state.is_open and (held.state, write.state) != (AttemptState.PASSED, AttemptState.SUPERSEDED):
         raise JournalError("journal.raced", f"attempt {write.attempt} has ended: it is {held.state.value}")
-    facts = tx.connection.execute(_FACTS_OF_ATTEMPT, {"a": write.attempt}).scalar_one()
+    facts, outcome, error, ended = tx.connection.execute(_END_OF_ATTEMPT, {"a": write.attempt}).one()
+    if write.outcome is not None:  # one that is only closed or superseded keeps how it ended
+        outcome, error = write.outcome, _maybe_json(write.error)
     values = {
-        "a": write.attempt, "s": held.state.value, "new": write.state.value, "o": write.outcome, "e": _maybe_json(write.error),
-        "t": tx.now, "f": _merged(facts, write.facts),
+        "a": write.attempt, "s": held.state.value, "new": write.state.value, "o": outcome, "e": error,
+        "t": tx.now if held.state.is_open else ended, "f": _merged(facts, write.facts),
     }
     _swap(tx, _END_ATTEMPT, values, f"attempt {write.attempt} is no longer {held.state.value}")
     tx.event("attempt-ended", write, run=held.run, board=held.board, attempt=write.attempt, from_=held.state.value, to=write.state.value)

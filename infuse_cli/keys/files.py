@@ -33,9 +33,11 @@ def read_private(path: Path, what: str) -> bytes:
         raise
     except OSError as error:
         raise CredentialError("credential.malformed", f"{what} {path} cannot be read: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         _check(os.fstat(descriptor), path, what)
-        return file.read(LIMIT)
+        return os.read(descriptor, LIMIT)
+    finally:
+        os.close(descriptor)
 
 
 def _check(status: os.stat_result, path: Path, what: str) -> None:

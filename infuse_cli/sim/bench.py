@@ -60,8 +60,10 @@ class _Line:
 
 
 class Bench:
-    """Boards on ptys. `baud` None: as fast as the machine. `on_active(slot board)` is called in the loop's thread
-    `attach_s` seconds after a board went on the air.
+    """Boards on ptys.
+
+    `baud` None: as fast as the machine. `on_active(board)` is called in the loop's thread `attach_s` seconds after
+    a board went on the air.
     """
 
     def __init__(self, boards: Sequence[VirtualBoard], *, baud: int | None = 115200, attach_s: float = 0.05,

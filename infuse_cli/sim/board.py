@@ -242,4 +242,4 @@ def _written(modem: Modem) -> dict[str, Any]:
 
 
 def _masked(command: str) -> str:
-    return re.sub(r'^(AT%CMNG=0,\d+,[23],).*', r"\1***", command, flags=re.IGNORECASE | re.DOTALL)
+    return re.sub(r"^(AT%CMNG=0,\d+,[23],).*", r"\1***", command, flags=re.IGNORECASE | re.DOTALL)

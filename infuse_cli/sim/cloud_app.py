@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -25,6 +24,7 @@ from infuse_cli.sim.registry_state import RegistryState
 from infuse_cli.sim.store import Ask, Clock, Refused, new_id
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
     from collections.abc import Awaitable, Callable
 
     from starlette.types import ASGIApp, Receive, Scope, Send

@@ -10,9 +10,8 @@ import base64
 import binascii
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, TYPE_CHECKING
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -21,7 +20,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from infuse_cli.sim import wire
 from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp, truth
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
 S = TypeVar("S", bound=wire.Stored)
+T = TypeVar("T")
 
 GPS_EPOCH: Final = 315964800
 LEAP_SECONDS: Final = 18
@@ -63,7 +66,8 @@ class CloudState:
 
     def create_organisation(self, ask: Ask) -> wire.Organisation:
         """POST /organisation."""
-        return self.add_organisation(ask.body.name)
+        body: wire.OrganisationRequest = ask.body
+        return self.add_organisation(body.name)
 
     def add_organisation(self, name: str) -> wire.Organisation:
         """A new organisation. Refuses 409 when the name is taken."""
@@ -258,7 +262,7 @@ class CloudState:
                 self._unique[board.id, field.name, value] = device.id
 
 
-def _found(things: Mapping[str, Any], key: str, what: str) -> Any:
+def _found(things: Mapping[str, T], key: str, what: str) -> T:
     if key not in things:
         raise Refused(404, f"no such {what}")
     return things[key]

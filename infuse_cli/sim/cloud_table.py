@@ -13,9 +13,9 @@ import msgspec
 from infuse_cli.sim import wire
 from infuse_cli.sim.cloud_state import CloudState as C
 from infuse_cli.sim.registry_state import RegistryState as R
-from infuse_cli.sim.store import Ask
 
 if TYPE_CHECKING:
+    from infuse_cli.sim.store import Ask
     from collections.abc import Callable
 
 REGISTRY: Final = "/api/v1"

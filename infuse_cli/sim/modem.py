@@ -88,11 +88,27 @@ def new_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
+class KeyMaker:
+    """Keys of all boards of a bench, always new, unless a board's fault is to come up with another board's."""
+
+    def __init__(self) -> None:
+        self._made: Final[list[tuple[tuple[int, int], ec.EllipticCurvePrivateKey]]] = []
+
+    def maker(self, owner: tuple[int, int]) -> Callable[[bool], ec.EllipticCurvePrivateKey]:
+        """What makes the keys of one board; called with True it gives the newest key of another, if there is any."""
+        def make(reuse: bool) -> ec.EllipticCurvePrivateKey:
+            others = [key for whose, key in self._made if whose != owner]
+            key = others[-1] if reuse and others else new_key()
+            self._made.append((owner, key))
+            return key
+        return make
+
+
 class Modem:
-    """One virtual modem. `make_key` gives the key of a KEYGEN, so that a fault can hand out one twice."""
+    """One virtual modem. `make_key(reuse)` gives the key of a KEYGEN."""
 
     def __init__(self, identity: ModemIdentity, *, delays: Delays | None = None,
-                 make_key: Callable[[], ec.EllipticCurvePrivateKey] = new_key) -> None:
+                 make_key: Callable[[bool], ec.EllipticCurvePrivateKey] | None = None) -> None:
         self.identity: Final = identity
         self.nvm: Final = Nvm()
         self.quirks: Final = Quirks()
@@ -101,7 +117,7 @@ class Modem:
         self.echo = False
         self._cmee = 0
         self._delays: Final = delays or Delays()
-        self._make_key: Final = make_key
+        self._make_key: Final = make_key or KeyMaker().maker((0, 0))
 
     @property
     def active(self) -> bool:
@@ -133,7 +149,7 @@ class Modem:
         if tag > MAX_SEC_TAG:
             raise ModemRefusal(NOT_ALLOWED)
         self.nvm.check_new(tag, CredentialType.CLIENT_KEY)
-        key = self._make_key()
+        key = self._make_key(wish is not None and wish.fault == "reused-key")
         try:
             der = attest.csr_der(key, wish or attest.CsrWish(f"CN={self.identity.uuid}"))
         except ValueError:

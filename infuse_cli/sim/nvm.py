@@ -62,7 +62,7 @@ class Nvm:
 
     def listed(self) -> list[tuple[int, int, str]]:
         """(sec_tag, type, digest) of every entry, by tag and type."""
-        return [(tag, kind, entry.digest) for (tag, kind), entry in sorted(self._entries.items())]
+        return [(tag, int(kind), entry.digest) for (tag, kind), entry in sorted(self._entries.items())]
 
     def get(self, tag: int, kind: int) -> Entry | None:
         """The entry, or None."""

@@ -173,8 +173,8 @@ class RegistryState:
 
     def _add_device(self, body: wire.RegistryDeviceRequest) -> wire.RegistryDevice:
         self._refuse_taken(body.name)
-        fields = {name: getattr(body, name) for name in body.__struct_fields__}
-        device = wire.RegistryDevice(**fields, **self._cloud.stamps())
+        fields: dict[str, Any] = {name: getattr(body, name) for name in body.__struct_fields__}
+        device = wire.RegistryDevice(**{**fields, **self._cloud.stamps()})
         self.devices[device.id] = device
         return device
 

@@ -12,7 +12,6 @@ import select
 import shutil
 import signal
 import tempfile
-import threading
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,8 +29,7 @@ from infuse_cli.sim.cloud_app import CloudOptions
 from infuse_cli.sim.cloud_faults import call_name
 from infuse_cli.sim.cloud_server import Addresses, ServerProcess, ServerThread
 from infuse_cli.sim.firmware import Endpoints, Firmware
-from infuse_cli.sim.keyring import KeyMaker
-from infuse_cli.sim.modem import Delays, Modem
+from infuse_cli.sim.modem import Delays, KeyMaker, Modem
 from infuse_cli.types import IdentityMode, Secret
 
 if TYPE_CHECKING:
@@ -71,7 +69,7 @@ class SimOptions:
 class SimWorld:
     """A running world. `profile` is an absolute path, `token` the API credential."""
 
-    def __init__(self, options: SimOptions, folder: Path, token: str, addresses: Addresses, bench: Bench, firmware: Firmware) -> None:
+    def __init__(self, options: SimOptions, folder: Path, token: str, *, addresses: Addresses, bench: Bench, firmware: Firmware) -> None:
         self.options: Final = options
         self.folder: Final = folder
         self.token: Final = token
@@ -102,7 +100,11 @@ class SimWorld:
         """Have these faults from now on, on boards and in the cloud. Raises UsageError usage.bad-option."""
         plan = _checked(text)
         self._call("PUT", "/_sim/faults", text.encode())
-        self.bench.call(lambda: [board.change_faults(plan.of_slot(board.slot)) for board in self.bench.boards])
+        self.bench.call(lambda: self._change_board_faults(plan))
+
+    def _change_board_faults(self, plan: fault_plan.FaultPlan) -> None:
+        for board in self.bench.boards:
+            board.change_faults(plan.of_slot(board.slot))
 
     def readiness(self) -> dict[str, Any]:
         """The `data` of the envelope that `infuse sim up` prints once."""
@@ -139,7 +141,7 @@ def running(options: SimOptions | None = None) -> Iterator[SimWorld]:
         stack.callback(firmware.stop)
         bench.start()
         _private(folder / "profile.yaml", yaml.safe_dump(_profile(options, folder, addresses), sort_keys=False))
-        yield SimWorld(options, folder, token, addresses, bench, firmware)
+        yield SimWorld(options, folder, token, addresses=addresses, bench=bench, firmware=firmware)
 
 
 def serve(options: SimOptions, ready: Callable[[dict[str, Any]], None], *, until_stdin_closes: bool = False) -> None:
@@ -218,10 +220,8 @@ def _boards(options: SimOptions, plan: fault_plan.FaultPlan) -> list[VirtualBoar
 
     def board(slot: int) -> VirtualBoard:
         def modem(generation: int) -> Modem:
-            return Modem(identity_for(slot, generation, seed), delays=options.delays, make_key=keys.maker((slot, generation), reuse=lambda: reuse))
-        faults = plan.of_slot(slot)
-        reuse = any(fault.value == "reused-key" for fault in faults)
-        return VirtualBoard(slot, modem, faults, seed=seed)
+            return Modem(identity_for(slot, generation, seed), delays=options.delays, make_key=keys.maker((slot, generation)))
+        return VirtualBoard(slot, modem, plan.of_slot(slot), seed=seed)
     return [board(slot) for slot in range(1, options.boards + 1)]
 
 
@@ -260,8 +260,3 @@ def _active_wait(options: SimOptions) -> float:
 def _private(path: Path, text: str) -> None:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)
-
-
-def main_thread() -> bool:
-    """Whether `serve` may be called here."""
-    return threading.current_thread() is threading.main_thread()

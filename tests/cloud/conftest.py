@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -14,7 +15,7 @@ from infuse_cli.cloud.build import connect, connect_registry
 from infuse_cli.profile import Cloud, Registry
 from infuse_cli.types import Secret
 
-TOKEN = "legacy-admin-token-7731"  # noqa: S105
+TOKEN = "legacy-admin-token-7731"
 
 
 @dataclass
@@ -203,12 +204,11 @@ def api():
     """Ready-made answers of the API."""
     stamps = {"createdAt": "2026-01-02T03:04:05Z", "updatedAt": "2026-01-02T03:04:05Z"}
 
-    class Answers:
-        device = {"id": "d-1", "mcuId": "0011223344556677", "boardId": "b-1", "organisationId": "o-1",
-                  "deviceId": "d291d4d66bf0a955", "metadata": {"serialNumber": "SN-00001"}, "somethingNew": [1], **stamps}
-        minted = {"id": "t-1", "deviceId": "r-1", "name": "board", "token": "one-time-9", "status": "PENDING",
-                  "expiresAt": "2026-01-02T03:04:05Z"}
-        ok = staticmethod(answer)
-        drop = staticmethod(send_then_drop)
-
-    return Answers
+    return SimpleNamespace(
+        device= {"id": "d-1", "mcuId": "0011223344556677", "boardId": "b-1", "organisationId": "o-1",
+                  "deviceId": "d291d4d66bf0a955", "metadata": {"serialNumber": "SN-00001"}, "somethingNew": [1], **stamps},
+        minted= {"id": "t-1", "deviceId": "r-1", "name": "board", "token": "one-time-9", "status": "PENDING",
+                  "expiresAt": "2026-01-02T03:04:05Z"},
+        ok=answer,
+        drop=send_then_drop,
+    )

@@ -157,7 +157,7 @@ def test_registry_devices_by_name_and_id(server, registry, api):
     server.otherwise = api.ok(200, {"items": rows})
     assert registry.device_by_name("board-2").id == "r-2"
     assert registry.device_by_name("board") is None
-    server.otherwise = api.ok(200, rows + [{"id": "r-3", "name": "board-1", "status": "PENDING"}])
+    server.otherwise = api.ok(200, [*rows, {"id": "r-3", "name": "board-1", "status": "PENDING"}])
     with pytest.raises(CloudError, match="r-1, r-3"):
         registry.device_by_name("board-1")
 

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from infuse_cli.cloud.gate import gate_for
 from infuse_cli.errors import CloudError, CredentialError, Interrupted
 
 
@@ -27,7 +28,7 @@ def test_lost_answer_to_a_create_is_unknown_and_sent_once(server, client, api):
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_server_fault_on_a_create_is_unknown_and_sent_once(server, client, api, status):
     server.script = [api.ok(status, {"code": status, "message": "database is on fire"})]
-    with pytest.raises(CloudError, match="POST /device .*database is on fire") as caught:
+    with pytest.raises(CloudError, match=r"POST /device .*database is on fire") as caught:
         create(client)
     assert caught.value.unknown
     assert (caught.value.code, caught.value.status) == ("cloud.unavailable", status)
@@ -91,7 +92,7 @@ def test_a_cloud_that_comes_up_late_gets_the_create_once(server, make_client, ap
 def test_a_cloud_that_stays_away_is_known_not_done(server, make_client):
     url = server.url
     server.stop()
-    with pytest.raises(CloudError, match="127.0.0.1") as caught:
+    with pytest.raises(CloudError, match=r"127\.0\.0\.1") as caught:
         create(make_client(base_url=url, deadline_s=0.4))
     assert (caught.value.code, caught.value.unknown) == ("cloud.unreachable", False)
 
@@ -139,30 +140,27 @@ def test_a_stop_ends_the_waiting_but_not_the_first_try(server, make_client, api)
 
 
 def test_one_retry_after_holds_back_every_thread(server, make_client, api):
-    waits = []
+    released, waiting = threading.Event(), threading.Semaphore(0)
 
     def stop(seconds):
-        waits.append(seconds)
-        return threading.Event().wait(seconds)
+        waiting.release()
+        return not released.wait(20)
 
-    client = make_client(stop=stop)
-    server.script = [api.ok(429, headers={"Retry-After": "0.4"})]
-    client.networks("o-1")
-    first = len(server.requests)
-    assert first == 2
-    server.script = [api.ok(429, headers={"Retry-After": "0.4"})]
-    threads = [threading.Thread(target=client.networks, args=("o-1",)) for _ in range(4)]
+    client = make_client(stop=stop, deadline_s=100.0)
+    server.script = [api.ok(429, headers={"Retry-After": "50"})]
+    threads = [threading.Thread(target=client.networks, args=("o-1",)) for _ in range(5)]
     threads[0].start()
-    while len(server.requests) == first:
-        threading.Event().wait(0.005)
-    threading.Event().wait(0.05)
+    assert waiting.acquire(timeout=20)
     for thread in threads[1:]:
         thread.start()
+        assert waiting.acquire(timeout=20)
+    # One was refused, and the four others wait without having asked.
+    assert len(server.requests) == 1
+    gate_for(f"127.0.0.1:{server.port}")._until = 0.0
+    released.set()
     for thread in threads:
         thread.join()
-    # One refusal, then every thread waited at the gate: nobody was refused a second time.
-    assert len(server.requests) - first == 5
-    assert len(waits) >= 5
+    assert len(server.requests) == 6
 
 
 def test_a_wait_beyond_the_deadline_is_an_error_at_once(server, make_client, api):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from journal_line import Line
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +14,9 @@ from infuse_cli import records as rec
 from infuse_cli.journal import chain
 from infuse_cli.journal.codec import from_json, to_json
 from infuse_cli.journal.store import open_journal
+
+if TYPE_CHECKING:
+    from journal_line import Line
 
 
 @pytest.fixture

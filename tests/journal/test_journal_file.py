@@ -8,7 +8,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from journal_line import Line
 from sqlalchemy import inspect
 
 from infuse_cli import records as rec
@@ -18,6 +17,8 @@ from infuse_cli.journal.store import SqliteJournal, open_journal
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from journal_line import Line
 
 
 def refusal(home: Path, **more: object) -> JournalError:

@@ -29,7 +29,7 @@ def test_a_board_is_on_record_from_opening_to_pass(line: Line) -> None:
     attempt = line.open("b1", imei="350000000000001", mcu_id="00000000000000aa", facts={"modem_firmware": "2.0.2"})
     line.move(attempt, "keygen", S.PENDING, S.BEGUN, facts={"sec_tag": 4201})
     line.journal.commit(
-        rec.MoveStep(attempt=attempt, step="keygen", from_state=S.BEGUN, to_state=S.DONE, facts={"digest": "d"}, ms=312.5),
+        rec.MoveStep(attempt=attempt, step="keygen", from_state=S.BEGUN, to_state=S.DONE, facts={"sec_tag": 4201, "digest": "d"}, ms=312.5),
         rec.MoveStep(attempt=attempt, step="install", from_state=S.PENDING, to_state=S.BEGUN),
         rec.NoteAttempt(attempt=attempt, facts={"functional_mode": 1}),
     )
@@ -76,6 +76,28 @@ def test_a_step_moves_only_from_the_state_it_is_in(line: Line) -> None:
     line.move(attempt, "keygen", S.BEGUN, S.FAILED, error={"code": "modem.full"})
     step = line.journal.attempt(attempt).steps["keygen"]
     assert (step.state, step.tries, step.error) == (S.FAILED, 2, {"code": "modem.full"})
+
+
+def test_a_step_tried_again_forgets_what_the_first_try_gave(line: Line) -> None:
+    attempt = line.open()
+    line.move(attempt, "keygen", S.PENDING, S.BEGUN, facts={"csr": "old"})
+    line.move(attempt, "keygen", S.BEGUN, S.PENDING)
+    line.move(attempt, "keygen", S.PENDING, S.BEGUN, facts={"sec_tag": 1})
+    assert line.journal.attempt(attempt).steps["keygen"].facts == {"sec_tag": 1}
+    assert any(one.facts.get("facts") == {"csr": "old"} for one in line.journal.events())
+
+
+def test_a_passed_board_is_checked_again_while_its_run_goes_on(home, line: Line) -> None:
+    attempt = line.open("b1")
+    line.move(attempt, "install", S.PENDING, S.DONE)
+    line.end(attempt)
+    with open_journal(home, station="bench-1") as second:
+        other = Line(second)
+        other.start("run-2")
+        other.move(attempt, "install", S.DONE, S.FAILED)
+        second.commit(rec.NoteAttempt(attempt=attempt, facts={"rechecked": {"run": "run-2"}}))
+        second.commit(rec.EndAttempt(attempt=attempt, state=AttemptState.SUPERSEDED), other.opening("b1"))
+        assert [one.state for one in second.attempts("b1")] == [AttemptState.SUPERSEDED, AttemptState.RUNNING]
 
 
 def test_one_bad_write_undoes_the_whole_commit(line: Line) -> None:
@@ -152,16 +174,16 @@ def test_boards_are_worked_on_only_under_a_run_of_this_process(journal: SqliteJo
 def test_an_ended_attempt_stays_ended(line: Line) -> None:
     attempt = line.open()
     line.end(attempt)
-    for write in (
-        rec.MoveStep(attempt=attempt, step="s", from_state=S.PENDING, to_state=S.BEGUN),
-        rec.TakeAttempt(attempt=attempt, run=line.run, slot=1, port="p"),
-        rec.EndAttempt(attempt=attempt, state=AttemptState.FAILED),
-    ):
+    take = rec.TakeAttempt(attempt=attempt, run=line.run, slot=1, port="p")
+    for write in (take, rec.EndAttempt(attempt=attempt, state=AttemptState.FAILED)):
         refused("journal.raced", line.journal, write)
     line.end(attempt, AttemptState.SUPERSEDED, "PASS")
+    for write in (take, rec.MoveStep(attempt=attempt, step="s", from_state=S.PENDING, to_state=S.BEGUN)):
+        refused("journal.raced", line.journal, write)
     board = line.journal.board("b1")
     assert board is not None
     assert board.passed is None
+    assert line.journal.attempt(attempt).outcome == "PASS"
 
 
 @pytest.mark.parametrize(
@@ -327,9 +349,9 @@ def test_times_come_back_to_the_microsecond(home) -> None:
 
 
 def test_first_article_is_over_after_a_pass_with_the_same_parts(line: Line) -> None:
-    attempt = line.open(facts={"modem_firmware": "2.0.2"})
-    line.move(attempt, "sign", S.PENDING, S.BEGUN, facts={"ca": "abc"})
-    asked = {"profile_hash": "ph", "ca": "abc", "modem_firmware": "2.0.2"}
+    attempt = line.open(facts={"modemFirmware": "2.0.2"})
+    line.certify(attempt, board="b1")
+    asked = {"profile_hash": "ph", "ca": "ca", "modem_firmware": "2.0.2"}
     assert not line.journal.passed_with(**asked)
     line.end(attempt)
     assert line.journal.passed_with(**asked)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import TYPE_CHECKING
 
 from infuse_cli.errors import BoardError, ProfileError
@@ -46,12 +45,8 @@ def _from_imei(seen: BoardIdentity) -> str:
 
 
 def _from_command(link: Board, ops: Operations, source: McuIdSource) -> str:
-    pattern = re.compile(source.pattern or r"([0-9a-fA-F]{16})")
-    lines = link.run(ops.raw(source.command or "", pattern.pattern, 5.0))
-    found = next((match for line in lines if (match := pattern.search(line))), None)
-    if found is None:
-        raise BoardError("board.no-mcu-id", f"{source.command} answered nothing that matches {pattern.pattern!r}")
-    return _checked(found.group(1) if found.groups() else found.group(0), source.command or "the command")
+    pattern = source.pattern or r"([0-9a-fA-F]{16})"
+    return _checked(link.run(ops.raw(source.command or "", pattern, 5.0)), source.command or "the command")
 
 
 def _checked(text: str, where: str) -> str:

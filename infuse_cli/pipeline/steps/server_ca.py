@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from infuse_cli.dialect import canonical_pem, wire_digest
+from infuse_cli.dialect.commands import canonical_pem, wire_digest
 from infuse_cli.errors import ProfileError
 from infuse_cli.pipeline import slots
 from infuse_cli.pipeline.step import Acting, Done, Effect, Given, NotDone, Probe

@@ -19,7 +19,7 @@ class Vet(Reading):
 
     name: ClassVar[str] = "vet"
     needs: ClassVar[frozenset[str]] = frozenset({"identity", "keygen"})
-    gives: ClassVar[frozenset[str]] = frozenset({"csr", "spki"})
+    gives: ClassVar[frozenset[str]] = frozenset({"csr", "spki", "spkiDer"})
     voids: ClassVar[tuple[str, ...]] = ("keygen",)  # a refused CSR must not be kept as the board's
 
     def run(self, ctx: Context) -> Given:

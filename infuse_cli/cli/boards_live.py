@@ -1,0 +1,170 @@
+"""The boards of a run on a terminal: one line a slot, in words and colours, for light and dark backgrounds."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from infuse_cli.cli.boards_model import READY, WAITING, WORKING, Boards, SlotRow, action, header_lines
+from infuse_cli.cli.render import seconds
+from infuse_cli.types import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import ConsoleOptions, RenderResult
+
+    from infuse_cli.types import Event
+
+STYLES: Final = {
+    Outcome.PASS.value: "bold white on green",
+    Outcome.FAIL.value: "bold white on red",
+    Outcome.ERROR.value: "bold white on magenta",
+    Outcome.ABORTED.value: "bold reverse",
+    WAITING: "bold black on yellow",
+    WORKING: "bold",
+    READY: "dim",
+}
+"""Words carry the meaning; each colour has its own background, so it can be read on light and dark terminals."""
+
+_WIDE: Final = 120
+_REFRESH: Final = 8
+
+
+class LiveBoards:
+    """Draws the boards in place; a result that a next board pushes out of its slot scrolls up and stays."""
+
+    def __init__(self, *, no_color: bool = False, console: Console | None = None) -> None:
+        self._console = console or Console(file=sys.stderr, no_color=no_color or None, highlight=False)
+        self._boards = Boards()
+        self._lock = threading.Lock()
+        self._live = Live(_View(self), console=self._console, refresh_per_second=_REFRESH, redirect_stdout=False,
+                          redirect_stderr=False, vertical_overflow="visible")
+        self._closed = False
+
+    def emit(self, event: Event) -> None:
+        """Show one event; the terminal going away is not the line's trouble."""
+        with self._lock:
+            pushed = self._boards.apply(event, time.monotonic())
+        try:
+            if event.event == "run-started":
+                self._open()
+            if pushed is not None:
+                self._console.print(*row_lines(pushed, self._console, time.monotonic()), sep="\n")
+        except (OSError, ValueError):
+            self._closed = True
+
+    def _open(self) -> None:
+        for line in header_lines(self._boards.header):
+            self._console.print(Text(line, overflow="fold"))
+        self._live.start()
+
+    def close(self) -> None:
+        """Draw the last state and leave it standing."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._live.stop()
+        except (OSError, ValueError):
+            return
+
+    def lines(self, room: int) -> list[Text]:
+        """The lines to draw now, at most about `room` slots."""
+        with self._lock:
+            rows = [self._boards.rows[slot] for slot in sorted(self._boards.rows)]
+            totals = self._boards.totals.line()
+        shown = visible(rows, room)
+        now = time.monotonic()
+        lines = [line for row in shown for line in row_lines(row, self._console, now)]
+        if hidden := len(rows) - len(shown):
+            lines.append(Text(f"    and {hidden} more", style="dim"))
+        return [*lines, Text(totals, no_wrap=True, overflow="crop", style="bold")]
+
+
+class _View:
+    def __init__(self, boards: LiveBoards) -> None:
+        self._owner = boards
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Group(*self._owner.lines(max(4, (options.height or console.height) - 3)))
+
+
+def visible(rows: Sequence[SlotRow], room: int) -> list[SlotRow]:
+    """The rows that fit into `room` lines: passed boards and empty slots give way first."""
+    over = sum(_height(row) for row in rows) - room
+    dropped: set[int] = set()
+    for state in (READY, Outcome.PASS.value, WORKING):
+        for row in rows:
+            if over <= 0:
+                break
+            if row.state == state:
+                dropped.add(row.slot)
+                over -= _height(row)
+    return [row for row in rows if row.slot not in dropped]
+
+
+def _height(row: SlotRow) -> int:
+    return 1 if row.error is None or not row.ended else 4
+
+
+def row_lines(row: SlotRow, console: Console, now: float) -> list[Text]:
+    """A slot's line, and for a board in trouble the cause and what to do below it."""
+    lines = [_line(row, console, now)]
+    if row.ended and row.error is not None and row.state != Outcome.PASS.value:
+        width = max(20, console.width - 5)
+        cause = textwrap.wrap(f"{row.error['code']}: {row.error['message']}", width, max_lines=2, placeholder=" …")
+        lines += [Text(f"    {line}", no_wrap=True, overflow="crop") for line in cause]
+        told = textwrap.wrap(f"{action(row.state, row.error)}: {row.error['hint']}", width, max_lines=2, placeholder=" …")
+        lines += [Text(f"    {line}", style="bold", no_wrap=True, overflow="crop") for line in told]
+    return lines
+
+
+def _line(row: SlotRow, console: Console, now: float) -> Text:
+    wide = console.width >= _WIDE
+    board_width, bar_width, step_width = (20, 30, 18) if wide else (10, 10, 12)
+    place = f"{row.index}/{row.steps}" if row.steps else ""
+    line = Text(no_wrap=True, overflow="ellipsis")
+    line.append(f"{row.slot:>3} {_cut(row.board, board_width):<{board_width}} ")
+    line.append(_bar(row, bar_width, ascii_only=console.options.ascii_only))
+    line.append(f" {place:>5} {_cut(row.step, step_width):<{step_width}} {_elapsed(row, now):>8}  ")
+    line.append(f" {row.state} ", style=STYLES.get(row.state, ""))
+    note = _note(row)
+    if note:
+        line.append(f" {note}")
+    line.truncate(console.width - 1, overflow="ellipsis")
+    return line
+
+
+def _note(row: SlotRow) -> str:
+    if row.state == WAITING:
+        return row.why
+    if row.state == READY:
+        return "plug a board in"
+    if row.already:
+        return "already"
+    return ""
+
+
+def _elapsed(row: SlotRow, now: float) -> str:
+    if row.state == READY:
+        return ""
+    return seconds(row.ended_ms if row.ended_ms is not None else max(0.0, now - row.at) * 1000)
+
+
+def _bar(row: SlotRow, width: int, *, ascii_only: bool) -> str:
+    done = row.steps if row.state == Outcome.PASS.value else row.done
+    full = round(width * done / row.steps) if row.steps else (width if row.state == Outcome.PASS.value else 0)
+    filled, empty = ("#", "-") if ascii_only else ("█", "░")
+    return filled * full + empty * (width - full)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"…{text[-(width - 1):]}"

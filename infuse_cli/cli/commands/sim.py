@@ -1,0 +1,80 @@
+"""`infuse sim`: virtual boards and a virtual cloud."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(help="Virtual boards and a virtual cloud to try everything with.", no_args_is_help=True)
+
+
+class Mode(StrEnum):
+    """Who makes the certificate of the virtual boards (identity.mode of the profile that is written)."""
+
+    local_ca = "local-ca"
+    cloud_ca = "cloud-ca"
+    first_boot = "first-boot"
+    none = "none"
+
+
+@app.callback()
+def _group() -> None:
+    """Virtual boards and a virtual cloud to try everything with."""
+
+
+@app.command()
+def up(
+    *,
+    boards: Annotated[int, typer.Option("--boards", metavar="N", min=0, max=128, help="Boards to plug in.")] = 1,
+    mode: Annotated[Mode, typer.Option("--mode", help="Who makes the boards' certificates.")] = Mode.local_ca,
+    faults: Annotated[str, typer.Option("--faults", metavar="PLAN", help="What goes wrong, e.g. '3:install=CME527, 5:unplug@keygen, cloud:429=0.2'.", show_default=False)] = "",
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Makes boards and faults repeatable.", show_default=False)] = None,
+    latency_ms: Annotated[int | None, typer.Option("--latency-ms", metavar="MS", min=0, help="Latency of the virtual cloud.", show_default=False)] = None,
+    no_pace: Annotated[bool, typer.Option("--no-pace", help="Serial lines as fast as they go, not at 115200 bit/s.")] = False,
+    folder: Annotated[Path | None, typer.Option("--folder", metavar="DIR", help="Keep CA, credential and profile here.", show_default=False)] = None,
+    stop_on_stdin_close: Annotated[bool, typer.Option("--stop-on-stdin-close", help="End when standard input closes.")] = False,
+) -> None:
+    """Run virtual boards and a virtual cloud until Ctrl-C; says which profile provisions them."""
+    _check_extra()
+    from infuse_cli.sim.up import SimOptions, serve
+    from infuse_cli.types import IdentityMode
+
+    plan = ", ".join(part for part in (faults, f"cloud:latency={latency_ms}ms" if latency_ms is not None else "") if part)
+    options = SimOptions(boards=boards, faults=plan, mode=IdentityMode(mode.value), seed=seed,
+                         baud=None if no_pace else 115200, folder=folder)
+    serve(options, _ready, until_stdin_closes=stop_on_stdin_close)
+
+
+def _check_extra() -> None:
+    """Raise UsageError usage.extra-missing when the simulator's parts are not installed or cannot be."""
+    from importlib.util import find_spec
+
+    from infuse_cli.errors import UsageError
+
+    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    if missing:
+        raise UsageError("usage.extra-missing", f"the simulator needs {' and '.join(missing)}", hint="pip install 'infuse-line[sim]'")
+    if find_spec("termios") is None:
+        raise UsageError("usage.extra-missing", "virtual serial ports need Linux or macOS", hint="Run the simulator there.")
+
+
+def _ready(data: dict[str, Any]) -> None:
+    from infuse_cli.cli.result import OperationResult, show
+
+    show(OperationResult("sim up", data, human=_human(data)))
+
+
+def _human(data: dict[str, Any]) -> str:
+    ports = [f"--port {board['port']}" for board in data["boards"]]
+    lines = [
+        f"{len(ports)} virtual boards and a virtual cloud are up; Ctrl-C ends them.", "",
+        f"  profile   {data['profile']}",
+        f"  cloud     {data['baseUrl']}",
+        *(f"  slot {board['slot']:<4} {board['port']}" for board in data["boards"]), "",
+        "Next, in another terminal:",
+        f"  infuse provision --profile {data['profile']} {' '.join(ports)}",
+    ]
+    return "\n".join(lines)

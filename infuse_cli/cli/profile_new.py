@@ -1,0 +1,168 @@
+"""`infuse profile new`: a few questions, a file, and what is still missing in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from infuse_cli import profile_source
+from infuse_cli.cli import profile_template
+from infuse_cli.cli.context import current
+from infuse_cli.cli.result import OperationResult, finish
+from infuse_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MODES: Final = {
+    "local-ca": "the local CA of this bench signs",
+    "cloud-ca": "the registry's CA signs at the bench",
+    "first-boot": "a token is flashed, and the board gets its certificate by itself",
+    "none": "registered only, no certificate",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What is known of the new product; None is not yet answered, "" is answered with nothing."""
+
+    name: str | None = None
+    base: str | None = None
+    organisation: str | None = None
+    board: str | None = None
+    create_board: bool | None = None
+    mode: str | None = None
+    registry_url: str | None = None
+    server_ca: str | None = None
+    scan: str | None = None
+
+
+def make(given: Answers, *, out: str | None, full: bool, force: bool) -> NoReturn:
+    """Make the profile and say where it is and what to type next."""
+    if full:
+        text = profile_template.full(given.name or "my-product")
+        if out is None:
+            finish(OperationResult("profile new", {"path": None, "text": text}, human=text))
+        path = Path(out).absolute()
+        _write(path, text, force=force)
+        finish(OperationResult("profile new", {"path": path, "findings": []}, human=f"Every key is in {path}"))
+    answers = _complete(given)
+    path = Path(out).absolute() if out else current().home / "profiles" / f"{answers.name}.yaml"
+    _write(path, profile_template.short(_values(answers)), force=force)
+    _finish(str(answers.name), path, named=out is None)
+
+
+def _complete(given: Answers) -> Answers:
+    asking = sys.stdin.isatty() and sys.stderr.isatty() and current().output == "human"
+    answers = _asked(given) if asking else _defaults(given)
+    if not _NAME.fullmatch(answers.name or ""):
+        raise UsageError("usage.bad-option", f"{answers.name!r} is not a name for a profile: letters, digits, '.', '_' and '-'")
+    if answers.mode not in _MODES:
+        raise UsageError("usage.bad-option", f"--mode is {answers.mode!r}, but must be one of {', '.join(_MODES)}")
+    return answers
+
+
+def _defaults(given: Answers) -> Answers:
+    missing = [option for option, value in (("NAME", given.name), ("--organisation", given.organisation), ("--board", given.board)) if value is None]
+    if missing:
+        raise UsageError("usage.no-terminal", f"there is no terminal to ask on, and {', '.join(missing)} is not given",
+                         hint="Give them, or `infuse profile new --full` for every key.")
+    return replace(given, base=given.base or "nrf9151-dk", mode=given.mode or "local-ca", create_board=bool(given.create_board))
+
+
+def _asked(given: Answers) -> Answers:
+    """Ask for what was not given, in the order in which a person thinks of it."""
+    asked = given
+    for field, question in _QUESTIONS:
+        if getattr(asked, field) is None:
+            asked = replace(asked, **{field: question(asked)})
+    return asked
+
+
+def _ask(question: str, *, default: str | None = None, choices: list[str] | None = None) -> str:
+    from rich.console import Console
+    from rich.prompt import Prompt
+
+    console = Console(file=sys.stderr, no_color=current().no_color or None)
+    try:
+        answer = Prompt.ask(question, console=console, choices=choices, default=default) if default is not None \
+            else Prompt.ask(question, console=console, choices=choices)
+    except EOFError as error:
+        raise UsageError("usage.no-terminal", f"no answer to: {question}") from error
+    return answer.strip()
+
+
+def _ask_mode(_: Answers) -> str:
+    for mode, meaning in _MODES.items():
+        sys.stderr.write(f"  {mode:11}{meaning}\n")
+    return _ask("Who makes the board's certificate?", default="local-ca", choices=list(_MODES))
+
+
+def _ask_registry(answers: Answers) -> str:
+    needed = answers.mode in {"cloud-ca", "first-boot"}
+    return _ask("Base URL of the device registry", default=None if needed else "") if answers.mode != "none" else ""
+
+
+def _ask_base(_: Answers) -> str:
+    names = [source.name for source in profile_source.available(current().env)]
+    return _ask("Which hardware?", default="nrf9151-dk", choices=names)
+
+
+def _ask_create(answers: Answers) -> bool:
+    return _ask(f"Create {answers.board!r} in the cloud where it is missing?", default="n", choices=["y", "n"]) == "y"
+
+
+_QUESTIONS: Final[tuple[tuple[str, Callable[[Answers], Any]], ...]] = (
+    ("name", lambda _: _ask("Name of the product (e.g. field-sensor)")),
+    ("base", _ask_base),
+    ("organisation", lambda _: _ask("Organisation in the cloud")),
+    ("board", lambda _: _ask("The cloud's board (product profile) that each device is an instance of")),
+    ("create_board", _ask_create),
+    ("mode", _ask_mode),
+    ("registry_url", _ask_registry),
+    ("server_ca", lambda answers: _ask("PEM file of the broker's CA (empty: later)", default="") if answers.mode != "none" else ""),
+    ("scan", lambda _: _ask("Pattern of the serial number on the label, e.g. SN-\\d{5} (empty: none is scanned)", default="")),
+)
+
+
+def _values(answers: Answers) -> dict[str, Any]:
+    board: dict[str, Any] = {"name": answers.board}
+    if answers.create_board:
+        board["create"] = True
+    identity: dict[str, Any] = {"mode": answers.mode}
+    if answers.server_ca:
+        identity["server_ca"] = str(Path(answers.server_ca).expanduser().absolute())
+    values: dict[str, Any] = {"name": answers.name, "extends": answers.base,
+                              "cloud": {"organisation": {"name": answers.organisation}, "board": board}}
+    if answers.registry_url:
+        values["registry"] = {"base_url": answers.registry_url}
+    values["identity"] = identity
+    if answers.scan:
+        values["metadata"] = {"serialNumber": {"from": "scan", "pattern": answers.scan}}
+    return values
+
+
+def _write(path: Path, text: str, *, force: bool) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
+        with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise UsageError("usage.bad-option", f"{path} exists already", hint="Choose another name, or --force to replace it.") from error
+    except OSError as error:
+        raise UsageError("usage.bad-option", f"{path} cannot be written: {error.strerror or error}", hint="Give another file with --out.") from error
+
+
+def _finish(name: str, path: Path, *, named: bool) -> NoReturn:
+    reading = profile_source.read(str(path), current().env)
+    called = name if named else str(path)
+    lines = [f"{one.severity}: {one}" for one in reading.findings]
+    text = [f"Wrote {path}", *lines, "", "Next:", f"  infuse profile check {called}", f"  infuse provision --profile {called} --dry-run"]
+    data = {"path": path, "name": name, "findings": [str(one) for one in reading.findings]}
+    finish(OperationResult("profile new", data, human="\n".join(text)))

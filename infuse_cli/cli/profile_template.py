@@ -1,0 +1,111 @@
+"""Texts of new profiles: the short one from a few answers, the full one from the schema and its docstrings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import yaml
+from msgspec import inspect as kinds
+
+from infuse_cli.profile_source.schema import ROOT, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from infuse_cli.profile import Profile
+
+_EXAMPLES: Final[dict[str, Any]] = {
+    "name": "my-product",
+    "board.soc": "nRF9151",
+    "board.mcu_id.from": "nrfutil",
+    "cloud.organisation.name": "Example Provider",
+    "cloud.board.name": "Example Sensor Board",
+    "cloud.network.name": "Field Network",
+    "registry.base_url": "https://registry.example",
+}
+"""Values for keys that have no default, or whose default says too little."""
+
+_ITEMS: Final = {
+    "board.usb": "- {vid: '1366', pid: '1069', interface: 0, serial_prefix: null}",
+    "cloud.board.metadata_fields": "- {name: serialNumber, required: true, unique: true}",
+    "registry.metadata": "line: '1'",
+    "metadata": "serialNumber: {from: scan, pattern: 'SN-\\d{5}', name: null}",
+}
+"""What an entry of a list or of free names looks like."""
+
+_ACTIVE: Final = ("board.mcu_id",)
+"""Sections that are absent by default, but that no product goes without."""
+
+_COLUMN: Final = 48
+
+
+def full(name: str) -> str:
+    """Every key with its default, what it takes and what its section is for; absent sections are commented out."""
+    values = {**_EXAMPLES, "name": name}
+    head = [
+        "# Every key of a profile with its default. Remove what you do not change; unknown keys are refused.",
+        "# `extends: NAME` takes over another profile's values. ${VAR} and ${VAR:-default} come from the environment.",
+        "# extends: nrf9151-dk",
+        "",
+    ]
+    return "\n".join([*head, *_struct(ROOT, "", values)]) + "\n"
+
+
+def short(answers: dict[str, Any]) -> str:
+    """A profile of nothing but what was answered (nested values as in the schema, `extends` beside them)."""
+    text = yaml.safe_dump(answers, sort_keys=False, allow_unicode=True, default_flow_style=False, width=100)
+    return f"# All keys: infuse profile new --full\n{text}"
+
+
+def _struct(kind: Any, key: str, values: dict[str, Any]) -> Iterator[str]:
+    depth = "  " * (key.count(".") + 1 if key else 0)
+    for field in kind.fields:
+        path = f"{key}.{field.encode_name}" if key else field.encode_name
+        for line in _field(field, path, values):
+            yield f"{depth}{line}" if line else ""
+        if not key:
+            yield ""
+
+
+def _field(field: Any, path: str, values: dict[str, Any]) -> Iterator[str]:
+    section = _section(field.type)
+    if section is None:
+        yield from _leaf(field, path, values)
+        return
+    absent = field.default is None and path not in _ACTIVE
+    doc = (section.cls.__doc__ or "").strip()
+    body = [f"{field.encode_name}:", *("  " + line.removeprefix("  " * (path.count(".") + 1)) for line in _struct(section, path, values))]
+    yield from (f"# {line}".rstrip() for line in doc.splitlines())
+    if absent:
+        yield "# Absent by default:"
+        yield from (f"# {line}" for line in body)
+    else:
+        yield from body
+
+
+def _leaf(field: Any, path: str, values: dict[str, Any]) -> Iterator[str]:
+    value = values.get(path, _default(field))
+    text = yaml.safe_dump({field.encode_name: value}, default_flow_style=None, allow_unicode=True, width=10_000).rstrip("\n")
+    yield f"{text:<{_COLUMN}} # {describe(field.type)}"
+    if path in _ITEMS:
+        yield f"#   {_ITEMS[path]}"
+
+
+def _default(field: Any) -> Any:
+    if field.default is not msgspec.NODEFAULT:
+        return msgspec.to_builtins(field.default)
+    if field.default_factory is not msgspec.NODEFAULT:
+        return field.default_factory()
+    raise AssertionError(f"{field.encode_name} has neither a default nor an example")
+
+
+def _section(kind: kinds.Type) -> Any | None:
+    options = kind.types if isinstance(kind, kinds.UnionType) else (kind,)
+    return next((one for one in options if isinstance(one, kinds.StructType)), None)
+
+
+def resolved(profile: Profile) -> dict[str, Any]:
+    """A profile's values in the order of the schema."""
+    values: dict[str, Any] = msgspec.to_builtins(profile)
+    return values

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from infuse_cli.cli import secrets
+from infuse_cli.errors import InfuseError
+from infuse_cli.profile import Passphrase
+
+
+def word_file(tmp_path, data: bytes = b"correct horse\n", mode: int = 0o600):
+    path = tmp_path / "word"
+    path.write_bytes(data)
+    path.chmod(mode)
+    return path
+
+
+def code_of(**given) -> str:
+    with pytest.raises(InfuseError) as caught:
+        secrets.passphrase(**given)
+    return caught.value.code
+
+
+@pytest.mark.parametrize(("data", "word"), [(b"a\n", "a"), (b"a", "a"), (b"a\r\n", "a"), (b"a b\n\n", "a b\n"), (" p\u00e4ss ".encode(), " p\u00e4ss ")])
+def test_one_newline_is_stripped_and_nothing_else(tmp_path, data, word):
+    assert secrets.passphrase(file=word_file(tmp_path, data)).reveal() == word
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX")
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
+def test_a_file_that_others_can_read_is_refused(tmp_path, mode):
+    assert code_of(file=word_file(tmp_path, mode=mode)) == "credential.unsafe-file"
+    assert code_of(profile=Passphrase(file=str(tmp_path / "word"))) == "credential.unsafe-file"
+
+
+@pytest.mark.parametrize("data", [b"", b"\n", b"\xff\xfe", b"x" * 5000])
+def test_a_file_without_a_passphrase(tmp_path, data):
+    assert code_of(file=word_file(tmp_path, data)) == "ca.no-passphrase"
+
+
+def test_no_such_file(tmp_path):
+    assert code_of(file=tmp_path / "none") == "ca.no-passphrase"
+
+
+@pytest.mark.parametrize("data", [b"correct horse\n", b"correct horse", b"correct horse\nmore\n"])
+def test_a_descriptor_is_read_to_its_first_line(data):
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, data)
+        if not data.endswith(b"\n"):
+            os.close(writing)
+        assert secrets.passphrase(fd=reading).reveal() == "correct horse"
+    finally:
+        os.close(reading)
+        if data.endswith(b"\n"):
+            os.close(writing)
+
+
+@pytest.mark.parametrize("fd", [-1, 987, 1 << 70])
+def test_a_descriptor_that_is_not_open(fd):
+    assert code_of(fd=fd) == "usage.bad-option"
+
+
+def test_both_options_exclude_each_other(tmp_path):
+    assert code_of(file=word_file(tmp_path), fd=0) == "usage.bad-option"
+
+
+def test_an_option_beats_the_profile(tmp_path):
+    other = tmp_path / "other"
+    other.write_text("other")
+    other.chmod(0o600)
+    found = secrets.passphrase(file=word_file(tmp_path), profile=Passphrase(file=str(other)))
+    assert found.reveal() == "correct horse"
+    assert secrets.passphrase(profile=Passphrase(file=str(other))).reveal() == "other"
+
+
+def test_the_keyring_is_asked_when_nothing_else_is_given():
+    import keyring
+    from keyring.backend import KeyringBackend
+
+    class Held(KeyringBackend):
+        priority = 1
+
+        def get_password(self, service, username):
+            return {("infuse", "ca:default"): "from the keyring"}.get((service, username))
+
+        def set_password(self, service, username, password):
+            raise NotImplementedError
+
+    class Broken(Held):
+        def get_password(self, service, username):
+            raise RuntimeError("no bus")
+
+    before = keyring.get_keyring()
+    try:
+        keyring.set_keyring(Held())
+        assert secrets.passphrase(keyring_name=secrets.ca_keyring_name("default")).reveal() == "from the keyring"
+        assert code_of(keyring_name="ca:other") == "ca.no-passphrase"
+        assert code_of(keyring_name="ca:default", confirm=True) == "ca.no-passphrase"
+        keyring.set_keyring(Broken())
+        assert code_of(keyring_name="ca:default") == "ca.no-passphrase"
+    finally:
+        keyring.set_keyring(before)
+
+
+def test_without_a_terminal_nothing_is_asked():
+    assert code_of() == "ca.no-passphrase"
