@@ -37,7 +37,7 @@ class McuIdSource(Section, frozen=True):
 
 
 class Expect(Section, frozen=True):
-    """What the board must be; `modem_firmware` is a comparison such as '>=2.0.2'. `free_slots` is a count."""
+    """What the board must be; `modem_firmware` is a comparison such as '>=2.0.2'."""
 
     model: str | None = None
     modem_firmware: str | None = None

@@ -108,9 +108,11 @@ def _after(row: SlotRow, event: Event, now: float) -> SlotRow:
         case "board-found":
             return replace(row, state=WORKING)
         case "step-begun" | "step-done":
+            # Two steps may share a commit, and then the first is done after the second was begun: never step back.
             index = data.get("index") or row.index
-            done = index - (event.event == "step-begun")
-            return replace(row, state=WORKING, why="", step=event.step or row.step, index=index, done=done)
+            done = max(row.done, index - (event.event == "step-begun"))
+            step = (event.step or row.step) if index >= row.index else row.step
+            return replace(row, state=WORKING, why="", step=step, index=max(index, row.index), done=done)
         case "step-failed":
             return replace(row, step=event.step or row.step, error=event.error)
         case "board-waiting":

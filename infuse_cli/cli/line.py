@@ -120,7 +120,7 @@ class Run:
 
         interrupted = self.clock.stop.is_set()
         errors: list[dict[str, Any]] = [result.error.as_json() for result in results if result.error is not None]
-        data = {"run": self.id, "boards": [result.as_json() for result in results], "totals": fleet.totals(results)}
+        data: dict[str, Any] = {"run": self.id, "boards": [result.as_json() for result in results], "totals": fleet.totals(results)}
         data |= {"dryRun": True} if self.asked.options.dry_run else {}
         data |= {"absent": self.absent} if self.command == "resume" else {}
         if paused:

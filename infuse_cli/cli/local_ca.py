@@ -253,6 +253,6 @@ def _human(described: dict[str, Any]) -> str:
     lines = [f"CA {described['ca']} in {described['folder']}"]
     for role in ("root", "intermediate"):
         one = described[role]
-        lines += [f"  {role:13}{one['subject']}", f"  {'':13}valid {one['notBefore']:%Y-%m-%d} to {one['notAfter']:%Y-%m-%d}",
-                  f"  {'':13}serial {one['serial']}", f"  {'':13}sha256 {one['sha256']}"]
+        lines += [f"  {role}: {one['subject']}", f"    valid  {one['notBefore']:%Y-%m-%d} to {one['notAfter']:%Y-%m-%d}",
+                  f"    serial {one['serial']}", f"    sha256 {one['sha256']}"]
     return "\n".join([*lines, *(f"warning: {text}" for text in described["warnings"])])

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import yaml
 from msgspec import inspect as kinds
 
+from infuse_cli.cli.yaml_text import pair
 from infuse_cli.profile_source.schema import ROOT, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from infuse_cli.profile import Profile
 
 _EXAMPLES: Final[dict[str, Any]] = {
     "name": "my-product",
@@ -37,6 +39,9 @@ _ITEMS: Final = {
 _ACTIVE: Final = ("board.mcu_id",)
 """Sections that are absent by default, but that no product goes without."""
 
+_REFERENCE: Final = re.compile(r" \((?:rule|contract)[^)]*\)")
+"""Pointers into our own papers, which mean nothing to the reader of a profile."""
+
 _COLUMN: Final = 48
 
 
@@ -59,11 +64,8 @@ def short(answers: dict[str, Any]) -> str:
 
 
 def _struct(kind: Any, key: str, values: dict[str, Any]) -> Iterator[str]:
-    depth = "  " * (key.count(".") + 1 if key else 0)
     for field in kind.fields:
-        path = f"{key}.{field.encode_name}" if key else field.encode_name
-        for line in _field(field, path, values):
-            yield f"{depth}{line}" if line else ""
+        yield from _field(field, f"{key}.{field.encode_name}" if key else field.encode_name, values)
         if not key:
             yield ""
 
@@ -73,11 +75,10 @@ def _field(field: Any, path: str, values: dict[str, Any]) -> Iterator[str]:
     if section is None:
         yield from _leaf(field, path, values)
         return
-    absent = field.default is None and path not in _ACTIVE
-    doc = (section.cls.__doc__ or "").strip()
-    body = [f"{field.encode_name}:", *("  " + line.removeprefix("  " * (path.count(".") + 1)) for line in _struct(section, path, values))]
+    doc = _REFERENCE.sub("", inspect.cleandoc(section.cls.__doc__ or ""))
     yield from (f"# {line}".rstrip() for line in doc.splitlines())
-    if absent:
+    body = [f"{field.encode_name}:", *(f"  {line}" for line in _struct(section, path, values))]
+    if field.default is None and path not in _ACTIVE:
         yield "# Absent by default:"
         yield from (f"# {line}" for line in body)
     else:
@@ -85,9 +86,8 @@ def _field(field: Any, path: str, values: dict[str, Any]) -> Iterator[str]:
 
 
 def _leaf(field: Any, path: str, values: dict[str, Any]) -> Iterator[str]:
-    value = values.get(path, _default(field))
-    text = yaml.safe_dump({field.encode_name: value}, default_flow_style=None, allow_unicode=True, width=10_000).rstrip("\n")
-    yield f"{text:<{_COLUMN}} # {describe(field.type)}"
+    value = values[path] if path in values else _default(field)
+    yield f"{pair(field.encode_name, value):<{_COLUMN}} # {describe(field.type)}"
     if path in _ITEMS:
         yield f"#   {_ITEMS[path]}"
 
@@ -103,9 +103,3 @@ def _default(field: Any) -> Any:
 def _section(kind: kinds.Type) -> Any | None:
     options = kind.types if isinstance(kind, kinds.UnionType) else (kind,)
     return next((one for one in options if isinstance(one, kinds.StructType)), None)
-
-
-def resolved(profile: Profile) -> dict[str, Any]:
-    """A profile's values in the order of the schema."""
-    values: dict[str, Any] = msgspec.to_builtins(profile)
-    return values

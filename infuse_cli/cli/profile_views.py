@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from infuse_cli import profile_source
 from infuse_cli.cli.boards_model import plural
+from infuse_cli.cli.yaml_text import pair
 from infuse_cli.errors import InfuseError
 from infuse_cli.profile_source import nodes
 
@@ -71,10 +70,7 @@ def _lines(values: dict[str, Any], key: str, reading: Reading, *, origins: bool)
             yield f"{indent}{name}:"
             yield from _lines(value, path, reading, origins=origins)
             continue
-        text = yaml.safe_dump({name: value}, default_flow_style=None, allow_unicode=True, width=10_000).rstrip("\n")
-        lines = text.splitlines()
-        yield f"{indent}{lines[0]}" + (f"  # {_origin(path, reading)}" if origins else "")
-        yield from (f"{indent}{line}" for line in lines[1:])
+        yield f"{indent}{pair(name, value)}" + (f"  # {_origin(path, reading)}" if origins else "")
 
 
 def _origin(path: str, reading: Reading) -> str:

@@ -75,6 +75,7 @@ def _from_descriptor(fd: int) -> Secret:
     """Up to a newline or the end, so that a writer which keeps its end open does not hold us up."""
     data = b""
     try:
+        os.fstat(fd)  # not everywhere does a wait on a descriptor that is not open end at once
         while len(data) <= _MAX_BYTES and not data.endswith(b"\n"):
             _await_readable(fd)
             chunk = os.read(fd, 1)

@@ -134,8 +134,8 @@ class Transport:
     """Sends the calls of one API to one host; shared by all threads of a run.
 
     `auth_headers` is asked anew for every call; its values never appear in an error. `stop(seconds)` waits and is
-    True at once when the run is being stopped. `timeout_s` bounds connecting and each silence of the server,
-    `deadline_s` the whole call with all its tries.
+    True at once when the run is being stopped. `timeout_s` bounds connecting, with all its tries, and each silence
+    of the server; `deadline_s` the whole call with all its tries.
     """
 
     def __init__(self, base_url: BaseUrl, auth_headers: Callable[[], Mapping[str, str]], *, timeout_s: float,
@@ -197,8 +197,15 @@ class Transport:
     def _retrying(self) -> tenacity.Retrying:
         return tenacity.Retrying(
             sleep=self._wait, retry=tenacity.retry_if_exception(_is_repeatable), wait=self._next_wait,
-            stop=lambda state: state.upcoming_sleep >= _deadline.left(), reraise=True,
+            stop=self._is_over, reraise=True,
         )
+
+    def _is_over(self, state: tenacity.RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        never_met = isinstance(error, Failed) and error.kind is Failure.NEVER_SENT
+        # A host that cannot even be connected to is said to be away sooner than a slow one is given up.
+        left = _deadline.left() - (max(0.0, self._deadline_s - self._timeout_s) if never_met else 0.0)
+        return state.upcoming_sleep >= left
 
     def _next_wait(self, state: tenacity.RetryCallState) -> float:
         backoff = tenacity.wait_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S)(state)

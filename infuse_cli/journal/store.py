@@ -35,17 +35,17 @@ _END_RUN = update(schema.run).where(schema.run.c.run == bindparam("r")).values(e
 
 
 
-def open_journal(home: Path, *, station: str | None = None, tool_version: str = __version__, create: bool = True,
-                 busy_s: float = 5.0, now: Callable[[], datetime] | None = None) -> SqliteJournal:
+def open_journal(home: Path, *, station: str | None = None, operator: str = "", tool_version: str = __version__,
+                 create: bool = True, busy_s: float = 5.0, now: Callable[[], datetime] | None = None) -> SqliteJournal:
     """Open the journal of a home, making home and journal as needed.
 
-    `station` is by default that of bench.yaml, else the host's name. `create=False` only opens one that is there
+    `station` is by default that of bench.yaml, else the host's name; `operator` is who writes outside any run. `create=False` only opens one that is there
     (else journal.not-found). `busy_s` bounds the wait for another program's lock, in seconds. Raises JournalError
     journal.locked, journal.read-only, journal.corrupt, journal.newer, journal.disk-full; ProfileError for bench.yaml.
     """
     name = station or load_bench(home).station
     opened = database.open_database(home, tool_version=tool_version, create=create, busy_s=busy_s)
-    return SqliteJournal(home, opened, Author(name, tool_version), now or _utc_now)
+    return SqliteJournal(home, opened, Author(name, tool_version, operator=operator), now or _utc_now)
 
 
 class SqliteJournal:

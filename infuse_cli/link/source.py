@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _STALL_S: Final = 2.0
-_NUMBER: Final = re.compile(r"Errno (\d+)")
+_NUMBER: Final = re.compile(r"(?:Errno |\()(\d+)")
 
 _CODES: Final[Mapping[int, str]] = {
     errno.ENOENT: "serial.no-port",

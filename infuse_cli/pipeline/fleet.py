@@ -112,6 +112,8 @@ class Fleet:
             return self._unopened(slot, port, bug(error), started)
         try:
             return self.engine.board(link, slot, only=only)
+        except Exception as error:  # noqa: BLE001 - a board that was begun is never without a result
+            return self._unopened(slot, port, bug(error), started)
         finally:
             link.close()
 

@@ -139,12 +139,12 @@ class Walk:
 
     def _make(self, step: Step) -> None:
         name, ctx = step.name, self.ctx
-        self.notify("step-begun", name, None, None)
         intent = step.prepare(ctx)
         ctx.facts.update(intent.facts)
         self.pending += intent.writes
         self._move(name, StepState.BEGUN, facts=intent.facts)
         self.flush()
+        self.notify("step-begun", name, None, None)
         failpoint.hit(f"begun:{name}")
         ctx.tries[name] = ctx.tries.get(name, 0) + 1
         started = time.monotonic()

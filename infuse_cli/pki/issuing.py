@@ -29,6 +29,7 @@ __all__ = ["IssuedCertificate", "check_clock", "describe", "issue", "issuer_id",
 
 _CLOCK_LIMIT_S: Final = 300.0
 _STEP_BACK: Final = timedelta(seconds=2)  # what a time service may set back between two records
+_MAX_DAYS: Final = 100_000  # beyond any issuer's life, within what a timedelta holds
 _MAX_COMMON_NAME: Final = 64  # RFC 5280, ub-common-name
 
 
@@ -115,7 +116,7 @@ def _validity(signer: Signer, profile: CertificateProfile, now: datetime, days: 
     end = min(certificate.not_valid_after_utc for certificate in signer.chain)
     if not begin <= now < end:
         raise SignerError("ca.issuer-expired", f"the issuing chain is valid from {_utc(begin)} to {_utc(end)}, this machine's clock says {_utc(now)}")
-    wanted = timedelta(days=max(days, 1))
+    wanted = timedelta(days=min(max(days, 1), _MAX_DAYS))
     return max(now - profile.backdated, begin), end if end - now < wanted else now + wanted
 
 

@@ -24,9 +24,9 @@ from infuse_cli.sim.registry_state import RegistryState
 from infuse_cli.sim.store import Ask, Clock, Refused, new_id
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
     from collections.abc import Awaitable, Callable
 
+    from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 ABORT: Final = "infuse_sim.abort"

@@ -15,8 +15,9 @@ from infuse_cli.sim.cloud_state import CloudState as C
 from infuse_cli.sim.registry_state import RegistryState as R
 
 if TYPE_CHECKING:
-    from infuse_cli.sim.store import Ask
     from collections.abc import Callable
+
+    from infuse_cli.sim.store import Ask
 
 REGISTRY: Final = "/api/v1"
 _PAGE: Final = ("limit", "offset", "orderBy", "orderDir")

@@ -93,7 +93,7 @@ def test_a_cloud_that_stays_away_is_known_not_done(server, make_client):
     url = server.url
     server.stop()
     with pytest.raises(CloudError, match=r"127\.0\.0\.1") as caught:
-        create(make_client(base_url=url, deadline_s=0.4))
+        create(make_client(base_url=url, timeout_s=0.4, deadline_s=600.0))
     assert (caught.value.code, caught.value.unknown) == ("cloud.unreachable", False)
 
 

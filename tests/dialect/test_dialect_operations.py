@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_modem import BOOT, KEYGEN_TEXT, OTHER_UUID, UUID, Silence, TinyModem, talk
+from tiny_modem import BOOT, KEYGEN_TEXT, OTHER_UUID, UUID, SilenceError, TinyModem, talk
 
 from infuse_cli import dialect
 from infuse_cli.dialect import cme, commands
@@ -190,7 +190,7 @@ def test_a_board_that_keeps_rebooting_is_given_up():
 def test_a_silent_board_is_not_written_to():
     modem = offline()
     modem.once("AT%DEVICEUUID", b"")
-    with pytest.raises(Silence):
+    with pytest.raises(SilenceError):
         talk(AT.write_credential(UUID, 16, CERT, PEM), modem)
     assert writes(modem) == []
 
@@ -284,7 +284,7 @@ def test_a_pattern_that_is_none():
 # Texts and tables
 
 def test_canonical_pem():
-    messy = "subject=x\r\n-----BEGIN A-----\r\n  MIIB \r\n\r\nabcd\r\n-----END A-----\r\n\r\n# \"two\"\n-----BEGIN A-----\nX\n-----END A-----"
+    messy = 'subject=x\r\n-----BEGIN A-----\r\n  MIIB \r\n\r\nabcd\r\n-----END A-----\r\n\r\n# "two"\n-----BEGIN A-----\nX\n-----END A-----'
     assert commands.canonical_pem(messy) == ("-----BEGIN A-----\nMIIB\nabcd\n-----END A-----\n"
                                              "-----BEGIN A-----\nX\n-----END A-----\n")
 

@@ -120,7 +120,7 @@ class TinyModem:
         return self.device.answer(info=[f'%KEYGEN: "{KEYGEN_TEXT}"'])
 
 
-class Silence(Exception):
+class SilenceError(Exception):
     """The board did not answer; a link would have waited for its deadline."""
 
 
@@ -130,7 +130,7 @@ def ask(codec: AtCodec, modem: TinyModem, command):
     if reply is None:
         # What the link does for an answer that a reboot swallowed.
         if not codec.rebooted:
-            raise Silence(command.text)
+            raise SilenceError(command.text)
         reply = codec.abandon()
         codec.receive(modem.hear(codec.probe()))
         codec.settle()

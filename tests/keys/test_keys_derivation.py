@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -92,3 +93,10 @@ def test_proofs_round_trip(challenge, hardware_id, device_id, network_id, nonce)
     header = kd.SecurityHeader(kd.CLOUD_PUBLIC_KEY, DEVICE_PUBLIC, network_id)
     proof = kd.SecurityProof(challenge, hardware_id, device_id)
     assert kd.open_security_block(SHARED, header, kd.seal_security_block(SHARED, header, proof, nonce)) == proof
+
+
+def test_a_serial_frame_opens_with_the_network_key_of_its_day():
+    frame = bytes.fromhex("d5ca2b0000000000000000d6d491d255a9f06b004e7253000034128acbcc6d90163bdb41813959096383e6abd0d8fe")
+    header, body = frame[4:27], frame[27:]
+    key = kd.packet_key(NETWORK, "serial", kd.day_index(int.from_bytes(header[15:19], "little")))
+    assert ChaCha20Poly1305(key).decrypt(header[11:], body, header[:11]) == b"ping"

@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from pki_board import ATTESTTOKEN, KEYGEN, UUID, Modem, b64url, unb64url
 
 from infuse_cli.errors import PolicyError
-from infuse_cli.pki.attestation import MAX_TEXT, Attestation, MessageType, decode, decode_identity_token, digest_of, split
+from infuse_cli.pki.attestation import (
+    MAX_TEXT,
+    Attestation,
+    MessageType,
+    decode,
+    decode_identity_token,
+    digest_of,
+    split,
+)
 
 
 def test_the_published_answer_of_a_modem():
@@ -91,7 +99,7 @@ def test_any_bytes_give_a_value_or_the_named_error(data):
     try:
         decode(data)
     except PolicyError as error:
-        assert error.code == "identity.attestation-malformed"
+        assert error.code == "identity.attestation-malformed"  # noqa: PT017
 
 
 @given(st.data())
@@ -102,4 +110,4 @@ def test_any_change_of_the_published_answer_gives_a_value_or_the_named_error(dat
     try:
         decode(split(f"AAAA.{b64url(bytes(cose))}")[1])
     except PolicyError as error:
-        assert error.code == "identity.attestation-malformed"
+        assert error.code == "identity.attestation-malformed"  # noqa: PT017

@@ -5,15 +5,16 @@ import json
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from pki_board import Modem
 
+from infuse_cli import records as rec
 from infuse_cli.cli.main import run
 from infuse_cli.journal.store import open_journal
 
@@ -140,12 +141,9 @@ def test_a_key_file_is_never_overwritten(infuse, bench):
 
 
 def test_a_clock_before_the_newest_record_signs_nothing(infuse, bench):
-    csr = request(bench, Modem())
-    sign = ("ca", "sign", csr, "--passphrase-file", bench / "word", "--device-id")
-    infuse(*sign, DEVICE_ID, "--out", bench / "a.pem")
-    with sqlite3.connect(bench / "home" / "journal.sqlite3") as database:
-        database.execute("UPDATE event SET ts = replace(ts, substr(ts, 1, 4), '2999')")
-    database.close()
+    with open_journal(bench / "home", now=lambda: datetime.now(UTC) + timedelta(hours=1)) as journal:
+        journal.commit(rec.ReserveSerial(serial="40" * 20, issuer="0" * 64))
+    sign = ("ca", "sign", request(bench, Modem()), "--passphrase-file", bench / "word", "--device-id")
     assert infuse(*sign, "ffffffffffffffff", "--out", bench / "b.pem", code=9)["code"] == "ca.clock"
     assert not (bench / "b.pem").exists()
 

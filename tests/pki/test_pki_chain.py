@@ -66,7 +66,7 @@ def verify(leaf, above, roots, now=NOW) -> str:
     try:
         chain.verify_chain(leaf, above, roots, now)
     except SignerError as error:
-        assert error.code == "ca.verify-failed"
+        assert error.code == "ca.verify-failed"  # noqa: PT017
         return error.message
     return ""
 
@@ -88,9 +88,9 @@ def test_what_does_not_hold_is_named(device, signer):
     assert "valid from" in verify(device[1], [intermediate], [root], NOW - timedelta(days=400))
 
 
-def signed_by(key, issuer: x509.Certificate, *extensions: tuple[x509.ExtensionType, bool]) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+def signed_by(key, issuer: x509.Certificate, *extensions: tuple[x509.ExtensionType, bool], name: str = "made") -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     own = ec.generate_private_key(ec.SECP256R1())
-    builder = (x509.CertificateBuilder().subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "made")])).issuer_name(issuer.subject)
+    builder = (x509.CertificateBuilder().subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])).issuer_name(issuer.subject)
                .public_key(own.public_key()).serial_number(new_serial()).not_valid_before(NOW - timedelta(hours=1)).not_valid_after(NOW + timedelta(days=1)))
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical)
@@ -100,7 +100,7 @@ def signed_by(key, issuer: x509.Certificate, *extensions: tuple[x509.ExtensionTy
 def test_a_device_cannot_play_ca():
     made = make_ca("x", NOW)
     leaf_key, leaf = signed_by(made.intermediate_key, made.intermediate)
-    _, below = signed_by(leaf_key, leaf)
+    _, below = signed_by(leaf_key, leaf, name="below")
     assert verify(leaf, [made.intermediate], [made.root]) == ""
     assert "made" in verify(below, [leaf, made.intermediate], [made.root])
 
@@ -108,7 +108,7 @@ def test_a_device_cannot_play_ca():
 def test_a_ca_below_pathlen_zero_is_refused():
     made = make_ca("x", NOW)
     usage = made.root.extensions.get_extension_for_class(x509.KeyUsage).value
-    sub_key, sub = signed_by(made.intermediate_key, made.intermediate, (x509.BasicConstraints(ca=True, path_length=None), True), (usage, True))
+    sub_key, sub = signed_by(made.intermediate_key, made.intermediate, (x509.BasicConstraints(ca=True, path_length=None), True), (usage, True), name="sub")
     _, leaf = signed_by(sub_key, sub)
     assert "0 CAs below" in verify(leaf, [sub, made.intermediate], [made.root])
 

@@ -79,7 +79,7 @@ def test_any_change_proves_nothing(at, character):
     try:
         proven = ask(text) is Possession.PROVEN
     except PolicyError as error:
-        assert error.code == "identity.possession-failed"
+        assert error.code == "identity.possession-failed"  # noqa: PT017
     else:  # the last character of a part carries bits that base64url leaves out
         assert proven
         assert text == GOOD or at == len(GOOD) - 1

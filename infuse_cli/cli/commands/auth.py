@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from infuse_cli.profile import Cloud
     from infuse_cli.types import Secret
 
-app = typer.Typer(help="The API credential: login, logout, status.", no_args_is_help=True)
+app = typer.Typer(help="The API credential: login, logout, status.", no_args_is_help=True, add_completion=False)
 
 Url = Annotated[str | None, typer.Option("--url", metavar="URL", help="Base URL of the API, instead of the profile's.")]
 Check = Annotated[bool, typer.Option("--check", help="Ask the cloud whether it takes the credential.")]
@@ -63,7 +63,7 @@ def logout(url: Url = None) -> None:
 
 @app.command()
 def status(url: Url = None, check: Check = False) -> None:
-    """Say which credential is used, and from where; exit 4 when there is none."""
+    """Say which credential is used and where it was found."""
     from infuse_cli.cli.context import current
     from infuse_cli.cloud.scheme import check_credential
     from infuse_cli.keys.credentials import credential_host, survey_credentials
@@ -132,9 +132,14 @@ def _organisations(cloud: Cloud, secret: Secret) -> list[str]:
     """Names of the organisations that the credential sees, asked of the cloud."""
     import threading
 
+    import msgspec
+
     from infuse_cli.cloud.build import connect
 
-    client = connect(cloud, secret, threading.Event().wait)
+    # Somebody is waiting for the answer: no patience for an outage.
+    patience_s = min(cloud.deadline_s, 5.0)
+    hasty = msgspec.structs.replace(cloud, timeout_s=min(cloud.timeout_s, patience_s), deadline_s=patience_s)
+    client = connect(hasty, secret, threading.Event().wait)
     try:
         return [organisation.name for organisation in client.organisations()]
     finally:

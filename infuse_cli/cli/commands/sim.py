@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - Typer reads the annotation
 from typing import Annotated, Any
 
 import typer
@@ -62,9 +62,14 @@ def _check_extra() -> None:
 
 
 def _ready(data: dict[str, Any]) -> None:
-    from infuse_cli.cli.result import OperationResult, show
+    import sys
 
-    show(OperationResult("sim up", data, human=_human(data)))
+    from infuse_cli.cli.context import current
+    from infuse_cli.cli.result import json_line
+
+    line = _human(data) if current().output == "human" else json_line({"infuse": 1, "command": "sim up", "status": "ok", "data": data})
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _human(data: dict[str, Any]) -> str:

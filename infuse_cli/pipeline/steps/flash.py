@@ -27,13 +27,10 @@ class Flash(Acting):
 
     def prepare(self, ctx: Context) -> Given:
         """Record that the token is exposed before a byte of it goes out; a token that ran out is minted anew."""
-        record = token.current(ctx)
-        if record.expires_at is not None and record.expires_at <= ctx.deps.clock.now():
+        if token.has_expired(ctx):
             raise expired(ctx)
         rows = [slots.wrote(spec(ctx).sec_tag, kind, digests) for kind, _, digests in contents(ctx)]
-        writes = () if record.state is not TokenState.MINTED else (
-            MoveToken(intent=record.intent, from_state=TokenState.MINTED, to_state=TokenState.EXPOSED, why="flashed"),)
-        return Given({"wrote": rows}, writes)
+        return Given({"wrote": rows}, token.exposure(ctx, "flashed"))
 
     def run(self, ctx: Context) -> Given:
         """Write both credentials; an older entry is deleted first."""

@@ -31,12 +31,9 @@ class Provision(Acting):
 
     def prepare(self, ctx: Context) -> Given:
         """Record that the token is exposed before it goes out."""
-        record = token.current(ctx)
-        if record.expires_at is not None and record.expires_at <= ctx.deps.clock.now():
+        if token.has_expired(ctx):
             raise expired(ctx)
-        writes = () if record.state is not TokenState.MINTED else (
-            MoveToken(intent=record.intent, from_state=TokenState.MINTED, to_state=TokenState.EXPOSED, why="provision"),)
-        return Given({}, writes)
+        return Given({}, token.exposure(ctx, "provision"))
 
     def run(self, ctx: Context) -> Given:
         """Send token and CSR; check that what comes back is this board's certificate."""

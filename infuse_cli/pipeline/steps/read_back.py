@@ -35,7 +35,9 @@ class ReadBack(Reading):
                 self._mismatch(tag, kind, found, step)
             rows.append({"secTag": tag, "type": kind, "sha256": found})
         if "certificate" in ctx.facts:
-            chains.check_certificate_fits(ctx.facts["certificate"]["pem"], ctx.facts["spki"], now=ctx.deps.clock.now())
+            certificate = ctx.facts["certificate"]
+            # The CSR's key where it was vetted in this run, else the one on record with the certificate.
+            chains.check_certificate_fits(certificate["pem"], ctx.facts.get("spki", certificate["spki"]), now=ctx.deps.clock.now())
         return Given({"readBack": rows})
 
     def _mismatch(self, tag: int, kind: int, found: str | None, step: str) -> None:

@@ -55,7 +55,8 @@ class Sign(Acting):
 
 def certificate_fact(row: StoreCertificate, *, chain: list[str]) -> dict[str, Any]:
     """Return a certificate as later steps need it; `chain` is PEM texts from the issuer upwards."""
-    return {"serial": row.serial, "issuer": row.issuer, "sha256": row.sha256, "pem": row.pem, "chain": chain}
+    return {"serial": row.serial, "issuer": row.issuer, "sha256": row.sha256, "spki": row.spki_sha256,
+            "pem": row.pem, "chain": chain}
 
 
 def signer(ctx: Context) -> Signer:

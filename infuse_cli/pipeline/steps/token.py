@@ -7,6 +7,7 @@ lost can be told from a stranger's of the same name.
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from infuse_cli.errors import CloudError, CredentialError, PolicyError, ProfileError
@@ -67,7 +68,8 @@ class MintTokenStep(Acting):
 
     def _given(self, ctx: Context, intent: str, minted: MintedToken) -> Given:
         ctx.token = Secret(minted.token)
-        facts = {"intent": intent, "registryDeviceId": minted.device_id, "tokenId": minted.id}
+        facts = {"intent": intent, "registryDeviceId": minted.device_id, "tokenId": minted.id,
+                 "expiresAt": None if minted.expires_at is None else minted.expires_at.isoformat()}
         return Given({"token": facts, "registryDevice": minted.device_id}, (
             MintToken(intent=intent, token_id=minted.id, registry_device_id=minted.device_id,
                       sha256=ctx.token.sha256(), expires_at=minted.expires_at),
@@ -76,7 +78,8 @@ class MintTokenStep(Acting):
 
     def _reuse(self, ctx: Context, intent: str) -> Given:
         record = next(row for row in ctx.deps.journal.tokens(name=ctx.facts["name"]) if row.intent == intent)
-        facts = {"intent": intent, "registryDeviceId": record.registry_device_id, "tokenId": record.token_id}
+        facts = {"intent": intent, "registryDeviceId": record.registry_device_id, "tokenId": record.token_id,
+                 "expiresAt": None if record.expires_at is None else record.expires_at.isoformat()}
         return Given({"token": facts, "registryDevice": record.registry_device_id})
 
     def probe(self, ctx: Context) -> Probe:
@@ -150,10 +153,22 @@ def reveal(ctx: Context) -> Secret:
     return ctx.token
 
 
-def current(ctx: Context) -> TokenRecord:
-    """Return the journal's row of this attempt's token."""
+def has_expired(ctx: Context) -> bool:
+    """Whether the time of this attempt's token is over."""
+    expires = ctx.facts["token"]["expiresAt"]
+    return expires is not None and datetime.fromisoformat(expires) <= ctx.deps.clock.now()
+
+
+def exposure(ctx: Context, why: str) -> tuple[MoveToken, ...]:
+    """Return the write that must be durable before a byte of the token goes out, nothing when it is on record already.
+
+    The mint itself may still wait for the same commit: then the journal shows the token as intended.
+    """
     intent = ctx.facts["token"]["intent"]
-    return next(row for row in ctx.deps.journal.tokens(name=ctx.facts["name"]) if row.intent == intent)
+    row = next(row for row in ctx.deps.journal.tokens(name=ctx.facts["name"]) if row.intent == intent)
+    if row.state not in {TokenState.INTENDED, TokenState.MINTED}:
+        return ()
+    return (MoveToken(intent=intent, from_state=TokenState.MINTED, to_state=TokenState.EXPOSED, why=why),)
 
 
 def retired_writes(ctx: Context, intent: str, why: str, to: TokenState = TokenState.REVOKED) -> tuple[MoveToken, ...]:
@@ -177,7 +192,7 @@ def retire(ctx: Context, device: RegistryDevice, to: TokenState = TokenState.REV
                *retired_writes(ctx, intent, "its answer was lost or its token ran out", to))
     for row in ctx.patiently(lambda: registry(ctx).pending_tokens()):
         if row.device_id == device.id:
-            _settled(ctx, lambda row=row: registry(ctx).revoke_token(row.id))  # type: ignore[misc]
+            _settled(ctx, lambda row=row: registry(ctx).revoke_token(row.id))
     _settled(ctx, lambda: registry(ctx).delete_device(device.id))
 
 

@@ -1,0 +1,90 @@
+"""Makes the reference pages from the program itself: `python -m infuse_cli.cli.reference docs/reference [--check]`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from infuse_cli.errors import CODES, Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MEANINGS: Final[dict[Exit, str]] = {
+    Exit.OK: "all done, all PASS",
+    Exit.TOOL: "a fault in the tool",
+    Exit.USAGE: "usage: an option, an argument, or a terminal that is not there",
+    Exit.PROFILE: "profile or configuration",
+    Exit.CREDENTIAL: "credential",
+    Exit.CLOUD_UNREACHABLE: "cloud out of reach",
+    Exit.CLOUD_REFUSED: "the cloud refused it",
+    Exit.BOARD: "board or serial",
+    Exit.IDENTITY: "identity or policy refused (CSR, conflict, clone)",
+    Exit.SIGNER: "signer or CA",
+    Exit.JOURNAL: "journal",
+    Exit.SOME_FAILED: "some boards or rows failed",
+    Exit.INTERRUPTED: "interrupted",
+}
+"""What an exit code means, in the words of the design."""
+
+_MADE: Final = "<!-- Made by `python -m infuse_cli.cli.reference docs/reference`; a test compares. -->\n"
+
+
+def pages() -> dict[str, str]:
+    """The pages by file name."""
+    return {"cli.md": _cli(), "exit-codes.md": _exit_codes(), "error-codes.md": _error_codes()}
+
+
+def _cli() -> str:
+    from infuse_cli.cli._lazy import root, walk
+
+    parts = [f"# Command line\n\n{_MADE}"]
+    for one in walk(root(rich_help=False)):
+        if not one.hidden:
+            title = " ".join(("infuse", *one.path))
+            parts.append(f"## {title}\n\n```text\n{_trimmed(one.help_text())}\n```\n")
+    return "\n".join(parts)
+
+
+def _trimmed(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+def _exit_codes() -> str:
+    rows = "".join(f"| {int(code)} | {meaning} |\n" for code, meaning in MEANINGS.items())
+    return (f"# Exit codes\n\n{_MADE}\n| exit | means |\n|---|---|\n{rows}\n"
+            "With one board or row the exit code is its own; with several, any that is not PASS gives 11. Trouble before a\n"
+            "board was begun, or that stops all, gives its own code. When the reader of a pipe goes away the code is 141,\n"
+            "as for any program.\n")
+
+
+def _error_codes() -> str:
+    rows = "".join(
+        f"| `{code}` | {int(info.exit)} | {info.outcome.value} | {'yes' if info.board_safe else '**no**'} | {_cell(info.meaning)} | {_cell(info.hint)} |\n"
+        for code, info in sorted(CODES.items()))
+    return (f"# Error codes\n\n{_MADE}\n"
+            "FAIL: this board is bad. ERROR: the tool, the bench or the cloud is. ABORTED: a person stopped.\n\n"
+            f"| code | exit | board's result | safe to unplug | means | what to do |\n|---|---|---|---|---|---|\n{rows}")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write the pages into a folder, or with --check tell which differ (exit 1)."""
+    folder = Path(next((word for word in argv if not word.startswith("-")), "docs/reference"))
+    made = pages()
+    if "--check" in argv:
+        stale = [name for name, text in made.items() if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != text]
+        sys.stdout.writelines(f"{folder / name} is stale\n" for name in stale)
+        return 1 if stale else 0
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in made.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,265 @@
+"""Questions that people ask of the journal: which board is this, how did it go, everything as rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from sqlalchemy import or_, select
+
+from infuse_cli import records as rec
+from infuse_cli.errors import CODES
+from infuse_cli.journal import reads, schema
+from infuse_cli.journal.codec import from_json, to_json, to_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    from sqlalchemy import ColumnElement, Connection, Row
+
+    from infuse_cli.journal.store import SqliteJournal
+
+By = Literal["run", "day", "profile"]
+
+_SHORTEST_PREFIX: Final = 4
+_ID_KEYS: Final = frozenset({"deviceid", "registrydevice", "registrydeviceid", "iccid", "imei", "mcuid", "uuid"})
+_board, _attempt, _step, _event = schema.board.c, schema.attempt.c, schema.step.c, schema.event.c
+_certificate, _token = schema.certificate.c, schema.token.c
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One time that a board came to an end in a run: what it ended with, at which step, with which code."""
+
+    ts: datetime
+    run: str
+    profile: str
+    board: str
+    outcome: str
+    step: str | None
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How boards went. All counts are boards, not attempts (rule 29); `steps` and `codes` are most frequent first.
+
+    `yield_` is the share of PASS among the boards whose newest result is not ABORTED, `first_pass_yield` the share of
+    those that PASSed the first time that they were tried; None without any such board.
+    """
+
+    group: str
+    boards: int
+    outcomes: dict[str, int]
+    yield_: float | None
+    first_pass_yield: float | None
+    steps: list[tuple[str, int]] = field(default_factory=list)
+    codes: list[tuple[str, int]] = field(default_factory=list)
+
+
+def find_boards(journal: SqliteJournal, text: str) -> list[rec.BoardRecord]:
+    """Boards that a text names.
+
+    It is the whole of a UUID, IMEI, mcuId, ICCID, device id of either cloud, certificate serial or SHA-256, token name,
+    attempt or run id, or metadata value such as the serial number. If it is none of these, it may be the beginning
+    (4 characters or more) of a UUID, attempt or run id. Upper and lower case are alike.
+    """
+    wanted = text.strip()
+    if not wanted:
+        return []
+    with journal.reading() as connection:
+        uuids = _exactly(connection, wanted) or _beginning(connection, wanted)
+        found = [reads.board(connection, uuid, journal.alive) for uuid in sorted(uuids)]
+    return [board for board in found if board is not None]
+
+
+def _exactly(connection: Connection, text: str) -> set[str]:
+    lower = text.lower()
+    serial = lower.replace(":", "")
+    statements = (
+        select(_board.uuid).where(or_(_board.uuid == lower, _board.uuid == text, _board.imei == text, _board.mcu_id == lower)),
+        select(_attempt.board).where(or_(_attempt.attempt == text, _attempt.run == text)),
+        select(_certificate.board).where(or_(
+            _certificate.serial.in_({serial, serial.lstrip("0"), f"0{serial}"}), _certificate.sha256 == serial, _certificate.device_id == lower)),
+        select(_token.board).where(or_(_token.registry_device_id == text, _token.name == text, _token.intent == text)),
+    )
+    found = {row[0] for statement in statements for row in connection.execute(statement).all()}
+    return {uuid for uuid in found if uuid is not None} | _by_fact(connection, text)
+
+
+def _by_fact(connection: Connection, text: str) -> set[str]:
+    quoted = to_json(text)
+    rows = [
+        *connection.execute(select(_attempt.board, _attempt.facts).where(_attempt.facts.icontains(quoted, autoescape=True))).all(),
+        *connection.execute(
+            select(_attempt.board, _step.facts)
+            .join(schema.attempt, _attempt.attempt == _step.attempt)
+            .where(_step.facts.icontains(quoted, autoescape=True))
+        ).all(),
+    ]
+    return {board for board, facts in rows if text.casefold() in _ids(from_json(facts))}
+
+
+def _ids(value: Any, *, every: bool = False) -> Iterator[str]:
+    """Values under keys that name a board: ids, and all that is in metadata."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            named = every or key.lower().replace("_", "") in _ID_KEYS
+            if isinstance(inner, str):
+                if named:
+                    yield inner.casefold()
+            else:
+                yield from _ids(inner, every=key == "metadata")
+
+
+def _beginning(connection: Connection, text: str) -> set[str]:
+    if len(text) < _SHORTEST_PREFIX:
+        return set()
+    statements = (
+        select(_board.uuid).where(_board.uuid.istartswith(text, autoescape=True)),
+        select(_attempt.board).where(_starts(text, _attempt.attempt, _attempt.run)),
+    )
+    return {row[0] for statement in statements for row in connection.execute(statement).all()}
+
+
+def _starts(text: str, *columns: ColumnElement[str]) -> ColumnElement[bool]:
+    return or_(*(column.istartswith(text, autoescape=True) for column in columns))
+
+
+def find_run(journal: SqliteJournal, text: str) -> list[str]:
+    """Ids of the runs that a text names or begins, oldest first."""
+    runs = schema.run.c
+    statement = select(runs.run).where(_starts(text.strip(), runs.run)).order_by(runs.started)
+    with journal.reading() as connection:
+        return [row[0] for row in connection.execute(statement).all()]
+
+
+def summaries(journal: SqliteJournal, *, by: By = "run", run: str | None = None, day: str | None = None) -> list[Summary]:
+    """How boards went, one summary a group, oldest first. `day` is YYYY-MM-DD in local time, as groups by day are."""
+    groups: dict[str, list[End]] = {}
+    for end in ends(journal):
+        if (run is None or end.run == run) and (day is None or _day(end) == day):
+            groups.setdefault(_group(end, by), []).append(end)
+    return [summary(name, found) for name, found in groups.items()]
+
+
+def summary(group: str, found: Iterable[End]) -> Summary:
+    """Count ends that are in order of time."""
+    first: dict[str, End] = {}
+    last: dict[str, End] = {}
+    steps: set[tuple[str, str]] = set()
+    codes: set[tuple[str, str]] = set()
+    for end in found:
+        first.setdefault(end.board, end)
+        last[end.board] = end
+        if end.step:
+            steps.add((end.board, end.step))
+        if end.code:
+            codes.add((end.board, end.code))
+    outcomes = Counter(end.outcome for end in last.values())
+    judged = [board for board, end in last.items() if end.outcome != "ABORTED"]
+    return Summary(
+        group=group, boards=len(last), outcomes=dict(outcomes), yield_=_share(outcomes["PASS"], judged),
+        first_pass_yield=_share(sum(first[board].outcome == "PASS" for board in judged), judged),
+        steps=Counter(step for _, step in sorted(steps)).most_common(), codes=Counter(code for _, code in sorted(codes)).most_common(),
+    )
+
+
+def ends(journal: SqliteJournal) -> list[End]:
+    """Every end of a board, refusals before an attempt included, in order of time."""
+    runs = schema.run.c
+    statement = (
+        select(schema.event, runs.profile_name)
+        .join(schema.run, runs.run == _event.run)
+        .where(_event.kind.in_(("attempt-ended", "run-noted")))
+        .order_by(_event.ts, _event.seq)
+    )
+    with journal.reading() as connection:
+        found = [_end(row) for row in connection.execute(statement)]
+    return [end for end in found if end is not None]
+
+
+def _end(row: Row[Any]) -> End | None:
+    told = from_json(row.facts)
+    if row.kind == "attempt-ended":
+        return _end_of_attempt(row, told)
+    facts = told.get("facts", {})
+    error = facts.get("error") or {}
+    code = error.get("code")
+    if code not in CODES or not facts.get("board"):
+        return None
+    return End(to_time(row.ts), row.run, row.profile_name, facts["board"], CODES[code].outcome.value, "identify", code)
+
+
+def _end_of_attempt(row: Row[Any], told: dict[str, Any]) -> End | None:
+    outcome = told.get("outcome")
+    if outcome is None:
+        return None  # closed or superseded later on: how it went was told before
+    passed = outcome == "PASS"
+    error = told.get("error") or {}
+    step = None if passed else told.get("facts", {}).get("failedStep")
+    return End(to_time(row.ts), row.run, row.profile_name, row.board, outcome, step, None if passed else error.get("code"))
+
+
+def export_rows(journal: SqliteJournal) -> list[dict[str, Any]]:
+    """One row a board with its newest attempt: identity, ids, certificate, result, who, when, metadata (`metadata.KEY`)."""
+    with journal.reading() as connection:
+        boards = {row.uuid: row for row in connection.execute(select(schema.board)).all()}
+        newest = {one.board: one for one in reads.attempts(connection, lambda _run: False)}
+        runs = {one.start.run: one for one in reads.runs(connection, lambda _run: False)}
+        certificates = {one.attempt: one for one in reads.certificates(connection)}
+    return [_row(boards[uuid], one, runs.get(one.run), certificates.get(one.attempt)) for uuid, one in newest.items()]
+
+
+def facts_of(attempt: rec.AttemptRecord) -> rec.Facts:
+    """All facts of an attempt: those of its steps in order, then its own."""
+    merged: rec.Facts = {}
+    for step in attempt.steps.values():
+        merged.update(step.facts)
+    return {**merged, **attempt.facts}
+
+
+def device_ids(facts: rec.Facts) -> tuple[str | None, str | None]:
+    """The cloud device's id and the registry device's (rule 3)."""
+    device = facts.get("device")
+    cloud = facts.get("deviceId") or (device.get("deviceId") if isinstance(device, dict) else None)
+    return cloud, facts.get("registryDeviceId") or facts.get("registryDevice")
+
+
+def _row(board: Row[Any], attempt: rec.AttemptRecord, run: rec.RunRecord | None, certificate: rec.CertificateRecord | None) -> dict[str, Any]:
+    facts = facts_of(attempt)
+    cloud, registry = device_ids(facts)
+    passed = attempt.outcome == "PASS"
+    metadata = facts.get("metadata")
+    return {
+        "board": board.uuid, "imei": board.imei, "mcuId": board.mcu_id, "soc": attempt.soc, "deviceId": cloud, "registryDeviceId": registry,
+        "state": attempt.state.value, "result": attempt.outcome,
+        "failedStep": None if passed else facts.get("failedStep"), "errorCode": (attempt.error or {}).get("code"),
+        "certificateSerial": certificate.serial if certificate else None, "certificateSha256": certificate.sha256 if certificate else None,
+        "model": facts.get("model"), "modemFirmware": facts.get("modemFirmware"), "iccid": facts.get("iccid"),
+        "run": attempt.run, "attempt": attempt.attempt, "slot": attempt.slot, "port": attempt.port,
+        "profile": run.start.profile_name if run else None, "station": run.station if run else None,
+        "operator": run.start.operator if run else None, "lot": run.start.lot if run else None,
+        "opened": attempt.opened, "ended": attempt.ended,
+        **{f"metadata.{key}": value for key, value in sorted((metadata or {}).items())},
+    }
+
+
+def _share(part: int, whole: list[str]) -> float | None:
+    return part / len(whole) if whole else None
+
+
+def _day(end: End) -> str:
+    return end.ts.astimezone().date().isoformat()
+
+
+def _group(end: End, by: By) -> str:
+    match by:
+        case "run":
+            return end.run
+        case "day":
+            return _day(end)
+        case "profile":
+            return end.profile
