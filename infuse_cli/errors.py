@@ -145,6 +145,7 @@ CODES: Final[dict[str, CodeInfo]] = {
     "journal.newer": CodeInfo(X.JOURNAL, E, True, "the journal was written by a newer infuse", "Install that version or a later one."),
     "journal.disk-full": CodeInfo(X.JOURNAL, E, True, "the disk is full", "Make room, then run again: it goes on where it was."),
     "journal.not-found": CodeInfo(X.JOURNAL, E, True, "the journal knows no such thing", "`infuse journal list` shows what is on record."),
+    "journal.ambiguous": CodeInfo(X.JOURNAL, E, True, "several boards fit", "Give one of the UUIDs that the message lists."),
     "journal.raced": CodeInfo(X.JOURNAL, E, True, "the record changed under our hands", "Another infuse works on it; let it finish."),
     "run.interrupted": CodeInfo(X.INTERRUPTED, A, True, "a person stopped the run", "`infuse resume` goes on where it was."),
     "run.conflict": CodeInfo(X.IDENTITY, F, True, "what was found cannot be decided by a program", "An engineer has to look: `infuse journal show BOARD`."),

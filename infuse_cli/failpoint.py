@@ -11,22 +11,40 @@ import os
 import signal
 import threading
 
-_NAME, _, _COUNT = os.environ.get("INFUSE_FAILPOINT", "").partition("#")
-_lock = threading.Lock()
-_left = int(_COUNT or "1") if _NAME else 0
+
+class _Point:
+    """The one fail-point that is armed, and how often it is still passed."""
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.left = 0
+        self.lock = threading.Lock()
+
+    def passed(self) -> bool:
+        """Count one pass; True when it was the last."""
+        with self.lock:
+            self.left -= 1
+            return self.left == 0
+
+
+_point = _Point()
+
+
+def arm(text: str) -> None:
+    """Set the fail-point from a text as in INFUSE_FAILPOINT; an empty one disarms."""
+    name, _, count = text.partition("#")
+    _point.name, _point.left = name, int(count or "1")
 
 
 def armed() -> bool:
     """Whether any fail-point is set, for callers that would have to do extra work to reach one."""
-    return bool(_NAME)
+    return bool(_point.name)
 
 
 def hit(name: str) -> None:
     """Die here, without clean-up, if this is the fail-point that was asked for."""
-    global _left
-    if name != _NAME:
-        return
-    with _lock:
-        _left -= 1
-        if _left == 0:
-            os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+    if name == _point.name and _point.passed():
+        os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+
+
+arm(os.environ.get("INFUSE_FAILPOINT", ""))

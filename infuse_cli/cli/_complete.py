@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -66,8 +67,10 @@ def _global_value(option: str, incomplete: str) -> list[tuple[str, str]]:
 
 
 def profile_names() -> list[str]:
-    """Names of the built-in profiles, without opening them."""
+    """Names of the built-in profiles and of those in INFUSE_HOME, without opening them."""
     from pathlib import Path
 
-    folder = Path(__file__).resolve().parent.parent / "profiles"
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    folders = [Path(__file__).resolve().parent.parent / "profiles"]
+    if home := os.environ.get("INFUSE_HOME"):
+        folders.append(Path(home).expanduser() / "profiles")
+    return sorted({path.stem for folder in folders for path in folder.glob("*.y*ml")})

@@ -114,7 +114,7 @@ class Command:
         """Its help page, plain, 100 columns wide."""
         words = ("infuse", *self.path)
         with self.command.make_context(" ".join(words), ["--"], resilient_parsing=True, max_content_width=100,
-                                       terminal_width=100) as ctx:
+                                       terminal_width=100, help_option_names=["-h", "--help"]) as ctx:
             return str(ctx.get_help())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -39,6 +40,11 @@ class PassphraseOptions:
     file: Path | None = None
     fd: int | None = None
 
+    @property
+    def given(self) -> bool:
+        """Whether either was given, so that neither profile nor keyring is asked."""
+        return self.file is not None or self.fd is not None
+
 
 @dataclass(frozen=True, slots=True)
 class SignOptions:
@@ -50,8 +56,8 @@ class SignOptions:
     again: bool = False
 
 
-def init(named: str | None, root_out: Path | None, options: PassphraseOptions) -> OperationResult:
-    """Make a CA."""
+def init(named: str | None, root_out: Path | None, options: PassphraseOptions, *, keep: bool = False) -> OperationResult:
+    """Make a CA; `keep` puts its passphrase into the keyring."""
     name = named or _identity().ca
     folder = store.ca_folder(context.current().home, name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):  # before a passphrase is asked for
@@ -59,6 +65,8 @@ def init(named: str | None, root_out: Path | None, options: PassphraseOptions) -
     secret = _passphrase(name, options, confirm=True)
     store.init_ca(folder, folder.name, secret, root_out=root_out)
     described = _described(folder)
+    if keep and not secrets.keep_in_keyring(secrets.ca_keyring_name(name), secret):
+        described["warnings"].append("There is no keyring on this machine that takes the passphrase: give it by file, descriptor or prompt.")
     where = "" if described["rootKeyOnBench"] else f"\nThe root's key is in {root_out}: take it away from the bench, and keep a copy."
     return OperationResult("ca init", described, human=f"{_human(described)}{where}\nNext: infuse ca export --out root.pem")
 
@@ -120,14 +128,19 @@ def _bundle(certificates: list[x509.Certificate]) -> bytes:
 
 def _identity() -> Identity:
     """The identity section of the profile that was named, else the built-in defaults."""
+    settings = context.current()
+    return _identity_of(settings.profile, settings.home)
+
+
+@lru_cache(maxsize=1)
+def _identity_of(profile: str | None, _home: Path) -> Identity:
     from infuse_cli.profile import Identity
 
-    settings = context.current()
-    if settings.profile is None:
+    if profile is None:
         return Identity()
     from infuse_cli.profile_source import load
 
-    return load(settings.profile, settings.env).profile.identity
+    return load(profile, context.current().env).profile.identity
 
 
 def _folder(ca: str | None) -> Path:
@@ -135,7 +148,8 @@ def _folder(ca: str | None) -> Path:
 
 
 def _passphrase(ca: str, options: PassphraseOptions, *, confirm: bool = False) -> Secret:
-    return secrets.passphrase(file=options.file, fd=options.fd, profile=_identity().passphrase,
+    profile = None if options.given else _identity().passphrase
+    return secrets.passphrase(file=options.file, fd=options.fd, profile=profile,
                               keyring_name=secrets.ca_keyring_name(ca), confirm=confirm)
 
 

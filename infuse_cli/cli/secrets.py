@@ -108,6 +108,17 @@ def _from_keyring(name: str) -> Secret | None:
     return Secret(found) if found else None
 
 
+def keep_in_keyring(name: str, secret: Secret) -> bool:
+    """Put a secret into the keyring; False when there is none that takes it."""
+    try:
+        import keyring
+
+        keyring.set_password(KEYRING_SERVICE, name, secret.reveal())
+    except Exception:  # noqa: BLE001 - back ends raise what they like
+        return False
+    return True
+
+
 def _from_terminal(*, confirm: bool) -> Secret:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise SignerError("ca.no-passphrase", "no CA passphrase was given, and there is no terminal to ask on")

@@ -304,6 +304,8 @@ def _translate(error: httpx.HTTPError, maker: ErrorMaker) -> NoReturn:
         case httpx.ConnectError() if "CERTIFICATE_VERIFY_FAILED" in why:
             cause = f"was not sent: the server's certificate is not trusted ({why}); cloud.ca_bundle names another authority"
             raise maker.never_sent("cloud.unreachable", cause, final=True) from error
+        case httpx.ConnectError() if "WRONG_VERSION_NUMBER" in why:
+            raise maker.never_sent("cloud.unreachable", "was not sent: the server does not speak TLS on this port", final=True) from error
         case httpx.ConnectError() | httpx.ProxyError():
             raise maker.never_sent("cloud.unreachable", f"could not connect: {why}") from error
         case httpx.TimeoutException():

@@ -28,7 +28,7 @@ FLIGHT_MODE: Final = 4
 
 _UUID: Final = re.compile(r'%DEVICEUUID: *"?([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})"?')
 _IMEI: Final = re.compile(r'(?:\+CGSN: *)?"?([0-9]{15})"?')
-_NAME: Final = re.compile(r"(?:\+CG[A-Z]{2}: *)?([A-Za-z0-9][\w.+-]*)")
+_NAME: Final = re.compile(r'(?:\+CG[A-Z]{2}: *)?"?([A-Za-z0-9][\w.+ -]*)"?')
 _ICCID: Final = re.compile(r'%XICCID: *"?([0-9]{18,20}[Ff]{0,2})"?')
 _CFUN: Final = re.compile(r"\+CFUN: *(\d{1,3})")
 _CMNG: Final = re.compile(r'%CMNG: *(\d{1,10}), *(\d{1,3})(?:, *"?([0-9A-Fa-f]{64})?"?)?')
@@ -38,8 +38,6 @@ _JWT: Final = re.compile(r'%JWT: *"([A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+\.[A-Za-z0-9
 _CHALLENGE: Final = re.compile(r"[0-9A-Fa-f]{32}")
 _PEM: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 
-
-# Credential content on the wire
 
 def canonical_pem(text: str) -> str:
     """PEM as it goes over the wire: its blocks only, LF line ends, no empty lines, one final LF, ASCII.
@@ -62,8 +60,6 @@ def wire_digest(content: str) -> str:
     """SHA-256 of exactly the bytes between the quotes, 64 lower-case hex digits, as the modem's list has it."""
     return hashlib.sha256(wire_content(content).encode()).hexdigest()
 
-
-# Commands
 
 def cmee() -> Command:
     """Refusals as numbers (`+CME ERROR: n`) from now on."""
@@ -161,8 +157,6 @@ def raw(text: str, pattern: str, timeout_s: float, *, effect: bool = False, secr
         raise ProfileError("profile.invalid", f"the pattern {pattern!r} is not a regular expression: {exc}") from None
     return Command(text, timeout_s, info, effect=effect, secret=secret)
 
-
-# Parsers of information lines
 
 def value(command: Command, reply: Reply) -> str | None:
     """The first group (the whole line where there is none) of the first information line, None without one."""

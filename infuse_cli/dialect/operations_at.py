@@ -125,7 +125,7 @@ class _Look:
 
     def is_done(self) -> Conversation[bool]:
         rows = yield from _list(self.sec_tag)
-        return any(self.fits(row) for row in rows if row.sec_tag == self.sec_tag)
+        return any(self.fits(row) for row in rows)
 
 
 def _change(uuid: str, command: Command, look: _Look | None = None) -> Conversation[Reply | None]:
@@ -215,4 +215,5 @@ def _list(sec_tag: int | None) -> Conversation[tuple[StoredCredential, ...]]:
         reply = yield commands.cmng_list(sec_tag)
     if not reply.ok and reply.cme != cme.NOT_FOUND:
         raise modem_error(reply.cme, "listing credentials" if sec_tag is None else f"listing sec_tag {sec_tag}")
-    return commands.credentials(reply.info)
+    rows = commands.credentials(reply.info)
+    return rows if sec_tag is None else tuple(row for row in rows if row.sec_tag == sec_tag)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sqlalchemy import or_, select
 
-from infuse_cli import records as rec
-from infuse_cli.errors import CODES
+from infuse_cli.errors import CODES, JournalError
 from infuse_cli.journal import reads, schema
 from infuse_cli.journal.codec import from_json, to_json, to_time
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection, Row
 
+    from infuse_cli import records as rec
     from infuse_cli.journal.store import SqliteJournal
 
 By = Literal["run", "day", "profile"]
@@ -128,12 +128,15 @@ def _starts(text: str, *columns: ColumnElement[str]) -> ColumnElement[bool]:
     return or_(*(column.istartswith(text, autoescape=True) for column in columns))
 
 
-def find_run(journal: SqliteJournal, text: str) -> list[str]:
-    """Ids of the runs that a text names or begins, oldest first."""
+def find_run(journal: SqliteJournal, text: str) -> str:
+    """Id of the one run that a text names or begins. Raises JournalError journal.not-found."""
     runs = schema.run.c
     statement = select(runs.run).where(_starts(text.strip(), runs.run)).order_by(runs.started)
     with journal.reading() as connection:
-        return [row[0] for row in connection.execute(statement).all()]
+        found = [str(row[0]) for row in connection.execute(statement).all()]
+    if len(found) != 1 and text not in found:
+        raise JournalError("journal.not-found", f"{len(found) or 'no'} runs on record begin with {text!r}")
+    return text if text in found else found[0]
 
 
 def summaries(journal: SqliteJournal, *, by: By = "run", run: str | None = None, day: str | None = None) -> list[Summary]:
@@ -213,6 +216,18 @@ def export_rows(journal: SqliteJournal) -> list[dict[str, Any]]:
     return [_row(boards[uuid], one, runs.get(one.run), certificates.get(one.attempt)) for uuid, one in newest.items()]
 
 
+def newest_attempts(journal: SqliteJournal, *, only_open: bool = False, run: str | None = None) -> list[rec.AttemptRecord]:
+    """The newest attempt of each board, the board that was begun last comes last."""
+    where = [] if run is None else [_attempt.run == run]
+    with journal.reading() as connection:
+        found = reads.attempts(connection, journal.alive, *where)
+    newest: dict[str, rec.AttemptRecord] = {}
+    for one in found:
+        newest.pop(one.board, None)
+        newest[one.board] = one
+    return [one for one in newest.values() if one.state.is_open or not only_open]
+
+
 def facts_of(attempt: rec.AttemptRecord) -> rec.Facts:
     """All facts of an attempt: those of its steps in order, then its own."""
     merged: rec.Facts = {}
@@ -223,9 +238,9 @@ def facts_of(attempt: rec.AttemptRecord) -> rec.Facts:
 
 def device_ids(facts: rec.Facts) -> tuple[str | None, str | None]:
     """The cloud device's id and the registry device's (rule 3)."""
-    device = facts.get("device")
+    device, registry = facts.get("device"), facts.get("registryDeviceId") or facts.get("registryDevice")
     cloud = facts.get("deviceId") or (device.get("deviceId") if isinstance(device, dict) else None)
-    return cloud, facts.get("registryDeviceId") or facts.get("registryDevice")
+    return cloud, registry if isinstance(registry, str) else None
 
 
 def _row(board: Row[Any], attempt: rec.AttemptRecord, run: rec.RunRecord | None, certificate: rec.CertificateRecord | None) -> dict[str, Any]:

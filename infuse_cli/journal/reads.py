@@ -33,6 +33,7 @@ _SECRET = select(schema.secret.c.sealed).where(schema.secret.c.name == bindparam
 _KEY_OWNER = select(schema.seen_key.c.board).where(schema.seen_key.c.spki_sha256 == bindparam("k"))
 _RESERVED = select(schema.serial.c.serial, schema.serial.c.issuer).where(
     schema.serial.c.attempt == bindparam("a"), schema.serial.c.state == "reserved").order_by(schema.serial.c.serial)
+_COUNT = select(func.count()).select_from(schema.event)
 _NEWEST = select(func.max(schema.chain.c.newest))
 _PASSED = (
     select(_attempt.facts, schema.certificate.c.issuer)
@@ -101,6 +102,11 @@ def events(connection: Connection, *where: ColumnElement[bool]) -> Iterator[rec.
     """Events that fit all conditions, each station's in the order of its chain, read as they are asked for."""
     rows = connection.execute(select(schema.event).where(*where).order_by(_event.station, _event.seq))
     return (_event_record(row) for row in rows)
+
+
+def event_count(connection: Connection) -> int:
+    """How many events there are."""
+    return int(connection.execute(_COUNT).scalar_one())
 
 
 def secret(connection: Connection, name: str) -> bytes | None:

@@ -220,6 +220,11 @@ class SqliteJournal:
         with self.reading() as connection:
             return list(reads.events(connection, *(column == value for column, value in wanted if value is not None)))
 
+    def event_count(self) -> int:
+        """How many events are on record, of all stations."""
+        with self.reading() as connection:
+            return reads.event_count(connection)
+
     def verify(self) -> Sequence[chain.Fault]:
         """Check the file and each station's chain; the first fault of each. An empty answer means sound.
 

@@ -134,8 +134,6 @@ class Session:
             raise BoardError("serial.timeout", f"the board on {self._port} no longer answers AT; {head(command)} "
                              "was not sent")
 
-    # Sending
-
     def _send(self, command: Command, data: bytes) -> None:
         for chunk in _chunks(data):
             self._check_abort(command)
@@ -158,8 +156,6 @@ class Session:
         if failpoint.armed():
             self._handle.flush()
         failpoint.hit(f"wire:{self.label}")
-
-    # Receiving
 
     def _await(self, command: Command) -> Reply:
         deadline = time.monotonic() + command.timeout_s
@@ -207,8 +203,6 @@ class Session:
         self._transcript.received(data)
         self._codec.receive(data)
 
-    # Getting into step
-
     def _resync(self, attempts: int) -> bool:
         for _ in range(attempts):
             heard = self._probe()
@@ -248,8 +242,6 @@ class Session:
         while (now := time.monotonic()) < min(limit, quiet):
             if self._pump():
                 quiet = time.monotonic() + QUIET_S
-
-    # Ends
 
     def _check_abort(self, command: Command | None) -> None:
         if self._abort.is_set():

@@ -126,10 +126,12 @@ def open_port(port: str, options: SerialOptions) -> Port:
 
 def open_error(port: str, exc: Exception) -> BoardError:
     """The reason why a port could not be opened, by name."""
-    code = _code_of(exc)
+    code, hint = _code_of(exc), None
     match code:
         case "serial.denied":
-            message = f"{port} belongs to {_owner(port)}, and this user may not open it"
+            owner = _owner(port)
+            message = f"{port} belongs to {owner}, and this user may not open it"
+            hint = f"Add the user to {owner} and log in again."
         case "serial.busy":
             message = f"{port} is held by {holder_of(port) or 'another program'}"
         case "serial.unplugged":
@@ -138,7 +140,7 @@ def open_error(port: str, exc: Exception) -> BoardError:
             message = f"{port} is not a serial port"
         case _:
             message = f"there is no port {port}" if "://" not in port else f"{port} cannot be reached"
-    return BoardError(code, message, details={"reason": str(exc)})
+    return BoardError(code, message, hint=hint, details={"reason": str(exc)})
 
 
 def _exclusively(port: str) -> bool | None:
@@ -167,4 +169,4 @@ def _numbers(port: str) -> str:
     try:
         return f"the group {os.stat(port).st_gid}"  # noqa: PTH116 - the number, where the name is unknown
     except OSError:
-        return "somebody else"
+        return "another group"

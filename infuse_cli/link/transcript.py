@@ -41,8 +41,7 @@ class Transcript:
         """A command that is about to go out."""
         self._secret_now = command.secret
         if command.secret:
-            pieces = re.split(r'["\r\n\s=,]+', command.text)
-            self._secrets.update(piece for piece in pieces if len(piece) >= _SHORTEST_FRAGMENT)
+            self._secrets.update(_pieces(command.text))
         self._add(">", _masked(command.text) if command.secret else command.text)
 
     def remark(self, text: str) -> None:
@@ -58,9 +57,10 @@ class Transcript:
                 self._add("<", self._shown(line.decode("latin-1")))
 
     def text(self) -> str:
-        """All of it, a line each."""
+        """All of it, a line each; what the board began and did not end comes last."""
         first = [f"# {self._dropped} earlier lines dropped"] if self._dropped else []
-        return "".join(f"{line}\n" for line in (*first, *self._lines))
+        last = [f"# unfinished: {_escaped(self._shown(self._tail.decode('latin-1')))}"] if self._tail else []
+        return "".join(f"{line}\n" for line in (*first, *self._lines, *last))
 
     def _shown(self, line: str) -> str:
         guarded = self._secret_now and not _FINAL.fullmatch(line.strip())
@@ -69,13 +69,23 @@ class Transcript:
         return line
 
     def _add(self, mark: str, text: str) -> None:
-        shown = text.encode("unicode_escape").decode("ascii")[:_LONGEST_LINE]
-        line = f"{(self._now() - self._start) * 1000:10.1f} {mark} {shown}"
+        line = f"{(self._now() - self._start) * 1000:10.1f} {mark} {_escaped(text)}"
         self._lines.append(line)
         self._size += len(line) + 1
         while self._size > MOST_BYTES:
             self._size -= len(self._lines.popleft()) + 1
             self._dropped += 1
+
+
+def _escaped(text: str) -> str:
+    return text.encode("unicode_escape").decode("ascii")[:_LONGEST_LINE]
+
+
+def _pieces(text: str) -> set[str]:
+    """What of a secret command may turn up in a line by itself: lines inside quotes, words after the first."""
+    inside = _QUOTED.findall(text) or re.split(r"[ =]", text)[1:]
+    lines = (piece for part in inside for piece in re.split(r'["\s]+', part))
+    return {piece for piece in lines if len(piece) >= _SHORTEST_FRAGMENT}
 
 
 def _masked(text: str) -> str:

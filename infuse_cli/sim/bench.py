@@ -51,12 +51,13 @@ class _Line:
         self.rx_free_at = self.tx_free_at = 0.0
 
     def close(self) -> None:
+        # First unlisted, then closed: whoever sees the port go away doesn't find it here any more.
+        self.port = None
+        self.generation += 1
         for fd in (self.master, self.slave):
             with contextlib.suppress(OSError):
                 os.close(fd)
         self.master = self.slave = -1
-        self.port = None
-        self.generation += 1
 
 
 class Bench:

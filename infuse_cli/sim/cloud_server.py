@@ -45,6 +45,23 @@ class Addresses:
         return f"http://127.0.0.1:{self.port}"
 
 
+class _Server(uvicorn.Server):
+    """Waits for its end instead of looking ten times a second, and lets nothing that is under way delay it."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._loop: Final = asyncio.get_running_loop()
+        self._ending: Final = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self._ending.wait()
+
+    def end(self) -> None:
+        """Stop serving; from any thread."""
+        self.should_exit = self.force_exit = True
+        self._loop.call_soon_threadsafe(self._ending.set)
+
+
 class ServerThread:
     """The virtual cloud in a thread of this process. `roots_pem`: whose clients may check in, beside the cloud's own."""
 
@@ -52,7 +69,7 @@ class ServerThread:
         self.world: Final = World(options)
         self._roots: Final = (*roots_pem, self.world.authority.root_pem)
         self._ready: Final[Future[Addresses]] = Future()
-        self._server: uvicorn.Server | None = None
+        self._server: _Server | None = None
         self._thread: Final = threading.Thread(target=self._run, name="sim-cloud", daemon=True)
 
     def start(self) -> Addresses:
@@ -63,7 +80,7 @@ class ServerThread:
     def stop(self) -> None:
         """Stop serving, cutting what is under way; safe to call twice."""
         if self._server is not None:
-            self._server.should_exit = True
+            self._server.end()
             self._thread.join(timeout=STOP_S)
             self._server = None
 
@@ -133,10 +150,10 @@ def _listener() -> socket.socket:
     return listening
 
 
-def _uvicorn(world: World) -> uvicorn.Server:
+def _uvicorn(world: World) -> _Server:
     config: Any = uvicorn.Config(build(world), loop="asyncio", http="h11", ws="none", lifespan="off", log_config=None, log_level="critical",
-                                 access_log=False, date_header=False, server_header=False, timeout_graceful_shutdown=1)
-    return uvicorn.Server(config)
+                                 access_log=False, date_header=False, server_header=False)
+    return _Server(config)
 
 
 def main() -> None:

@@ -129,6 +129,21 @@ def test_an_untrusted_certificate_is_said_at_once(tmp_path, make_client):
     listener.close()
 
 
+def test_https_to_a_plain_port_is_said_at_once(make_client):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        def serve():
+            sock, _ = listener.accept()
+            with sock:
+                sock.recv(65536)
+                sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises(CloudError, match="does not speak TLS"):
+            make_client(base_url=f"https://localhost:{listener.getsockname()[1]}").networks("o-1")
+        thread.join()
+
+
 def _self_signed(folder):
     from datetime import UTC, datetime, timedelta
 

@@ -99,6 +99,13 @@ def test_the_list_without_digests():
     assert talk(AT.list_credentials(), modem) == (StoredCredential(16, 1, None),)
 
 
+def test_the_list_of_a_tag_is_of_that_tag_even_when_the_board_lists_all():
+    modem = offline()
+    modem.store[16, 1] = modem.store[17, 1] = "x"
+    modem.once("AT%CMNG=1,16", lambda m, _: m.list(None))
+    assert [row.sec_tag for row in talk(AT.list_credentials(16), modem)] == [16]
+
+
 def test_deleting_what_is_gone_is_fine():
     talk(AT.delete_credential(UUID, 16, CERT), offline())
 

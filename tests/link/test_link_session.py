@@ -305,6 +305,16 @@ def test_a_secret_without_quotes_is_masked_too():
     assert "s3cret" not in transcript.text()
 
 
+def test_masking_a_secret_does_not_hide_other_commands():
+    transcript = Transcript(lambda: 0.0)
+    transcript.sent(Command('AT%CMNG=0,16,3,"00112233"', secret=True))
+    transcript.sent(Command("AT%CMNG=1"))
+    transcript.received(b"AT%CMNG=1\r\n%CMNG: 16,3\r\nO")
+    assert "< %CMNG: 16,3" in transcript.text()
+    assert "< AT%CMNG=1" in transcript.text()
+    assert transcript.text().endswith("# unfinished: O\n")
+
+
 def test_the_transcript_is_bounded_and_says_so():
     transcript = Transcript(lambda: 0.0)
     tracemalloc.start()

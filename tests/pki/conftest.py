@@ -31,3 +31,15 @@ def ca_copy(made_ca, tmp_path) -> Path:
 @pytest.fixture
 def secret() -> Secret:
     return PASSPHRASE
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_keyring():
+    """The keyring of the person who runs the tests is none of their business."""
+    import keyring
+    from keyring.backends.null import Keyring
+
+    before = keyring.get_keyring()
+    keyring.set_keyring(Keyring())
+    yield
+    keyring.set_keyring(before)

@@ -133,6 +133,21 @@ def test_refusals_before_anything_is_signed(infuse, bench, secret):
     assert not (bench / "home" / "journal.sqlite3").exists()
 
 
+def test_the_profile_names_ca_and_passphrase(infuse, bench):
+    (bench / "home" / "ca" / "default").rename(bench / "my-ca")
+    (bench / "product.yaml").write_text(f"""
+name: product
+extends: nrf9151-dk
+cloud: {{organisation: {{name: Example}}, board: {{name: Example Board}}}}
+identity: {{ca: {bench / "my-ca"}, passphrase: {{file: word}}}}
+""")
+    profile = ("--profile", bench / "product.yaml")
+    assert infuse(*profile, "ca", "show")["folder"] == str(bench / "my-ca")
+    infuse("ca", "sign", request(bench, Modem()), "--out", bench / "a.pem", *profile)
+    assert infuse("ca", "verify", bench / "a.pem", *profile)["profile"] == "device"
+    assert infuse("ca", "show", "--profile", "no-such-profile", code=3)["code"] == "profile.not-found"
+
+
 def test_a_key_file_is_never_overwritten(infuse, bench):
     key = bench / "home" / "ca" / "default" / "intermediate.key.pem"
     before = key.read_bytes()

@@ -7,6 +7,7 @@ import pytest
 from infuse_cli.cli import secrets
 from infuse_cli.errors import InfuseError
 from infuse_cli.profile import Passphrase
+from infuse_cli.types import Secret
 
 
 def word_file(tmp_path, data: bytes = b"correct horse\n", mode: int = 0o600):
@@ -79,26 +80,33 @@ def test_the_keyring_is_asked_when_nothing_else_is_given():
     import keyring
     from keyring.backend import KeyringBackend
 
+    kept: dict[tuple[str, str], str] = {}
+
     class Held(KeyringBackend):
         priority = 1
 
         def get_password(self, service, username):
-            return {("infuse", "ca:default"): "from the keyring"}.get((service, username))
+            return kept.get((service, username))
 
         def set_password(self, service, username, password):
-            raise NotImplementedError
+            kept[service, username] = password
 
     class Broken(Held):
         def get_password(self, service, username):
             raise RuntimeError("no bus")
 
+        def set_password(self, service, username, password):
+            raise RuntimeError("no bus")
+
     before = keyring.get_keyring()
     try:
         keyring.set_keyring(Held())
+        assert secrets.keep_in_keyring("ca:default", Secret("from the keyring"))
         assert secrets.passphrase(keyring_name=secrets.ca_keyring_name("default")).reveal() == "from the keyring"
         assert code_of(keyring_name="ca:other") == "ca.no-passphrase"
         assert code_of(keyring_name="ca:default", confirm=True) == "ca.no-passphrase"
         keyring.set_keyring(Broken())
+        assert not secrets.keep_in_keyring("ca:default", Secret("x"))
         assert code_of(keyring_name="ca:default") == "ca.no-passphrase"
     finally:
         keyring.set_keyring(before)

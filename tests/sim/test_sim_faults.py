@@ -201,7 +201,7 @@ def test_missing_parts():
         assert host.ask("AT+CGSN=1").final == "ERROR"
         assert host.ask("AT%CMNG=1").info == ["%CMNG: 4202,3"]
         assert "." not in host.ask("AT%KEYGEN=4201,2,0").info[0]
-        assert host.ask("AT%JWT=0,0,\"\",\"\",4201,2").final == "ERROR"
+        assert host.ask('AT%JWT=0,0,"","",4201,2').final == "ERROR"
 
 
 def test_occupied_key_slot_refuses_a_new_key():

@@ -73,7 +73,7 @@ def test_boots_active_with_bare_errors(host):
     assert host.ask("AT%CMNG=1").final == "OK"
 
 
-@pytest.mark.parametrize("command", ["ATX", "AT+CMEE=2", "AT+CFUN=99", "AT%CMNG=0,1,9,\"x\"", "AT%CMNG=7", "AT%KEYGEN=1", "AT%NONSENSE", "hello"])
+@pytest.mark.parametrize("command", ["ATX", "AT+CMEE=2", "AT+CFUN=99", 'AT%CMNG=0,1,9,"x"', "AT%CMNG=7", "AT%KEYGEN=1", "AT%NONSENSE", "hello"])
 def test_unknown_and_malformed_is_error(host, command):
     host.ready()
     assert host.ask(command).final == "ERROR"

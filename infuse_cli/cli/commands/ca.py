@@ -20,6 +20,7 @@ def init(
     *,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME|FOLDER", help="Name of the CA, or an absolute folder for it. [default: the profile's, else 'default']", show_default=False)] = None,
     root_out: Annotated[Path | None, typer.Option("--root-out", metavar="DIR", help="Where the root's key goes: a medium that leaves the bench.", show_default=False)] = None,
+    keyring: Annotated[bool, typer.Option("--keyring", help="Keep the passphrase in this machine's keyring.")] = False,
     passphrase_file: PassphraseFile = None,
     passphrase_fd: PassphraseFd = None,
 ) -> None:
@@ -30,7 +31,7 @@ def init(
     from infuse_cli.cli import local_ca
     from infuse_cli.cli.result import finish
 
-    finish(local_ca.init(name, root_out, local_ca.PassphraseOptions(passphrase_file, passphrase_fd)))
+    finish(local_ca.init(name, root_out, local_ca.PassphraseOptions(passphrase_file, passphrase_fd), keep=keyring))
 
 
 @app.command()

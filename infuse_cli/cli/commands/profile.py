@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-
     from infuse_cli.profile_source import Finding, Reading
 
 app = typer.Typer(help="Product profiles: list, show, check, new.", no_args_is_help=True)
 
-_Name = Annotated[str | None, typer.Argument(metavar="[NAME|PATH]", help="The profile; default: --profile.", show_default=False)]
+
+def _names(incomplete: str) -> list[str]:
+    """Completions of a profile's name."""
+    from infuse_cli.cli._complete import profile_names
+
+    return [name for name in profile_names() if name.startswith(incomplete)]
+
+
+_Name = Annotated[str | None, typer.Argument(metavar="[NAME|PATH]", help="The profile; default: --profile.", show_default=False, autocompletion=_names)]
 
 
 @app.command("list")

@@ -1,0 +1,125 @@
+"""Runs `infuse` many times without paying for its start: a process that has everything imported and forks per run.
+
+As a program it reads a JSON line a run from stdin ({"argv", "env", "failpoint", "out"}), forks, and answers with the
+wait status. `Zygote` is the side that the tests use.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a run ended: `code` is negative for a signal, as subprocess has it."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def envelope(self) -> dict[str, Any]:
+        return json.loads(self.stdout)
+
+
+class Zygote:
+    """Forks runs of `infuse`."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen([sys.executable, str(Path(__file__))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def start(self, *argv: str, env: dict[str, str] | None = None, failpoint: str = "") -> tuple[int, Path]:
+        """Begin a run; its process id, and the prefix of the files with its output."""
+        out = Path(tempfile.mkdtemp(prefix="infuse-run-")) / "out"
+        self._tell({"do": "run", "argv": argv, "env": env or {}, "failpoint": failpoint, "out": str(out)})
+        return int(self._process.stdout.readline()), out
+
+    def wait(self, pid: int, out: Path) -> Ran:
+        """Wait for a run to end."""
+        self._tell({"do": "wait", "pid": pid})
+        code = os.waitstatus_to_exitcode(int(self._process.stdout.readline()))
+        return Ran(code, out.with_suffix(".stdout").read_text(), out.with_suffix(".stderr").read_text())
+
+    def run(self, *argv: str, env: dict[str, str] | None = None, failpoint: str = "") -> Ran:
+        return self.wait(*self.start(*argv, env=env, failpoint=failpoint))
+
+    def _tell(self, what: dict[str, Any]) -> None:
+        self._process.stdin.write(json.dumps(what) + "\n")
+        self._process.stdin.flush()
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait(10)
+
+
+def _child(what: dict[str, Any]) -> None:
+    os.setsid()
+    for number, name in ((1, ".stdout"), (2, ".stderr")):
+        descriptor = os.open(what["out"] + name, os.O_WRONLY | os.O_CREAT, 0o600)
+        os.dup2(descriptor, number)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.environ.update(what["env"])
+    from infuse_cli import failpoint
+    from infuse_cli.cli.main import run
+
+    failpoint.arm(what["failpoint"])
+    os._exit(_flushed(run(what["argv"])))
+
+
+def _flushed(code: int) -> int:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
+
+
+def _serve() -> None:
+    import infuse_cli.cli.boards_view
+    import infuse_cli.cli.line
+    import infuse_cli.cloud.build
+    import infuse_cli.journal.queries
+    import infuse_cli.journal.store
+    import infuse_cli.keys.seal
+    import infuse_cli.link.source
+    import infuse_cli.pipeline.fleet
+    import infuse_cli.pki.store
+    import infuse_cli.profile_source  # noqa: F401
+    from infuse_cli.cli._lazy import run  # noqa: F401
+
+    for line in sys.stdin:
+        what = json.loads(line)
+        if what["do"] == "run":
+            pid = os.fork()
+            if pid == 0:
+                _child(what)
+            answer = pid
+        else:
+            answer = _reap(what["pid"])
+        sys.stdout.write(f"{answer}\n")
+        sys.stdout.flush()
+
+
+def _reap(pid: int, limit_s: float = 90.0) -> int:
+    """A run that does not end is ended, so that a test fails instead of hanging."""
+    end = time.monotonic() + limit_s
+    while time.monotonic() < end:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return status
+        time.sleep(0.005)  # noqa: TID251 - the parent of short-lived processes has nothing else to wait on
+    os.kill(pid, signal.SIGKILL)
+    return os.waitpid(pid, 0)[1]
+
+
+if __name__ == "__main__":
+    _serve()
