@@ -51,7 +51,7 @@ def word(attempt: AttemptRecord) -> str:
         case AttemptState.RUNNING:
             return "at work" if attempt.alive else "interrupted"
         case AttemptState.CLOSED | AttemptState.SUPERSEDED:
-            return attempt.state.value
+            return str(attempt.state.value)
         case AttemptState.PASSED | AttemptState.FAILED | AttemptState.PARKED:
             return attempt.outcome or str(attempt.state.value)
 

@@ -119,6 +119,7 @@ class Run:
         from infuse_cli.pipeline import fleet
 
         interrupted = self.clock.stop.is_set()
+        _show_details(results)
         errors: list[dict[str, Any]] = [result.error.as_json() for result in results if result.error is not None]
         data: dict[str, Any] = {"run": self.id, "boards": [result.as_json() for result in results], "totals": fleet.totals(results)}
         data |= {"dryRun": True} if self.asked.options.dry_run else {}
@@ -252,6 +253,15 @@ def _ports(run: Run, asked: Asked) -> tuple[str, ...]:
     if not found:
         raise BoardError("serial.none", "no port looks like a board of this profile")
     return found[:asked.count] if asked.count is not None else found
+
+
+def _show_details(results: Sequence[BoardResult]) -> None:
+    """-vv keeps what a person at the bench never sees."""
+    if context.current().verbose < 2:  # noqa: PLR2004 - -vv
+        return
+    for result in results:
+        for key, value in (result.error.details if result.error is not None else {}).items():
+            sys.stderr.write(f"slot {result.slot} {key}: {value}\n")
 
 
 def _unfinished(record: AttemptRecord) -> dict[str, Any]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError
 
 from infuse_cli.errors import PolicyError
 from infuse_cli.journal import schema
+from infuse_cli.journal.prepared import DuplicateError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
+    from infuse_cli.journal.prepared import Prepared
     from infuse_cli.records import OpenAttempt
 
 _board, _key = schema.board.c, schema.seen_key.c
@@ -25,13 +24,13 @@ _OWNER = select(_key.board).where(_key.spki_sha256 == bindparam("k"))
 _ADD_KEY = insert(schema.seen_key)
 
 
-def check(connection: Connection, uuid: str, imei: str | None, mcu_id: str | None, soc: str | None = None) -> tuple[str | None, str | None] | None:
+def check(sql: Prepared, uuid: str, imei: str | None, mcu_id: str | None, soc: str | None = None) -> tuple[str | None, str | None] | None:
     """Return the IMEI and mcuId that are on record with this board, None for a new board.
 
     Without `soc` an mcuId counts as taken whatever the soc. Raises PolicyError identity.clone naming the other board.
     """
     own = None
-    for other, other_soc, other_imei, other_mcu_id in connection.execute(_ALIKE, {"u": uuid, "i": imei, "m": mcu_id}).all():
+    for other, other_soc, other_imei, other_mcu_id in sql.all(_ALIKE, {"u": uuid, "i": imei, "m": mcu_id}):
         if other == uuid:
             own = (other_imei, other_mcu_id)
             _same("IMEI", uuid, other_imei, imei)
@@ -43,23 +42,23 @@ def check(connection: Connection, uuid: str, imei: str | None, mcu_id: str | Non
     return own
 
 
-def bind_board(connection: Connection, write: OpenAttempt) -> None:
+def bind_board(sql: Prepared, write: OpenAttempt) -> None:
     """Bind IMEI and mcuId to the board for good. Raises PolicyError identity.clone."""
-    own = check(connection, write.board, write.imei, write.mcu_id, write.soc)
+    own = check(sql, write.board, write.imei, write.mcu_id, write.soc)
     try:
         if own is None:
-            connection.execute(_ADD_BOARD, {"uuid": write.board, "soc": write.soc, "imei": write.imei, "mcu_id": write.mcu_id})
+            sql.change(_ADD_BOARD, {"uuid": write.board, "soc": write.soc, "imei": write.imei, "mcu_id": write.mcu_id})
         elif (imei := own[0] or write.imei, mcu_id := own[1] or write.mcu_id) != own:
-            connection.execute(_SET_BOARD, {"u": write.board, "i": imei, "m": mcu_id})
-    except IntegrityError as error:
+            sql.change(_SET_BOARD, {"u": write.board, "i": imei, "m": mcu_id})
+    except DuplicateError as error:
         raise PolicyError("identity.clone", f"IMEI or mcuId of board {write.board} is on record with another board") from error
 
 
-def check_key(connection: Connection, spki_sha256: str, board: str) -> bool:
+def check_key(sql: Prepared, spki_sha256: str, board: str) -> bool:
     """Record that a public key was seen on a board; True when it is new. Raises PolicyError identity.key-reused."""
-    owner = connection.execute(_OWNER, {"k": spki_sha256}).scalar()
+    owner = sql.value(_OWNER, {"k": spki_sha256})
     if owner is None:
-        connection.execute(_ADD_KEY, {"spki_sha256": spki_sha256, "board": board})
+        sql.change(_ADD_KEY, {"spki_sha256": spki_sha256, "board": board})
         return True
     if owner != board:
         raise PolicyError("identity.key-reused", f"the public key of board {board} was already seen on board {owner}", details={"other": owner})

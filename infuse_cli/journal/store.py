@@ -18,6 +18,7 @@ from infuse_cli.journal import chain, database, identity, reads, schema, writes
 from infuse_cli.journal.bench import load_bench
 from infuse_cli.journal.codec import maybe_time, to_json, to_text
 from infuse_cli.journal.owner import Owners
+from infuse_cli.journal.prepared import Prepared
 from infuse_cli.journal.transaction import Author, Transaction
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class SqliteJournal:
             tx.flush()
 
     def _transaction(self, connection: Connection, author: Author | None = None) -> Transaction:
-        return Transaction(connection, author or self._author, self._owners, to_text(self._now()))
+        return Transaction(Prepared(connection), author or self._author, self._owners, to_text(self._now()))
 
     def reading(self) -> AbstractContextManager[Connection]:
         """A read transaction, for `queries.py`."""
@@ -144,7 +145,7 @@ class SqliteJournal:
     def check_identity(self, uuid: str, imei: str | None, mcu_id: str | None, *, soc: str | None = None) -> None:
         """Raise PolicyError identity.clone naming the other board; without `soc` an mcuId counts whatever the soc."""
         with self.reading() as connection:
-            identity.check(connection, uuid, imei, mcu_id, soc)
+            identity.check(Prepared(connection), uuid, imei, mcu_id, soc)
 
     def attempt(self, attempt: str) -> rec.AttemptRecord:
         """An attempt. Raises JournalError journal.not-found."""

@@ -14,9 +14,8 @@ from infuse_cli.journal.codec import to_json
 from infuse_cli.types import AttemptState
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from infuse_cli.journal.owner import Owners
+    from infuse_cli.journal.prepared import Prepared
     from infuse_cli.records import Write
 
 _ATTEMPT = select(schema.attempt.c.run, schema.attempt.c.board, schema.attempt.c.state).where(schema.attempt.c.attempt == bindparam("a"))
@@ -56,7 +55,7 @@ class Held:
 class Transaction:
     """The state of one commit; `now` is the time that all of it bears."""
 
-    connection: Connection
+    sql: Prepared
     author: Author
     owners: Owners
     now: str
@@ -75,7 +74,7 @@ class Transaction:
         """The attempt as found. Raises JournalError journal.not-found."""
         held = self.attempts.get(attempt)
         if held is None:
-            row = self.connection.execute(_ATTEMPT, {"a": attempt}).first()
+            row = self.sql.first(_ATTEMPT, {"a": attempt})
             if row is None:
                 raise JournalError("journal.not-found", f"no attempt {attempt} is on record")
             held = self.attempts[attempt] = Held(row[0], row[1], AttemptState(row[2]))
@@ -120,21 +119,21 @@ class Transaction:
         if not self._events:
             return
         station = self.author.station
-        head = self.connection.execute(_HEAD, {"s": station}).first()
+        head = self.sql.first(_HEAD, {"s": station})
         was, prev, newest = (int(head[0]), str(head[1]), str(head[2])) if head else (0, chain.GENESIS, "")
         for seq, row in enumerate(self._events, was + 1):
             row["seq"], row["prev"] = seq, prev
             row["hash"] = prev = chain.digest(chain.Link(**row))
-        self.connection.execute(_ADD_EVENTS, self._events)
+        self.sql.add(_ADD_EVENTS, self._events)
         self._move_head(was, len(self._events), prev, max(newest, self.now))
 
     def _move_head(self, was: int, count: int, digest: str, newest: str) -> None:
         station = self.author.station
         if was == 0:
-            self.connection.execute(_ADD_HEAD, {"station": station, "seq": count, "hash": digest, "newest": newest})
+            self.sql.change(_ADD_HEAD, {"station": station, "seq": count, "hash": digest, "newest": newest})
             return
         values = {"s": station, "was": was, "n": was + count, "h": digest, "t": newest}
-        if self.connection.execute(_SET_HEAD, values).rowcount != 1:
+        if self.sql.change(_SET_HEAD, values) != 1:
             raise JournalError("journal.raced", f"another process writes as station {station}")
 
 

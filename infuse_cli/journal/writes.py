@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import bindparam, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import bindparam, insert, or_, select, update
 
 from infuse_cli import records as rec
 from infuse_cli.errors import BoardError, JournalError
 from infuse_cli.journal import schema
 from infuse_cli.journal.codec import from_json, maybe_text, to_json, to_text
 from infuse_cli.journal.identity import bind_board, check_key
+from infuse_cli.journal.prepared import DuplicateError
 from infuse_cli.journal.transaction import Held, Transaction
 from infuse_cli.types import AttemptState, StepState, TokenState
 
@@ -27,7 +27,8 @@ OPEN_STATES: Final = tuple(state.value for state in AttemptState if state.is_ope
 _attempt, _step, _serial, _certificate = schema.attempt.c, schema.step.c, schema.serial.c, schema.certificate.c
 _token, _secret = schema.token.c, schema.secret.c
 
-_OPEN_OF_BOARD = select(_attempt.attempt, _attempt.run).where(_attempt.board == bindparam("b"), _attempt.state.in_(OPEN_STATES))
+_OPEN_OF_BOARD = select(_attempt.attempt, _attempt.run).where(
+    _attempt.board == bindparam("b"), or_(*(_attempt.state == state for state in OPEN_STATES)))
 _ADD_ATTEMPT = insert(schema.attempt)
 _TAKE_ATTEMPT = (
     update(schema.attempt)
@@ -98,8 +99,8 @@ def apply(tx: Transaction, write: rec.Write) -> None:
 
 def _open_attempt(tx: Transaction, write: rec.OpenAttempt) -> None:
     _must_hold(tx, write.run)
-    bind_board(tx.connection, write)
-    for attempt, run in tx.connection.execute(_OPEN_OF_BOARD, {"b": write.board}).all():
+    bind_board(tx.sql, write)
+    for attempt, run in tx.sql.all(_OPEN_OF_BOARD, {"b": write.board}):
         if run != write.run and tx.alive(run):
             raise BoardError("board.in-use", f"board {write.board} is being worked on by run {run}")
         raise JournalError("journal.raced", f"board {write.board} has an open attempt {attempt} already")
@@ -124,7 +125,7 @@ def _take_attempt(tx: Transaction, write: rec.TakeAttempt) -> None:
     tx.attempts[write.attempt] = taken = Held(write.run, held.board, AttemptState.RUNNING)
     tx.event("attempt-taken", write, run=write.run, board=held.board, attempt=write.attempt,
              from_=held.state.value, to=AttemptState.RUNNING.value)
-    for (name,) in tx.connection.execute(_BEGUN_STEPS, {"a": write.attempt}).all():
+    for (name,) in tx.sql.all(_BEGUN_STEPS, {"a": write.attempt}):
         _doubt(tx, write.attempt, name, taken)
 
 
@@ -137,7 +138,7 @@ def _doubt(tx: Transaction, attempt: str, name: str, held: Held) -> None:
 
 def _move_step(tx: Transaction, write: rec.MoveStep) -> None:
     held = tx.working(write.attempt)
-    found = tx.connection.execute(_STEP, {"a": write.attempt, "n": write.step}).first()
+    found = tx.sql.first(_STEP, {"a": write.attempt, "n": write.step})
     began = (write.from_state, write.to_state) == (StepState.PENDING, StepState.BEGUN)
     if found is None:
         _first_move(tx, write, tries=int(began))
@@ -166,8 +167,8 @@ def _first_move(tx: Transaction, write: rec.MoveStep, *, tries: int) -> None:
 def _note_attempt(tx: Transaction, write: rec.NoteAttempt) -> None:
     held = tx.attempt(write.attempt)
     tx.fence(held)
-    facts = tx.connection.execute(_FACTS_OF_ATTEMPT, {"a": write.attempt}).scalar_one()
-    tx.connection.execute(_NOTE_ATTEMPT, {"a": write.attempt, "f": _merged(facts, write.facts)})
+    facts = tx.sql.value(_FACTS_OF_ATTEMPT, {"a": write.attempt})
+    tx.sql.change(_NOTE_ATTEMPT, {"a": write.attempt, "f": _merged(facts, write.facts)})
     tx.event("attempt-noted", write, run=held.run, board=held.board, attempt=write.attempt)
 
 
@@ -176,7 +177,7 @@ def _end_attempt(tx: Transaction, write: rec.EndAttempt) -> None:
     tx.fence(held)
     if not held.state.is_open and (held.state, write.state) != (AttemptState.PASSED, AttemptState.SUPERSEDED):
         raise JournalError("journal.raced", f"attempt {write.attempt} has ended: it is {held.state.value}")
-    facts, outcome, error, ended = tx.connection.execute(_END_OF_ATTEMPT, {"a": write.attempt}).one()
+    facts, outcome, error, ended = tx.sql.all(_END_OF_ATTEMPT, {"a": write.attempt})[0]
     if write.outcome is not None:  # one that is only closed or superseded keeps how it ended
         outcome, error = write.outcome, _maybe_json(write.error)
     values = {
@@ -195,19 +196,19 @@ def _reserve_serial(tx: Transaction, write: rec.ReserveSerial) -> None:
 
 def _void_serial(tx: Transaction, write: rec.VoidSerial) -> None:
     key = {"n": write.serial, "i": write.issuer}
-    found = tx.connection.execute(_SERIAL, key).first()
+    found = tx.sql.first(_SERIAL, key)
     _swap(tx, _MOVE_SERIAL, {**key, "new": "void"}, f"certificate serial {write.serial} is not reserved")
     tx.event("serial-voided", write, **tx.of_attempt(found[1] if found else None), from_="reserved", to="void")
 
 
 def _store_certificate(tx: Transaction, write: rec.StoreCertificate) -> None:
     key = {"n": write.serial, "i": write.issuer}
-    found = tx.connection.execute(_SERIAL, key).first()
+    found = tx.sql.first(_SERIAL, key)
     if found is None or found[1] != write.attempt:
         raise JournalError("journal.raced", f"certificate serial {write.serial} was not reserved for this attempt")
     _swap(tx, _MOVE_SERIAL, {**key, "new": "issued"}, f"certificate serial {write.serial} is {found[0]}, not reserved")
     if write.board is not None:
-        check_key(tx.connection, write.spki_sha256, write.board)
+        check_key(tx.sql, write.spki_sha256, write.board)
     row = {
         "serial": write.serial, "issuer": write.issuer, "sha256": write.sha256, "spki_sha256": write.spki_sha256,
         "not_before": to_text(write.not_before), "not_after": to_text(write.not_after), "pem": write.pem, "profile": write.profile,
@@ -220,15 +221,15 @@ def _store_certificate(tx: Transaction, write: rec.StoreCertificate) -> None:
 
 def _move_certificate(tx: Transaction, write: rec.MoveCertificate) -> None:
     key = {"n": write.serial, "i": write.issuer}
-    found = tx.connection.execute(_CERTIFICATE, key).first()
+    found = tx.sql.first(_CERTIFICATE, key)
     if found is None:
         raise JournalError("journal.not-found", f"no certificate with serial {write.serial} is on record")
-    tx.connection.execute(_MOVE_CERTIFICATE, {**key, "new": write.to_state})
+    tx.sql.change(_MOVE_CERTIFICATE, {**key, "new": write.to_state})
     tx.event("certificate-moved", write, **{**tx.of_attempt(found[2]), "board": found[1]}, from_=found[0], to=write.to_state)
 
 
 def _see_key(tx: Transaction, write: rec.SeeKey) -> None:
-    if check_key(tx.connection, write.spki_sha256, write.board):
+    if check_key(tx.sql, write.spki_sha256, write.board):
         tx.event("key-seen", write, board=write.board)
 
 
@@ -256,19 +257,19 @@ def _move_token(tx: Transaction, write: rec.MoveToken) -> None:
 
 def _store_secret(tx: Transaction, write: rec.StoreSecret) -> None:
     values = {"n": write.name, "v": write.sealed}
-    if tx.connection.execute(_SET_SECRET, values).rowcount == 0:
-        tx.connection.execute(_ADD_SECRET, {"name": write.name, "sealed": write.sealed})
+    if tx.sql.change(_SET_SECRET, values) == 0:
+        tx.sql.change(_ADD_SECRET, {"name": write.name, "sealed": write.sealed})
 
 
 def _drop_secret(tx: Transaction, write: rec.DropSecret) -> None:
-    sealed = tx.connection.execute(_SECRET, {"n": write.name}).scalar()
+    sealed = tx.sql.value(_SECRET, {"n": write.name})
     if sealed is not None:
-        tx.connection.execute(_SET_SECRET, {"n": write.name, "v": bytes(len(sealed))})
-        tx.connection.execute(_DROP_SECRET, {"n": write.name})
+        tx.sql.change(_SET_SECRET, {"n": write.name, "v": bytes(len(sealed))})
+        tx.sql.change(_DROP_SECRET, {"n": write.name})
 
 
 def _note_run(tx: Transaction, write: rec.NoteRun) -> None:
-    if tx.connection.execute(_RUN, {"r": write.run}).first() is None:
+    if tx.sql.first(_RUN, {"r": write.run}) is None:
         raise JournalError("journal.not-found", f"no run {write.run} is on record")
     tx.event("run-noted", write, run=write.run)
 
@@ -279,19 +280,19 @@ def _must_hold(tx: Transaction, run: str) -> None:
 
 
 def _place_of_token(tx: Transaction, intent: str) -> dict[str, Any]:
-    board, attempt = tx.connection.execute(_TOKEN, {"i": intent}).one()
+    board, attempt = tx.sql.all(_TOKEN, {"i": intent})[0]
     return {**tx.of_attempt(attempt), "board": board}
 
 
 def _insert(tx: Transaction, statement: Any, row: dict[str, Any], lost: str) -> None:
     try:
-        tx.connection.execute(statement, row)
-    except IntegrityError as error:
+        tx.sql.change(statement, row)
+    except DuplicateError as error:
         raise JournalError("journal.raced", lost) from error
 
 
 def _swap(tx: Transaction, statement: Any, values: dict[str, Any], lost: str) -> None:
-    if tx.connection.execute(statement, values).rowcount != 1:
+    if tx.sql.change(statement, values) != 1:
         raise JournalError("journal.raced", lost)
 
 

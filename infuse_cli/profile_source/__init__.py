@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -71,7 +71,7 @@ def load(name_or_path: str, env: Mapping[str, str], *, overrides: Iterable[tuple
     if reading.source.built_in:
         errors += [_completed(finding) for finding in reading.findings if finding.expected and finding.severity == "warning"]
     if errors:
-        raise _as_error(errors, name_or_path)
+        raise _as_error(errors, secrets.masked(name_or_path))
     warnings = tuple(finding for finding in reading.findings if finding.severity == "warning")
     chain = tuple(source.name for source in reading.chain)
     return Loaded(reading.profile, reading.source.path, chain, reading.overridden, warnings)
@@ -91,7 +91,7 @@ def read(name_or_path: str, env: Mapping[str, str], *, overrides: Iterable[tuple
     profile, mistakes = schema.shaped(tree)
     if any(one.code == "profile.bad-yaml" for one in findings):
         mistakes = [one for one in mistakes if one.key != "name"]
-    found = [*findings, *more, *mistakes, *secrets.in_tree(tree)]
+    found = _without_secrets([*findings, *more, *mistakes], secrets.in_tree(tree))
     simulated = any(one.name == "simulator" for one in chain)
     half_read = any(one.key == _EXTENDS for one in findings)
     subject = rules.Subject(profile, tree, base=source.built_in or half_read, simulated=simulated)
@@ -107,9 +107,10 @@ def _chained(source: Source, env: Mapping[str, str]) -> tuple[tuple[Source, ...]
     following: Source | None = source
     while following is not None:
         text = find.read_text(following) if following is source else _text(following, chain[-1], findings)
-        findings += secrets.in_text(text, following)
         tree, more = nodes.read(text, following, env)
-        findings += more
+        keyed = secrets.in_tree(tree)
+        told = {one.line for one in keyed}
+        findings += [*more, *keyed, *(one for one in secrets.in_text(text, following) if one.line not in told)]
         chain.append((following, tree))
         following = _extended(tree, [one.path for one, _ in chain], env, findings)
     merged = nodes.Table(chain[0][1].mark, {})
@@ -188,11 +189,18 @@ def _absolute(tree: nodes.Table) -> nodes.Table:
     return tree
 
 
+def _without_secrets(findings: list[Finding], more: list[Finding]) -> list[Finding]:
+    """All findings, without those that would quote the value of a key that holds a secret."""
+    everything = [*findings, *more]
+    keys = {one.key for one in everything if one.code == "profile.secret" and one.key}
+    return [one for one in everything if one.code == "profile.secret" or one.key not in keys or one.message.startswith("unknown key")]
+
+
 def _follows(finding: Finding, earlier: list[Finding]) -> bool:
     """Whether a finding is only the consequence of an earlier mistake at, above or below the same key."""
     for one in earlier:
         keys = {one.key, f"{one.key.rpartition('.')[0]}.{one.nearest}".lstrip(".")} if one.key else set()
-        if one.severity == "error" and any(_related(finding.key, key) for key in keys):
+        if one.severity == "error" and nodes.TWICE not in one.message and any(_related(finding.key, key) for key in keys):
             return True
         if one.code == "profile.bad-yaml":
             return True
@@ -208,7 +216,7 @@ def _completed(finding: Finding) -> Finding:
 
 
 def _sorted(findings: list[Finding]) -> list[Finding]:
-    unique = dict.fromkeys(findings)
+    unique = dict.fromkeys(replace(one, message=secrets.masked(one.message)) for one in findings)
     return sorted(unique, key=lambda one: (one.severity != "error", one.file, one.line, one.column))
 
 

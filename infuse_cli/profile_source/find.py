@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 _SUFFIXES: Final = (".yaml", ".yml")
+_MOST_BYTES: Final = 262_144
 
 
 def is_path(text: str) -> bool:
@@ -55,6 +56,8 @@ def read_text(source: Source) -> str:
     if source.path is None:
         return ""
     try:
+        if source.path.stat().st_size > _MOST_BYTES:
+            raise ProfileError("profile.unreadable", f"{source.label} is larger than any profile ({_MOST_BYTES} bytes)")
         return source.path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ProfileError("profile.bad-yaml", f"{source.label} is not UTF-8 text (byte {error.start})") from error

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from infuse_cli.profile_source.finding import Finding, Mark, Source, at
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 Value = str | int | float | bool | None
 
@@ -22,10 +22,16 @@ _TYPED: Final = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int"
 _PLAIN_TAGS: Final = frozenset({*_TYPED, *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "timestamp", "value", "map", "seq"))})
 _DEEPEST: Final = 12
 
+TWICE: Final = "is given twice"
+"""In the finding of a repeated key; its first value is checked all the same."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A single value; `text` as written, after variables."""
+    """A single value; `text` as written, after variables.
+
+    Where a variable took part, quotes say nothing: `text` holds for keys that take text, `value` for all others.
+    """
 
     mark: Mark
     value: Value
@@ -43,10 +49,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A mapping, in the order written."""
+    """A mapping, in the order written; `repeated` are keys that were given again, which count for nothing."""
 
     mark: Mark
     items: dict[str, Entry]
+    repeated: tuple[tuple[str, Entry], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,7 @@ def read(text: str, source: Source, env: Mapping[str, str]) -> tuple[Table, list
     if refused:
         return empty, refused
     builder = _Builder(source, env)
-    tree = builder.node(root, "", 0) if root is not None else empty
+    tree = builder.node(root, "") if root is not None else empty
     if isinstance(tree, Table):
         return tree, builder.findings
     return empty, [*builder.findings, at(tree.mark, "", "this is not a profile", expected="lines such as `name: my-product`")]
@@ -155,24 +162,23 @@ class _Builder:
         self._loader: Any = yaml.SafeLoader("")
         self.findings: list[Finding] = []
 
-    def node(self, node: Any, key: str, depth: int) -> Node:
+    def node(self, node: Any, key: str) -> Node:
         import yaml
 
         mark = self._mark(node)
-        if depth > _DEEPEST:
-            return self._broken(mark, key, "this is nested too deeply to be a profile", "profile.invalid")
         if node.tag not in _PLAIN_TAGS:
             return self._broken(mark, key, f"the tag {node.tag!r} is not for profiles", "profile.bad-yaml")
         match node:
             case yaml.MappingNode():
-                return self._table(node, mark, key, depth)
+                return self._table(node, mark, key)
             case yaml.SequenceNode():
-                return Sequence(mark, tuple(self.node(item, f"{key}[{n}]", depth + 1) for n, item in enumerate(node.value)))
+                return Sequence(mark, tuple(self.node(item, f"{key}[{n}]") for n, item in enumerate(node.value)))
             case _:
                 return self._scalar(node, mark, key)
 
-    def _table(self, node: Any, mark: Mark, key: str, depth: int) -> Table:
+    def _table(self, node: Any, mark: Mark, key: str) -> Table:
         items: dict[str, Entry] = {}
+        repeated: list[tuple[str, Entry]] = []
         for key_node, value_node in node.value:
             place_of_key, name = self._mark(key_node), str(key_node.value)
             path = f"{key}.{name}" if key else name
@@ -181,10 +187,11 @@ class _Builder:
                 continue
             if name in items:
                 first = items[name].mark.line
-                self.findings.append(at(place_of_key, path, f"{path!r} is given twice, first in line {first}"))
+                self.findings.append(at(place_of_key, path, f"{path!r} {TWICE}, first in line {first}"))
+                repeated.append((name, Entry(place_of_key, self.node(value_node, path))))
                 continue
-            items[name] = Entry(place_of_key, self.node(value_node, path, depth + 1))
-        return Table(mark, items)
+            items[name] = Entry(place_of_key, self.node(value_node, path))
+        return Table(mark, items, tuple(repeated))
 
     def _scalar(self, node: Any, mark: Mark, key: str) -> Node:
         import yaml
@@ -198,7 +205,7 @@ class _Builder:
                 names = ", ".join(missing)
                 return self._broken(mark, key, f"the environment variable {names} is not set", "profile.variable")
             filled = _VARIABLE.sub(lambda m: self._env.get(m["name"]) or (m["default"] or "")[2:], text)
-            if node.style is None and filled != text:
+            if filled != text:
                 tag = self._loader.resolve(yaml.ScalarNode, filled, (True, False))
         value = self._loader.construct_object(yaml.ScalarNode(tag, filled)) if tag in _TYPED else filled
         return Scalar(mark, value, filled, from_variable=filled != text)
@@ -212,15 +219,20 @@ class _Builder:
 
 
 def _refused(text: str, source: Source) -> list[Finding]:
-    """Findings for aliases, whose expansion could grow without bound."""
+    """Findings for what could grow or nest without bound; nothing else is read when there are any."""
     import yaml
 
-    events: list[Any] = [event for event in yaml.parse(text, Loader=yaml.SafeLoader) if isinstance(event, yaml.AliasEvent)]
-    return [
-        at(Mark(source, event.start_mark.line + 1, event.start_mark.column + 1), "",
-           f"the alias *{event.anchor} is not for profiles", expected="the value itself, or `extends`", code="profile.bad-yaml")
-        for event in events
-    ]
+    found: list[Finding] = []
+    depth = 0
+    events: Iterator[Any] = iter(yaml.parse(text, Loader=yaml.SafeLoader))
+    for event in events:
+        mark = Mark(source, event.start_mark.line + 1, event.start_mark.column + 1)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            return [*found, at(mark, "", "this is nested too deeply to be a profile", code="profile.bad-yaml")]
+        if isinstance(event, yaml.AliasEvent):
+            found.append(at(mark, "", f"the alias *{event.anchor} is not for profiles", expected="the value itself, or `extends`", code="profile.bad-yaml"))
+    return found
 
 
 def _bad_yaml(error: Any, source: Source) -> Finding:
@@ -229,7 +241,8 @@ def _bad_yaml(error: Any, source: Source) -> Finding:
     problem = " ".join(str(error.problem or error.context or "it cannot be read").split())
     if "'\\t'" in problem:
         return at(mark, "", "a tab is used for indentation", expected="spaces", code="profile.bad-yaml")
-    return at(mark, "", f"not valid YAML: {problem}", code="profile.bad-yaml")
+    expected = "quotes around ${…} inside { }" if "'{'" in problem and "flow mapping" in str(error.context) else ""
+    return at(mark, "", f"not valid YAML: {problem}", expected=expected, code="profile.bad-yaml")
 
 
 def _first_line(error: Exception) -> str:

@@ -70,8 +70,8 @@ class _Walk:
                 return self._names(node, kind, key)
             case kinds.VarTupleType() if isinstance(node, Sequence) or _is_empty(node):
                 return self._list(node, kind, key)
-            case _ if isinstance(node, Scalar) and _fits(node.value, kind):
-                return node.value
+            case _ if isinstance(node, Scalar) and _fits(_meant(node, kind), kind):
+                return _meant(node, kind)
             case _:
                 return self._wrong(node, kind, key)
 
@@ -83,7 +83,7 @@ class _Walk:
         for name, entry in node.items.items():
             path = f"{key}.{name}" if key else name
             if name not in fields:
-                meant.add(self._unknown(entry.mark, path, name, set(fields) - set(node.items)))
+                meant.add(self._unknown(entry.mark, path, name, set(fields), set(node.items)))
             elif (value := self.value(entry.node, fields[name].type, path)) is not _DROP:
                 values[name] = value
         for name, field in fields.items():
@@ -116,9 +116,9 @@ class _Walk:
                 return self.value(node, one, key)
         return self._wrong(node, kind, key)
 
-    def _unknown(self, mark: Mark, path: str, name: str, names: set[str]) -> str | None:
-        meant = nearest(name, names)
-        self.findings.append(at(mark, path, f"unknown key {path!r}", expected="" if meant else _one_of(names), nearest=meant))
+    def _unknown(self, mark: Mark, path: str, name: str, names: set[str], given: set[str]) -> str | None:
+        meant = nearest(name, names - given) or nearest(name, names)
+        self.findings.append(at(mark, path, f"unknown key {path!r}", expected="" if meant else _one_of(names - given), nearest=meant))
         return meant
 
     def _wrong(self, node: Node, kind: kinds.Type, key: str) -> Any:
@@ -127,6 +127,11 @@ class _Walk:
             meant = nearest(node.text, (str(value) for value in kind.values))
         self.findings.append(at(node.mark, key, f"{key!r} is {_found(node)}", expected=describe(kind) + _quotes(node, kind), nearest=meant))
         return _DROP
+
+
+def _meant(node: Scalar, kind: kinds.Type) -> object:
+    """A scalar's value for a key of this type: what comes from a variable is text wherever text is taken."""
+    return node.text if node.from_variable and isinstance(kind, kinds.StrType | kinds.LiteralType) else node.value
 
 
 def _fits(value: object, kind: kinds.Type) -> bool:

@@ -21,6 +21,13 @@ _KEYS: Final = ("token", "password", "passphrase", "passwd", "secret", "apikey",
 _EXPECTED: Final = "no secret: `infuse auth login` or a file keeps it"
 
 
+def masked(text: str) -> str:
+    """The text without whatever looks like a secret in it."""
+    for pattern, _ in _LOOKS:
+        text = pattern.sub("***", text)
+    return text
+
+
 def in_text(text: str, source: Source) -> list[Finding]:
     """Findings for whatever looks like a secret anywhere in a file, comments included."""
     return [
@@ -31,14 +38,14 @@ def in_text(text: str, source: Source) -> list[Finding]:
 
 
 def in_tree(tree: Table) -> list[Finding]:
-    """Findings for keys that name a secret and hold text, and for variables that bring one in."""
+    """Findings for keys that name a secret and hold text, and for values that look like one."""
     return list(_walk(tree, "", ""))
 
 
 def _walk(node: Node, key: str, name: str) -> Iterator[Finding]:
     match node:
         case Table():
-            for word, entry in node.items.items():
+            for word, entry in (*node.items.items(), *node.repeated):
                 yield from _walk(entry.node, f"{key}.{word}" if key else word, word)
         case Sequence():
             for number, item in enumerate(node.items):
@@ -53,7 +60,8 @@ def _scalar(node: Scalar, key: str, name: str) -> Iterator[Finding]:
     plain = re.sub(r"[-_]", "", name.lower())
     if plain.endswith(_KEYS) and node.text and not isinstance(node.value, bool | None):
         yield at(node.mark, key, f"{key!r} looks like a secret", expected=_EXPECTED, code="profile.secret")
-    elif node.from_variable:
-        for pattern, what in _LOOKS:
-            if pattern.search(node.text):
-                yield at(node.mark, key, f"a variable puts {what} into {key!r}", expected=_EXPECTED, code="profile.secret")
+        return
+    how = "gets from a variable" if node.from_variable else "holds"
+    for pattern, what in _LOOKS:
+        if pattern.search(node.text):
+            yield at(node.mark, key, f"{key!r} {how} {what}", expected=_EXPECTED, code="profile.secret")

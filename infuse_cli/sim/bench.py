@@ -209,8 +209,10 @@ class Bench:
                     self._transmit(line, data, now + delay_s)
                 case Active(delay_s):
                     self._guarded(line, now + delay_s + self._attach_s, lambda: self._announce(line))
-                case Unplug():
+                case Unplug(back_s):
                     self._unplug(line)
+                    if back_s is not None:
+                        self._at(now + back_s, lambda: _forget(self._plug(line)))
 
     def _announce(self, line: _Line) -> None:
         if self._on_active is not None and line.board.modem.active:
@@ -233,6 +235,10 @@ class Bench:
             return
         if sent < len(piece):
             self._guarded(line, time.monotonic() + _AGAIN_S, lambda: self._put(line, piece[sent:]))
+
+
+def _forget(_: str) -> None:
+    return
 
 
 def _settle(future: Future[T], function: Callable[[], T]) -> None:

@@ -33,7 +33,9 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Unplug:
-    """The cable comes out now."""
+    """The cable comes out now, and goes back in after `back_s` seconds (None: it stays out)."""
+
+    back_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,8 @@ class VirtualBoard:
         self._armed = [_Armed(fault) for fault in faults]
         self._device.blank_before_answer = self._has(BoardFault.BLANK)
         self._device.echo = self._has(BoardFault.ECHO)
+        if self.modems:
+            self._occupy()
 
     def reset(self) -> list[Reaction]:
         """Reboot: settings are lost, NVM stays, the boot text is printed, the firmware goes on the air."""
@@ -135,7 +139,7 @@ class VirtualBoard:
         reactions: list[Reaction] = []
         for command in self._device.receive(data):
             reactions += self._command(command)
-            if Unplug() in reactions:
+            if any(isinstance(reaction, Unplug) for reaction in reactions):
                 break
         return reactions
 
@@ -149,6 +153,9 @@ class VirtualBoard:
         self.modems.append(self._make_modem(len(self.modems)))
         self._device.reset()
         self._seen.clear()
+        self._occupy()
+
+    def _occupy(self) -> None:
         for armed in self._armed:
             if armed.fault.kind is BoardFault.OCCUPIED:
                 occupy(self.modem, str(armed.fault.value))
@@ -161,13 +168,13 @@ class VirtualBoard:
         self._swap_if_due(place, command)
         struck = [armed.fault for armed in self._armed if armed.fault.kind is not BoardFault.SWAP and armed.strikes(place)]
         kinds = {fault.kind for fault in struck}
-        if early := kinds & _STOPS_BEFORE:
-            return self._stop(early.pop())
+        if early := [fault for fault in struck if fault.kind in _STOPS_BEFORE]:
+            return self._stop(early[0])
         was_active = self.modem.active
         answer = self._execute(command, struck)
         self._seen.add(place)
-        if late := kinds & _STOPS_AFTER:
-            return self._stop(late.pop())
+        if late := [fault for fault in struck if fault.kind in _STOPS_AFTER]:
+            return self._stop(late[0])
         sent: list[Reaction] = [Send(self._bytes(answer, kinds), answer.delay_s + _slowness(struck))]
         return [*sent, Active(answer.delay_s)] if self.modem.active and not was_active else sent
 
@@ -197,10 +204,10 @@ class VirtualBoard:
             said = urc + said + urc
         return said
 
-    def _stop(self, kind: BoardFault) -> list[Reaction]:
-        match kind:
+    def _stop(self, fault: OnBoard) -> list[Reaction]:
+        match fault.kind:
             case BoardFault.UNPLUG | BoardFault.UNPLUG_BEFORE:
-                return [Unplug()]
+                return [Unplug(fault.value / 1000 if isinstance(fault.value, int) else None)]
             case BoardFault.RESET | BoardFault.RESET_BEFORE:
                 return self.reset()
             case BoardFault.HANG | BoardFault.HANG_BEFORE:
@@ -219,8 +226,10 @@ class VirtualBoard:
 
 
 def occupy(modem: Modem, tag_and_type: str) -> None:
-    """Fill a place such as `4201/2` as if another tool had written it."""
+    """Fill a place such as `4201/2` as if another tool had written it; what is there already stays."""
     tag, kind = map(int, tag_and_type.split("/"))
+    if modem.nvm.get(tag, kind) is not None:
+        return
     if kind == CredentialType.CLIENT_KEY:
         modem.generate(tag)
     else:

@@ -54,7 +54,16 @@ class _Server(uvicorn.Server):
         self._ending: Final = asyncio.Event()
 
     async def main_loop(self) -> None:
+        """Serve until `end`."""
         await self._ending.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Cut every connection."""
+        del sockets
+        for listening in self.servers:
+            listening.close()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
     def end(self) -> None:
         """Stop serving; from any thread."""

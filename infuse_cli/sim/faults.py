@@ -5,7 +5,7 @@
 An item is `TARGET:FAULT[=VALUE][@PLACE][#N] [xK|always]`, items are separated by commas. TARGET is a slot
 (from 1), `*` for all, or `cloud`. PLACE is what the board sees (or a call such as `POST /device` for the cloud),
 `#N` means only the N-th time, `xK` the first K times, `always` every time. `PLACE=CMEn` and `PLACE=ERROR` are
-short for `refuse=CMEn@PLACE`.
+short for `refuse=CMEn@PLACE`; `unplug=2s@PLACE` plugs in again after that time.
 """
 
 from __future__ import annotations
@@ -232,6 +232,10 @@ def _milliseconds(item: str, value: str | None) -> int:
     return int(found[1])
 
 
+def _back_after(item: str, value: str | None) -> int | None:
+    return None if value is None else round(_seconds(item, value) * 1000)
+
+
 def _csr_fault(item: str, value: str | None) -> str:
     return _one_of(item, value or "", {name: name for name in CSR_FAULTS})
 
@@ -249,6 +253,7 @@ def _no_value(item: str, value: str | None) -> None:
 
 _VALUES: Final[dict[BoardFault, Callable[[str, str | None], int | str | None]]] = {
     BoardFault.REFUSE: _refusal, BoardFault.SLOW: _milliseconds, BoardFault.BAD_CSR: _csr_fault, BoardFault.OCCUPIED: _occupied,
+    BoardFault.UNPLUG: _back_after, BoardFault.UNPLUG_BEFORE: _back_after,
 }
 
 
@@ -276,4 +281,10 @@ def _one_of(item: str, name: str, names: dict[str, V], extra: Iterable[str] = ()
 
 
 def _bad(item: str, why: str) -> UsageError:
-    return UsageError("usage.bad-option", f"fault {item!r}: {why}", hint="`infuse sim up --help` lists the faults.")
+    return UsageError("usage.bad-option", f"fault {item!r}: {why}", hint=describe())
+
+
+def describe() -> str:
+    """All names that a plan may use, for hints and help."""
+    kinds = (("board faults", BoardFault), ("places", Place), ("cloud faults", CloudFaultKind))
+    return "; ".join(f"{title}: {', '.join(member.value for member in kind)}" for title, kind in kinds) + "."

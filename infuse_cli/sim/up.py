@@ -40,7 +40,7 @@ ORGANISATION: Final = "Example Provider"
 CLOUD_BOARD: Final = "Example Sensor Board"
 SEC_TAG: Final = 4201
 TOKEN_TAG: Final = 4202
-_TOLD_S: Final = 5.0
+_TOLD_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,18 @@ class SimWorld:
     def _change_board_faults(self, plan: fault_plan.FaultPlan) -> None:
         for board in self.bench.boards:
             board.change_faults(plan.of_slot(board.slot))
+
+    def unplug(self, slot: int) -> None:
+        """Pull the cable of a board."""
+        self.bench.unplug(slot)
+
+    def plug(self, slot: int) -> str:
+        """Plug a board in again: it boots. Returns its port, which may be another than before."""
+        return self.bench.plug(slot)
+
+    def reset(self, slot: int) -> None:
+        """Press the reset button of a board."""
+        self.bench.reset(slot)
 
     def readiness(self) -> dict[str, Any]:
         """The `data` of the envelope that `infuse sim up` prints once."""

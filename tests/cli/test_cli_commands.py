@@ -12,8 +12,12 @@ from infuse_cli.cli import _argv, _lazy, main, reference
 from infuse_cli.cli._registry import ROWS, VALUE_OPTIONS
 from infuse_cli.errors import CODES, Exit
 
-TREE = _lazy.walk(_lazy.root(rich_help=False))
 DOCS = Path(__file__).parents[2] / "docs" / "reference"
+
+
+@pytest.fixture(scope="module")
+def tree():
+    return _lazy.walk(_lazy.root(rich_help=False))
 
 
 @pytest.fixture(autouse=True)
@@ -32,19 +36,19 @@ def test_the_static_help_fits_eighty_columns(row):
     assert len(row.help) <= 66
 
 
-def test_every_option_with_a_value_is_known_to_the_pre_parser():
-    takes = {name for one in TREE for name in one.value_options() if name.startswith("-")}
+def test_every_option_with_a_value_is_known_to_the_pre_parser(tree):
+    takes = {name for one in tree for name in one.value_options() if name.startswith("-")}
     assert takes - set(_argv.GLOBAL_VALUES) <= VALUE_OPTIONS
 
 
-def test_no_command_takes_a_global_option_for_itself():
-    for one in TREE[1:]:
+def test_no_command_takes_a_global_option_for_itself(tree):
+    for one in tree[1:]:
         own = {name for parameter in one.command.params for name in parameter.opts}
         assert not own & {"--home", "--output", "--no-color", "-v", "--verbose"}, one.path
 
 
-def test_every_command_says_what_it_does():
-    assert [one.path for one in TREE[1:] if not one.short_help] == []
+def test_every_command_says_what_it_does(tree):
+    assert [one.path for one in tree[1:] if not one.short_help] == []
 
 
 @pytest.mark.parametrize("argv", [["--bogus"], ["provision", "--bogus"], ["profile", "chekc"], ["profile"], ["nonsense"], ["--output", "xml", "profile", "list"], ["--home"]])

@@ -8,6 +8,7 @@ import re
 import select
 import time
 from dataclasses import dataclass
+from typing import Self
 
 import cbor2
 
@@ -22,7 +23,7 @@ class Host:
     def __init__(self, port: str) -> None:
         self.fd = os.open(port, os.O_RDWR | os.O_NOCTTY)
 
-    def __enter__(self) -> Host:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -31,7 +32,7 @@ class Host:
     def raw(self, data: bytes) -> None:
         os.write(self.fd, data)
 
-    def read(self, quiet_s: float = 0.3) -> bytes:
+    def read(self, quiet_s: float = 0.1) -> bytes:
         """Everything until nothing comes for a while."""
         out = b""
         while select.select([self.fd], [], [], quiet_s)[0]:

@@ -291,7 +291,7 @@ class TestFaults:
         assert api.get("/health").headers["content-type"].startswith("text/html")
         answer = self.post(api, product)
         assert answer.status_code == 201
-        with pytest.raises(ValueError, match="JSON|Unterminated|Expecting"):
+        with pytest.raises(ValueError, match=r"Unterminated|Expecting"):
             answer.json()
         assert self.devices(api) == 1
 

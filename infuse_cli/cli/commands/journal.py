@@ -10,7 +10,6 @@ import typer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from infuse_cli.journal.store import SqliteJournal
 
@@ -95,9 +94,11 @@ def summary(
 def export(
     *,
     format_: Annotated[Format, typer.Option("--format", help="csv or json.")] = Format.CSV,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write it; default: standard output.", show_default=False)] = None,
+    out: Annotated[str | None, typer.Option(metavar="FILE", help="Where to write it; default: standard output.", show_default=False)] = None,
 ) -> None:
     """One row a board: identity, ids, certificate, result, who, when, and its metadata."""
+    from pathlib import Path
+
     from infuse_cli.cli import journal_views as views
     from infuse_cli.cli.result import OperationResult, finish
     from infuse_cli.journal import queries
@@ -107,7 +108,7 @@ def export(
     text = views.as_csv(rows) if format_ is Format.CSV else views.as_json(rows)
     if out is None:
         finish(OperationResult("journal export", {"rows": rows}, human=text))
-    views.write(out, text)
+    views.write(Path(out), text)
     finish(OperationResult("journal export", {"rows": len(rows), "out": out}, human=f"{views.plural(len(rows), 'board')} written to {out}"))
 
 
