@@ -33,10 +33,10 @@ ROWS: Final[tuple[Row, ...]] = (
 )
 
 VALUE_OPTIONS: Final[frozenset[str]] = frozenset({
-    "--base", "--board", "--boards", "--ca", "--certificate", "--count", "--device-id", "--faults",
+    "--base", "--board", "--boards", "--by", "--ca", "--certificate", "--count", "--day", "--device-id", "--faults",
     "--folder", "--format", "--latency-ms", "--limit", "--lot", "--metadata", "--metadata-from", "--mode",
     "--name", "--organisation", "--out", "--passphrase-fd", "--passphrase-file", "--port", "--reason",
-    "--registry-url", "--root", "--root-out", "--scan", "--seed", "--server-ca", "--sim", "--slots",
+    "--registry-url", "--root", "--run", "--root-out", "--scan", "--seed", "--server-ca", "--sim", "--slots",
     "--token-fd", "--token-file", "--until", "--url",
 })
 """Options of any command that take a value, so that a value is never mistaken for a global option."""

@@ -41,6 +41,8 @@ _REFRESH: Final = 8
 class LiveBoards:
     """Draws the boards in place; a result that a next board pushes out of its slot scrolls up and stays."""
 
+    leaves_errors = True
+
     def __init__(self, *, no_color: bool = False, console: Console | None = None) -> None:
         self._console = console or Console(file=sys.stderr, no_color=no_color or None, highlight=False)
         self._boards = Boards()
@@ -57,7 +59,7 @@ class LiveBoards:
             if event.event == "run-started":
                 self._open()
             if pushed is not None:
-                self._console.print(*row_lines(pushed, self._console, time.monotonic()), sep="\n")
+                self._console.print(*row_lines(pushed, self._console, time.monotonic(), whole=True), sep="\n")
         except (OSError, ValueError):
             self._closed = True
 
@@ -83,7 +85,7 @@ class LiveBoards:
             totals = self._boards.totals.line()
         shown = visible(rows, room)
         now = time.monotonic()
-        lines = [line for row in shown for line in row_lines(row, self._console, now)]
+        lines = [line for row in shown for line in row_lines(row, self._console, now, whole=self._closed)]
         if hidden := len(rows) - len(shown):
             lines.append(Text(f"    and {hidden} more", style="dim"))
         return [*lines, Text(totals, no_wrap=True, overflow="crop", style="bold")]
@@ -115,14 +117,14 @@ def _height(row: SlotRow) -> int:
     return 1 if row.error is None or not row.ended else 4
 
 
-def row_lines(row: SlotRow, console: Console, now: float) -> list[Text]:
-    """A slot's line, and for a board in trouble the cause and what to do below it."""
+def row_lines(row: SlotRow, console: Console, now: float, *, whole: bool = False) -> list[Text]:
+    """A slot's line, and for a board in trouble the cause and what to do below it: `whole`, or two lines of each."""
     lines = [_line(row, console, now)]
     if row.ended and row.error is not None and row.state != Outcome.PASS.value:
-        width = max(20, console.width - 5)
-        cause = textwrap.wrap(f"{row.error['code']}: {row.error['message']}", width, max_lines=2, placeholder=" …")
+        width, most = max(20, console.width - 5), None if whole else 2
+        cause = textwrap.wrap(f"{row.error['code']}: {row.error['message']}", width, max_lines=most, placeholder=" …")
         lines += [Text(f"    {line}", no_wrap=True, overflow="crop") for line in cause]
-        told = textwrap.wrap(f"{action(row.state, row.error)}: {row.error['hint']}", width, max_lines=2, placeholder=" …")
+        told = textwrap.wrap(f"{action(row.state, row.error)}: {row.error['hint']}", width, max_lines=most, placeholder=" …")
         lines += [Text(f"    {line}", style="bold", no_wrap=True, overflow="crop") for line in told]
     return lines
 

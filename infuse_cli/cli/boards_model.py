@@ -19,7 +19,7 @@ READY: Final = "ready"
 _ENGINEER: Final = ("tool.", "journal.", "ca.")
 
 _HEADER: Final = (
-    ("profile", ""), ("organisation", ""), ("cloudBoard", ""), ("apiHost", ""), ("registryHost", "registry "), ("ca", "CA "),
+    ("profile", ""), ("organisation", ""), ("cloudBoard", ""), ("apiHost", ""), ("registryHost", "registry "), ("issuer", "CA "),
     ("mode", ""), ("station", "station "), ("operator", "operator "), ("lot", "lot "),
 )
 """Keys of a run-started event's data in the order they are shown (rule 28), each with the word before it."""
@@ -102,7 +102,8 @@ class Boards:
 
 def _after(row: SlotRow, event: Event, now: float) -> SlotRow:
     data = event.data
-    row = replace(row, board=board_label(event) or row.board, port=data.get("port") or row.port,
+    board = str(data.get("serialNumber") or "") or row.board or board_label(event)
+    row = replace(row, board=board, port=data.get("port") or row.port,
                   steps=data.get("steps") or row.steps, at=row.at or now)
     match event.event:
         case "board-found":
@@ -145,7 +146,10 @@ def action(state: str, error: dict[str, Any] | None) -> str:
 
 def header_lines(data: dict[str, Any]) -> list[str]:
     """What every run opens with (rule 28): the run's place and means, what was overridden, what is unfinished."""
-    parts = [f"{word}{_host(value) if key.endswith('Host') else value}" for key, word in _HEADER if (value := data.get(key))]
+    shown = {key: _host(value) if key.endswith("Host") else value for key, word in _HEADER if (value := data.get(key))}
+    if shown.get("registryHost") == shown.get("apiHost"):
+        shown.pop("registryHost", None)
+    parts = [f"{word}{shown[key]}" for key, word in _HEADER if key in shown]
     lines = [" · ".join(parts)] if parts else []
     if data.get("overridden"):
         lines.append("overridden: " + ", ".join(map(str, data["overridden"])))

@@ -30,6 +30,7 @@ _STYLES: Final = {
     "interrupted": "yellow", "unknown": "yellow", "at work": "cyan",
 }
 _QUIET: Final = frozenset({"transcript", "failedStep"})  # shown in a place of their own
+_ABOVE: Final = frozenset({"deviceId", "registryDevice", "profile", "profileHash"})  # a person has read these already
 
 
 def plural(count: int, word: str) -> str:
@@ -104,7 +105,7 @@ def shown(console: Console, found: dict[str, Any], *, events: bool) -> None:
         _show_attempt(console, attempt)
     console.print()
     if events:
-        rows = [(str(one["seq"]), _minute(one["ts"]), one["kind"], " ".join(filter(None, (one["step"], _arrow(one))))) for one in found["events"]]
+        rows = [(str(one["seq"]), f"{one['ts']:%Y-%m-%d %H:%M:%S}", one["kind"], " ".join(filter(None, (one["step"], _arrow(one))))) for one in found["events"]]
         _columns(console, ("event", "when", "what", ""), rows)
     else:
         console.print(f"{plural(len(found['events']), 'event')} in the chain: --events shows them.", soft_wrap=True)
@@ -220,7 +221,7 @@ def _show_attempt(console: Console, one: dict[str, Any]) -> None:
         "profile": f"{one['profile']} {one['profileHash'][:12]}", "who": f"{one['operator']} at {one['station']}{lot}",
         "where": f"slot {one['slot']}, {one['port']}", "when": f"{_minute(one['opened'])} UTC{_until(one)}",
         "failed at": one["failedStep"], "cause": f"{error.get('code')}: {error.get('message')}" if error else None,
-        **{key: value for key, value in one["facts"].items() if isinstance(value, str | int)},
+        **{key: value for key, value in one["facts"].items() if isinstance(value, str | int) and key not in _ABOVE},
     })
     _columns(console, ("step", "state", "ms", "tries", "at"), [
         (step["step"], step["state"], "" if step["ms"] is None else f"{step['ms']:.0f}", str(step["tries"]), _second(step["at"]))

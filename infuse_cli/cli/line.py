@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from infuse_cli.pipeline.context import Options, Resolved
     from infuse_cli.pipeline.engine import BoardResult
+    from infuse_cli.ports import Signer
     from infuse_cli.profile_source import Loaded
     from infuse_cli.records import AttemptRecord
 
@@ -88,7 +89,7 @@ class Run:
                 events.emit(Event(ts=self.clock.now(), run=self.id, event="run-ended", data={"totals": totals}))
             finally:
                 events.close()
-            return self._result(results, paused=line.tally.paused)
+            return self._result(results, paused=line.tally.paused, told=events.leaves_errors)
 
     def _start(self, parts: wire.Parts) -> RunStart:
         return RunStart(
@@ -111,24 +112,25 @@ class Run:
             "profile": self.profile.name, "mode": self.profile.identity.mode, "organisation": resolved.organisation.name,
             "cloudBoard": resolved.board.name, "apiHost": wire.host_of(self.profile.cloud.base_url),
             "registryHost": None if self.profile.registry is None else wire.host_of(self.profile.registry.base_url),
-            "ca": ca, "station": parts.bench.station, "credential": parts.credential.where, "overridden": list(self.overridden),
+            "ca": ca, "issuer": _issuer(parts.signer), "station": parts.bench.station, "credential": parts.credential.where, "overridden": list(self.overridden),
             "slots": ports, "dryRun": self.asked.options.dry_run, "simulated": self.simulated,
             "unfinished": [_unfinished(record) for record in unfinished], "notes": list(parts.credential.notes)})
 
-    def _result(self, results: list[BoardResult], *, paused: bool) -> OperationResult:
+    def _result(self, results: list[BoardResult], *, paused: bool, told: bool) -> OperationResult:
         from infuse_cli.pipeline import fleet
 
         interrupted = self.clock.stop.is_set()
         _show_details(results)
-        errors: list[dict[str, Any]] = [result.error.as_json() for result in results if result.error is not None]
+        errors = _distinct([result.error.as_json() for result in results if result.error is not None])
+        shown = len(errors) if told else 0
         data: dict[str, Any] = {"run": self.id, "boards": [result.as_json() for result in results], "totals": fleet.totals(results)}
         data |= {"dryRun": True} if self.asked.options.dry_run else {}
         data |= {"absent": self.absent} if self.command == "resume" else {}
         if paused:
             errors.append(InfuseError("run.paused", "five equal errors in a row: no further board was begun").as_json())
         code = fleet.exit_code(results, interrupted=interrupted)
-        return OperationResult(self.command, data, status=fleet.status(results), errors=_distinct(errors), exit_code=int(code),  # type: ignore[arg-type]
-                               human=_nothing_more, streamed=True)
+        return OperationResult(self.command, data, status=fleet.status(results), errors=errors, exit_code=int(code),  # type: ignore[arg-type]
+                               human=_nothing_more, streamed=True, told=shown)
 
 
 def provision(asked: Asked) -> OperationResult:
@@ -262,6 +264,15 @@ def _show_details(results: Sequence[BoardResult]) -> None:
     for result in results:
         for key, value in (result.error.details if result.error is not None else {}).items():
             sys.stderr.write(f"slot {result.slot} {key}: {value}\n")
+
+
+def _issuer(signer: Signer | None) -> str | None:
+    """Name of the certificate that signs here, for the header."""
+    if signer is None:
+        return None
+    from infuse_cli.pki.chain import common_names
+
+    return ", ".join(common_names(signer.chain[0]))
 
 
 def _unfinished(record: AttemptRecord) -> dict[str, Any]:

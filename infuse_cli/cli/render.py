@@ -20,7 +20,12 @@ _WITH_DATA: Final = ("run-started", "run-ended", "row-ended")
 
 
 class Renderer(Protocol):
-    """A subscriber of events (`ports.Events`) that is closed once, at the end of the run."""
+    """A subscriber of events (`ports.Events`) that is closed once, at the end of the run.
+
+    `leaves_errors` says that the errors of boards stay on the screen, with cause and what to do.
+    """
+
+    leaves_errors: bool
 
     def emit(self, event: Event) -> None:
         """Show one event; safe to call from any thread; never raises."""
@@ -32,6 +37,8 @@ class Renderer(Protocol):
 class Silent:
     """Shows nothing: the envelope at the end says it all."""
 
+    leaves_errors = False
+
     def emit(self, event: Event) -> None:
         """Nothing."""
 
@@ -41,6 +48,8 @@ class Silent:
 
 class _Lines:
     """Writes lines until the reader goes away."""
+
+    leaves_errors = False
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -108,7 +117,7 @@ class PlainLines(_Lines):
             case "step-begun" if self._begun and row is not None:
                 return [f"{where} {_step(row)} begun"]
             case "step-done" if row is not None:
-                return [f"{where} {_step(row)} done{_took(event.ms)}"]
+                return [f"{where} {_step_of(event)} done{_took(event.ms)}"]
             case "board-waiting" if row is not None:
                 return [f"{where} waiting: {row.why}"]
             case "board-ended" if row is not None:
@@ -119,6 +128,12 @@ class PlainLines(_Lines):
 
 def _step(row: SlotRow) -> str:
     return f"{row.step} {row.index}/{row.steps}" if row.steps else row.step
+
+
+def _step_of(event: Event) -> str:
+    """The event's own step: the row may already be at the next one, since two steps can share a commit."""
+    index, steps = event.data.get("index"), event.data.get("steps")
+    return f"{event.step} {index}/{steps}" if index and steps else str(event.step)
 
 
 def _took(ms: float | None) -> str:

@@ -30,7 +30,8 @@ class OperationResult:
 
     `data` holds JSON values, dates, paths, enums or dataclasses, never a secret. `errors` are error objects as
     `InfuseError.as_json` makes them. `human` is the text for people, or what prints it on a console. `streamed`
-    is for commands whose `jsonl` output already went out line by line: no envelope follows it.
+    is for commands whose `jsonl` output already went out line by line: no envelope follows it. `told` is how many
+    of the first errors a person has on the screen already, so that they are not said twice.
     """
 
     command: str
@@ -40,6 +41,7 @@ class OperationResult:
     exit_code: int = 0
     human: Callable[[Console], None] | str | None = None
     streamed: bool = False
+    told: int = 0
 
 
 def envelope(result: OperationResult) -> dict[str, Any]:
@@ -89,7 +91,7 @@ def _show_human(result: OperationResult) -> None:
     elif result.human is not None:
         result.human(console())
     sys.stdout.flush()
-    for error in result.errors:
+    for error in result.errors[result.told:]:
         sys.stderr.write(error_line(error) + "\n")
 
 

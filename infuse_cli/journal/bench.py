@@ -81,7 +81,7 @@ class _Reader:
         self._path = path
 
     def refuse(self, node: Any, why: str) -> ProfileError:
-        return ProfileError("profile.invalid", f"{self._path}:{node.start_mark.line + 1}: {why}")
+        return ProfileError("profile.invalid", f"{self._path}:{node.start_mark.line + 1}: {why}", hint="Correct the line that is named.")
 
     def pairs(self, node: Any) -> list[tuple[Any, Any]]:
         if node.id != "mapping":

@@ -31,8 +31,26 @@ def maybe_time(text: str | None) -> datetime | None:
 
 
 def to_json(value: Any) -> str:
-    """JSON text with sorted keys and no white space. Raises TypeError for what JSON cannot hold, such as a Secret."""
-    return msgspec.json.encode(value, order="sorted").decode()
+    """JSON text with sorted keys and no white space. Raises TypeError for what JSON cannot hold, such as a Secret.
+
+    Half of a surrogate pair, as noise on a wire can leave it, is kept as its escape: a record must not fail.
+    """
+    try:
+        return msgspec.json.encode(value, order="sorted").decode()
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_printable(msgspec.to_builtins(value)), order="sorted").decode()
+
+
+def _printable(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {_printable(key): _printable(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_printable(inner) for inner in value]
+        case _:
+            return value
 
 
 def from_json(text: str | None) -> Any:

@@ -1,7 +1,7 @@
 """The journal's file and its one connection.
 
 One connection and one lock serve all threads: with 64 threads this was measured to be several times faster than a
-connection each, and nobody waits long (docs/decisions). Reads begin deferred, writes IMMEDIATE, so that what a
+connection each, and nobody waits long. Reads begin deferred, writes IMMEDIATE, so that what a
 transaction read is still true when it writes.
 """
 
@@ -28,15 +28,17 @@ if TYPE_CHECKING:
 FILE: Final = "journal.sqlite3"
 APPLICATION_ID: Final = 0x696E6675  # "infu", so that file(1) and a curious reader can tell
 _PAUSE_S: Final = 0.02
+_TURN_S: Final = 5.0  # how long other threads of this process may take before it is our turn
 _SMALLEST: Final = 512  # one page; SQLite takes a shorter file for an empty one and would write over it
 
 
 class Database:
     """An open journal file. `reading()` and `writing()` are transactions; both are exclusive between threads."""
 
-    def __init__(self, path: Path, raw: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, raw: sqlite3.Connection, busy_s: float) -> None:
         self.path: Final = path
         self._lock = threading.Lock()
+        self._patience_s: Final = 2 * busy_s + _TURN_S
         self._begin = "BEGIN"
         self._engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
         event.listen(self._engine, "begin", self._on_begin)
@@ -59,10 +61,15 @@ class Database:
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[Connection]:
-        with self._lock, named(self.path):
-            self._begin = begin
-            with self._connection.begin():
-                yield self._connection
+        if not self._lock.acquire(timeout=self._patience_s):
+            raise JournalError("journal.locked", f"{self.path} is locked: other slots wait for it too")
+        try:
+            with named(self.path):
+                self._begin = begin
+                with self._connection.begin():
+                    yield self._connection
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """Close the file; what was committed is moved out of the write-ahead log where possible."""
@@ -88,7 +95,7 @@ def open_database(home: Path, *, tool_version: str, create: bool, busy_s: float)
         raw = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=busy_s, isolation_level=None, check_same_thread=False)
         try:
             _prepare(raw, busy_s)
-            database = Database(path, raw)
+            database = Database(path, raw, busy_s)
             _migrate(database, tool_version)
         except BaseException:
             raw.close()

@@ -29,7 +29,7 @@ _CODES: Final[dict[int, tuple[str, str]]] = {
     sqlite3.SQLITE_FULL: ("journal.disk-full", "cannot grow: the disk is full"),
     sqlite3.SQLITE_IOERR: ("journal.disk-full", "cannot be written: the disk is full or failing"),
 }
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FULL: Final = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
 
 def of_sqlite(error: sqlite3.Error, path: Path) -> JournalError | None:

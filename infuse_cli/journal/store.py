@@ -55,6 +55,7 @@ class SqliteJournal:
     def __init__(self, home: Path, opened: database.Database, author: Author, now: Callable[[], datetime]) -> None:
         self._database: Final = opened
         self._owners: Final = Owners(home)
+        self._nobody: Final = author
         self._author = author
         self._now: Final = now
 
@@ -117,6 +118,8 @@ class SqliteJournal:
                 tx.flush()
         finally:
             self._owners.release(run)
+            if self._author.run == run:
+                self._author = self._nobody
 
     def commit(self, *writes_: rec.Write) -> None:
         """Make all writes durable in one fsynced transaction, or none (see `ports.Journal`)."""

@@ -57,10 +57,11 @@ _PLACES: Final = (
     (Place.DELETE, re.compile(r"AT%CMNG=3,.*", re.IGNORECASE)),
     (Place.JWT, re.compile(r"AT%JWT.*", re.IGNORECASE)),
 )
-# What a board has seen before somebody could swap it ahead of a place: the next look at its UUID then meets the other.
+# What a board has seen before it is swapped ahead of a place: the next look at its UUID then meets the other board.
+# A host that doesn't look again meets it with the command itself. `swap@identify#N` swaps at the N-th look after the first.
 _BEFORE: Final = {
-    Place.SERVER_CA: {Place.LIST}, Place.KEYGEN: {Place.LIST, Place.SERVER_CA}, Place.INSTALL: {Place.KEYGEN},
-    Place.TOKEN: {Place.KEYGEN, Place.LIST}, Place.DELETE: {Place.LIST}, Place.IDENTIFY: {Place.IDENTIFY},
+    Place.SERVER_CA: {Place.LIST}, Place.KEYGEN: {Place.SERVER_CA}, Place.INSTALL: {Place.KEYGEN},
+    Place.TOKEN: {Place.KEYGEN}, Place.DELETE: {Place.LIST}, Place.IDENTIFY: {Place.IDENTIFY},
 }
 _STOPS_BEFORE: Final = {BoardFault.UNPLUG_BEFORE, BoardFault.HANG_BEFORE, BoardFault.LOST_BEFORE, BoardFault.RESET_BEFORE}
 _STOPS_AFTER: Final = {BoardFault.UNPLUG, BoardFault.HANG, BoardFault.LOST, BoardFault.RESET}

@@ -25,6 +25,20 @@ UUID_2 = "50503041-3633-4261-803d-1e2b8f70222b"
 
 @pytest.fixture
 def filled(line: Line) -> Line:
+    fill(line)
+    return line
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteJournal]:
+    with open_journal(tmp_path_factory.mktemp("kept"), station="s") as journal:
+        line = Line(journal)
+        line.start()
+        fill(line)
+        yield journal
+
+
+def fill(line: Line) -> None:
     one = line.open(UUID_1, "attempt-one", imei="350457790000001", mcu_id="0123456789abcdef", facts={"iccid": "8944500"})
     line.journal.commit(rec.NoteAttempt(attempt=one, facts={"metadata": {"serialNumber": "SN-00001", "deploymentSite": "Brisbane"}}))
     line.move(one, "register", S.PENDING, S.DONE, facts={"device": {"deviceId": "d0d0d0d0d0d0d0d0", "boardId": "product"}})
@@ -35,7 +49,6 @@ def filled(line: Line) -> Line:
     )
     line.end(one, facts={"deviceId": "d0d0d0d0d0d0d0d0", "registryDevice": "Reg-1"})
     line.open(UUID_2, "attempt-two", imei="350457790000002", facts={"metadata": {"serialNumber": 'SN-"100%"'}})
-    return line
 
 
 @pytest.mark.parametrize(
@@ -45,22 +58,22 @@ def filled(line: Line) -> Line:
         "D0D0D0D0D0D0D0D0", "0abc", "0A:BC", "abc", "sha-0abc", "Reg-1", "line-SN-00001", "attempt-one", "attempt-o", "  SN-00001 ",
     ],
 )
-def test_a_board_is_found_by_any_key(filled: Line, text: str) -> None:
-    assert [one.board for one in queries.find_boards(filled.journal, text)] == [UUID_1]
+def test_a_board_is_found_by_any_key(kept: SqliteJournal, text: str) -> None:
+    assert [one.board for one in queries.find_boards(kept, text)] == [UUID_1]
 
 
 @pytest.mark.parametrize("text", ["", " ", "nothing", "product", "SN-0000", "%", "____", "505", '"', "DONE", "35045779000000"])
-def test_what_is_no_key_finds_nothing(filled: Line, text: str) -> None:
-    assert queries.find_boards(filled.journal, text) == []
+def test_what_is_no_key_finds_nothing(kept: SqliteJournal, text: str) -> None:
+    assert queries.find_boards(kept, text) == []
 
 
-def test_odd_characters_are_found_as_they_are(filled: Line) -> None:
-    assert [one.board for one in queries.find_boards(filled.journal, 'sn-"100%"')] == [UUID_2]
+def test_odd_characters_are_found_as_they_are(kept: SqliteJournal) -> None:
+    assert [one.board for one in queries.find_boards(kept, 'sn-"100%"')] == [UUID_2]
 
 
-def test_a_key_of_several_boards_finds_all(filled: Line) -> None:
+def test_a_key_of_several_boards_finds_all(kept: SqliteJournal) -> None:
     for text in ("50503041", "run-1", "run-", "atte"):
-        assert [one.board for one in queries.find_boards(filled.journal, text)] == [UUID_1, UUID_2]
+        assert [one.board for one in queries.find_boards(kept, text)] == [UUID_1, UUID_2]
 
 
 def test_a_run_by_its_beginning(filled: Line) -> None:
@@ -125,8 +138,8 @@ def test_an_empty_journal_has_no_yield(journal: SqliteJournal) -> None:
     assert queries.summary("none", []).yield_ is None
 
 
-def test_a_row_a_board(filled: Line) -> None:
-    one, two = queries.export_rows(filled.journal)
+def test_a_row_a_board(kept: SqliteJournal) -> None:
+    one, two = queries.export_rows(kept)
     assert (one["board"], one["result"], one["deviceId"], one["registryDeviceId"]) == (UUID_1, "PASS", "d0d0d0d0d0d0d0d0", "Reg-1")
     assert (one["certificateSerial"], one["metadata.serialNumber"], one["operator"]) == ("0abc", "SN-00001", "day shift")
     assert (two["board"], two["result"], two["state"], two["certificateSerial"]) == (UUID_2, None, "running", None)

@@ -298,6 +298,20 @@ def test_a_secret_object_never_enters_facts(line: Line) -> None:
     assert line.journal.attempt(attempt).facts == {}
 
 
+def test_noise_from_the_wire_never_breaks_a_record(line: Line) -> None:
+    attempt = line.open()
+    line.end(attempt, AttemptState.FAILED, "FAIL", facts={"transcript": "AT\udc80\x00\ud800", "k\udcff": ["\udc80"]})
+    assert line.journal.attempt(attempt).facts == {"transcript": "AT\\udc80\x00\\ud800", "k\\udcff": ["\\udc80"]}
+    assert line.journal.verify() == []
+
+
+def test_writes_after_a_run_are_not_told_as_its_own(line: Line) -> None:
+    line.journal.end_run("run-1", {})
+    line.journal.commit(rec.SeeKey(spki_sha256="k", board="b"))
+    last = line.journal.events()[-1]
+    assert (last.run, last.operator) == (None, "")
+
+
 def test_a_run_is_recorded_and_ends(home, line: Line) -> None:
     run = line.journal.run("run-1")
     assert (run.start.profile, run.start.operator, run.station, run.alive, run.ended) == (PROFILE, "day shift", "bench-1", True, None)
@@ -384,6 +398,7 @@ def test_many_threads_commit_at_once(line: Line) -> None:
 def test_threads_racing_for_one_step_have_one_winner(line: Line) -> None:
     attempt = line.open()
     won: list[int] = []
+    lost: list[str] = []
     barrier = threading.Barrier(8)
 
     def work(number: int) -> None:
@@ -391,7 +406,7 @@ def test_threads_racing_for_one_step_have_one_winner(line: Line) -> None:
         try:
             line.move(attempt, "keygen", S.PENDING, S.BEGUN, facts={"by": number})
         except JournalError as error:
-            assert error.code == "journal.raced"
+            lost.append(error.code)
         else:
             won.append(number)
 
@@ -401,4 +416,4 @@ def test_threads_racing_for_one_step_have_one_winner(line: Line) -> None:
     for thread in threads:
         thread.join()
     assert line.journal.attempt(attempt).steps["keygen"].facts == {"by": won[0]}
-    assert len(won) == 1
+    assert lost == ["journal.raced"] * 7

@@ -158,14 +158,15 @@ def test_reset_reboots_with_its_text_and_keeps_nvm():
 
 
 @pytest.mark.parametrize(("place", "before"), [
-    ("install", "AT%KEYGEN=4201,2,0"), ("keygen", "AT%CMNG=1"), ("server-ca", "AT%CMNG=1"), ("token", "AT%CMNG=1"), ("identify", "AT%DEVICEUUID"),
+    ("install", "AT%KEYGEN=4201,2,0"), ("keygen", f'AT%CMNG=0,1,0,"{PEM}"'), ("server-ca", "AT%CMNG=1"), ("token", "AT%KEYGEN=4201,2,0"),
+    ("identify", None),
 ])
 def test_swap_shows_at_the_next_look_at_the_uuid(place, before):
     with Rig(f"1:swap@{place}") as rig, rig.host() as host:
         host.ready()
         first = host.ask("AT%DEVICEUUID").info
-        if place != "identify":
-            host.ask(before)
+        if before is not None:
+            assert host.ask(before).final == "OK"
         assert host.ask("AT%DEVICEUUID").info != first
         assert host.ask("AT+CFUN?").info == ["+CFUN: 1"]
         assert rig.credentials() == []
@@ -294,3 +295,9 @@ def test_a_slot_can_be_occupied_later():
     with Rig("") as rig, rig.host() as host:
         rig.bench.call(lambda: rig.board().change_faults(parse("1:occupied=4201/1").of_slot(1)))
         assert len(host.ask("AT%CMNG=1,4201,1").info) == 1
+
+
+def test_swap_at_any_look():
+    with Rig("1:swap@identify#3") as rig, rig.host() as host:
+        seen = [host.ask("AT%DEVICEUUID").info[0] for _ in range(5)]
+        assert seen[0] == seen[1] == seen[2] != seen[3] == seen[4]

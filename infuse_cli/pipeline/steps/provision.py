@@ -71,16 +71,18 @@ class Provision(Acting):
 
     def _burnt(self, ctx: Context, why: str) -> Rewind:
         """Record the unseen certificate, retire the device, and go back for a new token, once a board."""
-        if ctx.facts.get("issuedUnseen") or any(record.facts.get("issuedUnseen") for record in ctx.history):
+        lost = ctx.facts.get("issuedUnseen")
+        intent = ctx.facts["token"]["intent"]
+        if lost is not None and lost["intent"] != intent:
             raise self._spent(why)
-        unseen = {"registryDeviceId": ctx.facts["registryDevice"], "intent": ctx.facts["token"]["intent"],
-                  "at": ctx.deps.clock.now().isoformat(), "why": why}
-        ctx.commit(NoteAttempt(attempt=ctx.attempt, facts={"issuedUnseen": unseen}))
-        ctx.facts["issuedUnseen"] = unseen
+        if lost is None:  # else a kill broke off the retiring of this very token
+            ctx.facts["issuedUnseen"] = {"registryDeviceId": ctx.facts["registryDevice"], "intent": intent,
+                                         "at": ctx.deps.clock.now().isoformat(), "why": why}
+            ctx.commit(NoteAttempt(attempt=ctx.attempt, facts={"issuedUnseen": ctx.facts["issuedUnseen"]}))
         device = ctx.patiently(lambda: token.registry(ctx).device(ctx.facts["registryDevice"]))
         if device is not None:
             token.retire(ctx, device, TokenState.BURNT)
-        writes = token.retired_writes(ctx, ctx.facts["token"]["intent"], why, TokenState.BURNT)
+        writes = token.retired_writes(ctx, intent, why, TokenState.BURNT)
         return Rewind({}, writes, to="token", why=why)
 
     def _spent(self, why: str) -> PolicyError:
