@@ -229,7 +229,7 @@ class JournalError(InfuseError):
     """The journal."""
 
 
-class Interrupted(InfuseError):
+class Interrupted(InfuseError):  # noqa: N818 - a person's wish, not a mistake
     """A person stopped the run."""
 
     def __init__(self, message: str = "stopped by the operator", *, unknown: bool = False) -> None:

@@ -80,7 +80,9 @@ class InfuseApi(Protocol):
     def boards(self, organisation_id: str) -> Sequence[api.CloudBoard]: ...  # noqa: D102
     def board(self, board_id: str) -> api.CloudBoard | None: ...  # noqa: D102
     def create_board(self, organisation_id: str, name: str, *, soc: str, description: str = "",
-                     metadata_fields: Sequence[api.MetadataField] = ()) -> api.CloudBoard: ...  # noqa: D102
+                     metadata_fields: Sequence[api.MetadataField] = ()) -> api.CloudBoard:
+        """POST /board, once."""
+
     def networks(self, organisation_id: str) -> Sequence[api.Network]: ...  # noqa: D102
     def device_by_mcu_id(self, soc: str, mcu_id: str) -> api.Device | None: ...  # noqa: D102
     def devices_with_metadata(self, organisation_id: str, board_id: str, name: str, value: str) -> Sequence[api.Device]:

@@ -147,9 +147,10 @@ def action(state: str, error: dict[str, Any] | None) -> str:
 def header_lines(data: dict[str, Any]) -> list[str]:
     """What every run opens with (rule 28): the run's place and means, what was overridden, what is unfinished."""
     shown = {key: _host(value) if key.endswith("Host") else value for key, word in _HEADER if (value := data.get(key))}
+    shown.setdefault("issuer", data.get("ca"))  # the signing certificate's name, else the CA's folder or name
     if shown.get("registryHost") == shown.get("apiHost"):
         shown.pop("registryHost", None)
-    parts = [f"{word}{shown[key]}" for key, word in _HEADER if key in shown]
+    parts = [f"{word}{shown[key]}" for key, word in _HEADER if shown.get(key)]
     lines = [" · ".join(parts)] if parts else []
     if data.get("overridden"):
         lines.append("overridden: " + ", ".join(map(str, data["overridden"])))

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from infuse_cli.errors import Exit
 
@@ -47,7 +47,7 @@ class StopOnSignals:
         self._clock = clock
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> StopOnSignals:
+    def __enter__(self) -> Self:
         for number in _SIGNALS:
             self._before[number] = signal.signal(number, self._heard)
         return self

@@ -78,7 +78,7 @@ class Run:
                 try:
                     resolved = resolve(self.profile, parts.cloud, None if dry else parts.journal, self.id)
                     self._check_clock(parts)
-                    deps = wire.deps(self.id, wanted, parts, self.clock, events, resolved)
+                    deps = wire.deps(self.id, wanted, parts, clock=self.clock, events=events, resolved=resolved)
                     events.emit(self._opening(parts, resolved, len(ports)))
                     line = fleet.Fleet(deps, wire.source(self.profile, list(ports)), slots=self.asked.slots)
                     results = line.once(ports, only=self.only)
@@ -259,7 +259,7 @@ def _ports(run: Run, asked: Asked) -> tuple[str, ...]:
 
 def _show_details(results: Sequence[BoardResult]) -> None:
     """-vv keeps what a person at the bench never sees."""
-    if context.current().verbose < 2:  # noqa: PLR2004 - -vv
+    if context.current().verbose < 2:
         return
     for result in results:
         for key, value in (result.error.details if result.error is not None else {}).items():

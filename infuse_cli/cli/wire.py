@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from infuse_cli.journal.bench import Bench
     from infuse_cli.keys.credentials import Found
     from infuse_cli.link.source import SerialSource
-    from infuse_cli.pipeline.context import Deps, Options
+    from infuse_cli.pipeline.context import Deps, Options, Resolved
     from infuse_cli.ports import Events, InfuseApi, Journal, RegistryApi, Sealer, Signer
 
 
@@ -70,7 +70,7 @@ def parts(wanted: Wanted, clock: RunClock) -> Parts:
     return Parts(journal, bench, cloud, registry, _signer(wanted), _sealer(wanted, bench), _server_ca(profile), found)
 
 
-def deps(run: str, wanted: Wanted, built: Parts, clock: RunClock, events: Events, resolved: Any) -> Deps:
+def deps(run: str, wanted: Wanted, built: Parts, *, clock: RunClock, events: Events, resolved: Resolved) -> Deps:
     """Put a run's parts together; the cloud's public key is fetched once a run."""
     from infuse_cli.pipeline.context import Deps
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from infuse_cli import profile as prof
 from infuse_cli.errors import CloudError, Interrupted
 from infuse_cli.types import AttemptState, CredentialType, StepState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from infuse_cli import api_types as api
     from infuse_cli import ports
+    from infuse_cli import profile as prof
     from infuse_cli.dialect.base import Operations
     from infuse_cli.records import AttemptRecord, Write
     from infuse_cli.types import BoardIdentity, Secret, StoredCredential

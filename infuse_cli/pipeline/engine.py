@@ -11,10 +11,10 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from infuse_cli.dialect import operations
+from infuse_cli.dialect import capabilities, operations
 from infuse_cli.errors import BoardError, InfuseError, PolicyError
 from infuse_cli.pipeline.context import Context
-from infuse_cli.pipeline.plan import already_plan, plan_for, plan_hash
+from infuse_cli.pipeline.plan import already_plan, check_dialect, plan_for, plan_hash
 from infuse_cli.pipeline.steps.identify import identify
 from infuse_cli.pipeline.walk import Walk
 from infuse_cli.records import EndAttempt, MoveCertificate, NoteAttempt, NoteRun, OpenAttempt, TakeAttempt
@@ -77,6 +77,8 @@ class Engine:
 
     def __init__(self, deps: Deps) -> None:
         self.deps = deps
+        self._proved: set[str | None] = set()  # modem firmware that PASSed with this profile and CA
+        self._plan = plan_for(deps.profile)
         self._plan_hash = plan_hash(deps.profile)
 
     def board(self, link: Board, slot: int, *, only: Collection[str] | None = None) -> BoardResult | None:
@@ -90,6 +92,7 @@ class Engine:
             if only is not None and identity.uuid not in only:
                 return None
             self._tell("board-found", slot, identity.uuid, data={"port": link.port, "imei": identity.imei, "mcuId": identity.mcu_id})
+            check_dialect(self._plan, link.dialect, capabilities(link.dialect))
             course = self._course(link, slot, identity)
         except InfuseError as error:
             return self._refused(slot, link, identity, error, started)
@@ -150,7 +153,7 @@ class Engine:
         return [MoveCertificate(serial=row.serial, issuer=row.issuer, to_state="superseded") for row in rows]
 
     def _new(self, ctx: Context, before: list[Write]) -> _Course:
-        plan, seen = plan_for(self.deps.profile), ctx.identity
+        plan, seen = self._plan, ctx.identity
         facts = {"functionalMode": seen.functional_mode, "model": seen.model, "modemFirmware": seen.modem_firmware,
                  "iccid": seen.iccid, "profile": self.deps.profile.name, "profileHash": self.deps.profile_hash}
         opening = OpenAttempt(
@@ -198,7 +201,18 @@ class Engine:
             note = {"rechecked": {"run": self.deps.run, "at": self.deps.clock.now().isoformat(), "result": "PASS"}}
             walk.flush(NoteAttempt(attempt=course.already.attempt, facts=note))
             return
-        walk.flush(EndAttempt(attempt=ctx.attempt, state=AttemptState.PASSED, outcome=Outcome.PASS.value, facts=_summary(ctx)))
+        facts = {**_summary(ctx), **self._first_article(ctx)}
+        walk.flush(EndAttempt(attempt=ctx.attempt, state=AttemptState.PASSED, outcome=Outcome.PASS.value, facts=facts))
+        self._proved.add(ctx.identity.modem_firmware)
+
+    def _first_article(self, ctx: Context) -> dict[str, str]:
+        """Mark the first board with this profile, CA and modem firmware, and whether the cloud heard from it (rule 9)."""
+        firmware = ctx.identity.modem_firmware
+        issuer = ctx.facts.get("certificate", {}).get("issuer")
+        if firmware in self._proved or self.deps.journal.passed_with(
+                profile_hash=self.deps.profile_hash, ca=issuer, modem_firmware=firmware):
+            return {}
+        return {"firstArticle": "seen" if ctx.facts.get("heard") else "unconfirmed"}
 
     def _dry(self, walk: Walk, started: float) -> BoardResult:
         walk.plan = walk.plan[:2]  # expect and lookup: GETs and reading AT commands only (rule 32)

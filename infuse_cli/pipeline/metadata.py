@@ -6,12 +6,12 @@ import re
 from typing import TYPE_CHECKING
 
 from infuse_cli.errors import ProfileError
-from infuse_cli.profile import MetadataValue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from infuse_cli.api_types import MetadataField
+    from infuse_cli.profile import MetadataValue
     from infuse_cli.types import BoardIdentity
 
 

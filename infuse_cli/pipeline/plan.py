@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from infuse_cli.dialect.base import Can
 from infuse_cli.errors import ProfileError
 from infuse_cli.pipeline.steps.checkin import CheckIn
 from infuse_cli.pipeline.steps.derive import Derive
@@ -51,6 +52,16 @@ ALREADY: Final = ("read-back", "possession", "verify")
 
 GIVEN: Final = frozenset({"identity"})
 
+CAN: Final[dict[str, frozenset[Can]]] = {
+    "expect": frozenset({Can.READ_DIGEST}),
+    "server-ca": frozenset({Can.OFFLINE, Can.WRITE, Can.DELETE}),
+    "keygen": frozenset({Can.OFFLINE, Can.CSR, Can.DELETE, Can.READ_DIGEST}),
+    "flash": frozenset({Can.OFFLINE, Can.TOKEN_PSK, Can.DELETE}),
+    "install": frozenset({Can.OFFLINE, Can.WRITE, Can.DELETE}),
+    "read-back": frozenset({Can.READ_DIGEST}),
+}
+"""What a step asks of the dialect; possession is left out, since a board that can't is `unproven` (rule 8)."""
+
 
 def plan_for(profile: Profile) -> tuple[str, ...]:
     """Return the step names for a profile, those left out that it gives nothing to do."""
@@ -63,6 +74,8 @@ def plan_for(profile: Profile) -> tuple[str, ...]:
     }
     plan = tuple(name for name in PLANS[profile.identity.mode] if not absent.get(name, False))
     check(plan)
+    if "flash" in plan and profile.token is not None and profile.token.store != "psk":
+        raise ProfileError("profile.cannot", f"token.store: {profile.token.store} is not offered; psk is")
     return plan
 
 
@@ -80,6 +93,15 @@ def check(plan: tuple[str, ...]) -> None:
         if missing:
             raise ProfileError("profile.cannot", f"step {name} needs {', '.join(sorted(missing))}, which no earlier step gives")
         have |= step.gives
+
+
+def check_dialect(plan: tuple[str, ...], dialect: str, can: frozenset[Can]) -> None:
+    """Raise ProfileError profile.cannot, before the board is touched, for a plan that its dialect cannot carry out."""
+    for name in plan:
+        missing = CAN.get(name, frozenset()) - can
+        if missing:
+            wanted = ", ".join(sorted(one.value for one in missing))
+            raise ProfileError("profile.cannot", f"step {name} has to {wanted}, which dialect {dialect} does not offer")
 
 
 def plan_hash(profile: Profile) -> str:

@@ -102,7 +102,7 @@ def _created(create: Callable[[], U], look: Callable[[], U | None]) -> U:
     try:
         return create()
     except CloudError as error:
-        if not error.unknown and error.status != 409:  # noqa: PLR2004 - HTTP 409: exists
+        if not error.unknown and error.status != 409:
             raise
         found = look()
         if found is None:

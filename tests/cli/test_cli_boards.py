@@ -1,6 +1,6 @@
 """How a run looks: on narrow and wide terminals, in a log, and as JSON lines."""
 
-import datetime
+import datetime as dt
 import io
 import json
 import threading
@@ -17,9 +17,9 @@ from infuse_cli.errors import InfuseError
 from infuse_cli.types import Event
 
 UUID = "504d5632-3739-42fb-80c8-1411df97216"
-AT = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+AT = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 HEADER = {
-    "profile": "field-sensor", "organisation": "Example Provider", "apiHost": "https://api.infuse-iot.com", "ca": "default",
+    "profile": "field-sensor", "organisation": "Example Provider", "apiHost": "https://api.infuse-iot.com", "issuer": "default",
     "station": "bench-3", "overridden": ["cloud.base_url (INFUSE_BASE_URL)"], "slots": 5,
     "unfinished": [{"board": f"{UUID}9", "state": "parked", "port": "/dev/ttyACM7"}],
 }

@@ -1,6 +1,6 @@
 """The envelope, word for word."""
 
-import datetime
+import datetime as dt
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ GOLDEN = (
 
 
 def result(**more):
-    at = datetime.datetime(2026, 1, 2, 4, 4, 5, tzinfo=datetime.timezone(datetime.timedelta(hours=1)))
+    at = dt.datetime(2026, 1, 2, 4, 4, 5, tzinfo=dt.timezone(dt.timedelta(hours=1)))
     error = BoardError("serial.timeout", "slot 1 went silent").as_json()
     return OperationResult("ca show", {"path": Path("/x"), "at": at, "result": Outcome.FAIL}, status="partial", errors=[error], exit_code=11, **more)
 

@@ -201,7 +201,7 @@ def test_a_name_is_looked_for_in_the_home_before_the_built_in_ones(write, tmp_pa
     write(GOOD.replace("field-sensor", "mine"), "profiles/thingy91x.yaml")
     env = {"INFUSE_HOME": str(tmp_path)}
     assert ps.load("thingy91x", env).profile.name == "mine"
-    assert [source.name for source in ps.available(env)][0] == "thingy91x"
+    assert next(source.name for source in ps.available(env)) == "thingy91x"
 
 
 def test_a_profile_may_extend_the_built_in_one_of_its_own_name(write, tmp_path):
@@ -214,7 +214,7 @@ def test_a_profile_may_extend_the_built_in_one_of_its_own_name(write, tmp_path):
 def test_a_circle_is_told(write):
     write("name: b\nextends: p.yaml\n", "b.yaml")
     path = write(GOOD.replace("nrf9151-dk", "b.yaml"))
-    assert "leads back to itself" in [one.message for one in ps.check(path, {}) if one.key == "extends"][0]
+    assert "leads back to itself" in next(one.message for one in ps.check(path, {}) if one.key == "extends")
     with pytest.raises(ProfileError):
         ps.load(path, {})
 

@@ -43,12 +43,16 @@ class Bench:
         """A board that no test has touched."""
         return next(self._slots)
 
-    def infuse(self, *argv: str, failpoint: str = "") -> Ran:
-        return self.zygote.run(*argv, env=self.env, failpoint=failpoint)
+    def infuse(self, *argv: str, failpoint: str = "", env: dict[str, str] | None = None, **limits: Any) -> Ran:
+        return self.zygote.run(*argv, env={**self.env, **(env or {})}, failpoint=failpoint, **limits)
 
-    def provision(self, *ports: str, failpoint: str = "", more: tuple[str, ...] = ()) -> Ran:
+    def provision(self, *ports: str, failpoint: str = "", more: tuple[str, ...] = (), output: str = "json", **limits: Any) -> Ran:
+        return self.infuse(*self.provisioning(*ports, more=more, output=output), failpoint=failpoint, **limits)
+
+    def provisioning(self, *ports: str, more: tuple[str, ...] = (), output: str = "json") -> tuple[str, ...]:
+        """The words of a `provision` on these ports."""
         named = [word for port in ports for word in ("--port", port)]
-        return self.infuse("provision", "--profile", self.profile, *named, "--output", "json", *more, failpoint=failpoint)
+        return ("provision", "--profile", self.profile, *named, "--output", output, *more)
 
 
 @pytest.fixture(scope="session")

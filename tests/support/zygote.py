@@ -1,13 +1,15 @@
 """Runs `infuse` many times without paying for its start: a process that has everything imported and forks per run.
 
-As a program it reads a JSON line a run from stdin ({"argv", "env", "failpoint", "out"}), forks, and answers with the
-wait status. `Zygote` is the side that the tests use.
+As a program it reads a JSON line a run from stdin ({"argv", "env", "failpoint", "out", "file_limit", "powerless"}),
+forks, and answers with the wait status. `Zygote` is the side that the tests use.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +18,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+
+_CAPABILITIES_V3 = 0x20080522
+"""Version of the kernel's capability sets, from linux/capability.h."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +43,16 @@ class Zygote:
     def __init__(self) -> None:
         self._process = subprocess.Popen([sys.executable, str(Path(__file__))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def start(self, *argv: str, env: dict[str, str] | None = None, failpoint: str = "") -> tuple[int, Path]:
-        """Begin a run; its process id, and the prefix of the files with its output."""
+    def start(self, *argv: str, env: dict[str, str] | None = None, failpoint: str = "", file_limit: int | None = None,
+              powerless: bool = False) -> tuple[int, Path]:
+        """Begin a run; its process id, and the prefix of the files with its output.
+
+        `file_limit` is the most bytes that it can write into any file: a disk that is full. `powerless` takes a
+        superuser's power to ignore permissions away.
+        """
         out = Path(tempfile.mkdtemp(prefix="infuse-run-")) / "out"
-        self._tell({"do": "run", "argv": argv, "env": env or {}, "failpoint": failpoint, "out": str(out)})
+        self._tell({"do": "run", "argv": argv, "env": env or {}, "failpoint": failpoint, "out": str(out),
+                    "file_limit": file_limit, "powerless": powerless})
         return int(self._process.stdout.readline()), out
 
     def wait(self, pid: int, out: Path) -> Ran:
@@ -49,8 +61,8 @@ class Zygote:
         code = os.waitstatus_to_exitcode(int(self._process.stdout.readline()))
         return Ran(code, out.with_suffix(".stdout").read_text(), out.with_suffix(".stderr").read_text())
 
-    def run(self, *argv: str, env: dict[str, str] | None = None, failpoint: str = "") -> Ran:
-        return self.wait(*self.start(*argv, env=env, failpoint=failpoint))
+    def run(self, *argv: str, env: dict[str, str] | None = None, failpoint: str = "", **limits: Any) -> Ran:
+        return self.wait(*self.start(*argv, env=env, failpoint=failpoint, **limits))
 
     def _tell(self, what: dict[str, Any]) -> None:
         self._process.stdin.write(json.dumps(what) + "\n")
@@ -70,11 +82,21 @@ def _child(what: dict[str, Any]) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.environ.update(what["env"])
+    _limit(what["file_limit"], powerless=what["powerless"])
     from infuse_cli import failpoint
     from infuse_cli.cli.main import run
 
     failpoint.arm(what["failpoint"])
     os._exit(_flushed(run(what["argv"])))
+
+
+def _limit(file_limit: int | None, *, powerless: bool) -> None:
+    if file_limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+    if powerless and os.geteuid() == 0:
+        head, none = (ctypes.c_uint32 * 2)(_CAPABILITIES_V3, 0), (ctypes.c_uint32 * 6)()
+        if ctypes.CDLL(None).capset(head, none):
+            raise OSError("this superuser cannot give its powers up")
 
 
 def _flushed(code: int) -> int:
@@ -84,7 +106,10 @@ def _flushed(code: int) -> int:
 
 
 def _serve() -> None:
+    import sqlalchemy.dialects.sqlite
+
     import infuse_cli.cli.boards_view
+    import infuse_cli.cli.commands.provision
     import infuse_cli.cli.line
     import infuse_cli.cloud.build
     import infuse_cli.journal.queries

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from infuse_cli.errors import CloudError, ProfileError
 from infuse_cli.pipeline.step import Given, Reading
 from infuse_cli.records import StoreSecret
-from infuse_cli.types import Secret
 
 if TYPE_CHECKING:
     from infuse_cli.pipeline.context import Context
     from infuse_cli.records import Write
+    from infuse_cli.types import Secret
 
 _KEY_BYTES = 32
 

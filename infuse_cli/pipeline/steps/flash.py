@@ -9,7 +9,6 @@ from infuse_cli.errors import PolicyError, ProfileError
 from infuse_cli.pipeline import slots
 from infuse_cli.pipeline.step import Acting, Done, Effect, Given, NotDone, Probe, Rewind, RewindNeeded
 from infuse_cli.pipeline.steps import token
-from infuse_cli.records import MoveToken
 from infuse_cli.types import CredentialType, TokenState
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ class Register(Acting):
         try:
             return _given(self._create(ctx), adopted=False)
         except CloudError as error:
-            if error.status != 409 or error.unknown:  # noqa: PLR2004 - HTTP 409: exists
+            if error.status != 409 or error.unknown:
                 raise
             return _given(self._after_conflict(ctx, error), adopted=True)
 

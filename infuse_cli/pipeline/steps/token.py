@@ -53,7 +53,7 @@ class MintTokenStep(Acting):
             try:
                 return self._given(ctx, intent, self._mint(ctx, intent, name))
             except CloudError as error:
-                if error.status != 409 or error.unknown:  # noqa: PLR2004 - HTTP 409: name taken
+                if error.status != 409 or error.unknown:
                     raise
                 found = ctx.within_grace(lambda: registry(ctx).device_by_name(name))
                 if found is not None:
