@@ -15,7 +15,6 @@ from typer import core
 from typer.main import get_command
 
 from infuse_cli.cli._registry import ROWS, Row
-from infuse_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,7 +50,22 @@ def load(row: Row, markup: core.MarkupMode = None) -> Any:
     target.rich_markup_mode = markup
     found = get_command(target)
     found.name = row.name
+    if markup is not None:
+        _take_literally(found)
     return found
+
+
+def _take_literally(command: Any) -> None:
+    """Our help has no markup: square brackets in it are to be seen on a terminal too."""
+    command.help = _escaped(command.help)
+    for parameter in command.params:
+        parameter.help = _escaped(getattr(parameter, "help", None))
+    for below in getattr(command, "commands", {}).values():
+        _take_literally(below)
+
+
+def _escaped(text: str | None) -> str | None:
+    return text and text.replace("[", "\\[")
 
 
 def root(*, rich_help: bool) -> Any:
@@ -146,6 +160,8 @@ def _single(function: Callable[..., Any]) -> typer.Typer:
 
 def _as_usage_error(error: Exception) -> Exception:
     from typer._click import exceptions as click
+
+    from infuse_cli.errors import UsageError
 
     if not isinstance(error, click.ClickException):
         return error

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from infuse_cli.errors import UsageError
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -49,6 +47,8 @@ def output_of(text: str, source: str) -> Output:
     """The output mode that a text names. Raises UsageError usage.bad-option naming `source`."""
     if text in OUTPUTS:
         return text
+    from infuse_cli.errors import UsageError
+
     raise UsageError("usage.bad-option", f"{source} is {text!r}, but must be one of {', '.join(OUTPUTS)}")
 
 

@@ -50,7 +50,7 @@ def run(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         return _pipe_closed()
     except KeyboardInterrupt:
-        return _interrupted(found)
+        return _interrupted(found, rest)
     except Exception as error:  # noqa: BLE001 - the one place that may
         return _failed(found, rest, error)
     return code
@@ -58,16 +58,15 @@ def run(argv: Sequence[str]) -> int:
 
 def _run(found: Globals, rest: list[str]) -> int:
     from infuse_cli.cli import context
-    from infuse_cli.errors import UsageError
 
     context.prepare(lambda: context.settings_of(
         os.environ, home=found.home, output=found.output, profile=found.profile, no_color=found.no_color,
         verbose=found.verbose))
     if found.problem:
+        from infuse_cli.errors import UsageError
+
         raise UsageError("usage.bad-option", found.problem)
-    for named, source in ((found.output, "--output"), (os.environ.get("INFUSE_OUTPUT"), "INFUSE_OUTPUT")):
-        if named:
-            context.output_of(named, source)
+    context.output_of(*((found.output, "--output") if found.output else (os.environ.get("INFUSE_OUTPUT") or "human", "INFUSE_OUTPUT")))
     if not rest:
         return _welcome()
     if rest[0] in {"--version", "-V"}:
@@ -134,10 +133,10 @@ def _details(known: InfuseError, error: Exception) -> None:
     sys.stderr.write("".join(traceback.format_exception(error)))
 
 
-def _interrupted(found: Globals) -> int:
+def _interrupted(found: Globals, rest: list[str]) -> int:
     from infuse_cli.errors import Exit, Interrupted
 
-    _report(found, [], Interrupted())
+    _report(found, rest, Interrupted())
     return int(Exit.INTERRUPTED)
 
 

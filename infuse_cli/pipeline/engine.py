@@ -6,8 +6,10 @@ agreed, and that is on disk.
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ from infuse_cli.records import EndAttempt, MoveCertificate, NoteAttempt, NoteRun
 from infuse_cli.types import AttemptState, Event, Outcome, StepState
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from infuse_cli.pipeline.context import Deps
     from infuse_cli.ports import Board
@@ -77,6 +79,8 @@ class Engine:
 
     def __init__(self, deps: Deps) -> None:
         self.deps = deps
+        self._in_hand: set[str] = set()
+        self._lock = threading.Lock()
         self._proved: set[str | None] = set()  # modem firmware that PASSed with this profile and CA
         self._plan = plan_for(deps.profile)
         self._plan_hash = plan_hash(deps.profile)
@@ -85,7 +89,6 @@ class Engine:
         """Take the board on this link to its result; None when it is not one of `only` (board keys)."""
         started = time.monotonic()
         identity: BoardIdentity | None = None
-        course: _Course | None = None
         try:
             link.label = "identify"
             identity = identify(link, operations(link.dialect), self.deps.profile.board.mcu_id, self.deps.options.metadata)
@@ -93,12 +96,25 @@ class Engine:
                 return None
             self._tell("board-found", slot, identity.uuid, data={"port": link.port, "imei": identity.imei, "mcuId": identity.mcu_id})
             check_dialect(self._plan, link.dialect, capabilities(link.dialect))
-            course = self._course(link, slot, identity)
+            with self._held(identity.uuid):
+                return self._walk(self._course(link, slot, identity), started)
         except InfuseError as error:
             return self._refused(slot, link, identity, error, started)
         except Exception as error:  # noqa: BLE001 - a slot's thread must end its board, not the line
             return self._refused(slot, link, identity, bug(error), started)
-        return self._walk(course, started)
+
+    @contextmanager
+    def _held(self, board: str) -> Iterator[None]:
+        """Keep a board that two ports show (two interfaces of one probe) from being taken by two slots."""
+        with self._lock:
+            if board in self._in_hand:
+                raise BoardError("board.in-use", f"another slot of this run is working on board {board}")
+            self._in_hand.add(board)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_hand.discard(board)
 
     # -- choosing ---------------------------------------------------------------------------------------------------
 

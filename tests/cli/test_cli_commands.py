@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -158,3 +159,21 @@ def test_every_exit_code_has_its_meaning():
 @pytest.mark.parametrize("name", ["cli.md", "exit-codes.md", "error-codes.md"])
 def test_the_reference_pages_are_those_of_this_program(name):
     assert (DOCS / name).read_text(encoding="utf-8") == reference.pages()[name], "python -m infuse_cli.cli.reference docs/reference"
+
+
+@pytest.mark.posix
+def test_a_terminal_loses_nothing_of_the_help():
+    import pty
+    main_end, other = pty.openpty()
+    env = {**os.environ, "COLUMNS": "200", "TERM": "xterm"}
+    process = subprocess.Popen([sys.executable, "-m", "infuse_cli", "resume", "--help"], stdin=other, stdout=other, stderr=other, env=env)
+    os.close(other)
+    shown = b""
+    try:
+        while data := os.read(main_end, 65536):
+            shown += data
+    except OSError:
+        pass
+    os.close(main_end)
+    assert process.wait(10) == 0
+    assert "[default: those they were on]" in " ".join(re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).split())

@@ -34,6 +34,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 LINE_LIMIT = 4096
+_NEVER = threading.Event()
+
+
+def pause(seconds: float) -> None:
+    """The time that hardware takes."""
+    _NEVER.wait(seconds)
+
+
 ALGORITHM = bytes.fromhex("300a06082a8648ce3d040302")
 ALGORITHM_WITH_NULL = bytes.fromhex("300c06082a8648ce3d0403020500")
 
@@ -187,14 +195,14 @@ class Board:
             except OSError:  # no user on the slave side, or the cable was pulled
                 if self._master != master:
                     return
-                time.sleep(0.005)
+                pause(0.005)
                 self._buffer.clear()
                 continue
             except ValueError:
                 return
-            self._take(master, data)
+            self._take(data)
 
-    def _take(self, master: int, data: bytes) -> None:
+    def _take(self, data: bytes) -> None:
         for place, value in enumerate(data):
             if self.dead:
                 return
@@ -206,7 +214,6 @@ class Board:
                     rest = data[place + 1:].strip(b"\r\n")
                     self.early_bytes += len(rest)
                     self._command(line.decode("latin-1"))
-                    self._drain_early(master)
                     return  # what came in the same read is lost, as with the UART off
                 continue
             self._buffer.append(value)
@@ -214,10 +221,13 @@ class Board:
                 self.dead = inside
                 self._buffer.clear()
 
-    def _drain_early(self, master: int) -> None:
-        """Nothing may have come while the command was at work."""
-        if self._master != master or not self._busy:
+    def _lose_early(self) -> None:
+        """What came while the command was at work is lost: the UART was off."""
+        if self._master is None:
             return
+        with contextlib.suppress(OSError, ValueError):
+            if select.select([self._master], [], [], 0)[0]:
+                self.early_bytes += len(os.read(self._master, 4096).strip(b"\r\n"))
 
     def _send(self, data: bytes) -> None:
         if self._master is None:
@@ -228,9 +238,7 @@ class Board:
                 return
             for value in data:
                 os.write(self._master, bytes([value]))
-                time.sleep(0.0003)
-
-    _busy = False
+                pause(0.0003)
 
     # -- lines ------------------------------------------------------------------------------------------------------
 
@@ -255,6 +263,7 @@ class Board:
             self.online(self.modem)
 
     def _answer(self, info: list[str], final: str) -> None:
+        self._lose_early()
         lines: list[str] = []
         for row in info:
             if self.style.noise:
@@ -410,7 +419,7 @@ class Board:
         self._idle()
         if int(tag) in self.modem.keys:
             raise CmeError(519)
-        time.sleep(self.keygen_s)
+        pause(self.keygen_s)
         key = ec.generate_private_key(ec.SECP256R1())
         self.modem.keys[int(tag)] = key
         self.modem.counts["keygen"] += 1

@@ -93,7 +93,8 @@ def test_unfit_names_are_refused(signer, name):
         issued(signer, common_name=name)
 
 
-@pytest.mark.parametrize("spki", [b"", b"\x30\x00", Modem(curve=ec.SECP384R1()).spki, Modem().spki[:-1]])
+@pytest.mark.parametrize("spki", [b"", b"\x30\x00", Modem(curve=ec.SECP384R1()).spki, Modem().spki[:-1]],
+                         ids=["empty", "no key", "P-384", "cut short"])
 def test_unfit_keys_are_refused(signer, spki):
     with pytest.raises(PolicyError):
         issued(signer, spki_der=spki)
