@@ -29,7 +29,7 @@ from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 IMAGES = Path(__file__).parent / "images"
-COLUMNS, ROWS = 92, 40
+COLUMNS, ROWS = 102, 40
 FAULTS = "3:install=CME527, 5:slow=120, 6:unplug@keygen, 7:mute, seed=11"
 COMMAND = ["infuse", "provision", "--sim", "8", "--faults", FAULTS]
 STATION = "line-2"
@@ -71,7 +71,7 @@ def run(columns: int) -> tuple[list[Text], list[Text]]:
         process, terminal = start(home, columns)
         while data := read(terminal):
             stream.feed(data)
-            if mid_run(screen):
+            if not running and mid_run(screen):
                 running = lines_of(screen)
         process.wait()
         os.close(terminal)
@@ -99,7 +99,7 @@ def read(terminal: int) -> bytes:
 
 
 def mid_run(screen: pyte.Screen) -> bool:
-    """Whether some boards are green, one has failed and another is still at work; the last such moment is kept."""
+    """Whether some boards are green, one has failed and another is still at work."""
     text = "\n".join(screen.display)
     return all(word in text for word in (" PASS ", " FAIL ", " ERROR ", " working "))
 
@@ -136,7 +136,7 @@ def svg(lines: list[Text], columns: int) -> str:
     for line in lines:
         console.print(line, overflow="crop")
     form = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
-    form = form.replace("font-family: Fira Code, monospace", "font-family: ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace")
+    form = form.replace("font-family: Fira Code, monospace", "font-family: 'DejaVu Sans Mono', Menlo, Consolas, monospace")
     form = form.replace("font-family: arial", "font-family: sans-serif").replace("<!-- Generated with Rich https://www.textualize.io -->", "")
     drawn = console.export_svg(title="infuse provision", theme=THEME, code_format=form, unique_id="infuse")
     return "\n".join(line.rstrip() for line in drawn.splitlines() if line.strip()) + "\n"

@@ -34,8 +34,13 @@ STYLES: Final = {
 }
 """Words carry the meaning; each colour has its own background, so it can be read on light and dark terminals."""
 
+BARS: Final = {Outcome.PASS.value: "green", Outcome.FAIL.value: "red", Outcome.ERROR.value: "magenta", WAITING: "yellow"}
+
 _WIDE: Final = 120
 _REFRESH: Final = 8
+_TROUBLE_LINES: Final = 5
+_GIVE_WAY: Final = (READY, Outcome.PASS.value, WORKING, Outcome.ABORTED.value, WAITING, Outcome.FAIL.value, Outcome.ERROR.value)
+"""States in the order in which their slots are left out when the terminal is too low."""
 
 
 class LiveBoards:
@@ -100,10 +105,10 @@ class _View:
 
 
 def visible(rows: Sequence[SlotRow], room: int) -> list[SlotRow]:
-    """The rows that fit into `room` lines: passed boards and empty slots give way first."""
+    """The rows that fit into `room` lines: empty slots and passed boards give way first, trouble last."""
     over = sum(_height(row) for row in rows) - room
     dropped: set[int] = set()
-    for state in (READY, Outcome.PASS.value, WORKING):
+    for state in _GIVE_WAY:
         for row in rows:
             if over <= 0:
                 break
@@ -114,7 +119,7 @@ def visible(rows: Sequence[SlotRow], room: int) -> list[SlotRow]:
 
 
 def _height(row: SlotRow) -> int:
-    return 1 if row.error is None or not row.ended else 4
+    return 1 if row.error is None or not row.ended else _TROUBLE_LINES
 
 
 def row_lines(row: SlotRow, console: Console, now: float, *, whole: bool = False) -> list[Text]:
@@ -135,7 +140,7 @@ def _line(row: SlotRow, console: Console, now: float) -> Text:
     place = f"{row.index}/{row.steps}" if row.steps else ""
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append(f"{row.slot:>3} {_cut(row.board, board_width):<{board_width}} ")
-    line.append(_bar(row, bar_width, ascii_only=console.options.ascii_only))
+    line.append(_bar(row, bar_width, ascii_only=console.options.ascii_only), style=BARS.get(row.state, ""))
     line.append(f" {place:>5} {_cut(row.step, step_width):<{step_width}} {_elapsed(row, now):>8}  ")
     line.append(f" {row.state} ", style=STYLES.get(row.state, ""))
     note = _note(row)

@@ -133,13 +133,13 @@ def _change(uuid: str, command: Command, look: _Look | None = None) -> Conversat
     yield from _guard(uuid)
     reply = yield command
     if not reply.ok and (reply.rebooted or reply.cme in {None, cme.ACTIVE}):
-        yield from _settings()
+        yield from _settings(uuid)
         yield from _guard(uuid)
         if reply.rebooted and look is not None and (yield from look.is_done()):
             return None
         reply = yield command
     if reply.rebooted:
-        yield from _settings()
+        yield from _settings(uuid)
     return reply
 
 
@@ -149,7 +149,7 @@ def _guard(uuid: str) -> Conversation[None]:
         reply = yield from _ask_for_uuid(uuid)
         if not reply.rebooted:
             return
-        yield from _settings()
+        yield from _settings(uuid)
     raise BoardError("serial.timeout", f"board {uuid} keeps rebooting")
 
 
@@ -165,10 +165,12 @@ def _compare(expected: str, found: str) -> None:
         raise BoardError("board.changed", f"board {found} is on the port, {expected} was begun; nothing was written to it")
 
 
-def _settings() -> Conversation[None]:
-    """CMEE=1 and CFUN=4, again where the board rebooted meanwhile."""
+def _settings(uuid: str | None = None) -> Conversation[None]:
+    """CMEE=1 and CFUN=4, again where the board rebooted meanwhile; a strange board is not taken offline."""
     for _ in range(_ROUNDS):
         yield from _number_errors()
+        if uuid is not None:
+            yield from _ask_for_uuid(uuid)
         reply = yield from _ask(commands.set_functional_mode(commands.FLIGHT_MODE), "taking the modem offline")
         if not reply.rebooted:
             return

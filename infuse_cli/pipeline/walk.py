@@ -81,6 +81,7 @@ class Walk:
         """Put the functional mode back that was found (rule 7)."""
         mode = self.ctx.facts.get("functionalMode")
         if self.offline and mode is not None:
+            self.ctx.link.run(self.ctx.ops.same_board(self.ctx.uuid))
             self.ctx.link.run(self.ctx.ops.restore(mode))
         self.offline = False
 
@@ -236,6 +237,7 @@ class Walk:
 
     def _go_offline(self) -> None:
         if not self.offline:
+            self.ctx.link.run(self.ctx.ops.same_board(self.ctx.uuid))
             self.offline = True  # set first: a time-out in between still has to be restored
             self.ctx.link.run(self.ctx.ops.go_offline())
 

@@ -69,7 +69,7 @@ def load(name_or_path: str, env: Mapping[str, str], *, overrides: Iterable[tuple
     reading = read(name_or_path, env, overrides=overrides)
     errors = reading.errors
     if reading.source.built_in:
-        errors += [_completed(finding) for finding in reading.findings if finding.expected and finding.severity == "warning"]
+        errors += [replace(one, severity="error") for one in reading.findings if one.expected and one.severity == "warning"]
     if errors:
         raise _as_error(errors, secrets.masked(name_or_path))
     warnings = tuple(finding for finding in reading.findings if finding.severity == "warning")
@@ -209,10 +209,6 @@ def _follows(finding: Finding, earlier: list[Finding]) -> bool:
 
 def _related(one: str, other: str) -> bool:
     return one == other or one.startswith(f"{other}.") or other.startswith((f"{one}.", f"{one}["))
-
-
-def _completed(finding: Finding) -> Finding:
-    return Finding(finding.file, finding.line, finding.column, finding.key, finding.message, finding.expected)
 
 
 def _sorted(findings: list[Finding]) -> list[Finding]:

@@ -17,7 +17,7 @@ _LOOKS: Final = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY"), "a private key"),
     (re.compile(r"\bhttps?://[^\s/:@]+:[^\s/@]+@"), "a password in a URL"),
 )
-_KEYS: Final = ("token", "password", "passphrase", "passwd", "secret", "apikey", "privatekey")
+_KEYS: Final = ("token", "password", "passphrase", "passwd", "secret", "credential", "apikey", "privatekey")
 _EXPECTED: Final = "no secret: `infuse auth login` or a file keeps it"
 
 

@@ -266,7 +266,7 @@ def _profile(options: SimOptions, folder: Path, addresses: Addresses) -> dict[st
 def _active_wait(options: SimOptions) -> float:
     if options.active_wait_s is not None:
         return options.active_wait_s
-    return 20.0 if options.mode is IdentityMode.FIRST_BOOT else 0.0
+    return {IdentityMode.FIRST_BOOT: 20.0, IdentityMode.NONE: 0.0}.get(options.mode, 10.0)
 
 
 def _private(path: Path, text: str) -> None:
