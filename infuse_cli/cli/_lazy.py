@@ -82,14 +82,22 @@ def run(argv: Sequence[str]) -> int:
     """Run the command line (global options already taken out) and return the exit code.
 
     Raises UsageError usage.bad-option for whatever Typer calls a usage error, KeyboardInterrupt, and what commands raise.
+    Typer's own `main` is not used: it would turn a closed pipe into exit 1 and swallow Ctrl-C.
     """
+    command = root(rich_help=sys.stdout.isatty())
     try:
-        code = root(rich_help=sys.stdout.isatty()).main(list(argv), prog_name="infuse", standalone_mode=False)
+        with command.make_context("infuse", list(argv)) as ctx:
+            command.invoke(ctx)
+    except typer.Exit as ended:
+        return int(ended.exit_code)
     except typer.Abort:
         raise KeyboardInterrupt from None
     except Exception as error:
-        raise _as_usage_error(error) from error
-    return code if isinstance(code, int) else 0
+        usage = _usage_error(error)
+        if usage is None:
+            raise
+        raise usage from error
+    return 0
 
 
 def walk(command: Any, path: tuple[str, ...] = ()) -> list[Command]:
@@ -158,13 +166,16 @@ def _single(function: Callable[..., Any]) -> typer.Typer:
     return app
 
 
-def _as_usage_error(error: Exception) -> Exception:
+def _usage_error(error: Exception) -> Exception | None:
+    """What Typer means by an error, None when it is not one of Typer's."""
     from typer._click import exceptions as click
 
     from infuse_cli.errors import UsageError
 
+    if isinstance(error, EOFError):
+        return UsageError("usage.no-terminal", "the input ended where an answer was needed")
     if not isinstance(error, click.ClickException):
-        return error
+        return None
     ctx = getattr(error, "ctx", None)
     where = ctx.command_path if ctx is not None else "infuse"
     if isinstance(error, click.NoArgsIsHelpError):

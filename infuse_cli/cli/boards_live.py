@@ -154,7 +154,7 @@ def _note(row: SlotRow) -> str:
     if row.state == WAITING:
         return row.why
     if row.state == READY:
-        return "plug a board in"
+        return "no board yet"
     if row.already:
         return "already"
     return ""

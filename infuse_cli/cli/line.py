@@ -141,7 +141,8 @@ def provision(asked: Asked) -> OperationResult:
             return _simulated(asked, stack)
         loaded = load_profile(settings.profile, settings.env)
         run = Run("provision", loaded.profile, settings.home, settings.env, asked, overridden=loaded.overridden)
-        return run.execute(_ports(run, asked))
+        ports = _ports(run, asked)
+        return run.execute(ports) if ports else _left_without_a_board(run)
 
 
 def resume(asked: Asked) -> OperationResult:
@@ -224,6 +225,9 @@ def _simulated(asked: Asked, stack: ExitStack) -> OperationResult:
         raise UsageError("usage.bad-option", "--sim brings its own profile; give --profile or --sim, not both")
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="infuse-sim-", ignore_cleanup_errors=True)))
     home = settings.home if settings.home_by_flag else folder / "home"
+    if settings.output == "human":
+        sys.stderr.write(f"Starting {asked.sim or 1} virtual boards and a virtual cloud…\n")
+        sys.stderr.flush()
     world = stack.enter_context(simulated(asked.sim or 1, faults=asked.faults))
     env = {**without_ours(os.environ), "INFUSE_HOME": str(home), "INFUSE_SEALING_KEY_FILE": str(folder / "sealing.key")}
     loaded = load_profile(world.profile, env)
@@ -242,9 +246,14 @@ def load_profile(name: str | None, env: Mapping[str, str]) -> Loaded:
 
 
 def _ports(run: Run, asked: Asked) -> tuple[str, ...]:
-    """The ports of this run: those that were named, else those where boards are; with a terminal, wait for one (rule 26)."""
+    """The ports of this run: those that were named, else those where boards are; with a terminal, wait for one (rule 26).
+
+    Empty when the operator stopped the wait. Raises BoardError serial.none, UsageError for a port named twice.
+    """
+    if len(set(asked.ports)) < len(asked.ports):
+        raise UsageError("usage.bad-option", "--port names a port twice")
     if asked.ports:
-        return asked.ports
+        return asked.ports[:asked.count]
     source = wire.source(run.profile, None)
     found = tuple(info.port for info in source.present())
     if not found and sys.stderr.isatty() and asked.count is None:
@@ -252,9 +261,16 @@ def _ports(run: Run, asked: Asked) -> tuple[str, ...]:
         with StopOnSignals(run.clock):
             while not found and not run.clock.wait(_WAIT_FOR_BOARD_S):
                 found = tuple(info.port for info in source.present())
-    if not found:
+    if not found and not run.clock.stop.is_set():
         raise BoardError("serial.none", "no port looks like a board of this profile")
-    return found[:asked.count] if asked.count is not None else found
+    return found[:asked.count]
+
+
+def _left_without_a_board(run: Run) -> OperationResult:
+    """Ctrl-C with no board in hand ends normally (rule 26)."""
+    from infuse_cli.pipeline import fleet
+
+    return OperationResult("provision", {"run": run.id, "boards": [], "totals": fleet.totals([])}, human="No board was begun.")
 
 
 def _show_details(results: Sequence[BoardResult]) -> None:

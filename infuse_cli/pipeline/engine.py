@@ -194,7 +194,8 @@ class Engine:
 
         def notify(event: str, step: str, ms: float | None, error: InfuseError | None) -> None:
             place = steps.index(step) + 1 if step in steps else None
-            self._tell(event, ctx.slot, ctx.uuid, step=step, ms=ms, error=error, data={"index": place, "steps": len(steps)})
+            self._tell(event, ctx.slot, ctx.uuid, step=step, ms=ms, error=error, data={
+                "index": place, "steps": len(steps), "serialNumber": ctx.facts.get("metadata", {}).get("serialNumber")})
 
         walk = Walk(ctx, course.plan, course.pending, notify)
         walk.offline = ctx.resumed and course.already is None and ctx.facts.get("functionalMode") != ctx.identity.functional_mode

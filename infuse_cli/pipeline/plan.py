@@ -47,7 +47,7 @@ PLANS: Final[dict[str, tuple[str, ...]]] = {
     "first-boot": ("expect", "lookup", "register", "token", "flash", "read-back", "derive", "check-in", "verify"),
     "none": ("expect", "lookup", "register", "derive", "verify"),
 }
-ALREADY: Final = ("read-back", "possession", "verify")
+ALREADY: Final = ("read-back", "verify")
 """What runs for a board that PASSed before (rule 14)."""
 
 GIVEN: Final = frozenset({"identity"})

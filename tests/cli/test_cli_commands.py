@@ -108,6 +108,17 @@ def test_ctrl_c_is_exit_130(capsys, monkeypatch):
     assert "run.interrupted" in capsys.readouterr().err
 
 
+def test_ctrl_c_inside_a_command_is_told_in_json_too(capsys, monkeypatch):
+    from infuse_cli import profile_source
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(profile_source, "read", interrupted)
+    assert main.run(["profile", "check", "x", "--output", "json"]) == 130
+    told = json.loads(capsys.readouterr().out)
+    assert (told["command"], told["errors"][0]["code"]) == ("profile check", "run.interrupted")
+
+
 def test_bare_infuse_says_what_to_type_next(capsys):
     assert main.run([]) == 0
     told = capsys.readouterr().out

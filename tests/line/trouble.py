@@ -21,7 +21,7 @@ from tests.support.zygote import Ran
 
 SAFE = "The board is safe to unplug."
 LEAVE = "LEAVE BOARD: do not unplug it."
-MINT = "POST /devices/registration/tokens"
+MINT = "POST /api/v1/devices/registration/tokens"
 
 
 def refused(ran: Ran, code: str, exit_code: int, *, safe: bool = True) -> dict[str, Any]:
@@ -144,7 +144,8 @@ class Under:
 
     def read(self) -> list[dict[str, Any]]:
         """All events so far."""
-        lines = self.out.with_suffix(".stdout").read_text().splitlines(keepends=True)
+        path = self.out.with_suffix(".stdout")
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         self.events = [json.loads(line) for line in lines if line.endswith("\n")]
         return self.events
 

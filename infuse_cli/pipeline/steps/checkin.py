@@ -41,7 +41,7 @@ class CheckIn(Reading):
     def _until(self, ctx: Context, wait_s: float, look: Callable[[], bool]) -> bool:
         clock = ctx.deps.clock
         end = clock.monotonic() + wait_s
-        ctx.waiting("waiting for the board's first check-in")
+        ctx.waiting("for the board's first check-in")
         pause = 0.1
         while not ctx.patiently(look):
             left = end - clock.monotonic()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from infuse_cli.errors import BoardError, PolicyError
 from infuse_cli.pipeline import slots
 from infuse_cli.pipeline.step import Given, Reading
+from infuse_cli.profile import Token
 from infuse_cli.records import NoteAttempt
 from infuse_cli.types import CredentialType
 
@@ -77,7 +78,7 @@ def places(ctx: Context) -> list[tuple[int, CredentialType]]:
         found += [(identity.sec_tag, kind) for kind in (kinds.CLIENT_CERTIFICATE, kinds.CLIENT_KEY)]
         if ctx.deps.server_ca is not None or identity.mode == "cloud-ca":
             found.append((identity.sec_tag, kinds.ROOT_CA))
-    token = ctx.profile.token
+    token = ctx.profile.token or (Token() if identity.mode == "first-boot" else None)
     if identity.mode in {"local-ca", "first-boot"} and token is not None and token.store == "psk":
         found += [(token.sec_tag, kinds.PSK), (token.sec_tag, kinds.PSK_IDENTITY)]
     return found
