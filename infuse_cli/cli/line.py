@@ -151,11 +151,11 @@ def resume(asked: Asked) -> OperationResult:
 
     settings = context.current()
     with open_journal(settings.home) as journal:
-        parked = [record for record in journal.open_attempts() if not record.alive and record.state is not AttemptState.FAILED]
-        starts = {record.run: journal.run(record.run).start for record in parked}
-        gone = [record for record in parked if starts[record.run].simulated]
+        orphans = [record for record in journal.open_attempts() if not record.alive]
+        starts = {record.run: journal.run(record.run).start for record in orphans}
+        gone = [record for record in orphans if starts[record.run].simulated]
         _close_simulated(journal, gone)
-    parked = [record for record in parked if record not in gone]
+    parked = [record for record in orphans if record not in gone and record.state is not AttemptState.FAILED]
     if not parked:
         text = f"Nothing to go on with{f'; {len(gone)} simulated boards closed: their world is gone' if gone else ''}."
         return OperationResult("resume", {"run": None, "boards": [], "totals": {}, "absent": [], "closed": len(gone)}, human=text)

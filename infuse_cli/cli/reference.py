@@ -33,7 +33,7 @@ _MADE: Final = "<!-- Made by `python -m infuse_cli.cli.reference docs/reference`
 
 def pages() -> dict[str, str]:
     """The pages by file name."""
-    return {"cli.md": _cli(), "exit-codes.md": _exit_codes(), "error-codes.md": _error_codes()}
+    return {"cli.md": _cli(), "exit-codes.md": _exit_codes(), "error-codes.md": _error_codes(), "profile.md": _profile(), "journal-states.md": _journal_states()}
 
 
 def _cli() -> str:
@@ -66,6 +66,60 @@ def _error_codes() -> str:
     return (f"# Error codes\n\n{_MADE}\n"
             "FAIL: this board is bad. ERROR: the tool, the bench or the cloud is. ABORTED: a person stopped.\n\n"
             f"| code | exit | board's result | safe to unplug | means | what to do |\n|---|---|---|---|---|---|\n{rows}")
+
+
+def _profile() -> str:
+    from infuse_cli.cli.profile_template import full
+
+    return (f"# Profile keys\n\n{_MADE}\n"
+            "Every key with its default and what it takes, as `infuse profile new --full` prints it. Only `name` is always\n"
+            "required. Unknown keys are refused, and so is a secret. `infuse profile check` lists every mistake with its line.\n\n"
+            f"```yaml\n{full('my-product')}```\n")
+
+
+# What a state means, in the words of a person who reads a record.
+_STEP_STATES: Final = {
+    "pending": "not begun, or found safe to repeat",
+    "begun": "its intent is on disk; the effect may follow at any moment",
+    "unknown": "the process died, time ran out or an answer was lost after the effect may have happened: only a probe decides",
+    "done": "the effect is there, and its facts are on record",
+    "failed": "refused for certain: the effect did not happen, or a later check refused what it gave",
+    "conflict": "what was found cannot be decided by a program: a person has to look",
+}
+_ATTEMPT_STATES: Final = {
+    "running": "a run is at work on it, or was when its process died (then `journal list` says interrupted)",
+    "parked": "stopped by an ERROR or a person: `infuse resume` and `infuse provision` go on with it",
+    "failed": "FAIL: `infuse provision` tries the board again, from the step that failed",
+    "passed": "PASS",
+    "closed": "ended for good by a person (`infuse journal close`)",
+    "superseded": "a newer attempt took its place (`--again`, `--restart`)",
+}
+_TOKEN_STATES: Final = {
+    "intended": "about to be minted; the intent is on disk",
+    "minted": "the cloud gave it; its hash is on record and the secret is sealed",
+    "exposed": "it has been on the wire, to this board or with its CSR",
+    "consumed": "traded for an identity",
+    "revoked": "taken back, or it never came to be",
+    "expired": "its time ran out",
+    "burnt": "it may have been consumed or reached another board: never used again",
+}
+
+
+def _journal_states() -> str:
+    from infuse_cli.pipeline.state import MOVES
+    from infuse_cli.types import AttemptState, StepState, TokenState
+
+    moves = sorted(MOVES, key=lambda move: (list(StepState).index(move[0]), list(StepState).index(move[1])))
+    table = "".join(f"| {one.value} | {other.value} |\n" for one, other in moves)
+    parts = [f"# States in the journal\n\n{_MADE}"]
+    parts += [_states("Steps", [state.value for state in StepState], _STEP_STATES), f"No other moves than these exist:\n\n| from | to |\n|---|---|\n{table}"]
+    parts += [_states("Attempts", [state.value for state in AttemptState], _ATTEMPT_STATES), _states("Registration tokens", [state.value for state in TokenState], _TOKEN_STATES)]
+    return "\n".join(parts)
+
+
+def _states(title: str, names: list[str], meanings: dict[str, str]) -> str:
+    rows = "".join(f"| {name} | {meanings[name]} |\n" for name in names)
+    return f"## {title}\n\n| state | means |\n|---|---|\n{rows}"
 
 
 def _cell(text: str) -> str:

@@ -141,7 +141,7 @@ class Engine:
         if found.alive and found.run != self.deps.run:
             raise BoardError("board.in-use", f"run {found.run[:8]} is working on board {found.board}")
         take = TakeAttempt(attempt=found.attempt, run=self.deps.run, slot=ctx.slot, port=ctx.link.port)
-        if options.restart or options.again:
+        if options.restart or options.again or not found.steps:  # without a begun effect there is nothing to go on with
             return self._new(ctx, [take, EndAttempt(attempt=found.attempt, state=AttemptState.SUPERSEDED)])
         if found.plan_hash != self._plan_hash:
             raise PolicyError("plan.changed", f"board {found.board} was begun under another plan on {found.opened:%Y-%m-%d %H:%M} UTC")
@@ -204,10 +204,12 @@ class Engine:
                 return self._dry(walk, started)
             walk.run(self.deps.options.until)
             walk.step = None
+            if not walk.offline:  # restore looks by itself
+                ctx.link.run(ctx.ops.same_board(ctx.uuid))  # what was read last was read from this very board
             walk.restore()
             self._record_pass(walk, course)
         except InfuseError as error:
-            return self._ended(walk, course, error, started)
+            return self._ended(walk, course, self._blamed(ctx, error), started)
         except Exception as error:  # noqa: BLE001 - a slot's thread must end its board, not the line
             return self._ended(walk, course, bug(error), started)
         return self._result(ctx, Outcome.PASS, started, already=course.already is not None)
@@ -244,6 +246,16 @@ class Engine:
             self._record_trouble(walk, course, error)
         self._tell("step-failed", ctx.slot, ctx.uuid, step=walk.step, error=error)
         return self._result(ctx, error.info.outcome, started, error=error, failed_step=walk.step)
+
+    def _blamed(self, ctx: Context, error: InfuseError) -> InfuseError:
+        """A FAIL is this board's only if it is still the one on the port; else what was read was another board's."""
+        if error.info.outcome is not Outcome.FAIL:
+            return error
+        try:
+            ctx.link.run(ctx.ops.same_board(ctx.uuid))
+        except BoardError as other:
+            return other if other.code == "board.changed" else error
+        return error
 
     def _restore_quietly(self, walk: Walk, error: InfuseError) -> None:
         """The board may be gone or another one; then the next run restores it from the record."""

@@ -99,7 +99,7 @@ class Issuer:
         builder = (
             x509.CertificateBuilder().subject_name(subject).issuer_name(issuer.subject if issuer else subject).public_key(public)
             .serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(days=365))
+            .not_valid_after(now + timedelta(days=365 if length is None else 3650))
             .add_extension(x509.BasicConstraints(ca=length is not None, path_length=length), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(x509.KeyUsage(length is None, False, False, False, False, length is not None, length is not None,

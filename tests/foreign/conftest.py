@@ -55,7 +55,8 @@ class Bench:
 
     @property
     def env(self) -> dict[str, str]:
-        return {"INFUSE_TOKEN": self.cloud.token, "INFUSE_HOME": str(self.home), "NO_COLOR": "1"}
+        return {"INFUSE_TOKEN": self.cloud.token, "INFUSE_HOME": str(self.home), "NO_COLOR": "1",
+                "XDG_CONFIG_HOME": str(self.folder / "config")}
 
     def board(self, modem: Modem | None = None, style: Style | None = None) -> Board:
         made = Board(self.folder, modem, style, name=f"tty{len(self.boards)}")

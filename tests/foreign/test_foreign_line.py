@@ -12,7 +12,16 @@ from tests.foreign.board import Fault, Modem, Style
 from tests.foreign.cloud import Fault as CloudFault
 from tests.foreign.conftest import PASSPHRASE, events, openssl
 from tests.foreign.verifier import (
-    audit, check_board, check_envelope, check_identity, common_name, installed, local_root, pem, strict_verify)
+    audit,
+    check_board,
+    check_envelope,
+    check_identity,
+    common_name,
+    installed,
+    local_root,
+    pem,
+    strict_verify,
+)
 
 STYLES = {
     "stock": Style(),

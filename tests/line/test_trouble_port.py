@@ -102,7 +102,6 @@ def test_a_silent_port_is_found_out_within_two_seconds(bench):
     slot = bench.slot()
     with faults(bench, f"{slot}:mute"):
         error = refused(bench.provision(bench.world.port(slot)), "serial.silent", 7)
-        one_line(bench.provision(bench.world.port(slot), output="human"), "serial.silent", 7)
     assert bench.world.port(slot) in error["message"]
     assert PROBES * PROBE_S <= 2.0
     passes(bench, slot)
@@ -186,6 +185,17 @@ def test_one_swapped_board_has_its_own_exit_code_and_line(bench):
     with faults(bench, f"{slot}:swap@keygen"):
         one_line(bench.provision(bench.world.port(slot), output="human"), "board.changed", 7)
     passes(bench, slot)
+
+
+def test_a_board_that_passed_is_not_blamed_for_another_in_its_place(bench):
+    slot = bench.slot()
+    passes(bench, slot)
+    first = in_slot(bench, slot)["uuid"]
+    with faults(bench, f"{slot}:swap@list"):
+        error = refused(bench.provision(bench.world.port(slot)), "board.changed", 7)
+    assert first in error["message"]
+    put_back(bench, slot)
+    assert passes(bench, slot)[0]["already"]
 
 
 def test_a_dead_port_and_a_hung_board_delay_no_other(bench):

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
 _CAPABILITIES_V3 = 0x20080522
 """Version of the kernel's capability sets, from linux/capability.h."""
 
@@ -41,6 +40,8 @@ class Zygote:
     """Forks runs of `infuse`."""
 
     def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="infuse-runs-")
+        self._count = 0
         self._process = subprocess.Popen([sys.executable, str(Path(__file__))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def start(self, *argv: str, env: dict[str, str] | None = None, failpoint: str = "", file_limit: int | None = None,
@@ -50,7 +51,8 @@ class Zygote:
         `file_limit` is the most bytes that it can write into any file: a disk that is full. `powerless` takes a
         superuser's power to ignore permissions away.
         """
-        out = Path(tempfile.mkdtemp(prefix="infuse-run-")) / "out"
+        self._count += 1
+        out = Path(self._folder.name) / f"run{self._count}"
         self._tell({"do": "run", "argv": argv, "env": env or {}, "failpoint": failpoint, "out": str(out),
                     "file_limit": file_limit, "powerless": powerless})
         return int(self._process.stdout.readline()), out
@@ -72,6 +74,7 @@ class Zygote:
         self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait(10)
+        self._folder.cleanup()
 
 
 def _child(what: dict[str, Any]) -> None:
@@ -106,7 +109,7 @@ def _flushed(code: int) -> int:
 
 
 def _serve() -> None:
-    import sqlalchemy.dialects.sqlite
+    import sqlalchemy.dialects.sqlite  # noqa: F401 - found by name, so loaded before the fork
 
     import infuse_cli.cli.boards_view
     import infuse_cli.cli.commands.provision

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from infuse_cli.errors import CloudError, CredentialError, PolicyError, ProfileError
 from infuse_cli.pipeline import metadata
 from infuse_cli.pipeline.step import Acting, Effect, Given, NotDone, Probe
-from infuse_cli.records import IntendToken, MintToken, MoveToken, NoteAttempt, StoreSecret
+from infuse_cli.records import DropSecret, IntendToken, MintToken, MoveToken, NoteAttempt, StoreSecret
 from infuse_cli.types import Secret, TokenState
 
 if TYPE_CHECKING:
     from infuse_cli.api_types import MintedToken, RegistryDevice
     from infuse_cli.pipeline.context import Context
     from infuse_cli.ports import RegistryApi, Sealer
-    from infuse_cli.records import TokenRecord
+    from infuse_cli.records import TokenRecord, Write
 
 INTENT = "infuseIntent"
 _MINT_TRIES = 3
@@ -171,13 +171,13 @@ def exposure(ctx: Context, why: str) -> tuple[MoveToken, ...]:
     return (MoveToken(intent=intent, from_state=TokenState.MINTED, to_state=TokenState.EXPOSED, why=why),)
 
 
-def retired_writes(ctx: Context, intent: str, why: str, to: TokenState = TokenState.REVOKED) -> tuple[MoveToken, ...]:
-    """Return the write that ends a token on record, nothing when it has ended already."""
+def retired_writes(ctx: Context, intent: str, why: str, to: TokenState = TokenState.REVOKED) -> tuple[Write, ...]:
+    """Return the writes that end a token on record and forget its secret, nothing when it has ended already."""
     row = next((row for row in ctx.deps.journal.tokens(name=ctx.facts["name"]) if row.intent == intent), None)
     alive = {TokenState.INTENDED, TokenState.MINTED, TokenState.EXPOSED}
     if row is None or row.state not in alive:
         return ()
-    return (MoveToken(intent=intent, from_state=row.state, to_state=to, why=why),)
+    return (MoveToken(intent=intent, from_state=row.state, to_state=to, why=why), DropSecret(name=secret_name(intent)))
 
 
 def retire(ctx: Context, device: RegistryDevice, to: TokenState = TokenState.REVOKED) -> None:

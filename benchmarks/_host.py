@@ -1,0 +1,90 @@
+"""The line in this process: the real adapters put together as `infuse provision` does, without its start-up."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from _meter import Parts, TimedJournal, TimedSource, current, spending
+
+from infuse_cli import profile as prof
+from infuse_cli.cli import wire
+from infuse_cli.cli.clock import RunClock
+from infuse_cli.cli.render import PlainLines
+from infuse_cli.pipeline.context import Options
+from infuse_cli.pipeline.fleet import Fleet
+from infuse_cli.pipeline.resolve import resolve
+from infuse_cli.profile_source import load
+from infuse_cli.records import RunStart
+from infuse_cli.types import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from _world import World
+
+    from infuse_cli.pipeline.engine import BoardResult
+
+
+class NotGreen(Exception):
+    """A board did not PASS, so its time means nothing."""
+
+
+@dataclass
+class Line:
+    """A run under way, to which boards are given."""
+
+    deps: Any
+    profile: prof.Profile
+
+    def batch(self, ports: Sequence[str]) -> list[BoardResult]:
+        """Boards at once, a slot each; the results are all PASS."""
+        results = Fleet(self.deps, TimedSource(wire.source(self.profile, ports))).once(ports)
+        bad = [result for result in results if result.outcome is not Outcome.PASS]
+        if bad:
+            raise NotGreen(f"slot {bad[0].slot}: {bad[0].error}")
+        return results
+
+    def board(self, port: str) -> tuple[Parts, BoardResult]:
+        """One board in this thread, and where its time went."""
+        fleet = Fleet(self.deps, TimedSource(wire.source(self.profile, [port])))
+        parts = current.parts = Parts()
+        try:
+            with spending(parts.whole):
+                result = fleet._board(1, port, None)  # noqa: SLF001 - what a slot's thread does with its port
+        finally:
+            current.parts = None
+        if result is None or result.outcome is not Outcome.PASS:
+            raise NotGreen(str(result and result.error))
+        return parts, result
+
+
+@contextmanager
+def line(world: World, home: Path) -> Iterator[Line]:
+    """A run on a fresh home, resolved and ready for boards."""
+    env = {"INFUSE_HOME": str(home), "INFUSE_SEALING_KEY_FILE": f"{home}.sealing"}
+    profile = load(str(world.profile), env).profile
+    options = Options()
+    wanted = wire.Wanted(profile, home, env, options)
+    clock, run = RunClock(), uuid.uuid4().hex
+    parts = wire.parts(wanted, clock)
+    parts.journal.start_run(RunStart(run=run, command="provision", profile_name=profile.name, profile_hash=prof.digest(profile),
+                                     profile=prof.to_json(profile), operator="benchmark"))
+    resolved = resolve(profile, parts.cloud, parts.journal, run)
+    events = PlainLines(io.StringIO())
+    deps = wire.deps(run, wanted, parts, clock=clock, events=events, resolved=resolved)
+    try:
+        yield Line(_with_journal(deps), profile)
+    finally:
+        parts.journal.end_run(run, {})
+        parts.journal.close()
+
+
+def _with_journal(deps: Any) -> Any:
+    import dataclasses
+
+    return dataclasses.replace(deps, journal=TimedJournal(deps.journal))

@@ -1,0 +1,142 @@
+"""A person stops the run: Ctrl-C, SIGTERM, SIGHUP, once and twice (rule 27). Both leave a true journal."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from infuse_cli.journal.store import open_journal
+from infuse_cli.types import AttemptState, StepState
+from tests.line.trouble import MINT, faults, in_slot, one_line, passes, requests, under_way
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.fixture(scope="module")
+def bench(make_bench):
+    with make_bench(16) as bench:
+        yield bench
+
+
+def attempt_of(bench, slot: int):
+    with open_journal(bench.home) as journal:
+        return journal.attempts(in_slot(bench, slot)["uuid"])[-1]
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_the_first_signal_finishes_the_step_in_hand_and_parks(bench, number):
+    slot = bench.slot()
+    with faults(bench, f"{slot}:slow=700@keygen"):
+        with under_way(bench, bench.world.port(slot)) as run:
+            run.until(event="step-begun", step="keygen")
+            run.signal(number)
+            ran = run.wait()
+    assert ran.code == 130
+    assert run.of(1, "board-ended")["state"] == "ABORTED"
+    assert run.of(1, "board-ended")["error"]["code"] == "run.interrupted"
+    assert run.of(1, "board-ended")["error"]["boardSafe"] is True
+    assert run.events[-1]["event"] == "run-ended"
+    parked = attempt_of(bench, slot)
+    assert (parked.state, parked.steps["keygen"].state) == (AttemptState.PARKED, StepState.DONE)
+    assert "register" not in parked.steps
+    assert in_slot(bench, slot)["functionalMode"] == 1
+    passes(bench, slot)
+    assert in_slot(bench, slot)["counts"]["keygen"] == 1
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_the_second_signal_ends_the_run_at_once(bench, number):
+    slot = bench.slot()
+    with faults(bench, f"{slot}:hang@install"):
+        with under_way(bench, bench.world.port(slot)) as run:
+            run.until(event="step-begun", step="install")
+            run.signal(number)
+            run.signal(number)
+            ran = run.wait()
+    assert ran.code == 130
+    left = attempt_of(bench, slot)
+    assert (left.alive, left.steps["install"].state) == (False, StepState.BEGUN)
+    bench.world.reset(slot)
+    passes(bench, slot)
+    assert in_slot(bench, slot)["counts"]["keygen"] == 1
+
+
+def test_the_first_signal_says_so_in_one_line(bench):
+    slot = bench.slot()
+    with faults(bench, f"{slot}:slow=1500@keygen"):
+        words = bench.provisioning(bench.world.port(slot), output="human")
+        pid, out = bench.zygote.start(*words, env=bench.env)
+        with_events(bench, slot)
+        import os
+
+        os.kill(pid, signal.SIGINT)
+        line = one_line(bench.zygote.wait(pid, out), "run.interrupted", 130)
+    assert "infuse resume" in line
+    ran = bench.infuse("resume", "--output", "json")
+    assert (ran.code, ran.envelope["data"]["totals"]["pass"]) == (0, 1)
+    assert in_slot(bench, slot)["counts"]["keygen"] == 1
+
+
+def test_a_stop_while_the_cloud_is_away_ends_the_wait(bench):
+    """The slot was waiting, amber, for the cloud: nothing is under way, so the stop parks it there."""
+    slot = bench.slot()
+    minted = requests(bench, MINT)
+    with faults(bench, f"{slot}:slow=700@keygen"):
+        with under_way(bench, bench.world.port(slot)) as run:
+            run.until(event="step-begun", step="keygen")
+            bench.world.set_faults(f"{slot}:slow=700@keygen, cloud:down")
+            run.until(event="board-waiting")
+            run.signal(signal.SIGINT)
+            ran = run.wait()
+    assert ran.code == 130
+    assert run.of(1, "board-ended")["state"] == "ABORTED"
+    passes(bench, slot)
+    assert in_slot(bench, slot)["counts"]["keygen"] == 1
+    assert requests(bench, MINT) == minted + 1
+
+
+def test_a_stop_begins_no_further_board(bench):
+    slots = [bench.slot() for _ in range(3)]
+    with faults(bench, f"{slots[0]}:slow=700@keygen"):
+        with under_way(bench, *(bench.world.port(slot) for slot in slots), more=("--slots", "1")) as run:
+            run.until(event="step-begun", step="keygen")
+            run.signal(signal.SIGINT)
+            ran = run.wait()
+    assert ran.code == 130
+    assert {row["slot"] for row in run.events if row["slot"]} == {1}
+    assert run.events[-1]["data"]["totals"] == {"pass": 0, "fail": 0, "error": 0, "aborted": 1}
+    passes(bench, *slots)
+
+
+def test_a_stop_before_any_board_is_in_hand(bench):
+    slot = bench.slot()
+    with faults(bench, "cloud:slow=2s@GET /organisation/name/{name}"):
+        with under_way(bench, bench.world.port(slot)) as run:
+            ticks = __import__("threading").Event()
+            while requests(bench, "GET /organisation/name/{name}", "count") == 0 and not ticks.wait(0.02):
+                pass
+            run.signal(signal.SIGINT)
+            ran = run.wait()
+    assert ran.code == 130
+    assert in_slot(bench, slot)["counts"]["keygen"] == 0
+    passes(bench, slot)
+
+
+def with_events(bench, slot: int) -> None:
+    """Wait until the board of a slot is at its key: the journal says so."""
+    import threading
+
+    pause = threading.Event()
+    for _ in range(1000):
+        if bench.home.exists():
+            attempt = attempts(bench, slot)
+            if attempt and "keygen" in attempt[-1].steps:
+                return
+        pause.wait(0.02)
+    raise AssertionError("the board never came to its key")
+
+
+def attempts(bench, slot: int):
+    with open_journal(bench.home) as journal:
+        return journal.attempts(in_slot(bench, slot)["uuid"])
