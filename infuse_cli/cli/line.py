@@ -13,7 +13,7 @@ from infuse_cli import profile as prof
 from infuse_cli.cli import context, wire
 from infuse_cli.cli.clock import RunClock, StopOnSignals
 from infuse_cli.cli.result import OperationResult
-from infuse_cli.errors import BoardError, InfuseError, ProfileError, UsageError
+from infuse_cli.errors import BoardError, InfuseError, Interrupted, ProfileError, UsageError
 from infuse_cli.records import EndAttempt, RunStart, TakeAttempt
 from infuse_cli.types import AttemptState, Event
 
@@ -128,6 +128,8 @@ class Run:
         data |= {"absent": self.absent} if self.command == "resume" else {}
         if paused:
             errors.append(InfuseError("run.paused", "five equal errors in a row: no further board was begun").as_json())
+        if interrupted:
+            errors.append(Interrupted().as_json())
         code = fleet.exit_code(results, interrupted=interrupted)
         return OperationResult(self.command, data, status=fleet.status(results), errors=errors, exit_code=int(code),  # type: ignore[arg-type]
                                human=_nothing_more, streamed=True, told=shown)
