@@ -31,9 +31,10 @@ waited = _Waited()
 
 @dataclass
 class Spent:
-    """Seconds of one thread: wall clock, of it waiting for the board and for the cloud; times it was added to."""
+    """Seconds of one thread: wall clock, of it waiting for the board and for the cloud, and CPU; times it was added to."""
 
     wall: float = 0.0
+    cpu: float = 0.0
     board: float = 0.0
     cloud: float = 0.0
     times: int = 0
@@ -47,10 +48,12 @@ class Spent:
 @contextmanager
 def spending(into: Spent) -> Iterator[None]:
     """Add what passes inside to `into`."""
-    began, board, cloud = time.perf_counter(), waited.board, waited.cloud
+    cpu, board, cloud = time.thread_time(), waited.board, waited.cloud
+    began = time.perf_counter()
     try:
         yield
     finally:
+        into.cpu += time.thread_time() - cpu
         into.wall += time.perf_counter() - began
         into.board += waited.board - board
         into.cloud += waited.cloud - cloud

@@ -12,7 +12,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from infuse_cli.cli.boards_model import READY, WAITING, WORKING, Boards, SlotRow, action, header_lines
+from infuse_cli.cli.boards_model import READY, STOPPING, WAITING, WORKING, Boards, SlotRow, action, header_lines
 from infuse_cli.cli.render import seconds
 from infuse_cli.types import Outcome
 
@@ -88,11 +88,14 @@ class LiveBoards:
         with self._lock:
             rows = [self._boards.rows[slot] for slot in sorted(self._boards.rows)]
             totals = self._boards.totals.line()
+            stopping = self._boards.stopping and not self._boards.over
         shown = visible(rows, room)
         now = time.monotonic()
         lines = [line for row in shown for line in row_lines(row, self._console, now, whole=self._closed)]
         if hidden := len(rows) - len(shown):
             lines.append(Text(f"    and {hidden} more", style="dim"))
+        if stopping:
+            lines.append(Text(STOPPING, no_wrap=True, overflow="crop"))
         return [*lines, Text(totals, no_wrap=True, overflow="crop", style="bold")]
 
 

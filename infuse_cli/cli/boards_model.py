@@ -16,6 +16,9 @@ WORKING: Final = "working"
 READY: Final = "ready"
 """States of a slot beside the four outcomes; `ready` is a slot without a board."""
 
+STOPPING: Final = "Stopping: the step in hand is finished first. Once more stops at once."
+"""What a person reads after the first Ctrl-C."""
+
 _ENGINEER: Final = ("tool.", "journal.", "ca.")
 
 _HEADER: Final = (
@@ -75,6 +78,7 @@ class Boards:
     rows: dict[int, SlotRow] = field(default_factory=dict)
     totals: Totals = field(default_factory=Totals)
     over: bool = False
+    stopping: bool = False
 
     def apply(self, event: Event, now: float) -> SlotRow | None:
         """Take in one event; the row that a new board pushes out of its slot is returned."""
@@ -83,6 +87,8 @@ class Boards:
                 self.header = event.data
                 for slot in range(1, int(event.data.get("slots") or 0) + 1):
                     self.rows.setdefault(slot, SlotRow(slot))
+            case "run-stopping":
+                self.stopping = True
             case "run-ended":
                 self.over = True
             case _ if event.slot is not None:

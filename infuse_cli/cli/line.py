@@ -128,7 +128,7 @@ class Run:
         data |= {"absent": self.absent} if self.command == "resume" else {}
         if paused:
             errors.append(InfuseError("run.paused", "five equal errors in a row: no further board was begun").as_json())
-        if interrupted:
+        if interrupted and not any(error["code"] == "run.interrupted" for error in errors):
             errors.append(Interrupted().as_json())
         code = fleet.exit_code(results, interrupted=interrupted)
         return OperationResult(self.command, data, status=fleet.status(results), errors=errors, exit_code=int(code),  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
 
-from infuse_cli.cli.boards_model import Boards, SlotRow, action, board_label, header_lines
+from infuse_cli.cli.boards_model import STOPPING, Boards, SlotRow, action, board_label, header_lines
 from infuse_cli.cli.result import json_line
 from infuse_cli.types import Outcome
 
@@ -110,6 +110,8 @@ class PlainLines(_Lines):
         match event.event:
             case "run-started":
                 return header_lines(event.data)
+            case "run-stopping":
+                return [STOPPING]
             case "run-ended":
                 return [self._boards.totals.line()]
             case "board-found":

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from infuse_cli.errors import InfuseError, UsageError
@@ -35,9 +36,19 @@ def without_ours(env: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in env.items() if key not in _OURS}
 
 
+def check_extra() -> None:
+    """Raise UsageError usage.extra-missing when the simulator's parts are not installed or cannot be."""
+    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    if missing:
+        raise UsageError("usage.extra-missing", f"the simulator needs {' and '.join(missing)}", hint="pip install 'infuse-line[sim]'")
+    if find_spec("termios") is None:
+        raise UsageError("usage.extra-missing", "virtual serial ports need Linux or macOS", hint="Run the simulator there.")
+
+
 @contextmanager
 def simulated(boards: int, *, faults: str | None = None, mode: str | None = None) -> Iterator[SimulatedWorld]:
     """Start `infuse sim up`, yield its world, end it. Raises UsageError usage.extra-missing without the extra."""
+    check_extra()
     argv = [sys.executable, "-m", "infuse_cli", "sim", "up", "--boards", str(boards), "--output", "json", "--stop-on-stdin-close"]
     argv += ["--faults", faults] if faults else []
     argv += ["--mode", mode] if mode else []

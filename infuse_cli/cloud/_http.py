@@ -148,6 +148,10 @@ class Transport:
         self._stop = stop
         self._gate = gate_for(base_url.netloc)
         self._client = _make_client(base_url, _tls_context(base_url, ca_bundle), trust_env=trust_env)
+        # The transport itself, direct or a proxy's: what the client adds to it (redirects, cookies, merging of
+        # settings) is not wanted here and costs as much again as the exchange.
+        self._pipe = self._client._transport_for_url(httpx.URL(base_url.url))  # noqa: SLF001
+        self._headers = tuple(self._client.headers.multi_items())
         self._offset_s: float | None = None
 
     @property
@@ -182,10 +186,11 @@ class Transport:
         auth = self._auth_headers() if call.credential else {}
         hidden = [*(word for value in auth.values() for word in value.split()[-1:]), *(one.reveal() for one in hide)]
         errors = ErrorMaker(call, self._base.netloc, hidden)
-        headers = dict(auth) | ({"Content-Type": "application/json"} if body is not None else {})
-        request = self._client.build_request(
-            call.method, self._base.url + fill_path(call.path, path or {}), params=query, content=body, headers=headers,
-            timeout=httpx.Timeout(min(self._timeout_s, self._deadline_s)),
+        content = [("Content-Type", "application/json")] if body is not None else []
+        request = httpx.Request(
+            call.method, self._base.url + fill_path(call.path, path or {}), params=query, content=body,
+            headers=[*self._headers, *auth.items(), *content],
+            extensions={"timeout": httpx.Timeout(min(self._timeout_s, self._deadline_s)).as_dict()},
         )
         with _call_deadline(self._deadline_s):
             try:
@@ -236,7 +241,7 @@ class Transport:
 
     def _exchange(self, request: httpx.Request, maker: ErrorMaker) -> RawAnswer:
         try:
-            response = self._client.send(request, stream=True)
+            response = self._pipe.handle_request(request)
             try:
                 return RawAnswer(response.status_code, response.headers, _read_body(response, maker))
             finally:

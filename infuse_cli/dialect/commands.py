@@ -5,6 +5,7 @@ Texts are those of Nordic's nRF91x1 AT commands reference, without frame or term
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from typing import TYPE_CHECKING, Final
@@ -36,9 +37,11 @@ _KEYGEN: Final = re.compile(r'%KEYGEN: *"([A-Za-z0-9_\-=]+(?:\.[A-Za-z0-9_\-=]+)
 _ATTEST: Final = re.compile(r'%ATTESTTOKEN: *"([A-Za-z0-9_\-=]+\.[A-Za-z0-9_\-=]+)"')
 _JWT: Final = re.compile(r'%JWT: *"([A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]+)"')
 _CHALLENGE: Final = re.compile(r"[0-9A-Fa-f]{32}")
+_UNQUOTABLE: Final = re.compile(r'["\x00-\x09\x0b\x0c\x0e-\x1f]|[^\x00-\x7f]')
 _PEM: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 
 
+@functools.lru_cache(maxsize=32)  # asked several times a certificate: for the bytes, and for their digest
 def canonical_pem(text: str) -> str:
     """PEM as it goes over the wire: its blocks only, LF line ends, no empty lines, one final LF, ASCII.
 
@@ -185,6 +188,6 @@ def credentials(lines: Sequence[str]) -> tuple[StoredCredential, ...]:
 
 
 def _quotable(text: str, what: str) -> str:
-    if '"' in text or not text.isascii() or any(char < " " and char not in "\r\n" for char in text):
+    if _UNQUOTABLE.search(text):
         raise ProfileError("profile.cannot", f"{what} holds a quote or a character that an AT command cannot carry")
     return text

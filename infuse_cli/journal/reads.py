@@ -33,6 +33,10 @@ _SECRET = select(schema.secret.c.sealed).where(schema.secret.c.name == bindparam
 _KEY_OWNER = select(schema.seen_key.c.board).where(schema.seen_key.c.spki_sha256 == bindparam("k"))
 _RESERVED = select(schema.serial.c.serial, schema.serial.c.issuer).where(
     schema.serial.c.attempt == bindparam("a"), schema.serial.c.state == "reserved").order_by(schema.serial.c.serial)
+_TOKENS = {
+    given: select(schema.token).where(*(schema.token.c[name] == bindparam(name) for name in given)).order_by(schema.token.c.intended)
+    for given in ((), ("board",), ("name",), ("board", "name"))
+}
 _COUNT = select(func.count()).select_from(schema.event)
 _NEWEST = select(func.max(schema.chain.c.newest))
 _PASSED = (
@@ -79,10 +83,10 @@ def certificates(connection: Connection, *where: ColumnElement[bool]) -> list[re
     return [_certificate(row) for row in connection.execute(select(schema.certificate).where(*where).order_by(order)).all()]
 
 
-def tokens(connection: Connection, *where: ColumnElement[bool]) -> list[rec.TokenRecord]:
-    """Tokens that fit all conditions, oldest first."""
-    order = schema.token.c.intended
-    return [_token(row) for row in connection.execute(select(schema.token).where(*where).order_by(order)).all()]
+def tokens(connection: Connection, *, board: str | None = None, name: str | None = None) -> list[rec.TokenRecord]:
+    """Tokens of a board, of a name, or all; oldest first."""
+    given = {key: value for key, value in (("board", board), ("name", name)) if value is not None}
+    return [_token(row) for row in connection.execute(_TOKENS[tuple(given)], given).all()]
 
 
 def run(connection: Connection, name: str, alive: Alive) -> rec.RunRecord:

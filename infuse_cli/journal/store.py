@@ -184,10 +184,8 @@ class SqliteJournal:
 
     def tokens(self, *, board: str | None = None, name: str | None = None) -> Sequence[rec.TokenRecord]:
         """Tokens of a board, of a name, or all; oldest first."""
-        columns = schema.token.c
-        where = [column == value for column, value in ((columns.board, board), (columns.name, name)) if value is not None]
         with self.reading() as connection:
-            return reads.tokens(connection, *where)
+            return reads.tokens(connection, board=board, name=name)
 
     def secret(self, name: str) -> bytes | None:
         """Sealed bytes by name, None when there are none."""

@@ -135,10 +135,11 @@ class Session:
                              "was not sent")
 
     def _send(self, command: Command, data: bytes) -> None:
-        for chunk in _chunks(data):
+        halved = command.effect and failpoint.armed()
+        for chunk in _chunks(data, halved=halved):
             self._check_abort(command)
             self._write(command, chunk)
-            if command.effect and self._sent == len(data) // 2:
+            if halved and self._sent == len(data) // 2:
                 self._fail_point()
 
     def _write(self, command: Command, chunk: bytes) -> None:
@@ -153,8 +154,7 @@ class Session:
         self._sent += len(chunk)
 
     def _fail_point(self) -> None:
-        if failpoint.armed():
-            self._handle.flush()
+        self._handle.flush()
         failpoint.hit(f"wire:{self.label}")
 
     def _await(self, command: Command) -> Reply:
@@ -264,9 +264,9 @@ class Session:
             self._transcript.remark(f"closing: {exc}")
 
 
-def _chunks(data: bytes) -> Iterator[bytes]:
-    """Pieces of at most CHUNK bytes, one of which ends at half of the bytes."""
-    half = len(data) // 2
+def _chunks(data: bytes, *, halved: bool) -> Iterator[bytes]:
+    """Pieces of at most CHUNK bytes; `halved`: one of them ends at half of the bytes."""
+    half = len(data) // 2 if halved else len(data)
     for part in (data[:half], data[half:]):
         for start in range(0, len(part), CHUNK):
             yield part[start:start + CHUNK]

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 MOST_BYTES: Final = 256 * 1024
 
 _LONGEST_LINE: Final = 8192
+_FRAME: Final = 14  # time, mark and line end
+_LONGEST_ESCAPE: Final = 4  # "\\xe9": only latin-1 comes over a wire
 _SHORTEST_FRAGMENT: Final = 6
 _LINE_ENDS: Final = re.compile(rb"[\r\n]+")
 _FINAL: Final = re.compile(r"OK|ERROR|\+CM[ES] ERROR: *\d{0,5}")
@@ -30,7 +32,7 @@ class Transcript:
     def __init__(self, now: Callable[[], float]) -> None:
         self._now: Final = now
         self._start: Final = now()
-        self._lines: deque[str] = deque()
+        self._lines: deque[tuple[float, str, str]] = deque()  # as they came: most transcripts are never read
         self._size = 0
         self._dropped = 0
         self._tail = b""
@@ -60,7 +62,8 @@ class Transcript:
         """All of it, a line each; what the board began and did not end comes last."""
         first = [f"# {self._dropped} earlier lines dropped"] if self._dropped else []
         last = [f"# unfinished: {_escaped(self._shown(self._tail.decode('latin-1')))}"] if self._tail else []
-        return "".join(f"{line}\n" for line in (*first, *self._lines, *last))
+        lines = (f"{ms:10.1f} {mark} {_escaped(text)}" for ms, mark, text in self._lines)
+        return "".join(f"{line}\n" for line in (*first, *lines, *last))
 
     def _shown(self, line: str) -> str:
         guarded = self._secret_now and not _FINAL.fullmatch(line.strip())
@@ -69,12 +72,17 @@ class Transcript:
         return line
 
     def _add(self, mark: str, text: str) -> None:
-        line = f"{(self._now() - self._start) * 1000:10.1f} {mark} {_escaped(text)}"
-        self._lines.append(line)
-        self._size += len(line) + 1
+        self._lines.append(((self._now() - self._start) * 1000, mark, text))
+        self._size += _size(text)
         while self._size > MOST_BYTES:
-            self._size -= len(self._lines.popleft()) + 1
+            self._size -= _size(self._lines.popleft()[2])
             self._dropped += 1
+
+
+def _size(text: str) -> int:
+    """Bytes of a line in the transcript: exact for plain text, an upper bound where characters are escaped."""
+    plain = text.isascii() and text.isprintable()
+    return _FRAME + min(len(text) * (1 if plain else _LONGEST_ESCAPE), _LONGEST_LINE)
 
 
 def _escaped(text: str) -> str:

@@ -111,9 +111,12 @@ class Context:
         """The board's credential in one place, None when it is free."""
         return next((row for row in self.stored(sec_tag) if row.type == kind), None)
 
-    def forget_stored(self) -> None:
-        """List again next time: something was written, or may have been."""
-        self._slots.clear()
+    def forget_stored(self, sec_tag: int | None = None) -> None:
+        """List again next time, one sec_tag or all: something was written there, or may have been."""
+        if sec_tag is None:
+            self._slots.clear()
+        else:
+            self._slots.pop(sec_tag, None)
 
     def write(self, sec_tag: int, kind: CredentialType, content: str, digests: frozenset[str], *,
               secret: bool = False) -> None:
@@ -121,6 +124,7 @@ class Context:
         present = self.entry(sec_tag, kind)
         if present is not None and present.sha256 in digests:
             return
+        self.forget_stored(sec_tag)
         if present is not None:
             self.link.run(self.ops.delete_credential(self.uuid, sec_tag, kind))
         self.link.run(self.ops.write_credential(self.uuid, sec_tag, kind, content, secret=secret))

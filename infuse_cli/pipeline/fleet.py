@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _PAUSE_AFTER: Final = 5
 """Equal ERRORs in a row that pause the run (rule 29)."""
 
+_HEAR_S: Final = 0.1
+"""How long the main thread waits at a time: short, so that it keeps hearing signals."""
+
 
 @dataclass(slots=True)
 class Tally:
@@ -32,7 +35,7 @@ class Tally:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, result: BoardResult) -> None:
-        """Count a board; five equal ERRORs in a row pause the run."""
+        """Count a board; five equal ERRORs in a row pause the run for good."""
         with self._lock:
             self.results.append(result)
             if result.outcome is Outcome.ERROR and result.error is not None:
@@ -40,7 +43,7 @@ class Tally:
             else:
                 self._row.clear()
             last = self._row[-_PAUSE_AFTER:]
-            self.paused = len(last) == _PAUSE_AFTER and len(set(last)) == 1
+            self.paused |= len(last) == _PAUSE_AFTER and len(set(last)) == 1
 
 
 def totals(results: Sequence[BoardResult]) -> dict[str, int]:
@@ -75,6 +78,7 @@ class Fleet:
         self.engine = Engine(deps)
         self.slots = slots
         self.tally = Tally()
+        self._stop_told = False
 
     def once(self, ports: Sequence[str], *, only: Collection[str] | None = None) -> list[BoardResult]:
         """Take the boards on these ports, once each; slots count from 1 in this order (rule 26)."""
@@ -88,8 +92,15 @@ class Fleet:
             thread.start()
         for thread in threads:
             while thread.is_alive():
-                thread.join(0.2)  # short, so that the main thread keeps hearing signals
+                thread.join(_HEAR_S)
+                self._tell_of_stop()
         return sorted(self.tally.results, key=lambda result: result.slot)
+
+    def _tell_of_stop(self) -> None:
+        """Say once that the run is being stopped, so that nobody stops it harder for want of an answer."""
+        if not self._stop_told and self.deps.clock.wait(0):
+            self._stop_told = True
+            self.deps.events.emit(Event(ts=self.deps.clock.now(), run=self.deps.run, event="run-stopping"))
 
     def _slot(self, work: queue.SimpleQueue[tuple[int, str]], only: Collection[str] | None) -> None:
         while not self.tally.paused and not self.deps.clock.wait(0):

@@ -222,6 +222,7 @@ class Walk:
         self._rewinds[to] = self._rewinds.get(to, 0) + 1
         if self._rewinds[to] > 1 or to not in self.plan:
             self._void(STEPS[name])
+            self._disown(to)
             raise turn.otherwise
         self.pending += turn.rewind.writes
         self._move(to, StepState.PENDING, facts={**self._kept(to), "rewound": turn.rewind.why})
@@ -229,6 +230,11 @@ class Walk:
         self.ctx.forget_stored()
         self.flush()
         return self.plan.index(to)
+
+    def _disown(self, name: str) -> None:
+        """What a step wrote to the board did not hold: whatever is in its place may be written over by a later run."""
+        if STEPS[name].effect is Effect.BOARD and self.ctx.states.get(name) is StepState.DONE:
+            self._move(name, StepState.FAILED, facts=self._kept(name))
 
     def _void(self, step: Any) -> None:
         for name in step.voids:

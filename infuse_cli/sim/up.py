@@ -246,7 +246,7 @@ def _profile(options: SimOptions, folder: Path, addresses: Addresses) -> dict[st
         identity["server_ca"] = str(folder / "server-ca.pem")
     fields = [{"name": "serialNumber", "required": True, "unique": True}]
     profile: dict[str, Any] = {
-        "name": "sim",
+        "name": "sim", "extends": "simulator",
         "description": "Virtual boards against a virtual cloud, both gone when the simulator ends",
         "board": {"soc": "nRF9151", "serial": {"baud": 115200, "dialect": "auto"}, "presence": "port", "mcu_id": {"from": "imei"},
                   "expect": {"model": "nRF9151-LACA", "modem_firmware": ">=2.0.2"}},

@@ -83,7 +83,7 @@ def test_provision_by_the_cloud_goes_wrong(make_bench, kind):
 
 
 @pytest.mark.storm
-@pytest.mark.parametrize(("mode", "call", "kind"), cases())
+@pytest.mark.parametrize(("mode", "call", "kind"), list(cases()))
 def test_storm_any_call_goes_wrong(make_bench, mode, call, kind):
     print(run(make_bench(), mode, call, kind))  # noqa: T201 - shown when it fails
 

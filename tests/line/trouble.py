@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +120,25 @@ def profile_with(bench: Bench, name: str, change: Any) -> str:
     path = bench.world.folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(profile))
     return str(path)
+
+
+def hurried(bench: Bench) -> str:
+    """The world's profile for a cloud that answers soon or not at all. Times in seconds."""
+
+    def change(profile: dict[str, Any]) -> None:
+        profile["cloud"] |= {"timeout_s": 1.0, "deadline_s": 1.5, "lost_answer_grace_s": 0.2, "outage_wait_s": 30.0}
+
+    return profile_with(bench, "hurried", change)
+
+
+def eventually(look: Callable[[], Any], limit_s: float = 20.0) -> Any:
+    """Look again and again until there is something to see."""
+    pause = threading.Event()
+    for _ in range(int(limit_s / 0.02)):
+        if found := look():
+            return found
+        pause.wait(0.02)
+    raise AssertionError("it never happened")
 
 
 @dataclass

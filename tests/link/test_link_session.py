@@ -242,6 +242,7 @@ def test_half_of_the_bytes_are_out_when_the_fail_point_is_reached(board, open_li
     link = open_link(board.port)
     link.run(AT.go_offline())
     link.label = "install"
+    monkeypatch.setattr(session_module.failpoint, "armed", lambda: True)
     monkeypatch.setattr(session_module.failpoint, "hit", hit)
     link.run(AT.write_credential(UUID, 16, 1, PEM))
     [(name, pieces, stored)] = reached

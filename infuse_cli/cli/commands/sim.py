@@ -38,7 +38,9 @@ def up(
     stop_on_stdin_close: Annotated[bool, typer.Option("--stop-on-stdin-close", help="End when standard input closes.")] = False,
 ) -> None:
     """Run virtual boards and a virtual cloud until Ctrl-C; says which profile provisions them."""
-    _check_extra()
+    from infuse_cli.cli.simulation import check_extra
+
+    check_extra()
     from infuse_cli.sim.up import SimOptions, serve
     from infuse_cli.types import IdentityMode
 
@@ -46,19 +48,6 @@ def up(
     options = SimOptions(boards=boards, faults=plan, mode=IdentityMode(mode.value), seed=seed,
                          baud=None if no_pace else 115200, folder=folder)
     serve(options, _ready, until_stdin_closes=stop_on_stdin_close)
-
-
-def _check_extra() -> None:
-    """Raise UsageError usage.extra-missing when the simulator's parts are not installed or cannot be."""
-    from importlib.util import find_spec
-
-    from infuse_cli.errors import UsageError
-
-    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
-    if missing:
-        raise UsageError("usage.extra-missing", f"the simulator needs {' and '.join(missing)}", hint="pip install 'infuse-line[sim]'")
-    if find_spec("termios") is None:
-        raise UsageError("usage.extra-missing", "virtual serial ports need Linux or macOS", hint="Run the simulator there.")
 
 
 def _ready(data: dict[str, Any]) -> None:

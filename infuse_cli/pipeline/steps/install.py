@@ -29,9 +29,10 @@ class Install(Acting):
 
     def run(self, ctx: Context) -> Given:
         """Write, then leave the digests for read-back."""
-        for kind, text in contents(ctx):
+        rows = contents(ctx)
+        for kind, text in rows:
             ctx.write(ctx.profile.identity.sec_tag, kind, text, frozenset({wire_digest(text)}))
-        return Given({"installed": {str(int(kind)): wire_digest(text) for kind, text in contents(ctx)}})
+        return Given({"installed": {str(int(kind)): wire_digest(text) for kind, text in rows}})
 
     def probe(self, ctx: Context) -> Probe:
         """Compare the digests in the modem's list."""

@@ -43,13 +43,14 @@ class Keygen(Acting):
             if ctx.entry(tag, kind) is not None:
                 ctx.link.run(ctx.ops.delete_credential(ctx.uuid, tag, kind))
         text = ctx.link.run(ctx.ops.keygen(ctx.uuid, tag, attributes=identity.attributes, key_usage=identity.key_usage))
-        ctx.forget_stored()
+        ctx.forget_stored(tag)
         entry = ctx.entry(tag, CredentialType.CLIENT_KEY)
         if entry is None:
             raise BoardError("modem.keygen-failed", f"the modem gave a CSR, but lists no key under sec_tag {tag}")
-        digests = [] if entry.sha256 is None else [entry.sha256]
+        if entry.sha256 is None:  # nothing could ever be read back, so nothing is registered for such a key
+            raise BoardError("serial.no-digest", f"the modem lists sec_tag {tag} type {int(CredentialType.CLIENT_KEY)} without a digest")
         return Given({"keygen": text, "keyDigest": entry.sha256,
-                      "wrote": [slots.wrote(tag, CredentialType.CLIENT_KEY, digests)]})
+                      "wrote": [slots.wrote(tag, CredentialType.CLIENT_KEY, [entry.sha256])]})
 
     def probe(self, ctx: Context) -> Probe:
         """No CSR on record: whatever key is there gets orphaned, and a new one is safe to make."""

@@ -1,0 +1,120 @@
+"""The local CA: a wrong passphrase, a key that others can read, a clock that cannot be right. No board is touched."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import pytest
+
+from tests.line.trouble import faults, in_slot, one_line, passes, profile_with, refused, requests, under_way
+
+
+@pytest.fixture(scope="module")
+def bench(make_bench):
+    with make_bench(10) as bench:
+        yield bench
+
+
+@pytest.fixture
+def at(bench):
+    """Whatever the trouble was: no key was made, nothing registered, and without the trouble the board passes."""
+    slot, registered = bench.slot(), requests(bench, "POST /device")
+    yield slot
+    assert requests(bench, "POST /device") == registered
+    assert in_slot(bench, slot)["counts"]["keygen"] == 0
+    passes(bench, slot)
+
+
+def both(bench, slot: int, code: str, exit_code: int, *more: str, **limits) -> str:
+    port = bench.world.port(slot)
+    error = refused(bench.provision(port, more=more, **limits), code, exit_code)
+    line = one_line(bench.provision(port, more=more, output="human", **limits), code, exit_code)
+    assert error["message"] in line
+    return error["message"] + " " + error["hint"]
+
+
+def test_a_wrong_passphrase(bench, at, tmp_path):
+    wrong = tmp_path / "wrong"
+    wrong.write_text("not the passphrase\n")
+    wrong.chmod(0o600)
+    told = both(bench, at, "ca.bad-passphrase", 9, "--passphrase-file", str(wrong))
+    assert "not the passphrase" not in told
+
+
+def test_an_empty_passphrase(bench, at, tmp_path):
+    empty = tmp_path / "empty"
+    empty.write_text("")
+    empty.chmod(0o600)
+    both(bench, at, "ca.no-passphrase", 9, "--passphrase-file", str(empty))
+
+
+def test_a_passphrase_file_that_is_not_there(bench, at, tmp_path):
+    assert "gone" in both(bench, at, "ca.no-passphrase", 9, "--passphrase-file", str(tmp_path / "gone"))
+
+
+def test_a_passphrase_file_that_others_can_read(bench, at, tmp_path):
+    loose = tmp_path / "loose"
+    loose.write_text((bench.world.folder / "passphrase").read_text())
+    loose.chmod(0o644)
+    assert "chmod 600" in both(bench, at, "credential.unsafe-file", 4, "--passphrase-file", str(loose))
+
+
+def test_no_passphrase_and_no_terminal_to_ask_on(bench, at):
+    def without(profile):
+        del profile["identity"]["passphrase"]
+
+    with using(bench, profile_with(bench, "no-passphrase", without)):
+        assert "--passphrase-file" in both(bench, at, "ca.no-passphrase", 9)
+
+
+def test_a_key_file_that_others_can_read(bench, at):
+    key = bench.world.folder / "ca" / "intermediate.key.pem"
+    key.chmod(0o640)
+    told = both(bench, at, "ca.unsafe-key", 9)
+    key.chmod(0o600)
+    assert "chmod 600" in told
+    assert str(key) in told
+
+
+def test_a_ca_that_is_not_there(bench, at):
+    with using(bench, profile_with(bench, "no-ca", lambda profile: profile["identity"].update(ca="elsewhere"))):
+        assert "infuse ca init" in both(bench, at, "ca.not-found", 9)
+
+
+def test_ca_files_that_do_not_fit_together(bench, at):
+    path = bench.world.folder / "ca" / "intermediate.pem"
+    good = path.read_bytes()
+    path.write_bytes((bench.world.folder / "ca" / "root.pem").read_bytes())
+    both(bench, at, "ca.broken", 9)
+    path.write_bytes(good[:300])
+    both(bench, at, "ca.broken", 9)
+    path.write_bytes(good)
+
+
+def test_a_clock_that_cannot_be_right(bench, at):
+    with faults(bench, "cloud:date=+600s"):
+        assert "clock" in both(bench, at, "ca.clock", 9)
+
+
+def test_a_clock_that_goes_wrong_during_the_run_signs_nothing(bench):
+    """The server's time moved while the board made its key: it is registered by then, but nothing is signed."""
+    slot = bench.slot()
+    with faults(bench, f"{slot}:slow=500@keygen"):
+        with under_way(bench, bench.world.port(slot)) as run:
+            run.until(event="step-begun", step="keygen")
+            bench.world.set_faults("cloud:date=+600s")
+            ran = run.wait()
+    assert ran.code == 9
+    assert run.of(1, "board-ended")["error"]["code"] == "ca.clock"
+    registered = requests(bench, "POST /device")
+    passes(bench, slot)
+    assert requests(bench, "POST /device") == registered
+
+
+@contextmanager
+def using(bench, profile: str):
+    right, bench.profile = bench.profile, profile
+    try:
+        yield
+    finally:
+        bench.profile = right
