@@ -41,9 +41,15 @@ class Line:
     deps: Any
     profile: prof.Profile
 
+    def __post_init__(self) -> None:
+        self._fleet = self._new([])
+
+    def _new(self, ports: Sequence[str]) -> Fleet:
+        return Fleet(self.deps, TimedSource(wire.source(self.profile, ports)))
+
     def batch(self, ports: Sequence[str]) -> list[BoardResult]:
         """Boards at once, a slot each; the results are all PASS."""
-        results = Fleet(self.deps, TimedSource(wire.source(self.profile, ports))).once(ports)
+        results = self._new(ports).once(ports)
         bad = [result for result in results if result.outcome is not Outcome.PASS]
         if bad:
             raise NotGreen(f"slot {bad[0].slot}: {bad[0].error}")
@@ -51,11 +57,10 @@ class Line:
 
     def board(self, port: str) -> tuple[Parts, BoardResult]:
         """One board in this thread, and where its time went."""
-        fleet = Fleet(self.deps, TimedSource(wire.source(self.profile, [port])))
         parts = current.parts = Parts()
         try:
             with spending(parts.whole):
-                result = fleet._board(1, port, None)  # noqa: SLF001 - what a slot's thread does with its port
+                result = self._fleet._board(1, port, None)  # noqa: SLF001 - what a slot's thread does with its port
         finally:
             current.parts = None
         if result is None or result.outcome is not Outcome.PASS:

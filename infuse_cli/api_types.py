@@ -53,6 +53,8 @@ class Network(ApiObject, frozen=True):
     name: str
     organisation_id: str | None = None
     network_id: int | None = None
+    description: str = ""
+    public: bool = False
 
 
 class Device(ApiObject, frozen=True):
@@ -66,12 +68,99 @@ class Device(ApiObject, frozen=True):
     metadata: dict[str, str] = {}
 
 
+class ApplicationVersion(ApiObject, frozen=True):
+    """Version of the firmware that a device said it runs."""
+
+    major: int = 0
+    minor: int = 0
+    revision: int = 0
+    build_num: int = 0
+
+
 class DeviceState(ApiObject, frozen=True):
     """What the cloud last heard of a device; all optional but for being there at all."""
 
     last_route_time: Moment | None = None
     first_packet_time: Moment | None = None
     last_route_interface: str | None = None
+    last_route_udp_address: str | None = None
+    application_id: int | str | None = None
+    application_version: ApplicationVersion | None = None
+
+
+class UdpRoute(ApiObject, frozen=True):
+    """Where a packet over UDP came from, and when."""
+
+    address: str | None = None
+    time: Moment | None = None
+
+
+class UplinkRoute(ApiObject, frozen=True):
+    """The way that a device's last packet came, such as udp, serial or bt_adv."""
+
+    interface: str
+    interface_data: dict[str, Any] = {}
+    udp: UdpRoute | None = None
+
+
+class DeviceRoute(ApiObject, frozen=True):
+    """One row of POST /device/lastRoute; `last_route` is None for a device that was never heard."""
+
+    device_id: str
+    last_route: UplinkRoute | None = None
+
+
+class MqttToken(ApiObject, frozen=True):
+    """A short-lived token for the organisation's broker. `token` is a secret."""
+
+    token: str
+    expires_at: Moment
+    issued_at: Moment | None = None
+
+
+class SentRpc(ApiObject, frozen=True):
+    """Answer to POST /rpc: the id to ask for."""
+
+    id: str
+    downlink_message_id: str | None = None
+    created_at: Moment | None = None
+
+
+class DownlinkMessage(ApiObject, frozen=True):
+    """What carries an RPC to the device: status waiting, sent or completed, and when it is given up."""
+
+    status: str
+    id: str | None = None
+    device_id: str | None = None
+    expires_at: Moment | None = None
+    sent_at: Moment | None = None
+    completed_at: Moment | None = None
+    rpc_req: dict[str, Any] | None = None
+    rpc_rsp: dict[str, Any] | None = None
+
+
+class RpcMessage(ApiObject, frozen=True):
+    """An RPC as it stands."""
+
+    id: str
+    created_at: Moment | None = None
+    device_id: str | None = None
+    rpc: dict[str, Any] | None = None
+    downlink_message: DownlinkMessage | None = None
+
+
+class BearerToken(ApiObject, frozen=True):
+    """What POST /iam/auth/token gives for an IAM key: a short-lived bearer token, which is a secret."""
+
+    token: str
+    expires_at: Moment | None = None
+
+
+class Location(ApiObject, frozen=True):
+    """Where a registry device is, in degrees."""
+
+    latitude: float
+    longitude: float
 
 
 class RegistryDevice(ApiObject, frozen=True):
@@ -81,6 +170,57 @@ class RegistryDevice(ApiObject, frozen=True):
     name: str
     status: str
     metadata: dict[str, Any] = {}
+    tags: tuple[str, ...] = ()
+    location: Location | None = None
+    site_id: str | None = None
+    device_profile_id: str | None = None
+
+
+class RegistrySummary(ApiObject, frozen=True):
+    """How many registry devices there are, and how many of each status."""
+
+    total: int
+    by_status: dict[str, int] = {}
+
+
+class Component(ApiObject, frozen=True):
+    """An addressable part of a registry device. `device_id` is the registryDeviceId."""
+
+    id: str
+    device_id: str
+    name: str
+    sensor_profile_id: str | None = None
+
+
+class Sensor(ApiObject, frozen=True):
+    """A typed data channel. `device_id` is the registryDeviceId."""
+
+    id: str
+    name: str = ""
+    device_id: str | None = None
+    component_id: str | None = None
+    value_type: str | None = None
+    unit: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+class DeviceHealth(ApiObject, frozen=True):
+    """What a device said of itself: `uptime` in seconds, `free_heap` in bytes, `signal_strength` in dBm."""
+
+    recorded_at: Moment | None = None
+    uptime: float | None = None
+    free_heap: int | None = None
+    signal_strength: float | None = None
+    connection_type: str | None = None
+    readings_sent: int | None = None
+    readings_dropped: int | None = None
+
+
+class DeviceGroup(ApiObject, frozen=True):
+    """All registry devices that carry the tags."""
+
+    id: str
+    name: str
     tags: tuple[str, ...] = ()
 
 

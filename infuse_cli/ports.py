@@ -67,6 +67,16 @@ class BoardSource(Protocol):
         """
 
 
+class ChipIds(Protocol):
+    """The chip's own id, read past the firmware: through the debug probe on the board (rule 2, `from: nrfutil`)."""
+
+    def chip_id(self, port: str, soc: str) -> str:
+        """The mcuId of the board on this port: 16 lower-case hex digits, in the order in which the probe gives the bytes.
+
+        Returns within 20 s. Raises BoardError board.no-mcu-id, naming the tool or the probe and the way out.
+        """
+
+
 class InfuseApi(Protocol):
     """The Infuse IoT API as far as provisioning needs it (contract: infuse-iot-api.md).
 

@@ -28,15 +28,17 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("profile", "Product profiles: list, show, check, new.", f"{_COMMANDS}.profile", "app"),
     Row("ca", "The local CA that signs the boards' certificates.", f"{_COMMANDS}.ca", "app"),
     Row("auth", "The API credential: login, logout, status.", f"{_COMMANDS}.auth", "app"),
+    Row("serial", "One board by hand: ports, probe, info, at, creds, check.", f"{_COMMANDS}.serial", "app"),
     Row("sim", "Virtual boards and a virtual cloud to try everything with.", f"{_COMMANDS}.sim", "app"),
     Row("completion", "Print the completion script of a shell: bash, zsh or fish.", f"{_COMMANDS}.completion", "command"),
 )
 
 VALUE_OPTIONS: Final[frozenset[str]] = frozenset({
     "--base", "--board", "--boards", "--by", "--ca", "--certificate", "--count", "--day", "--device-id", "--faults",
-    "--folder", "--format", "--latency-ms", "--limit", "--lot", "--metadata", "--metadata-from", "--mode",
+    "--file", "--folder", "--format", "--latency-ms", "--limit", "--lot", "--metadata", "--metadata-from", "--mode",
     "--name", "--organisation", "--out", "--passphrase-fd", "--passphrase-file", "--port", "--reason",
-    "--registry-url", "--root", "--run", "--root-out", "--scan", "--seed", "--server-ca", "--sim", "--slots",
+    "--registry-url", "--root", "--run", "--root-out", "--scan", "--seed", "--server-ca", "--sim", "--slots", "--tag",
+    "--timeout",
     "--token-fd", "--token-file", "--until", "--url",
 })
 """Options of any command that take a value, so that a value is never mistaken for a global option."""

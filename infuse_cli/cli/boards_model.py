@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 WAITING: Final = "waiting"
 WORKING: Final = "working"
 READY: Final = "ready"
-"""States of a slot beside the four outcomes; `ready` is a slot without a board."""
+LOOKED_AT: Final = "looked at"
+"""States of a slot beside the four outcomes; `ready` is a slot without a board, `looked at` the end of a dry run."""
 
 STOPPING: Final = "Stopping: the step in hand is finished first. Once more stops at once."
 """What a person reads after the first Ctrl-C."""
@@ -109,26 +110,24 @@ class Boards:
 def _after(row: SlotRow, event: Event, now: float) -> SlotRow:
     data = event.data
     board = str(data.get("serialNumber") or "") or row.board or board_label(event)
-    row = replace(row, board=board, port=data.get("port") or row.port,
-                  steps=data.get("steps") or row.steps, at=row.at or now)
+    new: dict[str, Any] = {"board": board, "port": data.get("port") or row.port, "steps": data.get("steps") or row.steps, "at": row.at or now}
     match event.event:
         case "board-found":
-            return replace(row, state=WORKING)
+            new |= {"state": WORKING}
         case "step-begun" | "step-done":
             # Two steps may share a commit, and then the first is done after the second was begun: never step back.
             index = data.get("index") or row.index
             done = max(row.done, index - (event.event == "step-begun"))
             step = (event.step or row.step) if index >= row.index else row.step
-            return replace(row, state=WORKING, why="", step=step, index=max(index, row.index), done=done)
+            new |= {"state": WORKING, "why": "", "step": step, "index": max(index, row.index), "done": done}
         case "step-failed":
-            return replace(row, step=event.step or row.step, error=event.error)
+            new |= {"step": event.step or row.step, "error": event.error}
         case "board-waiting":
-            return replace(row, state=WAITING, why=str(data.get("why") or ""))
+            new |= {"state": WAITING, "why": str(data.get("why") or "")}
         case "board-ended":
             error = event.error or data.get("error") or (None if event.state == Outcome.PASS.value else row.error)
-            return replace(row, state=event.state or row.state, why="", ended_ms=event.ms, error=error, already=bool(data.get("already")))
-        case _:
-            return row
+            new |= {"state": event.state or LOOKED_AT, "why": "", "ended_ms": event.ms, "error": error, "already": bool(data.get("already"))}
+    return replace(row, **new)
 
 
 def board_label(event: Event) -> str:

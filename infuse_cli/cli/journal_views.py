@@ -73,7 +73,7 @@ def listed(console: Console, found: Sequence[AttemptRecord], total: int, *, only
         console.print("No board is open." if only_open else "Nothing is on record yet.", soft_wrap=True)
         return
     rows = [(_minute(one.opened), word(one), one.board, _stuck(one) or "") for one in found]
-    _columns(console, ("begun", "result", "board", "at"), rows)
+    columns(console, ("begun", "result", "board", "at"), rows)
     if total > len(found):
         console.print(f"and {plural(total - len(found), 'older board')}: --limit 0 shows all.", soft_wrap=True)
 
@@ -97,7 +97,7 @@ def record(journal: SqliteJournal, uuid: str) -> dict[str, Any]:
 def shown(console: Console, found: dict[str, Any], *, events: bool) -> None:
     """One board's record."""
     board = found["board"]
-    _fields(console, {
+    fields(console, {
         "board": board["uuid"], "IMEI": board["imei"], "mcuId": board["mcuId"], "cloud device": found["deviceId"],
         "registry device": found["registryDeviceId"], **found["metadata"],
     })
@@ -106,7 +106,7 @@ def shown(console: Console, found: dict[str, Any], *, events: bool) -> None:
     console.print()
     if events:
         rows = [(str(one["seq"]), f"{one['ts']:%Y-%m-%d %H:%M:%S}", one["kind"], " ".join(filter(None, (one["step"], _arrow(one))))) for one in found["events"]]
-        _columns(console, ("event", "when", "what", ""), rows)
+        columns(console, ("event", "when", "what", ""), rows)
     else:
         console.print(f"{plural(len(found['events']), 'event')} in the chain: --events shows them.", soft_wrap=True)
 
@@ -216,14 +216,14 @@ def _show_attempt(console: Console, one: dict[str, Any]) -> None:
     console.print()
     error = one["error"] or {}
     lot = f", lot {one['lot']}" if one["lot"] else ""
-    _fields(console, {
+    fields(console, {
         "attempt": one["attempt"], "result": one["word"], "run": f"{one['run']} ({one['command']}, infuse {one['toolVersion']})",
         "profile": f"{one['profile']} {one['profileHash'][:12]}", "who": f"{one['operator']} at {one['station']}{lot}",
         "where": f"slot {one['slot']}, {one['port']}", "when": f"{_minute(one['opened'])} UTC{_until(one)}",
         "failed at": one["failedStep"], "cause": f"{error.get('code')}: {error.get('message')}" if error else None,
         **{key: value for key, value in one["facts"].items() if isinstance(value, str | int) and key not in _ABOVE},
     })
-    _columns(console, ("step", "state", "ms", "tries", "at"), [
+    columns(console, ("step", "state", "ms", "tries", "at"), [
         (step["step"], step["state"], "" if step["ms"] is None else f"{step['ms']:.0f}", str(step["tries"]), _second(step["at"]))
         for step in one["steps"]
     ])
@@ -237,13 +237,14 @@ def _show_attempt(console: Console, one: dict[str, Any]) -> None:
         console.print(one["transcript"].rstrip(), soft_wrap=True, markup=False)
 
 
-def _fields(console: Console, values: dict[str, Any]) -> None:
+def fields(console: Console, values: dict[str, Any]) -> None:
+    """A name and its value a line; what is None is left out."""
     for name, value in values.items():
         if value is not None:
             console.print(f"{name:<16} {value}", soft_wrap=True, markup=False, style=_STYLES.get(str(value)))
 
 
-def _columns(console: Console, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def columns(console: Console, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Left-aligned columns as wide as they need to be; never cut, so that a pipe gets whole values."""
     if not rows:
         return

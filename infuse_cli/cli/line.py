@@ -13,7 +13,7 @@ from infuse_cli import profile as prof
 from infuse_cli.cli import context, wire
 from infuse_cli.cli.clock import RunClock, StopOnSignals
 from infuse_cli.cli.result import OperationResult
-from infuse_cli.errors import BoardError, InfuseError, Interrupted, ProfileError, UsageError
+from infuse_cli.errors import BoardError, InfuseError, Interrupted, JournalError, ProfileError, UsageError
 from infuse_cli.records import EndAttempt, RunStart, TakeAttempt
 from infuse_cli.types import AttemptState, Event
 
@@ -59,6 +59,7 @@ class Run:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     clock: RunClock = field(default_factory=RunClock)
     absent: list[dict[str, Any]] = field(default_factory=list)
+    trouble: InfuseError | None = None  # what kept the end of the run from being recorded
 
     def execute(self, ports: Sequence[str]) -> OperationResult:
         """Run the boards on these ports and return the envelope's result."""
@@ -76,7 +77,7 @@ class Run:
                 if not dry:
                     parts.journal.start_run(self._start(parts))
                 try:
-                    resolved = resolve(self.profile, parts.cloud, None if dry else parts.journal, self.id)
+                    resolved = resolve(self.profile, parts.cloud, None if dry else parts.journal, self.id, self.clock)
                     self._check_clock(parts)
                     deps = wire.deps(self.id, wanted, parts, clock=self.clock, events=events, resolved=resolved)
                     events.emit(self._opening(parts, resolved, len(ports)))
@@ -85,11 +86,20 @@ class Run:
                 finally:
                     totals = fleet.totals(results)
                     if not dry:
-                        parts.journal.end_run(self.id, totals)
+                        self._end(parts, totals, begun=bool(results))
                 events.emit(Event(ts=self.clock.now(), run=self.id, event="run-ended", data={"totals": totals}))
             finally:
                 events.close()
             return self._result(results, paused=line.tally.paused, told=events.leaves_errors)
+
+    def _end(self, parts: wire.Parts, totals: dict[str, int], *, begun: bool) -> None:
+        """Record the end; a journal that fails at this point must not take the boards' results with it."""
+        try:
+            parts.journal.end_run(self.id, totals)
+        except JournalError as error:
+            if not begun:
+                raise
+            self.trouble = error
 
     def _start(self, parts: wire.Parts) -> RunStart:
         return RunStart(
@@ -130,8 +140,11 @@ class Run:
             errors.append(InfuseError("run.paused", "five equal errors in a row: no further board was begun").as_json())
         if interrupted and not any(error["code"] == "run.interrupted" for error in errors):
             errors.append(Interrupted().as_json())
-        code = fleet.exit_code(results, interrupted=interrupted)
-        return OperationResult(self.command, data, status=fleet.status(results), errors=errors, exit_code=int(code),  # type: ignore[arg-type]
+        code, status = fleet.exit_code(results, interrupted=interrupted), fleet.status(results)
+        if self.trouble is not None:
+            errors += [] if any(error["code"] == self.trouble.code for error in errors) else [self.trouble.as_json()]
+            code, status = code if interrupted else self.trouble.exit, "partial" if status == "ok" else status
+        return OperationResult(self.command, data, status=status, errors=errors, exit_code=int(code),  # type: ignore[arg-type]
                                human=_nothing_more, streamed=True, told=shown)
 
 
@@ -220,6 +233,7 @@ def _simulated(asked: Asked, stack: ExitStack) -> OperationResult:
     import os
     import tempfile
 
+    from infuse_cli.cli.boards_model import plural
     from infuse_cli.cli.simulation import simulated, without_ours
 
     settings = context.current()
@@ -228,7 +242,7 @@ def _simulated(asked: Asked, stack: ExitStack) -> OperationResult:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="infuse-sim-", ignore_cleanup_errors=True)))
     home = settings.home if settings.home_by_flag else folder / "home"
     if settings.output == "human":
-        sys.stderr.write(f"Starting {asked.sim or 1} virtual boards and a virtual cloud…\n")
+        sys.stderr.write(f"Starting {plural(asked.sim or 1, 'virtual board')} and a virtual cloud…\n")
         sys.stderr.flush()
     world = stack.enter_context(simulated(asked.sim or 1, faults=asked.faults))
     env = {**without_ours(os.environ), "INFUSE_HOME": str(home), "INFUSE_SEALING_KEY_FILE": str(folder / "sealing.key")}

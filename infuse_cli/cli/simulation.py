@@ -9,7 +9,6 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from infuse_cli.errors import InfuseError, UsageError
@@ -38,6 +37,8 @@ def without_ours(env: Mapping[str, str]) -> dict[str, str]:
 
 def check_extra() -> None:
     """Raise UsageError usage.extra-missing when the simulator's parts are not installed or cannot be."""
+    from importlib.util import find_spec
+
     missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
     if missing:
         raise UsageError("usage.extra-missing", f"the simulator needs {' and '.join(missing)}", hint="pip install 'infuse-line[sim]'")

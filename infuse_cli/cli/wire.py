@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from infuse_cli.cli.clock import RunClock
     from infuse_cli.journal.bench import Bench
     from infuse_cli.keys.credentials import Found
+    from infuse_cli.link.nrfutil import ProbeReader
     from infuse_cli.link.source import SerialSource
     from infuse_cli.pipeline.context import Deps, Options, Resolved
     from infuse_cli.ports import Events, InfuseApi, Journal, RegistryApi, Sealer, Signer
@@ -77,7 +78,7 @@ def deps(run: str, wanted: Wanted, built: Parts, *, clock: RunClock, events: Eve
     return Deps(
         run=run, profile=wanted.profile, profile_hash=prof.digest(wanted.profile), options=wanted.options, journal=built.journal,
         cloud=built.cloud, registry=built.registry, signer=built.signer, sealer=built.sealer, clock=clock, events=events,
-        resolved=resolved, server_ca=built.server_ca, cloud_public_key=_once(built.cloud.cloud_public_key))
+        resolved=resolved, server_ca=built.server_ca, cloud_public_key=_once(built.cloud.cloud_public_key), chip_ids=chip_ids(built.bench))
 
 
 def source(profile: prof.Profile, ports: Sequence[str] | None) -> SerialSource:
@@ -85,6 +86,13 @@ def source(profile: prof.Profile, ports: Sequence[str] | None) -> SerialSource:
     from infuse_cli.link.source import SerialSource
 
     return SerialSource(profile.board, ports, threading.Event())
+
+
+def chip_ids(bench: Bench) -> ProbeReader:
+    """What reads chips' ids through debug probes; the bench knows which probe sits on which port."""
+    from infuse_cli.link.nrfutil import ProbeReader
+
+    return ProbeReader(bench.probes)
 
 
 def operator_name(bench: Bench) -> str:

@@ -13,6 +13,7 @@ import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn
+from urllib.parse import urlencode
 
 import httpcore
 import httpx
@@ -27,7 +28,7 @@ from infuse_cli.cloud.urls import fill_path
 from infuse_cli.errors import Interrupted, ProfileError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from infuse_cli.cloud.urls import BaseUrl
     from infuse_cli.types import Secret
@@ -42,6 +43,8 @@ BODY_LIMIT: Final = 8 * 1024 * 1024
 _KEEP_ALIVE_S: Final = 3.0
 _FIRST_WAIT_S: Final = 0.1
 _LONGEST_WAIT_S: Final = 2.0
+_TROUBLE: Final = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError,
+                   httpcore.UnsupportedProtocol, httpx.DecodingError)
 
 
 class _Deadline(threading.local):
@@ -130,6 +133,63 @@ def _make_client(base: BaseUrl, context: ssl.SSLContext, *, trust_env: bool) -> 
     return client
 
 
+class _Pool:
+    """The connection pool that leads to a base URL, its proxy included, spoken to without httpx's layers above it.
+
+    Those (redirects, cookies, merging of settings, objects for every part) are not wanted here and cost a call as
+    much again as the exchange itself. Raises httpcore's errors, and httpx.DecodingError.
+    """
+
+    def __init__(self, client: httpx.Client, base: BaseUrl) -> None:
+        url = httpx.URL(base.url)
+        self._pool: Any = client._transport_for_url(url)._pool  # type: ignore[attr-defined] # noqa: SLF001
+        self._origin: Final = (url.raw_scheme, url.raw_host, url.port)
+        self._path: Final = url.raw_path.rstrip(b"/")
+        self._headers: Final = [(b"Host", base.netloc.encode("ascii")), *client.headers.raw]
+
+    def request(self, method: str, path: str, *, query: Mapping[str, str] | None, headers: Mapping[str, str], body: bytes | None,
+                timeout_s: float) -> httpcore.Request:
+        """A request that may be sent several times. `path` is URL-escaped, `timeout_s` bounds each wait."""
+        target = self._path + path.encode("ascii") + (b"?" + urlencode(query).encode("ascii") if query else b"")
+        content = b"" if body is None and method in {"POST", "PUT", "PATCH"} else body
+        fields = [*self._headers, *((name.encode("ascii"), value.encode("ascii")) for name, value in headers.items())]
+        if content is not None:
+            fields.append((b"Content-Length", b"%d" % len(content)))
+        if body is not None:
+            fields.append((b"Content-Type", b"application/json"))
+        scheme, host, port = self._origin
+        waits = dict.fromkeys(("connect", "read", "write", "pool"), timeout_s)
+        return httpcore.Request(method, httpcore.URL(scheme=scheme, host=host, port=port, target=target), headers=fields,
+                                content=content, extensions={"timeout": waits})
+
+    def send(self, request: httpcore.Request, maker: ErrorMaker) -> RawAnswer:
+        """The answer, unpacked. Raises Failed for a body beyond BODY_LIMIT."""
+        response = self._pool.handle_request(request)
+        try:
+            headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+            answer = RawAnswer(response.status, headers, b"")
+            return RawAnswer(response.status, headers, _read_body(_unpacked(response, headers), answer, maker))
+        finally:
+            response.close()
+
+
+class _Packed(httpx.SyncByteStream):
+    """A body as it came, for httpx to unpack."""
+
+    def __init__(self, stream: Iterable[bytes]) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._stream
+
+
+def _unpacked(response: httpcore.Response, headers: Mapping[str, str]) -> Iterable[bytes]:
+    stream: Iterable[bytes] = response.stream  # type: ignore[assignment] # for sync pools it is
+    if "content-encoding" not in headers:
+        return stream
+    return httpx.Response(response.status, headers=response.headers, stream=_Packed(stream)).iter_bytes()
+
+
 class Transport:
     """Sends the calls of one API to one host; shared by all threads of a run.
 
@@ -148,10 +208,7 @@ class Transport:
         self._stop = stop
         self._gate = gate_for(base_url.netloc)
         self._client = _make_client(base_url, _tls_context(base_url, ca_bundle), trust_env=trust_env)
-        # The transport itself, direct or a proxy's: what the client adds to it (redirects, cookies, merging of
-        # settings) is not wanted here and costs as much again as the exchange.
-        self._pipe = self._client._transport_for_url(httpx.URL(base_url.url))  # noqa: SLF001
-        self._headers = tuple(self._client.headers.multi_items())
+        self._pool = _Pool(self._client, base_url)
         self._offset_s: float | None = None
 
     @property
@@ -186,12 +243,8 @@ class Transport:
         auth = self._auth_headers() if call.credential else {}
         hidden = [*(word for value in auth.values() for word in value.split()[-1:]), *(one.reveal() for one in hide)]
         errors = ErrorMaker(call, self._base.netloc, hidden)
-        content = [("Content-Type", "application/json")] if body is not None else []
-        request = httpx.Request(
-            call.method, self._base.url + fill_path(call.path, path or {}), params=query, content=body,
-            headers=[*self._headers, *auth.items(), *content],
-            extensions={"timeout": httpx.Timeout(min(self._timeout_s, self._deadline_s)).as_dict()},
-        )
+        request = self._pool.request(call.method, fill_path(call.path, path or {}), query=query, headers=auth, body=body,
+                                     timeout_s=min(self._timeout_s, self._deadline_s))
         with _call_deadline(self._deadline_s):
             try:
                 raw = self._retrying()(self._try, call, request, errors)
@@ -221,7 +274,7 @@ class Transport:
         if self._stop(seconds):
             raise Interrupted
 
-    def _try(self, call: Call, request: httpx.Request, maker: ErrorMaker) -> RawAnswer | None:
+    def _try(self, call: Call, request: httpcore.Request, maker: ErrorMaker) -> RawAnswer | None:
         self._pass_gate(maker)
         if call.effect:
             failpoint.hit(f"sent:{call.name}")
@@ -239,14 +292,10 @@ class Transport:
                 raise maker.busy(remaining)
             self._wait(remaining * (1 + 0.1 * _jitter(0.0)))
 
-    def _exchange(self, request: httpx.Request, maker: ErrorMaker) -> RawAnswer:
+    def _exchange(self, request: httpcore.Request, maker: ErrorMaker) -> RawAnswer:
         try:
-            response = self._pipe.handle_request(request)
-            try:
-                return RawAnswer(response.status_code, response.headers, _read_body(response, maker))
-            finally:
-                response.close()
-        except httpx.HTTPError as error:
+            return self._pool.send(request, maker)
+        except _TROUBLE as error:
             _translate(error, maker)
 
     def _judge(self, call: Call, answer: RawAnswer, maker: ErrorMaker) -> RawAnswer | None:
@@ -289,33 +338,32 @@ def _call_deadline(seconds: float) -> Iterator[None]:
         _deadline.at = outer
 
 
-def _read_body(response: httpx.Response, maker: ErrorMaker) -> bytes:
+def _read_body(chunks: Iterable[bytes], answer: RawAnswer, maker: ErrorMaker) -> bytes:
     body = bytearray()
-    for chunk in response.iter_bytes():
+    for chunk in chunks:
         body += chunk
         if len(body) > BODY_LIMIT:
-            answer = RawAnswer(response.status_code, response.headers, b"")
             error = maker.unreadable(f"answered with more than {BODY_LIMIT // 1024 // 1024} MiB", answer)
             raise Failed(Failure.FINAL, error)
     return bytes(body)
 
 
-def _translate(error: httpx.HTTPError, maker: ErrorMaker) -> NoReturn:
-    """Turn httpx's error into what it means for repeating."""
+def _translate(error: Exception, maker: ErrorMaker) -> NoReturn:
+    """Turn an error of the network into what it means for repeating."""
     why = failures.printable(maker.mask(str(error)))
     match error:
-        case httpx.ConnectTimeout() | httpx.PoolTimeout():
+        case httpcore.ConnectTimeout() | httpcore.PoolTimeout():
             raise maker.never_sent("cloud.unreachable", "could not connect in time") from error
-        case httpx.ConnectError() if "CERTIFICATE_VERIFY_FAILED" in why:
+        case httpcore.ConnectError() if "CERTIFICATE_VERIFY_FAILED" in why:
             cause = f"was not sent: the server's certificate is not trusted ({why}); cloud.ca_bundle names another authority"
             raise maker.never_sent("cloud.unreachable", cause, final=True) from error
-        case httpx.ConnectError() if "WRONG_VERSION_NUMBER" in why:
+        case httpcore.ConnectError() if "WRONG_VERSION_NUMBER" in why:
             raise maker.never_sent("cloud.unreachable", "was not sent: the server does not speak TLS on this port", final=True) from error
-        case httpx.ConnectError() | httpx.ProxyError():
+        case httpcore.ConnectError() | httpcore.ProxyError():
             raise maker.never_sent("cloud.unreachable", f"could not connect: {why}") from error
-        case httpx.TimeoutException():
+        case httpcore.TimeoutException():
             raise maker.lost("cloud.timeout", "got no answer in time") from error
-        case httpx.RemoteProtocolError() if "disconnect" not in why and "closed" not in why:
+        case httpcore.RemoteProtocolError() if "disconnect" not in why and "closed" not in why:
             raise maker.lost("cloud.bad-answer", f"got an answer that is not HTTP: {why}") from error
         case httpx.DecodingError():
             raise maker.lost("cloud.bad-answer", f"got an answer that cannot be unpacked: {why}") from error

@@ -3,53 +3,46 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from infuse_cli import api_types as api
 from infuse_cli.cloud import wire
+from infuse_cli.cloud._client import ABSENT, Client
 from infuse_cli.cloud.failures import Call
-from infuse_cli.cloud.wire import body_of, read_to_end
+from infuse_cli.cloud.messages import MessageCalls
+from infuse_cli.cloud.wire import body_of
 from infuse_cli.errors import CloudError, InfuseError
 from infuse_cli.types import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from infuse_cli.cloud._http import Transport
-
-T = TypeVar("T", api.Organisation, api.CloudBoard, api.Network, api.Device)
-O = TypeVar("O", bound=api.ApiObject)  # noqa: E741
-
-PAGE: Final = 100
-"""Items of a page: the most that the API gives (contract: Paging)."""
-
-_ABSENT: Final = frozenset({404})
-
 # One row a call; the keys of devices have no lasting effect although they are POSTs (rule 11).
 ORGANISATIONS: Final = Call("GET", "/organisation")
-ORGANISATION_BY_ID: Final = Call("GET", "/organisation/id/{id}", none=_ABSENT)
-ORGANISATION_BY_NAME: Final = Call("GET", "/organisation/name/{name}", none=_ABSENT)
+ORGANISATION_BY_ID: Final = Call("GET", "/organisation/id/{id}", none=ABSENT)
+ORGANISATION_BY_NAME: Final = Call("GET", "/organisation/name/{name}", none=ABSENT)
 CREATE_ORGANISATION: Final = Call("POST", "/organisation", effect=True)
 BOARDS: Final = Call("GET", "/board")
-BOARD_BY_ID: Final = Call("GET", "/board/id/{id}", none=_ABSENT)
+BOARD_BY_ID: Final = Call("GET", "/board/id/{id}", none=ABSENT)
 CREATE_BOARD: Final = Call("POST", "/board", effect=True)
+BOARD_DEVICES: Final = Call("GET", "/board/id/{id}/devices")
 NETWORKS: Final = Call("GET", "/network")
+CREATE_NETWORK: Final = Call("POST", "/network", effect=True)
 DEVICES: Final = Call("GET", "/device")
-DEVICE_BY_MCU_ID: Final = Call("GET", "/device/soc/{soc}/mcuId/{mcuId}", none=_ABSENT)
-DEVICE_BY_ID: Final = Call("GET", "/device/id/{id}", none=_ABSENT)
+DEVICE_BY_MCU_ID: Final = Call("GET", "/device/soc/{soc}/mcuId/{mcuId}", none=ABSENT)
+DEVICE_BY_DEVICE_ID: Final = Call("GET", "/device/deviceId/{deviceId}", none=ABSENT)
+DEVICE_BY_ID: Final = Call("GET", "/device/id/{id}", none=ABSENT)
 CREATE_DEVICE: Final = Call("POST", "/device", effect=True)
 UPDATE_DEVICE: Final = Call("PUT", "/device/id/{id}", effect=True)
-DEVICE_STATE: Final = Call("GET", "/device/deviceId/{deviceId}/state", none=_ABSENT)
+DEVICE_STATE: Final = Call("GET", "/device/deviceId/{deviceId}/state", none=ABSENT)
 PUBLIC_KEY: Final = Call("GET", "/key/publicKey")
 SHARED_SECRET: Final = Call("POST", "/key/sharedSecret")
+DEVICE_SECRET: Final = Call("POST", "/key/sharedSecret/device")
 DERIVED_KEY: Final = Call("POST", "/key/derived/device")
 
 
-class InfuseClient:
+class InfuseClient(MessageCalls, Client):
     """The Infuse IoT API over one transport; safe to share between threads (rules 10, 11)."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def organisations(self) -> Sequence[api.Organisation]:
         """All organisations that the credential can see."""
@@ -70,24 +63,35 @@ class InfuseClient:
         """POST /organisation, once."""
         return self._send(CREATE_ORGANISATION, api.Organisation, body_of(name=name))
 
-    def boards(self, organisation_id: str) -> Sequence[api.CloudBoard]:
-        """The organisation's own cloud boards, the list read to its end."""
-        return self._list(BOARDS, api.CloudBoard, {"organisationId": organisation_id, "includePublic": "false"})
+    def boards(self, organisation_id: str, *, public: bool = False) -> Sequence[api.CloudBoard]:
+        """The organisation's own cloud boards, with `public` everybody's public ones too, the list read to its end."""
+        return self._list(BOARDS, api.CloudBoard, {"organisationId": organisation_id, "includePublic": _flag(public)})
 
     def board(self, board_id: str) -> api.CloudBoard | None:
         """One cloud board by its id."""
         return self._find(BOARD_BY_ID, api.CloudBoard, id=board_id)
 
     def create_board(self, organisation_id: str, name: str, *, soc: str, description: str = "",
-                     metadata_fields: Sequence[api.MetadataField] = ()) -> api.CloudBoard:
+                     metadata_fields: Sequence[api.MetadataField] = (), public: bool | None = None) -> api.CloudBoard:
         """POST /board, once."""
         body = body_of(organisationId=organisation_id, name=name, description=description, soc=soc,
-                       metadataFields=tuple(metadata_fields))
+                       metadataFields=tuple(metadata_fields), public=public)
         return self._send(CREATE_BOARD, api.CloudBoard, body)
 
-    def networks(self, organisation_id: str) -> Sequence[api.Network]:
-        """The organisation's own networks, the list read to its end."""
-        return self._list(NETWORKS, api.Network, {"organisationId": organisation_id, "includePublic": "false"})
+    def board_devices(self, board_id: str) -> Sequence[api.Device]:
+        """All devices of a cloud board, the list read to its end."""
+        return self._list(BOARD_DEVICES, api.Device, {}, path={"id": board_id})
+
+    def networks(self, organisation_id: str, *, public: bool = False) -> Sequence[api.Network]:
+        """The organisation's own networks, with `public` everybody's public ones too, the list read to its end."""
+        return self._list(NETWORKS, api.Network, {"organisationId": organisation_id, "includePublic": _flag(public)})
+
+    def create_network(self, organisation_id: str, name: str, *, key: Secret, network_id: int, description: str = "",
+                       public: bool = False) -> api.Network:
+        """POST /network, once; `key` is base64 of exactly 32 bytes, `network_id` 0 to 0xFFFFFF."""
+        body = body_of(organisationId=organisation_id, name=name, description=description, key=key.reveal(),
+                       public=public, networkId=network_id)
+        return self._send(CREATE_NETWORK, api.Network, body, hide=(key,))
 
     def device_by_mcu_id(self, soc: str, mcu_id: str) -> api.Device | None:
         """The natural key: looked up before a create and after any answer that got lost."""
@@ -96,6 +100,15 @@ class InfuseClient:
     def device(self, id: str) -> api.Device | None:  # noqa: A002
         """One cloud device by the server's id (a UUID, not the deviceId)."""
         return self._find(DEVICE_BY_ID, api.Device, id=id)
+
+    def device_by_device_id(self, device_id: str) -> api.Device | None:
+        """One cloud device by its deviceId (16 hex digits)."""
+        return self._find(DEVICE_BY_DEVICE_ID, api.Device, deviceId=device_id)
+
+    def devices(self, organisation_id: str, board_id: str | None = None) -> Sequence[api.Device]:
+        """All devices of an organisation, or of one of its boards, the list read to its end."""
+        boards = {} if board_id is None else {"boardIds": board_id}
+        return self._list(DEVICES, api.Device, {"organisationId": organisation_id, **boards})
 
     def devices_with_metadata(self, organisation_id: str, board_id: str, name: str, value: str) -> Sequence[api.Device]:
         """Devices of a board whose metadata `name` equals `value`, the list read to its end."""
@@ -113,7 +126,14 @@ class InfuseClient:
 
     def patch_device_metadata(self, id: str, values: Mapping[str, str]) -> api.Device:  # noqa: A002
         """PUT /device/id/{id} with operation patch, once; the device as it is afterwards."""
-        body = body_of(metadata={"operation": "patch", "value": dict(values)})
+        return self._change_metadata(id, "patch", values)
+
+    def replace_device_metadata(self, id: str, values: Mapping[str, str]) -> api.Device:  # noqa: A002
+        """PUT /device/id/{id} with operation replace, once: what is not named is gone afterwards."""
+        return self._change_metadata(id, "replace", values)
+
+    def _change_metadata(self, id: str, operation: str, values: Mapping[str, str]) -> api.Device:  # noqa: A002
+        body = body_of(metadata={"operation": operation, "value": dict(values)})
         answer = self._transport.ask(UPDATE_DEVICE, path={"id": id}, body=body)
         try:
             return wire.value(answer, api.Device)
@@ -137,17 +157,13 @@ class InfuseClient:
         """POST /key/sharedSecret: the device's root secret as base64 of 32 bytes."""
         return self._key(SHARED_SECRET, body_of(key=base64.b64encode(device_public_key).decode()))
 
+    def device_secret(self, device_id: str) -> Secret:
+        """POST /key/sharedSecret/device: the root secret of a device that the cloud knows, as base64 of 32 bytes."""
+        return self._key(DEVICE_SECRET, body_of(deviceId=device_id))
+
     def derived_key(self, device_id: str, interface: str) -> Secret:
         """POST /key/derived/device: the key as base64 of 32 bytes."""
         return self._key(DERIVED_KEY, body_of(deviceId=device_id, interface=interface))
-
-    def server_time_offset_s(self) -> float | None:
-        """Server's Date minus this machine's clock in seconds, from the newest answer; None before any."""
-        return self._transport.server_time_offset_s
-
-    def close(self) -> None:
-        """Close all connections; safe to call twice."""
-        self._transport.close()
 
     def _only_organisation(self) -> api.Organisation | None:
         found = self.organisations()
@@ -156,22 +172,10 @@ class InfuseClient:
             raise CloudError("cloud.ambiguous", f"the credential sees {len(found)} organisations: {names}", call=ORGANISATIONS.name)
         return found[0] if found else None
 
-    def _find(self, call: Call, type_: type[O], **path: str) -> O | None:
-        answer = self._transport.find(call, path=path)
-        return None if answer is None else wire.value(answer, type_)
-
-    def _send(self, call: Call, type_: type[O], body: bytes) -> O:
-        answer = self._transport.ask(call, body=body)
-        return wire.value(answer, type_)
-
     def _key(self, call: Call, body: bytes) -> Secret:
         answer = self._transport.ask(call, body=body)
         return Secret(base64.b64encode(wire.key32(answer)).decode())
 
-    def _list(self, call: Call, type_: type[T], query: Mapping[str, str]) -> tuple[T, ...]:
-        def fetch(offset: int) -> tuple[T, ...]:
-            paged = {**query, "limit": str(PAGE), "offset": str(offset)}
-            answer = self._transport.ask(call, query=paged)
-            return wire.page(answer, type_)
 
-        return read_to_end(fetch, lambda item: item.id, PAGE)
+def _flag(value: bool) -> str:
+    return "true" if value else "false"

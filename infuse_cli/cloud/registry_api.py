@@ -2,49 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli import api_types as api
 from infuse_cli.cloud import wire
+from infuse_cli.cloud._client import ABSENT, Client
 from infuse_cli.cloud.failures import Call
-from infuse_cli.cloud.wire import body_of, read_to_end
+from infuse_cli.cloud.inventory import InventoryCalls
+from infuse_cli.cloud.wire import body_of
 from infuse_cli.errors import CloudError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from infuse_cli.cloud._http import Transport
     from infuse_cli.types import Secret
 
-T = TypeVar("T", api.PendingToken, api.RegistryDevice)
-
 API_PATH: Final = "/api/v1"
-PAGE: Final = 100
 
-_ABSENT: Final = frozenset({404})
 _USED: Final = 409
 
 MINT_TOKEN: Final = Call("POST", "/devices/registration/tokens", effect=True)
 PENDING_TOKENS: Final = Call("GET", "/devices/registration/tokens")
-REVOKE_TOKEN: Final = Call("DELETE", "/devices/registration/tokens/{tokenId}", effect=True, none=_ABSENT)
+REVOKE_TOKEN: Final = Call("DELETE", "/devices/registration/tokens/{tokenId}", effect=True, none=ABSENT)
 PROVISION: Final = Call("POST", "/devices/provision", effect=True, credential=False)
 DEVICES: Final = Call("GET", "/devices")
-DEVICE: Final = Call("GET", "/devices/{deviceId}", none=_ABSENT)
-DELETE_DEVICE: Final = Call("DELETE", "/devices/{deviceId}", effect=True, none=_ABSENT)
+DEVICE: Final = Call("GET", "/devices/{deviceId}", none=ABSENT)
+CREATE_DEVICE: Final = Call("POST", "/devices", effect=True)
+UPDATE_DEVICE: Final = Call("PUT", "/devices/{deviceId}", effect=True)
+SUMMARY: Final = Call("GET", "/devices/summary")
+DELETE_DEVICE: Final = Call("DELETE", "/devices/{deviceId}", effect=True, none=ABSENT)
 
 
-class RegistryClient:
+class RegistryClient(InventoryCalls, Client):
     """The device registry over one transport; safe to share between threads (rules 11, 15-18)."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def mint_token(self, *, name: str, metadata: Mapping[str, str], tags: Sequence[str] = (),
                    site_id: str | None = None, device_profile_id: str | None = None,
-                   expires_in_s: int | None = None) -> api.MintedToken:
+                   expires_in_s: int | None = None, location: api.Location | None = None) -> api.MintedToken:
         """POST a registration token, once. A taken name raises CloudError with status 409."""
         body = body_of(name=name, metadata=dict(metadata) or None, tags=list(tags) or None, siteId=site_id,
-                       deviceProfileId=device_profile_id, expiresInSeconds=expires_in_s)
+                       deviceProfileId=device_profile_id, expiresInSeconds=expires_in_s, location=location)
         answer = self._transport.ask(MINT_TOKEN, body=body)
         return wire.value(answer, api.MintedToken)
 
@@ -85,18 +82,23 @@ class RegistryClient:
             raise CloudError("cloud.ambiguous", f"the registry has {len(found)} devices named '{name}': {ids}", call=DEVICES.name)
         return found[0] if found else None
 
+    def devices(self) -> Sequence[api.RegistryDevice]:
+        """All registry devices, the list read to its end."""
+        return self._list(DEVICES, api.RegistryDevice, {})
+
+    def create_device(self, name: str, members: Mapping[str, Any]) -> api.RegistryDevice:
+        """POST a registry device without a token, once. A taken name raises CloudError with status 409."""
+        return self._send(CREATE_DEVICE, api.RegistryDevice, body_of(name=name, **members))
+
+    def change_device(self, registry_device_id: str, changes: Mapping[str, Any]) -> api.RegistryDevice | None:
+        """PUT a registry device with these members changed, once; None when there is no such device."""
+        return self._change(DEVICE, UPDATE_DEVICE, {"deviceId": registry_device_id}, changes, api.RegistryDevice)
+
+    def summary(self) -> api.RegistrySummary:
+        """How many registry devices there are, by status."""
+        answer = self._transport.ask(SUMMARY)
+        return wire.value(answer, api.RegistrySummary)
+
     def delete_device(self, registry_device_id: str) -> None:
         """DELETE the registry device, once; one that is already gone is fine."""
         self._transport.find(DELETE_DEVICE, path={"deviceId": registry_device_id})
-
-    def close(self) -> None:
-        """Close all connections; safe to call twice."""
-        self._transport.close()
-
-    def _list(self, call: Call, type_: type[T], query: Mapping[str, str]) -> tuple[T, ...]:
-        def fetch(offset: int) -> tuple[T, ...]:
-            paged = {**query, "limit": str(PAGE), "offset": str(offset)}
-            answer = self._transport.ask(call, query=paged)
-            return wire.page(answer, type_)
-
-        return read_to_end(fetch, lambda item: item.id, PAGE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PAGE: Final = 100
+"""Items of a page: the most that the APIs give (contract: Paging)."""
+
 _CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -31,6 +35,21 @@ class KeyAnswer(api.ApiObject, frozen=True):
     """Answer of the `/key/…` calls: base64 of 32 bytes. Never put into a message."""
 
     key: str
+
+
+class HealthAnswer(api.ApiObject, frozen=True):
+    """Answer of GET /health."""
+
+    health: str
+
+
+class ExchangeAnswer(api.ApiObject, frozen=True):
+    """Answer of POST /iam/auth/token, whose shape is not published: one of each pair; `expires_in` is in seconds."""
+
+    token: str | None = None
+    access_token: str | None = None
+    expires_at: api.Moment | None = None
+    expires_in: float | None = None
 
 
 class ProvisionAnswer(api.ApiObject, frozen=True):
@@ -67,6 +86,31 @@ def key32(answer: Answer) -> bytes:
     return key
 
 
+def bearer_token(answer: Answer) -> api.BearerToken:
+    """The token of an exchange and when it ends, counted from now where the server gives a duration."""
+    found = value(answer, ExchangeAnswer)
+    token = found.token or found.access_token
+    if not token:
+        raise _bad(answer, "answered with neither `token` nor `accessToken`")
+    ends = found.expires_at
+    if ends is None and found.expires_in is not None:
+        ends = datetime.now(UTC) + timedelta(seconds=found.expires_in)
+    return api.BearerToken(token=token, expires_at=ends)
+
+
+def time_text(moment: datetime | None) -> str | None:
+    """A time as the APIs take it in a query: ISO 8601 UTC with milliseconds and Z."""
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def members(answer: Answer) -> dict[str, Any]:
+    """The answer's body as a JSON object, as it came but for nulls."""
+    body = _json(answer)
+    if not isinstance(body, dict):
+        raise _bad(answer, "answered with something other than an object")
+    return body
+
+
 def provisioned(answer: Answer) -> api.Provisioned:
     """Certificate and chain, each PEM text on its own with a final LF."""
     found = value(answer, ProvisionAnswer)
@@ -88,13 +132,26 @@ def _json(answer: Answer) -> Any:
 
 
 def _convert(answer: Answer, body: Any, type_: type[T]) -> T:
-    if type_ is api.RegistryDevice and isinstance(body, dict) and "deviceId" in body:
-        # The contract gives the path as {deviceId} and no field name for it.
-        body = {"id": body["deviceId"], **body}
+    if isinstance(body, dict):
+        body = _with_other_names(body, type_)
     try:
         return msgspec.convert(body, type_)
     except msgspec.ValidationError as error:
         raise _bad(answer, f"answered with an unexpected {type_.__name__}: {printable(str(error))}") from error
+
+
+# What the contract leaves open, or spells in two ways: our name, and what a server may say instead.
+_OTHER_NAMES: Final[dict[type, tuple[tuple[str, str], ...]]] = {
+    api.RegistryDevice: (("id", "deviceId"),),
+    api.DeviceHealth: (("recordedAt", "timestamp"), ("recordedAt", "createdAt"), ("uptime", "uptimeSeconds")),
+}
+
+
+def _with_other_names(body: dict[str, Any], type_: type) -> dict[str, Any]:
+    for name, other in _OTHER_NAMES.get(type_, ()):
+        if name not in body and other in body:
+            body = {**body, name: body[other]}
+    return body
 
 
 def _bad(answer: Answer, cause: str) -> InfuseError:

@@ -111,17 +111,18 @@ class AtCodec:
         return self._reply(ok=False, cme=None)
 
     def probe(self) -> bytes:
-        """The bytes of the next attempt to get into step."""
+        """The bytes of the next attempt to get into step; after a refusal the line is known to be closed."""
         self._state = after(self._state, LinkEvent.PROBE)
         self._tail = b""
-        text = _PROBES[self._probes % len(_PROBES)]
+        text = _END_HALF_LINE if self._finals else _PROBES[self._probes % len(_PROBES)]
         self._probes += 1
+        self._finals.clear()
         return text.format(end=self._end.decode()).encode()
 
     def probed(self) -> Heard:
         """What came back for the probes."""
         if "OK" not in self._finals:
-            return Heard.NOTHING
+            return Heard.REFUSED if self._finals else Heard.NOTHING
         quiet = self._finals == ["OK"] and self._probes == 1 and not self._unsolicited and not self._tail
         return Heard.CLEAN if quiet else Heard.NOISY
 

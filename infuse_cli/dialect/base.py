@@ -65,9 +65,13 @@ class LinkEvent(enum.Enum):
 
 
 class Heard(enum.Enum):
-    """What came back for a probe: CLEAN is its OK and nothing else, NOISY an OK among other things."""
+    """What came back for a probe: CLEAN is its OK and nothing else, NOISY an OK among other things.
+
+    REFUSED is an ERROR alone: the line is closed now, but the AT behind it fell on a deaf ear.
+    """
 
     NOTHING = "nothing"
+    REFUSED = "refused"
     CLEAN = "clean"
     NOISY = "noisy"
 

@@ -29,7 +29,8 @@ FLIGHT_MODE: Final = 4
 
 _UUID: Final = re.compile(r'%DEVICEUUID: *"?([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})"?')
 _IMEI: Final = re.compile(r'(?:\+CGSN: *)?"?([0-9]{15})"?')
-_NAME: Final = re.compile(r'(?:\+CG[A-Z]{2}: *)?"?([A-Za-z0-9][\w.+ -]*)"?')
+# One word, so that a line of the application's log is not taken for it.
+_NAME: Final = re.compile(r'(?:\+CG[A-Z]{2}: *)?"?([A-Za-z0-9][\w.+-]*)"?')
 _ICCID: Final = re.compile(r'%XICCID: *"?([0-9]{18,20}[Ff]{0,2})"?')
 _CFUN: Final = re.compile(r"\+CFUN: *(\d{1,3})")
 _CMNG: Final = re.compile(r'%CMNG: *(\d{1,10}), *(\d{1,3})(?:, *"?([0-9A-Fa-f]{64})?"?)?')

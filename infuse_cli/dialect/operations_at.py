@@ -37,7 +37,7 @@ class AtOperations:
             modem_firmware=(yield from _text(commands.revision(), "reading the modem firmware's name")),
             model=(yield from _text(commands.model(), "reading the module's name")),
             functional_mode=int((yield from _text(commands.read_functional_mode(), "reading the functional mode"))),
-            iccid=(yield from _optional(commands.iccid())),
+            iccid=(yield from _optional(commands.iccid(), "reading the SIM's number")),
         )
 
     def same_board(self, uuid: str) -> Conversation[None]:
@@ -181,14 +181,22 @@ def _number_errors() -> Conversation[None]:
 
 
 def _ask(command: Command, what: str) -> Conversation[Reply]:
-    """A command that may be repeated: once more when the board rebooted over it, then refusals raise."""
-    reply = yield command
-    if reply.rebooted and not reply.ok:
-        again = yield command
-        reply = replace(again, rebooted=True)
+    """A command that may be repeated: again when the board rebooted over it, then refusals raise."""
+    reply = yield from _heard(command, what)
     if not reply.ok:
         raise modem_error(reply.cme, what)
     return reply
+
+
+def _heard(command: Command, what: str) -> Conversation[Reply]:
+    """The reply to a command that may be repeated, which a reboot swallows: that is no refusal of the modem."""
+    rebooted = False
+    for _ in range(_ROUNDS):
+        reply = yield command
+        rebooted = rebooted or reply.rebooted
+        if reply.ok or not reply.rebooted:
+            return replace(reply, rebooted=rebooted)
+    raise BoardError("serial.timeout", f"{what}: the board keeps rebooting")
 
 
 def _text(command: Command, what: str) -> Conversation[str]:
@@ -196,8 +204,8 @@ def _text(command: Command, what: str) -> Conversation[str]:
     return commands.required(command, reply)
 
 
-def _optional(command: Command) -> Conversation[str | None]:
-    reply = yield command
+def _optional(command: Command, what: str) -> Conversation[str | None]:
+    reply = yield from _heard(command, what)
     return commands.value(command, reply) if reply.ok else None
 
 
@@ -207,15 +215,14 @@ def _uuid() -> Conversation[str]:
 
 
 def _imei() -> Conversation[str | None]:
-    bare = yield from _optional(commands.imei())
-    return bare or (yield from _optional(commands.imei_named()))
+    bare = yield from _optional(commands.imei(), "reading the IMEI")
+    return bare or (yield from _optional(commands.imei_named(), "reading the IMEI"))
 
 
 def _list(sec_tag: int | None) -> Conversation[tuple[StoredCredential, ...]]:
-    reply = yield commands.cmng_list(sec_tag)
-    if not reply.ok and reply.rebooted:
-        reply = yield commands.cmng_list(sec_tag)
+    what = "listing credentials" if sec_tag is None else f"listing sec_tag {sec_tag}"
+    reply = yield from _heard(commands.cmng_list(sec_tag), what)
     if not reply.ok and reply.cme != cme.NOT_FOUND:
-        raise modem_error(reply.cme, "listing credentials" if sec_tag is None else f"listing sec_tag {sec_tag}")
+        raise modem_error(reply.cme, what)
     rows = commands.credentials(reply.info)
     return rows if sec_tag is None else tuple(row for row in rows if row.sec_tag == sec_tag)

@@ -6,6 +6,7 @@ sealing: {key_file: /etc/infuse/sealing.key}   # or {keyring: true}
 operator: day shift
 lot: L-2041
 scanner: {port: /dev/ttyACM9}
+probes: {/dev/ttyUSB0: "000683298616"}   # port or USB hub path -> serial number of the debug probe
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ class Sealing:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One bench. `slots` maps a USB hub path to a slot number, counted from 1; `scanner` is its serial port."""
+    """One bench. `slots` maps a USB hub path to a slot number, counted from 1; `scanner` is its serial port.
+
+    `probes` maps a port or USB hub path to the serial number of the debug probe on that board.
+    """
 
     station: str
     slots: dict[str, int] = field(default_factory=dict)
@@ -41,6 +45,7 @@ class Bench:
     operator: str | None = None
     lot: str | None = None
     scanner: str | None = None
+    probes: dict[str, str] = field(default_factory=dict)
 
 
 def load_bench(home: Path) -> Bench:
@@ -128,6 +133,14 @@ class _Reader:
             values[key.value] = slot
         return values
 
+    def probes(self, node: Any) -> dict[str, str]:
+        values: dict[str, str] = {}
+        for key, value in self.pairs(node):
+            if value.id == "scalar" and not value.tag.endswith(":str"):
+                raise self.refuse(value, "a serial number stands in quotes: a number loses its zeros")
+            values[key.value] = self.text(value)
+        return values
+
     def sealing(self, node: Any) -> Sealing:
         values = self.mapping(node, _SEALING)
         if values.get("keyring") and values.get("key_file"):
@@ -147,4 +160,5 @@ _TOP: Final[dict[str, Callable[[_Reader, Any], Any]]] = {
     "operator": _Reader.text,
     "lot": _Reader.text,
     "scanner": _Reader.scanner,
+    "probes": _Reader.probes,
 }

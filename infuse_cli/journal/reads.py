@@ -10,6 +10,7 @@ from infuse_cli import records as rec
 from infuse_cli.errors import JournalError
 from infuse_cli.journal import schema
 from infuse_cli.journal.codec import from_json, maybe_time, to_time
+from infuse_cli.journal.prepared import Prepared
 from infuse_cli.types import AttemptState, StepState, TokenState
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _SECRET = select(schema.secret.c.sealed).where(schema.secret.c.name == bindparam
 _KEY_OWNER = select(schema.seen_key.c.board).where(schema.seen_key.c.spki_sha256 == bindparam("k"))
 _RESERVED = select(schema.serial.c.serial, schema.serial.c.issuer).where(
     schema.serial.c.attempt == bindparam("a"), schema.serial.c.state == "reserved").order_by(schema.serial.c.serial)
-_TOKENS = {
+_TOKENS: Final[dict[tuple[str, ...], Any]] = {
     given: select(schema.token).where(*(schema.token.c[name] == bindparam(name) for name in given)).order_by(schema.token.c.intended)
     for given in ((), ("board",), ("name",), ("board", "name"))
 }
@@ -50,7 +51,7 @@ _PASSED = (
 
 def board(connection: Connection, uuid: str, alive: Alive) -> rec.BoardRecord | None:
     """A board with its open attempt and its newest PASS, None for an unknown one."""
-    row = connection.execute(_BOARD, {"b": uuid}).first()
+    row = Prepared(connection).first(_BOARD, {"b": uuid})
     if row is None:
         return None
     live = connection.execute(_LIVE_OF_BOARD, {"b": uuid}).all()
@@ -58,7 +59,7 @@ def board(connection: Connection, uuid: str, alive: Alive) -> rec.BoardRecord | 
     opened = [one for one in live if one.state != AttemptState.PASSED.value][-1:]
     records = {one.attempt: one for one in _with_steps(connection, [*opened, *passed], alive)}
     return rec.BoardRecord(
-        board=row.uuid, imei=row.imei, mcu_id=row.mcu_id,
+        board=row[0], imei=row[1], mcu_id=row[2],
         open=records[opened[0].attempt] if opened else None, passed=records[passed[0].attempt] if passed else None,
     )
 
@@ -115,13 +116,13 @@ def event_count(connection: Connection) -> int:
 
 def secret(connection: Connection, name: str) -> bytes | None:
     """Sealed bytes by name."""
-    found: bytes | None = connection.execute(_SECRET, {"n": name}).scalar()
+    found: bytes | None = Prepared(connection).value(_SECRET, {"n": name})
     return found
 
 
 def key_owner(connection: Connection, spki_sha256: str) -> str | None:
     """The board that a public key was seen on."""
-    found: str | None = connection.execute(_KEY_OWNER, {"k": spki_sha256}).scalar()
+    found: str | None = Prepared(connection).value(_KEY_OWNER, {"k": spki_sha256})
     return found
 
 
@@ -132,7 +133,7 @@ def reserved(connection: Connection, attempt: str) -> list[tuple[str, str]]:
 
 def newest(connection: Connection) -> str | None:
     """Time of the newest event of all stations, as text."""
-    found: str | None = connection.execute(_NEWEST).scalar()
+    found: str | None = Prepared(connection).value(_NEWEST, {})
     return found
 
 

@@ -17,6 +17,7 @@ from infuse_cli.errors import JournalError
 from infuse_cli.journal import chain, database, identity, reads, schema, writes
 from infuse_cli.journal.bench import load_bench
 from infuse_cli.journal.codec import maybe_time, to_json, to_text
+from infuse_cli.journal.group import GroupCommit
 from infuse_cli.journal.owner import Owners
 from infuse_cli.journal.prepared import Prepared
 from infuse_cli.journal.transaction import Author, Transaction
@@ -58,6 +59,7 @@ class SqliteJournal:
         self._nobody: Final = author
         self._author = author
         self._now: Final = now
+        self._group: Final = GroupCommit(self._commit_all)
 
     def __enter__(self) -> Self:
         return self
@@ -122,12 +124,19 @@ class SqliteJournal:
                 self._author = self._nobody
 
     def commit(self, *writes_: rec.Write) -> None:
-        """Make all writes durable in one fsynced transaction, or none (see `ports.Journal`)."""
+        """Make all writes durable in one fsynced transaction, or none (see `ports.Journal`).
+
+        Those of other threads that come at the same time share the transaction.
+        """
+        self._group.commit(writes_)
+
+    def _commit_all(self, together: Sequence[tuple[rec.Write, ...]]) -> None:
         with self._database.writing() as connection:
-            tx = self._transaction(connection)
-            for write in writes_:
-                writes.apply(tx, write)
-            tx.flush()
+            for writes_ in together:
+                tx = self._transaction(connection)
+                for write in writes_:
+                    writes.apply(tx, write)
+                tx.flush()
 
     def _transaction(self, connection: Connection, author: Author | None = None) -> Transaction:
         return Transaction(Prepared(connection), author or self._author, self._owners, to_text(self._now()))

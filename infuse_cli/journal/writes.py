@@ -271,7 +271,8 @@ def _drop_secret(tx: Transaction, write: rec.DropSecret) -> None:
 def _note_run(tx: Transaction, write: rec.NoteRun) -> None:
     if tx.sql.first(_RUN, {"r": write.run}) is None:
         raise JournalError("journal.not-found", f"no run {write.run} is on record")
-    tx.event("run-noted", write, run=write.run)
+    board = write.facts.get("board")
+    tx.event("run-noted", write, run=write.run, board=board if isinstance(board, str) else None)
 
 
 def _must_hold(tx: Transaction, run: str) -> None:

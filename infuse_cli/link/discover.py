@@ -49,6 +49,16 @@ KNOWN: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A port, what the table of known boards calls it, and why it is or is not a board's AT port."""
+
+    info: PortInfo
+    board: str | None
+    chosen: bool
+    why: str
+
+
 class RawPort(Protocol):
     """What is read of a pyserial ListPortInfo."""
 
@@ -84,6 +94,22 @@ def candidates(ports: Iterable[PortInfo], rules: Sequence[UsbRule]) -> tuple[Por
     return in_slot_order(found)
 
 
+def explain(ports: Iterable[PortInfo], rules: Sequence[UsbRule] = ()) -> tuple[Seen, ...]:
+    """Each port in slot order, with the reason for what `candidates` makes of it; never raises."""
+    seen = in_slot_order(ports)
+    reasons: dict[str, tuple[bool, str]] = {}
+    matching = [(port, rule) for port in seen if (rule := _rule_of(port, rules or KNOWN)) is not None]
+    for _, pairs in groupby(sorted(matching, key=_device_key), key=_device_key):
+        reasons |= _reasons(list(pairs))
+    where = "the profile's board.usb" if rules else "the table of known boards"
+    return tuple(Seen(port, board_name(port), *reasons.get(port.port, (False, _unmatched(port, rules or KNOWN, where)))) for port in seen)
+
+
+def board_name(port: PortInfo) -> str | None:
+    """What the table of known boards calls the thing that this port belongs to."""
+    return next((rule.board for rule in KNOWN if _ids(rule) == (port.vid, port.pid)), None)
+
+
 def port_info(raw: RawPort) -> PortInfo:
     """A port as the operating system lists it; `1-2.3:1.0` is hub path 1-2.3, interface 0."""
     hub_path, _, configuration = (raw.location or "").partition(":")
@@ -111,14 +137,36 @@ def _at_port(pairs: list[tuple[PortInfo, UsbRule]]) -> list[PortInfo]:
     return choice
 
 
+def _reasons(pairs: list[tuple[PortInfo, UsbRule]]) -> dict[str, tuple[bool, str]]:
+    try:
+        chosen = _at_port(pairs)
+    except BoardError as error:
+        return {port.port: (False, error.message) for port, _ in pairs}
+    wanted = pairs[0][1].interface
+    return {port.port: (True, "the AT port of this board") if port in chosen else
+            (False, f"this is interface {port.interface}, the AT port is interface {wanted}") for port, _ in pairs}
+
+
+def _unmatched(port: PortInfo, rules: Sequence[UsbRule], where: str) -> str:
+    if port.vid is None or port.pid is None:
+        return "no USB port, so nothing says what is behind it"
+    prefixes = [str(rule.serial_prefix) for rule in rules if _ids(rule) == (port.vid, port.pid)]
+    if prefixes:
+        return f"its serial number does not begin with {' or '.join(prefixes)}"
+    return f"USB {port.vid:04x}:{port.pid:04x} is not in {where}"
+
+
+def _ids(rule: UsbRule) -> tuple[int, int]:
+    return (int(rule.vid, 16), int(rule.pid, 16))
+
+
 def _rule_of(port: PortInfo, rules: Sequence[UsbRule]) -> UsbRule | None:
     return next((rule for rule in rules if _fits(port, rule)), None)
 
 
 def _fits(port: PortInfo, rule: UsbRule) -> bool:
-    ids = (int(rule.vid, 16), int(rule.pid, 16))
     prefix = rule.serial_prefix or ""
-    return (port.vid, port.pid) == ids and (port.serial_number or "").startswith(prefix)
+    return (port.vid, port.pid) == _ids(rule) and (port.serial_number or "").startswith(prefix)
 
 
 def _device_key(pair: tuple[PortInfo, UsbRule]) -> str:

@@ -29,6 +29,9 @@ POLL_S: Final = 0.05
 PROBE_S: Final = 0.55
 PROBES: Final = 3
 PROBES_AFTER_REBOOT: Final = 9
+PROBES_AFTER_REFUSAL: Final = 2
+"""Probes on top for a board that refused one: it is alive, and was deaf to the AT behind what it refused."""
+
 QUIET_S: Final = 0.05
 QUIET_LIMIT_S: Final = 0.5
 REBOOT_GRACE_S: Final = 1.5
@@ -36,6 +39,7 @@ REBOOT_GRACE_S: Final = 1.5
 
 CHUNK: Final = 256
 _MOST_AT_ONCE: Final = 4096
+_MOST_DRAINED: Final = 256 * 1024
 
 
 class Port(Protocol):
@@ -193,20 +197,23 @@ class Session:
 
     def _drain(self) -> None:
         """Take what has come already, without waiting."""
-        for _ in range(64):
-            waiting = self._handle.in_waiting
-            if not waiting:
-                return
-            self._take(self._handle.read(min(waiting, _MOST_AT_ONCE)))
+        taken = 0
+        while taken < _MOST_DRAINED and (waiting := self._handle.in_waiting):  # a socket only ever says that there is one
+            data = self._handle.read(min(waiting, _MOST_AT_ONCE))
+            taken += max(1, len(data))
+            self._take(data)
 
     def _take(self, data: bytes) -> None:
         self._transcript.received(data)
         self._codec.receive(data)
 
     def _resync(self, attempts: int) -> bool:
-        for _ in range(attempts):
+        made, most = 0, attempts
+        while made < most:
+            made += 1
             heard = self._probe()
-            if heard is Heard.NOTHING:
+            if heard in {Heard.NOTHING, Heard.REFUSED}:
+                most = max(most, self._patience(attempts, heard))
                 continue
             if heard is Heard.NOISY:
                 self._quiet_down()
@@ -214,6 +221,12 @@ class Session:
             return True
         self._codec.desync()
         return False
+
+    def _patience(self, attempts: int, heard: Heard) -> int:
+        """How many probes a board gets that is not silent: one that boots, or that refused what it heard of one."""
+        if self._codec.rebooted:
+            return PROBES_AFTER_REBOOT
+        return attempts + PROBES_AFTER_REFUSAL if heard is Heard.REFUSED else attempts
 
     def _probe(self) -> Heard:
         from serial import SerialTimeoutException
@@ -227,9 +240,10 @@ class Session:
 
     def _hear_probe(self) -> Heard:
         deadline = time.monotonic() + PROBE_S
-        while (heard := self._codec.probed()) is Heard.NOTHING and time.monotonic() < deadline:
+        while (heard := self._codec.probed()) in {Heard.NOTHING, Heard.REFUSED} and time.monotonic() < deadline:
             self._check_abort(None)
-            self._pump()
+            if not self._pump() and heard is Heard.REFUSED:
+                break  # what could answer the AT behind it would be here by now
         return heard
 
     def _quiet_down(self) -> None:

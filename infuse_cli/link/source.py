@@ -43,6 +43,9 @@ _WORDS: Final[Mapping[str, str]] = {
 }
 
 
+_NEEDS_RULE: Final = "A udev rule has to give this port to a group such as `dialout`, and the user has to be in it."
+
+
 class SerialOptions(Protocol):
     """How the port is set: the keys of `board.serial` in a profile that matter here."""
 
@@ -117,7 +120,7 @@ def open_port(port: str, options: SerialOptions) -> Port:
     try:
         handle: Port = serial.serial_for_url(
             port, baudrate=options.baud, rtscts=options.rtscts, xonxoff=options.xonxoff, timeout=POLL_S,
-            write_timeout=_STALL_S + CHUNK * 20 / options.baud, exclusive=_exclusively(port))
+            write_timeout=_write_timeout(port, options.baud), exclusive=_exclusively(port))
     except Exception as exc:
         # termios.error, which a port that goes away raises, is no OSError and not importable everywhere.
         raise open_error(port, exc) from exc
@@ -131,7 +134,7 @@ def open_error(port: str, exc: Exception) -> BoardError:
         case "serial.denied":
             owner = _owner(port)
             message = f"{port} belongs to {owner}, and this user may not open it"
-            hint = f"Add the user to {owner} and log in again."
+            hint = f"Add the user to {owner} and log in again." if _is_for_users(port) else _NEEDS_RULE
         case "serial.busy":
             message = f"{port} is held by {holder_of(port) or 'another program'}"
         case "serial.unplugged":
@@ -141,6 +144,11 @@ def open_error(port: str, exc: Exception) -> BoardError:
         case _:
             message = f"there is no port {port}" if "://" not in port else f"{port} cannot be reached"
     return BoardError(code, message, hint=hint, details={"reason": str(exc)})
+
+
+def _write_timeout(port: str, baud: int) -> float | None:
+    """Seconds for one chunk; None over RFC 2217, where pyserial has no such time-out and refuses to be given one."""
+    return None if port.lower().startswith("rfc2217:") else _STALL_S + CHUNK * 20 / baud
 
 
 def _exclusively(port: str) -> bool | None:
@@ -156,6 +164,14 @@ def _code_of(exc: Exception) -> str:
     numbers = [arg for arg in (getattr(exc, "errno", None), *exc.args) if isinstance(arg, int)]
     numbers += [int(found) for found in _NUMBER.findall(text)]
     return next((_CODES[number] for number in numbers if number in _CODES), "serial.no-port")
+
+
+def _is_for_users(port: str) -> bool:
+    """Whether the port's group is one that people are put into: never the superuser's."""
+    try:
+        return os.stat(port).st_gid != 0  # noqa: PTH116 - follows links, as opening does
+    except OSError:
+        return True
 
 
 def _owner(port: str) -> str:

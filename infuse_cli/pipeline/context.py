@@ -65,6 +65,7 @@ class Deps:
     resolved: Resolved
     server_ca: str | None = None
     cloud_public_key: Callable[[], bytes] | None = None
+    chip_ids: ports.ChipIds | None = None
 
 
 @dataclass(slots=True)

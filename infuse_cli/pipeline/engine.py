@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from infuse_cli.dialect import capabilities, operations
-from infuse_cli.errors import BoardError, InfuseError, PolicyError
+from infuse_cli.errors import BoardError, InfuseError, JournalError, PolicyError
 from infuse_cli.pipeline.context import Context
 from infuse_cli.pipeline.plan import already_plan, check_dialect, plan_for, plan_hash
-from infuse_cli.pipeline.steps.identify import identify
+from infuse_cli.pipeline.steps.identify import McuIds, identify
 from infuse_cli.pipeline.walk import Walk
 from infuse_cli.records import EndAttempt, MoveCertificate, NoteAttempt, NoteRun, OpenAttempt, TakeAttempt
 from infuse_cli.types import AttemptState, Event, Outcome, StepState
@@ -84,6 +84,7 @@ class Engine:
         self._proved: set[str | None] = set()  # modem firmware that PASSed with this profile and CA
         self._plan = plan_for(deps.profile)
         self._plan_hash = plan_hash(deps.profile)
+        self._mcu_ids = McuIds(deps.profile.board.mcu_id, deps.options.metadata, deps.chip_ids, deps.resolved.soc)
 
     def board(self, link: Board, slot: int, *, only: Collection[str] | None = None) -> BoardResult | None:
         """Take the board on this link to its result; None when it is not one of `only` (board keys)."""
@@ -91,7 +92,7 @@ class Engine:
         identity: BoardIdentity | None = None
         try:
             link.label = "identify"
-            identity = identify(link, operations(link.dialect), self.deps.profile.board.mcu_id, self.deps.options.metadata)
+            identity = identify(link, operations(link.dialect), self._mcu_ids)
             if only is not None and identity.uuid not in only:
                 return None
             self._tell("board-found", slot, identity.uuid, data={"port": link.port, "imei": identity.imei, "mcuId": identity.mcu_id})
@@ -277,6 +278,8 @@ class Engine:
             end = EndAttempt(attempt=walk.ctx.attempt, state=state, outcome=outcome.value, error=error.as_json(), facts=facts)
         try:
             walk.flush(end)
+        except JournalError:
+            return  # nothing can be recorded now, and the record is true as far as it goes
         except InfuseError:
             self._note_refusal(walk.ctx.identity, error)
 
@@ -303,8 +306,9 @@ class Engine:
 
     def _tell(self, event: str, slot: int, board: str | None, *, step: str | None = None, ms: float | None = None,
               error: InfuseError | None = None, data: dict[str, Any] | None = None) -> None:
+        state = event.removeprefix("step-") if event.startswith("step-") else None
         self.deps.events.emit(Event(
-            ts=self.deps.clock.now(), run=self.deps.run, event=event, slot=slot, board=board, step=step, ms=ms,
+            ts=self.deps.clock.now(), run=self.deps.run, event=event, slot=slot, board=board, step=step, state=state, ms=ms,
             error=None if error is None else error.as_json(), data=data or {}))
 
 

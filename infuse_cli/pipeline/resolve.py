@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from infuse_cli.api_types import MetadataField
-from infuse_cli.errors import CloudError, ProfileError
+from infuse_cli.api_types import CloudBoard, MetadataField, Organisation
+from infuse_cli.errors import CloudError, Interrupted, ProfileError
 from infuse_cli.pipeline.context import Resolved
 from infuse_cli.records import NoteRun
 
@@ -13,41 +14,49 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from infuse_cli import api_types as api
-    from infuse_cli.ports import InfuseApi, Journal
+    from infuse_cli.ports import Clock, InfuseApi, Journal
     from infuse_cli.profile import NamedThing, Profile
 
 T = TypeVar("T", "api.CloudBoard", "api.Network")
 
+NOT_YET: Final = "(would be created)"
+"""The id of what a dry run does not create."""
 
-def resolve(profile: Profile, cloud: InfuseApi, journal: Journal | None, run: str) -> Resolved:
+
+def resolve(profile: Profile, cloud: InfuseApi, journal: Journal | None, run: str, clock: Clock | None = None) -> Resolved:
     """Look names up, create what the profile lets be created (on record), and check the soc.
 
-    `journal` None is a dry run: nothing is created. Raises CloudError cloud.not-found, cloud.ambiguous,
+    `journal` None is a dry run: nothing is created, and what would be has the id `NOT_YET`. With a clock a lost
+    answer is looked up for `lost_answer_grace_s` (rule 11). Raises CloudError cloud.not-found, cloud.ambiguous,
     cloud.soc-mismatch, ProfileError profile.invalid.
     """
-    organisation = _organisation(profile.cloud.organisation, cloud, journal, run)
-    board = _board(profile, cloud, journal, run, organisation)
+    grace = Grace(clock, profile.cloud.lost_answer_grace_s)
+    organisation = _organisation(profile.cloud.organisation, cloud, journal, run, grace)
+    board = _board(profile, cloud, journal, run, organisation, grace)
     soc = profile.board.soc or board.soc
     if soc.lower() != board.soc.lower():
         raise CloudError("cloud.soc-mismatch", f"the profile's soc is {soc}, that of cloud board {board.name!r} is {board.soc}")
     return Resolved(organisation, board, _network(profile.cloud.network, cloud, organisation), board.soc)
 
 
-def _organisation(spec: NamedThing, cloud: InfuseApi, journal: Journal | None, run: str) -> api.Organisation:
+def _organisation(spec: NamedThing, cloud: InfuseApi, journal: Journal | None, run: str, grace: Grace) -> api.Organisation:
     if spec.id is None and spec.name is None:
         raise ProfileError("profile.invalid", "cloud.organisation names neither id nor name")
     found = cloud.organisation(id=spec.id) if spec.id is not None else cloud.organisation(name=spec.name)
     if found is not None:
         return found
-    if not spec.create or journal is None or spec.name is None:
+    if not spec.create or spec.name is None:
         raise CloudError("cloud.not-found", f"the cloud knows no organisation {spec.id or spec.name!r}")
     name = spec.name
-    made = _created(lambda: cloud.create_organisation(name), lambda: cloud.organisation(name=name))
+    if journal is None:
+        return Organisation(id=NOT_YET, name=name)
+    made = _created(lambda: cloud.create_organisation(name), lambda: cloud.organisation(name=name), grace)
     journal.commit(NoteRun(run=run, what="organisation created", facts={"id": made.id, "name": made.name}))
     return made
 
 
-def _board(profile: Profile, cloud: InfuseApi, journal: Journal | None, run: str, organisation: api.Organisation) -> api.CloudBoard:
+def _board(profile: Profile, cloud: InfuseApi, journal: Journal | None, run: str, organisation: api.Organisation,
+           grace: Grace) -> api.CloudBoard:
     spec = profile.cloud.board
     if spec.id is not None:
         found = cloud.board(spec.id)
@@ -56,15 +65,26 @@ def _board(profile: Profile, cloud: InfuseApi, journal: Journal | None, run: str
         return found
     if spec.name is None:
         raise ProfileError("profile.invalid", "cloud.board names neither id nor name")
-    found = _one(cloud.boards(organisation.id), spec.name, "board")
+    found = None if organisation.id == NOT_YET else _one(cloud.boards(organisation.id), spec.name, "board")
     if found is not None:
         return found
-    if not spec.create or journal is None:
+    if not spec.create:
         raise CloudError("cloud.not-found", f"organisation {organisation.name!r} has no board {spec.name!r}")
+    if journal is None:
+        return _imagined_board(profile, organisation)
     made = _created(lambda: _create_board(profile, cloud, organisation),
-                    lambda: _one(cloud.boards(organisation.id), spec.name or "", "board"))
+                    lambda: _one(cloud.boards(organisation.id), spec.name or "", "board"), grace)
     journal.commit(NoteRun(run=run, what="board created", facts={"id": made.id, "name": made.name}))
     return made
+
+
+def _imagined_board(profile: Profile, organisation: api.Organisation) -> api.CloudBoard:
+    """The board that a run would create; no field is unique yet, since it has no devices to ask for."""
+    spec = profile.cloud.board
+    if profile.board.soc is None:
+        raise ProfileError("profile.invalid", "cloud.board.create needs board.soc")
+    fields = tuple(MetadataField(name=field.name, required=field.required) for field in spec.metadata_fields)
+    return CloudBoard(id=NOT_YET, name=spec.name or "", soc=profile.board.soc, organisation_id=organisation.id, metadata_fields=fields)
 
 
 def _create_board(profile: Profile, cloud: InfuseApi, organisation: api.Organisation) -> api.CloudBoard:
@@ -79,7 +99,7 @@ def _create_board(profile: Profile, cloud: InfuseApi, organisation: api.Organisa
 def _network(spec: NamedThing | None, cloud: InfuseApi, organisation: api.Organisation) -> api.Network | None:
     if spec is None or (spec.id is None and spec.name is None):
         return None
-    networks = cloud.networks(organisation.id)
+    networks = [] if organisation.id == NOT_YET else cloud.networks(organisation.id)
     found = next((row for row in networks if row.id == spec.id), None) if spec.id else _one(networks, spec.name or "", "network")
     if found is None:
         raise CloudError("cloud.not-found", f"organisation {organisation.name!r} has no network {spec.id or spec.name!r}")
@@ -97,14 +117,35 @@ def _one(rows: Sequence[T], name: str, what: str) -> T | None:
 U = TypeVar("U")
 
 
-def _created(create: Callable[[], U], look: Callable[[], U | None]) -> U:
+@dataclass(frozen=True, slots=True)
+class Grace:
+    """How long a lost answer is looked up: without a clock once."""
+
+    clock: Clock | None
+    seconds: float
+
+    def look(self, look: Callable[[], U | None]) -> U | None:
+        """Look until something is there or the time is over. Raises Interrupted when the run is stopped."""
+        found, clock = look(), self.clock
+        if clock is None:
+            return found
+        end, pause = clock.monotonic() + self.seconds, 0.1
+        while found is None and clock.monotonic() < end:
+            if clock.wait(pause):
+                raise Interrupted
+            pause = min(pause * 2, 1.0)
+            found = look()
+        return found
+
+
+def _created(create: Callable[[], U], look: Callable[[], U | None], grace: Grace) -> U:
     """Create once; a lost answer or a 409 (somebody was faster) is looked up, never posted again in this run."""
     try:
         return create()
     except CloudError as error:
         if not error.unknown and error.status != 409:
             raise
-        found = look()
+        found = grace.look(look)
         if found is None:
             raise
         return found

@@ -163,8 +163,8 @@ class Walk:
             self._move(name, StepState.UNKNOWN, facts=intent.facts)
             raise
         finally:
-            if step.effect is Effect.BOARD:
-                ctx.forget_stored()
+            if ctx.states[name] is not StepState.BEGUN:
+                ctx.forget_stored()  # it broke off, and what it wrote is not known
         failpoint.hit(f"ran:{name}")
         self._finish(step, {**intent.facts, **given.facts}, given, _ms(started))
 

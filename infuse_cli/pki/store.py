@@ -123,8 +123,8 @@ def _withdraw(building: Path, placed: list[Path]) -> None:
 
 
 def _write_bench(folder: Path, made: NewCa, passphrase: Secret) -> None:
-    write_atomic(folder / ROOT, made.root.public_bytes(Encoding.PEM), PUBLIC)
-    write_atomic(folder / INTERMEDIATE, made.intermediate.public_bytes(Encoding.PEM), PUBLIC)
+    write_atomic(folder / ROOT, made.root.public_bytes(Encoding.PEM), PRIVATE)  # public, but every file of a home is 0600
+    write_atomic(folder / INTERMEDIATE, made.intermediate.public_bytes(Encoding.PEM), PRIVATE)
     write_atomic(folder / INTERMEDIATE_KEY, encrypted_pem(made.intermediate_key, passphrase), PRIVATE)
 
 

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from infuse_cli.sim import wire
+from infuse_cli.sim.rpc_state import RpcState
 from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp, truth
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class CloudState:
         self._by_device_id: Final[dict[str, str]] = {}
         self._unique: Final[dict[tuple[str, str, str], str]] = {}
         self._key: Final = X25519PrivateKey.generate()
+        self.rpc: Final = RpcState(clock, self)
 
     def stamps(self) -> dict[str, str]:
         """id, createdAt, updatedAt of a new object."""
@@ -202,6 +204,10 @@ class CloudState:
         state.updated_at = state.last_route_time = now
         state.last_route_interface, state.last_route_udp_address = "udp", "127.0.0.1:4433"
         return True
+
+    def was_heard(self, device_id: str) -> bool:
+        """Whether the device was ever heard."""
+        return self._by_device_id.get(device_id, "") in self.states
 
     # Keys and tokens
 

@@ -12,7 +12,9 @@ import msgspec
 
 from infuse_cli.sim import wire
 from infuse_cli.sim.cloud_state import CloudState as C
+from infuse_cli.sim.inventory_state import InventoryState as I
 from infuse_cli.sim.registry_state import RegistryState as R
+from infuse_cli.sim.rpc_state import RpcState as M
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +61,14 @@ def health(_: C, __: Ask) -> wire.Health:
     return wire.Health()
 
 
+def _rpc(handler: Callable[[M, Ask], Any]) -> Callable[[C, Ask], Any]:
+    return lambda state, ask: handler(state.rpc, ask)
+
+
+def _held(handler: Callable[[I, Ask], Any]) -> Callable[[R, Ask], Any]:
+    return lambda state, ask: handler(state.inventory, ask)
+
+
 CALLS: Final = (
     Call("GET", "/health", health, wire.Health, auth=False),
     Call("GET", "/organisation", C.list_organisations, list[wire.Organisation], query=_PAGE),
@@ -86,6 +96,10 @@ CALLS: Final = (
     Call("POST", "/key/sharedSecret/device", C.device_secret, wire.Key, 200, wire.DeviceKeyRequest, (400, 404)),
     Call("POST", "/key/derived/device", C.derived_key, wire.Key, 200, wire.DerivedKeyRequest, (400, 404)),
     Call("POST", "/mqtt/token", C.mqtt_token, wire.MqttToken, 200, wire.MqttTokenRequest, (400, 422)),
+    Call("POST", "/rpc", _rpc(M.send), wire.SentRpc, 201, wire.RpcRequest, (400, 403)),
+    Call("GET", "/rpc/{id}", _rpc(M.show), wire.RpcMessage, refusals=(404,)),
+    Call("GET", "/rpc", _rpc(M.list), list[wire.RpcMessage], refusals=(400,), query=(*_PAGE, "organisationId", "deviceId", "status", "startTime", "endTime")),
+    Call("POST", "/iam/auth/token", _rpc(M.exchange), wire.IamToken, 200, wire.IamRequest, (400, 401), auth=False),
     Call("POST", f"{REGISTRY}/devices/registration/tokens", R.mint, wire.MintedToken, 201, wire.MintRequest, (400, 409)),
     Call("GET", f"{REGISTRY}/devices/registration/tokens", R.pending, list[wire.PendingToken], query=_PAGE),
     Call("DELETE", f"{REGISTRY}/devices/registration/tokens/{{tokenId}}", R.revoke, None, 204, refusals=(404, 409)),
@@ -96,6 +110,21 @@ CALLS: Final = (
     Call("GET", f"{REGISTRY}/devices/{{deviceId}}", R.device, wire.RegistryDevice, refusals=(404,)),
     Call("PUT", f"{REGISTRY}/devices/{{deviceId}}", R.replace_device, wire.RegistryDevice, 200, wire.RegistryDeviceRequest, (400, 404, 409)),
     Call("DELETE", f"{REGISTRY}/devices/{{deviceId}}", R.delete_device, None, 204, refusals=(404,)),
+    Call("GET", f"{REGISTRY}/devices/{{deviceId}}/health", _held(I.health_history), list[wire.HealthRecord], refusals=(404,), query=_PAGE),
+    Call("GET", f"{REGISTRY}/devices/{{deviceId}}/health/latest", _held(I.health_latest), wire.HealthRecord, refusals=(404,)),
+    Call("GET", f"{REGISTRY}/devices/{{deviceId}}/health/window", _held(I.health_window), list[wire.HealthRecord], refusals=(400, 404), query=(*_PAGE, "from", "to")),
+    Call("GET", f"{REGISTRY}/devices/{{deviceId}}/health/summary", _held(I.health_summary), dict[str, Any], refusals=(404,)),
+    Call("GET", f"{REGISTRY}/components", _held(I.list_components), list[wire.Component], query=(*_PAGE, "deviceId")),
+    Call("POST", f"{REGISTRY}/components", _held(I.create_component), wire.Component, 201, wire.ComponentRequest, (400, 409, 422)),
+    Call("GET", f"{REGISTRY}/components/{{id}}", _held(I.component), wire.Component, refusals=(404,)),
+    Call("PUT", f"{REGISTRY}/components/{{id}}", _held(I.replace_component), wire.Component, 200, wire.ComponentRequest, (400, 404)),
+    Call("DELETE", f"{REGISTRY}/components/{{id}}", _held(I.delete_component), None, 204, refusals=(404,)),
+    Call("GET", f"{REGISTRY}/sensors", _held(I.list_sensors), list[wire.Sensor], refusals=(400,), query=(*_PAGE, "deviceId", "groupId", "valueType", "tags")),
+    Call("GET", f"{REGISTRY}/device-groups", _held(I.list_groups), list[wire.Group], query=_PAGE),
+    Call("POST", f"{REGISTRY}/device-groups", _held(I.create_group), wire.Group, 201, wire.GroupRequest, (400, 409)),
+    Call("GET", f"{REGISTRY}/device-groups/{{id}}", _held(I.group), wire.Group, refusals=(404,)),
+    Call("PUT", f"{REGISTRY}/device-groups/{{id}}", _held(I.replace_group), wire.Group, 200, wire.GroupRequest, (400, 404)),
+    Call("DELETE", f"{REGISTRY}/device-groups/{{id}}", _held(I.delete_group), None, 204, refusals=(404,)),
 )
 
 

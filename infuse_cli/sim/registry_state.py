@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from infuse_cli.sim import wire
 from infuse_cli.sim.authority import Authority, BadCsr, pem
+from infuse_cli.sim.inventory_state import InventoryState
 from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class RegistryState:
         self.certificates: Final[list[dict[str, Any]]] = []
         self.check_ins: Final[list[dict[str, Any]]] = []
         self.deleted: Final[list[str]] = []
+        self.inventory: Final = InventoryState(clock, self)
 
     # Tokens
 
@@ -134,6 +136,7 @@ class RegistryState:
             if token.device_id == device.id and token.status == "PENDING":
                 token.status = "REVOKED"
         del self.devices[device.id]
+        self.inventory.forget(device.id)
         self.deleted.append(device.id)
 
     def summary(self, _: Ask) -> wire.Summary:
@@ -152,6 +155,7 @@ class RegistryState:
         registry = self._registry_device_of(name, token)
         if registry is not None:
             registry.status, registry.updated_at = "ACTIVE", stamp(self._clock.now())
+            self.inventory.announce(registry.id)
         cloud_ids = [name, registry.name, *map(str, registry.metadata.values())] if registry else [name]
         heard = next((i for i in cloud_ids if self._cloud.heard(i)), None)
         entry = {**_certificate(certificate, token), "token": token is not None, "deviceId": heard,

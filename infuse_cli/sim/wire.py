@@ -298,3 +298,121 @@ class Summary(Wire):
 
     total: int
     by_status: dict[str, int]
+
+
+class RpcCall(Request):
+    """The command of an RPC: by name or by number."""
+
+    command_name: str | None = None
+    command_id: Annotated[int, Meta(ge=0, le=0xFFFF)] | None = None
+    params: dict[str, Any] = {}
+    params_encoded: str | None = None
+
+
+class RpcRequest(Request):
+    """POST /rpc."""
+
+    device_id: str
+    rpc: RpcCall
+    send_wait_timeout_ms: Annotated[int, Meta(ge=0)] = 60000
+
+
+class SentRpc(Wire):
+    """Answer of POST /rpc."""
+
+    id: str
+    downlink_message_id: str
+    created_at: str
+
+
+class Downlink(Wire, omit_defaults=True):
+    """What carries an RPC to its device."""
+
+    id: str
+    device_id: str
+    status: str
+    expires_at: str
+    rpc_req: RpcCall
+    sent_at: str | None = None
+    completed_at: str | None = None
+    rpc_rsp: dict[str, Any] | None = None
+
+
+def copied(downlink: Downlink) -> Downlink:
+    """The message as it is now."""
+    return msgspec.structs.replace(downlink)
+
+
+class RpcMessage(Wire):
+    """An RPC as it stands."""
+
+    id: str
+    created_at: str
+    downlink_message_id: str
+    downlink_message: Downlink
+
+
+class IamRequest(Request):
+    """POST /iam/auth/token."""
+
+    api_key: str
+
+
+class IamToken(Wire):
+    """Answer of POST /iam/auth/token."""
+
+    token: str
+    expires_at: str
+
+
+class ComponentRequest(Request):
+    """POST and PUT /components."""
+
+    device_id: str
+    name: Name
+    sensor_profile_id: str | None = None
+
+
+class Component(Stored):
+    """A part of a registry device."""
+
+    device_id: str
+    name: str
+    sensor_profile_id: str | None
+
+
+class Sensor(Stored):
+    """A typed data channel."""
+
+    name: str
+    device_id: str
+    component_id: str
+    value_type: str
+    unit: str
+    tags: list[str]
+
+
+class HealthRecord(Wire):
+    """What a device said of itself."""
+
+    recorded_at: str
+    uptime: int
+    free_heap: int
+    signal_strength: int
+    connection_type: str
+    readings_sent: int
+    readings_dropped: int
+
+
+class GroupRequest(Request):
+    """POST and PUT /device-groups."""
+
+    name: Name
+    tags: list[str] = []
+
+
+class Group(Stored):
+    """All registry devices that carry the tags."""
+
+    name: str
+    tags: list[str]

@@ -56,12 +56,16 @@ class Style:
     noise: bool = False  # unsolicited lines between the lines of an answer
     slow: bool = False  # byte by byte
     boot_mode: int = 1
+    cgsn_needs_form: bool = False  # AT+CGSN alone is an error
     cgsn_bare: bool = False  # AT+CGSN=1 without quotes
     null_in_csr: bool = False
     cose: bool = True
     jwt: bool = True
     jwt_needs_no_time: bool = False
     digests: str = "upper"  # upper, lower, none
+    log: bool = False  # the application's log on the same UART
+    cfun_s: float = 0.0  # leaving the network takes time
+    boot_s: float = 0.0  # deaf while it boots
     banner: tuple[str, ...] = ("*** Booting nRF Connect SDK v2.9.0 ***", "The AT host sample started", "Ready")
 
 
@@ -80,6 +84,8 @@ class Modem:
     mode: int = 1
     cmee: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+    lie: str = ""  # what is wrong with its CSR: uuid, tag, digest, signature, key
+    borrowed: ec.EllipticCurvePrivateKey | None = None  # with lie "key": another board's
 
     def occupy(self, sec_tag: int, kind: int, content: bytes = b"") -> None:
         """Something is in the slot that nobody of this bench put there."""
@@ -109,6 +115,9 @@ class Fault:
     at: int = 0
     seen: int = 0
     spent: bool = False
+
+
+LOG = ["LTE link is up", "[00:00:12.345,678] <inf> mqtt: connecting to broker.example", "app: heartbeat 17", "<wrn> net: +12 dBm?"]
 
 
 class CmeError(Exception):
@@ -174,6 +183,8 @@ class Board:
         """Boot again: CMEE and CFUN as the firmware starts, boot text on the line."""
         self.modem.mode, self.modem.cmee, self.echo, self.dead = self.style.boot_mode, 0, self.style.echo, False
         self.modem.counts["reset"] += 1
+        pause(self.style.boot_s)
+        self._lose_early()
         if banner:
             for line in self.style.banner:
                 self._send(line.encode() + b"\r\n")
@@ -266,8 +277,8 @@ class Board:
         self._lose_early()
         lines: list[str] = []
         for row in info:
-            if self.style.noise:
-                lines.append(secrets.choice(["%CESQ: 54,2,16,2", '+CEREG: 5,"4E2A","0A1B2C3D",7', "%MDMEV: SEARCH STATUS 1", ""]))
+            if self.style.noise or self.style.log:
+                lines.append(secrets.choice(LOG if self.style.log else ["%CESQ: 54,2,16,2", '+CEREG: 5,"4E2A","0A1B2C3D",7', "%MDMEV: SEARCH STATUS 1", ""]))
             lines.append(row)
         if self.style.noise:
             lines.append("+CSCON: 0")
@@ -348,6 +359,7 @@ class Board:
     def _cfun(self, value: str) -> list[str]:
         if int(value) not in {0, 1, 2, 4, 20, 21, 30, 31, 40, 41, 44}:
             raise CmeError(None)
+        pause(self.style.cfun_s)
         self.modem.mode = int(value)
         self.modem.counts["cfun"] += 1
         return []
@@ -355,6 +367,8 @@ class Board:
     def _cgsn(self, form: str | None) -> list[str]:
         if not self.modem.imei:
             raise CmeError(None)
+        if form is None and self.style.cgsn_needs_form:
+            raise CmeError(50)
         if form in {None, "0"}:
             return [self.modem.imei]
         text = {"1": self.modem.imei, "2": self.modem.imei[:14] + "01", "3": "01"}[form]
@@ -420,7 +434,7 @@ class Board:
         if int(tag) in self.modem.keys:
             raise CmeError(519)
         pause(self.keygen_s)
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = self.modem.borrowed or ec.generate_private_key(ec.SECP256R1())
         self.modem.keys[int(tag)] = key
         self.modem.counts["keygen"] += 1
         return [f'%KEYGEN: "{self._csr(int(tag), key, attributes, usage or "111010000")}"']
@@ -433,6 +447,8 @@ class Board:
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
             .add_extension(x509.KeyUsage(*bits[:7], encipher_only=bits[7], decipher_only=bits[8]), critical=False)
             .sign(key, hashes.SHA256()).public_bytes(Encoding.DER))
+        if self.modem.lie == "signature":
+            body = body[:-1] + bytes([body[-1] ^ 1])
         if self.style.null_in_csr:
             body = _with_null(body)
         if not self.style.cose:
@@ -440,8 +456,11 @@ class Board:
         return f"{_b64(body)}.{_b64(self._cose(tag, body))}"
 
     def _cose(self, tag: int, body: bytes) -> bytes:
+        lie = self.modem.lie
+        uuid, tag = str(uuids.uuid4()) if lie == "uuid" else self.modem.uuid, tag + (lie == "tag")
+        body += b"\x00" * (lie == "digest")
         payload = cbor2.dumps(cbor2.CBORTag(55799, [
-            9, uuids.UUID(self.modem.uuid).bytes, cbor2.dumps(tag), hashlib.sha256(body).digest(), secrets.token_bytes(16)]))
+            9, uuids.UUID(uuid).bytes, cbor2.dumps(tag), hashlib.sha256(body).digest(), secrets.token_bytes(16)]))
         protected = cbor2.dumps({1: -7})
         signed = cbor2.dumps(["Signature1", protected, b"", payload])
         return cbor2.dumps(cbor2.CBORTag(18, [protected, {4: b"\x21"}, payload, _raw_signature(self.modem.identity, signed)]))

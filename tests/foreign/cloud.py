@@ -148,6 +148,12 @@ class Cloud:
         self.faults: list[Fault] = []
         self.skew_s = 0.0
         self.page = PAGE
+        self.deaf_to_paging = False
+        self.scheme = "bearer"
+        self.dateless = False
+        self.old_http = False
+        self.names_are_unique = True
+        self.bare = False  # nothing but what the contract calls required, nulls for the rest
         self.before: Callable[[Request], None] = lambda _request: None
         self._lock = threading.RLock()
         self._timers: list[threading.Timer] = []
@@ -237,6 +243,7 @@ class Cloud:
         with self._lock:
             try:
                 status, body = self._route(request)
+                body = _bare(body) if self.bare else body
             except RefusedError as error:
                 status, body = error.status, {"code": error.status, "message": error.message}
                 if error.status in {400, 401, 405}:
@@ -261,7 +268,9 @@ class Cloud:
             if sent is not None or "x-api-key" in request.headers:
                 raise RefusedError(400, "an organisation credential was sent where the token is the credential")
             return
-        if path != "/health" and sent != f"Bearer {self.token}":
+        wanted = {"bearer": ("authorization", f"Bearer {self.token}"), "api-key": ("authorization", f"ApiKey {self.token}"),
+                  "x-api-key": ("x-api-key", f"Bearer {self.token}")}[self.scheme]
+        if path != "/health" and request.headers.get(wanted[0]) != wanted[1]:
             raise RefusedError(401, "no credential" if sent is None else "wrong credential")
 
     def _fields(self, request: Request, required: str, optional: str = "") -> JSON:
@@ -333,7 +342,7 @@ class Cloud:
         for row in body.get("metadataFields", []):
             if set(row) != {"name", "required", "unique"}:
                 raise RefusedError(400, f"metadata field {row}")
-        if any((row["name"], row["organisationId"]) == (body["name"], body["organisationId"]) for row in self.state.boards.values()):
+        if self.names_are_unique and any((row["name"], row["organisationId"]) == (body["name"], body["organisationId"]) for row in self.state.boards.values()):
             raise RefusedError(409, "the board exists")
         return 201, self._stored(self.state.boards, {"public": False, "metadataFields": [], **body})
 
@@ -421,6 +430,8 @@ class Cloud:
     # -- registry ---------------------------------------------------------------------------------------------------
 
     def _listed(self, request: Request, rows: list[JSON]) -> tuple[int, Any]:
+        if self.deaf_to_paging:
+            return 200, {"items": rows} if self.items else rows
         _, page = self._paged(request, rows)
         return 200, {"items": page, "total": len(rows)} if self.items else page
 
@@ -487,6 +498,22 @@ def _shown(row: JSON) -> JSON:
     return {key: value for key, value in row.items() if key not in {"secret", "uses"}}
 
 
+def _bare(body: Any) -> Any:
+    """Optional things absent or null, times with a numeric zone and no fraction."""
+    if isinstance(body, list):
+        return [_bare(row) for row in body]
+    if not isinstance(body, dict):
+        return body
+    gone = {"revision", "updatedAt", "tags", "location", "siteId", "deviceProfileId", "brokerUrl", "description", "public"}
+    found = {key: _bare(value) for key, value in body.items() if key not in gone}
+    for key in {"createdAt", "expiresAt"} & set(found):
+        found[key] = re.sub(r"\.\d+Z$", "+00:00", found[key])
+    for key in ("metadata", "metadataFields"):
+        if key in found and not found[key]:
+            found[key] = None
+    return found
+
+
 def _pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(Encoding.PEM).decode()
 
@@ -546,6 +573,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         cloud = self.owner
         address = urlsplit(self.path)
+        if cloud.old_http:
+            self.protocol_version, self.close_connection = "HTTP/1.0", True
         data = self.rfile.read(int(self.headers.get("content-length") or 0))
         try:
             body = json.loads(data) if data else None
@@ -562,6 +591,10 @@ class _Handler(BaseHTTPRequestHandler):
             _FAULTS[fault.kind](self, request, fault.value)
 
     do_GET = do_POST = do_PUT = do_DELETE = _serve
+
+    def send_header(self, keyword: str, value: str) -> None:
+        if not (self.owner.dateless and keyword == "Date"):
+            super().send_header(keyword, value)
 
     def _send(self, status: int, body: Any, headers: dict[str, str] | None = None, *, kind: str = "application/json") -> None:
         data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()

@@ -448,7 +448,7 @@ def test_a_board_swapped_under_the_port_is_never_written_to(bench, at):
     bench.passes(board)
     board.swap(first)
     bench.passes(board)
-    assert first.counts["keygen"] == 1
+    assert first.counts["keygen"] == (2 if at == "KEYGEN" else 1)  # its CSR came, but from whom was not sure
     assert audit(bench.cloud, [first, stranger]) == []
 
 

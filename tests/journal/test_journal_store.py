@@ -417,3 +417,25 @@ def test_threads_racing_for_one_step_have_one_winner(line: Line) -> None:
         thread.join()
     assert line.journal.attempt(attempt).steps["keygen"].facts == {"by": won[0]}
     assert lost == ["journal.raced"] * 7
+
+
+def test_a_refused_commit_takes_none_beside_it_along(line: Line) -> None:
+    attempts = [line.open(f"b{number}", attempt=f"a{number}", imei=f"{number:015}") for number in range(16)]
+    refusals: list[str] = []
+    barrier = threading.Barrier(16)
+
+    def work(number: int) -> None:
+        barrier.wait()
+        try:
+            line.move(attempts[number], "keygen", S.BEGUN if number % 2 else S.PENDING, S.DONE if number % 2 else S.BEGUN)
+        except JournalError as error:
+            refusals.append(error.code)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert refusals == ["journal.raced"] * 8
+    assert [bool(line.journal.attempt(attempt).steps) for attempt in attempts] == [True, False] * 8
+    assert line.journal.verify() == []

@@ -95,6 +95,7 @@ def test_a_port_without_permission(bench):
     one_line(bench.provision(port, output="human", powerless=True), "serial.denied", 7)
     Path(port).chmod(mode)
     assert port in error["message"]
+    assert "group 'root'" not in error["hint"]  # nobody is told to become the superuser
     passes(bench, slot)
 
 

@@ -126,7 +126,7 @@ def hurried(bench: Bench) -> str:
     """The world's profile for a cloud that answers soon or not at all. Times in seconds."""
 
     def change(profile: dict[str, Any]) -> None:
-        profile["cloud"] |= {"timeout_s": 1.0, "deadline_s": 1.5, "lost_answer_grace_s": 0.2, "outage_wait_s": 30.0}
+        profile["cloud"] |= {"timeout_s": 1.0, "deadline_s": 1.2, "lost_answer_grace_s": 0.2, "outage_wait_s": 30.0}
 
     return profile_with(bench, "hurried", change)
 

@@ -14,16 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
-import msgspec
 import pytest
-import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from sim_host import Host, keygen
 
-from infuse_cli import profile as schema
 from infuse_cli.errors import UsageError
+from infuse_cli.profile_source import load
 from infuse_cli.sim.authority import Authority
 from infuse_cli.sim.checkin import Credentials, check_in
 from infuse_cli.sim.modem import Delays
@@ -63,7 +61,7 @@ def provision(api, name="d1", key=None):
 def test_the_profile_fits_the_schema_and_its_files_are_private(mode):
     with running(replace(QUICK, mode=mode)) as world, client(world) as api:
         text = world.profile.read_text()
-        profile = msgspec.convert(yaml.safe_load(text), schema.Profile)
+        profile = load(str(world.profile), {}).profile
         assert profile.identity.mode == mode.value
         assert world.token not in text
         assert stat.S_IMODE(world.folder.stat().st_mode) == 0o700

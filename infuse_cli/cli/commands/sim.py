@@ -62,9 +62,11 @@ def _ready(data: dict[str, Any]) -> None:
 
 
 def _human(data: dict[str, Any]) -> str:
+    from infuse_cli.cli.boards_model import plural
+
     ports = [f"--port {board['port']}" for board in data["boards"]]
     lines = [
-        f"{len(ports)} virtual boards and a virtual cloud are up; Ctrl-C ends them.", "",
+        f"{plural(len(ports), 'virtual board')} and a virtual cloud are up; Ctrl-C ends them.", "",
         f"  profile   {data['profile']}",
         f"  cloud     {data['baseUrl']}",
         *(f"  slot {board['slot']:<4} {board['port']}" for board in data["boards"]), "",

@@ -59,15 +59,10 @@ def waits(ctx: Context) -> list[tuple[str, float, Callable[[], bool]]]:
     rows: list[tuple[str, float, Callable[[], bool]]] = []
     active_s = verify.active_wait_s or (FIRST_BOOT_WAIT_S if mode == "first-boot" else 0.0)
     if active_s and "registryDevice" in ctx.facts:
-        rows.append(("registry device ACTIVE", active_s, lambda: _is_active(ctx)))
+        rows.append(("registry device ACTIVE", active_s, lambda: token.is_active(ctx)))
     if verify.state_wait_s:
         rows.append(("device state", verify.state_wait_s, lambda: _has_state(ctx)))
     return rows
-
-
-def _is_active(ctx: Context) -> bool:
-    device = token.registry(ctx).device(ctx.facts["registryDevice"])
-    return device is not None and device.status.upper() == "ACTIVE"
 
 
 def _has_state(ctx: Context) -> bool:

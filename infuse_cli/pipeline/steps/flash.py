@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from infuse_cli.dialect.commands import wire_digest
 from infuse_cli.errors import PolicyError, ProfileError
@@ -35,16 +35,24 @@ class Flash(Acting):
         """Write both credentials; an older entry is deleted first."""
         for kind, content, digests in contents(ctx):
             ctx.write(spec(ctx).sec_tag, kind, content, digests, secret=kind is CredentialType.PSK)
-        return Given({"tokenDigests": {str(int(kind)): sorted(digests) for kind, _, digests in contents(ctx)}})
+        return Given(_given(ctx))
 
     def probe(self, ctx: Context) -> Probe:
-        """Compare digests; a token that is no longer pending may have been consumed and is burnt."""
+        """Compare digests; a token that is no longer pending was used by this very board, or else is burnt."""
         if not token.is_pending(ctx, ctx.facts["token"]["tokenId"]):
+            if ctx.within_grace(lambda: token.is_active(ctx) or None):
+                # It came online by itself, and what it did with the token on board is its own affair.
+                used = token.retired_writes(ctx, ctx.facts["token"]["intent"], "the device is ACTIVE", TokenState.CONSUMED)
+                return Done({"tokenDigests": {}}, used)
             writes = token.retired_writes(ctx, ctx.facts["token"]["intent"], "no longer pending", TokenState.BURNT)
             return Rewind({}, writes, to="token", why="the token is no longer pending")
         there = all((entry := ctx.entry(spec(ctx).sec_tag, kind)) is not None and entry.sha256 in digests
                     for kind, _, digests in contents(ctx))
-        return Done(self.run(ctx).facts) if there else NotDone()
+        return Done(_given(ctx)) if there else NotDone()
+
+
+def _given(ctx: Context) -> dict[str, Any]:
+    return {"tokenDigests": {str(int(kind)): sorted(digests) for kind, _, digests in contents(ctx)}}
 
 
 def spec(ctx: Context) -> Token:

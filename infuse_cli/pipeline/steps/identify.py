@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from infuse_cli.errors import BoardError, ProfileError
@@ -12,30 +13,46 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from infuse_cli.dialect.base import Operations
-    from infuse_cli.ports import Board
+    from infuse_cli.ports import Board, ChipIds
     from infuse_cli.profile import McuIdSource
     from infuse_cli.types import BoardIdentity
 
 
-def identify(link: Board, ops: Operations, source: McuIdSource | None, given: Mapping[str, str]) -> BoardIdentity:
+@dataclass(frozen=True, slots=True)
+class McuIds:
+    """Where mcuId comes from in this run: the profile's source, what was given by hand, and for nrfutil the reader.
+
+    `soc` is the chip's name, which says where in it the id is.
+    """
+
+    source: McuIdSource | None
+    given: Mapping[str, str] = field(default_factory=dict)
+    chips: ChipIds | None = None
+    soc: str = ""
+
+
+def identify(link: Board, ops: Operations, ids: McuIds) -> BoardIdentity:
     """Read the board's identity. Raises BoardError board.no-imei or board.no-mcu-id, ProfileError profile.cannot."""
     seen = link.run(ops.identify())
-    if source is None:
+    if ids.source is None:
         return seen
-    return dataclasses.replace(seen, mcu_id=_mcu_id(link, ops, source, seen, given))
+    return dataclasses.replace(seen, mcu_id=mcu_id(link, ops, ids.source, ids, seen))
 
 
-def _mcu_id(link: Board, ops: Operations, source: McuIdSource, seen: BoardIdentity, given: Mapping[str, str]) -> str:
+def mcu_id(link: Board, ops: Operations, source: McuIdSource, ids: McuIds, seen: BoardIdentity) -> str:
+    """Read the mcuId from its source; raises as `identify`."""
     match source.source:
         case "imei":
             return _from_imei(seen)
         case "command":
             return _from_command(link, ops, source)
         case "scan":
-            return _checked(given.get("mcuId", ""), "the scan")
+            return _checked(ids.given.get("mcuId", ""), "the scan")
+        case "nrfutil" if ids.chips is not None:
+            return _checked(ids.chips.chip_id(link.port, ids.soc), "nrfutil")
         case "hwinfo" | "nrfutil" | "epacket":
             raise ProfileError("profile.cannot", f"board.mcu_id: from {source.source} is not offered over dialect {link.dialect}; "
-                               "imei, command and scan are")
+                               "nrfutil, imei, command and scan are")
 
 
 def _from_imei(seen: BoardIdentity) -> str:

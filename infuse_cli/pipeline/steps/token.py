@@ -42,7 +42,7 @@ class MintTokenStep(Acting):
             return Given({"intent": alive.intent, "name": name, "reused": True})
         intent = uuid.uuid4().hex
         return Given({"intent": intent, "name": name, "reused": False},
-                     (IntendToken(intent=intent, name=name, board=ctx.uuid, attempt=ctx.attempt),))
+                     (*_given_up(ctx), IntendToken(intent=intent, name=name, board=ctx.uuid, attempt=ctx.attempt)))
 
     def run(self, ctx: Context) -> Given:
         """Mint; a name that is taken by our own unfinished device is cleared first (rule 17)."""
@@ -88,8 +88,18 @@ class MintTokenStep(Acting):
         found = ctx.within_grace(lambda: registry(ctx).device_by_name(name))
         if found is not None:
             retire(ctx, found)
-            return NotDone()
-        return NotDone({}, retired_writes(ctx, ctx.facts["intent"], "the mint never happened"))
+        elif ended := retired_writes(ctx, ctx.facts["intent"], "the mint never happened"):
+            ctx.commit(*ended)  # before a next mint is intended
+        return NotDone()
+
+
+def _given_up(ctx: Context) -> list[MoveToken]:
+    """End what was only intended for this board: the registry refused that mint, or its attempt was given up.
+
+    Should the mint have happened all the same, its device is known by the intent and cleared before the next (rule 17).
+    """
+    rows = [row for row in ctx.deps.journal.tokens(board=ctx.uuid) if row.state is TokenState.INTENDED]
+    return [MoveToken(intent=row.intent, from_state=row.state, to_state=TokenState.REVOKED, why="never minted") for row in rows]
 
 
 def registry(ctx: Context) -> RegistryApi:
@@ -140,6 +150,12 @@ def is_pending(ctx: Context, token_id: str | None) -> bool:
     """Whether the registry lists the token as pending."""
     rows = ctx.patiently(lambda: registry(ctx).pending_tokens())
     return any(row.id == token_id and row.status.upper() == "PENDING" for row in rows)
+
+
+def is_active(ctx: Context) -> bool:
+    """Whether this attempt's registry device has come online."""
+    device = registry(ctx).device(ctx.facts["registryDevice"])
+    return device is not None and device.status.upper() == "ACTIVE"
 
 
 def reveal(ctx: Context) -> Secret:

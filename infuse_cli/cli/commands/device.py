@@ -1,0 +1,94 @@
+"""`infuse device`: devices in the cloud."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Devices in the cloud: list, show, create, update, state, route.", no_args_is_help=True)
+
+Organisation = Annotated[str | None, typer.Option("--organisation", metavar="NAME|ID", help="The organisation. [default: the profile's, else the only one]", show_default=False)]
+Device = Annotated[str, typer.Argument(metavar="DEVICE", help="Device id, id, mcuId, IMEI, or KEY=VALUE of its metadata.", show_default=False)]
+Soc = Annotated[str | None, typer.Option("--soc", metavar="SOC", help="The chip that an mcuId or IMEI belongs to. [default: the profile's]", show_default=False)]
+Metadata = Annotated[list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="Metadata of the device; may be given again.", show_default=False)]
+
+
+@app.command("list")
+def list_devices(
+    *,
+    organisation: Organisation = None,
+    board: Annotated[str | None, typer.Option("--board", metavar="NAME|ID", help="Only devices of this cloud board.", show_default=False)] = None,
+    metadata: Annotated[str | None, typer.Option("--metadata", metavar="KEY=VALUE", help="Only devices with this metadata.", show_default=False)] = None,
+) -> None:
+    """List an organisation's devices, all of them."""
+    from infuse_cli.cli import devices
+    from infuse_cli.cli.result import finish
+
+    finish(devices.listed(organisation, board, metadata))
+
+
+@app.command()
+def show(device: Device, *, soc: Soc = None) -> None:
+    """Show a device: in the cloud, in the registry, its state, its last route, and what is on record here."""
+    from infuse_cli.cli import devices
+    from infuse_cli.cli.result import finish
+
+    finish(devices.shown(device, soc))
+
+
+@app.command()
+def create(
+    mcu_id: Annotated[str, typer.Argument(metavar="MCU_ID", help="The chip's own id: 16 lower-case hex digits.", show_default=False)],
+    *,
+    board: Annotated[str | None, typer.Option("--board", metavar="NAME|ID", help="The cloud board. [default: the profile's]", show_default=False)] = None,
+    organisation: Organisation = None,
+    device_id: Annotated[str | None, typer.Option("--device-id", metavar="ID", help="Its device id, 16 hex digits. [default: the cloud chooses]", show_default=False)] = None,
+    metadata: Metadata = None,
+    update_metadata: Annotated[bool, typer.Option("--update-metadata", help="Overwrite differing metadata of a device that exists.")] = False,
+) -> None:
+    """Create a device. It cannot be undone or moved, so everything is checked first.
+
+    One that soc and mcuId name already is taken as it is: missing metadata is added, differing values are refused.
+    """
+    from infuse_cli.cli import devices
+    from infuse_cli.cli.result import finish
+
+    finish(devices.make(devices.DeviceWish(mcu_id, board, organisation, device_id, tuple(metadata or ()), update_metadata)))
+
+
+@app.command()
+def update(
+    device: Device,
+    *,
+    metadata: Metadata = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Drop all metadata that is not named here.")] = False,
+    soc: Soc = None,
+) -> None:
+    """Change a device's metadata."""
+    from infuse_cli.cli import devices
+    from infuse_cli.cli.result import finish
+
+    finish(devices.updated(device, soc, tuple(metadata or ()), replace=replace))
+
+
+@app.command()
+def state(device: Device, *, soc: Soc = None) -> None:
+    """Show what the cloud last heard of a device."""
+    from infuse_cli.cli import devices
+    from infuse_cli.cli.result import finish
+
+    finish(devices.state(device, soc))
+
+
+@app.command()
+def route(
+    device: Annotated[list[str], typer.Argument(metavar="DEVICE…", help="Devices, each as for `show`; several are asked for in one call.", show_default=False)],
+    *,
+    soc: Soc = None,
+) -> None:
+    """Show the way that a device's last packet came."""
+    from infuse_cli.cli import devices
+    from infuse_cli.cli.result import finish
+
+    finish(devices.routes(device, soc))

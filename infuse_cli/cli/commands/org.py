@@ -1,0 +1,47 @@
+"""`infuse org`: organisations in the cloud."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Organisations in the cloud: list, show, create, ensure.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the organisation.", show_default=False)]
+
+
+@app.command("list")
+def list_organisations() -> None:
+    """List the organisations that the credential can see."""
+    from infuse_cli.cli import catalogue
+    from infuse_cli.cli.result import finish
+
+    finish(catalogue.organisations())
+
+
+@app.command()
+def show(name: Annotated[str | None, typer.Argument(metavar="[NAME|ID]", help="The organisation; default: the profile's.", show_default=False)] = None) -> None:
+    """Show one organisation."""
+    from infuse_cli.cli import catalogue
+    from infuse_cli.cli.result import finish
+
+    finish(catalogue.organisation(name))
+
+
+@app.command()
+def create(name: Name) -> None:
+    """Create an organisation; refused where the name exists."""
+    from infuse_cli.cli import catalogue
+    from infuse_cli.cli.result import finish
+
+    finish(catalogue.make_organisation(name, ensure=False))
+
+
+@app.command()
+def ensure(name: Name) -> None:
+    """Create an organisation unless it is there."""
+    from infuse_cli.cli import catalogue
+    from infuse_cli.cli.result import finish
+
+    finish(catalogue.make_organisation(name, ensure=True))

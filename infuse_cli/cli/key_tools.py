@@ -1,0 +1,155 @@
+"""`infuse key` and `infuse mqtt`: key material and tokens, which leave only into a private file or onto a terminal.
+
+What is shown otherwise is a fingerprint: the first 16 hex digits of the SHA-256 of the key's bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from infuse_cli.cli import cloud_tools as tools
+from infuse_cli.cli import cloud_views as views
+from infuse_cli.cli.result import OperationResult
+from infuse_cli.errors import UsageError
+from infuse_cli.types import Secret
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from infuse_cli.keys.derivation import Interface
+
+_SIZE: Final = 32
+_MIN_TTL_S: Final = 60
+_MAX_TTL_S: Final = 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Whose key, and where it goes: a device that the cloud knows, or its public key in base64."""
+
+    device: str | None
+    public_key: str | None
+    out: Path | None
+    reveal: bool
+
+
+def public() -> OperationResult:
+    """The cloud's public key, which is no secret."""
+    from infuse_cli.keys.derivation import CLOUD_PUBLIC_KEY
+
+    with tools.opened() as session:
+        key = session.cloud.cloud_public_key()
+    data = {"key": base64.b64encode(key).decode(), "hex": key.hex(), "builtIn": key == CLOUD_PUBLIC_KEY}
+    note = "the key that the firmware has built in" if data["builtIn"] else "not the key that the firmware has built in"
+    return OperationResult("key public", data, human=f"{data['key']}\n{note}")
+
+
+def shared(which: Which) -> OperationResult:
+    """The root secret that device and cloud share, by the device's public key or by the device."""
+    if (which.device is None) == (which.public_key is None):
+        raise UsageError("usage.bad-option", "whose secret: give either --public-key BASE64 or --device DEVICE")
+    place = tools.Destination(which.out, reveal=which.reveal)
+    peer = None if which.public_key is None else public_key(which.public_key)
+    with tools.opened() as session:
+        if peer is not None:
+            secret = session.cloud.shared_secret(peer)
+            more: dict[str, Any] = {"source": "POST /key/sharedSecret", "keyId": _key_id(session, peer)}
+        else:
+            from infuse_cli.cli.devices import find
+
+            device = find(session, which.device or "")
+            secret = session.cloud.device_secret(device.device_id)
+            more = {"source": "POST /key/sharedSecret/device", "deviceId": device.device_id}
+    return _given("key shared-secret", "Shared secret", secret, place, more)
+
+
+def derived(which: Which, interface: str) -> OperationResult:
+    """Today's packet key of an interface: derived by the cloud, or here where the device's public key is given.
+
+    With both the two are compared. They may differ at the turn of a day, since the cloud's answer names none.
+    """
+    if which.device is None and which.public_key is None:
+        raise UsageError("usage.bad-option", "whose key: give --device DEVICE, --public-key BASE64, or both to compare")
+    place = tools.Destination(which.out, reveal=which.reveal)
+    peer = None if which.public_key is None else public_key(which.public_key)
+    more: dict[str, Any] = {"interface": interface, "dayIndex": _day(), "source": "cloud" if peer is None else "local", "agrees": None}
+    with tools.opened() as session:
+        theirs = ours = None
+        if which.device is not None:
+            from infuse_cli.cli.devices import find
+
+            device = find(session, which.device)
+            more["deviceId"] = device.device_id
+            theirs = session.cloud.derived_key(device.device_id, interface)
+        if peer is not None:
+            ours = _derive(session.cloud.shared_secret(peer), cast("Interface", interface), more["dayIndex"])
+            more["keyId"] = _key_id(session, peer)
+    if ours is not None and theirs is not None:
+        more["agrees"] = ours == theirs
+    return _given("key derive", f"Key of {interface}", ours or theirs or Secret(""), place, more)
+
+
+def public_key(text: str) -> bytes:
+    """A device's public key from base64. Raises UsageError."""
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != _SIZE:
+        raise UsageError("usage.bad-option", f"--public-key is not base64 of {_SIZE} bytes")
+    return key
+
+
+def mqtt_token(organisation: str | None, ttl_s: int, out: Path | None, *, reveal: bool) -> OperationResult:
+    """A short-lived token for the organisation's broker."""
+    if not _MIN_TTL_S <= ttl_s <= _MAX_TTL_S:
+        raise UsageError("usage.bad-option", f"--ttl is {ttl_s}, but must be from {_MIN_TTL_S} to {_MAX_TTL_S} seconds")
+    place = tools.Destination(out, reveal=reveal, needed="the MQTT token")
+    with tools.opened() as session:
+        owner = session.organisation(organisation)
+        found = session.cloud.mqtt_token(owner.id, ttl_s)
+    secret = Secret(found.token)
+    place.take(secret)
+    data = {"organisationId": owner.id, "issuedAt": found.issued_at, "expiresAt": found.expires_at, "sha256": secret.sha256(), "out": out}
+    lines = [*place.shown(secret, "MQTT token"), f"It expires at {found.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."]
+    return OperationResult("mqtt token", data, human="\n".join(lines))
+
+
+def _given(command: str, name: str, secret: Secret, place: tools.Destination, more: dict[str, Any]) -> OperationResult:
+    place.take(secret)
+    print_ = hashlib.sha256(base64.b64decode(secret.reveal())).hexdigest()[:16]
+    data = {**more, "fingerprint": print_, "out": place.out}
+    shown = {name: value for name, value in data.items() if name != "out"}
+
+    def human(console: Any) -> None:
+        views.fields(console, shown)
+        for line in place.shown(secret, name):
+            views.say(console, line)
+        if data.get("agrees") is False:
+            views.say(console, "Note: cloud and local derivation differ; at the turn of a day (UTC) that is normal.")
+        if place.out is None and not place.reveal:
+            views.say(console, "The key itself: --out FILE writes it (0600), --reveal shows it on a terminal.")
+    return OperationResult(command, data, human=human)
+
+
+def _key_id(session: tools.Session, peer: bytes) -> str:
+    from infuse_cli.keys.derivation import device_key_id
+
+    return f"{device_key_id(session.cloud.cloud_public_key(), peer):06x}"
+
+
+def _derive(root: Secret, interface: Interface, day: int) -> Secret:
+    from infuse_cli.keys.derivation import packet_key
+
+    return Secret(base64.b64encode(packet_key(base64.b64decode(root.reveal()), interface, day)).decode())
+
+
+def _day() -> int:
+    from infuse_cli.keys.derivation import day_index, gps_seconds
+
+    return day_index(gps_seconds(datetime.now(UTC)))

@@ -1,0 +1,136 @@
+"""One board on one port, by hand: what it says it is, what its modem holds, and what the journal knows of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from infuse_cli.cli import context, wire
+from infuse_cli.cli.journal_views import brief, word
+from infuse_cli.dialect import operations
+from infuse_cli.errors import BoardError, InfuseError
+from infuse_cli.pipeline import slots
+from infuse_cli.pipeline.steps.expect import kind_name
+from infuse_cli.pipeline.steps.identify import McuIds, mcu_id
+from infuse_cli.profile import BoardSection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from infuse_cli.journal.store import SqliteJournal
+    from infuse_cli.ports import Board
+    from infuse_cli.profile import Profile
+    from infuse_cli.records import AttemptRecord
+    from infuse_cli.types import BoardIdentity, StoredCredential
+
+_SOC: Final = "nRF9151"
+"""Whose id is read where no profile says otherwise: the boards that this tool is for."""
+
+_MODES: Final = {0: "off", 1: "normal", 2: "receive only", 4: "flight mode", 20: "LTE off", 21: "LTE on", 30: "GNSS off", 31: "GNSS on",
+                 40: "receive only", 41: "flight mode with SIM", 44: "flight mode, SIM kept"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """What a board answered: `identity` with mcuId where the profile names a source that gave one, else why not."""
+
+    port: str
+    dialect: str
+    identity: BoardIdentity
+    mcu_id_problem: InfuseError | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The board as JSON values."""
+        seen, problem = self.identity, self.mcu_id_problem
+        mode = seen.functional_mode
+        return {
+            "port": self.port, "dialect": self.dialect, "board": {"uuid": seen.uuid, "imei": seen.imei, "mcuId": seen.mcu_id},
+            "model": seen.model, "modemFirmware": seen.modem_firmware, "iccid": seen.iccid, "functionalMode": mode,
+            "functionalModeName": None if mode is None else _MODES.get(mode, "another mode"),
+            "mcuIdProblem": None if problem is None else problem.as_json(),
+        }
+
+
+@contextmanager
+def opened(port: str, profile: Profile | None) -> Iterator[Board]:
+    """The board on a port, opened exclusively and in step. Raises BoardError serial.*."""
+    from infuse_cli.link.source import SerialSource
+
+    section = BoardSection() if profile is None else profile.board
+    board = SerialSource(section, [port], threading.Event()).open(port)
+    try:
+        yield board
+    finally:
+        board.close()
+
+
+@contextmanager
+def record() -> Iterator[SqliteJournal | None]:
+    """The journal for reading, None where there is none yet: then no board is known."""
+    from infuse_cli.journal.database import FILE
+    from infuse_cli.journal.store import open_journal
+
+    home = context.current().home
+    if not (home / FILE).exists():
+        yield None
+        return
+    with open_journal(home, create=False) as journal:
+        yield journal
+
+
+def identify(link: Board, profile: Profile | None) -> Found:
+    """Ask the board who it is; an mcuId that cannot be read is no failure here, but its reason is kept."""
+    from infuse_cli.journal.bench import load_bench
+
+    ops = operations(link.dialect)
+    seen = link.run(ops.identify())
+    source = None if profile is None else profile.board.mcu_id
+    if profile is None or source is None:
+        return Found(link.port, link.dialect, seen)
+    if source.source == "scan":
+        problem = BoardError("board.no-mcu-id", "mcuId comes from a scan, and nothing is scanned here", hint="Look the board up by its IMEI or UUID.")
+        return Found(link.port, link.dialect, seen, problem)
+    ids = McuIds(source, chips=wire.chip_ids(load_bench(context.current().home)), soc=profile.board.soc or _SOC)
+    try:
+        return Found(link.port, link.dialect, dataclasses.replace(seen, mcu_id=mcu_id(link, ops, source, ids, seen)))
+    except InfuseError as error:
+        if error.code.startswith("serial."):
+            raise
+        return Found(link.port, link.dialect, seen, error)
+
+
+def stored(link: Board, sec_tag: int | None) -> tuple[StoredCredential, ...]:
+    """The credentials in the modem, under one sec_tag or all."""
+    return link.run(operations(link.dialect).list_credentials(sec_tag))
+
+
+def history(journal: SqliteJournal | None, uuid: str) -> Sequence[AttemptRecord]:
+    """All attempts of a board, oldest first."""
+    return () if journal is None else journal.attempts(uuid)
+
+
+def on_record(journal: SqliteJournal | None, uuid: str) -> dict[str, Any] | None:
+    """What the journal knows of a board, None when it was never begun here."""
+    board = None if journal is None else journal.board(uuid)
+    if journal is None or board is None:
+        return None
+    attempts = journal.attempts(uuid)
+    newest = attempts[-1] if attempts else None
+    certificates = [row for row in journal.certificates(board=uuid) if row.state == "issued"]
+    return {
+        "imei": board.imei, "mcuId": board.mcu_id, "attempts": len(attempts), "newest": None if newest is None else {**brief(newest), "word": word(newest)},
+        "certificates": [{"serial": row.serial, "sha256": row.sha256, "notAfter": row.not_after, "deviceId": row.device_id} for row in certificates],
+    }
+
+
+def credential_rows(entries: Sequence[StoredCredential], attempts: Sequence[AttemptRecord]) -> list[dict[str, Any]]:
+    """A row a credential; `attempt` is the newest attempt on record that put it there, `known` whether there is one."""
+    return [_credential(entry, attempts) for entry in sorted(entries, key=lambda entry: (entry.sec_tag, entry.type))]
+
+
+def _credential(entry: StoredCredential, attempts: Sequence[AttemptRecord]) -> dict[str, Any]:
+    owner = next((one.attempt for one in reversed(attempts) if slots.is_ours(entry, (one,))), None)
+    return {"secTag": entry.sec_tag, "type": entry.type, "typeName": kind_name(entry.type), "sha256": entry.sha256,
+            "known": owner is not None, "attempt": owner}

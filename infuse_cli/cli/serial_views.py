@@ -1,0 +1,98 @@
+"""What `infuse serial` shows people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from infuse_cli.cli.journal_views import columns, fields, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from infuse_cli.cli.serial_at import Answered
+
+
+def ports(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    """A line a port: what it is, who holds it, and why it is or is not a board's."""
+    if not rows:
+        console.print("This machine shows no serial port. Check the cable, and that the board has power.", soft_wrap=True)
+        return
+    columns(console, ("port", "board", "usb", "serial number", "hub path", "held by", "chosen", "why"), [_port(row) for row in rows])
+
+
+def _port(row: dict[str, Any]) -> tuple[str, ...]:
+    what = row["board"] or row["description"] or "-"
+    why = row["why"] if row["permitted"] is not False else f"{row['why']}; this user may not open it"
+    return (row["port"], what, row["usb"] or "-", row["serialNumber"] or "-", row["hubPath"] or "-", row["heldBy"] or "-",
+            "yes" if row["chosen"] else "no", why)
+
+
+def probed(found: dict[str, Any]) -> str:
+    """That a port answers, and how."""
+    return f"{found['port']} answers AT commands (dialect {found['dialect']})."
+
+
+def board(console: Console, found: dict[str, Any]) -> None:
+    """Who the board says it is, then what the journal knows of it."""
+    told = found["board"]
+    problem = found["mcuIdProblem"]
+    fields(console, {
+        "port": f"{found['port']} (dialect {found['dialect']})", "board": told["uuid"], "IMEI": told["imei"] or "none",
+        "mcuId": told["mcuId"] or (f"not read: {problem['message']}" if problem else None), "model": found["model"], "modem firmware": found["modemFirmware"],
+        "ICCID": found["iccid"], "functional mode": f"{found['functionalMode']} ({found['functionalModeName']})",
+    })
+    console.print()
+    recorded(console, found["record"])
+
+
+def recorded(console: Console, record: dict[str, Any] | None) -> None:
+    """What the journal knows of a board."""
+    if record is None:
+        console.print("This journal knows nothing of this board.", soft_wrap=True)
+        return
+    newest = record["newest"] or {}
+    fields(console, {"on record": plural(record["attempts"], "attempt"), "newest": newest.get("word"), "run": newest.get("run"),
+                     "cloud device": newest.get("deviceId"), "registry device": newest.get("registryDeviceId"), "cause": newest.get("errorCode")})
+    for row in record["certificates"]:
+        console.print(f"certificate {row['serial']}, until {row['notAfter']:%Y-%m-%d}", soft_wrap=True, markup=False)
+
+
+def credentials(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    """A line a credential; `journal` says whether this journal put it there."""
+    if not rows:
+        console.print("The modem holds no credential there.", soft_wrap=True)
+        return
+    columns(console, ("sec_tag", "type", "what", "SHA-256", "journal"), [
+        (str(row["secTag"]), str(row["type"]), row["typeName"], row["sha256"] or "not given", "ours" if row["known"] else "unknown") for row in rows])
+
+
+def exchanges(console: Console, answers: Sequence[Answered], texts: Sequence[str]) -> None:
+    """Answers as they came; with several commands each stands under its own."""
+    for text, answer in zip(texts, answers, strict=False):
+        if len(texts) > 1:
+            console.print(f"> {text}", soft_wrap=True, markup=False, style="bold")
+        for line in answer.shown_lines():
+            console.print(line, soft_wrap=True, markup=False)
+        if answer.ok:
+            console.print("OK", soft_wrap=True)
+    if len(answers) < len(texts):
+        console.print(f"{plural(len(texts) - len(answers), 'command')} not sent.", soft_wrap=True)
+
+
+def checked(console: Console, found: dict[str, Any]) -> None:
+    """The comparison; the differences themselves follow as errors."""
+    board(console, found)
+    if found["cloud"] is not None:
+        cloud = found["cloud"]
+        heard = cloud.get("heard")
+        fields(console, {"in the cloud": cloud["deviceId"] or "not registered", "last heard": heard and f"{heard:%Y-%m-%d %H:%M:%S} UTC"})
+    fields(console, {"possession": found["possession"]})
+    console.print()
+    credentials(console, found["slots"])
+    console.print()
+    for note in found["notes"]:
+        console.print(f"note: {note}", soft_wrap=True, markup=False)
+    count = len(found["differences"])
+    console.print("No differences." if not count else f"{plural(count, 'difference')}:", soft_wrap=True, style="green" if not count else "red")

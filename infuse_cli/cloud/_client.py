@@ -1,0 +1,61 @@
+"""What the clients of both APIs share: one object, one list read to its end, one body sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+from infuse_cli import api_types as api
+from infuse_cli.cloud import wire
+from infuse_cli.cloud.wire import PAGE, read_to_end
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from infuse_cli.cloud._http import Transport
+    from infuse_cli.cloud.failures import Call
+    from infuse_cli.types import Secret
+
+O = TypeVar("O", bound=api.ApiObject)  # noqa: E741
+
+ABSENT: Final = frozenset({404})
+"""Statuses of a look-up that mean "there is no such thing"."""
+
+
+class _Listed(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+L = TypeVar("L", bound=_Listed)
+
+
+class Client:
+    """A client over one transport; safe to share between threads."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def server_time_offset_s(self) -> float | None:
+        """Server's Date minus this machine's clock in seconds, from the newest answer; None before any."""
+        return self._transport.server_time_offset_s
+
+    def close(self) -> None:
+        """Close all connections; safe to call twice."""
+        self._transport.close()
+
+    def _find(self, call: Call, type_: type[O], **path: str) -> O | None:
+        answer = self._transport.find(call, path=path)
+        return None if answer is None else wire.value(answer, type_)
+
+    def _send(self, call: Call, type_: type[O], body: bytes, *, path: Mapping[str, str] | None = None,
+              hide: Sequence[Secret] = ()) -> O:
+        answer = self._transport.ask(call, path=path, body=body, hide=hide)
+        return wire.value(answer, type_)
+
+    def _list(self, call: Call, type_: type[L], query: Mapping[str, str], *, path: Mapping[str, str] | None = None) -> tuple[L, ...]:
+        def fetch(offset: int) -> tuple[L, ...]:
+            paged = {**query, "limit": str(PAGE), "offset": str(offset)}
+            answer = self._transport.ask(call, path=path, query=paged)
+            return wire.page(answer, type_)
+
+        return read_to_end(fetch, lambda item: item.id, PAGE)

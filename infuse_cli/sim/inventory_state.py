@@ -1,0 +1,184 @@
+"""Components, sensors, health and groups of the virtual registry.
+
+A device that checks in announces one component with one sensor, and its health, as firmware does; people add others.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from infuse_cli.sim import wire
+from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp
+
+if TYPE_CHECKING:
+    from infuse_cli.sim.registry_state import RegistryState
+
+S = TypeVar("S", bound=wire.Stored)
+
+ANNOUNCED: Final = "environment"
+"""Name of the component that a virtual device announces itself."""
+
+
+class InventoryState:
+    """What the registry remembers beside devices and tokens. Callers hold `clock.lock`."""
+
+    def __init__(self, clock: Clock, registry: RegistryState) -> None:
+        self._clock: Final = clock
+        self._registry: Final = registry
+        self.components: Final[dict[str, wire.Component]] = {}
+        self.sensors: Final[dict[str, wire.Sensor]] = {}
+        self.health: Final[dict[str, list[wire.HealthRecord]]] = {}
+        self.groups: Final[dict[str, wire.Group]] = {}
+
+    def announce(self, device_id: str) -> None:
+        """A device checked in: its component exists from now on, and one more health record."""
+        if not any(one.device_id == device_id and one.name == ANNOUNCED for one in self.components.values()):
+            component = self._add_component(wire.ComponentRequest(device_id=device_id, name=ANNOUNCED))
+            sensor = wire.Sensor(name="temperature", device_id=device_id, component_id=component.id, value_type="number",
+                                 unit="°C", tags=list(self._registry.devices[device_id].tags), **self._stamps())
+            self.sensors[sensor.id] = sensor
+        records = self.health.setdefault(device_id, [])
+        records.append(wire.HealthRecord(recorded_at=stamp(self._clock.now()), uptime=60 * (len(records) + 1), free_heap=65536,
+                                    signal_strength=-95, connection_type="LTE-M", readings_sent=len(records), readings_dropped=0))
+
+    def forget(self, device_id: str) -> None:
+        """A device is gone, and with it all that was its own."""
+        for things in (self.components, self.sensors):
+            for thing in [one for one in things.values() if one.device_id == device_id]:
+                del things[thing.id]
+        self.health.pop(device_id, None)
+
+    # Components
+
+    def list_components(self, ask: Ask) -> list[wire.Component]:
+        """GET /components."""
+        return page([one for one in self.components.values() if ask.query.get("deviceId") in {None, one.device_id}], ask.query)
+
+    def component(self, ask: Ask) -> wire.Component:
+        """GET /components/{id}."""
+        return _found(self.components, ask, "component")
+
+    def create_component(self, ask: Ask) -> wire.Component:
+        """POST /components."""
+        return self._add_component(ask.body)
+
+    def replace_component(self, ask: Ask) -> wire.Component:
+        """PUT /components/{id}."""
+        return self._replace(self.component(ask), ask.body)
+
+    def delete_component(self, ask: Ask) -> None:
+        """DELETE /components/{id}: its sensors go with it."""
+        component = self.component(ask)
+        for sensor in [one for one in self.sensors.values() if one.component_id == component.id]:
+            del self.sensors[sensor.id]
+        del self.components[component.id]
+
+    def list_sensors(self, ask: Ask) -> list[wire.Sensor]:
+        """GET /sensors, filtered by device, group, value type and tags."""
+        query = ask.query
+        tags = {text for text in query.get("tags", "").split(",") if text}
+        group = None if query.get("groupId") is None else self._members(query["groupId"])
+        return page([
+            one for one in self.sensors.values()
+            if query.get("deviceId") in {None, one.device_id} and query.get("valueType") in {None, one.value_type}
+            and tags <= set(one.tags) and (group is None or one.device_id in group)
+        ], query)
+
+    # Health
+
+    def health_history(self, ask: Ask) -> list[wire.HealthRecord]:
+        """GET /devices/{deviceId}/health."""
+        return page(self._records(ask), ask.query)
+
+    def health_latest(self, ask: Ask) -> wire.HealthRecord:
+        """GET /devices/{deviceId}/health/latest."""
+        records = self._records(ask)
+        if not records:
+            raise Refused(404, "the device has reported no health yet")
+        return records[-1]
+
+    def health_window(self, ask: Ask) -> list[wire.HealthRecord]:
+        """GET /devices/{deviceId}/health/window?from&to."""
+        start, end = _moment(ask.query.get("from")), _moment(ask.query.get("to"))
+        return page([one for one in self._records(ask) if start <= datetime.fromisoformat(one.recorded_at) <= end], ask.query)
+
+    def health_summary(self, ask: Ask) -> dict[str, Any]:
+        """GET /devices/{deviceId}/health/summary."""
+        records = self._records(ask)
+        return {"records": len(records), "readingsSent": sum(one.readings_sent for one in records),
+                "readingsDropped": sum(one.readings_dropped for one in records),
+                "lastRecordedAt": records[-1].recorded_at if records else None}
+
+    # Groups
+
+    def list_groups(self, ask: Ask) -> list[wire.Group]:
+        """GET /device-groups."""
+        return page(list(self.groups.values()), ask.query)
+
+    def group(self, ask: Ask) -> wire.Group:
+        """GET /device-groups/{id}."""
+        return _found(self.groups, ask, "group")
+
+    def create_group(self, ask: Ask) -> wire.Group:
+        """POST /device-groups."""
+        body: wire.GroupRequest = ask.body
+        if any(one.name == body.name for one in self.groups.values()):
+            raise Refused(409, f"the name {body.name} is taken")
+        made = wire.Group(name=body.name, tags=body.tags, **self._stamps())
+        self.groups[made.id] = made
+        return made
+
+    def replace_group(self, ask: Ask) -> wire.Group:
+        """PUT /device-groups/{id}."""
+        return self._replace(self.group(ask), ask.body)
+
+    def delete_group(self, ask: Ask) -> None:
+        """DELETE /device-groups/{id}."""
+        del self.groups[self.group(ask).id]
+
+    def _add_component(self, body: wire.ComponentRequest) -> wire.Component:
+        if body.device_id not in self._registry.devices:
+            raise Refused(422, f"there is no device {body.device_id}")
+        if any(one.device_id == body.device_id and one.name == body.name for one in self.components.values()):
+            raise Refused(409, f"the device has a component {body.name}")
+        made = wire.Component(device_id=body.device_id, name=body.name, sensor_profile_id=body.sensor_profile_id, **self._stamps())
+        self.components[made.id] = made
+        return made
+
+    def _replace(self, held: S, body: wire.Request) -> S:
+        for name in body.__struct_fields__:
+            setattr(held, name, getattr(body, name))
+        held.updated_at = stamp(self._clock.now())
+        return held
+
+    def _records(self, ask: Ask) -> list[wire.HealthRecord]:
+        if ask.path["deviceId"] not in self._registry.devices:
+            raise Refused(404, "no such device")
+        return self.health.get(ask.path["deviceId"], [])
+
+    def _members(self, group_id: str) -> set[str]:
+        if group_id not in self.groups:
+            raise Refused(400, f"there is no group {group_id}")
+        tags = set(self.groups[group_id].tags)
+        return {device.id for device in self._registry.devices.values() if tags <= set(device.tags)}
+
+    def _stamps(self) -> dict[str, str]:
+        now = stamp(self._clock.now())
+        return {"id": new_id(), "created_at": now, "updated_at": now}
+
+
+def _found(things: dict[str, S], ask: Ask, what: str) -> S:
+    if ask.path["id"] not in things:
+        raise Refused(404, f"no such {what}")
+    return things[ask.path["id"]]
+
+
+def _moment(text: str | None) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        raise Refused(400, "from and to are times") from None
+    if moment.tzinfo is None:
+        raise Refused(400, "from and to need a zone")
+    return moment

@@ -1,0 +1,105 @@
+"""Two of `infuse` at once: one board is worked on by one of them, and different boards do not mind each other."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.line.trouble import (
+    MINT,
+    ended,
+    faults,
+    in_slot,
+    once_each,
+    one_line,
+    passes,
+    refused,
+    requests,
+    under_way,
+)
+
+
+@pytest.fixture(scope="module")
+def bench(make_bench):
+    with make_bench(20) as bench:
+        yield bench
+
+
+def test_a_second_infuse_on_the_same_port_names_the_first(bench):
+    slot = bench.slot()
+    port = bench.world.port(slot)
+    with faults(bench, f"{slot}:hang@install"):
+        with under_way(bench, port) as run:
+            run.until(event="step-begun", step="install")
+            error = refused(bench.provision(port), "serial.busy", 7)
+            line = one_line(bench.provision(port, output="human"), "serial.busy", 7)
+            bench.world.unplug(slot)
+            run.wait()
+    assert f"(pid {run.pid})" in error["message"]
+    assert f"(pid {run.pid})" in line
+    bench.world.plug(slot)
+    passes(bench, slot)
+    assert in_slot(bench, slot)["counts"]["keygen"] == 1
+
+
+def test_a_second_infuse_on_the_same_board_at_another_port_leaves_it_alone(bench):
+    """The board was replugged while the first, stopped, still believes that it has it."""
+    slot = bench.slot()
+    minted = requests(bench, MINT)
+    with faults(bench, f"{slot}:hang@install"):
+        with under_way(bench, bench.world.port(slot)) as run:
+            run.until(event="step-begun", step="install")
+            run.signal(signal.SIGSTOP)
+            bench.world.unplug(slot)
+            port = bench.world.plug(slot)
+            written = in_slot(bench, slot)["credentials"]
+            refused(bench.provision(port), "board.in-use", 7, safe=False)
+            assert run.pid in pids(one_line(bench.provision(port, output="human"), "board.in-use", 7, safe=False), run)
+            assert in_slot(bench, slot)["credentials"] == written
+            run.signal(signal.SIGCONT)
+            ran = run.wait()
+    assert ran.code == 7
+    passes(bench, slot)
+    assert in_slot(bench, slot)["counts"]["keygen"] == 1
+    assert requests(bench, MINT) == minted + 1
+
+
+def pids(line: str, run) -> set[int]:
+    """The line names the run that has the board, by the first digits of its id."""
+    return {run.pid} if run.events[0]["run"][:8] in line else set()
+
+
+def test_many_at_once_on_one_port_give_one_pass(bench):
+    slot = bench.slot()
+    words = bench.provisioning(bench.world.port(slot))
+    started = [bench.zygote.start(*words, env=bench.env) for _ in range(3)]
+    ran = [bench.zygote.wait(*one) for one in started]
+    codes = sorted(one.code for one in ran)
+    assert codes[0] == 0
+    assert set(codes) <= {0, 7}, [one.stdout for one in ran]
+    boards = [ended(one) for one in ran]
+    assert {board["error"]["code"] for board in boards if board["error"]} <= {"serial.busy"}
+    once_each(bench, [next(board for board in boards if board["result"] == "PASS")])
+    assert in_slot(bench, slot)["counts"]["keygen"] == 1
+
+
+def test_many_at_once_on_their_own_boards_in_a_fresh_home(bench, tmp_path):
+    """The journal is made by whoever comes first; everybody's board passes and is on record."""
+    home, bench.home = bench.home, tmp_path / "home"
+    slots = [bench.slot() for _ in range(4)]
+    started = [bench.zygote.start(*bench.provisioning(bench.world.port(slot)), env=bench.env) for slot in slots]
+    ran = [bench.zygote.wait(*one) for one in started]
+    assert [one.code for one in ran] == [0, 0, 0, 0], [one.stdout for one in ran]
+    once_each(bench, [ended(one) for one in ran])
+    bench.home = home
+
+
+def test_a_board_that_two_ports_show_is_taken_once(bench):
+    slot = bench.slot()
+    port = bench.world.port(slot)
+    ran = bench.provision(port, port)
+    assert "Traceback" not in ran.stdout + ran.stderr
+    assert ran.code in {2, 7, 11}
+    passes(bench, slot)
+    assert in_slot(bench, slot)["counts"]["keygen"] == 1
