@@ -10,7 +10,7 @@ from __future__ import annotations
 import select
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -72,6 +72,10 @@ def watch_serial() -> None:
             waited.board += time.perf_counter() - began
 
     serialposix.select = SimpleNamespace(select=timed, error=select.error)
+    with suppress(ImportError):  # the peer's Python may not have this project
+        from infuse_cli.link import direct
+
+        direct.select = SimpleNamespace(select=timed)
 
 
 def watch_http() -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from cryptography import x509
@@ -205,6 +206,9 @@ class Clock(Protocol):
 
     def wait(self, seconds: float) -> bool:
         """Wait, at once back with True when the run is being stopped."""
+
+    def telling(self, tell: Callable[[], None]) -> AbstractContextManager[None]:
+        """Have `tell` called, once, when a call to the cloud by this thread has to be tried again."""
 
 
 class Events(Protocol):

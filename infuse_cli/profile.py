@@ -161,9 +161,8 @@ class Token(Section, frozen=True):
 class MetadataValue(Section, frozen=True):
     """A metadata value that is read or given per board; `pattern` is a regular expression that it must match."""
 
-    source: Literal["scan", "imei", "uuid", "mcuId", "iccid", "env"] = msgspec.field(name="from")
+    source: Literal["scan", "imei", "uuid", "mcuId", "iccid"] = msgspec.field(name="from")
     pattern: str | None = None
-    name: str | None = None
 
 
 class Keys(Section, frozen=True):

@@ -48,6 +48,7 @@ def load(row: Row, markup: core.MarkupMode = None) -> Any:
     if not isinstance(target, typer.Typer):
         target = _single(target)
     target.rich_markup_mode = markup
+    target._add_completion = False  # noqa: SLF001 - `infuse completion` is the one way, on every group alike
     found = get_command(target)
     found.name = row.name
     if markup is not None:

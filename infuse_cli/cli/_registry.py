@@ -11,12 +11,16 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A top-level command: its name, its help in one line, and where it lives. `attr` is a function or a Typer app."""
+    """A top-level command: its name, its help in one line, and where it lives. `attr` is a function or a Typer app.
+
+    `words` is how many words name one of its commands, e.g. three in `registry token list`.
+    """
 
     name: str
     help: str
     module: str
     attr: str
+    words: int = 2
 
 
 _COMMANDS: Final = "infuse_cli.cli.commands"
@@ -27,18 +31,28 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("journal", "What happened, board by board: list, show, summary, export.", f"{_COMMANDS}.journal", "app"),
     Row("profile", "Product profiles: list, show, check, new.", f"{_COMMANDS}.profile", "app"),
     Row("ca", "The local CA that signs the boards' certificates.", f"{_COMMANDS}.ca", "app"),
+    Row("org", "Organisations in the cloud: list, show, create, ensure.", f"{_COMMANDS}.org", "app"),
+    Row("board", "The cloud's product profiles, called boards: list, show, create.", f"{_COMMANDS}.board", "app"),
+    Row("network", "Networks in the cloud: list, show, create.", f"{_COMMANDS}.network", "app"),
+    Row("device", "Devices in the cloud: list, show, create, update, state, route.", f"{_COMMANDS}.device", "app"),
+    Row("key", "Keys of devices: public, shared-secret, derive.", f"{_COMMANDS}.key", "app"),
+    Row("mqtt", "Access to the organisation's broker: token.", f"{_COMMANDS}.mqtt", "app"),
+    Row("rpc", "Commands to a device through the cloud: send, show, wait, list.", f"{_COMMANDS}.rpc", "app"),
+    Row("registry", "The registry: token, device, component, sensor, health, group.", f"{_COMMANDS}.registry", "app", words=3),
     Row("auth", "The API credential: login, logout, status.", f"{_COMMANDS}.auth", "app"),
-    Row("serial", "One board by hand: ports, probe, info, at, creds, check.", f"{_COMMANDS}.serial", "app"),
+    Row("serial", "One board by hand: ports, probe, info, at, creds, check.", f"{_COMMANDS}.serial", "app", words=3),
     Row("sim", "Virtual boards and a virtual cloud to try everything with.", f"{_COMMANDS}.sim", "app"),
     Row("completion", "Print the completion script of a shell: bash, zsh or fish.", f"{_COMMANDS}.completion", "command"),
 )
 
 VALUE_OPTIONS: Final[frozenset[str]] = frozenset({
-    "--base", "--board", "--boards", "--by", "--ca", "--certificate", "--count", "--day", "--device-id", "--faults",
-    "--file", "--folder", "--format", "--latency-ms", "--limit", "--lot", "--metadata", "--metadata-from", "--mode",
-    "--name", "--organisation", "--out", "--passphrase-fd", "--passphrase-file", "--port", "--reason",
-    "--registry-url", "--root", "--run", "--root-out", "--scan", "--seed", "--server-ca", "--sim", "--slots", "--tag",
-    "--timeout",
-    "--token-fd", "--token-file", "--until", "--url",
+    "--base", "--board", "--boards", "--by", "--ca", "--certificate", "--count", "--day", "--description", "--device",
+    "--device-id", "--device-profile", "--expires", "--faults", "--field", "--file", "--folder", "--format", "--from",
+    "--group", "--interface", "--key-file", "--latency-ms", "--limit", "--location", "--lot", "--metadata",
+    "--metadata-from", "--mode", "--name", "--network-id", "--organisation", "--out", "--passphrase-fd",
+    "--passphrase-file", "--port", "--public-key", "--reason", "--registry-url", "--root", "--root-out", "--run",
+    "--scan", "--seed", "--send-wait", "--sensor-profile", "--server-ca", "--sim", "--since", "--site", "--slots",
+    "--soc", "--status", "--tag", "--timeout", "--to", "--token-fd", "--token-file", "--ttl", "--until", "--url",
+    "--value-type",
 })
 """Options of any command that take a value, so that a value is never mistaken for a global option."""

@@ -20,6 +20,9 @@ LOOKED_AT: Final = "looked at"
 STOPPING: Final = "Stopping: the step in hand is finished first. Once more stops at once."
 """What a person reads after the first Ctrl-C."""
 
+_PARKED: Final = frozenset({"run.interrupted", "run.until"})
+"""A person stopped these: the board stays what it is, and goes on when the run does."""
+
 _ENGINEER: Final = ("tool.", "journal.", "ca.")
 
 _HEADER: Final = (
@@ -142,6 +145,8 @@ def action(state: str, error: dict[str, Any] | None) -> str:
     """What the operator does with a board that ended so."""
     if state == Outcome.PASS.value or error is None:
         return ""
+    if error.get("code") in _PARKED:
+        return "PARKED"
     if str(error.get("code", "")).startswith(_ENGINEER):
         return "CALL ENGINEER"
     if not error.get("boardSafe", False):

@@ -7,16 +7,20 @@ import signal
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from infuse_cli.errors import Exit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from types import FrameType, TracebackType
 
 _SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _SHOW_CURSOR: Final = "\x1b[?25h"
+_WORTH_TELLING_S: Final = 0.3
+"""A shorter wait before the next try is a hiccup, and nobody is told."""
 
 
 class RunClock:
@@ -24,6 +28,7 @@ class RunClock:
 
     def __init__(self) -> None:
         self.stop: Final = threading.Event()
+        self._here: Final = threading.local()
 
     def now(self) -> datetime:
         """UTC, aware."""
@@ -38,6 +43,24 @@ class RunClock:
         if seconds <= 0:
             return self.stop.is_set()
         return self.stop.wait(seconds)
+
+    @contextmanager
+    def telling(self, tell: Callable[[], None]) -> Iterator[None]:
+        """Have `tell` called, once, when a call of this thread has to be tried again."""
+        before = getattr(self._here, "tell", None)
+        self._here.tell = tell
+        try:
+            yield
+        finally:
+            self._here.tell = before
+
+    def between_tries(self, seconds: float) -> bool:
+        """Wait before a call is tried again, as `wait`; this is what the clients of the cloud get."""
+        tell = getattr(self._here, "tell", None)
+        if tell is not None and seconds >= _WORTH_TELLING_S:
+            self._here.tell = None
+            tell()
+        return self.wait(seconds)
 
 
 class StopOnSignals:

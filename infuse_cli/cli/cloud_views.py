@@ -85,7 +85,7 @@ def _columns(console: Console, titles: Sequence[str], rows: Sequence[Sequence[st
 
 def fields(console: Console, values: Mapping[str, Any]) -> None:
     """One line a field; what is not there is left out."""
-    shown = {name: text(value) for name, value in values.items() if value not in (None, "", [], {})}
+    shown = {name: text(value) for name, value in values.items() if value not in (None, "", (), [], {})}
     width = max((len(name) for name in shown), default=0)
     for name, value in shown.items():
         console.print(f"{name:<{width}}  {value}", soft_wrap=True, markup=False, style=_STYLES.get(value))

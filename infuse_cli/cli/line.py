@@ -13,7 +13,7 @@ from infuse_cli import profile as prof
 from infuse_cli.cli import context, wire
 from infuse_cli.cli.clock import RunClock, StopOnSignals
 from infuse_cli.cli.result import OperationResult
-from infuse_cli.errors import BoardError, InfuseError, Interrupted, JournalError, ProfileError, UsageError
+from infuse_cli.errors import BoardError, Exit, InfuseError, Interrupted, JournalError, ProfileError, UsageError
 from infuse_cli.records import EndAttempt, RunStart, TakeAttempt
 from infuse_cli.types import AttemptState, Event
 
@@ -204,16 +204,18 @@ def _merged(outcomes: list[OperationResult]) -> OperationResult:
         for name, count in outcome.data["totals"].items():
             totals[name] = totals.get(name, 0) + count
     codes = [outcome.exit_code for outcome in outcomes if outcome.exit_code]
-    errors = [error for outcome in outcomes for error in outcome.errors]
-    if absent:
+    errors = _distinct([error for outcome in outcomes for error in outcome.errors])
+    told = first.told if len(outcomes) == 1 else 0
+    interrupted = int(Exit.INTERRUPTED) in codes
+    if absent and not interrupted:  # a run that was stopped has not looked everywhere
         listed = ", ".join(board["board"] for board in absent)
         errors.append(BoardError("serial.none", f"{len(absent)} unfinished boards are on no port: {listed}").as_json())
         codes.append(7 if not boards else 11)
     passed = totals.get("pass", 0)
     status = "ok" if not codes else "partial" if passed else "error"
-    code = 0 if not codes else codes[0] if len(boards) <= 1 else 11
+    code = int(Exit.INTERRUPTED) if interrupted else 0 if not codes else codes[0] if len(boards) <= 1 else 11
     return OperationResult("resume", {"run": first.data["run"], "boards": boards, "totals": totals, "absent": absent},
-                           status=status, errors=_distinct(errors), exit_code=code, human=_nothing_more, streamed=True)  # type: ignore[arg-type]
+                           status=status, errors=errors, exit_code=code, human=_nothing_more, streamed=True, told=told)  # type: ignore[arg-type]
 
 
 def _close_simulated(journal: Any, records: list[AttemptRecord]) -> None:

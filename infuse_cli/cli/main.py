@@ -118,11 +118,13 @@ def _report(found: Globals, rest: list[str], error: InfuseError) -> None:
 
 def _command_words(rest: list[str]) -> str:
     """The command as far as it can be told from the words: "sim up", "provision"."""
-    words = [word for word in rest[:2] if word.isidentifier()]
+    from itertools import takewhile
+
     from infuse_cli.cli._registry import ROWS
 
+    words = list(takewhile(lambda word: word.replace("-", "").isalpha() and word.islower() and not word.startswith("-"), rest))
     row = next((row for row in ROWS if words and row.name == words[0]), None)
-    return " ".join(words if row is not None and row.attr == "app" else words[:1])
+    return " ".join(words[:row.words if row is not None and row.attr == "app" else 1])
 
 
 def _details(known: InfuseError, error: Exception) -> None:

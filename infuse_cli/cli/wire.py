@@ -65,9 +65,9 @@ def parts(wanted: Wanted, clock: RunClock) -> Parts:
     journal = open_journal(wanted.home, station=bench.station)
     found = find_credential(credential_host(profile.cloud.base_url), env=wanted.env,
                             token_file=profile.cloud.auth.token_file, home=wanted.home)
-    cloud = connect(profile.cloud, found.secret, clock.wait)
+    cloud = connect(profile.cloud, found.secret, clock.between_tries)
     registry = None if profile.registry is None else connect_registry(
-        profile.registry, found.secret, clock.wait, cloud=profile.cloud, own=registry_credential(wanted.env))
+        profile.registry, found.secret, clock.between_tries, cloud=profile.cloud, own=registry_credential(wanted.env))
     return Parts(journal, bench, cloud, registry, _signer(wanted), _sealer(wanted, bench), _server_ca(profile), found)
 
 

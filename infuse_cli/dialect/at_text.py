@@ -19,7 +19,7 @@ _READING: Final = re.compile(
     r"AT|ATI\d?|AT[+%][A-Z]+(?:=?\?)|AT\+(?:CGMI|CGMM|CGMR|CGSN(?:=\d)?|CIMI|CESQ|CSQ)"
     r"|AT%(?:DEVICEUUID|XICCID|HWVERSION|SHORTSWVER|XMODEMUUID|XMONITOR|XVBAT|XTEMP|CMNG=[12].*)", re.IGNORECASE | re.DOTALL)
 # Everything that CMNG writes but certificates (types 0 and 1); PINs and passwords; keys that open further commands.
-_SECRET: Final = re.compile(r"AT%CMNG=0,\s*\d+,\s*(?![01]\s*,).*|AT\+(?:CPIN|CPWD|CLCK|CGAUTH)=.*|AT%(?:XPMNG|XUSRAUTH|CPIN)\w*=.*",
+_SECRET: Final = re.compile(r"(?:AT|.*;\s*)(?:%CMNG=0,\s*\d+,\s*(?![01]\s*,)|\+(?:CPIN|CPWD|CLCK|CGAUTH)=|%(?:XPMNG|XUSRAUTH)=).*",
                             re.IGNORECASE | re.DOTALL)
 _BEGINS: Final = re.compile(r"AT", re.IGNORECASE)
 _QUOTED: Final = re.compile(r'"[^"]*"')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import ColumnElement, bindparam, func, select
@@ -38,6 +39,7 @@ _TOKENS: Final[dict[tuple[str, ...], Any]] = {
     given: select(schema.token).where(*(schema.token.c[name] == bindparam(name) for name in given)).order_by(schema.token.c.intended)
     for given in ((), ("board",), ("name",), ("board", "name"))
 }
+_TOKEN_COLUMNS: Final = tuple(schema.token.c.keys())
 _COUNT = select(func.count()).select_from(schema.event)
 _NEWEST = select(func.max(schema.chain.c.newest))
 _PASSED = (
@@ -87,7 +89,8 @@ def certificates(connection: Connection, *where: ColumnElement[bool]) -> list[re
 def tokens(connection: Connection, *, board: str | None = None, name: str | None = None) -> list[rec.TokenRecord]:
     """Tokens of a board, of a name, or all; oldest first."""
     given = {key: value for key, value in (("board", board), ("name", name)) if value is not None}
-    return [_token(row) for row in connection.execute(_TOKENS[tuple(given)], given).all()]
+    rows = Prepared(connection).all(_TOKENS[tuple(given)], given)
+    return [_token(SimpleNamespace(**dict(zip(_TOKEN_COLUMNS, row, strict=True)))) for row in rows]
 
 
 def run(connection: Connection, name: str, alive: Alive) -> rec.RunRecord:
@@ -176,7 +179,7 @@ def _certificate(row: Row[Any]) -> rec.CertificateRecord:
     )
 
 
-def _token(row: Row[Any]) -> rec.TokenRecord:
+def _token(row: Any) -> rec.TokenRecord:
     return rec.TokenRecord(
         intent=row.intent, name=row.name, state=TokenState(row.state), board=row.board, attempt=row.attempt, token_id=row.token_id,
         registry_device_id=row.registry_device_id, sha256=row.sha256, expires_at=maybe_time(row.expires_at),

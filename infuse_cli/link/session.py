@@ -16,7 +16,7 @@ from infuse_cli.link.transcript import Transcript
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from infuse_cli.dialect.base import Codec, Conversation
     from infuse_cli.types import Command, Reply
@@ -59,6 +59,7 @@ class Session:
     def __init__(self, handle: Port, codec: Codec, *, port: str, dialect: str, abort: threading.Event) -> None:
         self.label = ""
         self._handle: Final = handle
+        self._read_some: Final[Callable[[int], bytes]] = getattr(handle, "read_some", self._read_by_two)
         self._codec: Final = codec
         self._port: Final = port
         self._dialect: Final = dialect
@@ -188,11 +189,16 @@ class Session:
 
     def _pump(self) -> bytes:
         """Hand what has come, waiting at most POLL_S for it, to the codec."""
-        data = self._handle.read(1)
-        if data and (more := self._handle.in_waiting):
-            data += self._handle.read(min(more, _MOST_AT_ONCE))
+        data = self._read_some(_MOST_AT_ONCE)
         if data:
             self._take(data)
+        return data
+
+    def _read_by_two(self, most: int) -> bytes:
+        """For ports that wait until as much has come as was asked for: one byte, then what else is there."""
+        data = self._handle.read(1)
+        if data and (more := self._handle.in_waiting):
+            data += self._handle.read(min(more, most))
         return data
 
     def _drain(self) -> None:

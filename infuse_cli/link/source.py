@@ -19,7 +19,7 @@ from infuse_cli.types import PortInfo
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _STALL_S: Final = 2.0
 _NUMBER: Final = re.compile(r"(?:Errno |\()(\d+)")
@@ -115,16 +115,24 @@ class SerialSource:
 
 def open_port(port: str, options: SerialOptions) -> Port:
     """Open a port exclusively. Raises BoardError serial.no-port, .denied, .busy (holder named), .unplugged."""
-    import serial
-
     try:
-        handle: Port = serial.serial_for_url(
+        handle: Port = _opener(port)(
             port, baudrate=options.baud, rtscts=options.rtscts, xonxoff=options.xonxoff, timeout=POLL_S,
             write_timeout=_write_timeout(port, options.baud), exclusive=_exclusively(port))
     except Exception as exc:
         # termios.error, which a port that goes away raises, is no OSError and not importable everywhere.
         raise open_error(port, exc) from exc
     return handle
+
+
+def _opener(port: str) -> Callable[..., Port]:
+    if "://" not in port and sys.platform != "win32":
+        from infuse_cli.link.direct import DirectPort
+
+        return DirectPort
+    import serial
+
+    return serial.serial_for_url
 
 
 def open_error(port: str, exc: Exception) -> BoardError:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_ASKED_AGAIN = "the cloud does not answer as it should; it is asked again"
 _OUTAGE = frozenset({"cloud.unreachable", "cloud.timeout", "cloud.unavailable"})
 
 
@@ -140,7 +141,8 @@ class Context:
         pause = 0.5
         while True:
             try:
-                return call()
+                with clock.telling(lambda: self.waiting(_ASKED_AGAIN)):
+                    return call()
             except CloudError as error:
                 if error.unknown or error.code not in _OUTAGE or clock.monotonic() + pause > give_up:
                     raise

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from infuse_cli.dialect import capabilities, operations
 from infuse_cli.errors import BoardError, InfuseError, JournalError, PolicyError
 from infuse_cli.pipeline.context import Context
+from infuse_cli.pipeline.metadata import row_for
 from infuse_cli.pipeline.plan import already_plan, check_dialect, plan_for, plan_hash
 from infuse_cli.pipeline.steps.identify import McuIds, identify
 from infuse_cli.pipeline.walk import Walk
@@ -161,9 +162,21 @@ class Engine:
             raise PolicyError("plan.changed", f"board {found.board} PASSed under another plan on {found.opened:%Y-%m-%d %H:%M} UTC",
                               hint="Use the profile it PASSed with, or --again for a new identity.")
         self._load(ctx, found)
+        self._same_metadata(ctx)
         ctx.facts["already"] = True
         ctx.resumed = True
         return _Course(ctx, already_plan(self.deps.profile), [], already=found)
+
+    def _same_metadata(self, ctx: Context) -> None:
+        """Refuse a label that differs from the one the board PASSed with: it would be ignored in silence."""
+        options = self.deps.options
+        given = {**row_for(options.metadata_table, ctx.identity), **options.metadata}
+        recorded = ctx.facts.get("metadata", {})
+        differing = [f"{key} is {recorded[key]!r}, not {value!r}" for key, value in sorted(given.items())
+                     if key in recorded and recorded[key] != value]
+        if differing:
+            raise PolicyError("cloud.device-conflict", f"board {ctx.uuid} PASSed with other metadata: {', '.join(differing)}",
+                              hint="Check the label. --again makes a new identity for the board.")
 
     def _superseded(self, found: AttemptRecord) -> list[Write]:
         rows = self.deps.journal.certificates(attempt=found.attempt)

@@ -32,7 +32,7 @@ def resolve(profile: Profile, cloud: InfuseApi, journal: Journal | None, run: st
     """
     grace = Grace(clock, profile.cloud.lost_answer_grace_s)
     organisation = _organisation(profile.cloud.organisation, cloud, journal, run, grace)
-    board = _board(profile, cloud, journal, run, organisation, grace)
+    board = _board(profile, cloud, journal, run, organisation, grace=grace)
     soc = profile.board.soc or board.soc
     if soc.lower() != board.soc.lower():
         raise CloudError("cloud.soc-mismatch", f"the profile's soc is {soc}, that of cloud board {board.name!r} is {board.soc}")
@@ -56,7 +56,7 @@ def _organisation(spec: NamedThing, cloud: InfuseApi, journal: Journal | None, r
 
 
 def _board(profile: Profile, cloud: InfuseApi, journal: Journal | None, run: str, organisation: api.Organisation,
-           grace: Grace) -> api.CloudBoard:
+           *, grace: Grace) -> api.CloudBoard:
     spec = profile.cloud.board
     if spec.id is not None:
         found = cloud.board(spec.id)

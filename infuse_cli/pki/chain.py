@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from typing import TYPE_CHECKING, Final
@@ -55,6 +56,11 @@ def board_bundle(leaf_pem: str, chain: Sequence[str]) -> str:
 
     `chain` are PEM texts (each may be a bundle) in any order. Raises PolicyError identity.certificate-mismatch.
     """
+    return _board_bundle(leaf_pem, tuple(chain))
+
+
+@functools.lru_cache(maxsize=64)  # asked before the write and for it: each time would check every signature again
+def _board_bundle(leaf_pem: str, chain: tuple[str, ...]) -> str:
     leaf = split_pem(leaf_pem)[0]
     others = [certificate for text in chain if text.strip() for certificate in split_pem(text)]
     return pem_bundle([leaf, *(above for above in order(leaf, others)[1:] if not is_self_issued(above))])

@@ -229,6 +229,8 @@ def _token_command(subject: Subject, command: str | None, success: str | None) -
         yield subject.error("token.command", "token.store is 'command', but token.command has no {token}", expected="such as 'prov token {token}'")
     if not success:
         yield subject.error("token.success", "token.store is 'command', but there is no token.success", expected="the line that means success")
+    if command and "{token}" in command and success:
+        yield subject.error("token.store", "token.store 'command' is not offered yet", expected="psk", code="profile.cannot")
 
 
 def _metadata(subject: Subject) -> Iterator[Finding]:
@@ -237,8 +239,6 @@ def _metadata(subject: Subject) -> Iterator[Finding]:
             continue
         if value.pattern is not None and (problem := _compiled(value.pattern)[1]):
             yield subject.error(f"metadata.{name}.pattern", f"the pattern of {name!r} is not a regular expression: {problem}")
-        if value.source == "env" and not value.name:
-            yield subject.error(f"metadata.{name}", f"metadata {name!r} comes from the environment, but from no variable", expected="name: VARIABLE")
     for field in subject.profile.cloud.board.metadata_fields:
         if field.required and field.name not in subject.profile.metadata:
             yield subject.doubt("cloud.board.metadata_fields", f"the metadata {field.name!r} is required, but only --metadata can give it a value")

@@ -24,7 +24,6 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -567,7 +566,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Requests are kept in `Cloud.requests`."""
 
-    def date_time_string(self, timestamp: float | None = None) -> str:  # noqa: ARG002 - the base class's name
+    def date_time_string(self, timestamp: float | None = None) -> str:
         return format_datetime(datetime.now(UTC) + timedelta(seconds=self.owner.skew_s), usegmt=True)
 
     def _serve(self) -> None:

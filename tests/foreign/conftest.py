@@ -178,6 +178,12 @@ def _broker_ca() -> str:
     return _BROKER[0]
 
 
+def storms(*rows: Any) -> list[Any]:
+    """Parameters that only a storm goes through."""
+    return [pytest.param(*row, marks=pytest.mark.storm) if isinstance(row, tuple) else pytest.param(row, marks=pytest.mark.storm)
+            for row in rows]
+
+
 def openssl(*argv: str, stdin: str | None = None) -> str:
     ran = subprocess.run(["openssl", *argv], input=stdin, capture_output=True, text=True, check=False, env=os.environ)
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -46,7 +46,7 @@ def cases():
                 yield pytest.param(mode, call, kind, id=f"{mode}:{call.split('/')[-1]}:{kind}")
 
 
-SOON = {"drop-after", "html-after", "half", "429", "500"}
+SOON = {"drop-after", "429"}
 
 
 def run(bench, mode, call, kind):
@@ -77,7 +77,7 @@ def test_a_call_of_local_ca_goes_wrong(make_bench, call, kind):
     run(make_bench(), "local-ca", call, kind)
 
 
-@pytest.mark.parametrize("kind", ["drop-after", "drop-before", "half"])
+@pytest.mark.parametrize("kind", ["half"])
 def test_provision_by_the_cloud_goes_wrong(make_bench, kind):
     run(make_bench(), "cloud-ca", "POST .*/provision", kind)
 
@@ -85,7 +85,7 @@ def test_provision_by_the_cloud_goes_wrong(make_bench, kind):
 @pytest.mark.storm
 @pytest.mark.parametrize(("mode", "call", "kind"), list(cases()))
 def test_storm_any_call_goes_wrong(make_bench, mode, call, kind):
-    print(run(make_bench(), mode, call, kind))  # noqa: T201 - shown when it fails
+    print(run(make_bench(), mode, call, kind))
 
 
 @pytest.mark.storm
@@ -98,6 +98,6 @@ def test_storm_a_commit_that_comes_late(make_bench, mode, call, late_s):
     bench.cloud.faults.append(Fault(call, "late", late_s))
     ran = bench.provision(board)
     bench.cloud.settle()
-    print(ran.code, ran.envelope["errors"])  # noqa: T201
+    print(ran.code, ran.envelope["errors"])
     bench.passes(board)
     assert audit(bench.cloud, [board.modem]) == []

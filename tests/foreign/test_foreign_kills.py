@@ -15,6 +15,7 @@ import pytest
 from tests.foreign.board import Fault as BoardFault
 from tests.foreign.board import Style, pause
 from tests.foreign.cloud import Fault
+from tests.foreign.conftest import storms
 from tests.foreign.verifier import audit, check_identity, installed, local_root, pem
 
 POINTS = {
@@ -106,8 +107,7 @@ def killed_then_green(make_bench, mode, point):
     assert board.modem.counts["keygen"] <= 2
 
 
-QUICK = [("local-ca", "answered:POST /device"), ("local-ca", "wire:keygen"), ("local-ca", "wire:flash#2"), ("local-ca", "signed"),
-         ("cloud-ca", "answered:POST /devices/provision"), ("first-boot", "answered:POST /devices/registration/tokens")]
+QUICK = [("local-ca", "answered:POST /device"), ("local-ca", "wire:flash#2"), ("cloud-ca", "answered:POST /devices/provision")]
 
 
 @pytest.mark.parametrize(("mode", "point"), QUICK)
@@ -145,6 +145,7 @@ def storm(make_bench, mode, seed, kills, boards=4):
     check_world(bench, made, mode)
 
 
+@pytest.mark.storm
 def test_a_few_random_kills(make_bench):
     storm(make_bench, "local-ca", 7, kills=4, boards=2)
 
@@ -186,6 +187,7 @@ def test_two_homes_at_one_cloud(make_bench):
     assert audit(one.cloud) == []
 
 
+@pytest.mark.storm
 def test_two_homes_register_different_boards_at_once(make_bench):
     one, (a,) = prepared(make_bench, "local-ca")
     other = make_bench(one.cloud)
@@ -196,6 +198,7 @@ def test_two_homes_register_different_boards_at_once(make_bench):
     assert audit(one.cloud, [a.modem, b.modem]) == []
 
 
+@pytest.mark.storm
 def test_a_second_profile_on_a_board_that_passed(make_bench):
     bench, (board,) = prepared(make_bench, "local-ca")
     bench.passes(board)
@@ -237,6 +240,7 @@ def test_a_strangers_registry_device_is_left_alone(make_bench):
     bench.passes(board)
 
 
+@pytest.mark.storm
 def test_our_own_active_device_is_left_alone(make_bench):
     bench, (board,) = prepared(make_bench, "local-ca")
     bench.cloud.faults.append(Fault("POST .*/tokens", "drop-after"))
@@ -256,7 +260,7 @@ def test_our_own_active_device_is_left_alone(make_bench):
 # -- rule 18 --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "issued", "minted"), [("drop-before", 1, ["USED"]), ("drop-after", 2, ["USED", "USED"])])
+@pytest.mark.parametrize(("kind", "issued", "minted"), [("drop-after", 2, ["USED", "USED"]), *storms(("drop-before", 1, ["USED"]))])
 def test_a_lost_provision(make_bench, kind, issued, minted):
     bench, (board,) = prepared(make_bench, "cloud-ca")
     bench.cloud.faults.append(Fault("POST .*/provision", kind))
@@ -286,6 +290,7 @@ def test_a_provision_that_is_lost_twice_is_for_a_person(make_bench):
     assert len(bench.cloud.issuer.issued) == 2, "nothing more was signed"
 
 
+@pytest.mark.storm
 @pytest.mark.parametrize("status", [401, 409, 410])
 def test_a_token_that_is_gone_at_provision(make_bench, status):
     bench, (board,) = prepared(make_bench, "cloud-ca")
@@ -294,6 +299,7 @@ def test_a_token_that_is_gone_at_provision(make_bench, status):
     check_world(bench, [board], "cloud-ca")
 
 
+@pytest.mark.storm
 def test_an_expired_token_is_minted_anew(make_bench):
     bench, (board,) = prepared(make_bench, "cloud-ca")
     bench.write("cloud-ca", cloud=GRACE, registry={"token_ttl_s": 1})
@@ -319,7 +325,7 @@ def test_the_cloud_goes_away_and_comes_back(make_bench):
     check_world(bench, boards, "local-ca")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, *storms(signal.SIGINT, signal.SIGHUP)])
 def test_a_signal_finishes_the_step_and_parks(make_bench, number):
     bench, (board,) = prepared(make_bench, "local-ca")
     board.keygen_s = 0.8
@@ -340,6 +346,7 @@ def test_a_signal_finishes_the_step_and_parks(make_bench, number):
     check_world(bench, [board], "local-ca")
 
 
+@pytest.mark.storm
 def test_five_equal_errors_pause_the_run(make_bench):
     bench, boards = prepared(make_bench, "none", 7, outage_wait_s=0.2, timeout_s=0.5, deadline_s=0.5)
     bench.cloud.faults.append(Fault("GET /device/soc", "status-before", 500, times=10_000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from datetime import datetime
@@ -10,7 +11,7 @@ import pytest
 
 from tests.foreign.board import Fault, Modem, Style
 from tests.foreign.cloud import Fault as CloudFault
-from tests.foreign.conftest import PASSPHRASE, events, openssl
+from tests.foreign.conftest import PASSPHRASE, events, openssl, storms
 from tests.foreign.verifier import (
     audit,
     check_board,
@@ -33,7 +34,7 @@ STYLES = {
 }
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", ["stock", "crlf-noise", "old-firmware", *storms("new-host", "slow", "no-cose")])
 def test_a_board_of_any_style_passes(bench, style):
     board = bench.board(style=STYLES[style])
     shown = bench.passes(board)
@@ -47,7 +48,7 @@ def test_a_board_of_any_style_passes(bench, style):
     assert audit(bench.cloud, [board.modem]) == []
 
 
-@pytest.mark.parametrize("form", [{}, {"items": True, "chain_as_list": True}])
+@pytest.mark.parametrize("form", [{"items": True, "chain_as_list": True}, *storms({})])
 def test_the_cloud_signs(make_bench, form):
     bench = make_bench(**form)
     bench.write("cloud-ca")
@@ -63,6 +64,7 @@ def test_the_cloud_signs(make_bench, form):
     assert audit(bench.cloud, [board.modem]) == []
 
 
+@pytest.mark.storm
 def test_the_cloud_signs_and_brings_its_root(make_bench):
     bench = make_bench()
     bench.write("cloud-ca", identity={"server_ca": None})
@@ -158,7 +160,7 @@ def test_the_envelope_and_the_events(bench):
     assert "totals" in json.dumps(rows[-1])
 
 
-@pytest.mark.parametrize("kind", ["fail", "gone"])
+@pytest.mark.parametrize("kind", ["gone", *storms("fail")])
 def test_one_board_has_its_own_exit_code(bench, kind):
     board = bench.board()
     if kind == "gone":
@@ -201,6 +203,7 @@ def test_a_dry_run_reads_and_nothing_else(bench):
     assert bench.passes(board)["already"] is False
 
 
+@pytest.mark.storm
 def test_a_board_that_passed_is_only_proved_again(bench):
     board = bench.board()
     first = bench.passes(board)
@@ -227,7 +230,7 @@ def test_again_makes_a_new_identity_for_the_same_device(bench):
     assert audit(bench.cloud, [board.modem]) == []
 
 
-@pytest.mark.parametrize("step", ["expect", "keygen", "register", "sign", "install"])
+@pytest.mark.parametrize("step", ["keygen", *storms("expect", "register", "sign", "install")])
 def test_until_parks_and_the_next_run_goes_on(bench, step):
     board = bench.board()
     ran = bench.provision(board, more=("--until", step))
@@ -241,6 +244,7 @@ def test_until_parks_and_the_next_run_goes_on(bench, step):
     assert audit(bench.cloud, [board.modem]) == []
 
 
+@pytest.mark.storm
 def test_restart_begins_anew_with_the_same_device(bench):
     board = bench.board()
     bench.provision(board, more=("--until", "sign"))
@@ -281,7 +285,7 @@ def registered(bench, board, **metadata):
         "deviceId": "00000000000000a1", "metadata": metadata})
 
 
-@pytest.mark.parametrize("put_answer", ["device", "nothing"])
+@pytest.mark.parametrize("put_answer", ["nothing", *storms("device")])
 def test_a_registered_device_is_adopted_and_completed(make_bench, put_answer):
     bench = make_bench(put_answer=put_answer)
     bench.write()
@@ -304,6 +308,7 @@ def test_a_registered_device_with_other_values_is_a_conflict(bench):
     assert device["metadata"] == {"deploymentSite": "Brisbane"}
 
 
+@pytest.mark.storm
 def test_a_device_of_another_organisation_is_refused(bench):
     board = bench.board()
     device = registered(bench, board)
@@ -434,7 +439,7 @@ def test_resume_finds_the_board_on_another_port(bench):
     assert moved.counts["keygen"] == 1
 
 
-@pytest.mark.parametrize("at", ["KEYGEN", "CMNG=0,4201,1", "CFUN=4", "CMNG=0,4201,0", "JWT"])
+@pytest.mark.parametrize("at", ["KEYGEN", *storms("CMNG=0,4201,1", "CFUN=4", "CMNG=0,4201,0", "JWT")])
 def test_a_board_swapped_under_the_port_is_never_written_to(bench, at):
     board, stranger = bench.board(), Modem()
     board.faults.append(Fault(at, "call-after", lambda: board.swap(stranger)))
@@ -452,8 +457,9 @@ def test_a_board_swapped_under_the_port_is_never_written_to(bench, at):
     assert audit(bench.cloud, [first, stranger]) == []
 
 
-@pytest.mark.parametrize("kind", ["silent-before", "silent-after", "reset-before", "reset-after", "unplug-after"])
-@pytest.mark.parametrize("at", ["KEYGEN", "CMNG=0,4201,1", "CMNG=0,4201,0"])
+@pytest.mark.parametrize(("at", "kind"), [("KEYGEN", "reset-after"), ("CMNG=0,4201,1", "unplug-after"), *storms(*itertools.product(
+    ["KEYGEN", "CMNG=0,4201,1", "CMNG=0,4201,0"],
+    ["silent-before", "silent-after", "reset-before", "reset-after", "unplug-before", "unplug-after"]))])
 def test_trouble_on_the_wire_ends_green_in_the_end(bench, kind, at):
     board = bench.board()
     board.faults.append(Fault(at, kind))

@@ -10,6 +10,7 @@ import pytest
 from tests.foreign.board import Fault, Modem, Style
 from tests.foreign.cloud import Cloud
 from tests.foreign.cloud import Fault as CloudFault
+from tests.foreign.conftest import storms
 from tests.foreign.verifier import audit, check_board, check_identity, local_root, pem
 
 
@@ -32,12 +33,14 @@ def test_a_reboot_is_no_refusal_of_the_modem(bench):
     bench.passes(board)
 
 
+@pytest.mark.storm
 def test_a_modem_that_takes_its_time(bench):
     board = bench.board(style=Style(cfun_s=2.5))
     board.keygen_s = 3.0
     bench.passes(board)
 
 
+@pytest.mark.storm
 def test_a_list_without_digests_proves_nothing(bench):
     board = bench.board(style=Style(digests="none"))
     ran = bench.provision(board)
@@ -55,8 +58,8 @@ def test_a_module_without_an_imei_names_the_source(bench):
 
 
 @pytest.mark.parametrize(("lie", "code"), [
-    ("uuid", "identity.uuid-mismatch"), ("tag", "identity.tag-mismatch"), ("digest", "identity.digest-mismatch"),
-    ("signature", "identity.bad-signature")])
+    ("digest", "identity.digest-mismatch"), *storms(("uuid", "identity.uuid-mismatch"), ("tag", "identity.tag-mismatch"),
+                                                    ("signature", "identity.bad-signature"))])
 def test_nothing_is_registered_or_signed_for_a_csr_that_lies(bench, lie, code):
     board = bench.board()
     board.modem.lie = lie
@@ -81,6 +84,7 @@ def test_a_key_of_another_board_is_a_clone(bench):
     assert len(bench.cloud.state.devices) == 1
 
 
+@pytest.mark.storm
 def test_an_imei_of_another_board_is_a_clone(bench):
     one, two = bench.board(), bench.board()
     bench.passes(one)
@@ -92,8 +96,9 @@ def test_an_imei_of_another_board_is_a_clone(bench):
 
 
 @pytest.mark.parametrize(("number", "code", "result"), [
-    (514, "modem.not-allowed", "FAIL"), (515, "modem.full", "FAIL"), (518, "modem.active", "FAIL"), (519, "modem.exists", "FAIL"),
-    (523, "modem.keygen-failed", "FAIL"), (527, "modem.bad-certificate", "FAIL"), (528, "modem.power", "ERROR")])
+    (528, "modem.power", "ERROR"), *storms(
+        (514, "modem.not-allowed", "FAIL"), (515, "modem.full", "FAIL"), (518, "modem.active", "FAIL"), (519, "modem.exists", "FAIL"),
+        (523, "modem.keygen-failed", "FAIL"), (527, "modem.bad-certificate", "FAIL"))])
 def test_a_refusal_of_the_modem_has_a_name_and_can_be_tried_again(bench, number, code, result):
     board = bench.board()
     at = "KEYGEN" if number == 523 else "CMNG=0,4201,1"
@@ -126,7 +131,7 @@ def test_storm_a_board_that_reboots_when_it_likes(bench, seed):
 # -- clouds ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["local-ca", "cloud-ca"])
+@pytest.mark.parametrize("mode", ["local-ca", *storms("cloud-ca")])
 def test_a_registry_on_a_port_of_its_own(make_bench, mode):
     bench = make_bench()
     registry = Cloud(items=True)
@@ -138,7 +143,7 @@ def test_a_registry_on_a_port_of_its_own(make_bench, mode):
     registry.close()
 
 
-@pytest.mark.parametrize("manner", ["bare", "deaf", "items", "deaf-items"])
+@pytest.mark.parametrize("manner", ["bare", *storms("deaf", "items", "deaf-items")])
 def test_answers_at_the_edge_of_the_contract(make_bench, manner):
     bench = make_bench(items="items" in manner)
     bench.cloud.bare, bench.cloud.deaf_to_paging = manner == "bare", "deaf" in manner
@@ -157,6 +162,7 @@ def test_answers_at_the_edge_of_the_contract(make_bench, manner):
     assert audit(bench.cloud, [board.modem]) == []
 
 
+@pytest.mark.storm
 @pytest.mark.parametrize("scheme", ["api-key", "x-api-key"])
 def test_the_other_ways_to_show_a_credential(bench, scheme):
     bench.cloud.scheme = scheme
@@ -193,6 +199,7 @@ def test_another_bench_takes_the_label_by_a_moment(make_bench):
     assert (4201, 1) not in board.modem.store
 
 
+@pytest.mark.storm
 def test_an_override_by_the_environment_is_shown(bench):
     board = bench.board()
     values = bench.profile.read_text().replace(bench.cloud.url, "http://127.0.0.1:9")
@@ -202,6 +209,7 @@ def test_an_override_by_the_environment_is_shown(bench):
     assert "base_url" in json.dumps(json.loads(ran.stdout.splitlines()[0])["data"]["overridden"]).lower()
 
 
+@pytest.mark.storm
 def test_a_dry_run_says_what_would_stop_the_board(bench):
     board = bench.board()
     board.modem.occupy(4201, 2)
@@ -211,7 +219,7 @@ def test_a_dry_run_says_what_would_stop_the_board(bench):
     assert not board.modem.counts
 
 
-@pytest.mark.parametrize("key", ["uuid", "mcuId", "imei"])
+@pytest.mark.parametrize("key", ["imei", *storms("uuid", "mcuId")])
 def test_metadata_by_any_key(bench, key):
     bench.write(metadata={"serialNumber": {"from": "scan"}})
     boards = [bench.board(), bench.board()]
@@ -223,6 +231,7 @@ def test_metadata_by_any_key(bench, key):
     assert bench.cloud.device_of("0" + boards[1].modem.imei)["metadata"]["serialNumber"] == "SN-1"
 
 
+@pytest.mark.storm
 @pytest.mark.parametrize("argv", [("--until", "nonsense"), ("--metadata", "novalue"), ("--metadata-from", "/no/such.csv")])
 def test_usage_errors_touch_nothing(bench, argv):
     board = bench.board()
@@ -233,7 +242,7 @@ def test_usage_errors_touch_nothing(bench, argv):
     assert board.commands == []
 
 
-@pytest.mark.parametrize("kind", ["late", "drop-after", "drop-before"])
+@pytest.mark.parametrize("kind", ["late", *storms("drop-after", "drop-before")])
 def test_the_product_is_created_once(make_bench, kind):
     """A lost POST /board, at a cloud that would take a second of the same name."""
     bench = make_bench(seed=False)
@@ -252,6 +261,7 @@ def test_the_product_is_created_once(make_bench, kind):
     assert [row["name"] for row in bench.cloud.state.boards.values()] == ["Another", "Example Sensor Board"]
 
 
+@pytest.mark.storm
 @pytest.mark.parametrize("manner", ["dateless", "old_http"])
 def test_a_plain_server(bench, manner):
     setattr(bench.cloud, manner, True)

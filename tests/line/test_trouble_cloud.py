@@ -180,7 +180,7 @@ def test_a_credential_that_is_withdrawn_in_the_middle(bench):
 def test_slots_wait_for_a_cloud_that_went_away_and_go_on_alone(bench):
     slots = [bench.slot() for _ in range(3)]
     slow = ", ".join(f"{slot}:slow=700@keygen" for slot in slots)
-    with faults(bench, slow):
+    with faults(bench, slow), using(bench, bench.patient):  # amber long before its calls are given up
         with under_way(bench, *(bench.world.port(slot) for slot in slots)) as run:
             for number in (1, 2, 3):
                 run.until(event="step-begun", step="keygen", slot=number)

@@ -121,7 +121,7 @@ def test_a_full_disk_before_the_run(bench):
 def test_a_disk_that_fills_up_during_the_run_loses_nothing(bench):
     """Wherever the journal stops growing: told as it is, and running again brings the board to PASS, once."""
     struck = set()
-    for size in (60_000, 150_000, 240_000, 330_000, 420_000):
+    for size in (60_000, 200_000, 330_000):
         slot, minted, registered = bench.slot(), requests(bench, MINT), requests(bench, "POST /device")
         ran = bench.provision(bench.world.port(slot), file_limit=size)
         assert ran.code == 10, ran.stdout
@@ -133,7 +133,7 @@ def test_a_disk_that_fills_up_during_the_run_loses_nothing(bench):
         assert in_slot(bench, slot)["counts"]["keygen"] <= 2  # one whose CSR could not be recorded
         assert requests(bench, MINT) <= minted + 2  # one whose token could not be recorded
         assert requests(bench, "POST /device") == registered + 1
-    assert len(struck) >= 3, struck
+    assert len(struck) >= 2, struck
 
 
 @pytest.mark.storm  # every commit waits five seconds for the lock

@@ -99,25 +99,27 @@ def test_a_jwt_by_another_key_is_a_fail(bench):
     passes(bench, slot)
 
 
-@pytest.mark.parametrize(("tag", "kind"), [(4201, 0), (4201, 1), (4201, 2), (4202, 3), (4202, 4)])
-def test_an_occupied_slot_is_left_alone_until_it_is_taken_over(bench, tag, kind):
-    slot = bench.slot()
-    bench.world.set_faults(f"{slot}:occupied={tag}/{kind}")
+def test_an_occupied_slot_is_left_alone_until_it_is_taken_over(bench):
+    places = [(4201, 0), (4201, 1), (4201, 2), (4202, 3), (4202, 4)]
+    slots = [bench.slot() for _ in places]
+    bench.world.set_faults(", ".join(f"{slot}:occupied={tag}/{kind}" for slot, (tag, kind) in zip(slots, places, strict=True)))
     bench.world.set_faults("")
-    (there,) = in_slot(bench, slot)["credentials"]
+    there = [in_slot(bench, slot)["credentials"] for slot in slots]
     registered = requests(bench, "POST /device")
-    error = refused(bench.provision(bench.world.port(slot)), "identity.slot-occupied", 8)
-    line = one_line(bench.provision(bench.world.port(slot), output="human"), "identity.slot-occupied", 8)
-    for text in (error["message"] + error["hint"], line):
-        assert str(tag) in text
-        assert there["sha256"] in text
-        assert "--replace" in text
-    assert in_slot(bench, slot)["credentials"] == [there]
+    ran = bench.provision(*(bench.world.port(slot) for slot in slots))
+    for number, ((tag, _), (row,)) in enumerate(zip(places, there, strict=True), start=1):
+        board = ended(ran, number)
+        assert (board["result"], board["error"]["code"]) == ("FAIL", "identity.slot-occupied")
+        text = board["error"]["message"] + well_said(board["error"])["hint"]
+        assert all(word in text for word in (str(tag), row["sha256"], "--replace"))
+    line = one_line(bench.provision(bench.world.port(slots[0]), output="human"), "identity.slot-occupied", 8)
+    assert there[0][0]["sha256"] in line
+    assert [in_slot(bench, slot)["credentials"] for slot in slots] == there
     assert requests(bench, "POST /device") == registered
-    (board,) = passes(bench, slot, more=("--replace",))
+    boards = passes(bench, *slots, more=("--replace",))
     with open_journal(bench.home) as journal:
-        facts = journal.attempts(board["board"]["uuid"])[-1].facts
-    assert [row["sha256"] for row in facts["replaced"]] == [there["sha256"]]
+        replaced = [journal.attempts(board["board"]["uuid"])[-1].facts["replaced"] for board in boards]
+    assert [[row["sha256"] for row in rows] for rows in replaced] == [[row["sha256"]] for (row,) in there]
 
 
 def test_what_does_not_read_back_is_written_once_more_and_then_refused(bench):
@@ -134,4 +136,26 @@ def test_a_modem_without_digests_cannot_be_read_back(bench):
     with faults(bench, f"{slot}:no-digest"):
         refused(bench.provision(bench.world.port(slot)), "serial.no-digest", 7)
     assert requests(bench, "POST /device") == registered
+    passes(bench, slot)
+
+
+def test_a_board_that_reboots_in_the_middle_is_brought_back_into_step(bench):
+    """Its settings are gone and it is on the air again; what the lost answer stood for is looked at, not guessed."""
+    places = ["reset@keygen", "reset-before@keygen", "reset@install", "reset-before@token"]
+    slots = [bench.slot() for _ in places]
+    registered = requests(bench, "POST /device")
+    with faults(bench, ", ".join(f"{slot}:{place}" for slot, place in zip(slots, places, strict=True))):
+        ran = bench.provision(*(bench.world.port(slot) for slot in slots))
+    assert [ended(ran, number)["result"] for number in range(1, 5)] == ["PASS"] * 4
+    assert all(board["already"] for board in passes(bench, *slots))
+    assert requests(bench, "POST /device") == registered + 4
+
+
+@pytest.mark.storm  # every command waits for its time to be over
+def test_a_board_that_stops_answering_is_not_to_be_unplugged(bench):
+    slot = bench.slot()
+    with faults(bench, f"{slot}:hang@list"):
+        error = refused(bench.provision(bench.world.port(slot)), "serial.timeout", 7, safe=False)
+    assert "Reset the board" in error["hint"]
+    bench.world.reset(slot)
     passes(bench, slot)

@@ -9,7 +9,7 @@ import pytest
 
 from infuse_cli.journal.store import open_journal
 from infuse_cli.types import AttemptState, StepState
-from tests.line.trouble import MINT, eventually, faults, hurried, in_slot, one_line, passes, requests, under_way
+from tests.line.trouble import MINT, Under, eventually, faults, hurried, in_slot, one_line, passes, requests, under_way
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -130,3 +130,16 @@ def at_its_key(bench, slot: int) -> None:
 def attempts(bench, slot: int):
     with open_journal(bench.home) as journal:
         return journal.attempts(in_slot(bench, slot)["uuid"])
+
+
+def test_a_resume_of_several_boards_that_is_stopped_says_so_too(bench):
+    slots = [bench.slot(), bench.slot()]
+    ports = [bench.world.port(slot) for slot in slots]
+    assert bench.provision(*ports, more=("--until", "expect")).code == 0
+    with faults(bench, ", ".join(f"{slot}:slow=700@keygen" for slot in slots)):
+        pid, out = bench.zygote.start("resume", "--output", "jsonl", env=bench.env)
+        run = Under(bench, pid, out)
+        run.until(event="step-begun", step="keygen")
+        run.signal(signal.SIGINT)
+        assert run.wait().code == 130
+    passes(bench, *slots)

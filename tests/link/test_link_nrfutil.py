@@ -108,7 +108,7 @@ def test_success_without_a_value_is_none(nrfutil):
 
 
 OTHER = answer(serial_number="000683298616")
-TWO = answer().replace("[{\"serialNumber\"", '[{"serialNumber": "7", "memoryData": []}, {"serialNumber"', 1)
+TWO = answer().replace('[{"serialNumber"', '[{"serialNumber": "7", "memoryData": []}, {"serialNumber"', 1)
 
 
 @pytest.mark.parametrize(("out", "why"), [

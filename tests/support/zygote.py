@@ -114,6 +114,9 @@ def _serve() -> None:
     import infuse_cli.cli.boards_view
     import infuse_cli.cli.commands.provision
     import infuse_cli.cli.line
+    import infuse_cli.cli.serial_at
+    import infuse_cli.cli.serial_check
+    import infuse_cli.cli.serial_ports
     import infuse_cli.cloud.build
     import infuse_cli.journal.queries
     import infuse_cli.journal.store
