@@ -105,7 +105,7 @@ def shown(console: Console, found: dict[str, Any], *, events: bool) -> None:
         _show_attempt(console, attempt)
     console.print()
     if events:
-        rows = [(str(one["seq"]), f"{one['ts']:%Y-%m-%d %H:%M:%S}", one["kind"], " ".join(filter(None, (one["step"], _arrow(one))))) for one in found["events"]]
+        rows = [(str(one["seq"]), f"{one['ts']:%Y-%m-%d %H:%M:%S}", one["kind"], " ".join(filter(None, (one["step"], _arrow(one), _noted(one))))) for one in found["events"]]
         columns(console, ("event", "when", "what", ""), rows)
     else:
         console.print(f"{plural(len(found['events']), 'event')} in the chain: --events shows them.", soft_wrap=True)
@@ -285,6 +285,12 @@ def _until(one: dict[str, Any]) -> str:
 
 def _arrow(event: dict[str, Any]) -> str:
     return f"{event['from'] or ''} -> {event['to']}".strip() if event["to"] else ""
+
+
+def _noted(event: dict[str, Any]) -> str:
+    """What a note of a run says: what was done, and for a command that was sent by hand the command and its answer."""
+    told, facts = event["facts"].get("what"), event["facts"].get("facts") or {}
+    return " ".join(str(part) for part in (told, facts.get("command"), facts.get("answer")) if part) if event["kind"] == "run-noted" else ""
 
 
 def _percent(share: float | None) -> str:

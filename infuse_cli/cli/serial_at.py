@@ -82,6 +82,16 @@ def gather(given: Sequence[str], file: Path | None) -> tuple[str, ...]:
     return found
 
 
+def warn(given: Sequence[str]) -> None:
+    """Tell a person what is not kept secret here; a program reads the documentation."""
+    if context.current().output != "human":
+        return
+    if any(map(at_text.carries_secret, given)):
+        sys.stderr.write("note: a secret on the command line can be seen by every user of this machine; --file keeps it from them\n")
+    if sys.stderr.isatty():
+        sys.stderr.write("note: answers are shown as they come; nothing in them is masked\n")
+
+
 def _checked(given: Sequence[str]) -> tuple[str, ...]:
     wrong = next((text for text in given if not at_text.is_command(text)), None)
     if wrong is not None:

@@ -352,7 +352,6 @@ def test_files_and_keyring_may_be_named(write, tmp_path):
     ("registry: {base_url: 'registry.example'}", "registry.base_url", "profile.invalid"),
     ("registry: {base_url: 'https://r.example', name: '{deviceID}'}", "registry.name", "profile.invalid"),
     ("registry: {base_url: 'https://r.example', name: '{'}", "registry.name", "profile.invalid"),
-    ("metadata: {a: {from: env}}", "metadata.a", "profile.invalid"),
     ("metadata: {a: {from: scan, pattern: '('}}", "metadata.a.pattern", "profile.invalid"),
     ("identity: {server_ca: missing.pem}", "identity.server_ca", "profile.invalid"),
     ("identity: {passphrase: {file: p.yaml, keyring: true}}", "identity.passphrase", "profile.invalid"),

@@ -178,6 +178,8 @@ def test_a_board_that_passed_is_known(bench):
     record = data(serial(bench, "info", port))["record"]
     assert (record["newest"]["result"], record["newest"]["deviceId"]) == ("PASS", made["deviceId"])
     assert [row["serial"] for row in record["certificates"]] == [made["certificate"]["serial"]]
+    by_hand(bench, port)
+    assert "sent by hand AT+CFUN=4 OK" in bench.infuse("journal", "show", made["board"]["uuid"], "--events").stdout
     rows = data(serial(bench, "creds", "list", port))["credentials"]
     assert [(row["secTag"], row["type"]) for row in rows] == [(4201, 0), (4201, 1), (4201, 2), (4202, 3), (4202, 4)]
     assert all(row["known"] and len(row["sha256"]) == 64 for row in rows)
@@ -324,6 +326,7 @@ def test_a_secret_is_sent_and_never_shown_or_recorded(bench, tmp_path):
     assert data(ran)["commands"][1]["command"] == "AT%CMNG=0,77,3 ***"
     again = bench.infuse("serial", "at", port, "AT+CFUN=4", WRITE_PSK, env=home)
     assert again.code == 7  # 519: it is there
+    assert "can be seen by every user" in again.stderr
     uuid = ran.envelope["data"]["board"]
     with open_journal(tmp_path) as journal:
         notes = [event.facts["facts"] for event in journal.events(board=uuid)]

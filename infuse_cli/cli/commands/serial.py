@@ -91,6 +91,7 @@ def at(
 
     named, given = serial_at.words(port_, words or [])
     texts = serial_at.gather(given, file)
+    serial_at.warn(given)
 
     def work(port: str, profile: Profile | None) -> OperationResult:
         hand = serial_at.Hand(profile, texts, timeout)
