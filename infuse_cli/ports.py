@@ -174,6 +174,9 @@ class Journal(Protocol):
     def newest(self) -> datetime | None:
         """Time of the newest event (UTC), for the clock rule 30."""
 
+    def close(self) -> None:
+        """Close the journal and give up every run that was not ended; safe to call twice."""
+
     def passed_with(self, *, profile_hash: str, ca: str | None, modem_firmware: str | None) -> bool:
         """Whether any board PASSed with this profile, CA and modem firmware: else the next is a first article."""
 

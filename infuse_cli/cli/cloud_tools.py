@@ -199,9 +199,13 @@ def once(session: Session, act: Callable[[], T], look: Callable[[], T | None], *
         if not (error.unknown or (adopt and error.status == _CONFLICT)):
             raise
         found = within_grace(session, look)
-        if found is None:
+        if found is not None:
+            return found
+        if not error.unknown:
             raise
-        return found
+        raise CloudError(error.code, f"{error.message}; nothing came of it as far as can be seen, and it was not sent again", unknown=True,
+                         status=error.status, call=error.call, request_id=error.request_id,
+                         hint="It may still take effect: look again later, before you repeat it.") from error
 
 
 def removed(session: Session, delete: Callable[[], None], look: Callable[[], object | None]) -> None:

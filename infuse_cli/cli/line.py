@@ -90,6 +90,7 @@ class Run:
                 events.emit(Event(ts=self.clock.now(), run=self.id, event="run-ended", data={"totals": totals}))
             finally:
                 events.close()
+                parts.journal.close()
             return self._result(results, paused=line.tally.paused, told=events.leaves_errors)
 
     def _end(self, parts: wire.Parts, totals: dict[str, int], *, begun: bool) -> None:

@@ -242,7 +242,8 @@ def group(text: str) -> OperationResult:
     with tools.opened() as session:
         found = tools.pick(session.registry.groups(), text, "group")
         members = [row for row in session.registry.devices() if found.tags and set(found.tags) <= set(row.tags)]
-    made = views.single("registry group show", "group", found, first=f"{len(members)} devices: {', '.join(row.name for row in members)}" if members else "No device carries its tags.")
+    first = f"It holds: {', '.join(row.name for row in members)}." if members else "No device carries its tags."
+    made = views.single("registry group show", "group", found, first=first)
     return OperationResult(made.command, {**made.data, "devices": [views.plain(row) for row in members]}, human=made.human)
 
 

@@ -134,12 +134,7 @@ class _Reader:
         return values
 
     def probes(self, node: Any) -> dict[str, str]:
-        values: dict[str, str] = {}
-        for key, value in self.pairs(node):
-            if value.id == "scalar" and not value.tag.endswith(":str"):
-                raise self.refuse(value, "a serial number stands in quotes: a number loses its zeros")
-            values[key.value] = self.text(value)
-        return values
+        return {str(key.value): self.text(value) for key, value in self.pairs(node)}
 
     def sealing(self, node: Any) -> Sealing:
         values = self.mapping(node, _SEALING)

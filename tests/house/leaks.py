@@ -54,18 +54,22 @@ class Words:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._stop.wait(0.02):
+        while not self._stop.wait(0.05):
             for pid in _descendants(os.getpid()):
                 with suppress(OSError):
                     self.seen.add(Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
 def _descendants(root: int) -> set[int]:
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-    family = {root}
-    while more := {pid for pid, parent in parents.items() if parent in family} - family:
-        family |= more
+    family, fresh = {root}, {root}
+    while fresh := {child for pid in fresh for child in _children(pid)} - family:
+        family |= fresh
     return family - {root}
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += [int(child) for child in (task / "children").read_text().split()]
+    return found

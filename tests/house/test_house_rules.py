@@ -13,7 +13,8 @@ import pytest
 from infuse_cli.errors import CODES
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = sorted((ROOT / "infuse_cli").rglob("*.py"))
+PACKAGE = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "infuse_cli").rglob("*.py"))}
+TREES = {path: ast.parse(text) for path, text in PACKAGE.items()}
 MOST_LINES, MOST_IN_A_FUNCTION = 400, 40
 CODE = re.compile(r"[a-z]+\.[a-z0-9-]+")
 
@@ -35,8 +36,8 @@ def lines_with(pattern: str) -> list[str]:
 
 
 def test_files_and_functions_are_small():
-    long_files = [f"{path}: {count} lines" for path in PACKAGE if (count := len(path.read_text().splitlines())) >= MOST_LINES]
-    long_functions = [f"{path}:{node.lineno}: {node.name} has {length} lines" for path in PACKAGE for node in ast.walk(ast.parse(path.read_text()))
+    long_files = [f"{path}: {count} lines" for path, text in PACKAGE.items() if (count := len(text.splitlines())) >= MOST_LINES]
+    long_functions = [f"{path}:{node.lineno}: {node.name} has {length} lines" for path, tree in TREES.items() for node in ast.walk(tree)
                       if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (length := node.end_lineno - node.lineno + 1) > MOST_IN_A_FUNCTION]
     assert long_files + long_functions == []
 
@@ -44,9 +45,9 @@ def test_files_and_functions_are_small():
 def raised() -> dict[str, str]:
     """Every code that the package gives to an error, and one place of it."""
     found = {}
-    for path in PACKAGE:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and node.args and ast.unparse(node.func).endswith("Error") and isinstance(node.args[0], ast.Constant):
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant) and ast.unparse(node.func).endswith("Error"):
                 found[node.args[0].value] = f"{path.relative_to(ROOT)}:{node.lineno}"
     return {code: place for code, place in found.items() if isinstance(code, str) and CODE.fullmatch(code)}
 
@@ -56,7 +57,7 @@ def test_every_code_of_an_error_is_in_the_table():
 
 
 def test_the_table_has_no_code_that_nothing_gives():
-    everything = "\n".join(path.read_text() for path in PACKAGE if path.name != "errors.py")
+    everything = "\n".join(text for path, text in PACKAGE.items() if path.name != "errors.py")
     assert [code for code in CODES if f'"{code}"' not in everything and code != "run.interrupted"] == []
 
 
