@@ -129,7 +129,7 @@ CODES: Final[dict[str, CodeInfo]] = {
     "identity.not-read-back": CodeInfo(X.IDENTITY, F, True, "what the modem holds is not what was written", "Run again; if it stays, set the board aside."),
     "identity.possession-failed": CodeInfo(X.IDENTITY, F, True, "the board could not prove that it holds the certificate's key", "Set the board aside for an engineer."),
     "identity.registry-conflict": CodeInfo(X.IDENTITY, F, True, "the registry device of this name is not ours to replace", "Look at it in the registry; rename or retire it there first."),
-    "identity.token-spent": CodeInfo(X.IDENTITY, F, True, "the registration token was spent without a certificate coming back, twice", "Look at the device in the registry before going on."),
+    "identity.token-spent": CodeInfo(X.IDENTITY, F, True, "the registration token was spent without a certificate coming back, twice", "Look at the device in the registry; --restart then makes a new identity."),
     "identity.not-active": CodeInfo(X.IDENTITY, F, True, "the cloud did not hear from the board in time", "Check antenna, SIM and coverage; then run again."),
     "plan.changed": CodeInfo(X.IDENTITY, E, True, "this board was begun under another plan", "Use the profile it was begun with (`infuse resume`), or --restart for a new identity."),
     "ca.not-found": CodeInfo(X.SIGNER, E, True, "there is no such CA on this bench", "`infuse ca init`, or name its folder in identity.ca."),

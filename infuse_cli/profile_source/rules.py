@@ -122,6 +122,8 @@ def _mcu_id(subject: Subject) -> Iterator[Finding]:
     able = MCU_ID_DIALECTS.get(source.source)
     if able is not None and dialect not in {"auto", *able}:
         yield subject.error(f"{key}.from", f"mcuId from {source.source!r} cannot be read over the dialect {dialect!r}", expected=f"board.serial.dialect {' or '.join(able)}", code="profile.cannot")
+    elif able is not None:
+        yield subject.error(f"{key}.from", f"mcuId from {source.source!r} is not offered yet", expected="nrfutil, imei, command or scan", code="profile.cannot")
 
 
 def _one_group(subject: Subject, key: str, pattern: str | None) -> Iterator[Finding]:

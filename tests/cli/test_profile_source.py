@@ -365,6 +365,8 @@ def test_files_and_keyring_may_be_named(write, tmp_path):
     ("board: {mcu_id: {from: command, pattern: '(x)'}}", "board.mcu_id", "profile.invalid"),
     ("board: {mcu_id: {from: command, command: c, pattern: 'x'}}", "board.mcu_id.pattern", "profile.invalid"),
     ("board: {serial: {dialect: at}, mcu_id: {from: hwinfo}}", "board.mcu_id.from", "profile.cannot"),
+    ("board: {mcu_id: {from: hwinfo}}", "board.mcu_id.from", "profile.cannot"),
+    ("board: {mcu_id: {from: epacket}}", "board.mcu_id.from", "profile.cannot"),
     ("board: {expect: {modem_firmware: newest}}", "board.expect.modem_firmware", "profile.invalid"),
     ("board: {usb: [{vid: '13', pid: '1069'}]}", "board.usb", "profile.invalid"),
 ])

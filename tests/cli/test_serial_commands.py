@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from infuse_cli.cli import serial_ports, serial_views
+from infuse_cli.cli import main, serial_ports, serial_views
 from infuse_cli.cli.result import console
 from infuse_cli.journal.store import open_journal
 from infuse_cli.link.discover import explain
@@ -22,6 +23,7 @@ from tests.line.conftest import make_bench, zygote  # noqa: F401 - fixtures
 from tests.line.trouble import in_slot, one_line, passes, profile_with, refused, requests
 from tests.support import bridge
 from tests.support.nrfutil import ID, PROBE, Nrfutil, answer
+from tests.support.zygote import Ran
 
 PSK = "0011223344556677"
 WRITE_PSK = f'AT%CMNG=0,77,3,"{PSK}"'
@@ -41,6 +43,20 @@ def serial(bench, *words, named=True, **more):
     """Run `infuse serial …` with JSON output, with the world's profile unless it is not to be named."""
     profile = ("--profile", bench.profile) if named else ()
     return bench.infuse("serial", *words, *profile, "--output", "json", **more)
+
+
+@pytest.fixture
+def here(monkeypatch, tmp_path, capsys):
+    """Run `infuse serial …` in this process: for what ends before a port is opened."""
+    monkeypatch.setenv("INFUSE_HOME", str(tmp_path))
+    for name in ("INFUSE_PROFILE", "INFUSE_OUTPUT"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*words, output="json"):
+        code = main.run(["serial", *words, "--output", output])
+        return Ran(code, *capsys.readouterr())
+
+    return run
 
 
 def data(ran):
@@ -114,16 +130,16 @@ def test_a_port_says_who_holds_it(bench):
 
 
 @pytest.mark.parametrize("words", [("probe",), ("info",), ("check",), ("creds", "list"), ("at", "AT")])
-def test_without_a_port_the_candidates_are_shown(bench, words):
-    ran = serial(bench, *words)
+def test_without_a_port_the_candidates_are_shown(here, words):
+    ran = here(*words)
     refused(ran, "serial.none", 7)
     assert isinstance(ran.envelope["data"]["ports"], list)
     assert ran.envelope["command"] == f"serial {' '.join(word for word in words if word != 'AT')}"
-    one_line(bench.infuse("serial", *words), "serial.none", 7)
+    one_line(here(*words, output="human"), "serial.none", 7)
 
 
-def test_two_different_ports_are_a_usage_error(bench):
-    refused(serial(bench, "probe", "/dev/ttyA", "--port", "/dev/ttyB"), "usage.bad-option", 2)
+def test_two_different_ports_are_a_usage_error(here):
+    refused(here("probe", "/dev/ttyA", "--port", "/dev/ttyB"), "usage.bad-option", 2)
 
 
 def test_a_machine_without_ports_says_so(capsys):
@@ -377,8 +393,9 @@ def test_commands_from_standard_input(bench):
 
 
 @pytest.mark.parametrize("words", [(), ("/dev/ttyX",), ("/dev/ttyX", "/dev/ttyY", "AT"), ("AT", "CGMM"), ("AT", "--file", "x.at"), ("--file", "/nowhere.at")])
-def test_what_is_no_command_is_refused_before_a_port_is_opened(bench, words):
-    refused(serial(bench, "at", *words), "usage.bad-option", 2)
+def test_what_is_no_command_is_refused_before_a_port_is_opened(here, monkeypatch, words):
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    refused(here("at", *words), "usage.bad-option", 2)
 
 
 # Over the network
@@ -401,8 +418,8 @@ def test_a_whole_run_over_a_terminal_server(bench, kind):
 
 
 @pytest.mark.parametrize("scheme", ["socket", "rfc2217"])
-def test_a_terminal_server_that_is_not_there(bench, scheme):
-    refused(serial(bench, "probe", f"{scheme}://127.0.0.1:1"), "serial.no-port", 7)
+def test_a_terminal_server_that_is_not_there(here, scheme):
+    refused(here("probe", f"{scheme}://127.0.0.1:1"), "serial.no-port", 7)
 
 
 # The chip's own id
@@ -447,6 +464,5 @@ def test_a_probe_that_gives_no_id_fails_the_board_before_anything_is_registered(
 @pytest.mark.parametrize("source", ["hwinfo", "epacket"])
 def test_sources_that_are_not_offered_are_refused_plainly(bench, source):
     profile = profile_with(bench, source, lambda profile: profile["board"].update(mcu_id={"from": source}))
-    problem = data(serial(bench, "info", fresh(bench), "--profile", profile, named=False))["mcuIdProblem"]
-    assert problem["code"] == "profile.cannot"
-    assert source in problem["message"]
+    error = refused(serial(bench, "info", fresh(bench), "--profile", profile, named=False), "profile.cannot", 3)
+    assert f"mcuId from '{source}' is not offered yet" in error["message"]

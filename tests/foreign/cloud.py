@@ -574,7 +574,10 @@ class _Handler(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         if cloud.old_http:
             self.protocol_version, self.close_connection = "HTTP/1.0", True
-        data = self.rfile.read(int(self.headers.get("content-length") or 0))
+        size = int(self.headers.get("content-length") or 0)
+        data = self.rfile.read(size)
+        if len(data) < size:
+            return self._drop()  # the client died in the middle of its request
         try:
             body = json.loads(data) if data else None
         except ValueError:
@@ -588,6 +591,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(*cloud.answer(request))
         else:
             _FAULTS[fault.kind](self, request, fault.value)
+        return None
 
     do_GET = do_POST = do_PUT = do_DELETE = _serve
 

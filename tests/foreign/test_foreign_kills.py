@@ -98,6 +98,18 @@ def check_world(bench, boards, mode):
         assert board.modem.mode == board.style.boot_mode
 
 
+def check_end(bench, boards, mode):
+    """The last run: all PASS, but for boards whose provisioning by the cloud was lost twice: those are a person's (rule 18)."""
+    ran = bench.provision(*boards)
+    if ran.code == 0:
+        check_world(bench, boards, mode)
+        return
+    assert mode == "cloud-ca", ran.stdout
+    assert {error["code"] for error in ran.envelope["errors"]} == {"identity.token-spent"}, ran.stdout
+    assert audit(bench.cloud, [board.modem for board in boards]) == []
+    check_tokens(bench, boards)
+
+
 def killed_then_green(make_bench, mode, point):
     bench, (board,) = prepared(make_bench, mode)
     killed = bench.provision(board, failpoint=point)
@@ -139,10 +151,8 @@ def storm(make_bench, mode, seed, kills, boards=4):
             os.kill(started[0], signal.SIGKILL)
         killed += bench.wait(started).code == -signal.SIGKILL
     bench.cloud.faults.clear()
-    ran = bench.provision(*made)
-    assert ran.code == 0, ran.stdout + ran.stderr
     assert killed
-    check_world(bench, made, mode)
+    check_end(bench, made, mode)
 
 
 @pytest.mark.storm

@@ -240,6 +240,56 @@ def test_registry_put_replaces(api):
     problem(api.put(f"/api/v1/devices/{made['id']}", json={"name": "d2", "status": "BROKEN"}), 400)
 
 
+def test_an_rpc_moves_on_as_its_device_is_heard(server, api, product):
+    device_id = api.post("/device", json=device(product)).json()["deviceId"]
+    body = {"deviceId": device_id, "sendWaitTimeoutMs": 60000, "rpc": {"commandName": "ping", "params": {}}}
+    sent = api.post("/rpc", json=body)
+    assert (sent.status_code, set(sent.json())) == (201, {"id", "downlinkMessageId", "createdAt"})
+    rpc = sent.json()["id"]
+
+    def status():
+        return api.get(f"/rpc/{rpc}").json()["downlinkMessage"]["status"]
+    assert [status() for _ in range(3)] == ["waiting"] * 3
+    with server.world.clock.lock:
+        server.world.cloud.heard(device_id)
+    assert [status() for _ in range(4)] == ["waiting", "sent", "completed", "completed"]
+    assert api.get(f"/rpc/{rpc}").json()["downlinkMessage"]["rpcRsp"]["returnCode"] == 0
+    assert [one["id"] for one in api.get("/rpc", params={"deviceId": device_id, "status": "completed"}).json()] == [rpc]
+    assert api.get("/rpc", params={"startTime": "2099-01-01T00:00:00Z"}).json() == []
+    problem(api.get("/rpc", params={"startTime": "2026-01-01T00:00:00"}), 400)
+    problem(api.get("/rpc/none"), 404)
+    problem(api.post("/rpc", json={**body, "deviceId": "0000000000000000"}), 400)
+    problem(api.post("/rpc", json={**body, "rpc": {"params": {}}}), 400)
+
+
+def test_an_iam_key_buys_a_short_lived_token(server):
+    with httpx.Client(base_url=server._ready.result().base_url) as client:
+        assert set(client.post("/iam/auth/token", json={"apiKey": "ik_one.two"}).json()) == {"token", "expiresAt"}
+        problem(client.post("/iam/auth/token", json={"apiKey": "ik_one"}), 401)
+
+
+def test_components_sensors_health_and_groups(server, api):
+    made = api.post("/api/v1/devices", json={"name": "d1", "tags": ["roof"]}).json()
+    problem(api.get(f"/api/v1/devices/{made['id']}/health/latest"), 404)
+    with server.world.clock.lock:
+        server.world.registry.inventory.announce(made["id"])
+        server.world.registry.inventory.announce(made["id"])
+    (component,) = api.get("/api/v1/components").json()
+    assert (component["deviceId"], component["name"]) == (made["id"], "environment")
+    problem(api.post("/api/v1/components", json={"deviceId": made["id"], "name": "environment"}), 409)
+    problem(api.post("/api/v1/components", json={"deviceId": "none", "name": "x"}), 422)
+    group = api.post("/api/v1/device-groups", json={"name": "roofs", "tags": ["roof"]}).json()
+    problem(api.post("/api/v1/device-groups", json={"name": "roofs"}), 409)
+    assert len(api.get("/api/v1/sensors", params={"groupId": group["id"], "tags": "roof", "valueType": "number"}).json()) == 1
+    problem(api.get("/api/v1/sensors", params={"groupId": "none"}), 400)
+    assert [set(one) >= {"uptime", "freeHeap", "signalStrength", "connectionType", "readingsSent", "readingsDropped"}
+            for one in api.get(f"/api/v1/devices/{made['id']}/health").json()] == [True, True]
+    problem(api.get(f"/api/v1/devices/{made['id']}/health/window", params={"from": "x", "to": "y"}), 400)
+    assert api.delete(f"/api/v1/devices/{made['id']}").status_code == 204
+    assert api.get("/api/v1/components").json() == api.get("/api/v1/sensors").json() == []
+    problem(api.get(f"/api/v1/devices/{made['id']}/health"), 404)
+
+
 def test_openapi_lists_every_route(api):
     document = api.get("/openapi.json").json()
     listed = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
