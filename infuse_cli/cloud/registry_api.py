@@ -76,7 +76,7 @@ class RegistryClient(InventoryCalls, Client):
 
     def device_by_name(self, name: str) -> api.RegistryDevice | None:
         """The registry device of exactly this name. Raises CloudError cloud.ambiguous when there are several."""
-        found = [device for device in self._list(DEVICES, api.RegistryDevice, {"name": name}) if device.name == name]
+        found = [device for device in self._list(DEVICES, api.RegistryDevice, {}) if device.name == name]
         if len(found) > 1:
             ids = ", ".join(device.id for device in found)
             raise CloudError("cloud.ambiguous", f"the registry has {len(found)} devices named '{name}': {ids}", call=DEVICES.name)
