@@ -112,10 +112,14 @@ class Cloud(Section, frozen=True):
 
 
 class Registry(Section, frozen=True):
-    """The device registry (`/api/v1`). `name` is a template over the facts, `{deviceId}` by default (rule 3)."""
+    """The device registry (`/api/v1`). `name` is a template over the facts, `{deviceId}` by default (rule 3).
+
+    `auth`: `same-host` sends the cloud's credential to a registry on the cloud's own host, `same` wherever the
+    registry is, `own` only INFUSE_REGISTRY_TOKEN, `none` nothing (rule 34).
+    """
 
     base_url: str
-    auth: Literal["same", "own", "none"] = "same"
+    auth: Literal["same-host", "same", "own", "none"] = "same-host"
     name: str = "{deviceId}"
     tags: tuple[str, ...] = ()
     metadata: dict[str, str] = {}

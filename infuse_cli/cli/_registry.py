@@ -39,7 +39,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("mqtt", "Access to the organisation's broker: token.", f"{_COMMANDS}.mqtt", "app"),
     Row("rpc", "Commands to a device through the cloud: send, show, wait, list.", f"{_COMMANDS}.rpc", "app"),
     Row("registry", "The registry: token, device, component, sensor, health, group.", f"{_COMMANDS}.registry", "app", words=3),
-    Row("auth", "The API credential: login, logout, status.", f"{_COMMANDS}.auth", "app"),
+    Row("auth", "The API credential: login, logout, status, exchange.", f"{_COMMANDS}.auth", "app"),
     Row("serial", "One board by hand: ports, probe, info, at, creds, check.", f"{_COMMANDS}.serial", "app", words=3),
     Row("sim", "Virtual boards and a virtual cloud to try everything with.", f"{_COMMANDS}.sim", "app"),
     Row("completion", "Print the completion script of a shell: bash, zsh or fish.", f"{_COMMANDS}.completion", "command"),

@@ -79,7 +79,7 @@ class Session:
         from infuse_cli.keys.credentials import registry_credential
 
         section, own = self.registry_section, registry_credential(self.settings.env)
-        credential = None if own is not None or section.auth != "same" else self._credential()
+        credential = None if own is not None or section.auth not in {"same", "same-host"} else self._credential()
         client = connect_registry(section, credential, self.wait, cloud=self.cloud_section, own=own)
         self._open.append(client)
         return client
@@ -303,10 +303,13 @@ class Destination:
                              hint="Give --out FILE (made 0600), or --reveal on a terminal.")
 
     def reserve(self) -> None:
-        """Make the file, empty and private, so that what comes next cannot be lost. Raises UsageError where it exists."""
+        """Make the file, empty and private, so that what comes next cannot be lost. Raises UsageError where it holds something."""
         from infuse_cli.keys.files import create_private
 
-        if self.out is not None and not self._written(lambda: create_private(Path(self.out or ""), b"")):
+        if self.out is None or self._written(lambda: create_private(Path(self.out or ""), b"")):
+            return
+        # An empty one is what an earlier run left that died before it had something to write.
+        if not self.out.is_file() or self.out.stat().st_size:
             raise UsageError("usage.bad-option", f"--out {self.out} exists already", hint="Name another file: one secret must not replace another.")
 
     def give_back(self) -> None:

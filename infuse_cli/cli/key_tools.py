@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -15,15 +17,17 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from infuse_cli.cli import cloud_tools as tools
 from infuse_cli.cli import cloud_views as views
 from infuse_cli.cli.result import OperationResult
-from infuse_cli.errors import UsageError
+from infuse_cli.errors import CredentialError, UsageError
 from infuse_cli.types import Secret
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from infuse_cli.keys.derivation import Interface
+    from infuse_cli.profile import Cloud
 
 _SIZE: Final = 32
+_IAM_KEY: Final = re.compile(r"ik_[^.\s]+\.\S+")
 _MIN_TTL_S: Final = 60
 _MAX_TTL_S: Final = 86400
 
@@ -118,6 +122,24 @@ def mqtt_token(organisation: str | None, ttl_s: int, out: Path | None, *, reveal
     data = {"organisationId": owner.id, "issuedAt": found.issued_at, "expiresAt": found.expires_at, "sha256": secret.sha256(), "out": out}
     lines = [*place.shown(secret, "MQTT token"), f"It expires at {found.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."]
     return OperationResult("mqtt token", data, human="\n".join(lines))
+
+
+def exchanged(cloud: Cloud, key: Secret, place: tools.Destination) -> tuple[dict[str, Any], list[str]]:
+    """Data and lines of an exchange of an IAM key. Raises CredentialError credential.malformed for what is none, before it is sent."""
+    from infuse_cli.cloud.build import connect_openly
+
+    if not _IAM_KEY.fullmatch(key.reveal()):
+        raise CredentialError("credential.malformed", "this is no IAM key: those have the form ik_<keyId>.<keySecret>")
+    client = connect_openly(cloud, threading.Event().wait)
+    try:
+        found = client.exchange_key(key)
+    finally:
+        client.close()
+    secret = Secret(found.token)
+    place.take(secret)
+    ends = "an unknown time" if found.expires_at is None else f"{found.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    data = {"expiresAt": found.expires_at, "sha256": secret.sha256(), "out": place.out}
+    return data, [*place.shown(secret, "Bearer token"), f"It expires at {ends}."]
 
 
 def _given(command: str, name: str, secret: Secret, place: tools.Destination, more: dict[str, Any]) -> OperationResult:

@@ -91,8 +91,11 @@ class Mint:
                     self._retire(found, {intent})
                 self._end(intent, "its answer was lost")
             else:
+                # The name was free for this mint, so no earlier intent for it ever became a token.
+                never = [MoveToken(intent=one, from_state=TokenState.INTENDED, to_state=TokenState.REVOKED, why="never minted")
+                         for one in self._unfinished() - {intent}]
                 self._journal.commit(MintToken(intent=intent, token_id=minted.id, registry_device_id=minted.device_id,
-                                               sha256=Secret(minted.token).sha256(), expires_at=minted.expires_at))
+                                               sha256=Secret(minted.token).sha256(), expires_at=minted.expires_at), *never)
                 return minted
         raise AssertionError("the last try returns or raises")
 
@@ -101,10 +104,14 @@ class Mint:
         found = self._session.registry.device_by_name(self._name)
         if found is None:
             return
-        unfinished = {row.intent for row in self._journal.tokens(name=self._name) if row.state is TokenState.INTENDED and row.attempt is None}
+        unfinished = self._unfinished()
         self._retire(found, unfinished)
         for intent in unfinished:
             self._end(intent, "its answer was lost")
+
+    def _unfinished(self) -> set[str]:
+        """Intents for this name whose answer is not on record, of mints by hand; a board's own belong to its attempt."""
+        return {row.intent for row in self._journal.tokens(name=self._name) if row.state is TokenState.INTENDED and row.attempt is None}
 
     def _retire(self, device: api.RegistryDevice, ours: set[str]) -> None:
         if device.metadata.get(INTENT) not in ours or device.status.upper() == "ACTIVE":

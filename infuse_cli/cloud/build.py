@@ -29,11 +29,17 @@ def connect(cloud: profile.Cloud, credential: Secret, stop: Callable[[float], bo
                                   stop=stop, ca_bundle=cloud.ca_bundle))
 
 
+def connect_openly(cloud: profile.Cloud, stop: Callable[[float], bool]) -> InfuseClient:
+    """A client that sends no credential: for GET /health and for the exchange of an IAM key, which is its own credential."""
+    base = parse_base_url(cloud.base_url, "cloud.base_url")
+    return InfuseClient(Transport(base, dict, timeout_s=cloud.timeout_s, deadline_s=cloud.deadline_s, stop=stop, ca_bundle=cloud.ca_bundle))
+
+
 def connect_registry(registry: profile.Registry, credential: Secret | None, stop: Callable[[float], bool], *,
                      cloud: profile.Cloud, own: Secret | None = None) -> RegistryClient:
     """A client of the device registry; nothing is sent yet.
 
-    `credential` is the one of `cloud`, which goes along only to the same host and with `registry.auth: same`;
+    `credential` is the one of `cloud`, which goes along to the same host, and to another only with `registry.auth: same`;
     `own` is INFUSE_REGISTRY_TOKEN and beats it. Raises CredentialError credential.missing where neither may be
     sent, and as `connect`.
     """
@@ -52,6 +58,8 @@ def _for_registry(registry: profile.Registry, credential: Secret | None, *, clou
         case "own":
             return own or _missing(f"registry.auth is 'own' and no credential for {host} was given")
         case "same":
+            return own or credential or _missing(f"no credential for the registry on {host}")
+        case "same-host":
             cloud_host = parse_base_url(cloud.base_url, "cloud.base_url").host
             if own is None and cloud_host != host:
                 _missing(f"the credential of {cloud_host} is not sent to the registry on another host, {host}")
@@ -60,4 +68,4 @@ def _for_registry(registry: profile.Registry, credential: Secret | None, *, clou
 
 
 def _missing(why: str) -> Secret:
-    raise CredentialError("credential.missing", why, hint="Set INFUSE_REGISTRY_TOKEN, or registry.auth: none for a registry that asks for none.")
+    raise CredentialError("credential.missing", why, hint="Set INFUSE_REGISTRY_TOKEN, or in the profile registry.auth: same to send the cloud's, or none for a registry that asks for none.")

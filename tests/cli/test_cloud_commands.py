@@ -312,6 +312,19 @@ class TestKeysAndTokens:
         assert first["sha256"] != second["sha256"]
         assert file.read_text().strip() not in json.dumps(second)
 
+    def test_an_iam_key_is_exchanged(self, infuse, tmp_path):
+        key, out = tmp_path / "key", tmp_path / "token"
+        key.write_text("ik_one.two\n")
+        key.chmod(0o600)
+        told = infuse("auth", "exchange", "--token-file", str(key), "--out", str(out))
+        assert private(out)
+        assert out.read_text().strip() not in json.dumps(told)
+        assert told["data"]["expiresAt"]
+        key.write_text("legacy-token")
+        error = infuse.error("auth", "exchange", "--token-file", str(key), "--out", str(out), code=4)
+        assert (error["code"], "legacy-token" in error["message"]) == ("credential.malformed", False)
+        assert infuse.sent("POST /iam/auth/token") == 1
+
     @pytest.mark.posix
     def test_a_terminal_shows_what_it_is_asked_to(self, infuse):
         import pty
@@ -380,6 +393,19 @@ class TestRegistry:
         minted = infuse.data("registry", "token", "create", "gw", "--out", str(tmp_path / "t"))["token"]
         assert [one.id for one in infuse.world.registry.devices.values()] == [minted["registryDeviceId"]]
         assert [one.status for one in infuse.world.registry.tokens.values()] == ["REVOKED", "PENDING"]
+        with open_journal(infuse.home) as journal:
+            assert [one.state for one in journal.tokens(name="gw")] == [TokenState.REVOKED, TokenState.MINTED]
+
+    @pytest.mark.parametrize("point", ["sent", "answered"])
+    def test_a_mint_that_was_killed_is_cleared_by_the_next(self, infuse, tmp_path, point):
+        argv = ["registry", "token", "create", "gw", "--out", str(tmp_path / "t")]
+        env = {**os.environ, "INFUSE_FAILPOINT": f"{point}:POST /devices/registration/tokens"}
+        killed = subprocess.run([sys.executable, "-m", "infuse_cli", *argv], env=env, capture_output=True, timeout=60, check=False)
+        assert killed.returncode == -9
+        minted = infuse.data(*argv)["token"]
+        assert [one.id for one in infuse.world.registry.devices.values()] == [minted["registryDeviceId"]]
+        pending = [one for one in infuse.world.registry.tokens.values() if one.status == "PENDING"]
+        assert [one.secret for one in pending] == [(tmp_path / "t").read_text().strip()]
         with open_journal(infuse.home) as journal:
             assert [one.state for one in journal.tokens(name="gw")] == [TokenState.REVOKED, TokenState.MINTED]
 

@@ -54,6 +54,11 @@ def test_the_registry_on_another_host_does_not(server, make_registry):
     assert server.requests == []
 
 
+def test_the_profile_can_send_it_to_another_host(server, make_registry):
+    make_registry(cloud_url="https://api.infuse-iot.com", auth="same").pending_tokens()
+    assert server.requests[-1].headers["authorization"] == "Bearer legacy-admin-token-7731"
+
+
 def test_the_registrys_own_credential_beats_the_other(server, make_registry):
     make_registry(cloud_url="https://api.infuse-iot.com", own="own-1").pending_tokens()
     make_registry(auth="own", own="own-2").pending_tokens()

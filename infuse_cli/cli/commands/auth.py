@@ -1,4 +1,4 @@
-"""`infuse auth login|logout|status`: the API credential, which is stored and named but never shown."""
+"""`infuse auth login|logout|status|exchange`: the API credential, which is stored and named but never shown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from infuse_cli.profile import Cloud
     from infuse_cli.types import Secret
 
-app = typer.Typer(help="The API credential: login, logout, status.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="The API credential: login, logout, status, exchange.", no_args_is_help=True, add_completion=False)
 
 Url = Annotated[str | None, typer.Option("--url", metavar="URL", help="Base URL of the API, instead of the profile's.")]
 Check = Annotated[bool, typer.Option("--check", help="Ask the cloud whether it takes the credential.")]
@@ -78,6 +78,27 @@ def status(url: Url = None, check: Check = False) -> None:
     check_credential(survey.found[0].secret, cloud.auth.scheme)
     data["organisations"] = _organisations(cloud, survey.found[0].secret) if check else None
     _finish("auth status", data, _status_lines(data))
+
+
+@app.command()
+def exchange(
+    url: Url = None,
+    token_file: Annotated[str | None, typer.Option("--token-file", metavar="FILE", help="Read the IAM key from a 0600 file; - is standard input.")] = None,
+    token_fd: Annotated[int | None, typer.Option("--token-fd", metavar="N", help="Read the IAM key from an open file descriptor.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the token to this file (0600), in one step.", show_default=False)] = None,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Show the token, on a terminal only.")] = False,
+) -> None:
+    """Exchange an IAM key (ik_…) for a short-lived bearer token, for those APIs that take one.
+
+    The Infuse IoT API takes neither today: it wants the legacy organisation admin token.
+    """
+    from infuse_cli.cli.cloud_tools import Destination
+    from infuse_cli.cli.key_tools import exchanged
+
+    cloud = _cloud(url)
+    place = Destination(out, reveal=reveal, needed="the bearer token")
+    data, lines = exchanged(cloud, _read_credential(token_file, token_fd), place)
+    _finish("auth exchange", data, lines)
 
 
 def _cloud(url: str | None) -> Cloud:
