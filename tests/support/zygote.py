@@ -7,6 +7,8 @@ forks, and answers with the wait status. `Zygote` is the side that the tests use
 from __future__ import annotations
 
 import ctypes
+import gc
+import importlib
 import json
 import os
 import resource
@@ -21,6 +23,17 @@ from typing import Any
 
 _CAPABILITIES_V3 = 0x20080522
 """Version of the kernel's capability sets, from linux/capability.h."""
+
+LOADED = (
+    "sqlalchemy.dialects.sqlite", "serial", "yaml", "cryptography.hazmat.backends.openssl.backend",
+    "infuse_cli.cli._lazy", "infuse_cli.cli.boards_view", "infuse_cli.cli.commands.provision", "infuse_cli.cli.line",
+    "infuse_cli.cli.main", "infuse_cli.cli.metadata_input", "infuse_cli.cli.serial_at", "infuse_cli.cli.serial_check",
+    "infuse_cli.cli.serial_ports", "infuse_cli.cloud.build", "infuse_cli.journal.queries", "infuse_cli.journal.store",
+    "infuse_cli.keys.credentials", "infuse_cli.keys.seal", "infuse_cli.link.direct", "infuse_cli.link.nrfutil",
+    "infuse_cli.link.source", "infuse_cli.pipeline.fleet", "infuse_cli.pipeline.resolve", "infuse_cli.pki.store",
+    "infuse_cli.profile_source",
+)
+"""What a run of `infuse` imports sooner or later, so that it is there before the fork."""
 
 
 @dataclass(frozen=True)
@@ -109,24 +122,9 @@ def _flushed(code: int) -> int:
 
 
 def _serve() -> None:
-    import sqlalchemy.dialects.sqlite  # noqa: F401 - found by name, so loaded before the fork
-
-    import infuse_cli.cli.boards_view
-    import infuse_cli.cli.commands.provision
-    import infuse_cli.cli.line
-    import infuse_cli.cli.serial_at
-    import infuse_cli.cli.serial_check
-    import infuse_cli.cli.serial_ports
-    import infuse_cli.cloud.build
-    import infuse_cli.journal.queries
-    import infuse_cli.journal.store
-    import infuse_cli.keys.seal
-    import infuse_cli.link.source
-    import infuse_cli.pipeline.fleet
-    import infuse_cli.pki.store
-    import infuse_cli.profile_source  # noqa: F401
-    from infuse_cli.cli._lazy import run  # noqa: F401
-
+    for name in LOADED:
+        importlib.import_module(name)
+    gc.freeze()  # or every fork would copy all of it at its first collection
     for line in sys.stdin:
         what = json.loads(line)
         if what["do"] == "run":
