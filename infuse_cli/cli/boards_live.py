@@ -89,7 +89,7 @@ class LiveBoards:
             rows = [self._boards.rows[slot] for slot in sorted(self._boards.rows)]
             totals = self._boards.totals.line()
             stopping = self._boards.stopping and not self._boards.over
-        shown = visible(rows, room)
+        shown = rows if self._closed else visible(rows, room)
         now = time.monotonic()
         lines = [line for row in shown for line in row_lines(row, self._console, now, whole=self._closed)]
         if hidden := len(rows) - len(shown):

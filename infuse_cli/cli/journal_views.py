@@ -152,10 +152,17 @@ def as_json(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def write(out: Path, text: str) -> None:
-    """Write a file whole or not at all. Raises UsageError usage.bad-option when it cannot be written."""
+    """Write a file whole or not at all, 0600; a link keeps pointing where it did.
+
+    Raises UsageError usage.bad-option when it cannot be written, or is a folder, a device or the like.
+    """
+    if not out.name or (out.exists() and not out.is_file()):
+        raise UsageError("usage.bad-option", f"--out {out} is not a file", hint="Leave --out away to write to standard output.")
+    out = out.resolve()
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
-        part.write_text(text, encoding="utf-8")
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
         part.replace(out)
     except OSError as error:
         part.unlink(missing_ok=True)

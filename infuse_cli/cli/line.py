@@ -18,7 +18,7 @@ from infuse_cli.records import EndAttempt, RunStart, TakeAttempt
 from infuse_cli.types import AttemptState, Event
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from infuse_cli.pipeline.context import Options, Resolved
     from infuse_cli.pipeline.engine import BoardResult
@@ -146,7 +146,7 @@ class Run:
             errors += [] if any(error["code"] == self.trouble.code for error in errors) else [self.trouble.as_json()]
             code, status = code if interrupted else self.trouble.exit, "partial" if status == "ok" else status
         return OperationResult(self.command, data, status=status, errors=errors, exit_code=int(code),  # type: ignore[arg-type]
-                               human=_nothing_more, streamed=True, told=shown)
+                               human=_results(data["boards"], data["totals"]), streamed=True, told=shown)
 
 
 def provision(asked: Asked) -> OperationResult:
@@ -216,7 +216,7 @@ def _merged(outcomes: list[OperationResult]) -> OperationResult:
     status = "ok" if not codes else "partial" if passed else "error"
     code = int(Exit.INTERRUPTED) if interrupted else 0 if not codes else codes[0] if len(boards) <= 1 else 11
     return OperationResult("resume", {"run": first.data["run"], "boards": boards, "totals": totals, "absent": absent},
-                           status=status, errors=errors, exit_code=code, human=_nothing_more, streamed=True, told=told)  # type: ignore[arg-type]
+                           status=status, errors=errors, exit_code=code, human=_results(boards, totals), streamed=True, told=told)  # type: ignore[arg-type]
 
 
 def _close_simulated(journal: Any, records: list[AttemptRecord]) -> None:
@@ -318,5 +318,13 @@ def _distinct(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list({(error["code"], error["message"]): error for error in errors}.values())
 
 
-def _nothing_more(console: Any) -> None:
-    """The boards' lines and the totals were shown while they happened."""
+def _results(boards: list[dict[str, Any]], totals: Mapping[str, int]) -> Callable[[Any], None]:
+    """Show the results on a stdout that is no terminal; on a terminal they stand there already, as they happened."""
+    shown = ["slot {} {} board {} device {}".format(
+        board["slot"], board["result"] or "looked at", (board["board"] or {}).get("uuid") or "?", board["deviceId"] or "-") for board in boards]
+
+    def show(console: Any) -> None:  # noqa: ARG001 - written plainly, so that no line is wrapped
+        if not sys.stdout.isatty():
+            sys.stdout.write("\n".join([*shown, " ".join(f"{name} {count}" for name, count in totals.items())]) + "\n")
+
+    return show

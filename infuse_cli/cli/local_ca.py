@@ -67,6 +67,8 @@ def init(named: str | None, root_out: Path | None, options: PassphraseOptions, *
     described = _described(folder)
     if keep and not secrets.keep_in_keyring(secrets.ca_keyring_name(name), secret):
         described["warnings"].append("There is no keyring on this machine that takes the passphrase: give it by file, descriptor or prompt.")
+    if root_out is not None and root_out.stat().st_dev == folder.stat().st_dev:
+        described["warnings"].append(f"{root_out} is on the same disk as the bench's own files: is the medium for the root's key mounted?")
     where = "" if described["rootKeyOnBench"] else f"\nThe root's key is in {root_out}: take it away from the bench, and keep a copy."
     return OperationResult("ca init", described, human=f"{_human(described)}{where}\nNext: infuse ca export --out root.pem")
 

@@ -27,6 +27,7 @@ NEXT: Final = (
 
 def main() -> NoReturn:
     """Run `infuse` on sys.argv and exit."""
+    _open_closed_streams()
     argv = sys.argv[1:]
     if argv[:1] in (["--version"], ["-V"]):
         sys.stdout.write(f"infuse {__version__}\n")
@@ -36,6 +37,17 @@ def main() -> NoReturn:
 
         sys.exit(answer(argv))
     sys.exit(run(argv))
+
+
+def _open_closed_streams() -> None:
+    """A stream that was closed before the start leads nowhere, instead of to the next file that is opened."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        if (null := os.open(os.devnull, os.O_RDWR)) != number:
+            os.dup2(null, number)
+            os.close(null)
+        setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
 
 
 def run(argv: Sequence[str]) -> int:
@@ -66,6 +78,10 @@ def _run(found: Globals, rest: list[str]) -> int:
         from infuse_cli.errors import UsageError
 
         raise UsageError("usage.bad-option", found.problem)
+    if not all(_is_text(word) for word in rest):
+        from infuse_cli.errors import UsageError
+
+        raise UsageError("usage.bad-option", "an argument is not UTF-8 text")
     context.output_of(*((found.output, "--output") if found.output else (os.environ.get("INFUSE_OUTPUT") or "human", "INFUSE_OUTPUT")))
     if not rest:
         return _welcome()
@@ -75,6 +91,14 @@ def _run(found: Globals, rest: list[str]) -> int:
     from infuse_cli.cli import _lazy
 
     return _lazy.run(rest)
+
+
+def _is_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _welcome() -> int:

@@ -51,6 +51,8 @@ def table(path: Path | None) -> Mapping[str, Mapping[str, str]]:
     """Read a --metadata-from table: rows by their key in lower case. Raises UsageError naming file and line."""
     if path is None:
         return {}
+    if path.exists() and not path.is_file():
+        raise UsageError("usage.bad-option", f"--metadata-from {path} is not a file")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _PAUSE_AFTER: Final = 5
 """Equal ERRORs in a row that pause the run (rule 29)."""
 
+_OTHERS_WORK: Final = frozenset({"serial.busy", "board.in-use"})
+"""Errors that say that another program is at these boards; they say nothing about this line."""
+
 _HEAR_S: Final = 0.1
 """How long the main thread waits at a time: short, so that it keeps hearing signals."""
 
@@ -38,7 +41,7 @@ class Tally:
         """Count a board; five equal ERRORs in a row pause the run for good."""
         with self._lock:
             self.results.append(result)
-            if result.outcome is Outcome.ERROR and result.error is not None:
+            if result.outcome is Outcome.ERROR and result.error is not None and result.error.code not in _OTHERS_WORK:
                 self._row.append(result.error.code)
             else:
                 self._row.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from typing import TYPE_CHECKING, Final
@@ -68,12 +69,20 @@ def sync_folder(folder: Path) -> None:
 
 def read_bounded(path: Path) -> bytes:
     """At most `MAX_PEM` + 1 bytes of a file, so that a wrong path cannot fill the memory. Raises OSError."""
+    _regular(path)
     with path.open("rb") as file:
         return file.read(MAX_PEM + 1)
 
 
 def read_private(path: Path) -> tuple[bytes, bool]:
     """A secret file's bytes, and whether group or others can read it (judged on the open file, POSIX only)."""
+    _regular(path)
     with path.open("rb") as file:
         loose = os.name == "posix" and bool(os.fstat(file.fileno()).st_mode & _LOOSE)
         return file.read(MAX_PEM + 1), loose
+
+
+def _regular(path: Path) -> None:
+    """Refuse what may never end or never begin, such as a pipe or a device. Raises OSError."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is not a file", str(path))

@@ -56,6 +56,8 @@ def read_text(source: Source) -> str:
     if source.path is None:
         return ""
     try:
+        if source.path.exists() and not source.path.is_file():
+            raise ProfileError("profile.unreadable", f"{source.path} is not a file")
         if source.path.stat().st_size > _MOST_BYTES:
             raise ProfileError("profile.unreadable", f"{source.label} is larger than any profile ({_MOST_BYTES} bytes)")
         return source.path.read_text(encoding="utf-8-sig")

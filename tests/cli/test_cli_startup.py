@@ -1,5 +1,6 @@
 """Start-up is a feature: what --help and a completion may import."""
 
+import functools
 import os
 import re
 import subprocess
@@ -13,14 +14,23 @@ ALLOWED = {"typer", "annotated_doc", "shellingham", "org", "infuse_cli", "infuse
 HEAVY = ("httpx", "cryptography", "sqlalchemy", "keyring", "rich", "yaml", "msgspec", "serial", "cbor2", "tenacity", "platformdirs", "starlette")
 
 
+def loaded(*argv, env=None):
+    """Names of the modules that a run of Python imports, and the run."""
+    run = subprocess.run([sys.executable, "-X", "importtime", *argv], capture_output=True, text=True,
+                         env={**os.environ, **(env or {})}, timeout=30, check=False)
+    return set(re.findall(r"^import time:.*\| +(\S+)$", run.stderr, re.MULTILINE)), run
+
+
+@functools.cache
+def by_itself():
+    """What this Python imports before any program: site hooks of the machine and of the virtual environment."""
+    return loaded("-c", "pass")[0]
+
+
 def imported(argv, env=None):
     """Top-level names of the modules outside the standard library that a run of `infuse` imports."""
-    run = subprocess.run([sys.executable, "-X", "importtime", "-m", "infuse_cli", *argv], capture_output=True, text=True,
-                         env={**os.environ, **(env or {})}, timeout=30, check=False)
-    names = re.findall(r"^import time:.*\| +(\S+)$", run.stderr, re.MULTILINE)
-    site = {"sitecustomize", "usercustomize", "distutils-precedence", "_distutils_hack", "__main__", "_virtualenv"}
-    tops = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - site
-    return {top for top in tops if not top.startswith(("__editable__", "_sysconfigdata"))}, run
+    names, run = loaded("-m", "infuse_cli", *argv, env=env)
+    return {name.split(".")[0] for name in names - by_itself()} - set(sys.stdlib_module_names) - {"__main__"}, run
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["-h"], ["--output", "json", "--help"]])
