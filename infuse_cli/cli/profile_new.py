@@ -84,7 +84,18 @@ def _asked(given: Answers) -> Answers:
     return asked
 
 
-def _ask(question: str, *, default: str | None = None, choices: list[str] | None = None) -> str:
+def _ask(question: str, *, default: str | None = None, choices: list[str] | None = None,
+         wrong: Callable[[str], str | None] | None = None) -> str:
+    """Ask until the answer fits; `wrong` says in words why one does not."""
+    while True:
+        answer = _ask_once(question, default=default, choices=choices)
+        problem = wrong(answer) if wrong is not None else None
+        if problem is None:
+            return answer
+        sys.stderr.write(f"  {problem}\n")
+
+
+def _ask_once(question: str, *, default: str | None, choices: list[str] | None) -> str:
     from rich.console import Console
     from rich.prompt import Prompt
 
@@ -97,6 +108,26 @@ def _ask(question: str, *, default: str | None = None, choices: list[str] | None
     return answer.strip()
 
 
+def _bad_name(text: str) -> str | None:
+    return None if _NAME.fullmatch(text) else "A name has letters, digits, '.', '_' and '-', and no spaces."
+
+
+def _nothing(text: str) -> str | None:
+    return None if text else "This is needed."
+
+
+def _bad_pattern(text: str) -> str | None:
+    try:
+        re.compile(text)
+    except re.error as error:
+        return f"This is not a regular expression: {error}."
+    return None
+
+
+def _bad_url(text: str) -> str | None:
+    return None if re.match(r"https?://[^/\s]", text) else "A URL begins with https:// (http:// only for this machine)."
+
+
 def _ask_mode(_: Answers) -> str:
     for mode, meaning in _MODES.items():
         sys.stderr.write(f"  {mode:11}{meaning}\n")
@@ -105,7 +136,10 @@ def _ask_mode(_: Answers) -> str:
 
 def _ask_registry(answers: Answers) -> str:
     needed = answers.mode in {"cloud-ca", "first-boot"}
-    return _ask("Base URL of the device registry", default=None if needed else "") if answers.mode != "none" else ""
+    if answers.mode == "none":
+        return ""
+    return _ask("Base URL of the device registry" if needed else "Base URL of the device registry (empty: none)",
+                default=None if needed else "", wrong=lambda text: _bad_url(text) if text or needed else None)
 
 
 def _ask_base(_: Answers) -> str:
@@ -118,15 +152,15 @@ def _ask_create(answers: Answers) -> bool:
 
 
 _QUESTIONS: Final[tuple[tuple[str, Callable[[Answers], Any]], ...]] = (
-    ("name", lambda _: _ask("Name of the product (e.g. field-sensor)")),
+    ("name", lambda _: _ask("Name of the product (e.g. field-sensor)", wrong=_bad_name)),
     ("base", _ask_base),
-    ("organisation", lambda _: _ask("Organisation in the cloud")),
-    ("board", lambda _: _ask("The cloud's board (product profile) that each device is an instance of")),
+    ("organisation", lambda _: _ask("Organisation in the cloud", wrong=_nothing)),
+    ("board", lambda _: _ask("The cloud's board (product profile) that each device is an instance of", wrong=_nothing)),
     ("create_board", _ask_create),
     ("mode", _ask_mode),
     ("registry_url", _ask_registry),
     ("server_ca", lambda answers: _ask("PEM file of the broker's CA (empty: later)", default="") if answers.mode != "none" else ""),
-    ("scan", lambda _: _ask("Pattern of the serial number on the label, e.g. SN-\\d{5} (empty: none is scanned)", default="")),
+    ("scan", lambda _: _ask("Pattern of the serial number on the label, e.g. SN-\\d{5} (empty: none is given)", default="", wrong=_bad_pattern)),
 )
 
 

@@ -188,7 +188,7 @@ def test_the_questions_are_asked_on_a_terminal(tmp_path):
     env = {**os.environ, "INFUSE_HOME": str(tmp_path / "home"), "TERM": "xterm", "COLUMNS": "100"}
     process = subprocess.Popen([sys.executable, "-m", "infuse_cli", "profile", "new"], stdin=board_end, stdout=board_end, stderr=board_end, env=env)
     os.close(board_end)
-    answers = iter(["field-sensor", "nrf9151-dk", "Example Provider", "Example Board", "y", "local-ca", "", "", r"SN-\d{5}"])
+    answers = iter(["field sensor", "field-sensor", "nrf9151-dk", "", "Example Provider", "Example Board", "y", "local-ca", "", "", r"SN-\d{5}"])
     seen = ""
     while process.poll() is None or select.select([main_end], [], [], 0)[0]:
         try:
@@ -203,6 +203,8 @@ def test_the_questions_are_asked_on_a_terminal(tmp_path):
     loaded = profile_source.load("field-sensor", env)
     assert loaded.profile.cloud.board.create
     assert "Wrote " in seen
+    assert "no spaces" in seen
+    assert "This is needed." in seen
 
 
 # -- sim ------------------------------------------------------------------------------------------------------------
