@@ -58,6 +58,13 @@ def table(path: Path | None) -> Mapping[str, Mapping[str, str]]:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError("usage.bad-option", f"--metadata-from {path} cannot be read: {error}") from error
     reader = csv.DictReader(io.StringIO(text), strict=True)
+    try:
+        return _rows(path, reader)
+    except csv.Error as error:
+        raise UsageError("usage.bad-option", f"--metadata-from {path}, line {reader.line_num}: {error}") from error
+
+
+def _rows(path: Path, reader: csv.DictReader[str]) -> dict[str, dict[str, str]]:
     key = next((name for name in reader.fieldnames or () if name.lower() in _KEYS), None)
     if key is None:
         raise UsageError("usage.bad-option", f"--metadata-from {path}, line 1: no column imei, uuid or mcuId")
