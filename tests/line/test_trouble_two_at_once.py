@@ -56,8 +56,8 @@ def test_a_second_infuse_on_the_same_board_at_another_port_leaves_it_alone(bench
             bench.world.unplug(slot)
             port = bench.world.plug(slot)
             written = in_slot(bench, slot)["credentials"]
-            refused(once_unlocked(lambda: bench.provision(port)), "board.in-use", 7, safe=False)
-            human = once_unlocked(lambda: bench.provision(port, output="human"))
+            refused(once_unlocked(run, lambda: bench.provision(port)), "board.in-use", 7, safe=False)
+            human = once_unlocked(run, lambda: bench.provision(port, output="human"))
             assert run.pid in pids(one_line(human, "board.in-use", 7, safe=False), run)
             assert in_slot(bench, slot)["credentials"] == written
             run.signal(signal.SIGCONT)
@@ -78,12 +78,15 @@ def until_written(bench, slot: int, credential: int) -> None:
     raise AssertionError(in_slot(bench, slot))
 
 
-def once_unlocked(provision):
+def once_unlocked(run, provision):
     """Run it; a program that was stopped in the middle of a commit keeps the journal locked, which is a refusal too (10)."""
     for _ in range(3):
         ran = provision()
         if ran.code != 10:
             break
+        run.signal(signal.SIGCONT)  # let it end its commit
+        threading.Event().wait(0.05)
+        run.signal(signal.SIGSTOP)
     return ran
 
 
