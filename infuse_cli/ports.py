@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from infuse_cli import api_types as api
     from infuse_cli import records as rec
+    from infuse_cli.rows import RowRecord
     from infuse_cli.types import Command, Event, PortInfo, Reply, Secret
 
 T = TypeVar("T")
@@ -169,6 +170,12 @@ class Journal(Protocol):
     def key_owner(self, spki_sha256: str) -> str | None: ...  # noqa: D102
     def tokens(self, *, board: str | None = None, name: str | None = None) -> Sequence[rec.TokenRecord]: ...  # noqa: D102
     def secret(self, name: str) -> bytes | None: ...  # noqa: D102
+    def row(self, organisation: str, soc: str, mcu_id: str) -> RowRecord | None:
+        """A row of a batch as it stands, None for one that was never seen here."""
+
+    def alive(self, run: str) -> bool:
+        """Whether the process that owns a run still lives."""
+
     def run(self, run: str) -> rec.RunRecord: ...  # noqa: D102
     def runs(self) -> Sequence[rec.RunRecord]: ...  # noqa: D102
     def newest(self) -> datetime | None:

@@ -177,6 +177,45 @@ class NoteRun(Write, frozen=True):
     facts: Facts = {}
 
 
+class BeginRow(Write, frozen=True):
+    """A row of a batch goes to the cloud: durable before its POST; known by organisation id, soc and mcuId, not by its line.
+
+    Raises `journal.raced` while another living process has the row begun; one of a dead process is taken over.
+    `device_id` and `name` are what the row asks for, `token_intent` that of the token that is to be minted for it.
+    """
+
+    organisation: str
+    soc: str
+    mcu_id: str
+    run: str
+    line: int
+    device_id: str | None = None
+    name: str | None = None
+    token_intent: str | None = None
+    facts: Facts = {}
+
+
+class EndRow(Write, frozen=True):
+    """What became of a row: `state` is a value of `rows.RowOutcome`, or `parked` where for certain nothing was sent.
+
+    A row that was only found to be there has no `BeginRow`. Raises `journal.raced` as `BeginRow` does.
+    """
+
+    organisation: str
+    soc: str
+    mcu_id: str
+    run: str
+    line: int
+    state: str
+    device_id: str | None = None
+    id: str | None = None
+    name: str | None = None
+    registry_device_id: str | None = None
+    token_intent: str | None = None
+    facts: Facts = {}
+    error: Facts | None = None
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Base of what the journal answers."""
 

@@ -6,7 +6,7 @@ A row is known by its cloud key, soc + mcuId inside an organisation, never by it
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -37,6 +37,15 @@ class BadRow(msgspec.Struct, frozen=True, kw_only=True):
     """A code of `errors.CODES`, `batch.*`."""
 
 
+BEGUN: Final = "begun"
+PARKED: Final = "parked"
+
+
+def cloud_key(soc: str, mcu_id: str) -> str:
+    """The cloud key (rule 1) as one text: the `board` of a row's events, and of tokens that no board has taken up yet."""
+    return f"{soc}:{mcu_id}"
+
+
 class RowOutcome(Enum):
     """What became of a row; `unknown` is left only by looking the device up."""
 
@@ -57,7 +66,7 @@ class RowRecord(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     line: int
     state: str
-    """`begun` (its intent is durable, its POST may be under way) or a value of `RowOutcome`."""
+    """`begun` (its intent is durable, its POST may be under way), a value of `RowOutcome`, or `parked` (nothing was sent)."""
     device_id: str | None = None
     id: str | None = None
     """The cloud's own id (UUID) of the device."""

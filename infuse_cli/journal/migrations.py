@@ -71,6 +71,18 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             "CREATE TABLE secret (name TEXT NOT NULL PRIMARY KEY, sealed {blob} NOT NULL)",
         ),
     ),
+    Migration(
+        2,
+        "rows of batches",
+        (
+            ("CREATE TABLE batch_row (organisation TEXT NOT NULL, soc TEXT NOT NULL, mcu_id TEXT NOT NULL, run TEXT NOT NULL,"
+            " line BIGINT NOT NULL, state TEXT NOT NULL, device_id TEXT, id TEXT, name TEXT, registry_device_id TEXT,"
+            " token_intent TEXT, facts TEXT NOT NULL, error TEXT, at TEXT NOT NULL, PRIMARY KEY (organisation, soc, mcu_id))"),
+            "CREATE INDEX batch_row_mcu_id ON batch_row (mcu_id)",
+            "CREATE INDEX batch_row_run ON batch_row (run)",
+            "CREATE INDEX batch_row_state ON batch_row (state)",
+        ),
+    ),
 )
 
 _BOOK: Final = (

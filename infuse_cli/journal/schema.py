@@ -1,7 +1,7 @@
 """Tables of the journal as statements see them.
 
 `event` is the truth: append-only, one hash chain a station. `run`, `board`, `attempt`, `step`, `serial`,
-`certificate`, `seen_key` and `token` are projections of it. `secret` is outside the chain. `chain` keeps the head of
+`certificate`, `seen_key`, `token` and `batch_row` are projections of it. `secret` is outside the chain. `chain` keeps the head of
 each station's chain. What exists in a file is made by `migrations.py`; a test compares the two.
 
 Times are ISO 8601 UTC texts with microseconds and `Z`, which sort as they are; JSON is text with sorted keys.
@@ -117,6 +117,18 @@ token: Final = Table(
         "intended",
         primary=("intent",),
         required=("name", "state", "intended"),
+    ),
+)
+
+batch_row: Final = Table(
+    "batch_row",
+    metadata,
+    *_texts("organisation", "soc", "mcu_id", primary=("organisation", "soc", "mcu_id")),
+    *_texts("run", required=("run",)),
+    Column("line", BigInteger, nullable=False),
+    *_texts(
+        "state", "device_id", "id", "name", "registry_device_id", "token_intent", "facts", "error", "at",
+        required=("state", "facts", "at"),
     ),
 )
 

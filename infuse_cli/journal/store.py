@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from infuse_cli._version import __version__
 from infuse_cli.errors import JournalError
-from infuse_cli.journal import chain, database, identity, reads, schema, writes
+from infuse_cli.journal import chain, database, identity, reads, rows, schema, writes
 from infuse_cli.journal.bench import load_bench
 from infuse_cli.journal.codec import maybe_time, to_json, to_text
 from infuse_cli.journal.group import GroupCommit
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from infuse_cli import records as rec
+    from infuse_cli.rows import RowRecord
 
 _ADD_RUN = insert(schema.run)
 _RUN_ID = select(schema.run.c.run).where(schema.run.c.run == bindparam("r"))
@@ -195,6 +196,11 @@ class SqliteJournal:
         """Tokens of a board, of a name, or all; oldest first."""
         with self.reading() as connection:
             return reads.tokens(connection, board=board, name=name)
+
+    def row(self, organisation: str, soc: str, mcu_id: str) -> RowRecord | None:
+        """A row of a batch as it stands, None for one that was never seen here."""
+        with self.reading() as connection:
+            return rows.one(connection, organisation, soc, mcu_id)
 
     def secret(self, name: str) -> bytes | None:
         """Sealed bytes by name, None when there are none."""

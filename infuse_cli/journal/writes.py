@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, insert, or_, select, update
 
 from infuse_cli import records as rec
 from infuse_cli.errors import BoardError, JournalError
-from infuse_cli.journal import schema
+from infuse_cli.journal import rows, schema
 from infuse_cli.journal.codec import from_json, maybe_text, to_json, to_text
 from infuse_cli.journal.identity import bind_board, check_key
 from infuse_cli.journal.prepared import DuplicateError
@@ -322,4 +322,5 @@ _APPLY: Final[dict[type[rec.Write], Callable[[Transaction, Any], None]]] = {
     rec.StoreSecret: _store_secret,
     rec.DropSecret: _drop_secret,
     rec.NoteRun: _note_run,
+    **rows.APPLY,
 }
