@@ -40,7 +40,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("rpc", "Commands to a device through the cloud: send, show, wait, list.", f"{_COMMANDS}.rpc", "app"),
     Row("registry", "The registry: token, device, component, sensor, health, group.", f"{_COMMANDS}.registry", "app", words=3),
     Row("auth", "The API credential: login, logout, status, exchange.", f"{_COMMANDS}.auth", "app"),
-    Row("serial", "One board by hand: ports, probe, info, at, creds, check.", f"{_COMMANDS}.serial", "app", words=3),
+    Row("serial", "One board by hand: ports, console, info, at, creds, csr, token.", f"{_COMMANDS}.serial", "app", words=3),
     Row("sim", "Virtual boards and a virtual cloud to try everything with.", f"{_COMMANDS}.sim", "app"),
     Row("completion", "Print the completion script of a shell: bash, zsh or fish.", f"{_COMMANDS}.completion", "command"),
 )
@@ -53,6 +53,6 @@ VALUE_OPTIONS: Final[frozenset[str]] = frozenset({
     "--passphrase-file", "--port", "--public-key", "--reason", "--registry-url", "--root", "--root-out", "--run",
     "--scan", "--seed", "--send-wait", "--sensor-profile", "--server-ca", "--sim", "--since", "--site", "--slots",
     "--soc", "--status", "--tag", "--timeout", "--to", "--token-fd", "--token-file", "--ttl", "--until", "--url",
-    "--value-type",
+    "--type", "--value-type", "--sec-tag", "--attributes", "--key-usage", "--log",
 })
 """Options of any command that take a value, so that a value is never mistaken for a global option."""

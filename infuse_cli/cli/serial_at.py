@@ -8,29 +8,28 @@ from __future__ import annotations
 import re
 import sys
 import time
-import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
-from infuse_cli.cli import context, wire
+from infuse_cli.cli import context
 from infuse_cli.cli.serial_board import opened
+from infuse_cli.cli.serial_notes import Notes
 from infuse_cli.dialect import at_text, cme, commands
 from infuse_cli.dialect.cme import modem_error
 from infuse_cli.errors import BoardError, InfuseError, UsageError
-from infuse_cli.records import NoteRun, RunStart
 from infuse_cli.types import Command
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
 
-    from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.ports import Board
     from infuse_cli.profile import Profile
     from infuse_cli.types import Reply
 
 ANY_LINE: Final = re.compile(r".*")
+_BY_HAND_NOTE: Final = "sent by hand"
 
 _BY_HAND: Final = {
     None: "Check the command's spelling; this firmware may not know it.",
@@ -130,19 +129,20 @@ class Hand:
             note = None
             if not all(map(at_text.only_reads, self.texts)):
                 self.board = link.run(_who())
-                note = stack.enter_context(_Notes(self.profile, port, self.board))
+                note = stack.enter_context(Notes("serial at", self.profile, port, self.board))
             link.run(_numbers())
             for text in self.texts:
                 self.answers.append(self._noted(link, text, note))
                 if not self.answers[-1].ok:
                     return
 
-    def _noted(self, link: Board, text: str, note: _Notes | None) -> Answered:
+    def _noted(self, link: Board, text: str, note: Notes | None) -> Answered:
         if note is None or at_text.only_reads(text):
             return self._exchange(link, text)
-        note.about(text, "begun")
+        what = at_text.for_record(text)
+        note.note(_BY_HAND_NOTE, command=what, answer="begun")
         answered = self._exchange(link, text)
-        note.about(text, "OK" if answered.ok else "ERROR" if answered.error is None else answered.error.code)
+        note.note(_BY_HAND_NOTE, command=what, answer="OK" if answered.ok else "ERROR" if answered.error is None else answered.error.code)
         return answered
 
     def _exchange(self, link: Board, text: str) -> Answered:
@@ -154,42 +154,6 @@ class Hand:
             return Answered(text, error=error, ms=(time.monotonic() - started) * 1000)
         refusal = None if reply.ok else _refusal(reply, text)
         return Answered(text, reply.info, reply.ok, refusal, reply.cme, (time.monotonic() - started) * 1000)
-
-
-class _Notes:
-    """The run under which hand-sent commands go on record."""
-
-    def __init__(self, profile: Profile | None, port: str, board: str | None) -> None:
-        self._profile: Final = profile
-        self._about: Final = {"port": port, "board": board}
-        self._run: Final = uuid.uuid4().hex
-        self._journal: SqliteJournal | None = None
-        self._count = 0
-
-    def __enter__(self) -> Self:
-        from infuse_cli import profile as prof
-        from infuse_cli.journal.bench import load_bench
-        from infuse_cli.journal.store import open_journal
-
-        home, named = context.current().home, self._profile
-        bench = load_bench(home)
-        self._journal = open_journal(home, station=bench.station)
-        self._journal.start_run(RunStart(
-            run=self._run, command="serial at", profile_name="" if named is None else named.name, operator=wire.operator_name(bench),
-            profile_hash="" if named is None else prof.digest(named), profile={} if named is None else prof.to_json(named), lot=bench.lot, facts=self._about))
-        return self
-
-    def about(self, text: str, answer: str) -> None:
-        """Put a command and how it stands on record; what stands in quotes and secrets are left out."""
-        if self._journal is not None:
-            self._count += answer == "begun"
-            facts = {**self._about, "command": at_text.for_record(text), "answer": answer}
-            self._journal.commit(NoteRun(run=self._run, what="sent by hand", facts=facts))
-
-    def __exit__(self, *_: object) -> None:
-        if self._journal is not None:
-            self._journal.end_run(self._run, {"commands": self._count})
-            self._journal.close()
 
 
 def _who() -> Generator[Command, Reply, str | None]:

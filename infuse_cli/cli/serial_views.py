@@ -68,6 +68,36 @@ def credentials(console: Console, rows: Sequence[dict[str, Any]]) -> None:
         (str(row["secTag"]), str(row["type"]), row["typeName"], row["sha256"] or "not given", "ours" if row["known"] else "unknown") for row in rows])
 
 
+def written(console: Console, rows: Sequence[dict[str, Any]], notes: Sequence[str]) -> None:
+    """A line a credential: what was written and read back, or left alone because it was there."""
+    for row in rows:
+        verb = "There already" if row["already"] else "Replaced, read back" if row["replaced"] else "Written, read back"
+        console.print(f"{verb}: {row['typeName']} of sec_tag {row['secTag']}, SHA-256 {row['sha256']}", soft_wrap=True, markup=False)
+    _noted(console, notes)
+
+
+def deleted(console: Console, rows: Sequence[dict[str, Any]], notes: Sequence[str]) -> None:
+    """A line a credential that is gone."""
+    for row in rows:
+        console.print(f"Deleted: {row['typeName']} of sec_tag {row['secTag']}, SHA-256 {row['sha256'] or 'not given'}", soft_wrap=True, markup=False)
+    if not rows:
+        console.print("Nothing there, nothing deleted.", soft_wrap=True)
+    _noted(console, notes)
+
+
+def requested(console: Console, made: dict[str, Any], notes: Sequence[str]) -> None:
+    """A key that was made, and where its CSR is."""
+    fields(console, {"sec_tag": made["secTag"], "subject": made["subject"], "public key": f"SHA-256 {made['publicKeySha256']}",
+                     "attestation": made["attestation"], "CSR": made["out"], "modem's text": made["keygen"]})
+    _noted(console, notes)
+    console.print(f"Next: infuse ca sign {made['out']} --out CERT.pem", soft_wrap=True, markup=False)
+
+
+def _noted(console: Console, notes: Sequence[str]) -> None:
+    for note in notes:
+        console.print(f"note: {note}", soft_wrap=True, markup=False)
+
+
 def exchanges(console: Console, answers: Sequence[Answered], texts: Sequence[str]) -> None:
     """Answers as they came; with several commands each stands under its own."""
     for text, answer in zip(texts, answers, strict=False):
@@ -92,7 +122,6 @@ def checked(console: Console, found: dict[str, Any]) -> None:
     console.print()
     credentials(console, found["slots"])
     console.print()
-    for note in found["notes"]:
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
+    _noted(console, found["notes"])
     count = len(found["differences"])
     console.print("No differences." if not count else f"{plural(count, 'difference')}:", soft_wrap=True, style="green" if not count else "red")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -13,13 +13,22 @@ if TYPE_CHECKING:
     from infuse_cli.cli.result import OperationResult
     from infuse_cli.profile import Profile
 
-app = typer.Typer(help="One board by hand: ports, probe, info, at, creds, check.", no_args_is_help=True, add_completion=False)
-creds = typer.Typer(help="The credentials in a board's modem.", no_args_is_help=True, add_completion=False)
+T = TypeVar("T")
+
+app = typer.Typer(help="One board by hand: ports, console, info, at, creds, csr, token.", no_args_is_help=True, add_completion=False)
+creds = typer.Typer(help="The credentials in a board's modem: list, write, delete.", no_args_is_help=True, add_completion=False)
+token = typer.Typer(help="The registration token on a board: write.", no_args_is_help=True, add_completion=False)
 app.add_typer(creds, name="creds")
+app.add_typer(token, name="token")
 
 _PORT_HELP = "Serial port or socket:// or rfc2217:// URL. [default: the one port that is a board's]"
 PortArgument = Annotated[str | None, typer.Argument(metavar="[PORT]", help=_PORT_HELP, show_default=False)]
 PortOption = Annotated[str | None, typer.Option("--port", metavar="PORT", help="The same as PORT.", show_default=False)]
+TagOption = Annotated[int | None, typer.Option("--sec-tag", "--tag", metavar="N", min=0, max=2147483647, help="The sec_tag.", show_default=False)]
+TypeOption = Annotated[str | None, typer.Option("--type", metavar="TYPE", help="ca, cert, key, psk or psk-id (or 0 to 4).", show_default=False)]
+FileOption = Annotated[Path | None, typer.Option("--file", metavar="FILE", help="Where it is read from; - is standard input. [default: what is piped in]", show_default=False)]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Delete what is in the way first; its digest goes on record.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 @app.command()
@@ -106,7 +115,7 @@ def creds_list(
     port: PortArgument = None,
     *,
     port_: PortOption = None,
-    tag: Annotated[int | None, typer.Option("--tag", metavar="N", min=0, max=2147483647, help="Only this sec_tag.", show_default=False)] = None,
+    tag: Annotated[int | None, typer.Option("--sec-tag", "--tag", metavar="N", min=0, max=2147483647, help="Only this sec_tag.", show_default=False)] = None,
 ) -> None:
     """List the credentials in the modem with their digests, and whether this journal put them there."""
     from infuse_cli.cli import serial_board, serial_views
@@ -124,9 +133,118 @@ def creds_list(
     _on_port("serial creds list", (port, port_), work)
 
 
+@creds.command("write")
+def creds_write(
+    port: PortArgument = None,
+    *,
+    port_: PortOption = None,
+    tag: TagOption = None,
+    kind: TypeOption = None,
+    file: FileOption = None,
+    replace: ReplaceOption = False,
+    yes: YesOption = False,
+) -> None:
+    """Write a credential: PEM, or the hex digits of a pre-shared key, from a file or standard input.
+
+    One that is there already is left alone; another one in its place is refused, unless --replace is given. The modem
+    is taken offline and back, the digest is compared afterwards, and all of it is on record. A file that holds a key
+    has to be 0600.
+    """
+    from infuse_cli.cli import serial_content, serial_views, serial_write
+    from infuse_cli.cli.result import OperationResult
+
+    place, what = _needed(tag, "--sec-tag"), serial_content.kind_of(_needed(kind, "--type"))
+    item = serial_content.item(what, file)
+
+    def work(named: str, profile: Profile | None) -> OperationResult:
+        with serial_write.opened("serial creds write", named, profile) as hand:
+            rows = serial_write.write(hand, place, [item], replace=replace, yes=yes)
+            return OperationResult("serial creds write", hand.as_json(credentials=rows), human=lambda console: serial_views.written(console, rows, hand.notes))
+
+    _on_port("serial creds write", (port, port_), work)
+
+
+@creds.command("delete")
+def creds_delete(port: PortArgument = None, *, port_: PortOption = None, tag: TagOption = None, kind: TypeOption = None, yes: YesOption = False) -> None:
+    """Delete a credential, or with no --type all that is under the sec_tag. Asks first; --yes says so in advance."""
+    from infuse_cli.cli import serial_board, serial_content, serial_views, serial_write
+    from infuse_cli.cli.result import OperationResult
+
+    place, what = _needed(tag, "--sec-tag"), None if kind is None else serial_content.kind_of(kind)
+
+    def work(named: str, profile: Profile | None) -> OperationResult:
+        with serial_write.opened("serial creds delete", named, profile) as hand:
+            there = [row for row in serial_board.stored(hand.link, place) if what is None or row.type == what]
+            rows = serial_write.delete(hand, there, yes=yes) if there else []
+            return OperationResult("serial creds delete", hand.as_json(deleted=rows), human=lambda console: serial_views.deleted(console, rows, hand.notes))
+
+    _on_port("serial creds delete", (port, port_), work)
+
+
+@app.command()
+def csr(
+    port: PortArgument = None,
+    *,
+    port_: PortOption = None,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the CSR goes (PEM); beside it, FILE.keygen keeps what the modem said.", show_default=False)],
+    tag: Annotated[int | None, typer.Option("--sec-tag", "--tag", metavar="N", min=0, max=2147483647, help="Where the key is made. [default: the first free one from the profile's, else from 4201]", show_default=False)] = None,
+    attributes: Annotated[str | None, typer.Option("--attributes", metavar="TEXT", help="Subject of the CSR, such as CN=…,O=…. [default: the profile's, else the modem's]", show_default=False)] = None,
+    key_usage: Annotated[str | None, typer.Option("--key-usage", metavar="BITS", help="Nine bits, in the order of X.509.", show_default=False)] = None,
+) -> None:
+    """Make a key in the modem and give out its CSR, checked: attestation, board, sec_tag, signature, policy.
+
+    The key never leaves the modem, and none is overwritten. `infuse ca sign` signs the CSR, `infuse serial creds write`
+    puts the certificate beside the key.
+    """
+    from infuse_cli.cli import serial_csr, serial_views, serial_write
+    from infuse_cli.cli.result import OperationResult
+
+    files = serial_csr.Files(out)
+
+    def work(named: str, profile: Profile | None) -> OperationResult:
+        with serial_write.opened("serial csr", named, profile) as hand:
+            made = serial_csr.make(hand, tag, files, attributes, key_usage)
+            return OperationResult("serial csr", hand.as_json(**made), human=lambda console: serial_views.requested(console, made, hand.notes))
+
+    _on_port("serial csr", (port, port_), work)
+
+
+@token.command("write")
+def token_write(
+    port: PortArgument = None,
+    *,
+    port_: PortOption = None,
+    file: FileOption = None,
+    device_id: Annotated[str | None, typer.Option("--device-id", metavar="ID", help="The registry device id, which becomes the PSK identity. [default: the one on record for this token]", show_default=False)] = None,
+    tag: Annotated[int | None, typer.Option("--sec-tag", "--tag", metavar="N", min=0, max=2147483647, help="Where it goes. [default: the profile's, else 4202]", show_default=False)] = None,
+    replace: ReplaceOption = False,
+    yes: YesOption = False,
+) -> None:
+    """Put a registration token onto a board, from a 0600 file or standard input, as the profile's store says.
+
+    A token that was minted here is marked as exposed first; one that is spent, or was minted for another board, is refused.
+    """
+    from infuse_cli.cli import serial_content, serial_csr, serial_views, serial_write
+    from infuse_cli.cli.result import OperationResult
+
+    secret = serial_content.token(file)
+
+    def work(named: str, profile: Profile | None) -> OperationResult:
+        with serial_write.opened("serial token write", named, profile) as hand:
+            made = serial_csr.write_token(hand, secret, (tag, device_id), replace=replace, yes=yes)
+            return OperationResult("serial token write", hand.as_json(**made), human=lambda console: serial_views.written(console, made["credentials"], hand.notes))
+
+    _on_port("serial token write", (port, port_), work)
+
+
 @creds.callback()
 def _creds() -> None:
-    """The credentials in a board's modem."""
+    """The credentials in a board's modem: list, write, delete."""
+
+
+@token.callback()
+def _token() -> None:
+    """The registration token on a board: write."""
 
 
 @app.command()
@@ -146,6 +264,15 @@ def check(port: PortArgument = None, *, port_: PortOption = None) -> None:
                                exit_code=int(made.differences[0].exit) if errors else 0, human=lambda console: serial_views.checked(console, data))
 
     _on_port("serial check", (port, port_), work)
+
+
+def _needed(value: T | None, option: str) -> T:
+    """A required option; asked for here, so that PORT may stay away."""
+    from infuse_cli.errors import UsageError
+
+    if value is None:
+        raise UsageError("usage.bad-option", f"{option} is missing")
+    return value
 
 
 def _on_port(command: str, named: tuple[str | None, str | None], work: Callable[[str, Profile | None], OperationResult]) -> NoReturn:

@@ -1,0 +1,143 @@
+"""`infuse serial csr` and `serial token write`: a key made in the modem, and a registration token put onto a board, by hand."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from infuse_cli.cli import serial_board
+from infuse_cli.cli.serial_content import token_items
+from infuse_cli.cli.serial_write import MADE, Hand, changing, described, write
+from infuse_cli.errors import BoardError, PolicyError, ProfileError, UsageError
+from infuse_cli.pki.files import PUBLIC, write_atomic
+from infuse_cli.pki.vetting import VettedCsr, vet
+from infuse_cli.profile import Identity, Token
+from infuse_cli.records import MoveToken, SeeKey
+from infuse_cli.types import CredentialType, Secret, TokenState
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from infuse_cli.cli.serial_notes import Notes
+    from infuse_cli.profile import Profile
+    from infuse_cli.records import TokenRecord
+
+_RAW: Final = ".keygen"
+_LIVE: Final = frozenset({TokenState.INTENDED, TokenState.MINTED, TokenState.EXPOSED})
+
+
+class Files:
+    """Where a CSR goes: PEM at `out`, and what the modem said, whole, at `out` + `.keygen`. Neither may be there yet."""
+
+    def __init__(self, out: Path) -> None:
+        """Raise UsageError for a place that cannot take both, before a key is made."""
+        self.pem: Final = out
+        self.raw: Final = out.with_name(out.name + _RAW)
+        for path in (self.pem, self.raw):
+            if path.exists():
+                raise UsageError("usage.bad-option", f"{path} exists and is not overwritten", hint="Name another file with --out.")
+        if not out.absolute().parent.is_dir() or not os.access(out.absolute().parent, os.W_OK):
+            raise UsageError("usage.bad-option", f"{out} cannot be written: its folder does not exist or may not be written to")
+
+    def keep(self, path: Path, text: str) -> None:
+        """Write one of them, whole, never over another file. Raises UsageError; the text is on record by then."""
+        try:
+            write_atomic(path, text.encode(), PUBLIC, replace=False)
+        except OSError as error:
+            raise UsageError("usage.bad-option", f"{path} cannot be written: {error.strerror}",
+                             hint="The key is made, and its CSR is on record: `infuse journal show BOARD --events --output json`.") from error
+
+
+def make(hand: Hand, sec_tag: int | None, files: Files, attributes: str | None, key_usage: str | None) -> dict[str, Any]:
+    """Make a key in the modem and vet its CSR; the raw text is on record and on disk before it is judged.
+
+    Raises PolicyError identity.* as `vet` does, identity.slot-occupied for a sec_tag that holds a key.
+    """
+    tag = _free_tag(hand) if sec_tag is None else _without_key(hand, sec_tag)
+    identity = Identity() if hand.profile is None else hand.profile.identity
+    with changing(hand) as notes:
+        told = {"command": f"sec_tag {tag}", "secTag": tag, "type": int(CredentialType.CLIENT_KEY)}
+        notes.note(MADE, **told, answer="begun")
+        try:
+            text = hand.link.run(hand.ops.keygen(hand.uuid, tag, attributes=attributes or identity.attributes, key_usage=key_usage or identity.key_usage))
+        except BoardError as error:
+            notes.note(MADE, **told, answer=error.code)
+            raise
+        entry = hand.entry(tag, CredentialType.CLIENT_KEY)
+        notes.note(MADE, **told, sha256=None if entry is None else entry.sha256, keygen=text, answer="OK")
+        files.keep(files.raw, f"{text}\n")
+        vetted = _vetted(hand, notes, text, tag, required=identity.attestation == "required")
+    files.keep(files.pem, vetted.csr_pem)
+    return {"secTag": tag, "keySha256": None if entry is None else entry.sha256, "publicKeySha256": vetted.spki_sha256, "subject": vetted.subject,
+            "attestation": vetted.attestation, "out": str(files.pem.absolute()), "keygen": str(files.raw.absolute())}
+
+
+def _vetted(hand: Hand, notes: Notes, text: str, tag: int, *, required: bool) -> VettedCsr:
+    """Every check of the contract; that the key is new is the journal's to say (identity.key-reused)."""
+    try:
+        vetted = vet(text, uuid=hand.uuid, sec_tag=tag, attestation_required=required)
+        notes.note("CSR vetted", SeeKey(spki_sha256=vetted.spki_sha256, board=hand.uuid), command=f"sec_tag {tag}", answer="OK", publicKeySha256=vetted.spki_sha256)
+    except PolicyError as error:
+        notes.note("CSR vetted", command=f"sec_tag {tag}", answer=error.code)
+        raise
+    return vetted
+
+
+def _without_key(hand: Hand, tag: int) -> int:
+    entry = hand.entry(tag, CredentialType.CLIENT_KEY)
+    if entry is not None:
+        raise PolicyError("identity.slot-occupied", f"the modem holds the {described(entry)}; it is not overwritten",
+                          hint=f"Leave --sec-tag out to take a free one, or `infuse serial creds delete --sec-tag {tag}` first.")
+    return tag
+
+
+def _free_tag(hand: Hand) -> int:
+    """The first sec_tag from the profile's (4201 without one) upwards under which the modem holds nothing."""
+    identity = Identity() if hand.profile is None else hand.profile.identity
+    token = Token() if hand.profile is None or hand.profile.token is None else hand.profile.token
+    taken = {row.sec_tag for row in serial_board.stored(hand.link, None)} | {token.sec_tag}
+    return next(tag for tag in range(identity.sec_tag, identity.sec_tag + len(taken) + 1) if tag not in taken)
+
+
+def write_token(hand: Hand, secret: Secret, given: tuple[int | None, str | None], *, replace: bool, yes: bool) -> dict[str, Any]:
+    """Put a registration token onto the board as the profile's store says. `given` is (sec_tag, registry device id).
+
+    A token that this journal knows is marked as exposed before its first byte goes out, and refused where it was spent
+    or belongs to another board (rule 15). Raises PolicyError identity.token-spent, run.conflict; as `serial_write.write`.
+    """
+    spec = _store(hand.profile)
+    known = _known_token(secret)
+    _refuse_spent(hand, known)
+    tag = spec.sec_tag if given[0] is None else given[0]
+    device_id = given[1] or (None if known is None else known.registry_device_id)
+    if device_id is None:
+        raise UsageError("usage.bad-option", "the registry device id of this token is not known to this journal", hint="Give it with --device-id: it becomes the PSK identity.")
+    exposed = [] if known is None or known.state is not TokenState.MINTED else [
+        MoveToken(intent=known.intent, from_state=TokenState.MINTED, to_state=TokenState.EXPOSED, why=f"written by hand to board {hand.uuid}")]
+    rows = write(hand, tag, token_items(secret, device_id), replace=replace, yes=yes, first=exposed)
+    return {"store": "psk", "secTag": tag, "registryDeviceId": device_id, "tokenSha256": secret.sha256(), "onRecord": known is not None, "credentials": rows}
+
+
+def _store(profile: Profile | None) -> Token:
+    spec = Token() if profile is None or profile.token is None else profile.token
+    if spec.store != "psk":
+        raise ProfileError("profile.cannot", f"token.store {spec.store} is not offered by hand; psk is",
+                           hint="`infuse provision` fills that store; by hand the firmware's own command does, with `infuse serial console`.")
+    return spec
+
+
+def _known_token(secret: Secret) -> TokenRecord | None:
+    with serial_board.record() as journal:
+        rows = [] if journal is None else [row for row in journal.tokens() if row.sha256 == secret.sha256()]
+    return rows[-1] if rows else None
+
+
+def _refuse_spent(hand: Hand, known: TokenRecord | None) -> None:
+    if known is None:
+        return
+    if known.state not in _LIVE:
+        raise PolicyError("identity.token-spent", f"this registration token is on record as {known.state.value}; nothing was written",
+                          hint="Mint another with `infuse registry token create`.")
+    if known.board not in {None, hand.uuid}:
+        raise PolicyError("run.conflict", f"this registration token was minted for board {known.board}, and {hand.uuid} is on the port; nothing was written",
+                          hint="A token goes to one board only: mint another for this one.")

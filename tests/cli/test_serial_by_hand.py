@@ -1,0 +1,231 @@
+"""`infuse serial creds write|delete`, `csr` and `token write`: what a person changes on a virtual board, and what is on record of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infuse_cli.cli import main
+from infuse_cli.journal.store import open_journal
+from infuse_cli.pki.vetting import vet, vet_pem
+from tests.line.conftest import make_bench, zygote  # noqa: F401 - fixtures
+from tests.line.trouble import faults, in_slot, one_line, passes, refused
+from tests.support.zygote import Ran
+
+PSK = "00112233445566778899aabbccddeeff"
+TOKEN = "marked-registration-token-0815"
+
+
+@pytest.fixture(scope="module")
+def bench(make_bench):  # noqa: F811
+    with make_bench(24) as bench:
+        yield bench
+
+
+@pytest.fixture
+def desk(bench, tmp_path):
+    """A home of its own, so that the record is this test's alone."""
+    home = tmp_path / "home"
+
+    def run(*words, output="json", **more):
+        return bench.infuse("serial", *words, "--output", output, env={"INFUSE_HOME": str(home)}, **more)
+
+    run.home = home
+    return run
+
+
+def data(ran):
+    assert ran.code == 0, ran.stdout + ran.stderr
+    return ran.envelope["data"]
+
+
+def private(path, text):
+    path.write_text(text)
+    path.chmod(0o600)
+    return str(path)
+
+
+def stored(bench, slot):
+    rows = data(bench.infuse("serial", "creds", "list", bench.world.port(slot), "--output", "json"))["credentials"]
+    return {(row["secTag"], row["type"]): row["sha256"] for row in rows}
+
+
+def notes(home, what=None):
+    with open_journal(home) as journal:
+        assert journal.verify() == []
+        told = [event.facts for event in journal.events() if event.kind == "run-noted"]
+    return [(one["what"], one["facts"]["command"], one["facts"]["answer"]) for one in told if what is None or one["what"] == what]
+
+
+def nowhere(text, ran, home):
+    for place in (ran.stdout, ran.stderr, *(path.read_bytes().decode("latin-1") for path in home.rglob("*") if path.is_file())):
+        assert text not in place
+
+
+def test_a_certificate_is_written_compared_and_on_record(bench, desk, tmp_path):
+    slot = bench.slot()
+    port = bench.world.port(slot)
+    pem = tmp_path / "root.pem"
+    pem.write_text("a comment\r\n" + root(bench).replace("\n", "\r\n"))
+    made = data(desk("creds", "write", port, "--sec-tag", "16", "--type", "ca", "--file", str(pem)))
+    row = made["credentials"][0]
+    assert stored(bench, slot) == {(16, 0): row["sha256"]}
+    assert (row["already"], row["replaced"], made["board"]["uuid"]) == (False, None, in_slot(bench, slot)["uuid"])
+    assert in_slot(bench, slot)["functionalMode"] == 1
+    assert notes(desk.home) == [
+        ("functional mode", "1 found", "begun"), ("written by hand", "root CA certificate of sec_tag 16", "begun"),
+        ("written by hand", "root CA certificate of sec_tag 16", "OK"), ("functional mode", "1 restored", "OK")]
+    shown = bench.infuse("journal", "list", "--output", "json", env={"INFUSE_HOME": str(desk.home)})
+    assert shown.code == 0
+    again = data(desk("creds", "write", port, "--sec-tag", "16", "--type", "0", "--file", str(pem)))
+    assert again["credentials"][0]["already"] is True
+    assert len(notes(desk.home)) == 4  # nothing was done, so nothing is on record
+
+
+def root(bench):
+    found = bench.world.root_pem
+    return found if isinstance(found, str) else Path(found).read_text()
+
+
+def test_what_is_there_is_refused_named_and_replaced_only_when_told(bench, desk, tmp_path):
+    slot = bench.slot()
+    port = bench.world.port(slot)
+    first, second = private(tmp_path / "one", PSK), private(tmp_path / "two", PSK[::-1])
+    data(desk("creds", "write", port, "--sec-tag", "77", "--type", "psk", "--file", first))
+    before = stored(bench, slot)
+    error = refused(desk("creds", "write", port, "--sec-tag", "77", "--type", "psk", "--file", second), "identity.slot-occupied", 8)
+    assert before[77, 3] in error["message"]
+    assert stored(bench, slot) == before
+    ran = desk("creds", "write", port, "--sec-tag", "77", "--type", "psk", "--file", second, "--replace")
+    assert data(ran)["credentials"][0]["replaced"] == before[77, 3]
+    assert stored(bench, slot)[77, 3] != before[77, 3]
+    nowhere(PSK[::-1], ran, desk.home)
+    nowhere(PSK, ran, desk.home)
+
+
+def test_a_key_in_a_file_that_others_can_read_is_refused(bench, desk, tmp_path):
+    loose = tmp_path / "psk"
+    loose.write_text(PSK)
+    loose.chmod(0o644)
+    refused(desk("creds", "write", bench.world.port(1), "--sec-tag", "77", "--type", "psk", "--file", str(loose)), "credential.unsafe-file", 4)
+
+
+@pytest.mark.parametrize(("kind", "text"), [
+    ("psk", "hello"), ("psk", "abc"), ("ca", "no pem"), ("ca", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), ("key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
+    ("psk-id", 'a"b'), ("psk-id", ""), ("nonsense", "x")])
+def test_content_that_does_not_fit_is_refused_before_a_port_is_opened(monkeypatch, tmp_path, capsys, kind, text):
+    monkeypatch.setenv("INFUSE_HOME", str(tmp_path))
+    monkeypatch.delenv("INFUSE_PROFILE", raising=False)
+    path = private(tmp_path / "content", text)
+    code = main.run(["serial", "creds", "write", "/dev/no-such-port", "--sec-tag", "1", "--type", kind, "--file", path, "--output", "json"])
+    refused(Ran(code, *capsys.readouterr()), "usage.bad-option", 2)
+
+
+def test_from_standard_input(bench, tmp_path):
+    slot = bench.slot()
+    ran = subprocess.run([sys.executable, "-m", "infuse_cli", "serial", "creds", "write", bench.world.port(slot), "--sec-tag", "5", "--type", "psk", "--output", "json"],
+                         input=f"{PSK}\n", capture_output=True, text=True, env={**os.environ, **bench.env, "INFUSE_HOME": str(tmp_path)}, check=True)
+    digest = json.loads(ran.stdout)["data"]["credentials"][0]["sha256"]
+    assert digest in {hashlib.sha256(PSK.encode()).hexdigest(), hashlib.sha256(bytes.fromhex(PSK)).hexdigest()}
+
+
+def test_deleting_asks_first_and_sees_that_it_is_gone(bench, desk, tmp_path):
+    slot = bench.slot()
+    port = bench.world.port(slot)
+    for kind in ("psk", "psk-id"):
+        data(desk("creds", "write", port, "--sec-tag", "9", "--type", kind, "--file", private(tmp_path / kind, PSK)))
+    refused(desk("creds", "delete", port, "--sec-tag", "9"), "usage.no-terminal", 2)
+    assert len(stored(bench, slot)) == 2
+    gone = data(desk("creds", "delete", port, "--sec-tag", "9", "--type", "psk-id", "--yes"))["deleted"]
+    assert [row["type"] for row in gone] == [4]
+    assert "Deleted: pre-shared key of sec_tag 9" in desk("creds", "delete", port, "--sec-tag", "9", "--yes", output="human").stdout
+    assert stored(bench, slot) == {}
+    assert "nothing deleted" in desk("creds", "delete", port, "--sec-tag", "9", "--yes", output="human").stdout
+    assert ("deleted by hand", "pre-shared key of sec_tag 9", "OK") in notes(desk.home)
+
+
+def test_overwriting_what_the_line_wrote_is_said(bench, tmp_path):
+    slot = bench.slot()
+    port = bench.world.port(slot)
+    passes(bench, slot)
+    ran = bench.infuse("serial", "creds", "delete", port, "--sec-tag", "4201", "--type", "key", "--yes", "--output", "json")
+    assert any("serial check" in note for note in data(ran)["notes"])
+
+
+def test_a_csr_with_the_modems_own_words_beside_it(bench, desk, tmp_path):
+    slot = bench.slot()
+    port, out = bench.world.port(slot), tmp_path / "board.csr"
+    made = data(desk("csr", port, "--out", str(out)))
+    uuid = in_slot(bench, slot)["uuid"]
+    assert (made["secTag"], made["attestation"], made["keySha256"]) == (4201, "consistent", stored(bench, slot)[4201, 2])
+    raw = (tmp_path / "board.csr.keygen").read_text()
+    assert vet(raw.strip(), uuid=uuid, sec_tag=4201, attestation_required=True).csr_pem == out.read_text()
+    assert vet_pem(out.read_text()).spki_sha256 == made["publicKeySha256"]
+    with open_journal(desk.home) as journal:
+        assert journal.key_owner(made["publicKeySha256"]) == uuid
+        assert raw.strip() in [event.facts["facts"].get("keygen") for event in journal.events(board=uuid) if event.kind == "run-noted"]
+    refused(desk("csr", port, "--out", str(out)), "usage.bad-option", 2)
+    assert data(desk("csr", port, "--out", str(tmp_path / "next.csr")))["secTag"] == 4203  # 4202 is the token's
+    one_line(desk("csr", port, "--out", str(tmp_path / "third.csr"), "--sec-tag", "4201", output="human"), "identity.slot-occupied", 8)
+    assert not (tmp_path / "third.csr.keygen").exists()
+    assert in_slot(bench, slot)["functionalMode"] == 1
+
+
+def test_a_csr_that_does_not_fit_is_kept_raw_and_not_given_out(bench, desk, tmp_path):
+    slot = bench.slot()
+    with faults(bench, f"{slot}:bad-csr=digest"):
+        ran = desk("csr", bench.world.port(slot), "--out", str(tmp_path / "x.csr"))
+    assert (ran.code, ran.envelope["errors"][0]["code"][:9]) == (8, "identity.")
+    assert (tmp_path / "x.csr.keygen").exists()
+    assert not (tmp_path / "x.csr").exists()
+    assert in_slot(bench, slot)["functionalMode"] == 1
+
+
+def test_a_token_goes_onto_the_board_as_the_contract_says(bench, desk, tmp_path):
+    slot = bench.slot()
+    port, file = bench.world.port(slot), private(tmp_path / "token", f"{TOKEN}\n")
+    refused(desk("token", "write", port, "--file", file), "usage.bad-option", 2)
+    ran = desk("token", "write", port, "--file", file, "--device-id", "b6b5e1a4-0000-4000-8000-000000000001")
+    made = data(ran)
+    assert sorted(stored(bench, slot)) == [(4202, 3), (4202, 4)]
+    coded = TOKEN.encode().hex()
+    assert stored(bench, slot)[4202, 3] in {hashlib.sha256(text).hexdigest() for text in (coded.encode(), TOKEN.encode())}
+    assert (made["tokenSha256"], made["onRecord"]) == (hashlib.sha256(TOKEN.encode()).hexdigest(), False)
+    for text in (TOKEN, coded):
+        nowhere(text, ran, desk.home)
+
+
+def test_a_refused_write_leaves_a_true_record_and_the_mode_as_it_was(bench, desk, tmp_path):
+    slot = bench.slot()
+    with faults(bench, f"{slot}:install=CME527"):
+        ran = desk("creds", "write", bench.world.port(slot), "--sec-tag", "4201", "--type", "cert", "--file", public(bench, tmp_path))
+    refused(ran, "modem.bad-certificate", 7)
+    assert notes(desk.home, "written by hand")[-1][2] == "modem.bad-certificate"
+    assert in_slot(bench, slot)["functionalMode"] == 1
+
+
+def test_another_board_on_the_port_is_not_written_to(bench, desk, tmp_path):
+    slot = bench.slot()
+    with faults(bench, f"{slot}:swap@install"):
+        ran = desk("creds", "write", bench.world.port(slot), "--sec-tag", "4201", "--type", "cert", "--file", public(bench, tmp_path))
+    refused(ran, "board.changed", 7)
+    assert stored(bench, slot) == {}
+
+
+def test_a_kill_in_the_middle_leaves_the_intent_on_record(bench, desk, tmp_path):
+    slot = bench.slot()
+    ran = desk("creds", "write", bench.world.port(slot), "--sec-tag", "4201", "--type", "cert", "--file", public(bench, tmp_path), failpoint="wire:")
+    assert ran.code == -9
+    assert notes(desk.home, "written by hand") == [("written by hand", "client certificate of sec_tag 4201", "begun")]
+
+
+def public(bench, tmp_path):
+    path = tmp_path / "certificate.pem"
+    path.write_text(root(bench))
+    return str(path)
