@@ -41,12 +41,13 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("registry", "The registry: token, device, component, sensor, health, group.", f"{_COMMANDS}.registry", "app", words=3),
     Row("auth", "The API credential: login, logout, status, exchange.", f"{_COMMANDS}.auth", "app"),
     Row("serial", "One board by hand: ports, console, info, at, creds, csr, token.", f"{_COMMANDS}.serial", "app", words=3),
+    Row("doctor", "Look this bench over: what is wrong, and what to do about it.", f"{_COMMANDS}.doctor", "command"),
     Row("sim", "Virtual boards and a virtual cloud to try everything with.", f"{_COMMANDS}.sim", "app"),
     Row("completion", "Print the completion script of a shell: bash, zsh or fish.", f"{_COMMANDS}.completion", "command"),
 )
 
 VALUE_OPTIONS: Final[frozenset[str]] = frozenset({
-    "--base", "--board", "--boards", "--by", "--ca", "--certificate", "--count", "--day", "--description", "--device",
+    "--base", "--board", "--bundle", "--boards", "--by", "--ca", "--certificate", "--count", "--day", "--description", "--device",
     "--device-id", "--device-profile", "--expires", "--faults", "--field", "--file", "--folder", "--format", "--from",
     "--group", "--interface", "--key-file", "--latency-ms", "--limit", "--location", "--lot", "--metadata",
     "--metadata-from", "--mode", "--name", "--network-id", "--organisation", "--out", "--passphrase-fd",

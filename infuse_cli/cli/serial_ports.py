@@ -12,7 +12,7 @@ from infuse_cli.link.holder import holder_of
 from infuse_cli.types import PortInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from infuse_cli.profile import Profile
 
@@ -62,14 +62,14 @@ def look(named: Sequence[str], profile: Profile | None) -> list[dict[str, Any]]:
     return [as_row(one) for one in explain(found.values(), () if profile is None else profile.board.usb)]
 
 
-def as_row(seen: Seen) -> dict[str, Any]:
-    """A port as JSON values; `usb` is VID:PID in hex, `heldBy` the process that has it open as far as that can be seen."""
+def as_row(seen: Seen, *, holder: Callable[[str], str | None] = holder_of) -> dict[str, Any]:
+    """A port as JSON values; `usb` is VID:PID in hex, `heldBy` the process that has it open as far as `holder` can see."""
     info = seen.info
     usb = None if info.vid is None or info.pid is None else f"{info.vid:04x}:{info.pid:04x}"
     return {
         "port": info.port, "board": seen.board, "description": "" if info.description == "n/a" else info.description, "usb": usb,
         "serialNumber": info.serial_number, "hubPath": info.hub_path, "interface": info.interface,
-        "heldBy": None if "://" in info.port else holder_of(info.port), "permitted": _permitted(info.port), "chosen": seen.chosen, "why": seen.why,
+        "heldBy": None if "://" in info.port else holder(info.port), "permitted": _permitted(info.port), "chosen": seen.chosen, "why": seen.why,
     }
 
 

@@ -108,12 +108,12 @@ def link_of(event: EventRecord) -> Link:
     )
 
 
-def verify(events: Iterable[EventRecord], head: Head | None = None, *, station: str = "") -> Fault | None:
-    """Return the first fault of one station's chain, given from its first event on, or None.
+def verify(events: Iterable[EventRecord], head: Head | None = None, *, station: str = "", after: Head | None = None) -> Fault | None:
+    """Return the first fault of one station's chain, given from its first event on (or from the one after `after`), or None.
 
     With `head` also events missing at the end are found.
     """
-    prev, expected = GENESIS, 1
+    prev, expected = (GENESIS, 1) if after is None else (after.hash, after.seq + 1)
     for event in events:
         station = station or event.station
         why = _fault(event, expected, prev)

@@ -112,6 +112,12 @@ def events(connection: Connection, *where: ColumnElement[bool]) -> Iterator[rec.
     return (_event_record(row) for row in rows)
 
 
+def newest_events(connection: Connection, station: str, count: int) -> list[rec.EventRecord]:
+    """The last events of a station's chain, oldest first."""
+    rows = connection.execute(select(schema.event).where(_event.station == station).order_by(_event.seq.desc()).limit(count)).all()
+    return [_event_record(row) for row in reversed(rows)]
+
+
 def event_count(connection: Connection) -> int:
     """How many events there are."""
     return int(connection.execute(_COUNT).scalar_one())

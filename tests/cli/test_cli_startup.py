@@ -59,7 +59,7 @@ def test_the_version_and_the_bare_command_import_not_even_typer():
 
 
 @pytest.mark.parametrize("command", ["provision", "resume", "journal", "profile", "ca", "auth", "sim", "completion",
-                                     "org", "board", "network", "device", "key", "mqtt", "rpc", "registry"])
+                                     "org", "board", "network", "device", "key", "mqtt", "rpc", "registry", "doctor", "serial"])
 def test_a_commands_help_imports_no_heavy_library(command):
     tops, run = imported([command, "--help"])
     assert run.returncode == 0
