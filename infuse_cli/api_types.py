@@ -150,10 +150,14 @@ class RpcMessage(ApiObject, frozen=True):
 
 
 class BearerToken(ApiObject, frozen=True):
-    """What POST /iam/auth/token gives for an IAM key: a short-lived bearer token, which is a secret."""
+    """What POST /iam/auth/token gives for an IAM key: a short-lived bearer token, which is a secret.
+
+    `life_s` is how many seconds it was good for when it came, None where the server names no end.
+    """
 
     token: str
     expires_at: Moment | None = None
+    life_s: float | None = None
 
 
 class Location(ApiObject, frozen=True):

@@ -64,9 +64,12 @@ class BoardSection(Section, frozen=True):
 
 
 class Auth(Section, frozen=True):
-    """How the credential travels; `token_file` names a 0600 file that holds it."""
+    """How the credential travels; `token_file` names a 0600 file that holds it.
 
-    scheme: Literal["bearer", "api-key", "x-api-key"] = "bearer"
+    `exchanged` trades an IAM key (ik_…) for short-lived bearer tokens at POST /iam/auth/token, and renews them.
+    """
+
+    scheme: Literal["bearer", "api-key", "x-api-key", "exchanged"] = "bearer"
     token_file: str | None = None
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-GLOBAL_VALUES: Final = ("--profile", "--home", "--output")
+GLOBAL_VALUES: Final = ("--profile", "--home", "--output", "--ca-bundle")
 """Global options that take a value."""
 
 NO_COLOR: Final = "--no-color"
@@ -22,6 +22,7 @@ class Globals:
     profile: str | None = None
     home: str | None = None
     output: str | None = None
+    ca_bundle: str | None = None
     no_color: bool = False
     verbose: int = 0
     problem: str | None = None
@@ -66,6 +67,8 @@ def _with_value(found: Globals, name: str, value: str | None, following: Sequenc
             return replace(found, profile=value), used
         case "--home":
             return replace(found, home=value), used
+        case "--ca-bundle":
+            return replace(found, ca_bundle=value), used
         case _:
             return replace(found, output=value), used
 

@@ -188,6 +188,7 @@ def _globals_for_help(  # noqa: PLR0917 - read for the help page, never called w
     profile: str = typer.Option(None, "--profile", metavar="NAME|PATH", help="Product profile (INFUSE_PROFILE)."),
     home: str = typer.Option(None, "--home", metavar="DIR", help="Data folder of this bench (INFUSE_HOME)."),
     output: str = typer.Option(None, "--output", metavar="human|json|jsonl", help="Form of the results (INFUSE_OUTPUT)."),
+    ca_bundle: str = typer.Option(None, "--ca-bundle", metavar="FILE", help="PEM certificates of whom to trust in the cloud (INFUSE_CA_BUNDLE)."),
     no_color: bool = typer.Option(False, "--no-color", help="No colours (NO_COLOR)."),
     verbose: int = typer.Option(0, "-v", "--verbose", count=True, show_default=False, help="Say more; -vv: details of errors."),
     version: bool = typer.Option(False, "--version", help="Print the version."),

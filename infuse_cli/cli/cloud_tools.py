@@ -22,7 +22,7 @@ from infuse_cli.cli import context
 from infuse_cli.errors import CloudError, Interrupted, ProfileError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from infuse_cli import api_types as api
     from infuse_cli.cli.context import Settings
@@ -345,4 +345,11 @@ def _profile(settings: Settings) -> prof.Profile | None:
 
 
 def _bare_cloud(settings: Settings) -> prof.Cloud:
-    return prof.Cloud(base_url=settings.env.get("INFUSE_BASE_URL") or prof.Cloud().base_url)
+    return bare_cloud(settings.env)
+
+
+def bare_cloud(env: Mapping[str, str]) -> prof.Cloud:
+    """The cloud section where no profile says otherwise."""
+    bundle = env.get("INFUSE_CA_BUNDLE")
+    return prof.Cloud(base_url=env.get("INFUSE_BASE_URL") or prof.Cloud().base_url,
+                      ca_bundle=str(Path(bundle).expanduser().absolute()) if bundle else None)

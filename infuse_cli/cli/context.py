@@ -19,7 +19,7 @@ OUTPUTS: Final[tuple[Output, ...]] = ("human", "json", "jsonl")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What holds for the whole invocation. `home` is INFUSE_HOME, absolute; `verbose` counts -v."""
+    """What holds for the whole invocation. `home` is INFUSE_HOME, absolute; `verbose` counts -v; `ca_bundle` is --ca-bundle."""
 
     home: Path
     output: Output = "human"
@@ -28,11 +28,13 @@ class Settings:
     verbose: int = 0
     home_by_flag: bool = False
     profile_by_flag: bool = False
+    ca_bundle: Path | None = None
 
     @property
     def env(self) -> Mapping[str, str]:
-        """The environment as the rest of the program is to see it: --home and --profile are already in it."""
+        """The environment as the rest of the program is to see it: --home, --profile and --ca-bundle are already in it."""
         named = {"INFUSE_PROFILE": self.profile} if self.profile else {}
+        named |= {"INFUSE_CA_BUNDLE": str(self.ca_bundle)} if self.ca_bundle else {}
         return {**os.environ, "INFUSE_HOME": str(self.home), **named}
 
 
@@ -71,7 +73,7 @@ def current() -> Settings:
 
 
 def settings_of(env: Mapping[str, str], *, home: str | None = None, output: str | None = None,
-                profile: str | None = None, no_color: bool = False, verbose: int = 0) -> Settings:
+                profile: str | None = None, no_color: bool = False, verbose: int = 0, ca_bundle: str | None = None) -> Settings:
     """Settings from flags (None: not given) and environment. Raises UsageError for an unknown output mode."""
     named = output_of(output, "--output") if output else output_of(env.get("INFUSE_OUTPUT") or "human", "INFUSE_OUTPUT")
     return Settings(
@@ -82,6 +84,7 @@ def settings_of(env: Mapping[str, str], *, home: str | None = None, output: str 
         verbose=verbose,
         home_by_flag=bool(home),
         profile_by_flag=bool(profile),
+        ca_bundle=Path(ca_bundle).expanduser().absolute() if ca_bundle else None,
     )
 
 

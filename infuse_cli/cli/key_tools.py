@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import re
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from infuse_cli.cli import cloud_tools as tools
 from infuse_cli.cli import cloud_views as views
 from infuse_cli.cli.result import OperationResult
-from infuse_cli.errors import CredentialError, UsageError
+from infuse_cli.errors import UsageError
 from infuse_cli.types import Secret
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from infuse_cli.profile import Cloud
 
 _SIZE: Final = 32
-_IAM_KEY: Final = re.compile(r"ik_[^.\s]+\.\S+")
 _MIN_TTL_S: Final = 60
 _MAX_TTL_S: Final = 86400
 
@@ -127,9 +125,9 @@ def mqtt_token(organisation: str | None, ttl_s: int, out: Path | None, *, reveal
 def exchanged(cloud: Cloud, key: Secret, place: tools.Destination) -> tuple[dict[str, Any], list[str]]:
     """Data and lines of an exchange of an IAM key. Raises CredentialError credential.malformed for what is none, before it is sent."""
     from infuse_cli.cloud.build import connect_openly
+    from infuse_cli.cloud.scheme import check_iam_key
 
-    if not _IAM_KEY.fullmatch(key.reveal()):
-        raise CredentialError("credential.malformed", "this is no IAM key: those have the form ik_<keyId>.<keySecret>")
+    check_iam_key(key)
     client = connect_openly(cloud, threading.Event().wait)
     try:
         found = client.exchange_key(key)

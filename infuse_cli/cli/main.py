@@ -73,7 +73,7 @@ def _run(found: Globals, rest: list[str]) -> int:
 
     context.prepare(lambda: context.settings_of(
         os.environ, home=found.home, output=found.output, profile=found.profile, no_color=found.no_color,
-        verbose=found.verbose))
+        verbose=found.verbose, ca_bundle=found.ca_bundle))
     if found.problem:
         from infuse_cli.errors import UsageError
 

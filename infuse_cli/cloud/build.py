@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from infuse_cli.cloud._http import Transport
+from infuse_cli.cloud.auth import ExchangedAuth, FixedAuth, shared_exchange
 from infuse_cli.cloud.infuse_api import InfuseClient
 from infuse_cli.cloud.registry_api import API_PATH, RegistryClient
-from infuse_cli.cloud.scheme import auth_headers
+from infuse_cli.cloud.scheme import EXCHANGED, auth_headers, check_credential
 from infuse_cli.cloud.urls import parse_base_url
 from infuse_cli.errors import CredentialError
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from infuse_cli import profile
+    from infuse_cli.cloud.auth import Auth
     from infuse_cli.types import Secret
 
 def connect(cloud: profile.Cloud, credential: Secret, stop: Callable[[float], bool]) -> InfuseClient:
@@ -23,16 +25,16 @@ def connect(cloud: profile.Cloud, credential: Secret, stop: Callable[[float], bo
     Raises ProfileError profile.invalid for a base URL that is not allowed; CredentialError credential.iam-key or
     credential.malformed for a credential that cannot work.
     """
-    headers = auth_headers(cloud.auth.scheme, credential)
+    auth = _auth(cloud, credential, stop)
     base = parse_base_url(cloud.base_url, "cloud.base_url")
-    return InfuseClient(Transport(base, lambda: headers, timeout_s=cloud.timeout_s, deadline_s=cloud.deadline_s,
+    return InfuseClient(Transport(base, auth, timeout_s=cloud.timeout_s, deadline_s=cloud.deadline_s,
                                   stop=stop, ca_bundle=cloud.ca_bundle))
 
 
 def connect_openly(cloud: profile.Cloud, stop: Callable[[float], bool]) -> InfuseClient:
     """A client that sends no credential: for GET /health and for the exchange of an IAM key, which is its own credential."""
     base = parse_base_url(cloud.base_url, "cloud.base_url")
-    return InfuseClient(Transport(base, dict, timeout_s=cloud.timeout_s, deadline_s=cloud.deadline_s, stop=stop, ca_bundle=cloud.ca_bundle))
+    return InfuseClient(Transport(base, FixedAuth({}), timeout_s=cloud.timeout_s, deadline_s=cloud.deadline_s, stop=stop, ca_bundle=cloud.ca_bundle))
 
 
 def connect_registry(registry: profile.Registry, credential: Secret | None, stop: Callable[[float], bool], *,
@@ -45,9 +47,23 @@ def connect_registry(registry: profile.Registry, credential: Secret | None, stop
     """
     base = parse_base_url(registry.base_url, "registry.base_url").under(API_PATH)
     secret = _for_registry(registry, credential, cloud=cloud, own=own, host=base.host)
-    headers = {} if secret is None else auth_headers(cloud.auth.scheme, secret)
-    return RegistryClient(Transport(base, lambda: headers, timeout_s=cloud.timeout_s, deadline_s=cloud.deadline_s,
+    auth = FixedAuth({}) if secret is None else _auth(cloud, secret, stop, key_only=secret is not own)
+    return RegistryClient(Transport(base, auth, timeout_s=cloud.timeout_s, deadline_s=cloud.deadline_s,
                                     stop=stop, ca_bundle=cloud.ca_bundle))
+
+
+def _auth(cloud: profile.Cloud, credential: Secret, stop: Callable[[float], bool], *, key_only: bool = True) -> Auth:
+    """What the profile's scheme makes of a credential; the registry's own, `key_only` False, may be a plain token too."""
+    if cloud.auth.scheme != EXCHANGED:
+        return FixedAuth(auth_headers(cloud.auth.scheme, credential))
+    if not key_only and not credential.reveal().startswith("ik_"):
+        return FixedAuth(auth_headers("bearer", credential))
+    check_credential(credential, EXCHANGED)
+
+    def make() -> ExchangedAuth:
+        client = connect_openly(cloud, stop)
+        return ExchangedAuth(lambda: client.exchange_key(credential), client.close)
+    return shared_exchange(parse_base_url(cloud.base_url, "cloud.base_url").url, credential.sha256(), make)
 
 
 def _for_registry(registry: profile.Registry, credential: Secret | None, *, cloud: profile.Cloud, own: Secret | None,

@@ -13,12 +13,16 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from infuse_cli.cloud import denials
 from infuse_cli.errors import CloudError, CredentialError, InfuseError
+from infuse_cli.expiry import expires_at
+from infuse_cli.types import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_UNAUTHORISED: Final = 401
 _EXCERPT: Final = 80
 _MESSAGE_LIMIT: Final = 400
 
@@ -29,7 +33,8 @@ class Call:
 
     `path` is a template; `effect` marks calls that leave something behind and are therefore sent once;
     `none` lists the statuses that mean "there is no such thing"; `credential` is False where the request
-    body is its own credential and no Authorization header may go along.
+    body is its own credential and no Authorization header may go along; `key_in_body` says that this is the API
+    credential, so that a 401 speaks of it all the same.
     """
 
     method: str
@@ -37,6 +42,7 @@ class Call:
     effect: bool = False
     none: frozenset[int] = frozenset()
     credential: bool = True
+    key_in_body: bool = False
 
     @property
     def name(self) -> str:
@@ -77,6 +83,11 @@ class RawAnswer:
         return self.headers.get("x-request-id")
 
 
+def is_unauthorised(error: InfuseError) -> bool:
+    """Whether the cloud answered 401 to the credential: a newer token may do better."""
+    return isinstance(error, CredentialError) and error.details.get("status") == _UNAUTHORISED
+
+
 def may_repeat(call: Call, kind: Failure) -> bool:
     """Whether a call that failed so may be sent again inside (rule 11)."""
     match kind:
@@ -91,18 +102,19 @@ def may_repeat(call: Call, kind: Failure) -> bool:
 class ErrorMaker:
     """Builds the errors of one host; masks the secrets of the call in everything that the server said."""
 
-    def __init__(self, call: Call, netloc: str, hidden: Sequence[str] = ()) -> None:
+    def __init__(self, call: Call, netloc: str, hidden: Sequence[str] = (), scheme: str = "Bearer") -> None:
         self._call = call
         self._netloc = netloc
         self._hidden = tuple(text for text in hidden if text)
+        self._scheme = scheme
 
     def lost(self, code: str, cause: str) -> Failed:
         """The answer never came, although the request may have arrived."""
         return Failed(Failure.LOST, self._error(code, cause, unknown=self._call.effect))
 
-    def never_sent(self, code: str, cause: str, *, final: bool = False) -> Failed:
+    def never_sent(self, code: str, cause: str, *, final: bool = False, hint: str | None = None) -> Failed:
         """The request did not leave this machine; `final` when trying again cannot help."""
-        return Failed(Failure.FINAL if final else Failure.NEVER_SENT, self._error(code, cause))
+        return Failed(Failure.FINAL if final else Failure.NEVER_SENT, self._error(code, cause, hint=hint))
 
     def busy(self, wait_s: float) -> Failed:
         """The host asked everybody to wait for longer than this call may take; nothing was sent."""
@@ -131,7 +143,7 @@ class ErrorMaker:
         """Kind of failure and error code of an answer other than 2xx (rule 11)."""
         meaning = Failure.FINAL, "cloud.refused"
         match answer.status:
-            case 401 | 403 if self._call.credential:
+            case 401 | 403 if self._call.credential or self._call.key_in_body:
                 meaning = Failure.FINAL, "credential.refused"
             case 429:
                 meaning = Failure.NOT_DONE, "cloud.unavailable"
@@ -153,7 +165,11 @@ class ErrorMaker:
 
     def _refused_credential(self, cause: str, answer: RawAnswer) -> InfuseError:
         details = {"status": answer.status, "requestId": answer.request_id}
-        return CredentialError("credential.refused", self._sentence(cause, answer), details=details)
+        code = denials.meaning(answer, self._scheme)
+        end = next((end for text in self._hidden if (end := expires_at(Secret(text))) is not None), None)
+        if code == "credential.refused" and end is not None and end <= datetime.now(UTC):
+            code, cause = "credential.expired", f"{cause}; it says itself that it expired at {end:%Y-%m-%d %H:%M} UTC"
+        return CredentialError(code, self._sentence(cause, answer), details=details)
 
     def _redirected(self, answer: RawAnswer) -> InfuseError:
         # After 302 and 303 the request may have been carried out; 301, 307 and 308 mean "not here".
@@ -162,9 +178,9 @@ class ErrorMaker:
         return self._error("cloud.bad-answer", cause, answer=answer, unknown=unknown)
 
     def _error(self, code: str, cause: str, *, answer: RawAnswer | None = None, unknown: bool = False,
-               retry_after_s: float | None = None) -> CloudError:
+               retry_after_s: float | None = None, hint: str | None = None) -> CloudError:
         return CloudError(
-            code, self._sentence(cause, answer), unknown=unknown, call=self._call.name, retry_after_s=retry_after_s,
+            code, self._sentence(cause, answer), unknown=unknown, hint=hint, call=self._call.name, retry_after_s=retry_after_s,
             status=answer.status if answer else None, request_id=answer.request_id if answer else None,
         )
 
@@ -232,6 +248,23 @@ def http_date(text: str) -> datetime | None:
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+# What OpenSSL says of a server's certificate (X509_verify_cert_error_string): what it means, and what to do.
+_DISTRUST: Final = (
+    ("not yet valid", "is not valid yet", "Check this machine's clock."),
+    ("expired", "has expired", "Its operator has to renew it; check this machine's clock too."),
+    ("mismatch", "is made out to another name", "Check cloud.base_url: another server may have answered."),
+    ("not valid for", "is made out to another name", "Check cloud.base_url: another server may have answered."),
+)
+_DISTRUSTED: Final = ("is not trusted", "--ca-bundle FILE or cloud.ca_bundle names another authority; do so only if you know why.")
+
+
+def distrust(why: str) -> tuple[str, str]:
+    """Cause and hint for a server's certificate that OpenSSL does not accept, from its words."""
+    short = why.partition("certificate verify failed: ")[2].partition(" (_ssl")[0] or why
+    _, what, hint = next((row for row in _DISTRUST if row[0] in why), ("", *_DISTRUSTED))
+    return f"the server's certificate {what} ({short})", hint
 
 
 def _is_page(answer: RawAnswer) -> bool:

@@ -26,7 +26,7 @@ MQTT_TOKEN: Final = Call("POST", "/mqtt/token")
 SEND_RPC: Final = Call("POST", "/rpc", effect=True)
 RPC_BY_ID: Final = Call("GET", "/rpc/{id}", none=ABSENT)
 RPCS: Final = Call("GET", "/rpc")
-IAM_TOKEN: Final = Call("POST", "/iam/auth/token", credential=False)
+IAM_TOKEN: Final = Call("POST", "/iam/auth/token", credential=False, key_in_body=True)
 HEALTH: Final = Call("GET", "/health", credential=False)
 
 

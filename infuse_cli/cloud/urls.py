@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 from infuse_cli.errors import CloudError, ProfileError
@@ -12,15 +12,22 @@ from infuse_cli.errors import CloudError, ProfileError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_PORTS: Final = {"http": 80, "https": 443}
+
 
 @dataclass(frozen=True, slots=True)
 class BaseUrl:
-    """A checked base URL without a trailing slash; `host` is the bare host name in lower case, without a port."""
+    """A checked base URL without a trailing slash; `host` is the bare host name in lower case, without a port.
+
+    `port` is the scheme's own where the URL names none; `path` what comes before the paths of the calls. All ASCII.
+    """
 
     url: str
     scheme: str
     host: str
     netloc: str
+    port: int
+    path: str
 
     @property
     def is_loopback(self) -> bool:
@@ -29,8 +36,9 @@ class BaseUrl:
 
     def under(self, path: str) -> BaseUrl:
         """This base with `path` behind it, unless it ends so already."""
-        url = self.url if self.url.endswith(path) else self.url + path
-        return BaseUrl(url, self.scheme, self.host, self.netloc)
+        if self.url.endswith(path):
+            return self
+        return replace(self, url=self.url + path, path=self.path + path)
 
 
 def is_loopback(host: str) -> bool:
@@ -52,7 +60,7 @@ def parse_base_url(text: str, key: str) -> BaseUrl:
     cleaned = text.strip().rstrip("/")
     try:
         parts = urlsplit(cleaned)
-        host, port = (parts.hostname or "").lower(), parts.port
+        host, port = _ascii((parts.hostname or "").lower()), parts.port
     except ValueError as error:
         raise ProfileError("profile.invalid", f"{key}: not a URL ({error})") from error
     if parts.username is not None or parts.password is not None:
@@ -63,7 +71,13 @@ def parse_base_url(text: str, key: str) -> BaseUrl:
         raise ProfileError("profile.invalid", f"{key}: plain http is allowed to this machine only, and '{host}' is another: the credential would travel readable")
     shown = f"[{host}]" if ":" in host else host
     netloc = shown if port is None else f"{shown}:{port}"
-    return BaseUrl(f"{parts.scheme}://{netloc}{parts.path}", parts.scheme, host, netloc)
+    path = quote(parts.path, safe="/%~!$&'()*+,;=:@")
+    return BaseUrl(f"{parts.scheme}://{netloc}{path}", parts.scheme, host, netloc, port or _PORTS[parts.scheme], path)
+
+
+def _ascii(host: str) -> str:
+    """A host name as the network knows it (RFC 3490); UnicodeError is a ValueError."""
+    return host if host.isascii() else host.encode("idna").decode("ascii")
 
 
 def fill_path(template: str, values: Mapping[str, str]) -> str:

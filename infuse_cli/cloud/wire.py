@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from infuse_cli import api_types as api
-from infuse_cli.cloud.failures import printable, said_by_server
+from infuse_cli.cloud.failures import date_of, printable, said_by_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +28,7 @@ T = TypeVar("T")
 PAGE: Final = 100
 """Items of a page: the most that the APIs give (contract: Paging)."""
 
+_LONGEST_LIFE_S: Final = 366 * 86400.0
 _CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -87,15 +88,25 @@ def key32(answer: Answer) -> bytes:
 
 
 def bearer_token(answer: Answer) -> api.BearerToken:
-    """The token of an exchange and when it ends, counted from now where the server gives a duration."""
+    """The token of an exchange and when it ends.
+
+    Its life is counted by the server's own clock where the answer shows it, since this machine's may be wrong.
+    """
     found = value(answer, ExchangeAnswer)
     token = found.token or found.access_token
-    if not token:
-        raise _bad(answer, "answered with neither `token` nor `accessToken`")
-    ends = found.expires_at
-    if ends is None and found.expires_in is not None:
-        ends = datetime.now(UTC) + timedelta(seconds=found.expires_in)
-    return api.BearerToken(token=token, expires_at=ends)
+    if not token or not (token.isascii() and token.isprintable()) or " " in token:
+        raise _bad(answer, "answered with neither a usable `token` nor `accessToken`")
+    now = datetime.now(UTC)
+    ends, life_s = found.expires_at, found.expires_in
+    if ends is not None:
+        life_s = (ends - (date_of(answer.raw) or now)).total_seconds()
+    elif life_s is not None:
+        ends = now + timedelta(seconds=max(0.0, min(life_s, _LONGEST_LIFE_S)))
+    if life_s is not None and life_s <= 0:
+        if ends is not None and date_of(answer.raw) is None:
+            return api.BearerToken(token=token, expires_at=ends)  # this machine's clock may be the wrong one
+        raise _bad(answer, "answered with a token that has expired already")
+    return api.BearerToken(token=token, expires_at=ends, life_s=life_s)
 
 
 def time_text(moment: datetime | None) -> str | None:

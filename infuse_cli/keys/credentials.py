@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from infuse_cli.errors import CredentialError
+from infuse_cli.expiry import warning
 from infuse_cli.keys import files, ring
 from infuse_cli.types import Secret
 
@@ -40,7 +42,7 @@ class Source(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A credential and where it was; `notes` are sentences for the operator, such as a missing keyring."""
+    """A credential and where it was; `notes` are sentences for the operator: a missing keyring, a coming expiry."""
 
     secret: Secret
     source: Source
@@ -88,7 +90,8 @@ def find_credential(host: str, *, env: Mapping[str, str], token_file: str | Path
     """
     notes: list[str] = []
     for found in _look(_Places(host, env, _path(token_file), home), notes):
-        return Found(found.secret, found.source, found.where, tuple(notes))
+        ending = warning(found.secret, datetime.now(UTC))
+        return Found(found.secret, found.source, found.where, (*notes, *((ending,) if ending else ())))
     looked = f"{TOKEN_VARIABLE} is not set, and neither the keyring nor {home / FILE_NAME} has one"
     detail = f" ({'; '.join(notes)})" if notes else ""
     raise CredentialError("credential.missing", f"no credential for {host}: {looked}{detail}")

@@ -24,7 +24,8 @@ __all__ = ["Finding", "Loaded", "Reading", "Source", "available", "check", "is_p
 _EXTENDS: Final = "extends"
 _OF_THE_LEAF: Final = (_EXTENDS, "name", "description")
 _DEEPEST_CHAIN: Final = 8
-_ENVIRONMENT: Final = (("INFUSE_BASE_URL", "cloud.base_url"), ("INFUSE_REGISTRY_URL", "registry.base_url"))
+_ENVIRONMENT: Final = (("INFUSE_BASE_URL", "cloud.base_url"), ("INFUSE_REGISTRY_URL", "registry.base_url"),
+                        ("INFUSE_CA_BUNDLE", "cloud.ca_bundle"))
 _PATHS: Final = ("identity.server_ca", "identity.passphrase.file", "cloud.ca_bundle", "cloud.auth.token_file")
 
 

@@ -70,10 +70,13 @@ class Server:
     script: list = field(default_factory=list)
     otherwise: object = field(default_factory=lambda: answer(200, []))
     requests: list[Request] = field(default_factory=list)
+    tls: object = None
+    refused: int = 0
     stopping: threading.Event = field(default_factory=threading.Event)
 
-    def start(self, port=0):
-        self.listener = socket.create_server(("127.0.0.1", port))
+    def start(self, port=0, host="127.0.0.1"):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.listener = socket.create_server((host, port), family=family)
         self.listener.settimeout(0.02)
         self.port = self.listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -102,6 +105,13 @@ class Server:
             thread.start()
 
     def _serve(self, sock):
+        if self.tls is not None:
+            try:
+                sock = self.tls.wrap_socket(sock, server_side=True)
+            except OSError:
+                sock.close()
+                self.refused += 1
+                return
         sock.settimeout(0.02)
         with sock:
             buffer = b""
@@ -156,6 +166,20 @@ def other_server():
     running = Server().start()
     yield running
     running.stop()
+
+
+@pytest.fixture
+def serve():
+    """Starts more of them: `serve(tls=…, host=…)`."""
+    running = []
+
+    def start(tls=None, host="127.0.0.1"):
+        running.append(Server(tls=tls).start(host=host))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.stop()
 
 
 @pytest.fixture

@@ -122,9 +122,11 @@ def test_an_untrusted_certificate_is_said_at_once(tmp_path, make_client):
 
     thread = threading.Thread(target=serve)
     thread.start()
-    with pytest.raises(CloudError, match=r"certificate is not trusted.*cloud\.ca_bundle") as caught:
+    with pytest.raises(CloudError, match=r"certificate is not trusted \(self-signed") as caught:
         make_client(base_url=f"https://localhost:{listener.getsockname()[1]}").networks("o-1")
     assert not caught.value.unknown
+    assert caught.value.code == "cloud.untrusted"
+    assert "cloud.ca_bundle" in caught.value.hint
     thread.join()
     listener.close()
 

@@ -178,7 +178,7 @@ def test_a_refused_credential_is_not_tried_again(server, client, api):
     server.otherwise = api.ok(401, {"code": 401, "message": "token legacy-admin-token-7731 expired"}, headers={"X-Request-Id": "req-5"})
     with pytest.raises(CredentialError, match=r"GET /network .*token \*\*\* expired \(request id req-5\)") as caught:
         client.networks("o-1")
-    assert caught.value.code == "credential.refused"
+    assert caught.value.code == "credential.expired"
     assert len(server.requests) == 1
 
 

@@ -93,8 +93,9 @@ def test_an_iam_key_is_exchanged_without_the_admin_credential(server, client, ap
 
 def test_a_refused_iam_key_is_not_shown(server, client, api):
     server.otherwise = api.ok(401, {"code": 401, "message": "key ik_one.two is revoked"})
-    with pytest.raises(CloudError, match=r"key \*\*\* is revoked"):
+    with pytest.raises(CredentialError, match=r"key \*\*\* is revoked") as caught:
         client.exchange_key(Secret("ik_one.two"))
+    assert caught.value.code == "credential.revoked"
 
 
 def _effects(client, registry):

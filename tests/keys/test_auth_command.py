@@ -1,11 +1,13 @@
 """`infuse auth`: stores, names and forgets the credential, and never shows it."""
 
+import base64
 import http.server
 import io
 import json
 import os
 import stat
 import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -122,3 +124,26 @@ def test_the_url_option_beats_the_environment(infuse):
     assert "api.example:8443" in infuse("auth", "status", "--url", "https://api.example:8443")
     infuse("auth", "status", rc=4)
     assert "profile.invalid" in infuse("auth", "status", "--url", "http://api.example", rc=3)
+
+
+def _jwt(hours):
+    end = int((datetime.now(UTC) + timedelta(hours=hours)).timestamp())
+    return f"eyJhbGciOiJub25lIn0.{base64.urlsafe_b64encode(json.dumps({'exp': end}).encode()).decode().rstrip('=')}.c2ln"
+
+
+@pytest.mark.parametrize(("hours", "words"), [(5.99, "expires at"), (-1, "expired at"), (48, "")])
+def test_a_coming_end_is_told(infuse, hours, words):
+    infuse("auth", "login", "--token-file", "-", stdin=_jwt(hours))
+    told = json.loads(infuse("auth", "status", "--output", "json"))["data"]
+    assert told["expiresAt"].endswith("Z")
+    assert [note for note in told["notes"] if "the credential" in note][:1] == [note for note in told["notes"] if words and words in note]
+    assert "Expires:" in infuse("auth", "status")
+
+
+def test_an_iam_key_is_kept_where_the_profile_exchanges_it(infuse, tmp_path, monkeypatch, cloud_port):
+    profile = tmp_path / "exchanging.yaml"
+    profile.write_text("name: p\nboard: {mcu_id: {from: imei}}\nidentity: {mode: none}\ncloud: {organisation: {name: A}, board: {name: B}, auth: {scheme: exchanged}}\n")
+    monkeypatch.setenv("INFUSE_PROFILE", str(profile))
+    assert "credential.malformed" in infuse("auth", "login", "--token-file", "-", stdin="legacy", rc=4)
+    infuse("auth", "login", "--token-file", "-", stdin="ik_id.part")
+    assert "exchanged" in infuse("auth", "status")

@@ -90,14 +90,17 @@ def exchange(
 ) -> None:
     """Exchange an IAM key (ik_…) for a short-lived bearer token, for those APIs that take one.
 
-    The Infuse IoT API takes neither today: it wants the legacy organisation admin token.
+    The Infuse IoT API takes neither today: it wants the legacy organisation admin token. Where the profile says
+    cloud.auth.scheme: exchanged, every command exchanges the stored key by itself and renews the token in time.
     """
     from infuse_cli.cli.cloud_tools import Destination
     from infuse_cli.cli.key_tools import exchanged
 
     cloud = _cloud(url)
     place = Destination(out, reveal=reveal, needed="the bearer token")
-    data, lines = exchanged(cloud, _read_credential(token_file, token_fd), place)
+    stored = cloud.auth.scheme == "exchanged" and token_file is None and token_fd is None
+    key = _stored(cloud) if stored else _read_credential(token_file, token_fd)
+    data, lines = exchanged(cloud, key, place)
     _finish("auth exchange", data, lines)
 
 
@@ -105,9 +108,9 @@ def _cloud(url: str | None) -> Cloud:
     """The profile's cloud section, or the default one; `--url` beats the profile and the environment."""
     import msgspec
 
+    from infuse_cli.cli.cloud_tools import bare_cloud
     from infuse_cli.cli.context import current
     from infuse_cli.cloud.urls import parse_base_url
-    from infuse_cli.profile import Cloud
 
     settings = current()
     if settings.profile:
@@ -115,9 +118,17 @@ def _cloud(url: str | None) -> Cloud:
 
         cloud = load(settings.profile, settings.env).profile.cloud
     else:
-        cloud = Cloud(base_url=settings.env.get("INFUSE_BASE_URL") or Cloud().base_url)
+        cloud = bare_cloud(settings.env)
     base = parse_base_url(url or cloud.base_url, "--url" if url else "cloud.base_url")
     return msgspec.structs.replace(cloud, base_url=base.url)
+
+
+def _stored(cloud: Cloud) -> Secret:
+    from infuse_cli.cli.context import current
+    from infuse_cli.keys.credentials import credential_host, find_credential
+
+    settings = current()
+    return find_credential(credential_host(cloud.base_url), env=settings.env, token_file=cloud.auth.token_file, home=settings.home).secret
 
 
 def _read_credential(token_file: str | None, token_fd: int | None) -> Secret:
@@ -190,16 +201,24 @@ def _overriding(cloud: Cloud) -> list[str]:
 
 
 def _status_data(cloud: Cloud, host: str, survey: Survey) -> dict[str, Any]:
+    from datetime import UTC, datetime
+
+    from infuse_cli.expiry import expires_at, warning
+
     found = survey.found
+    ending = warning(found[0].secret, datetime.now(UTC)) if found else None
     return {
         "host": host, "baseUrl": cloud.base_url, "scheme": cloud.auth.scheme, "found": bool(found),
         "source": found[0].source.value if found else None, "where": found[0].where if found else None,
-        "shadows": [one.where for one in found[1:]], "notes": list(survey.notes), "organisations": None,
+        "expiresAt": expires_at(found[0].secret) if found else None, "shadows": [one.where for one in found[1:]],
+        "notes": [*survey.notes, *([ending] if ending else [])], "organisations": None,
     }
 
 
 def _status_lines(data: dict[str, Any]) -> list[str]:
     lines = [f"Host:       {data['host']}", f"Credential: {data['where']}", f"Scheme:     {data['scheme']}"]
+    if data["expiresAt"] is not None:
+        lines.append(f"Expires:    {data['expiresAt']:%Y-%m-%d %H:%M} UTC")
     lines += [f"Shadowed:   {where}" for where in data["shadows"]]
     lines += _checked(data["organisations"])
     return lines + [f"Note: {note}." for note in data["notes"]]

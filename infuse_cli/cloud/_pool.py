@@ -1,0 +1,268 @@
+"""Connections, and the only file that imports httpx: one pool to one host, its proxy, its TLS, and deadlines.
+
+The pool is httpcore's, which is what httpx itself sits on. The layers above it (redirects, cookies, merging of
+settings, objects for every part) are not wanted here and cost a call as much again as the exchange itself; of httpx
+only the unpacking of bodies is used. Times are seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+from urllib.parse import urlencode
+
+import httpcore
+import httpx
+
+from infuse_cli._version import __version__
+from infuse_cli.cloud import failures
+from infuse_cli.cloud.failures import ErrorMaker, Failed, Failure, RawAnswer
+from infuse_cli.cloud.proxies import proxy_for
+from infuse_cli.errors import ProfileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from infuse_cli.cloud.proxies import Proxy
+    from infuse_cli.cloud.urls import BaseUrl
+
+Request = httpcore.Request
+"""A request that may be sent several times."""
+
+SLOTS: Final = 64
+"""As many connections as slots that may work at once."""
+
+BODY_LIMIT: Final = 8 * 1024 * 1024
+"""Bytes of a body, unpacked, that are read at most."""
+
+# Shorter than the 5 s after which common servers drop an idle connection: a request sent just then would be lost.
+_KEEP_ALIVE_S: Final = 3.0
+_HEADERS: Final = ((b"User-Agent", f"infuse/{__version__}".encode()), (b"Accept", b"application/json"), (b"Accept-Encoding", b"gzip, deflate"))
+_TROUBLE: Final = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError,
+                   httpcore.UnsupportedProtocol, httpx.DecodingError)
+
+
+class _Deadline(threading.local):
+    """The moment (monotonic clock) at which this thread's present call must be over."""
+
+    at: float = float("inf")
+
+
+_deadline: Final = _Deadline()
+
+
+def time_left() -> float:
+    """Seconds until this thread's present call must be over; infinite outside of one."""
+    return _deadline.at - time.monotonic()
+
+
+@contextmanager
+def call_deadline(seconds: float) -> Iterator[None]:
+    """Have all that this thread does on connections end within so many seconds."""
+    outer, _deadline.at = _deadline.at, time.monotonic() + seconds
+    try:
+        yield
+    finally:
+        _deadline.at = outer
+
+
+class _BoundedStream(httpcore.NetworkStream):
+    """A connection whose every read and write ends at the deadline of the call, however slowly bytes drip in."""
+
+    def __init__(self, inner: httpcore.NetworkStream, proxy_host: str | None) -> None:
+        self._inner = inner
+        self._proxy_host = proxy_host
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, _bounded(timeout, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._inner.write(buffer, _bounded(timeout, httpcore.WriteTimeout))
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(self, ssl_context: ssl.SSLContext, server_hostname: str | None = None,
+                  timeout: float | None = None) -> httpcore.NetworkStream:
+        bound = _bounded(timeout, httpcore.ConnectTimeout)
+        try:
+            return _BoundedStream(self._inner.start_tls(ssl_context, server_hostname, bound), None)
+        except httpcore.ConnectError as error:
+            if self._proxy_host is None or server_hostname != self._proxy_host:
+                raise
+            raise httpcore.ProxyError(f"no TLS with it: {error}") from error
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class _BoundedBackend(httpcore.NetworkBackend):
+    """Opens connections that keep to the call's deadline; with a proxy every one of them leads to the proxy."""
+
+    def __init__(self, proxy: Proxy | None) -> None:
+        self._inner = httpcore.SyncBackend()
+        self._proxy = proxy
+
+    def connect_tcp(self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,
+                    socket_options: Any = None) -> httpcore.NetworkStream:
+        bound = _bounded(timeout, httpcore.ConnectTimeout)
+        try:
+            stream = self._inner.connect_tcp(host, port, bound, local_address, socket_options)
+        except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+            if self._proxy is None:
+                raise
+            raise httpcore.ProxyError(f"could not connect: {error}") from error
+        return _BoundedStream(stream, self._proxy.host if self._proxy else None)
+
+
+def _bounded(timeout: float | None, error: type[Exception]) -> float:
+    left = time_left()
+    if left <= 0:
+        raise error("the call's deadline has passed")
+    return left if timeout is None else min(timeout, left)
+
+
+def _tls_context(base: BaseUrl, ca_bundle: str | None) -> ssl.SSLContext:
+    """Whom to trust: the named bundle alone, else the machine's store and certifi's list."""
+    if ca_bundle is not None:
+        return _bundle(ca_bundle)
+    if base.scheme == "http":
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = ssl.create_default_context()
+    if not {"SSL_CERT_FILE", "SSL_CERT_DIR"} & os.environ.keys():
+        import certifi
+
+        context.load_verify_locations(certifi.where())
+    return context
+
+
+def _bundle(path: str) -> ssl.SSLContext:
+    what = f"the CA bundle '{path}' (cloud.ca_bundle, --ca-bundle)"
+    try:
+        return ssl.create_default_context(cafile=path)
+    except ssl.SSLError as error:
+        raise ProfileError("profile.invalid", f"{what} holds no certificate that can be read", hint="It is a file of PEM certificates.") from error
+    except OSError as error:
+        raise ProfileError("profile.invalid", f"{what} cannot be read: {error.strerror}", hint="It is a file of PEM certificates.") from error
+
+
+def _via(proxy: Proxy | None) -> httpcore.Proxy | None:
+    if proxy is None:
+        return None
+    auth = None if proxy.user is None else (proxy.user.encode(), (proxy.password.reveal() if proxy.password else "").encode())
+    url = httpcore.URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target="/")
+    return httpcore.Proxy(url, auth=auth, ssl_context=ssl.create_default_context() if proxy.scheme == "https" else None)
+
+
+class Pool:
+    """The connections that lead to a base URL, through the proxy that the environment names for it."""
+
+    def __init__(self, base: BaseUrl, ca_bundle: str | None, env: Mapping[str, str]) -> None:
+        """Raise ProfileError profile.invalid for a bundle or a proxy that cannot be used."""
+        self._proxy: Final = proxy_for(base, env)
+        self._base: Final = base
+        self._headers: Final = ((b"Host", base.netloc.encode("ascii")), *_HEADERS)
+        self._pool: Final = httpcore.ConnectionPool(
+            ssl_context=_tls_context(base, ca_bundle), proxy=_via(self._proxy), max_connections=SLOTS, max_keepalive_connections=SLOTS,
+            keepalive_expiry=_KEEP_ALIVE_S, network_backend=_BoundedBackend(self._proxy))
+
+    def close(self) -> None:
+        """Close all connections; safe to call twice."""
+        self._pool.close()
+
+    def request(self, method: str, path: str, *, query: Mapping[str, str] | None, headers: Mapping[str, str], body: bytes | None,
+                timeout_s: float) -> Request:
+        """A request that may be sent several times. `path` is URL-escaped, `timeout_s` bounds each wait."""
+        target = f"{self._base.path}{path}{f'?{urlencode(query)}' if query else ''}".encode("ascii")
+        content = b"" if body is None and method in {"POST", "PUT", "PATCH"} else body
+        fields = [*self._headers, *((name.encode("ascii"), value.encode("ascii")) for name, value in headers.items())]
+        if content is not None:
+            fields.append((b"Content-Length", b"%d" % len(content)))
+        if body is not None:
+            fields.append((b"Content-Type", b"application/json"))
+        url = httpcore.URL(scheme=self._base.scheme, host=self._base.host, port=self._base.port, target=target)
+        waits = dict.fromkeys(("connect", "read", "write", "pool"), timeout_s)
+        return Request(method, url, headers=fields, content=content, extensions={"timeout": waits})
+
+    def send(self, request: Request, maker: ErrorMaker) -> RawAnswer:
+        """The answer, unpacked. Raises Failed for trouble on the way, and for a body beyond BODY_LIMIT."""
+        try:
+            response = self._pool.handle_request(request)
+            try:
+                headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+                answer = RawAnswer(response.status, headers, b"")
+                return RawAnswer(response.status, headers, _read_body(_unpacked(response, headers), answer, maker))
+            finally:
+                response.close()
+        except _TROUBLE as error:
+            _translate(error, maker, self._proxy)
+
+
+class _Packed(httpx.SyncByteStream):
+    """A body as it came, for httpx to unpack."""
+
+    def __init__(self, stream: Iterable[bytes]) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._stream
+
+
+def _unpacked(response: httpcore.Response, headers: Mapping[str, str]) -> Iterable[bytes]:
+    stream: Iterable[bytes] = response.stream  # type: ignore[assignment] # for sync pools it is
+    if "content-encoding" not in headers:
+        return stream
+    return httpx.Response(response.status, headers=response.headers, stream=_Packed(stream)).iter_bytes()
+
+
+def _read_body(chunks: Iterable[bytes], answer: RawAnswer, maker: ErrorMaker) -> bytes:
+    body = bytearray()
+    for chunk in chunks:
+        body += chunk
+        if len(body) > BODY_LIMIT:
+            error = maker.unreadable(f"answered with more than {BODY_LIMIT // 1024 // 1024} MiB", answer)
+            raise Failed(Failure.FINAL, error)
+    return bytes(body)
+
+
+def _translate(error: Exception, maker: ErrorMaker, proxy: Proxy | None) -> NoReturn:
+    """Turn an error of the network into what it means for repeating."""
+    why = failures.printable(maker.mask(str(error)))
+    match error:
+        case httpcore.ProxyError() if proxy is not None:
+            raise _of_proxy(why, maker, proxy) from error
+        case httpcore.ConnectTimeout() | httpcore.PoolTimeout():
+            raise maker.never_sent("cloud.unreachable", "could not connect in time") from error
+        case httpcore.ConnectError() if "CERTIFICATE_VERIFY_FAILED" in why:
+            cause, hint = failures.distrust(why)
+            raise maker.never_sent("cloud.untrusted", f"was not sent: {cause}", final=True, hint=hint) from error
+        case httpcore.ConnectError() if "WRONG_VERSION_NUMBER" in why:
+            raise maker.never_sent("cloud.untrusted", "was not sent: the server does not speak TLS on this port", final=True,
+                                   hint="Check scheme and port of cloud.base_url.") from error
+        case httpcore.ConnectError():
+            raise maker.never_sent("cloud.unreachable", f"could not connect: {why}") from error
+        case httpcore.TimeoutException():
+            raise maker.lost("cloud.timeout", "got no answer in time") from error
+        case httpcore.RemoteProtocolError() if "disconnect" not in why and "closed" not in why:
+            raise maker.lost("cloud.bad-answer", f"got an answer that is not HTTP: {why}") from error
+        case httpx.DecodingError():
+            raise maker.lost("cloud.bad-answer", f"got an answer that cannot be unpacked: {why}") from error
+        case _:
+            raise maker.lost("cloud.unreachable", f"lost the connection before the answer was whole: {why}") from error
+
+
+def _of_proxy(why: str, maker: ErrorMaker, proxy: Proxy) -> Failed:
+    """The proxy's own trouble: a refusal is final, anything else may pass."""
+    where = f"the proxy {proxy.netloc} ({proxy.variable})"
+    status = int(why[:3]) if why[:3].isdigit() else 0
+    if status == 407:
+        return maker.never_sent("cloud.proxy", f"was not sent: {where} wants a credential of its own (407)", final=True,
+                                hint=f"{proxy.variable}=http://USER:PASSWORD@HOST:PORT gives it one; NO_PROXY goes round it.")
+    if 400 <= status < 500:
+        return maker.never_sent("cloud.proxy", f"was not sent: {where} refused to connect: {why}", final=True)
+    told = f"answered {why}" if status else why
+    return maker.never_sent("cloud.unreachable", f"was not sent: {where} {told}")
