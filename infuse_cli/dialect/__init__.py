@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from infuse_cli.dialect.at import AtCodec
+from infuse_cli.dialect.auto import AutoCodec
 from infuse_cli.dialect.base import Can, Codec, CodecOptions, Operations
-from infuse_cli.dialect.operations_at import AtOperations
+from infuse_cli.dialect.operations_at import AtOperations, AtShellOperations
+from infuse_cli.dialect.shell import ShellCodec
 from infuse_cli.errors import ProfileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-AUTO: Final = "at"
-"""What `dialect: auto` means as long as there is one dialect to be found."""
+AUTO: Final = "auto"
+"""The dialect that is found by asking; what it can is known once a board has answered."""
 
-COMING: Final = ("at-shell", "cred-shell", "epacket")
+COMING: Final = ("cred-shell", "epacket")
 """Dialects that the contract names and that are not built yet."""
 
 
@@ -34,12 +36,18 @@ class Dialect:
 
 DIALECTS: Final[Mapping[str, Dialect]] = {
     "at": Dialect(AtCodec, AtOperations(), frozenset(Can) - {Can.TOKEN_SETTINGS, Can.TOKEN_KV}),
+    "at-shell": Dialect(ShellCodec, AtShellOperations(), frozenset(Can) - {Can.TOKEN_KV}),
 }
+
+
+def codec(name: str, options: CodecOptions) -> Codec:
+    """A host codec of that dialect, for `auto` one that finds out. Raises ProfileError profile.cannot."""
+    return AutoCodec(options) if name == AUTO else dialect(name).codec(options)
 
 
 def dialect(name: str) -> Dialect:
     """The dialect of that name. Raises ProfileError profile.cannot for one that is coming or unknown."""
-    found = DIALECTS.get(AUTO if name == "auto" else name)
+    found = DIALECTS.get(name)
     if found is None:
         why = "is not built yet" if name in COMING else "is unknown"
         raise ProfileError("profile.cannot", f"dialect {name!r} {why}; there is {', '.join(DIALECTS)}",

@@ -11,7 +11,7 @@ import re
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from infuse_cli.dialect.base import CodecOptions, Heard, LinkEvent, LinkState, after, head
+from infuse_cli.dialect.base import PROBE_S, PROBES, CodecOptions, Heard, LinkEvent, LinkState, after, head
 from infuse_cli.errors import BoardError, ProfileError
 from infuse_cli.types import Reply
 
@@ -25,7 +25,7 @@ _MOST_INFO: Final = 2048
 _MOST_UNSOLICITED: Final = 128
 
 _LINE_ENDS: Final = re.compile(rb"[\r\n]+")
-_NOISE: Final = re.compile(rb"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+NOISE: Final = re.compile(rb"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FINAL: Final = re.compile(r"OK|ERROR|\+CM[ES] ERROR: *.*")
 _NUMBERED: Final = re.compile(r"\+CME ERROR: *(\d{1,5})")
 _BOOT: Final = re.compile(r"Ready|The AT host sample started.*|.*\*{3,5} (?:Booting|Using) .*|.*Booting (?:TF-M|MCUboot|Zephyr OS|nRF Connect SDK)\b.*")
@@ -42,6 +42,9 @@ _PROBES: Final = (_END_HALF_LINE, _END_HALF_QUOTE, _END_HALF_QUOTE)
 
 class AtCodec:
     """Host role of dialect `at`; see `base.Codec`."""
+
+    NAME = "at"
+    _ASKS = "AT"
 
     def __init__(self, options: CodecOptions | None = None) -> None:
         chosen = options or CodecOptions()
@@ -61,6 +64,26 @@ class AtCodec:
         self._finals: list[str] = []
 
     @property
+    def name(self) -> str:
+        """Name of the dialect."""
+        return self.NAME
+
+    @property
+    def question(self) -> str:
+        """What a probe asks."""
+        return self._ASKS
+
+    @property
+    def probe_s(self) -> float:
+        """How long the answer to a probe may take, in seconds."""
+        return PROBE_S
+
+    @property
+    def probes(self) -> int:
+        """How many probes a silent board gets."""
+        return PROBES
+
+    @property
     def state(self) -> LinkState:
         """Where the codec is."""
         return self._state
@@ -73,13 +96,13 @@ class AtCodec:
     def encode(self, command: Command) -> bytes:
         """The command's bytes with their terminator; refused here rather than cut off by the board."""
         state = after(self._state, LinkEvent.SENT)
-        data = _checked(command) + self._end
+        data = self._wire(command) + self._end
         if len(data) > self._limit:
             raise BoardError("serial.too-long", f"the command {head(command)} needs {len(data)} bytes, "
                              f"the board's line holds {self._limit}")
         self._state, self._command, self._info = state, command, []
         self._masked = command.secret
-        self._echo = deque(filter(None, (line.strip() for line in re.split(r"[\r\n]+", command.text))))
+        self._echo = deque(filter(None, (line.strip() for line in re.split(r"[\r\n]+", data.decode("ascii")))))
         return data
 
     def receive(self, data: bytes) -> None:
@@ -92,7 +115,7 @@ class AtCodec:
             tail, self._overlong = b"", True
         self._tail = tail
         for line in lines:
-            text = _NOISE.sub(b"", line).decode("ascii", "replace").strip()
+            text = NOISE.sub(b"", line).decode("ascii", "replace").strip()
             if text:
                 self._take(text)
 
@@ -136,6 +159,10 @@ class AtCodec:
     def close(self) -> None:
         """The port is gone."""
         self._state = after(self._state, LinkEvent.CLOSE)
+
+    def _wire(self, command: Command) -> bytes:
+        """The line that carries the command, without its terminator."""
+        return checked(command)
 
     def _take(self, line: str) -> None:
         if self._is_echo(line):
@@ -188,7 +215,8 @@ class AtCodec:
         self._unsolicited.append(line)
 
 
-def _checked(command: Command) -> bytes:
+def checked(command: Command) -> bytes:
+    """An AT command's bytes. Raises ProfileError profile.cannot for text that would not arrive as it is."""
     outside = _QUOTED.sub("", command.text)
     if '"' in outside or _UNSENDABLE.search(outside):
         raise ProfileError("profile.cannot", f"the command {head(command)!a} has an open quote, or a character "

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PROBE_S: Final = 0.55
+"""How long a board may take to answer a probe, in seconds."""
+
+PROBES: Final = 3
+"""Probes that a silent board gets: together less than 2 s."""
+
 Conversation: TypeAlias = Generator[Command, Reply, T]
 """A generator that yields commands, is sent their replies, and returns its result."""
 
@@ -123,6 +129,22 @@ class Codec(Protocol):
     """Host role of a dialect: one command at a time; any split of the board's bytes gives the same replies."""
 
     @property
+    def name(self) -> str:
+        """Name of the dialect, a key of `DIALECTS`."""
+
+    @property
+    def question(self) -> str:
+        """What the newest probe asks, for messages."""
+
+    @property
+    def probe_s(self) -> float:
+        """How long the answer to the newest probe may take, in seconds."""
+
+    @property
+    def probes(self) -> int:
+        """How many probes a silent board gets; with their times less than 2 s together."""
+
+    @property
     def state(self) -> LinkState:
         """Where the codec is; commands go out only while it is IDLE."""
 
@@ -186,6 +208,9 @@ class Operations(Protocol):
     def write_credential(self, uuid: str, sec_tag: int, type: CredentialType | int, content: str, *,  # noqa: A002
                          secret: bool = False) -> Conversation[None]:
         """Write a credential; PEM goes in its canonical form. An occupied place raises modem.exists."""
+
+    def digests(self, type: CredentialType | int, content: str) -> frozenset[str]:  # noqa: A002
+        """SHA-256 digests, lower-case hex, one of which the board's list shows once `content` was written."""
 
     def delete_credential(self, uuid: str, sec_tag: int, type: CredentialType | int) -> Conversation[None]:  # noqa: A002
         """Delete a credential; one that is gone already is fine."""

@@ -6,6 +6,7 @@ modem that refuses with 518 or a bare ERROR, gets CMEE=1 and CFUN=4 again, and t
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -61,15 +62,19 @@ class AtOperations:
                          secret: bool = False) -> Conversation[None]:
         """Write a credential; an occupied place raises modem.exists."""
         command = commands.cmng_write(sec_tag, type, content, secret=secret)
-        digest = commands.wire_digest(content)
+        digests = self.digests(type, content)
 
         def is_there(row: StoredCredential) -> bool:
-            return row.type == int(type) and row.sha256 == digest
+            return row.type == int(type) and row.sha256 in digests
 
         what = f"writing credential type {int(type)} of sec_tag {sec_tag}"
         reply = yield from _change(uuid, command, _Look(sec_tag, is_there))
         if reply is not None and not reply.ok:
             raise modem_error(reply.cme, what)
+
+    def digests(self, type: CredentialType | int, content: str) -> frozenset[str]:  # noqa: A002, ARG002
+        """The digest of exactly the bytes between the quotes."""
+        return frozenset({commands.wire_digest(content)})
 
     def delete_credential(self, uuid: str, sec_tag: int, type: CredentialType | int) -> Conversation[None]:  # noqa: A002
         """Delete a credential; one that is gone already is fine."""
@@ -226,3 +231,12 @@ def _list(sec_tag: int | None) -> Conversation[tuple[StoredCredential, ...]]:
         raise modem_error(reply.cme, what)
     rows = commands.credentials(reply.info)
     return rows if sec_tag is None else tuple(row for row in rows if row.sec_tag == sec_tag)
+
+
+class AtShellOperations(AtOperations):
+    """Operations over dialect `at-shell`: the same, but the shell turns each line feed of a PEM into CR and LF."""
+
+    def digests(self, type: CredentialType | int, content: str) -> frozenset[str]:  # noqa: A002
+        """Either line end: firmware that unescapes to LF alone is as good."""
+        crlf = commands.wire_content(content).replace("\n", "\r\n")
+        return super().digests(type, content) | {hashlib.sha256(crlf.encode()).hexdigest()}

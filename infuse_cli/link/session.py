@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from infuse_cli import failpoint
 from infuse_cli.dialect.base import Heard, LinkState, head
+from infuse_cli.dialect.overheard import described
 from infuse_cli.errors import BoardError, Interrupted
 from infuse_cli.link.transcript import Transcript
 
@@ -26,8 +27,6 @@ T = TypeVar("T")
 POLL_S: Final = 0.05
 """Longest that a read blocks; the port is opened with it."""
 
-PROBE_S: Final = 0.55
-PROBES: Final = 3
 PROBES_AFTER_REBOOT: Final = 9
 PROBES_AFTER_REFUSAL: Final = 2
 """Probes on top for a board that refused one: it is alive, and was deaf to the AT behind what it refused."""
@@ -56,17 +55,17 @@ class Port(Protocol):
 class Session:
     """An open port; see `ports.Board`. `label` is the step at work, set by the pipeline."""
 
-    def __init__(self, handle: Port, codec: Codec, *, port: str, dialect: str, abort: threading.Event) -> None:
+    def __init__(self, handle: Port, codec: Codec, *, port: str, abort: threading.Event) -> None:
         self.label = ""
         self._handle: Final = handle
         self._read_some: Final[Callable[[int], bytes]] = getattr(handle, "read_some", self._read_by_two)
         self._codec: Final = codec
         self._port: Final = port
-        self._dialect: Final = dialect
         self._abort: Final = abort
         self._transcript: Final = Transcript(time.monotonic)
         self._sent = 0
         self._gone: BoardError | None = None
+        self._overheard: bytes | None = None
 
     @property
     def port(self) -> str:
@@ -75,16 +74,19 @@ class Session:
 
     @property
     def dialect(self) -> str:
-        """Name of the dialect."""
-        return self._dialect
+        """Name of the dialect that the board was found to speak."""
+        return self._codec.name
 
     def start(self) -> None:
-        """Get into step with the board. Raises serial.silent within 2 s when nothing answers."""
+        """Get into step with the board. Raises serial.silent within 2 s when nothing answers, saying what was heard instead."""
+        self._overheard = b""
         self._drain()
         begun = time.monotonic()
-        if not self._resync(PROBES):
+        if not self._resync():
             took = time.monotonic() - begun
-            raise BoardError("serial.silent", f"nothing on {self._port} answered AT within {took:.1f} s")
+            raise BoardError("serial.silent", f"nothing on {self._port} answered {self._codec.question} within {took:.1f} s"
+                             f"{described(self._overheard)}")
+        self._overheard = None
 
     def run(self, conversation: Conversation[T]) -> T:
         """Pump a conversation to its end; see `ports.Board.run`."""
@@ -135,8 +137,8 @@ class Session:
             raise self._gone
         if self._codec.state is LinkState.IDLE:
             self._drain()
-        if self._codec.state is LinkState.DESYNC and not self._resync(PROBES):
-            raise BoardError("serial.timeout", f"the board on {self._port} no longer answers AT; {head(command)} "
+        if self._codec.state is LinkState.DESYNC and not self._resync():
+            raise BoardError("serial.timeout", f"the board on {self._port} no longer answers {self._codec.question}; {head(command)} "
                              "was not sent")
 
     def _send(self, command: Command, data: bytes) -> None:
@@ -212,14 +214,17 @@ class Session:
     def _take(self, data: bytes) -> None:
         self._transcript.received(data)
         self._codec.receive(data)
+        if self._overheard is not None and len(self._overheard) < _MOST_AT_ONCE:
+            self._overheard += data
 
-    def _resync(self, attempts: int) -> bool:
-        made, most = 0, attempts
+    def _resync(self, attempts: int | None = None) -> bool:
+        made, least = 0, attempts or self._codec.probes
+        most = least
         while made < most:
             made += 1
             heard = self._probe()
             if heard in {Heard.NOTHING, Heard.REFUSED}:
-                most = max(most, self._patience(attempts, heard))
+                most = max(most, self._patience(least, heard))
                 continue
             if heard is Heard.NOISY:
                 self._quiet_down()
@@ -237,15 +242,16 @@ class Session:
     def _probe(self) -> Heard:
         from serial import SerialTimeoutException
 
-        self._transcript.remark("asking AT")
+        data = self._codec.probe()
+        self._transcript.remark(f"asking {self._codec.question}")
         try:
-            self._handle.write(self._codec.probe())
+            self._handle.write(data)
         except SerialTimeoutException:
             return Heard.NOTHING
         return self._hear_probe()
 
     def _hear_probe(self) -> Heard:
-        deadline = time.monotonic() + PROBE_S
+        deadline = time.monotonic() + self._codec.probe_s
         while (heard := self._codec.probed()) in {Heard.NOTHING, Heard.REFUSED} and time.monotonic() < deadline:
             self._check_abort(None)
             if not self._pump() and heard is Heard.REFUSED:

@@ -96,11 +96,9 @@ class SerialSource:
     def open(self, port: str) -> Session:
         """Open exclusively and get into step; see `ports.BoardSource.open`."""
         serial = self._board.serial
-        row = dialects.dialect(serial.dialect)
-        name = dialects.AUTO if serial.dialect == "auto" else serial.dialect
-        codec = row.codec(CodecOptions(serial.line_limit, serial.terminator))
+        codec = dialects.codec(serial.dialect, CodecOptions(serial.line_limit, serial.terminator))
         handle = open_port(port, serial)
-        session = Session(handle, codec, port=port, dialect=name, abort=self._abort)
+        session = Session(handle, codec, port=port, abort=self._abort)
         try:
             session.start()
         except OSError as exc:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from infuse_cli.types import StepState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from infuse_cli.records import AttemptRecord, StepRecord
     from infuse_cli.types import CredentialType, StoredCredential
@@ -40,3 +40,14 @@ def _covers(step: StepRecord, row: dict[str, Any], entry: StoredCredential) -> b
 def as_fact(entry: StoredCredential) -> dict[str, Any]:
     """Return an entry as JSON values, for the record of what was replaced or orphaned."""
     return {"secTag": entry.sec_tag, "type": entry.type, "sha256": entry.sha256}
+
+
+def digests_fact(digests: Collection[str]) -> str | list[str]:
+    """Digests that fit, as a fact: alone where the dialect has one, else a list."""
+    found = sorted(digests)
+    return found[0] if len(found) == 1 else found
+
+
+def digests_of(fact: str | list[str]) -> list[str]:
+    """The digests of a fact that `digests_fact` made."""
+    return [fact] if isinstance(fact, str) else fact

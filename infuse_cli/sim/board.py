@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from infuse_cli.dialect.at_device import AtDevice
 from infuse_cli.sim.faults import BoardFault, OnBoard, Place
+from infuse_cli.sim.fronts import Front, Request, front
 from infuse_cli.sim.modem import Answer, Modem, ModemIdentity
 from infuse_cli.types import CredentialType
 
@@ -103,7 +103,7 @@ class VirtualBoard:
         self._chance: Final = random.Random(seed)  # noqa: S311 - noise, not keys
         self.modems: list[Modem] = []
         self.commands: list[str] = []
-        self._device = AtDevice()
+        self._front: Front = front("at")
         self._hung = False
         self._seen: set[Place] = set()
         self._armed: list[_Armed] = []
@@ -118,28 +118,31 @@ class VirtualBoard:
     def change_faults(self, faults: Sequence[OnBoard]) -> None:
         """Have these faults from now on, as if they had never struck."""
         self._armed = [_Armed(fault) for fault in faults]
-        self._device.blank_before_answer = self._has(BoardFault.BLANK)
-        self._device.echo = self._has(BoardFault.ECHO)
+        self._front = front(self._text(BoardFault.DIALECT) or "at", blank=self._has(BoardFault.BLANK))
+        self._set_echo()
         if self.modems:
             self._occupy()
 
     def reset(self) -> list[Reaction]:
         """Reboot: settings are lost, NVM stays, the boot text is printed, the firmware goes on the air."""
         self.modem.boot()
-        self._device.reset()
-        self._device.echo = self._has(BoardFault.ECHO)
+        self._front.reset()
+        self._set_echo()
         self._hung = False
-        return [] if self._has(BoardFault.MUTE) else [Send(b"".join(map(self._device.unsolicited, BOOT_TEXT))), Active()]
+        return [] if self._has(BoardFault.MUTE) else [Send(self._front.boot_text(BOOT_TEXT)), Active()]
 
     def echo(self, data: bytes) -> bytes:
         """What comes back at once for received bytes."""
-        return b"" if self._hung or self._has(BoardFault.MUTE) else self._device.echo_of(data)
+        return b"" if self._hung or self._has(BoardFault.MUTE) else self._front.echo(data)
 
     def receive(self, data: bytes) -> list[Reaction]:
         """Take bytes that have arrived; nothing after the plug was pulled counts."""
         reactions: list[Reaction] = []
-        for command in self._device.receive(data):
-            reactions += self._command(command)
+        for heard in self._front.receive(data):
+            if isinstance(heard, bytes):
+                reactions += [] if self._hung or self._has(BoardFault.MUTE) else [Send(heard)]
+                continue
+            reactions += self._command(heard)
             if any(isinstance(reaction, Unplug) for reaction in reactions):
                 break
         return reactions
@@ -152,7 +155,7 @@ class VirtualBoard:
 
     def _plug_in_new_board(self) -> None:
         self.modems.append(self._make_modem(len(self.modems)))
-        self._device.reset()
+        self._front.reset()
         self._seen.clear()
         self._occupy()
 
@@ -161,10 +164,15 @@ class VirtualBoard:
             if armed.fault.kind is BoardFault.OCCUPIED:
                 occupy(self.modem, str(armed.fault.value))
 
-    def _command(self, command: str) -> list[Reaction]:
+    def _command(self, request: Request) -> list[Reaction]:
+        command = request.text
         self.commands.append(_masked(command))
         if self._hung or self._has(BoardFault.MUTE):
             return []
+        echo: list[Reaction] = [Send(request.echo)] if request.echo else []
+        return [*echo, *self._carry_out(request, command)]
+
+    def _carry_out(self, request: Request, command: str) -> list[Reaction]:
         place = place_of(command)
         self._swap_if_due(place, command)
         struck = [armed.fault for armed in self._armed if armed.fault.kind is not BoardFault.SWAP and armed.strikes(place)]
@@ -172,23 +180,21 @@ class VirtualBoard:
         if early := [fault for fault in struck if fault.kind in _STOPS_BEFORE]:
             return self._stop(early[0])
         was_active = self.modem.active
-        answer = self._execute(command, struck)
+        answer = self._execute(request, struck)
         self._seen.add(place)
         if late := [fault for fault in struck if fault.kind in _STOPS_AFTER]:
             return self._stop(late[0])
-        sent: list[Reaction] = [Send(self._bytes(answer, kinds), answer.delay_s + _slowness(struck))]
+        if self._front.reboots(request):
+            return self.reset()
+        sent: list[Reaction] = [Send(self._bytes(request, answer, kinds), answer.delay_s + _slowness(struck))]
         return [*sent, Active(answer.delay_s)] if self.modem.active and not was_active else sent
 
-    def _execute(self, command: str, struck: Sequence[OnBoard]) -> Answer:
+    def _execute(self, request: Request, struck: Sequence[OnBoard]) -> Answer:
         for fault in struck:
             if fault.kind is BoardFault.REFUSE:
                 return self.modem.refused(fault.value) if isinstance(fault.value, int) else Answer(ok=False)
         self._set_quirks(struck)
-        echo_was = self.modem.echo
-        answer = self.modem.execute(command)
-        if self.modem.echo != echo_was:
-            self._device.echo = self.modem.echo
-        return answer
+        return self._front.execute(self.modem, request)
 
     def _set_quirks(self, struck: Sequence[OnBoard]) -> None:
         kinds = {fault.kind for fault in struck}
@@ -196,12 +202,12 @@ class VirtualBoard:
             setattr(self.modem.quirks, flag, kind in kinds)
         self.modem.quirks.csr_fault = next((str(fault.value) for fault in struck if fault.kind is BoardFault.BAD_CSR), None)
 
-    def _bytes(self, answer: Answer, kinds: set[BoardFault]) -> bytes:
-        said = self._device.answer(info=answer.info, ok=answer.ok, cme=answer.cme)
+    def _bytes(self, request: Request, answer: Answer, kinds: set[BoardFault]) -> bytes:
+        said = self._front.answer(request, answer)
         if BoardFault.GARBAGE in kinds:
             said = bytes(self._chance.choice(range(0x80, 0x100)) for _ in range(24)) + b"\r\n" + said
         if BoardFault.URC in kinds:
-            urc = self._device.unsolicited(_URC)
+            urc = self._front.unsolicited(_URC)
             said = urc + said + urc
         return said
 
@@ -221,6 +227,13 @@ class VirtualBoard:
             looked_at = place is Place.IDENTIFY and "DEVICEUUID" in command.upper() and bool(_BEFORE.get(at, set()) & self._seen)
             if armed.fault.kind is BoardFault.SWAP and (looked_at or place is at is not Place.IDENTIFY or at is Place.ANY) and armed.strikes(at):
                 self._plug_in_new_board()
+
+    def _set_echo(self) -> None:
+        self._front.set_echo(True if self._has(BoardFault.ECHO) else False if self._has(BoardFault.NO_ECHO) else None)
+
+    def _text(self, kind: BoardFault) -> str | None:
+        """The value of a fault that the board has from the start, None without it."""
+        return next((str(armed.fault.value) for armed in self._armed if armed.fault.kind is kind), None)
 
     def _has(self, kind: BoardFault) -> bool:
         return any(armed.fault.kind is kind for armed in self._armed)

@@ -66,6 +66,8 @@ class BoardFault(enum.Enum):
     OCCUPIED = "occupied"
     WRONG_READBACK = "wrong-readback"
     NO_COSE = "no-cose"
+    DIALECT = "dialect"
+    NO_ECHO = "no-echo"
 
 
 class CloudFaultKind(enum.Enum):
@@ -87,6 +89,9 @@ class CloudFaultKind(enum.Enum):
 
 ALWAYS: Final = None
 """As `times`: strikes every time."""
+
+DIALECTS: Final = ("at", "at-shell")
+"""What a virtual board can speak."""
 
 CSR_FAULTS: Final = ("signature", "digest", "uuid", "tag", "reused-key", "policy", "null")
 
@@ -240,6 +245,10 @@ def _csr_fault(item: str, value: str | None) -> str:
     return _one_of(item, value or "", {name: name for name in CSR_FAULTS})
 
 
+def _dialect(item: str, value: str | None) -> str:
+    return _one_of(item, value or "", {name: name for name in DIALECTS})
+
+
 def _occupied(item: str, value: str | None) -> str:
     if value is None or not re.fullmatch(r"\d{1,10}/[0-4]", value):
         raise _bad(item, "occupied wants TAG/TYPE, as in occupied=4201/2")
@@ -253,7 +262,7 @@ def _no_value(item: str, value: str | None) -> None:
 
 _VALUES: Final[dict[BoardFault, Callable[[str, str | None], int | str | None]]] = {
     BoardFault.REFUSE: _refusal, BoardFault.SLOW: _milliseconds, BoardFault.BAD_CSR: _csr_fault, BoardFault.OCCUPIED: _occupied,
-    BoardFault.UNPLUG: _back_after, BoardFault.UNPLUG_BEFORE: _back_after,
+    BoardFault.DIALECT: _dialect, BoardFault.UNPLUG: _back_after, BoardFault.UNPLUG_BEFORE: _back_after,
 }
 
 

@@ -43,12 +43,16 @@ class Delays:
 
 @dataclass(frozen=True, slots=True)
 class ModemIdentity:
-    """What makes one modem that one: UUID, 15-digit IMEI with check digit, ICCID, key that attests."""
+    """What makes one modem that one: UUID, 15-digit IMEI with check digit, ICCID, key that attests.
+
+    `hardware_id` is the chip's own, 8 bytes as `hwinfo devid` shows them.
+    """
 
     uuid: UUID
     imei: str
     iccid: str
     key: ec.EllipticCurvePrivateKey = field(repr=False)
+    hardware_id: bytes = b"\0\1\2\3\4\5\6\7"
 
     @classmethod
     def make(cls, seed: str | None = None) -> ModemIdentity:
@@ -57,7 +61,7 @@ class ModemIdentity:
         uuid = UUID(bytes=chance.randbytes(16), version=4)
         serial = f"35989{chance.randrange(10**9):09d}"
         iccid = f"8901{chance.randrange(10**15):015d}F"
-        return cls(uuid, serial + _luhn(serial), iccid, new_key())
+        return cls(uuid, serial + _luhn(serial), iccid, new_key(), chance.randbytes(8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +117,12 @@ class Modem:
         self.nvm: Final = Nvm()
         self.quirks: Final = Quirks()
         self.counts: Final[dict[str, int]] = {"keygen": 0, "write": 0, "delete": 0, "boot": 0}
+        self.settings: Final[dict[str, str]] = {}
+        """What the application keeps in Zephyr's settings; it survives resets as the credentials do."""
         self.functional_mode = 1
         self.echo = False
         self._cmee = 0
-        self._delays: Final = delays or Delays()
+        self.delays: Final = delays or Delays()
         self._make_key: Final = make_key or KeyMaker().maker((0, 0))
 
     @property
@@ -143,6 +149,13 @@ class Modem:
     def refused(self, cme: int | None) -> Answer:
         """A refusal as CMEE has it: bare ERROR until the host asked for numbers."""
         return Answer(ok=False, cme=cme if self._cmee else None)
+
+    def add_raw(self, tag: int, kind: int, content: bytes) -> None:
+        """Store a credential past the modem's own command, as firmware with another shell does."""
+        if self.quirks.wrong_write:
+            content += b"\n"
+        self.nvm.overwrite(tag, kind, content)
+        self.counts["write"] += 1
 
     def generate(self, tag: int, wish: attest.CsrWish | None = None) -> bytes:
         """Make a key in (tag, 2) and return its CSR in DER. Refuses as %KEYGEN does."""
@@ -179,7 +192,7 @@ class Modem:
         if int(found[1]) not in _MODES:
             return Answer(ok=False)
         self.functional_mode = int(found[1])
-        return Answer(delay_s=self._delays.cfun_s)
+        return Answer(delay_s=self.delays.cfun_s)
 
     def _imei(self, found: re.Match[str]) -> Answer:
         if self.quirks.no_imei:
@@ -214,7 +227,7 @@ class Modem:
         if self.quirks.wrong_write:
             self.nvm.overwrite(int(found[1]), int(found[2]), content + b"\n")
         self.counts["write"] += 1
-        return Answer(delay_s=self._delays.nvm_s)
+        return Answer(delay_s=self.delays.nvm_s)
 
     def _read(self, found: re.Match[str]) -> Answer:
         entry = self.nvm.read(int(found[1]), int(found[2]))
@@ -224,7 +237,7 @@ class Modem:
         self._refuse_active()
         self.nvm.delete(int(found[1]), int(found[2]))
         self.counts["delete"] += 1
-        return Answer(delay_s=self._delays.nvm_s)
+        return Answer(delay_s=self.delays.nvm_s)
 
     def _keygen(self, found: re.Match[str]) -> Answer:
         self._refuse_active()
@@ -237,7 +250,7 @@ class Modem:
         kind = attest.PUBLIC_KEY_MESSAGE if want_key else attest.CSR_MESSAGE
         text = attest.message(body, self.identity.key, self.identity.uuid, tag, kind=kind, fault=self.quirks.csr_fault)
         shown = text.partition(".")[0] if self.quirks.no_cose else text
-        return Answer((f'%KEYGEN: "{shown}"',), delay_s=self._delays.keygen_s)
+        return Answer((f'%KEYGEN: "{shown}"',), delay_s=self.delays.keygen_s)
 
     def _public_key(self, tag: int) -> bytes:
         entry = self.nvm.get(tag, CredentialType.CLIENT_KEY)

@@ -339,4 +339,4 @@ def test_dialects_that_are_coming_say_so():
     with pytest.raises(ProfileError):
         dialect.capabilities("klingon")
     assert Can.POSSESSION in dialect.capabilities("at")
-    assert Can.TOKEN_KV not in dialect.capabilities("auto")
+    assert Can.TOKEN_KV not in dialect.capabilities("at-shell")

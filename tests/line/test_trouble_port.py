@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from infuse_cli.link.session import PROBE_S, PROBES
+from infuse_cli.dialect.base import PROBE_S, PROBES
 from tests.line.trouble import (
     MINT,
     ended,

@@ -9,9 +9,10 @@ import pytest
 from tiny_modem import UUID, TinyModem
 
 from infuse_cli import dialect
+from infuse_cli.dialect.base import PROBE_S, PROBES
 from infuse_cli.errors import BoardError, Interrupted, ProfileError
 from infuse_cli.link import holder
-from infuse_cli.link.session import POLL_S, PROBE_S, PROBES
+from infuse_cli.link.session import POLL_S
 from infuse_cli.link.source import SerialSource, open_error
 from infuse_cli.profile import BoardSection, Serial
 

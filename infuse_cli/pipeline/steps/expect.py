@@ -62,11 +62,9 @@ def occupied(ctx: Context) -> list[StoredCredential]:
 
 def _desired(ctx: Context, entry: StoredCredential) -> bool:
     """Whether the entry is the very server CA that would be written: nothing is in the way then."""
-    from infuse_cli.dialect.commands import canonical_pem, wire_digest
-
     server_ca = ctx.deps.server_ca
     return (entry.type == CredentialType.ROOT_CA and server_ca is not None
-            and entry.sha256 == wire_digest(canonical_pem(server_ca)))
+            and entry.sha256 in ctx.ops.digests(CredentialType.ROOT_CA, server_ca))
 
 
 def places(ctx: Context) -> list[tuple[int, CredentialType]]:

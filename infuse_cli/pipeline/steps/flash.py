@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from infuse_cli.dialect.commands import wire_digest
 from infuse_cli.errors import PolicyError, ProfileError
 from infuse_cli.pipeline import slots
 from infuse_cli.pipeline.step import Acting, Done, Effect, Given, NotDone, Probe, Rewind, RewindNeeded
@@ -70,8 +69,8 @@ def contents(ctx: Context) -> list[tuple[CredentialType, str, frozenset[str]]]:
     raw = token.reveal(ctx).reveal().encode()
     identity = str(ctx.facts["token"]["registryDeviceId"])
     return [
-        (CredentialType.PSK, raw.hex(), frozenset({wire_digest(raw.hex()), wire_digest(raw.decode())})),
-        (CredentialType.PSK_IDENTITY, identity, frozenset({wire_digest(identity)})),
+        (CredentialType.PSK, raw.hex(), ctx.ops.digests(CredentialType.PSK, raw.hex()) | ctx.ops.digests(CredentialType.PSK, raw.decode())),
+        (CredentialType.PSK_IDENTITY, identity, ctx.ops.digests(CredentialType.PSK_IDENTITY, identity)),
     ]
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from infuse_cli.dialect.commands import canonical_pem, wire_digest
+from infuse_cli.dialect.commands import canonical_pem
 from infuse_cli.pipeline import slots
 from infuse_cli.pipeline.step import Acting, Done, Effect, Given, NotDone, Probe
 from infuse_cli.pki import chain as chains
@@ -25,21 +25,25 @@ class Install(Acting):
     def prepare(self, ctx: Context) -> Given:
         """Intend the digests."""
         tag = ctx.profile.identity.sec_tag
-        return Given({"wrote": [slots.wrote(tag, kind, [wire_digest(text)]) for kind, text in contents(ctx)]})
+        return Given({"wrote": [slots.wrote(tag, kind, sorted(ctx.ops.digests(kind, text))) for kind, text in contents(ctx)]})
 
     def run(self, ctx: Context) -> Given:
         """Write, then leave the digests for read-back."""
         rows = contents(ctx)
         for kind, text in rows:
-            ctx.write(ctx.profile.identity.sec_tag, kind, text, frozenset({wire_digest(text)}))
-        return Given({"installed": {str(int(kind)): wire_digest(text) for kind, text in rows}})
+            ctx.write(ctx.profile.identity.sec_tag, kind, text, ctx.ops.digests(kind, text))
+        return Given(_installed(ctx))
 
     def probe(self, ctx: Context) -> Probe:
         """Compare the digests in the modem's list."""
         tag = ctx.profile.identity.sec_tag
-        there = all((entry := ctx.entry(tag, kind)) is not None and entry.sha256 == wire_digest(text)
+        there = all((entry := ctx.entry(tag, kind)) is not None and entry.sha256 in ctx.ops.digests(kind, text)
                     for kind, text in contents(ctx))
-        return Done({"installed": {str(int(kind)): wire_digest(text) for kind, text in contents(ctx)}}) if there else NotDone()
+        return Done(_installed(ctx)) if there else NotDone()
+
+
+def _installed(ctx: Context) -> dict[str, Any]:
+    return {"installed": {str(int(kind)): slots.digests_fact(ctx.ops.digests(kind, text)) for kind, text in contents(ctx)}}
 
 
 def contents(ctx: Context) -> list[tuple[CredentialType, str]]:

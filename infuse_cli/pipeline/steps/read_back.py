@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from infuse_cli.errors import BoardError, PolicyError
+from infuse_cli.pipeline import slots
 from infuse_cli.pipeline.step import Given, Reading, Rewind, RewindNeeded
 from infuse_cli.pipeline.steps.expect import kind_name
 from infuse_cli.pki import chain as chains
@@ -53,11 +54,11 @@ def expected(ctx: Context) -> Expected:
     tag = ctx.profile.identity.sec_tag
     rows: Expected = []
     if digest := ctx.facts.get("serverCaDigest"):
-        rows.append((tag, int(CredentialType.ROOT_CA), [digest], "server-ca"))
+        rows.append((tag, int(CredentialType.ROOT_CA), slots.digests_of(digest), "server-ca"))
     if "keyDigest" in ctx.facts:
         digest = ctx.facts["keyDigest"]
         rows.append((tag, int(CredentialType.CLIENT_KEY), [digest] if digest else [], "keygen"))
-    rows += [(tag, int(kind), [digest], "install") for kind, digest in ctx.facts.get("installed", {}).items()]
+    rows += [(tag, int(kind), slots.digests_of(digest), "install") for kind, digest in ctx.facts.get("installed", {}).items()]
     if not ctx.facts.get("already") and ctx.profile.identity.mode != "cloud-ca":
         token_tag = 0 if ctx.profile.token is None else ctx.profile.token.sec_tag
         rows += [(token_tag or _DEFAULT_TOKEN_TAG, int(kind), digests, "flash")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from infuse_cli.dialect.commands import canonical_pem, wire_digest
+from infuse_cli.dialect.commands import canonical_pem
 from infuse_cli.errors import ProfileError
 from infuse_cli.pipeline import slots
 from infuse_cli.pipeline.step import Acting, Done, Effect, Given, NotDone, Probe
@@ -23,21 +23,22 @@ class ServerCa(Acting):
 
     def prepare(self, ctx: Context) -> Given:
         """Intend the one digest."""
-        digest = wire_digest(self._content(ctx))
-        return Given({"wrote": [slots.wrote(ctx.profile.identity.sec_tag, CredentialType.ROOT_CA, [digest])]})
+        digests = ctx.ops.digests(CredentialType.ROOT_CA, self._content(ctx))
+        return Given({"wrote": [slots.wrote(ctx.profile.identity.sec_tag, CredentialType.ROOT_CA, sorted(digests))]})
 
     def run(self, ctx: Context) -> Given:
         """Write; nothing is sent when the digest matches already."""
         content = self._content(ctx)
-        digest = wire_digest(content)
-        ctx.write(ctx.profile.identity.sec_tag, CredentialType.ROOT_CA, content, frozenset({digest}))
-        return Given({"serverCaDigest": digest})
+        digests = ctx.ops.digests(CredentialType.ROOT_CA, content)
+        ctx.write(ctx.profile.identity.sec_tag, CredentialType.ROOT_CA, content, digests)
+        return Given({"serverCaDigest": slots.digests_fact(digests)})
 
     def probe(self, ctx: Context) -> Probe:
         """Compare the digest in the modem's list."""
-        digest = wire_digest(self._content(ctx))
+        digests = ctx.ops.digests(CredentialType.ROOT_CA, self._content(ctx))
         entry = ctx.entry(ctx.profile.identity.sec_tag, CredentialType.ROOT_CA)
-        return Done({"serverCaDigest": digest}) if entry is not None and entry.sha256 == digest else NotDone()
+        fits = entry is not None and entry.sha256 in digests
+        return Done({"serverCaDigest": slots.digests_fact(digests)}) if fits else NotDone()
 
     def _content(self, ctx: Context) -> str:
         if ctx.deps.server_ca is None:

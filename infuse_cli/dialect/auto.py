@@ -1,0 +1,133 @@
+"""Which dialect a board speaks: a codec that is all of them until one has answered, and that one from then on.
+
+Every probe is harmless to the boards that it is not meant for. `AT` comes first: an AT host answers it, a shell says
+that it knows no such command and shows its prompt, and is then asked in its own way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from infuse_cli.dialect.at import AtCodec
+from infuse_cli.dialect.base import Heard
+from infuse_cli.dialect.shell import CredCodec, ShellCodec
+
+if TYPE_CHECKING:
+    from infuse_cli.dialect.base import Codec, CodecOptions, LinkState
+    from infuse_cli.types import Command, Reply
+
+_FIRST_S: Final = 0.25
+"""How long the very first probe is waited for, before another dialect is asked."""
+
+_LATER_S: Final = 0.5
+
+_MOST_A_SHELL: Final = 2
+
+
+class AutoCodec:
+    """A codec for a board that has not answered yet; see `base.Codec`."""
+
+    def __init__(self, options: CodecOptions) -> None:
+        self._at: Final = AtCodec(options)
+        self._shells: Final = (ShellCodec(options), CredCodec(options))
+        self._all: Final[tuple[Codec, ...]] = (self._at, *self._shells)
+        self._asked: Codec = self._at
+        self._asked_shells = [0, 0]
+        self._made = 0
+        self._chosen: Codec | None = None
+
+    @property
+    def _now(self) -> Codec:
+        return self._chosen or self._asked
+
+    @property
+    def name(self) -> str:
+        """Name of the dialect that answered; `auto` before."""
+        return "auto" if self._chosen is None else self._chosen.name
+
+    @property
+    def question(self) -> str:
+        """What the newest probe asks; before any dialect answered all of them are meant."""
+        return self._now.question
+
+    @property
+    def probe_s(self) -> float:
+        """How long the answer to the newest probe may take, in seconds."""
+        if self._chosen is not None:
+            return self._chosen.probe_s
+        return _FIRST_S if self._made == 1 else _LATER_S
+
+    @property
+    def probes(self) -> int:
+        """How many probes a silent board gets."""
+        return 4 if self._chosen is None else self._chosen.probes
+
+    @property
+    def state(self) -> LinkState:
+        """Where the codec is."""
+        return self._now.state
+
+    @property
+    def rebooted(self) -> bool:
+        """Whether boot text was heard since the last reply."""
+        return self._now.rebooted
+
+    def encode(self, command: Command) -> bytes:
+        """As `base.Codec.encode`."""
+        return self._now.encode(command)
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes of the board; before one answered all of them listen."""
+        for codec in self._all if self._chosen is None else (self._chosen,):
+            codec.receive(data)
+
+    def next_reply(self) -> Reply | None:
+        """As `base.Codec.next_reply`."""
+        return self._now.next_reply()
+
+    def desync(self) -> None:
+        """As `base.Codec.desync`."""
+        for codec in self._all if self._chosen is None else (self._chosen,):
+            codec.desync()
+
+    def abandon(self) -> Reply:
+        """As `base.Codec.abandon`."""
+        return self._now.abandon()
+
+    def probe(self) -> bytes:
+        """The next question: a shell's own once a prompt was seen."""
+        if self._chosen is None:
+            self._made += 1
+            self._asked = self._next()
+        return self._now.probe()
+
+    def probed(self) -> Heard:
+        """What came back; REFUSED as soon as another dialect is to be asked."""
+        heard = self._now.probed()
+        if self._chosen is None and self._asked is self._at and self._has_prompt and heard in {Heard.NOTHING, Heard.REFUSED}:
+            return Heard.REFUSED
+        return heard
+
+    def settle(self) -> None:
+        """The one that was asked has answered: the board speaks that."""
+        self._chosen = self._now
+        self._chosen.settle()
+
+    def close(self) -> None:
+        """The port is gone."""
+        for codec in self._all:
+            codec.close()
+
+    @property
+    def _has_prompt(self) -> bool:
+        return any(shell.prompted for shell in self._shells)
+
+    def _next(self) -> Codec:
+        if self._has_prompt:
+            for index, shell in enumerate(self._shells):
+                refused = shell is self._asked and shell.probed() is Heard.REFUSED
+                if self._asked_shells[index] < _MOST_A_SHELL and not refused:
+                    self._asked_shells[index] += 1
+                    return shell
+                self._asked_shells[index] = _MOST_A_SHELL
+        return self._at
