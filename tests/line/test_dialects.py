@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from infuse_cli.types import CredentialType
@@ -20,8 +18,8 @@ def at_shell(make_bench):
 
 def test_three_boards_with_an_at_shell_pass(at_shell):
     ran = at_shell.provision(*at_shell.world.ports)
-    assert ran.code == 0, ran.out + ran.err
-    boards = json.loads(ran.out)["data"]["boards"]
+    assert ran.code == 0, ran.stdout + ran.stderr
+    boards = ran.envelope["data"]["boards"]
     assert [(board["result"], board["possession"]) for board in boards] == [("PASS", "proven")] * 3
     assert audit(at_shell.world) == []
     for slot in at_shell.world.state()["slots"]:
@@ -31,6 +29,6 @@ def test_three_boards_with_an_at_shell_pass(at_shell):
 
 def test_which_dialect_answers_is_found_out(at_shell):
     ran = at_shell.infuse("serial", "probe", "--port", at_shell.world.port(1), "--output", "json")
-    assert json.loads(ran.out)["data"]["dialect"] == "at-shell", ran.out + ran.err
+    assert ran.envelope["data"]["dialect"] == "at-shell", ran.stdout + ran.stderr
 
 
