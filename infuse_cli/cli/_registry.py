@@ -28,7 +28,7 @@ _COMMANDS: Final = "infuse_cli.cli.commands"
 ROWS: Final[tuple[Row, ...]] = (
     Row("provision", "Bring boards into the cloud: plug in and watch them turn green.", f"{_COMMANDS}.provision", "command"),
     Row("resume", "Go on with what an earlier run left unfinished.", f"{_COMMANDS}.resume", "command"),
-    Row("journal", "What happened, board by board: list, show, summary, export.", f"{_COMMANDS}.journal", "app"),
+    Row("journal", "What happened, board by board: list, show, verify, backup.", f"{_COMMANDS}.journal", "app"),
     Row("profile", "Product profiles: list, show, check, new.", f"{_COMMANDS}.profile", "app"),
     Row("ca", "The local CA that signs the boards' certificates.", f"{_COMMANDS}.ca", "app"),
     Row("org", "Organisations in the cloud: list, show, create, ensure.", f"{_COMMANDS}.org", "app"),
@@ -49,7 +49,7 @@ ROWS: Final[tuple[Row, ...]] = (
 VALUE_OPTIONS: Final[frozenset[str]] = frozenset({
     "--base", "--board", "--bundle", "--boards", "--by", "--ca", "--certificate", "--count", "--day", "--description", "--device",
     "--device-id", "--device-profile", "--expires", "--faults", "--field", "--file", "--folder", "--format", "--from",
-    "--group", "--interface", "--key-file", "--latency-ms", "--limit", "--location", "--lot", "--metadata",
+    "--group", "--head", "--interface", "--key-file", "--latency-ms", "--limit", "--location", "--lot", "--metadata",
     "--metadata-from", "--mode", "--name", "--network-id", "--organisation", "--out", "--passphrase-fd",
     "--passphrase-file", "--port", "--public-key", "--reason", "--registry-url", "--root", "--root-out", "--run",
     "--scan", "--seed", "--send-wait", "--sensor-profile", "--server-ca", "--sim", "--since", "--site", "--slots",

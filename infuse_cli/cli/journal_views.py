@@ -171,9 +171,10 @@ def write(out: Path, text: str) -> None:
 
 def broken(path: Path, faults: Sequence[Fault]) -> JournalError:
     """The error for a chain that does not hold."""
-    told = "; ".join(f"event {one.seq} of station {one.station}: {one.why}" for one in faults)
-    return JournalError("journal.corrupt", f"the chain of {path} is broken at {told}",
-                        details={"faults": [{"station": one.station, "seq": one.seq, "why": one.why} for one in faults]})
+    told = "; ".join(f"{one.what or f'event {one.seq} of station {one.station}'}: {one.why}" for one in faults)
+    what = "a record was edited behind the chain of" if faults[0].what else "the chain is broken of"
+    return JournalError("journal.corrupt", f"{what} {path}: {told}",
+                        details={"faults": [{"station": one.station, "seq": one.seq, "row": one.what or None, "why": one.why} for one in faults]})
 
 
 def _attempt(one: AttemptRecord, run: RunRecord, certificates: Sequence[CertificateRecord], tokens: Sequence[TokenRecord]) -> dict[str, Any]:

@@ -46,11 +46,12 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The first place where a chain does not hold."""
+    """A place where the journal does not hold: an event of a station's chain, or a row (`what`) that the chain belies."""
 
     station: str
     seq: int
     why: str
+    what: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,25 +114,35 @@ def verify(events: Iterable[EventRecord], head: Head | None = None, *, station: 
 
     With `head` also events missing at the end are found.
     """
+    return check(((link_of(event), event.hash) for event in events), head, station=station, after=after)
+
+
+def check(links: Iterable[tuple[Link, str]], head: Head | None = None, *, kept: Head | None = None, station: str = "",
+          after: Head | None = None) -> Fault | None:
+    """As `verify`, of links with the hash that stands beside each. `kept` is a head that was recorded elsewhere."""
     prev, expected = (GENESIS, 1) if after is None else (after.hash, after.seq + 1)
-    for event in events:
-        station = station or event.station
-        why = _fault(event, expected, prev)
+    for link, hash_ in links:
+        station = station or link.station
+        why = _fault(link, hash_, expected, prev)
         if why:
             return Fault(station, expected, why)
-        prev, expected = event.hash, expected + 1
+        if kept is not None and kept.seq == expected and kept.hash != hash_:
+            return Fault(station, expected, "it is not the event that the head names: the chain was made anew, or is another bench's")
+        prev, expected = hash_, expected + 1
+    if kept is not None and kept.seq >= expected:
+        return Fault(station, expected, f"cut: the chain ends at {expected - 1}, but the head names event {kept.seq}")
     if head is not None and head != Head(expected - 1, prev):
         return Fault(station, expected, f"the chain ends at {expected - 1}, but event {head.seq} was recorded as the last")
     return None
 
 
-def _fault(event: EventRecord, expected: int, prev: str) -> str:
-    if event.seq > expected:
-        return f"missing: found event {event.seq} where {expected} belongs"
-    if event.seq < expected:
-        return f"moved: found event {event.seq} where {expected} belongs"
-    if event.prev != prev:
+def _fault(link: Link, hash_: str, expected: int, prev: str) -> str:
+    if link.seq > expected:
+        return f"missing: found event {link.seq} where {expected} belongs"
+    if link.seq < expected:
+        return f"moved: found event {link.seq} where {expected} belongs"
+    if link.prev != prev:
         return "it does not follow the event before it: one of the two was changed, moved or put in"
-    if digest(link_of(event)) != event.hash:
+    if digest(link) != hash_:
         return "it was changed after it was written"
     return ""

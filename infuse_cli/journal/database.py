@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, create_engine, event
@@ -62,13 +62,30 @@ class Database:
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[Connection]:
+        with self._taken(), named(self.path):
+            self._begin = begin
+            with self._connection.begin():
+                yield self._connection
+
+    def copy_to(self, path: Path) -> None:
+        """Write all that is committed to a new file of its own (0600), as it stands at one moment; others may go on writing."""
+        with self._taken(), named(path):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            with closing(sqlite3.connect(path, isolation_level=None)) as copy:
+                self._raw.backup(copy)
+                copy.execute("PRAGMA journal_mode=DELETE")  # no second file beside the copy
+
+    def become(self, other: Database) -> None:
+        """Take over all content of another journal in one transaction; what was here is gone."""
+        with self._taken(), other._taken(), named(self.path):
+            other._raw.backup(self._raw)
+
+    @contextmanager
+    def _taken(self) -> Iterator[None]:
         if not self._lock.acquire(timeout=self._patience_s):
             raise JournalError("journal.locked", f"{self.path} is locked: other slots wait for it too")
         try:
-            with named(self.path):
-                self._begin = begin
-                with self._connection.begin():
-                    yield self._connection
+            yield
         finally:
             self._lock.release()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Connection, Insert
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sqlalchemy import Dialect, Executable
 
@@ -55,6 +55,10 @@ class Prepared:
         """All rows."""
         rows: list[tuple[Any, ...]] = self._run(statement, values).fetchall()
         return rows
+
+    def each(self, statement: Statement, values: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+        """All rows, read as they are asked for."""
+        return iter(self._run(statement, values))
 
     def first(self, statement: Statement, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
         """The first row, None without one."""

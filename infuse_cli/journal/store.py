@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from infuse_cli._version import __version__
 from infuse_cli.errors import JournalError
-from infuse_cli.journal import chain, database, identity, reads, rows, schema, writes
+from infuse_cli.journal import audit, chain, database, identity, reads, rows, schema, writes
 from infuse_cli.journal.bench import load_bench
 from infuse_cli.journal.codec import maybe_time, to_json, to_text
 from infuse_cli.journal.group import GroupCommit
@@ -23,7 +23,7 @@ from infuse_cli.journal.prepared import Prepared
 from infuse_cli.journal.transaction import Author, Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
 _ADD_RUN = insert(schema.run)
 _RUN_ID = select(schema.run.c.run).where(schema.run.c.run == bindparam("r"))
+_SECRETS = select(schema.secret.c.name, schema.secret.c.sealed).order_by(schema.secret.c.name)
+_SET_SECRET = update(schema.secret).where(schema.secret.c.name == bindparam("n")).values(sealed=bindparam("v"))
 _END_RUN = update(schema.run).where(schema.run.c.run == bindparam("r")).values(ended=bindparam("t"), totals=bindparam("x"))
-
 
 
 def open_journal(home: Path, *, station: str | None = None, operator: str = "", tool_version: str = __version__,
@@ -142,6 +143,26 @@ class SqliteJournal:
     def _transaction(self, connection: Connection, author: Author | None = None) -> Transaction:
         return Transaction(Prepared(connection), author or self._author, self._owners, to_text(self._now()))
 
+    def reseal(self, again: Callable[[str, bytes], bytes]) -> int:
+        """Replace every sealed secret by what `again` makes of its name and bytes, all in one transaction; how many there are.
+
+        What `again` raises leaves all as it was.
+        """
+        with self._database.writing() as connection:
+            sql = Prepared(connection)
+            rows = sql.all(_SECRETS, {})
+            for name, sealed in rows:
+                sql.change(_SET_SECRET, {"n": name, "v": again(name, sealed)})
+        return len(rows)
+
+    def copy_to(self, path: Path) -> None:
+        """Write a copy as of one moment to a new file (0600). Raises JournalError."""
+        self._database.copy_to(path)
+
+    def become(self, other: SqliteJournal) -> None:
+        """Take over all that another journal holds; see `backup.py` for when that is right."""
+        self._database.become(other._database)
+
     def reading(self) -> AbstractContextManager[Connection]:
         """A read transaction, for `queries.py`."""
         return self._database.reading()
@@ -149,6 +170,10 @@ class SqliteJournal:
     def alive(self, run: str) -> bool:
         """Whether the process that owns a run still lives."""
         return self._owners.alive(run)
+
+    def holds(self, run: str) -> bool:
+        """Whether this very journal is the owner of a run."""
+        return self._owners.holds(run)
 
     def board(self, uuid: str) -> rec.BoardRecord | None:
         """A board with its open attempt and its newest PASS, None for an unknown one."""
@@ -242,27 +267,24 @@ class SqliteJournal:
         with self.reading() as connection:
             return reads.event_count(connection)
 
-    def verify(self) -> Sequence[chain.Fault]:
-        """Check the file and each station's chain; the first fault of each. An empty answer means sound.
+    def heads(self) -> dict[str, chain.Head]:
+        """By station the newest event of its chain."""
+        with self.reading() as connection:
+            return audit.heads(connection)
 
+    def verify(self, kept: Mapping[str, chain.Head] | None = None) -> Sequence[chain.Fault]:
+        """Check the file, each station's chain, and the projections against it. An empty answer means sound.
+
+        `kept` are heads that were recorded elsewhere: with them a chain that was cut or made anew is found too.
         Raises JournalError journal.corrupt when SQLite's own check finds damage.
         """
         with self.reading() as connection:
-            damage = database.damage(connection)
-            if damage:
-                raise JournalError("journal.corrupt", f"{self.path} is damaged: {damage}")
-            heads = {row.station: chain.Head(row.seq, row.hash) for row in connection.execute(select(schema.chain)).all()}
-            stations = {row[0] for row in connection.execute(select(schema.event.c.station).distinct()).all()}
-            found = [
-                chain.verify(reads.events(connection, schema.event.c.station == name), heads.get(name, chain.Head()), station=name)
-                for name in sorted(stations | set(heads))
-            ]
-        return [fault for fault in found if fault is not None]
+            return audit.faults(connection, self.path, kept or {})
 
     def verify_newest(self, count: int = 200) -> Sequence[chain.Fault]:
         """Check the last events of each station's chain and its head, in a time that does not grow with the journal."""
         with self.reading() as connection:
-            heads = {row.station: chain.Head(row.seq, row.hash) for row in connection.execute(select(schema.chain)).all()}
+            heads = audit.heads(connection)
             ends = {station: reads.newest_events(connection, station, count) for station in sorted(heads)}
         found = [chain.verify(events, heads[station], station=station, after=chain.Head(events[0].seq - 1, events[0].prev) if events else None)
                  for station, events in ends.items()]
@@ -271,4 +293,3 @@ class SqliteJournal:
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
-

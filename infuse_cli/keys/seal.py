@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,10 +21,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from infuse_cli.errors import CredentialError, ProfileError
 from infuse_cli.keys import files, ring
+from infuse_cli.keys.rekey import NEXT, OLD, FilePlace, KeyPlace, RingPlace
 from infuse_cli.types import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 KEY_SIZE: Final = 32
 KEY_FILE_VARIABLE: Final = "INFUSE_SEALING_KEY_FILE"
@@ -70,10 +72,14 @@ def bench_keys(home: Path, sealing: Mapping[str, Any], env: Mapping[str, str]) -
 
 
 class FileSealer:
-    """`ports.Sealer` under one data key; `where` says where the key came from."""
+    """`ports.Sealer` under one data key; `where` says where the key came from.
 
-    def __init__(self, key: bytes, where: str) -> None:
+    `others` are keys that open too, as long as a change of keys (`rekey.py`) is under way.
+    """
+
+    def __init__(self, key: bytes, where: str, others: Sequence[bytes] = ()) -> None:
         self._aead = AESGCM(key)
+        self._all: Final = (self._aead, *map(AESGCM, others))
         self.where: Final = where
 
     def seal(self, secret: Secret, context: str) -> bytes:
@@ -86,11 +92,10 @@ class FileSealer:
         if sealed[:1] != _VERSION or len(sealed) < 1 + _NONCE_SIZE + _TAG_SIZE:
             raise CredentialError("credential.sealing-key", f"the sealed value of '{context}' has a form that this version does not know")
         nonce, body = sealed[1:1 + _NONCE_SIZE], sealed[1 + _NONCE_SIZE:]
-        try:
-            plain = self._aead.decrypt(nonce, body, _associated(context))
-        except InvalidTag:
-            raise CredentialError("credential.sealing-key", f"the sealed value of '{context}' does not open with the key from {self.where}: another key, or it was changed") from None
-        return Secret(plain.decode())
+        for aead in self._all:
+            with suppress(InvalidTag):
+                return Secret(aead.decrypt(nonce, body, _associated(context)).decode())
+        raise CredentialError("credential.sealing-key", f"the sealed value of '{context}' does not open with the key from {self.where}: another key, or it was changed")
 
 
 def _associated(context: str) -> bytes:
@@ -103,7 +108,49 @@ def load_sealer(bench: BenchKeys, *, create: bool) -> FileSealer:
     Raises CredentialError credential.sealing-key when there is no key, it is inside INFUSE_HOME (a copy of the
     home would carry its own key) or not 32 bytes of base64; credential.unsafe-file when others can read it.
     """
-    return _from_ring(create=create) if bench.keyring else _from_file(bench, create=create)
+    if bench.keyring:
+        return _from_ring(create=create)
+    return _from_file(bench, create=create)
+
+
+class Rekey:
+    """A change of the data key, step by step; each may be done again after a crash at any point."""
+
+    def __init__(self, bench: BenchKeys) -> None:
+        """Raise CredentialError credential.sealing-key where there is no key to change."""
+        load_sealer(bench, create=False)
+        self._place: Final[KeyPlace] = _place(bench)
+
+    def sealer(self) -> FileSealer:
+        """Seals under the next key, which is made durable first, and opens with every key that there is."""
+        if self._place.get(NEXT) is None:
+            self._place.put(NEXT, _fresh() + b"\n")
+        texts = (self._place.get(which) for which in (NEXT, "", OLD))
+        first, *others = (_decode(text, _WHAT) for text in texts if text is not None)
+        return FileSealer(first, "the next key", others)
+
+    def promote(self) -> None:
+        """The next key becomes the one in use; the one before stays until `forget`."""
+        current, following = self._place.get(""), self._place.get(NEXT)
+        if following is None or current is None:
+            raise _trouble("the next sealing key is gone")
+        if current.strip() != following.strip():
+            self._place.put(OLD, current)
+        self._place.put("", following)
+        self._place.drop(NEXT)
+
+    def forget(self) -> None:
+        """The key before goes: what was sealed under it and was copied away opens no more."""
+        self._place.drop(OLD)
+
+
+def _place(bench: BenchKeys) -> KeyPlace:
+    return RingPlace(_RING_USER) if bench.keyring else FilePlace(bench.key_file)
+
+
+def _others(place: KeyPlace) -> list[bytes]:
+    texts = (place.get(which) for which in (NEXT, OLD))
+    return [_decode(text, _WHAT) for text in texts if text is not None]
 
 
 def _from_file(bench: BenchKeys, *, create: bool) -> FileSealer:
@@ -116,7 +163,7 @@ def _from_file(bench: BenchKeys, *, create: bool) -> FileSealer:
         text = files.read_private(path, _WHAT)
     except FileNotFoundError:
         raise _trouble(f"there is no sealing key file {path}") from None
-    return FileSealer(_decode(text, f"{_WHAT} {path}"), str(path))
+    return FileSealer(_decode(text, f"{_WHAT} {path}"), str(path), _others(FilePlace(path)))
 
 
 def _create(path: Path) -> None:
@@ -137,7 +184,8 @@ def _from_ring(*, create: bool) -> FileSealer:
         found = ring.RingAnswer(fresh)
     if found.value is None:
         raise _trouble(found.trouble or "the keyring holds no sealing key")
-    return FileSealer(_decode(found.value.reveal().encode(), "the sealing key in the keyring"), "the keyring")
+    key = _decode(found.value.reveal().encode(), "the sealing key in the keyring")
+    return FileSealer(key, "the keyring", _others(RingPlace(_RING_USER)))
 
 
 def _fresh() -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from infuse_cli.journal.store import SqliteJournal
 
-app = typer.Typer(help="What happened, board by board: list, show, summary, export.", no_args_is_help=True)
+app = typer.Typer(help="What happened, board by board: list, show, verify, backup.", no_args_is_help=True)
 
 
 class Format(enum.StrEnum):
@@ -34,6 +35,10 @@ class By(enum.StrEnum):
 _Board = Annotated[str, typer.Argument(
     metavar="BOARD", show_default=False,
     help="UUID, serial number, IMEI, mcuId, device id of either cloud, certificate serial, attempt or run id.")]
+_File = Annotated[Path | None, typer.Option("--passphrase-file", metavar="FILE", help="File (0600) that holds the passphrase of the sealed file.", show_default=False)]
+_Fd = Annotated[int | None, typer.Option("--passphrase-fd", metavar="N", help="File descriptor to read that passphrase from.", show_default=False)]
+_CaFile = Annotated[Path | None, typer.Option("--passphrase-file", metavar="FILE", help="File (0600) that holds the CA passphrase.", show_default=False)]
+_CaFd = Annotated[int | None, typer.Option("--passphrase-fd", metavar="N", help="File descriptor to read the CA passphrase from.", show_default=False)]
 _Run = Annotated[str | None, typer.Option("--run", metavar="RUN", help="Only this run: its id or the beginning of it.", show_default=False)]
 
 
@@ -97,8 +102,6 @@ def export(
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Where to write it; default: standard output.", show_default=False)] = None,
 ) -> None:
     """One row a board: identity, ids, certificate, result, who, when, and its metadata."""
-    from pathlib import Path
-
     from infuse_cli.cli import journal_views as views
     from infuse_cli.cli.result import OperationResult, finish
     from infuse_cli.journal import queries
@@ -140,17 +143,85 @@ def close(
 
 
 @app.command()
-def verify() -> None:
-    """Check the journal's file and its chain of hashes: what was edited, removed or moved is named."""
+def verify(
+    *,
+    head: Annotated[Path | None, typer.Option("--head", metavar="FILE", help="A signed head that was kept elsewhere: a chain that was cut or made anew is found too.", show_default=False)] = None,
+    root: Annotated[Path | None, typer.Option("--root", metavar="FILE", help="Root certificate that vouches for the head's signature. [default: those of the CAs in this home]", show_default=False)] = None,
+) -> None:
+    """Check the file, the chain of hashes, and all that `show` and `list` read against it.
+
+    What was edited, removed, moved or put in is named.
+    """
+    from infuse_cli.cli import journal_head
     from infuse_cli.cli import journal_views as views
     from infuse_cli.cli.result import OperationResult, finish
 
+    kept = None if head is None else journal_head.read(head, root)
     with _there() as journal:
-        faults, count, path = journal.verify(), journal.event_count(), journal.path
+        faults, count, path = journal.verify(None if kept is None else kept.heads), journal.event_count(), journal.path
     if faults:
         raise views.broken(path, faults)
-    data = {"sound": True, "events": count, "path": path}
-    finish(OperationResult("journal verify", data, human=f"{path} is sound: {views.plural(count, 'event')}, nothing edited, removed or moved."))
+    data = {"sound": True, "events": count, "path": path, "head": None if kept is None else {"at": kept.at, "signer": kept.signer}}
+    told = f"{path} is sound: {views.plural(count, 'event')}, nothing edited, removed or moved."
+    more = "" if kept is None else f"\nIt holds all that it held at {kept.at}, as {kept.signer} signed it."
+    finish(OperationResult("journal verify", data, human=told + more))
+
+
+@app.command()
+def head(
+    *,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write it. Keep it off this bench.", show_default=False)],
+    ca: Annotated[str | None, typer.Option("--ca", metavar="NAME", help="The CA whose intermediate signs. [default: default]", show_default=False)] = None,
+    passphrase_file: _CaFile = None,
+    passphrase_fd: _CaFd = None,
+) -> None:
+    """Sign what the journal ends with now, for `journal verify --head` later on."""
+    from infuse_cli.cli import journal_head, secrets
+    from infuse_cli.cli.result import finish
+
+    named = ca or "default"
+    passphrase = secrets.passphrase(file=passphrase_file, fd=passphrase_fd, keyring_name=secrets.ca_keyring_name(named))
+    finish(journal_head.write(out, named, passphrase))
+
+
+@app.command()
+def backup(
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it; in a folder it gets a name with the date.", show_default=False)],
+    *,
+    seal: Annotated[bool, typer.Option("--seal", help="Seal it under a passphrase, asked for unless an option gives it.")] = False,
+    passphrase_file: _File = None,
+    passphrase_fd: _Fd = None,
+) -> None:
+    """Write a verified copy as of one moment; the line may go on meanwhile."""
+    from infuse_cli.cli import journal_keep
+    from infuse_cli.cli.file_passphrase import FilePassphrase
+    from infuse_cli.cli.result import finish
+
+    finish(journal_keep.backup(out, FilePassphrase(passphrase_file, passphrase_fd), seal=seal))
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `infuse journal backup` wrote.", show_default=False)],
+    *,
+    passphrase_file: _File = None,
+    passphrase_fd: _Fd = None,
+) -> None:
+    """Take a backup in, into an empty home or over a journal that it continues; two chains are never merged."""
+    from infuse_cli.cli import journal_import
+    from infuse_cli.cli.file_passphrase import FilePassphrase
+    from infuse_cli.cli.result import finish
+
+    finish(journal_import.import_file(file, FilePassphrase(passphrase_file, passphrase_fd)))
+
+
+@app.command()
+def rekey() -> None:
+    """Make a new sealing key and seal every secret anew. Stopped at any point it is run again."""
+    from infuse_cli.cli import journal_keep
+    from infuse_cli.cli.result import finish
+
+    finish(journal_keep.rekey())
 
 
 @contextmanager

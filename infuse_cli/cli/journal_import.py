@@ -1,0 +1,36 @@
+"""`infuse journal import`: a file says by its first bytes what it is, and each kind has its own way in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from infuse_cli.cli import journal_keep as keep
+from infuse_cli.errors import JournalError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from infuse_cli.cli.file_passphrase import FilePassphrase
+    from infuse_cli.cli.result import OperationResult
+
+KINDS: Final[dict[bytes, Callable[[Path, FilePassphrase], OperationResult]]] = {
+    keep.PLAIN: lambda path, passphrase: keep.restore(path, passphrase, sealed=False),
+    keep.SEALED: lambda path, passphrase: keep.restore(path, passphrase, sealed=True),
+}
+"""By the first bytes of a file: what takes it in."""
+
+
+def import_file(path: Path, passphrase: FilePassphrase) -> OperationResult:
+    """Take a file in. Raises UsageError for one that cannot be read, JournalError journal.not-backup for another kind."""
+    try:
+        if not path.is_file():
+            raise UsageError("usage.bad-option", f"{path} is not a file")
+        with path.open("rb") as file:
+            first = file.read(max(map(len, KINDS)))
+    except OSError as error:
+        raise UsageError("usage.bad-option", f"{path} cannot be read: {error.strerror}") from error
+    take = next((take for magic, take in KINDS.items() if first.startswith(magic)), None)
+    if take is None:
+        raise JournalError("journal.not-backup", f"{path} is neither a journal's backup nor another file that can be imported")
+    return take(path, passphrase)

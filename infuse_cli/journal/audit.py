@@ -1,0 +1,77 @@
+"""What `journal verify` asks: whether the file is sound, each chain holds, and the other tables say what it says."""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import bindparam, select
+
+from infuse_cli.errors import JournalError
+from infuse_cli.journal import chain, database, schema
+from infuse_cli.journal.prepared import Prepared
+from infuse_cli.journal.replay import Replay
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from sqlalchemy import Connection
+
+_event: Final = schema.event.c
+_LINKS: Final = select(
+    _event.station, _event.seq, _event.ts, _event.operator, _event.tool_version, _event.kind, _event.run, _event.board, _event.attempt,
+    _event.step, _event.from_state, _event.to_state, _event.facts, _event.prev, _event.hash,
+).where(_event.station == bindparam("s")).order_by(_event.seq)
+_HEADS: Final = select(schema.chain.c.station, schema.chain.c.seq, schema.chain.c.hash)
+_STATIONS: Final = select(_event.station).distinct()
+_HASH: Final = select(_event.hash).where(_event.station == bindparam("s"), _event.seq == bindparam("n"))
+_ROWS_TOLD: Final = 8
+"""Of rows that differ so many are named: whoever edits a table wholesale is not told of a hundred thousand rows."""
+
+
+def heads(connection: Connection) -> dict[str, chain.Head]:
+    """By station the newest event as it is recorded beside the events."""
+    return {row[0]: chain.Head(int(row[1]), row[2]) for row in Prepared(connection).all(_HEADS, {})}
+
+
+def hash_at(connection: Connection, station: str, seq: int) -> str | None:
+    """The hash of an event, None where there is none; the chain's beginning has one too."""
+    if seq == 0:
+        return chain.GENESIS
+    found: str | None = Prepared(connection).value(_HASH, {"s": station, "n": seq})
+    return found
+
+
+def faults(connection: Connection, path: Path, kept: Mapping[str, chain.Head]) -> list[chain.Fault]:
+    """The first fault of each chain, then rows that the chain belies. Raises JournalError journal.corrupt for a damaged file."""
+    damage = database.damage(connection)
+    if damage:
+        raise JournalError("journal.corrupt", f"{path} is damaged: {damage}")
+    recorded = heads(connection)
+    stations = sorted({row[0] for row in Prepared(connection).all(_STATIONS, {})} | set(recorded) | set(kept))
+    checked = (chain.check(_links(connection, name), recorded.get(name, chain.Head()), kept=kept.get(name), station=name) for name in stations)
+    found = [fault for fault in checked if fault is not None]
+    return found or _belied(connection, stations)
+
+
+def _links(connection: Connection, station: str) -> Iterator[tuple[chain.Link, str]]:
+    for row in Prepared(connection).each(_LINKS, {"s": station}):
+        yield chain.Link(*row[:-1]), row[-1]
+
+
+def _belied(connection: Connection, stations: list[str]) -> list[chain.Fault]:
+    """Rows of other tables that differ from what the chain, which holds, says."""
+    replay = Replay()
+    for _, _, link in heapq.merge(*(_in_time(connection, name) for name in stations), key=lambda one: one[:2]):
+        replay.tell(link)
+    found = [chain.Fault("", 0, why, what) for what, why in replay.differing(connection)]
+    return found[:_ROWS_TOLD]
+
+
+def _in_time(connection: Connection, station: str) -> Iterator[tuple[str, int, chain.Link]]:
+    """A chain's events with times that never go back, as a clock may: its own order is certain, that between chains is by time."""
+    newest = ""
+    for link, _ in _links(connection, station):
+        newest = max(newest, link.ts)
+        yield newest, link.seq, link
