@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.keys.seal import Rekey
 
-SEALED: Final = b"infuse journal backup, sealed\n"
+SEALED: Final = b"infuse-journal-backup 1\n"
 _PREFIX: Final = ".infuse-copy-"
 _STALE_S: Final = 3600.0  # a copy that is this old is nobody's work any more
 PLAIN: Final = b"SQLite format 3\x00"
