@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.cli import context
-from infuse_cli.cli.serial_board import opened
+from infuse_cli.cli.serial_board import opened, who
 from infuse_cli.cli.serial_notes import Notes
 from infuse_cli.dialect import at_text, cme, commands
 from infuse_cli.dialect.cme import modem_error
@@ -31,11 +31,13 @@ if TYPE_CHECKING:
 ANY_LINE: Final = re.compile(r".*")
 _BY_HAND_NOTE: Final = "sent by hand"
 
-_BY_HAND: Final = {
+BY_HAND: Final = {
     None: "Check the command's spelling; this firmware may not know it.",
     cme.ACTIVE: "Take the modem offline with AT+CFUN=4 first, and back with AT+CFUN=1.",
+    cme.NOT_FOUND: "`infuse serial creds list` shows what is there.",
     cme.EXISTS: "`infuse serial creds list` shows what is there; AT%CMNG=3,TAG,TYPE deletes it.",
 }
+"""What to do, for a person with the board in hand, where the line's own advice does not fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class Hand:
             self.dialect = link.dialect
             note = None
             if not all(map(at_text.only_reads, self.texts)):
-                self.board = link.run(_who())
+                self.board = link.run(who())
                 note = stack.enter_context(Notes("serial at", self.profile, port, self.board))
             link.run(_numbers())
             for text in self.texts:
@@ -156,14 +158,6 @@ class Hand:
         return Answered(text, reply.info, reply.ok, refusal, reply.cme, (time.monotonic() - started) * 1000)
 
 
-def _who() -> Generator[Command, Reply, str | None]:
-    """The board's UUID for the record, None where the firmware has none."""
-    command = commands.device_uuid()
-    reply = yield Command(command.text, command.timeout_s, command.info)
-    found = commands.value(command, reply) if reply.ok else None
-    return None if found is None else found.lower()
-
-
 def _numbers() -> Generator[Command, Reply, None]:
     """Ask for error numbers; a firmware that knows no such thing gives bare errors."""
     yield commands.cmee()
@@ -172,7 +166,7 @@ def _numbers() -> Generator[Command, Reply, None]:
 def _refusal(reply: Reply, text: str) -> BoardError:
     """What the modem's number means; what to do is said for a person with the board in hand."""
     told = modem_error(reply.cme, at_text.shown(text))
-    hint = _BY_HAND.get(reply.cme)
+    hint = BY_HAND.get(reply.cme)
     return told if hint is None else BoardError(told.code, told.message, hint=hint, cme=told.cme)
 
 

@@ -9,21 +9,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.cli import context, wire
 from infuse_cli.cli.journal_views import brief, word
-from infuse_cli.dialect import operations
+from infuse_cli.dialect import commands, operations
 from infuse_cli.errors import BoardError, InfuseError
 from infuse_cli.pipeline import slots
 from infuse_cli.pipeline.steps.expect import kind_name
 from infuse_cli.pipeline.steps.identify import McuIds, mcu_id
 from infuse_cli.profile import BoardSection
+from infuse_cli.types import Command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.ports import Board
     from infuse_cli.profile import Profile
     from infuse_cli.records import AttemptRecord
-    from infuse_cli.types import BoardIdentity, StoredCredential
+    from infuse_cli.types import BoardIdentity, Reply, StoredCredential
 
 _SOC: Final = "nRF9151"
 """Whose id is read where no profile says otherwise: the boards that this tool is for."""
@@ -99,6 +100,14 @@ def identify(link: Board, profile: Profile | None) -> Found:
         if error.code.startswith("serial."):
             raise
         return Found(link.port, link.dialect, seen, error)
+
+
+def who() -> Generator[Command, Reply, str | None]:
+    """The board's UUID for the record, None where the firmware has none."""
+    command = commands.device_uuid()
+    reply = yield Command(command.text, command.timeout_s, command.info)
+    found = commands.value(command, reply) if reply.ok else None
+    return None if found is None else found.lower()
 
 
 def stored(link: Board, sec_tag: int | None) -> tuple[StoredCredential, ...]:

@@ -110,6 +110,26 @@ def at(
     _on_port("serial at", (named, None), work)
 
 
+@app.command()
+def console(
+    port: PortArgument = None,
+    *,
+    port_: PortOption = None,
+    log: Annotated[Path | None, typer.Option("--log", metavar="FILE", help="Add everything, with times, to this file (0600); secrets are left out.", show_default=False)] = None,
+    reconnect: Annotated[bool, typer.Option("--reconnect", help="When the port goes away, wait for it to come back.")] = False,
+    timestamps: Annotated[bool, typer.Option("--timestamps/--no-timestamps", help="Show when each line came.")] = True,
+) -> None:
+    """A terminal on the port: line editing, history, times, error numbers in words. Ctrl-] leaves.
+
+    Lines are sent at Enter; an AT command with an open quote goes on in the next line, so that PEM can be pasted. What
+    may change the board goes on record before it is sent. Needs a terminal; `infuse serial at --file -` is for scripts.
+    """
+    from infuse_cli.cli import serial_console
+
+    wish = serial_console.Wish(timestamps, log, reconnect)
+    _on_port("serial console", (port, port_), lambda named, profile: serial_console.run(named, profile, wish))
+
+
 @creds.command("list")
 def creds_list(
     port: PortArgument = None,
