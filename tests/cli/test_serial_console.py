@@ -35,14 +35,14 @@ def bench(make_bench):  # noqa: F811
 
 
 class Terminal:
-    """`infuse serial console` under a pty of 80 columns; what it showed, without control sequences."""
+    """`infuse serial console` under a pty of 200 columns; what it showed, without control sequences."""
 
     def __init__(self, *words, env):
         self.shown = ""
         self.pid, self._master = pty.fork()
         if self.pid == 0:
-            os.execve(sys.executable, [sys.executable, "-m", "infuse_cli", "serial", "console", *words], {**os.environ, "TERM": "xterm", "COLUMNS": "80", **env})
-        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+            os.execve(sys.executable, [sys.executable, "-m", "infuse_cli", "serial", "console", *words], {**os.environ, "TERM": "xterm", "COLUMNS": "200", **env})
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
 
     def type(self, text, enter=True):
         os.write(self._master, (text if isinstance(text, bytes) else text.encode()) + (b"\r" if enter else b""))
