@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -17,17 +18,20 @@ from infuse_cli.sim import faults as fault_plan
 from infuse_cli.sim.authority import Authority
 from infuse_cli.sim.cloud_faults import CloudFaults
 from infuse_cli.sim.cloud_state import CloudState
-from infuse_cli.sim.cloud_table import CALLS, Call, openapi
+from infuse_cli.sim.cloud_table import CALLS, Call
 from infuse_cli.sim.faults import CloudFaultKind as Kind
 from infuse_cli.sim.faults import OnCloud
+from infuse_cli.sim.openapi import document
 from infuse_cli.sim.registry_state import RegistryState
 from infuse_cli.sim.store import Ask, Clock, Refused, new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from starlette.requests import Request
+    from starlette.datastructures import QueryParams
     from starlette.types import ASGIApp, Receive, Scope, Send
+
+    _Serve = Callable[[Request], Awaitable[Response]]
 
 ABORT: Final = "infuse_sim.abort"
 HTML: Final = b"<!doctype html><html><head><title>Sign in</title></head><body>Please sign in to the network.</body></html>"
@@ -104,15 +108,38 @@ class World:
 
 def build(world: World) -> ASGIApp:
     """The application: a route a call of the table, the OpenAPI document, and `/_sim/…` to look inside."""
-    # A name may hold a slash, which arrives unescaped.
-    routes = [Route(call.path.replace("{name}", "{name:path}"), _endpoint(world, call), methods=[call.method]) for call in CALLS]
-    routes.append(Route("/openapi.json", _document, methods=["GET"]))
-    routes.append(Route("/_sim/state", _inspect(world), methods=["GET"]))
-    routes.append(Route("/_sim/faults", _change_faults(world), methods=["PUT"]))
-    return Abortable(Starlette(routes=routes, exception_handlers={404: _no_route, 405: _no_route}))
+    paths: dict[str, dict[str, _Serve]] = {}
+    for call in CALLS:
+        paths.setdefault(call.path, {})[call.method] = _endpoint(world, call)
+    paths["/openapi.json"] = {"GET": _document(world.options.scheme)}
+    paths["/_sim/state"] = {"GET": _inspect(world)}
+    paths["/_sim/faults"] = {"PUT": _change_faults(world)}
+    # A name may hold a slash, which arrives unescaped; what is spelled out goes before what is a parameter.
+    ordered = sorted(paths.items(), key=lambda item: [part.startswith("{") for part in item[0].split("/")])
+    routes = [Route(path.replace("{name}", "{name:path}"), _Methods(methods)) for path, methods in ordered]
+    return Abortable(Starlette(routes=routes, exception_handlers={404: _no_route}))
 
 
-def _endpoint(world: World, call: Call) -> Callable[[Request], Awaitable[Response]]:
+class _Methods:
+    """All methods of one path; any other is refused with those that there are."""
+
+    def __init__(self, methods: Mapping[str, _Serve]) -> None:
+        self._methods: Final = methods
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the method that is asked for."""
+        request = Request(scope, receive, send)
+        serve = self._methods.get(request.method)
+        response = _not_offered(request, self._methods) if serve is None else await serve(request)
+        await response(scope, receive, send)
+
+
+def _not_offered(request: Request, methods: Iterable[str]) -> Response:
+    body = {"code": 405, "message": f"no such route: {request.method} {request.url.path}"}
+    return Response(msgspec.json.encode(body), 405, {"Allow": ", ".join(methods)}, "application/json")
+
+
+def _endpoint(world: World, call: Call) -> _Serve:
     async def serve(request: Request) -> Response:
         struck = world.faults.strike(call.name)
         await _pause(struck, Kind.LATENCY)
@@ -130,6 +157,8 @@ def _before(world: World, call: Call, struck: dict[Kind, OnCloud]) -> Response |
         response = Dropped()
     elif Kind.TOO_MANY in struck:
         response = _problem(world, 429, "too many requests", {"Retry-After": "1"})
+    elif Kind.FORBIDDEN in struck:
+        response = _problem(world, 403, "the credential may not do this")
     elif Kind.SERVER_ERROR_BEFORE in struck or (Kind.SERVER_ERROR in struck and world.faults.coin()):
         response = _problem(world, world.faults.server_error(), "the service has a fault")
     elif Kind.HTML in struck:
@@ -157,7 +186,7 @@ async def _answer(world: World, call: Call, request: Request) -> Response:
         if call.auth:
             _authorise(world.options, request)
         body = None if call.request is None else _decode(await request.body(), call.request)
-        ask = Ask(dict(request.path_params), dict(request.query_params), body)
+        ask = Ask(dict(request.path_params), _query(call, request.query_params), body)
         return _json(world, call, world.carry_out(call, ask))
     except Refused as refusal:
         return _problem(world, refusal.status, refusal.message)
@@ -172,11 +201,43 @@ def _authorise(options: CloudOptions, request: Request) -> None:
         raise Refused(401, "the credential is not valid")
 
 
+def _query(call: Call, given: QueryParams) -> Any:
+    try:
+        texts = {one.encode_name: _value(one.type, values) for one in msgspec.structs.fields(call.query) if (values := given.getlist(one.encode_name))}
+        query = msgspec.convert(texts, call.query)
+    except msgspec.ValidationError as error:
+        raise Refused(400, f"bad query: {error}") from None
+    if (order := getattr(query, "order_by", msgspec.UNSET)) is not msgspec.UNSET and order not in call.orders:
+        raise Refused(400, f"orderBy is one of {', '.join(call.orders)}")
+    return query
+
+
+def _value(kind: Any, texts: list[str]) -> Any:
+    if get_origin(kind) is list:
+        return [part for text in texts for part in text.split(",") if part]
+    # Only of a number or a yes or no is the text another form: one is no time.
+    base = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    return msgspec.convert(texts[-1], kind, strict=base not in {int, bool})
+
+
 def _decode(body: bytes, kind: Any) -> Any:
     try:
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.convert(_whole(msgspec.json.decode(body)), kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Refused(400, f"bad request: {error}") from None
+
+
+def _whole(value: Any) -> Any:
+    # JSON knows one kind of number: 60.0 is as whole as 60.
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            return {name: _whole(item) for name, item in value.items()}
+        case list():
+            return [_whole(item) for item in value]
+        case _:
+            return value
 
 
 def _json(world: World, call: Call, value: Any) -> Response:
@@ -223,23 +284,24 @@ class Abortable:
         await self._app({**scope, ABORT: transport.abort if transport is not None else lambda: None}, receive, send)
 
 
-async def _document(_: Request) -> Response:
-    return Response(msgspec.json.encode(openapi()), media_type="application/json")
+def _document(scheme: str) -> _Serve:
+    async def serve(_: Request) -> Response:
+        return Response(msgspec.json.encode(document(scheme)), media_type="application/json")
+    return serve
 
 
-async def _no_route(request: Request, error: Exception) -> Response:
-    status = getattr(error, "status_code", 404)
-    body = {"code": status, "message": f"no such route: {request.method} {request.url.path}"}
-    return Response(msgspec.json.encode(body), status, media_type="application/json")
+async def _no_route(request: Request, _: Exception) -> Response:
+    body = {"code": 404, "message": f"no such route: {request.method} {request.url.path}"}
+    return Response(msgspec.json.encode(body), 404, media_type="application/json")
 
 
-def _inspect(world: World) -> Callable[[Request], Awaitable[Response]]:
+def _inspect(world: World) -> _Serve:
     async def serve(_: Request) -> Response:
         return Response(msgspec.json.encode(world.state()), media_type="application/json")
     return serve
 
 
-def _change_faults(world: World) -> Callable[[Request], Awaitable[Response]]:
+def _change_faults(world: World) -> _Serve:
     async def serve(request: Request) -> Response:
         try:
             world.set_faults((await request.body()).decode())

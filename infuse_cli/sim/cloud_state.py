@@ -7,7 +7,6 @@ within their board. There is no DELETE. Handlers take an `Ask`, return a wire va
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import secrets
 from datetime import timedelta
@@ -16,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from msgspec import UNSET
 
 from infuse_cli.sim import wire
 from infuse_cli.sim.rpc_state import RpcState
-from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp, truth
+from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -111,8 +111,6 @@ class CloudState:
         """POST /network."""
         body: wire.NetworkRequest = ask.body
         self._known_organisation(body.organisation_id)
-        if len(_bytes(body.key)) != 32:
-            raise Refused(400, "key is base64 of exactly 32 bytes")
         _free(n.name == body.name and n.organisation_id == body.organisation_id for n in self.networks.values())
         made = wire.Network(name=body.name, description=body.description, key=body.key, organisation_id=body.organisation_id,
                             public=body.public, network_id=body.network_id, **self.stamps())
@@ -126,6 +124,8 @@ class CloudState:
         body: wire.DeviceRequest = ask.body
         board = self._board_for(body)
         device_id = body.device_id or secrets.token_hex(8)
+        if board.soc.lower().startswith("nrf") and len(body.mcu_id) != 16:
+            raise Refused(400, f"the mcuId of a {board.soc} has 16 hex digits")
         if (board.soc, body.mcu_id) in self._by_mcu:
             raise Refused(409, f"a device with soc {board.soc} and mcuId {body.mcu_id} exists")
         if device_id in self._by_device_id:
@@ -153,13 +153,11 @@ class CloudState:
 
     def list_devices(self, ask: Ask) -> list[wire.Device]:
         """GET /device."""
-        query = ask.query
-        boards = [text for text in query.get("boardIds", "").split(",") if text]
-        name, value = query.get("metadataName"), query.get("metadataValue")
+        query: wire.DeviceQuery = ask.query
         return page([
             device for device in self.devices.values()
-            if query.get("organisationId") in {None, device.organisation_id} and (not boards or device.board_id in boards)
-            and (name is None or (name in device.metadata and value in {None, device.metadata[name]}))
+            if wanted(query.organisation_id, device.organisation_id) and (not query.board_ids or device.board_id in query.board_ids)
+            and _has(device.metadata, query)
         ], query)
 
     def change_device(self, ask: Ask) -> wire.Device:
@@ -218,9 +216,9 @@ class CloudState:
     def shared_secret(self, ask: Ask) -> wire.Key:
         """POST /key/sharedSecret."""
         try:
-            return _key(self._key.exchange(X25519PublicKey.from_public_bytes(_bytes(ask.body.key))))
+            return _key(self._key.exchange(X25519PublicKey.from_public_bytes(base64.b64decode(ask.body.key))))
         except ValueError:
-            raise Refused(400, "key is base64 of an X25519 public key, 32 bytes") from None
+            raise Refused(400, "key is no X25519 public key that a secret can be shared with") from None
 
     def device_secret(self, ask: Ask) -> wire.Key:
         """POST /key/sharedSecret/device."""
@@ -285,9 +283,13 @@ def _free(clashes: Any) -> None:
         raise Refused(409, "the name is taken")
 
 
-def _visible(things: Any, query: dict[str, str]) -> list[Any]:
-    wanted, public = query.get("organisationId"), truth(query.get("includePublic"))
-    return [thing for thing in things if wanted in {None, thing.organisation_id} or (public and thing.public)]
+def _visible(things: Any, query: wire.OwnedQuery) -> list[Any]:
+    return [thing for thing in things if wanted(query.organisation_id, thing.organisation_id) or (query.include_public and thing.public)]
+
+
+def _has(metadata: Mapping[str, str], query: wire.DeviceQuery) -> bool:
+    name = query.metadata_name
+    return name is UNSET or (name in metadata and wanted(query.metadata_value, metadata[name]))
 
 
 def _route(state: wire.DeviceState) -> wire.UplinkRoute:
@@ -298,9 +300,3 @@ def _route(state: wire.DeviceState) -> wire.UplinkRoute:
 def _key(raw: bytes) -> wire.Key:
     return wire.Key(key=base64.b64encode(raw).decode())
 
-
-def _bytes(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise Refused(400, "key is not base64") from None

@@ -1,12 +1,13 @@
 """The one table of the virtual cloud: every call with its types and statuses.
 
-The routes of `cloud_app` and the OpenAPI document both come from it, so they can't disagree.
+The routes of `cloud_app` and the document of `openapi` both come from it, so they can't disagree.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin
 
 import msgspec
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from infuse_cli.sim.store import Ask
 
 REGISTRY: Final = "/api/v1"
-_PAGE: Final = ("limit", "offset", "orderBy", "orderDir")
-_OWNER: Final = (*_PAGE, "organisationId", "includePublic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class Call:
     ok: int = 200
     request: Any = None
     refusals: tuple[int, ...] = ()
-    query: tuple[str, ...] = ()
+    query: type[wire.Query] = wire.Query
     auth: bool = True
 
     @property
@@ -53,7 +52,24 @@ class Call:
     @property
     def is_list(self) -> bool:
         """Whether the answer is a list of which pages can be asked for."""
-        return "offset" in self.query
+        return issubclass(self.query, wire.Page)
+
+    @property
+    def statuses(self) -> tuple[int, ...]:
+        """Every status that it answers, but for the 5xx of faults."""
+        takes = self.request is not None or bool(self.query.__struct_fields__)
+        usual = {429} | ({401, 403} if self.auth else set()) | ({400} if takes else set())
+        return (self.ok, *sorted(usual | set(self.refusals)))
+
+    @property
+    def orders(self) -> tuple[str, ...]:
+        """Names that a list can be ordered by: the members of its items that are texts or numbers."""
+        item: Any = get_args(self.answer)[0] if self.is_list else msgspec.Struct
+        return tuple(field.encode_name for field in msgspec.structs.fields(item) if _is_plain(field.type)) if self.is_list else ()
+
+
+def _is_plain(kind: Any) -> bool:
+    return (get_args(kind)[0] if get_origin(kind) is Annotated else kind) in {str, int, float}
 
 
 def health(_: C, __: Ask) -> wire.Health:
@@ -62,30 +78,30 @@ def health(_: C, __: Ask) -> wire.Health:
 
 
 def _rpc(handler: Callable[[M, Ask], Any]) -> Callable[[C, Ask], Any]:
-    return lambda state, ask: handler(state.rpc, ask)
+    return wraps(handler)(lambda state, ask: handler(state.rpc, ask))
 
 
 def _held(handler: Callable[[I, Ask], Any]) -> Callable[[R, Ask], Any]:
-    return lambda state, ask: handler(state.inventory, ask)
+    return wraps(handler)(lambda state, ask: handler(state.inventory, ask))
 
 
 CALLS: Final = (
     Call("GET", "/health", health, wire.Health, auth=False),
-    Call("GET", "/organisation", C.list_organisations, list[wire.Organisation], query=_PAGE),
+    Call("GET", "/organisation", C.list_organisations, list[wire.Organisation], query=wire.Page),
     Call("GET", "/organisation/id/{id}", C.organisation_by_id, wire.Organisation, refusals=(404,)),
     Call("GET", "/organisation/name/{name}", C.organisation_by_name, wire.Organisation, refusals=(404,)),
     Call("POST", "/organisation", C.create_organisation, wire.Organisation, 201, wire.OrganisationRequest, (400, 409)),
-    Call("GET", "/board", C.list_boards, list[wire.Board], query=_OWNER),
+    Call("GET", "/board", C.list_boards, list[wire.Board], query=wire.OwnedQuery),
     Call("GET", "/board/id/{id}", C.board_by_id, wire.Board, refusals=(404,)),
-    Call("GET", "/board/id/{id}/devices", C.board_devices, list[wire.Device], refusals=(404,), query=_PAGE),
+    Call("GET", "/board/id/{id}/devices", C.board_devices, list[wire.Device], refusals=(404,), query=wire.Page),
     Call("POST", "/board", C.create_board, wire.Board, 201, wire.BoardRequest, (400, 409, 422)),
-    Call("GET", "/network", C.list_networks, list[wire.Network], query=_OWNER),
+    Call("GET", "/network", C.list_networks, list[wire.Network], query=wire.OwnedQuery),
     Call("POST", "/network", C.create_network, wire.Network, 201, wire.NetworkRequest, (400, 409, 422)),
     Call("POST", "/device", C.create_device, wire.Device, 201, wire.DeviceRequest, (400, 409, 422)),
     Call("GET", "/device/soc/{soc}/mcuId/{mcuId}", C.device_by_mcu_id, wire.Device, refusals=(404,)),
     Call("GET", "/device/deviceId/{deviceId}", C.device_by_device_id, wire.Device, refusals=(404,)),
     Call("GET", "/device/id/{id}", C.device_by_id, wire.Device, refusals=(404,)),
-    Call("GET", "/device", C.list_devices, list[wire.Device], query=(*_PAGE, "organisationId", "boardIds", "metadataName", "metadataValue")),
+    Call("GET", "/device", C.list_devices, list[wire.Device], query=wire.DeviceQuery),
     Call("PUT", "/device/id/{id}", C.change_device, wire.Device, 200, wire.DeviceChange, (400, 404, 409, 422)),
     Call("GET", "/device/deviceId/{deviceId}/state", C.device_state, wire.DeviceState, refusals=(404,)),
     Call("GET", "/device/id/{id}/state", C.device_state, wire.DeviceState, refusals=(404,)),
@@ -98,29 +114,29 @@ CALLS: Final = (
     Call("POST", "/mqtt/token", C.mqtt_token, wire.MqttToken, 200, wire.MqttTokenRequest, (400, 422)),
     Call("POST", "/rpc", _rpc(M.send), wire.SentRpc, 201, wire.RpcRequest, (400, 403)),
     Call("GET", "/rpc/{id}", _rpc(M.show), wire.RpcMessage, refusals=(404,)),
-    Call("GET", "/rpc", _rpc(M.list), list[wire.RpcMessage], refusals=(400,), query=(*_PAGE, "organisationId", "deviceId", "status", "startTime", "endTime")),
+    Call("GET", "/rpc", _rpc(M.list), list[wire.RpcMessage], refusals=(400,), query=wire.RpcQuery),
     Call("POST", "/iam/auth/token", _rpc(M.exchange), wire.IamToken, 200, wire.IamRequest, (400, 401), auth=False),
     Call("POST", f"{REGISTRY}/devices/registration/tokens", R.mint, wire.MintedToken, 201, wire.MintRequest, (400, 409)),
-    Call("GET", f"{REGISTRY}/devices/registration/tokens", R.pending, list[wire.PendingToken], query=_PAGE),
+    Call("GET", f"{REGISTRY}/devices/registration/tokens", R.pending, list[wire.PendingToken], query=wire.Page),
     Call("DELETE", f"{REGISTRY}/devices/registration/tokens/{{tokenId}}", R.revoke, None, 204, refusals=(404, 409)),
     Call("POST", f"{REGISTRY}/devices/provision", R.provision, wire.Provisioned, 200, wire.ProvisionRequest, (400, 401, 409, 410), auth=False),
     Call("GET", f"{REGISTRY}/devices/summary", R.summary, wire.Summary),
-    Call("GET", f"{REGISTRY}/devices", R.list_devices, list[wire.RegistryDevice], query=(*_PAGE, "name")),
+    Call("GET", f"{REGISTRY}/devices", R.list_devices, list[wire.RegistryDevice], query=wire.RegistryDeviceQuery),
     Call("POST", f"{REGISTRY}/devices", R.create_device, wire.RegistryDevice, 201, wire.RegistryDeviceRequest, (400, 409)),
     Call("GET", f"{REGISTRY}/devices/{{deviceId}}", R.device, wire.RegistryDevice, refusals=(404,)),
     Call("PUT", f"{REGISTRY}/devices/{{deviceId}}", R.replace_device, wire.RegistryDevice, 200, wire.RegistryDeviceRequest, (400, 404, 409)),
     Call("DELETE", f"{REGISTRY}/devices/{{deviceId}}", R.delete_device, None, 204, refusals=(404,)),
-    Call("GET", f"{REGISTRY}/devices/{{deviceId}}/health", _held(I.health_history), list[wire.HealthRecord], refusals=(404,), query=_PAGE),
+    Call("GET", f"{REGISTRY}/devices/{{deviceId}}/health", _held(I.health_history), list[wire.HealthRecord], refusals=(404,), query=wire.Page),
     Call("GET", f"{REGISTRY}/devices/{{deviceId}}/health/latest", _held(I.health_latest), wire.HealthRecord, refusals=(404,)),
-    Call("GET", f"{REGISTRY}/devices/{{deviceId}}/health/window", _held(I.health_window), list[wire.HealthRecord], refusals=(400, 404), query=(*_PAGE, "from", "to")),
+    Call("GET", f"{REGISTRY}/devices/{{deviceId}}/health/window", _held(I.health_window), list[wire.HealthRecord], refusals=(400, 404), query=wire.HealthWindowQuery),
     Call("GET", f"{REGISTRY}/devices/{{deviceId}}/health/summary", _held(I.health_summary), dict[str, Any], refusals=(404,)),
-    Call("GET", f"{REGISTRY}/components", _held(I.list_components), list[wire.Component], query=(*_PAGE, "deviceId")),
+    Call("GET", f"{REGISTRY}/components", _held(I.list_components), list[wire.Component], query=wire.ComponentQuery),
     Call("POST", f"{REGISTRY}/components", _held(I.create_component), wire.Component, 201, wire.ComponentRequest, (400, 409, 422)),
     Call("GET", f"{REGISTRY}/components/{{id}}", _held(I.component), wire.Component, refusals=(404,)),
     Call("PUT", f"{REGISTRY}/components/{{id}}", _held(I.replace_component), wire.Component, 200, wire.ComponentRequest, (400, 404)),
     Call("DELETE", f"{REGISTRY}/components/{{id}}", _held(I.delete_component), None, 204, refusals=(404,)),
-    Call("GET", f"{REGISTRY}/sensors", _held(I.list_sensors), list[wire.Sensor], refusals=(400,), query=(*_PAGE, "deviceId", "groupId", "valueType", "tags")),
-    Call("GET", f"{REGISTRY}/device-groups", _held(I.list_groups), list[wire.Group], query=_PAGE),
+    Call("GET", f"{REGISTRY}/sensors", _held(I.list_sensors), list[wire.Sensor], refusals=(422,), query=wire.SensorQuery),
+    Call("GET", f"{REGISTRY}/device-groups", _held(I.list_groups), list[wire.Group], query=wire.Page),
     Call("POST", f"{REGISTRY}/device-groups", _held(I.create_group), wire.Group, 201, wire.GroupRequest, (400, 409)),
     Call("GET", f"{REGISTRY}/device-groups/{{id}}", _held(I.group), wire.Group, refusals=(404,)),
     Call("PUT", f"{REGISTRY}/device-groups/{{id}}", _held(I.replace_group), wire.Group, 200, wire.GroupRequest, (400, 404)),
@@ -128,37 +144,3 @@ CALLS: Final = (
 )
 
 
-def openapi() -> dict[str, Any]:
-    """The OpenAPI 3.1 document of all calls."""
-    types = [kind for call in CALLS for kind in (call.request, call.answer) if kind is not None]
-    _, components = msgspec.json.schema_components([*types, wire.Problem], ref_template="#/components/schemas/{name}")
-    paths: dict[str, dict[str, Any]] = {}
-    for call in CALLS:
-        paths.setdefault(call.path, {})[call.method.lower()] = _operation(call)
-    return {
-        "openapi": "3.1.0", "info": {"title": "Virtual Infuse IoT cloud and device registry", "version": "1"}, "paths": paths,
-        "components": {"schemas": components, "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}},
-    }
-
-
-def _operation(call: Call) -> dict[str, Any]:
-    refusals = sorted({*call.refusals, *((401,) if call.auth else ()), 429})
-    responses: dict[str, Any] = {str(call.ok): _response("done", call.answer)}
-    responses |= {str(status): _response("refused", wire.Problem) for status in refusals}
-    names = [part[1:-1] for part in call.path.split("/") if part.startswith("{")]
-    parameters = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
-    parameters += [{"name": name, "in": "query", "required": False, "schema": {"type": "string"}} for name in call.query]
-    operation: dict[str, Any] = {"operationId": call.name, "parameters": parameters, "responses": responses,
-                                 "security": [{"bearer": []}] if call.auth else []}
-    if call.request is not None:
-        operation["requestBody"] = {"required": True, "content": _content(call.request)}
-    return operation
-
-
-def _response(description: str, kind: Any) -> dict[str, Any]:
-    return {"description": description} if kind is None else {"description": description, "content": _content(kind)}
-
-
-def _content(kind: Any) -> dict[str, Any]:
-    (schema,), _ = msgspec.json.schema_components([kind], ref_template="#/components/schemas/{name}")
-    return {"application/json": {"schema": schema}}

@@ -75,6 +75,7 @@ class CloudFaultKind(enum.Enum):
 
     LATENCY = "latency"
     TOO_MANY = "429"
+    FORBIDDEN = "403"
     SERVER_ERROR = "5xx"
     SERVER_ERROR_BEFORE = "5xx-before"
     SERVER_ERROR_AFTER = "5xx-after"

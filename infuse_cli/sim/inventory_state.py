@@ -8,8 +8,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from msgspec import UNSET
+
 from infuse_cli.sim import wire
-from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp
+from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp, wanted
 
 if TYPE_CHECKING:
     from infuse_cli.sim.registry_state import RegistryState
@@ -53,7 +55,7 @@ class InventoryState:
 
     def list_components(self, ask: Ask) -> list[wire.Component]:
         """GET /components."""
-        return page([one for one in self.components.values() if ask.query.get("deviceId") in {None, one.device_id}], ask.query)
+        return page([one for one in self.components.values() if wanted(ask.query.device_id, one.device_id)], ask.query)
 
     def component(self, ask: Ask) -> wire.Component:
         """GET /components/{id}."""
@@ -76,13 +78,12 @@ class InventoryState:
 
     def list_sensors(self, ask: Ask) -> list[wire.Sensor]:
         """GET /sensors, filtered by device, group, value type and tags."""
-        query = ask.query
-        tags = {text for text in query.get("tags", "").split(",") if text}
-        group = None if query.get("groupId") is None else self._members(query["groupId"])
+        query: wire.SensorQuery = ask.query
+        group = None if query.group_id is UNSET else self._members(query.group_id)
         return page([
             one for one in self.sensors.values()
-            if query.get("deviceId") in {None, one.device_id} and query.get("valueType") in {None, one.value_type}
-            and tags <= set(one.tags) and (group is None or one.device_id in group)
+            if wanted(query.device_id, one.device_id) and wanted(query.value_type, one.value_type)
+            and set(query.tags) <= set(one.tags) and (group is None or one.device_id in group)
         ], query)
 
     # Health
@@ -100,8 +101,8 @@ class InventoryState:
 
     def health_window(self, ask: Ask) -> list[wire.HealthRecord]:
         """GET /devices/{deviceId}/health/window?from&to."""
-        start, end = _moment(ask.query.get("from")), _moment(ask.query.get("to"))
-        return page([one for one in self._records(ask) if start <= datetime.fromisoformat(one.recorded_at) <= end], ask.query)
+        query: wire.HealthWindowQuery = ask.query
+        return page([one for one in self._records(ask) if query.from_ <= datetime.fromisoformat(one.recorded_at) <= query.to], query)
 
     def health_summary(self, ask: Ask) -> dict[str, Any]:
         """GET /devices/{deviceId}/health/summary."""
@@ -159,7 +160,7 @@ class InventoryState:
 
     def _members(self, group_id: str) -> set[str]:
         if group_id not in self.groups:
-            raise Refused(400, f"there is no group {group_id}")
+            raise Refused(422, f"there is no group {group_id}")
         tags = set(self.groups[group_id].tags)
         return {device.id for device in self._registry.devices.values() if tags <= set(device.tags)}
 
@@ -172,13 +173,3 @@ def _found(things: dict[str, S], ask: Ask, what: str) -> S:
     if ask.path["id"] not in things:
         raise Refused(404, f"no such {what}")
     return things[ask.path["id"]]
-
-
-def _moment(text: str | None) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text or "")
-    except ValueError:
-        raise Refused(400, "from and to are times") from None
-    if moment.tzinfo is None:
-        raise Refused(400, "from and to need a zone")
-    return moment

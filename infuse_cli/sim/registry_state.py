@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from infuse_cli.sim import wire
 from infuse_cli.sim.authority import Authority, BadCsr, pem
 from infuse_cli.sim.inventory_state import InventoryState
-from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp
+from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp, wanted
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -38,10 +38,10 @@ class Token:
     created: datetime
     expires: datetime
     metadata: dict[str, Any]
-    status: str = "PENDING"
+    status: wire.TokenStatus = "PENDING"
     uses: int = 0
 
-    def shown(self) -> dict[str, str]:
+    def shown(self) -> dict[str, Any]:
         """The fields that lists show."""
         return {"id": self.id, "device_id": self.device_id, "name": self.name, "status": self.status,
                 "created_at": stamp(self.created), "expires_at": stamp(self.expires)}
@@ -109,7 +109,7 @@ class RegistryState:
 
     def list_devices(self, ask: Ask) -> list[wire.RegistryDevice]:
         """GET /devices."""
-        return page([d for d in self.devices.values() if ask.query.get("name") in {None, d.name}], ask.query)
+        return page([d for d in self.devices.values() if wanted(ask.query.name, d.name)], ask.query)
 
     def create_device(self, ask: Ask) -> wire.RegistryDevice:
         """POST /devices."""

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from msgspec import UNSET
 
 from infuse_cli.sim import wire
-from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp
+from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp, wanted
 
 if TYPE_CHECKING:
     from infuse_cli.sim.cloud_state import CloudState
 
 _IAM_TTL_S: Final = 900
-_NEXT: Final = {"waiting": "sent", "sent": "completed"}
+_NEXT: Final[dict[wire.RpcStatus, wire.RpcStatus]] = {"waiting": "sent", "sent": "completed"}
 
 
 class RpcState:
@@ -57,16 +59,8 @@ class RpcState:
 
     def list(self, ask: Ask) -> list[wire.RpcMessage]:
         """GET /rpc."""
-        query = ask.query
-        start, end = _moment(query, "startTime"), _moment(query, "endTime")
-        return page([
-            message for message in self.messages.values()
-            if query.get("organisationId") in {None, self._cloud.by_device_id(message.downlink_message.device_id).organisation_id}
-            and query.get("deviceId") in {None, message.downlink_message.device_id}
-            and query.get("status") in {None, message.downlink_message.status}
-            and (start is None or datetime.fromisoformat(message.created_at) >= start)
-            and (end is None or datetime.fromisoformat(message.created_at) < end)
-        ], query)
+        query: wire.RpcQuery = ask.query
+        return page([message for message in self.messages.values() if self._fits(message, query)], query)
 
     def exchange(self, ask: Ask) -> wire.IamToken:
         """POST /iam/auth/token: any well-formed IAM key buys a short-lived token."""
@@ -86,15 +80,9 @@ class RpcState:
         else:
             downlink.completed_at, downlink.rpc_rsp = now, {"returnCode": 0, "params": {}}
 
-
-def _moment(query: dict[str, Any], name: str) -> datetime | None:
-    text = query.get(name)
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise Refused(400, f"{name} is no time") from None
-    if moment.tzinfo is None:
-        raise Refused(400, f"{name} has no zone")
-    return moment
+    def _fits(self, message: wire.RpcMessage, query: wire.RpcQuery) -> bool:
+        downlink, sent = message.downlink_message, datetime.fromisoformat(message.created_at)
+        organisation = self._cloud.by_device_id(downlink.device_id).organisation_id
+        return (wanted(query.organisation_id, organisation) and wanted(query.device_id, downlink.device_id)
+                and wanted(query.status, downlink.status)
+                and (query.start_time is UNSET or sent >= query.start_time) and (query.end_time is UNSET or sent < query.end_time))

@@ -5,11 +5,16 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
-MOST: Final = 100
-"""Items of one page, by default and at most."""
+import msgspec
+from msgspec import UNSET
+
+if TYPE_CHECKING:
+    from infuse_cli.sim import wire
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer, not a fault of the program
@@ -23,10 +28,10 @@ class Refused(Exception):  # noqa: N818 - it is an answer, not a fault of the pr
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request as a handler sees it: path parameters, query, decoded body (None where there is none)."""
+    """A request as a handler sees it: path parameters, typed query, decoded body (None where there is none)."""
 
     path: dict[str, str] = field(default_factory=dict)
-    query: dict[str, str] = field(default_factory=dict)
+    query: Any = None
     body: Any = None
 
 
@@ -52,17 +57,17 @@ def new_id() -> str:
     return str(uuid4())
 
 
-def page(items: list[Any], query: dict[str, str]) -> list[Any]:
-    """The part of a list that `limit` and `offset` ask for. Refuses 400 for what is no number."""
-    try:
-        limit, offset = int(query.get("limit", MOST)), int(query.get("offset", 0))
-    except ValueError:
-        raise Refused(400, "limit and offset are numbers") from None
-    if limit < 1 or offset < 0:
-        raise Refused(400, "limit is at least 1, offset at least 0")
-    return items[offset:offset + min(limit, MOST)]
+def page(items: list[T], query: wire.Page) -> list[T]:
+    """The part of a list that is asked for, in the order that is asked for."""
+    name = query.order_by
+    if name is not UNSET and items:
+        field = next(one.name for one in msgspec.structs.fields(items[0]) if one.encode_name == name)
+        items = sorted(items, key=lambda item: getattr(item, field), reverse=query.order_dir == "desc")
+    elif query.order_dir == "desc":
+        items = items[::-1]
+    return items[query.offset:query.offset + query.limit]
 
 
-def truth(text: str | None) -> bool:
-    """A boolean of a query."""
-    return (text or "").lower() in {"1", "true"}
+def wanted(asked: object, value: object) -> bool:
+    """Whether a filter that may not be given lets a value through."""
+    return asked is UNSET or asked == value

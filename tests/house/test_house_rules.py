@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "infuse_cli").rglob("*.py"))}
 TREES = {path: ast.parse(text) for path, text in PACKAGE.items()}
 MOST_LINES, MOST_IN_A_FUNCTION = 400, 40
-LONG = {"infuse_cli/sim/wire.py": "every type of both APIs, so that a change of the contract is one edit"}
+LONG: dict[str, str] = {}
 CODE = re.compile(r"[a-z]+\.[a-z0-9-]+")
 
 

@@ -21,6 +21,7 @@ from infuse_cli.sim.cloud_table import CALLS
 
 TOKEN = "organisation-admin"
 MCU = "0359890000000001"
+NOBODY = "00000000-0000-4000-8000-000000000000"
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_organisation_and_board(api, product):
     assert board["metadataFields"][0] == {"name": "serialNumber", "required": True, "unique": True}
     assert (board["soc"], board["public"]) == ("nRF9151", False)
     problem(api.post("/board", json={"name": "x"}), 400)
-    problem(api.post("/board", json={"organisationId": "none", "name": "x", "description": "", "soc": "nRF9151"}), 422)
+    problem(api.post("/board", json={"organisationId": NOBODY, "name": "x", "description": "", "soc": "nRF9151"}), 422)
 
 
 def test_network_key_is_32_bytes(api, product):
@@ -124,7 +125,7 @@ def test_one_device_per_soc_and_mcu_id(api, product):
 def test_device_is_checked(api, product):
     problem(api.post("/device", json=device(product, mcuId="0359890000000G01")), 400)
     problem(api.post("/device", json={**device(product), "mcuId": MCU.upper() + "A"}), 400)
-    problem(api.post("/device", json={**device(product), "boardId": "none"}), 422)
+    problem(api.post("/device", json={**device(product), "boardId": NOBODY}), 422)
     problem(api.post("/device", json={**device(product), "metadata": {}}), 422)
     problem(api.post("/device", json={**device(product), "metadata": {"serialNumber": 7}}), 400)
     problem(api.post("/device", content=b"{nonsense"), 400)
@@ -158,6 +159,33 @@ def test_lists_come_in_pages(api, product):
     problem(api.get("/device", params={"limit": "many"}), 400)
 
 
+@pytest.mark.parametrize(("path", "wrong"), [
+    ("/device", {"limit": "101"}), ("/device", {"limit": "0"}), ("/device", {"offset": "-1"}), ("/device", {"orderBy": "metadata"}),
+    ("/device", {"orderDir": "up"}), ("/device", {"organisationId": "mine"}), ("/board", {"includePublic": "perhaps"}),
+    ("/rpc", {"status": "lost"}), ("/rpc", {"startTime": "yesterday"}), ("/api/v1/components", {"deviceId": "0011223344556677"})])
+def test_a_query_has_its_types(api, path, wrong):
+    problem(api.get(path, params=wrong), 400)
+
+
+def test_lists_come_in_the_order_asked_for(api, product):
+    for n, name in enumerate(("b", "c", "a")):
+        api.post("/device", json={**device(product, name), "mcuId": f"{n:016x}", "deviceId": f"{9 - n:016x}"})
+
+    def order(**params):
+        return [one["metadata"]["serialNumber"] for one in api.get("/device", params=params).json()]
+    assert order() == ["b", "c", "a"]
+    assert order(orderDir="desc") == ["a", "c", "b"]
+    assert order(orderBy="deviceId") == ["a", "c", "b"]
+    assert order(orderBy="deviceId", orderDir="desc", limit=1, offset=1) == ["c"]
+
+
+def test_several_boards_with_commas_or_one_by_one(api, product):
+    api.post("/device", json=device(product))
+    for boards in (f"{product['boardId']},{NOBODY}", [NOBODY, product["boardId"]]):
+        assert len(api.get("/device", params={"boardIds": boards}).json()) == 1
+    assert api.get("/device", params={"boardIds": NOBODY}).json() == []
+
+
 def test_keys_and_broker_token(api, product):
     made = api.post("/device", json=device(product)).json()["deviceId"]
     own = x25519.X25519PrivateKey.generate()
@@ -168,7 +196,7 @@ def test_keys_and_broker_token(api, product):
     assert len(base64.b64decode(derived)) == 32
     assert api.post("/key/derived/device", json={"deviceId": made, "interface": "serial"}).json()["key"] != derived
     problem(api.post("/key/derived/device", json={"deviceId": made, "interface": "telepathy"}), 400)
-    problem(api.post("/key/derived/device", json={"deviceId": "00", "interface": "udp"}), 404)
+    problem(api.post("/key/derived/device", json={"deviceId": "0" * 16, "interface": "udp"}), 404)
     token = api.post("/mqtt/token", json={"organisationId": product["organisationId"], "ttlSeconds": 60}).json()
     assert set(token) == {"token", "issuedAt", "expiresAt"}
     problem(api.post("/mqtt/token", json={"organisationId": product["organisationId"], "ttlSeconds": 59}), 400)
@@ -277,11 +305,11 @@ def test_components_sensors_health_and_groups(server, api):
     (component,) = api.get("/api/v1/components").json()
     assert (component["deviceId"], component["name"]) == (made["id"], "environment")
     problem(api.post("/api/v1/components", json={"deviceId": made["id"], "name": "environment"}), 409)
-    problem(api.post("/api/v1/components", json={"deviceId": "none", "name": "x"}), 422)
+    problem(api.post("/api/v1/components", json={"deviceId": NOBODY, "name": "x"}), 422)
     group = api.post("/api/v1/device-groups", json={"name": "roofs", "tags": ["roof"]}).json()
     problem(api.post("/api/v1/device-groups", json={"name": "roofs"}), 409)
     assert len(api.get("/api/v1/sensors", params={"groupId": group["id"], "tags": "roof", "valueType": "number"}).json()) == 1
-    problem(api.get("/api/v1/sensors", params={"groupId": "none"}), 400)
+    problem(api.get("/api/v1/sensors", params={"groupId": NOBODY}), 422)
     assert [set(one) >= {"uptime", "freeHeap", "signalStrength", "connectionType", "readingsSent", "readingsDropped"}
             for one in api.get(f"/api/v1/devices/{made['id']}/health").json()] == [True, True]
     problem(api.get(f"/api/v1/devices/{made['id']}/health/window", params={"from": "x", "to": "y"}), 400)
@@ -303,6 +331,8 @@ def test_openapi_lists_every_route(api):
 def test_unknown_route_is_a_problem_too(api):
     problem(api.get("/nowhere"), 404)
     problem(api.delete("/device"), 405)
+    assert api.delete("/device").headers["Allow"] == "POST, GET"
+    problem(api.get("/api/v1/devices/provision"), 405)
 
 
 class TestFaults:
@@ -335,6 +365,11 @@ class TestFaults:
         problem(answer, 429)
         assert answer.headers["Retry-After"] == "1"
         assert self.post(api, product).status_code == 201
+
+    def test_forbidden(self, api, product):
+        self.set(api, "cloud:403@POST /device x1")
+        problem(self.post(api, product), 403)
+        assert self.devices(api) == 0
 
     def test_html_and_half_json(self, api, product):
         self.set(api, "cloud:html@GET /health, cloud:half-json@POST /device")

@@ -1,0 +1,286 @@
+"""Types of the Infuse IoT API, written down from the contract alone."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from infuse_cli.sim.wire._base import Hex16, Key32, Moment, Name, Page, Request, Stamp, Stored, Uuid, Wire
+
+Interface = Literal["udp", "serial", "bt_adv", "bt_gatt"]
+RpcStatus = Literal["waiting", "sent", "completed"]
+McuId = Annotated[str, Meta(pattern="^[0-9a-f]{2,64}$")]
+
+
+class Health(Wire):
+    """GET /health."""
+
+    health: str = "ok"
+
+
+class OwnedQuery(Page):
+    """Which boards or networks."""
+
+    organisation_id: Uuid | UnsetType = UNSET
+    include_public: bool = False
+
+
+class DeviceQuery(Page):
+    """Which devices."""
+
+    organisation_id: Uuid | UnsetType = UNSET
+    board_ids: list[Uuid] = msgspec.field(default_factory=list)
+    metadata_name: str | UnsetType = UNSET
+    metadata_value: str | UnsetType = UNSET
+
+
+class RpcQuery(Page):
+    """Which RPCs; from `start_time` on, before `end_time`."""
+
+    organisation_id: Uuid | UnsetType = UNSET
+    device_id: Hex16 | UnsetType = UNSET
+    status: RpcStatus | UnsetType = UNSET
+    start_time: Moment | UnsetType = UNSET
+    end_time: Moment | UnsetType = UNSET
+
+
+class Organisation(Stored):
+    """An organisation."""
+
+    name: str
+
+
+class OrganisationRequest(Request):
+    """POST /organisation."""
+
+    name: Name
+
+
+class MetadataField(Wire):
+    """A field that a cloud board asks of its devices."""
+
+    name: Name
+    required: bool = False
+    unique: bool = False
+
+
+class Board(Stored):
+    """A cloud board."""
+
+    name: str
+    description: str
+    soc: str
+    organisation_id: Uuid
+    public: bool
+    metadata_fields: list[MetadataField]
+
+
+class BoardRequest(Request):
+    """POST /board."""
+
+    organisation_id: Uuid
+    name: Name
+    description: str
+    soc: Name
+    public: bool = False
+    metadata_fields: list[MetadataField] = msgspec.field(default_factory=list)
+
+
+class Network(Stored):
+    """A network; its key is shown, as the contract has it."""
+
+    name: str
+    description: str
+    key: Key32
+    organisation_id: Uuid
+    public: bool
+    network_id: Annotated[int, Meta(ge=0, le=0xFFFFFF)]
+
+
+class NetworkRequest(Request):
+    """POST /network; `key` is base64 of exactly 32 bytes."""
+
+    organisation_id: Uuid
+    name: Name
+    description: str
+    key: Key32
+    public: bool
+    network_id: Annotated[int, Meta(ge=0, le=0xFFFFFF)]
+
+
+class Device(Stored):
+    """A cloud device."""
+
+    mcu_id: str
+    board_id: Uuid
+    organisation_id: Uuid
+    device_id: Hex16
+    metadata: dict[str, str]
+
+
+class DeviceState(Wire, omit_defaults=True):
+    """What was heard of a device."""
+
+    created_at: Stamp
+    updated_at: Stamp
+    id: Uuid
+    last_route_interface: str | None = None
+    last_route_udp_address: str | None = None
+    last_route_time: Stamp | None = None
+    first_packet_time: Stamp | None = None
+
+
+class DeviceRequest(Request):
+    """POST /device."""
+
+    mcu_id: McuId
+    board_id: Uuid
+    organisation_id: Uuid
+    device_id: Hex16 | None = None
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
+    initial_device_state: dict[str, Any] | None = None
+
+
+class MetadataChange(Request):
+    """How metadata is changed."""
+
+    operation: Literal["patch", "replace"]
+    value: dict[str, str]
+
+
+class DeviceChange(Request):
+    """PUT /device/id/{id}."""
+
+    metadata: MetadataChange
+
+
+class UplinkRoute(Wire, omit_defaults=True):
+    """The way the last packet came."""
+
+    interface: str
+    interface_data: dict[str, Any]
+    udp: dict[str, Any] | None = None
+
+
+class RoutesRequest(Request):
+    """POST /device/lastRoute."""
+
+    device_ids: list[Hex16]
+
+
+class DeviceRoute(Wire):
+    """One row of POST /device/lastRoute."""
+
+    device_id: Hex16
+    last_route: UplinkRoute | None
+
+
+class Key(Wire):
+    """A key in base64."""
+
+    key: Key32
+
+
+class SharedSecretRequest(Request):
+    """POST /key/sharedSecret: an X25519 public key in base64."""
+
+    key: Key32
+
+
+class DeviceKeyRequest(Request):
+    """POST /key/sharedSecret/device."""
+
+    device_id: Hex16
+    security_state: dict[str, Any] | None = None
+
+
+class DerivedKeyRequest(Request):
+    """POST /key/derived/device."""
+
+    device_id: Hex16
+    interface: Interface
+    security_state: dict[str, Any] | None = None
+
+
+class MqttTokenRequest(Request):
+    """POST /mqtt/token."""
+
+    organisation_id: Uuid
+    ttl_seconds: Annotated[int, Meta(ge=60, le=86400)] = 3600
+
+
+class MqttToken(Wire):
+    """Answer of POST /mqtt/token."""
+
+    token: str
+    issued_at: Stamp
+    expires_at: Stamp
+
+
+class RpcCall(Request):
+    """The command of an RPC: by name or by number."""
+
+    command_name: str | None = None
+    command_id: Annotated[int, Meta(ge=0, le=0xFFFF)] | None = None
+    params: dict[str, Any] = msgspec.field(default_factory=dict)
+    params_encoded: str | None = None
+
+
+class RpcRequest(Request):
+    """POST /rpc."""
+
+    device_id: Hex16
+    rpc: RpcCall
+    send_wait_timeout_ms: Annotated[int, Meta(ge=0, le=86_400_000)] = 60000
+
+
+class SentRpc(Wire):
+    """Answer of POST /rpc."""
+
+    id: Uuid
+    downlink_message_id: Uuid
+    created_at: Stamp
+
+
+class Downlink(Wire, omit_defaults=True):
+    """What carries an RPC to its device."""
+
+    id: Uuid
+    device_id: Hex16
+    status: RpcStatus
+    expires_at: Stamp
+    rpc_req: RpcCall
+    sent_at: Stamp | None = None
+    completed_at: Stamp | None = None
+    rpc_rsp: dict[str, Any] | None = None
+
+
+def copied(downlink: Downlink) -> Downlink:
+    """The message as it is now."""
+    return msgspec.structs.replace(downlink)
+
+
+class RpcMessage(Wire):
+    """An RPC as it stands."""
+
+    id: Uuid
+    created_at: Stamp
+    downlink_message_id: Uuid
+    downlink_message: Downlink
+
+
+class IamRequest(Request):
+    """POST /iam/auth/token."""
+
+    api_key: Annotated[str, Meta(min_length=1)]
+
+
+class IamToken(Wire):
+    """Answer of POST /iam/auth/token."""
+
+    token: str
+    expires_at: Stamp
+
+
