@@ -77,17 +77,6 @@ class ApplicationVersion(ApiObject, frozen=True):
     build_num: int = 0
 
 
-class DeviceState(ApiObject, frozen=True):
-    """What the cloud last heard of a device; all optional but for being there at all."""
-
-    last_route_time: Moment | None = None
-    first_packet_time: Moment | None = None
-    last_route_interface: str | None = None
-    last_route_udp_address: str | None = None
-    application_id: int | str | None = None
-    application_version: ApplicationVersion | None = None
-
-
 class UdpRoute(ApiObject, frozen=True):
     """Where a packet over UDP came from, and when."""
 
@@ -101,6 +90,18 @@ class UplinkRoute(ApiObject, frozen=True):
     interface: str
     interface_data: dict[str, Any] = {}
     udp: UdpRoute | None = None
+
+
+class DeviceState(ApiObject, frozen=True):
+    """What the cloud last heard of a device; all optional but for being there at all."""
+
+    last_route_time: Moment | None = None
+    first_packet_time: Moment | None = None
+    last_route_interface: str | None = None
+    last_route_udp_address: str | None = None
+    application_id: int | str | None = None
+    application_version: ApplicationVersion | None = None
+    last_route: UplinkRoute | None = None
 
 
 class DeviceRoute(ApiObject, frozen=True):

@@ -52,7 +52,7 @@ VALUE_OPTIONS: Final[frozenset[str]] = frozenset({
     "--group", "--head", "--interface", "--key-file", "--latency-ms", "--limit", "--location", "--lot", "--metadata",
     "--metadata-from", "--mode", "--name", "--network-id", "--organisation", "--out", "--passphrase-fd",
     "--passphrase-file", "--port", "--public-key", "--reason", "--registry-url", "--root", "--root-out", "--run",
-    "--scan", "--seed", "--send-wait", "--sensor-profile", "--server-ca", "--sim", "--since", "--site", "--slots",
+    "--scan", "--scheme", "--seed", "--send-wait", "--sensor-profile", "--server-ca", "--sim", "--since", "--site", "--slots",
     "--soc", "--status", "--tag", "--timeout", "--to", "--token-fd", "--token-file", "--ttl", "--until", "--url",
     "--type", "--value-type", "--sec-tag", "--attributes", "--key-usage", "--log",
 })

@@ -125,7 +125,7 @@ class CloudState:
         board = self._board_for(body)
         device_id = body.device_id or secrets.token_hex(8)
         if board.soc.lower().startswith("nrf") and len(body.mcu_id) != 16:
-            raise Refused(400, f"the mcuId of a {board.soc} has 16 hex digits")
+            raise Refused(422, f"the mcuId of a {board.soc} has 16 hex digits")
         if (board.soc, body.mcu_id) in self._by_mcu:
             raise Refused(409, f"a device with soc {board.soc} and mcuId {body.mcu_id} exists")
         if device_id in self._by_device_id:
@@ -185,12 +185,15 @@ class CloudState:
 
     def last_route(self, ask: Ask) -> wire.UplinkRoute:
         """GET /device/deviceId/{deviceId}/lastRoute."""
-        return _route(self.device_state(ask))
+        route = self.device_state(ask).last_route
+        if route is None:
+            raise Refused(404, "no such route")
+        return route
 
     def last_routes(self, ask: Ask) -> list[wire.DeviceRoute]:
         """POST /device/lastRoute."""
         heard = {i: self.states.get(self._by_device_id.get(i, "")) for i in ask.body.device_ids}
-        return [wire.DeviceRoute(device_id=i, last_route=None if state is None else _route(state)) for i, state in heard.items()]
+        return [wire.DeviceRoute(device_id=i, last_route=None if state is None else state.last_route) for i, state in heard.items()]
 
     def heard(self, device_id: str) -> bool:
         """Note that the device was heard just now; False when there is no such device."""
@@ -198,9 +201,11 @@ class CloudState:
         if found is None:
             return False
         now = stamp(self._clock.now())
-        state = self.states.setdefault(found, wire.DeviceState(id=new_id(), created_at=now, updated_at=now, first_packet_time=now))
+        state = self.states.setdefault(found, wire.DeviceState(
+            id=new_id(), created_at=now, updated_at=now, first_packet_time=now, application_id=1, application_version=wire.ApplicationVersion()))
         state.updated_at = state.last_route_time = now
         state.last_route_interface, state.last_route_udp_address = "udp", "127.0.0.1:4433"
+        state.last_route = wire.UplinkRoute(interface="udp", interface_data={"sequence": 1}, udp={"address": "127.0.0.1:4433", "time": now})
         return True
 
     def was_heard(self, device_id: str) -> bool:
@@ -290,11 +295,6 @@ def _visible(things: Any, query: wire.OwnedQuery) -> list[Any]:
 def _has(metadata: Mapping[str, str], query: wire.DeviceQuery) -> bool:
     name = query.metadata_name
     return name is UNSET or (name in metadata and wanted(query.metadata_value, metadata[name]))
-
-
-def _route(state: wire.DeviceState) -> wire.UplinkRoute:
-    return wire.UplinkRoute(interface="udp", interface_data={"sequence": 1},
-                            udp={"address": state.last_route_udp_address, "time": state.last_route_time})
 
 
 def _key(raw: bytes) -> wire.Key:

@@ -33,7 +33,7 @@ class RpcState:
     def send(self, ask: Ask) -> wire.SentRpc:
         """POST /rpc."""
         body: wire.RpcRequest = ask.body
-        if not body.rpc.command_name and body.rpc.command_id is None:
+        if not body.rpc.command_name and body.rpc.command_id in {None, UNSET}:
             raise Refused(400, "rpc needs commandName or commandId")
         try:
             device = self._cloud.by_device_id(body.device_id)

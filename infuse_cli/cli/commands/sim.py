@@ -20,6 +20,14 @@ class Mode(StrEnum):
     none = "none"
 
 
+class Scheme(StrEnum):
+    """How the credential travels."""
+
+    bearer = "bearer"
+    api_key = "api-key"
+    x_api_key = "x-api-key"
+
+
 @app.callback()
 def _group() -> None:
     """Virtual boards and a virtual cloud to try everything with."""
@@ -50,6 +58,23 @@ def up(
     serve(options, _ready, until_stdin_closes=stop_on_stdin_close)
 
 
+@app.command()
+def openapi(
+    scheme: Annotated[Scheme, typer.Option("--scheme", help="How the credential travels, as cloud.auth.scheme in a profile.")] = Scheme.bearer,
+) -> None:
+    """Print the OpenAPI document of the virtual cloud, which it also serves at /openapi.json."""
+    import json
+
+    from infuse_cli.cli.result import OperationResult, finish
+    from infuse_cli.cli.simulation import check_extra
+
+    check_extra()
+    from infuse_cli.sim.openapi import document
+
+    found = document(scheme.value)
+    finish(OperationResult("sim openapi", found, human=json.dumps(found, indent=2, ensure_ascii=False)))
+
+
 def _ready(data: dict[str, Any]) -> None:
     import sys
 
@@ -62,6 +87,8 @@ def _ready(data: dict[str, Any]) -> None:
 
 
 def _human(data: dict[str, Any]) -> str:
+    import shlex
+
     from infuse_cli.cli.boards_model import plural
 
     ports = [f"--port {board['port']}" for board in data["boards"]]
@@ -71,6 +98,7 @@ def _human(data: dict[str, Any]) -> str:
         f"  cloud     {data['baseUrl']}",
         *(f"  slot {board['slot']:<4} {board['port']}" for board in data["boards"]), "",
         "Next, in another terminal:",
-        f"  infuse provision --profile {data['profile']} {' '.join(ports)}",
+        f"  export INFUSE_HOME={shlex.quote(str(Path(data['profile']).with_name('home')))}",
+        f"  infuse provision --profile {shlex.quote(data['profile'])} {' '.join(ports)}",
     ]
     return "\n".join(lines)

@@ -120,6 +120,23 @@ class Device(Stored):
     metadata: dict[str, str]
 
 
+class ApplicationVersion(Wire):
+    """Version of a device's firmware."""
+
+    major: int = 1
+    minor: int = 2
+    revision: int = 3
+    build_num: int = 4
+
+
+class UplinkRoute(Wire, omit_defaults=True):
+    """The way the last packet came."""
+
+    interface: str
+    interface_data: dict[str, Any]
+    udp: dict[str, Any] | None = None
+
+
 class DeviceState(Wire, omit_defaults=True):
     """What was heard of a device."""
 
@@ -130,6 +147,9 @@ class DeviceState(Wire, omit_defaults=True):
     last_route_udp_address: str | None = None
     last_route_time: Stamp | None = None
     first_packet_time: Stamp | None = None
+    application_id: int | None = None
+    application_version: ApplicationVersion | None = None
+    last_route: UplinkRoute | None = None
 
 
 class DeviceRequest(Request):
@@ -154,14 +174,6 @@ class DeviceChange(Request):
     """PUT /device/id/{id}."""
 
     metadata: MetadataChange
-
-
-class UplinkRoute(Wire, omit_defaults=True):
-    """The way the last packet came."""
-
-    interface: str
-    interface_data: dict[str, Any]
-    udp: dict[str, Any] | None = None
 
 
 class RoutesRequest(Request):
@@ -219,13 +231,13 @@ class MqttToken(Wire):
     expires_at: Stamp
 
 
-class RpcCall(Request):
-    """The command of an RPC: by name or by number."""
+class RpcCall(Wire):
+    """The command of an RPC, by name or by number; it is shown again as it was sent."""
 
-    command_name: str | None = None
-    command_id: Annotated[int, Meta(ge=0, le=0xFFFF)] | None = None
+    command_name: str | UnsetType | None = UNSET
+    command_id: Annotated[int, Meta(ge=0, le=65535)] | UnsetType | None = UNSET
     params: dict[str, Any] = msgspec.field(default_factory=dict)
-    params_encoded: str | None = None
+    params_encoded: str | UnsetType | None = UNSET
 
 
 class RpcRequest(Request):
