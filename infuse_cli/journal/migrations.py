@@ -83,6 +83,28 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             "CREATE INDEX batch_row_state ON batch_row (state)",
         ),
     ),
+    Migration(
+        3,
+        "revocation, and certificates found by key, name, run and station",
+        (
+            "ALTER TABLE serial ADD COLUMN run TEXT",
+            "ALTER TABLE serial ADD COLUMN reserved TEXT",
+            "ALTER TABLE certificate ADD COLUMN name TEXT",
+            "ALTER TABLE certificate ADD COLUMN station TEXT",
+            "ALTER TABLE certificate ADD COLUMN run TEXT",
+            "UPDATE certificate SET name = device_id, run = (SELECT a.run FROM attempt a WHERE a.attempt = certificate.attempt)",
+            "UPDATE certificate SET station = (SELECT r.station FROM run r WHERE r.run = certificate.run)",
+            "CREATE INDEX certificate_key ON certificate (spki_sha256)",
+            "CREATE INDEX certificate_name ON certificate (name)",
+            "CREATE INDEX certificate_run ON certificate (run)",
+            "CREATE INDEX serial_state ON serial (state, run)",
+            "CREATE INDEX serial_reserved ON serial (reserved)",
+            ("CREATE TABLE revocation (serial TEXT NOT NULL, issuer TEXT NOT NULL, at TEXT NOT NULL, reason TEXT NOT NULL,"
+            " not_after TEXT, name TEXT, PRIMARY KEY (serial, issuer))"),
+            ("CREATE TABLE crl (issuer TEXT NOT NULL, number BIGINT NOT NULL, this_update TEXT NOT NULL, next_update TEXT NOT NULL,"
+            " sha256 TEXT NOT NULL, content TEXT NOT NULL, entries BIGINT NOT NULL, PRIMARY KEY (issuer, number))"),
+        ),
+    ),
 )
 
 _BOOK: Final = (

@@ -40,6 +40,11 @@ _TOKENS: Final[dict[tuple[str, ...], Any]] = {
     for given in ((), ("board",), ("name",), ("board", "name"))
 }
 _TOKEN_COLUMNS: Final = tuple(schema.token.c.keys())
+_REVOKED_ONE = (schema.revocation.c.serial == schema.certificate.c.serial) & (schema.revocation.c.issuer == schema.certificate.c.issuer)
+_CERTIFICATES = (
+    select(schema.certificate, schema.revocation.c.at.label("revoked_at"), schema.revocation.c.reason)
+    .outerjoin(schema.revocation, _REVOKED_ONE)
+)
 _COUNT = select(func.count()).select_from(schema.event)
 _NEWEST = select(func.max(schema.chain.c.newest))
 _PASSED = (
@@ -82,8 +87,7 @@ def one_attempt(connection: Connection, attempt: str, alive: Alive) -> rec.Attem
 
 def certificates(connection: Connection, *where: ColumnElement[bool]) -> list[rec.CertificateRecord]:
     """Certificates that fit all conditions, oldest first."""
-    order = schema.certificate.c.stored
-    return [_certificate(row) for row in connection.execute(select(schema.certificate).where(*where).order_by(order)).all()]
+    return [_certificate(row) for row in connection.execute(_CERTIFICATES.where(*where).order_by(schema.certificate.c.stored)).all()]
 
 
 def tokens(connection: Connection, *, board: str | None = None, name: str | None = None) -> list[rec.TokenRecord]:
@@ -181,7 +185,8 @@ def _certificate(row: Row[Any]) -> rec.CertificateRecord:
     return rec.CertificateRecord(
         serial=row.serial, issuer=row.issuer, sha256=row.sha256, spki_sha256=row.spki_sha256, not_before=to_time(row.not_before),
         not_after=to_time(row.not_after), pem=row.pem, profile=row.profile, state=row.state, board=row.board, attempt=row.attempt,
-        device_id=row.device_id,
+        device_id=row.device_id, name=row.name, station=row.station, run=row.run, stored=to_time(row.stored),
+        revoked_at=maybe_time(row.revoked_at), reason=row.reason,
     )
 
 

@@ -1,8 +1,8 @@
 """Tables of the journal as statements see them.
 
 `event` is the truth: append-only, one hash chain a station. `run`, `board`, `attempt`, `step`, `serial`,
-`certificate`, `seen_key`, `token` and `batch_row` are projections of it. `secret` is outside the chain. `chain` keeps the head of
-each station's chain. What exists in a file is made by `migrations.py`; a test compares the two.
+`certificate`, `revocation`, `crl`, `seen_key`, `token` and `batch_row` are projections of it. `secret` is outside the
+chain. `chain` keeps the head of each station's chain. What exists in a file is made by `migrations.py`; a test compares the two.
 
 Times are ISO 8601 UTC texts with microseconds and `Z`, which sort as they are; JSON is text with sorted keys.
 """
@@ -89,7 +89,7 @@ step: Final = Table(
 serial: Final = Table(
     "serial",
     metadata,
-    *_texts("serial", "issuer", "state", "attempt", primary=("serial", "issuer"), required=("state",)),
+    *_texts("serial", "issuer", "state", "attempt", "run", "reserved", primary=("serial", "issuer"), required=("state",)),
 )
 
 certificate: Final = Table(
@@ -97,10 +97,25 @@ certificate: Final = Table(
     metadata,
     *_texts(
         "serial", "issuer", "sha256", "spki_sha256", "not_before", "not_after", "pem", "profile", "state", "board",
-        "attempt", "device_id", "stored",
+        "attempt", "device_id", "stored", "name", "station", "run",
         primary=("serial", "issuer"),
         required=("sha256", "spki_sha256", "not_before", "not_after", "pem", "profile", "state", "stored"),
     ),
+)
+
+revocation: Final = Table(
+    "revocation",
+    metadata,
+    *_texts("serial", "issuer", "at", "reason", "not_after", "name", primary=("serial", "issuer"), required=("at", "reason")),
+)
+
+crl: Final = Table(
+    "crl",
+    metadata,
+    *_texts("issuer", primary=("issuer",)),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    *_texts("this_update", "next_update", "sha256", "content", required=("this_update", "next_update", "sha256", "content")),
+    Column("entries", BigInteger, nullable=False),
 )
 
 seen_key: Final = Table(

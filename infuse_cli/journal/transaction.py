@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, insert, select, update
 from infuse_cli.errors import BoardError, JournalError
 from infuse_cli.journal import chain, schema
 from infuse_cli.journal.codec import to_json
+from infuse_cli.journal.prepared import DuplicateError
 from infuse_cli.types import AttemptState
 
 if TYPE_CHECKING:
@@ -135,6 +136,20 @@ class Transaction:
         values = {"s": station, "was": was, "n": was + count, "h": digest, "t": newest}
         if self.sql.change(_SET_HEAD, values) != 1:
             raise JournalError("journal.raced", f"another process writes as station {station}")
+
+
+def add(tx: Transaction, statement: Any, row: dict[str, Any], lost: str) -> None:
+    """Insert a row. Raises JournalError journal.raced saying `lost` when its key is taken."""
+    try:
+        tx.sql.change(statement, row)
+    except DuplicateError as error:
+        raise JournalError("journal.raced", lost) from error
+
+
+def swap(tx: Transaction, statement: Any, values: dict[str, Any], lost: str) -> None:
+    """Change one row. Raises JournalError journal.raced saying `lost` when it is not as the statement expects."""
+    if tx.sql.change(statement, values) != 1:
+        raise JournalError("journal.raced", lost)
 
 
 def _facts(write: Write) -> dict[str, Any]:

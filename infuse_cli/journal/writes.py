@@ -12,11 +12,10 @@ from sqlalchemy import bindparam, insert, or_, select, update
 
 from infuse_cli import records as rec
 from infuse_cli.errors import BoardError, JournalError
-from infuse_cli.journal import rows, schema
-from infuse_cli.journal.codec import from_json, maybe_text, to_json, to_text
+from infuse_cli.journal import rows, schema, writes_ca
+from infuse_cli.journal.codec import from_json, maybe_text, to_json
 from infuse_cli.journal.identity import bind_board, check_key
-from infuse_cli.journal.prepared import DuplicateError
-from infuse_cli.journal.transaction import Held, Transaction
+from infuse_cli.journal.transaction import Held, Transaction, add, swap
 from infuse_cli.types import AttemptState, StepState, TokenState
 
 if TYPE_CHECKING:
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 
 OPEN_STATES: Final = tuple(state.value for state in AttemptState if state.is_open)
 
-_attempt, _step, _serial, _certificate = schema.attempt.c, schema.step.c, schema.serial.c, schema.certificate.c
-_token, _secret = schema.token.c, schema.secret.c
+_attempt, _step, _token, _secret = schema.attempt.c, schema.step.c, schema.token.c, schema.secret.c
 
 _OPEN_OF_BOARD = select(_attempt.attempt, _attempt.run).where(
     _attempt.board == bindparam("b"), or_(*(_attempt.state == state for state in OPEN_STATES)))
@@ -57,21 +55,6 @@ _STEP_STATE = (
     .where(_step.attempt == bindparam("a"), _step.step == bindparam("n"), _step.state == bindparam("s"))
     .values(state=bindparam("new"), at=bindparam("t"))
 )
-_ADD_SERIAL = insert(schema.serial)
-_MOVE_SERIAL = (
-    update(schema.serial)
-    .where(_serial.serial == bindparam("n"), _serial.issuer == bindparam("i"), _serial.state == "reserved")
-    .values(state=bindparam("new"))
-)
-_SERIAL = select(_serial.state, _serial.attempt).where(_serial.serial == bindparam("n"), _serial.issuer == bindparam("i"))
-_ADD_CERTIFICATE = insert(schema.certificate)
-_MOVE_CERTIFICATE = (
-    update(schema.certificate)
-    .where(_certificate.serial == bindparam("n"), _certificate.issuer == bindparam("i"))
-    .values(state=bindparam("new"))
-)
-_CERTIFICATE = select(_certificate.state, _certificate.board, _certificate.attempt).where(
-    _certificate.serial == bindparam("n"), _certificate.issuer == bindparam("i"))
 _ADD_TOKEN = insert(schema.token)
 _MINT_TOKEN = (
     update(schema.token)
@@ -109,7 +92,7 @@ def _open_attempt(tx: Transaction, write: rec.OpenAttempt) -> None:
         "state": AttemptState.RUNNING.value, "plan": to_json(write.plan), "plan_hash": write.plan_hash, "opened": tx.now,
         "facts": to_json(write.facts), "outcome": None, "error": None, "ended": None,
     }
-    _insert(tx, _ADD_ATTEMPT, row, f"attempt {write.attempt} exists already")
+    add(tx, _ADD_ATTEMPT, row, f"attempt {write.attempt} exists already")
     tx.attempts[write.attempt] = Held(write.run, write.board, AttemptState.RUNNING)
     tx.event("attempt-opened", write, run=write.run, board=write.board, attempt=write.attempt, to=AttemptState.RUNNING.value)
 
@@ -121,7 +104,7 @@ def _take_attempt(tx: Transaction, write: rec.TakeAttempt) -> None:
         raise JournalError("journal.raced", f"attempt {write.attempt} has ended: it is {held.state.value}")
     tx.fence(held, write.run)
     values = {"a": write.attempt, "r": held.run, "s": held.state.value, "new_run": write.run, "new_slot": write.slot, "new_port": write.port}
-    _swap(tx, _TAKE_ATTEMPT, values, f"attempt {write.attempt} was taken by another run")
+    swap(tx, _TAKE_ATTEMPT, values, f"attempt {write.attempt} was taken by another run")
     tx.attempts[write.attempt] = taken = Held(write.run, held.board, AttemptState.RUNNING)
     tx.event("attempt-taken", write, run=write.run, board=held.board, attempt=write.attempt,
              from_=held.state.value, to=AttemptState.RUNNING.value)
@@ -132,7 +115,7 @@ def _take_attempt(tx: Transaction, write: rec.TakeAttempt) -> None:
 def _doubt(tx: Transaction, attempt: str, name: str, held: Held) -> None:
     begun, unknown = StepState.BEGUN.value, StepState.UNKNOWN.value
     values = {"a": attempt, "n": name, "s": begun, "new": unknown, "t": tx.now}
-    _swap(tx, _STEP_STATE, values, f"step {name} of attempt {attempt} was moved by another run")
+    swap(tx, _STEP_STATE, values, f"step {name} of attempt {attempt} was moved by another run")
     tx.event("step-moved", None, run=held.run, board=held.board, attempt=attempt, step=name, from_=begun, to=unknown)
 
 
@@ -148,7 +131,7 @@ def _move_step(tx: Transaction, write: rec.MoveStep) -> None:
             "a": write.attempt, "n": write.step, "s": write.from_state.value, "new": write.to_state.value, "f": to_json(write.facts),
             "e": _maybe_json(write.error), "m": ms if write.ms is None else write.ms, "t": tx.now, "c": tries + began,
         }
-        _swap(tx, _MOVE_STEP, values, f"step {write.step} of attempt {write.attempt} is no longer {write.from_state.value}")
+        swap(tx, _MOVE_STEP, values, f"step {write.step} of attempt {write.attempt} is no longer {write.from_state.value}")
     tx.event("step-moved", write, run=held.run, board=held.board, attempt=write.attempt, step=write.step,
              from_=write.from_state.value, to=write.to_state.value)
 
@@ -161,7 +144,7 @@ def _first_move(tx: Transaction, write: rec.MoveStep, *, tries: int) -> None:
         "attempt": write.attempt, "step": write.step, "state": write.to_state.value, "facts": to_json(write.facts),
         "error": _maybe_json(write.error), "ms": write.ms, "at": tx.now, "tries": tries,
     }
-    _insert(tx, _ADD_STEP, row, lost)
+    add(tx, _ADD_STEP, row, lost)
 
 
 def _note_attempt(tx: Transaction, write: rec.NoteAttempt) -> None:
@@ -184,48 +167,8 @@ def _end_attempt(tx: Transaction, write: rec.EndAttempt) -> None:
         "a": write.attempt, "s": held.state.value, "new": write.state.value, "o": outcome, "e": error,
         "t": tx.now if held.state.is_open else ended, "f": _merged(facts, write.facts),
     }
-    _swap(tx, _END_ATTEMPT, values, f"attempt {write.attempt} is no longer {held.state.value}")
+    swap(tx, _END_ATTEMPT, values, f"attempt {write.attempt} is no longer {held.state.value}")
     tx.event("attempt-ended", write, run=held.run, board=held.board, attempt=write.attempt, from_=held.state.value, to=write.state.value)
-
-
-def _reserve_serial(tx: Transaction, write: rec.ReserveSerial) -> None:
-    row = {"serial": write.serial, "issuer": write.issuer, "state": "reserved", "attempt": write.attempt}
-    _insert(tx, _ADD_SERIAL, row, f"certificate serial {write.serial} is taken")
-    tx.event("serial-reserved", write, **tx.of_attempt(write.attempt), to="reserved")
-
-
-def _void_serial(tx: Transaction, write: rec.VoidSerial) -> None:
-    key = {"n": write.serial, "i": write.issuer}
-    found = tx.sql.first(_SERIAL, key)
-    _swap(tx, _MOVE_SERIAL, {**key, "new": "void"}, f"certificate serial {write.serial} is not reserved")
-    tx.event("serial-voided", write, **tx.of_attempt(found[1] if found else None), from_="reserved", to="void")
-
-
-def _store_certificate(tx: Transaction, write: rec.StoreCertificate) -> None:
-    key = {"n": write.serial, "i": write.issuer}
-    found = tx.sql.first(_SERIAL, key)
-    if found is None or found[1] != write.attempt:
-        raise JournalError("journal.raced", f"certificate serial {write.serial} was not reserved for this attempt")
-    _swap(tx, _MOVE_SERIAL, {**key, "new": "issued"}, f"certificate serial {write.serial} is {found[0]}, not reserved")
-    if write.board is not None:
-        check_key(tx.sql, write.spki_sha256, write.board)
-    row = {
-        "serial": write.serial, "issuer": write.issuer, "sha256": write.sha256, "spki_sha256": write.spki_sha256,
-        "not_before": to_text(write.not_before), "not_after": to_text(write.not_after), "pem": write.pem, "profile": write.profile,
-        "state": write.state, "board": write.board, "attempt": write.attempt, "device_id": write.device_id, "stored": tx.now,
-    }
-    _insert(tx, _ADD_CERTIFICATE, row, f"certificate {write.serial} is on record already")
-    where = tx.of_attempt(write.attempt)
-    tx.event("certificate-stored", write, **{**where, "board": write.board or where["board"]}, to=write.state)
-
-
-def _move_certificate(tx: Transaction, write: rec.MoveCertificate) -> None:
-    key = {"n": write.serial, "i": write.issuer}
-    found = tx.sql.first(_CERTIFICATE, key)
-    if found is None:
-        raise JournalError("journal.not-found", f"no certificate with serial {write.serial} is on record")
-    tx.sql.change(_MOVE_CERTIFICATE, {**key, "new": write.to_state})
-    tx.event("certificate-moved", write, **{**tx.of_attempt(found[2]), "board": found[1]}, from_=found[0], to=write.to_state)
 
 
 def _see_key(tx: Transaction, write: rec.SeeKey) -> None:
@@ -238,20 +181,20 @@ def _intend_token(tx: Transaction, write: rec.IntendToken) -> None:
         "intent": write.intent, "name": write.name, "state": TokenState.INTENDED.value, "board": write.board, "attempt": write.attempt,
         "token_id": None, "registry_device_id": None, "sha256": None, "expires_at": None, "intended": tx.now,
     }
-    _insert(tx, _ADD_TOKEN, row, f"token intent {write.intent} is on record already")
+    add(tx, _ADD_TOKEN, row, f"token intent {write.intent} is on record already")
     where = tx.of_attempt(write.attempt)
     tx.event("token-intended", write, **{**where, "board": write.board or where["board"]}, to=TokenState.INTENDED.value)
 
 
 def _mint_token(tx: Transaction, write: rec.MintToken) -> None:
     values = {"i": write.intent, "t": write.token_id, "d": write.registry_device_id, "h": write.sha256, "x": maybe_text(write.expires_at)}
-    _swap(tx, _MINT_TOKEN, values, f"token {write.intent} is not intended")
+    swap(tx, _MINT_TOKEN, values, f"token {write.intent} is not intended")
     tx.event("token-moved", write, **_place_of_token(tx, write.intent), from_=TokenState.INTENDED.value, to=TokenState.MINTED.value)
 
 
 def _move_token(tx: Transaction, write: rec.MoveToken) -> None:
     values = {"i": write.intent, "s": write.from_state.value, "new": write.to_state.value}
-    _swap(tx, _MOVE_TOKEN, values, f"token {write.intent} is not {write.from_state.value}")
+    swap(tx, _MOVE_TOKEN, values, f"token {write.intent} is not {write.from_state.value}")
     tx.event("token-moved", write, **_place_of_token(tx, write.intent), from_=write.from_state.value, to=write.to_state.value)
 
 
@@ -285,18 +228,6 @@ def _place_of_token(tx: Transaction, intent: str) -> dict[str, Any]:
     return {**tx.of_attempt(attempt), "board": board}
 
 
-def _insert(tx: Transaction, statement: Any, row: dict[str, Any], lost: str) -> None:
-    try:
-        tx.sql.change(statement, row)
-    except DuplicateError as error:
-        raise JournalError("journal.raced", lost) from error
-
-
-def _swap(tx: Transaction, statement: Any, values: dict[str, Any], lost: str) -> None:
-    if tx.sql.change(statement, values) != 1:
-        raise JournalError("journal.raced", lost)
-
-
 def _merged(text: str, facts: rec.Facts) -> str:
     return to_json({**from_json(text), **facts}) if facts else text
 
@@ -311,10 +242,7 @@ _APPLY: Final[dict[type[rec.Write], Callable[[Transaction, Any], None]]] = {
     rec.MoveStep: _move_step,
     rec.NoteAttempt: _note_attempt,
     rec.EndAttempt: _end_attempt,
-    rec.ReserveSerial: _reserve_serial,
-    rec.VoidSerial: _void_serial,
-    rec.StoreCertificate: _store_certificate,
-    rec.MoveCertificate: _move_certificate,
+    **writes_ca.APPLY,
     rec.SeeKey: _see_key,
     rec.IntendToken: _intend_token,
     rec.MintToken: _mint_token,
