@@ -28,10 +28,10 @@ def ca_keyring_name(ca: str) -> str:
 
 
 def passphrase(*, file: Path | None = None, fd: int | None = None, profile: Passphrase | None = None,
-               keyring_name: str | None = None, confirm: bool = False) -> Secret:
+               keyring_name: str | None = None, confirm: bool = False, what: str = "CA passphrase") -> Secret:
     """The first passphrase found; `confirm` is for a new one: the keyring is left out, a prompt asks twice.
 
-    Raises SignerError ca.no-passphrase (none found, an empty one, an unreadable file), CredentialError
+    `what` is what a person is asked for. Raises SignerError ca.no-passphrase (none found, an empty one, an unreadable file), CredentialError
     credential.unsafe-file, UsageError usage.bad-option (both options given, a bad descriptor).
     """
     if file is not None and fd is not None:
@@ -44,7 +44,7 @@ def passphrase(*, file: Path | None = None, fd: int | None = None, profile: Pass
         return read_secret_file(Path(profile.file).expanduser())
     if keyring_name is not None and not confirm and (found := _from_keyring(keyring_name)) is not None:
         return found
-    return _from_terminal(confirm=confirm)
+    return _from_terminal(what, confirm=confirm)
 
 
 def read_secret_file(path: Path) -> Secret:
@@ -119,10 +119,10 @@ def keep_in_keyring(name: str, secret: Secret) -> bool:
     return True
 
 
-def _from_terminal(*, confirm: bool) -> Secret:
+def _from_terminal(what: str, *, confirm: bool) -> Secret:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise SignerError("ca.no-passphrase", "no CA passphrase was given, and there is no terminal to ask on")
+        raise SignerError("ca.no-passphrase", f"no {what} was given, and there is no terminal to ask on")
     import typer
 
-    text: str = typer.prompt("New CA passphrase" if confirm else "CA passphrase", hide_input=True, confirmation_prompt=confirm, err=True)
+    text: str = typer.prompt(f"New {what}" if confirm else what, hide_input=True, confirmation_prompt=confirm, err=True)
     return _secret(text.encode(), "the passphrase")

@@ -144,7 +144,7 @@ class Engine:
             raise BoardError("board.in-use", f"run {found.run[:8]} is working on board {found.board}")
         take = TakeAttempt(attempt=found.attempt, run=self.deps.run, slot=ctx.slot, port=ctx.link.port)
         if options.restart or options.again or not found.steps:  # without a begun effect there is nothing to go on with
-            return self._new(ctx, [take, EndAttempt(attempt=found.attempt, state=AttemptState.SUPERSEDED)])
+            return self._new(ctx, [take, EndAttempt(attempt=found.attempt, state=AttemptState.SUPERSEDED), *self._superseded(found)])
         if found.plan_hash != self._plan_hash:
             raise PolicyError("plan.changed", f"board {found.board} was begun under another plan on {found.opened:%Y-%m-%d %H:%M} UTC")
         self._load(ctx, found)

@@ -43,7 +43,7 @@ def order(leaf: x509.Certificate, others: Iterable[x509.Certificate]) -> tuple[x
     """Leaf, its issuers upwards, and the root last where it is among them; what does not belong is left out."""
     ordered, left = [leaf], [other for other in others if other != leaf]
     while not is_self_issued(ordered[-1]):
-        above = next((other for other in left if _issued(ordered[-1], other)), None)
+        above = next((other for other in left if issued(ordered[-1], other)), None)
         if above is None:
             break
         ordered.append(above)
@@ -136,7 +136,8 @@ def common_names(certificate: x509.Certificate) -> tuple[str, ...]:
     return tuple(str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME))
 
 
-def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+def issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether the issuer's key signed the certificate under its name."""
     try:
         certificate.verify_directly_issued_by(issuer)
     except Exception:  # noqa: BLE001 - InvalidSignature, ValueError, TypeError: all say no

@@ -67,11 +67,11 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def read_bounded(path: Path) -> bytes:
-    """At most `MAX_PEM` + 1 bytes of a file, so that a wrong path cannot fill the memory. Raises OSError."""
+def read_bounded(path: Path, most: int = MAX_PEM) -> bytes:
+    """At most `most` + 1 bytes of a file, so that a wrong path cannot fill the memory. Raises OSError."""
     _regular(path)
     with path.open("rb") as file:
-        return file.read(MAX_PEM + 1)
+        return file.read(most + 1)
 
 
 def read_private(path: Path) -> tuple[bytes, bool]:

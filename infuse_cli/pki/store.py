@@ -1,7 +1,8 @@
-"""The CA's folder: made in one move, opened with its passphrase.
+"""The CA's folder: made in one move.
 
 A folder holds `root.pem`, `intermediate.pem` and `intermediate.key.pem`; `root.key.pem` lies in the folder given as
-`root_out` (rule 36) and only in its absence here. Keys are encrypted PKCS#8 PEM, 0600, in a folder of 0700.
+`root_out` (rule 36) and only in its absence here. Keys are encrypted PKCS#8 PEM, 0600, in a folder of 0700. Issuers
+that came later are in folders of their own (`issuers.py`).
 """
 
 from __future__ import annotations
@@ -18,17 +19,16 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from infuse_cli.errors import SignerError, UsageError
 from infuse_cli.pki.ca_certificates import NewCa, make_ca
-from infuse_cli.pki.files import PRIVATE, PUBLIC, read_private, sync_folder, write_atomic
+from infuse_cli.pki.files import PRIVATE, PUBLIC, sync_folder, write_atomic
+from infuse_cli.pki.issuers import ROOT_KEY, key_is_loose, load_ca, read_chain, root_key_here
 from infuse_cli.pki.key_file import encrypted_pem
-from infuse_cli.pki.signers import file as file_signer
-from infuse_cli.pki.signers.file import INTERMEDIATE, INTERMEDIATE_KEY, ROOT, FileSigner, check_dates, read_chain
+from infuse_cli.pki.signers.file import INTERMEDIATE, INTERMEDIATE_KEY, ROOT, FileSigner, check_dates
 
 if TYPE_CHECKING:
     from infuse_cli.types import Secret
 
 __all__ = ["FileSigner", "ca_folder", "check_dates", "init_ca", "key_is_loose", "load_ca", "read_chain", "root_key_here"]
 
-ROOT_KEY: Final = "root.key.pem"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 
 
@@ -63,24 +63,6 @@ def init_ca(folder: Path, name: str, passphrase: Secret, *, root_out: Path | Non
     except OSError as error:
         raise SignerError("ca.broken", f"the CA could not be written to {root_out or folder}: {error.strerror}",
                           hint="Check the folder's permissions and the room on the disk; nothing was made.") from None
-
-
-def load_ca(folder: Path, passphrase: Secret, *, now: datetime | None = None) -> FileSigner:
-    """Unlock the intermediate of a CA folder; `signers.file.load` says what is checked and raised."""
-    return file_signer.load(folder, passphrase, now=now)
-
-
-def root_key_here(folder: Path) -> bool:
-    """Whether the root's key lies on the bench, where rule 36 does not want it."""
-    return (folder / ROOT_KEY).exists()
-
-
-def key_is_loose(folder: Path) -> bool:
-    """Whether other users can read the intermediate's key file, so that `load_ca` will refuse it (POSIX only)."""
-    try:
-        return read_private(folder / INTERMEDIATE_KEY)[1]
-    except OSError:
-        return False
 
 
 def _apart(root_out: Path | None, folder: Path) -> Path | None:

@@ -118,3 +118,22 @@ def using(bench, profile: str):
         yield
     finally:
         bench.profile = right
+
+
+def test_a_board_whose_certificate_was_revoked_passes_only_with_a_new_one(bench):
+    def without_token(profile) -> None:
+        del profile["token"]
+
+    with using(bench, profile_with(bench, "no-token", without_token)):
+        revoked_then_again(bench, bench.world.port(bench.slot()))
+
+
+def revoked_then_again(bench, port: str) -> None:
+    first = bench.provision(port).envelope["data"]["boards"][0]
+    revoked = bench.infuse("ca", "revoke", "--board", first["board"]["imei"], "--reason", "key-compromise", "--output", "json")
+    assert [one["serial"] for one in revoked.envelope["data"]["revoked"]] == [first["certificate"]["serial"]]
+    assert "--again" in refused(bench.provision(port), "identity.revoked", 8)["hint"]
+    again = bench.provision(port, more=("--again",)).envelope["data"]["boards"][0]
+    assert (again["result"], again["certificate"]["serial"] != first["certificate"]["serial"]) == ("PASS", True)
+    listed = bench.infuse("ca", "list", "--device", first["deviceId"], "--output", "json").envelope["data"]["certificates"]
+    assert [one["state"] for one in listed] == ["revoked", "issued"]

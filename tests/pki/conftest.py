@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from infuse_cli.cli.main import run
 from infuse_cli.pki.store import init_ca, load_ca
 from infuse_cli.types import Secret
 
@@ -43,3 +45,30 @@ def no_keyring():
     keyring.set_keyring(Keyring())
     yield
     keyring.set_keyring(before)
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch, made_ca, secret) -> Path:
+    """A home with a CA called `default`, and the passphrase beside it."""
+    home = tmp_path / "home"
+    shutil.copytree(made_ca, home / "ca" / "default")
+    word = tmp_path / "word"
+    word.write_text(secret.reveal() + "\n")
+    word.chmod(0o600)
+    monkeypatch.setenv("INFUSE_HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    for name in ("INFUSE_PROFILE", "INFUSE_OUTPUT"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def infuse(bench, capsys):
+    def call(*words: str | Path, code: int = 0) -> dict:
+        found = run([str(word) for word in words] + ["--output", "json"])
+        envelope = json.loads(capsys.readouterr().out)
+        assert found == code, envelope
+        assert envelope["infuse"] == 1
+        return envelope["data"] if code == 0 else envelope["errors"][0]
+
+    return call

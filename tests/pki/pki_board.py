@@ -6,6 +6,7 @@ import base64
 import hashlib
 import uuid as uuids
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import cbor2
 from cryptography import x509
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from infuse_cli.pki import der
 
+DEVICE_ID = "00112233aabbccdd"
 UUID = "50363154-3931-44f0-8022-121b6401627d"
 ALGORITHM = bytes.fromhex("300a06082a8648ce3d040302")
 ALGORITHM_NULL = bytes.fromhex("300c06082a8648ce3d0403020500")
@@ -84,3 +86,10 @@ def with_null(csr: bytes) -> bytes:
     _, end = der.extent(csr, start)
     assert csr[end:].startswith(ALGORITHM)
     return der.element(der.SEQUENCE, csr[start:end], ALGORITHM_NULL, csr[end + len(ALGORITHM):])
+
+
+def request(folder: Path, modem: Modem, name: str = "device.csr") -> Path:
+    text = base64.encodebytes(modem.csr()).decode()
+    path = folder / name
+    path.write_text(f"-----BEGIN CERTIFICATE REQUEST-----\n{text}-----END CERTIFICATE REQUEST-----\n")
+    return path

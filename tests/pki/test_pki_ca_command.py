@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import base64
 import json
 import os
 import shutil
@@ -12,47 +11,11 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from pki_board import Modem
+from pki_board import DEVICE_ID, Modem, request
 
 from infuse_cli import records as rec
 from infuse_cli.cli.main import run
 from infuse_cli.journal.store import open_journal
-
-DEVICE_ID = "00112233aabbccdd"
-
-
-@pytest.fixture
-def bench(tmp_path, monkeypatch, made_ca, secret) -> Path:
-    """A home with a CA called `default`, and the passphrase beside it."""
-    home = tmp_path / "home"
-    shutil.copytree(made_ca, home / "ca" / "default")
-    word = tmp_path / "word"
-    word.write_text(secret.reveal() + "\n")
-    word.chmod(0o600)
-    monkeypatch.setenv("INFUSE_HOME", str(home))
-    monkeypatch.chdir(tmp_path)
-    for name in ("INFUSE_PROFILE", "INFUSE_OUTPUT"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
-
-
-@pytest.fixture
-def infuse(bench, capsys):
-    def call(*words: str | Path, code: int = 0) -> dict:
-        found = run([str(word) for word in words] + ["--output", "json"])
-        envelope = json.loads(capsys.readouterr().out)
-        assert found == code, envelope
-        assert envelope["infuse"] == 1
-        return envelope["data"] if code == 0 else envelope["errors"][0]
-
-    return call
-
-
-def request(folder: Path, modem: Modem, name: str = "device.csr") -> Path:
-    text = base64.encodebytes(modem.csr()).decode()
-    path = folder / name
-    path.write_text(f"-----BEGIN CERTIFICATE REQUEST-----\n{text}-----END CERTIFICATE REQUEST-----\n")
-    return path
 
 
 def test_init_show_export_verify(infuse, bench):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,15 @@ Ca = Annotated[str | None, typer.Option("--ca", metavar="NAME|FOLDER", help="The
 PassphraseFile = Annotated[Path | None, typer.Option("--passphrase-file", metavar="FILE", help="File (0600) that holds the CA passphrase.", show_default=False)]
 PassphraseFd = Annotated[int | None, typer.Option("--passphrase-fd", metavar="N", help="File descriptor to read the CA passphrase from.", show_default=False)]
 Certificate = Annotated[str | None, typer.Option("--certificate", metavar="PROFILE", help="Certificate profile. [default: the profile's, else 'device']", show_default=False)]
+RootKey = Annotated[Path | None, typer.Option("--root-key", metavar="FILE|DIR", help="The root's key, or the folder it is in. [default: the CA's folder]", show_default=False)]
+
+
+class Format(enum.StrEnum):
+    """How rows are written."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
 
 
 @app.command()
@@ -28,10 +38,10 @@ def init(
 
     The passphrase encrypts both keys. It comes from the options, the profile, or a prompt that asks twice.
     """
-    from infuse_cli.cli import local_ca
+    from infuse_cli.cli import ca_common, local_ca
     from infuse_cli.cli.result import finish
 
-    finish(local_ca.init(name, root_out, local_ca.PassphraseOptions(passphrase_file, passphrase_fd), keep=keyring))
+    finish(local_ca.init(name, root_out, ca_common.PassphraseOptions(passphrase_file, passphrase_fd), keep=keyring))
 
 
 @app.command()
@@ -59,10 +69,82 @@ def sign(
 
     The certificate is on record before it is written. A second time the one on record is given out again.
     """
-    from infuse_cli.cli import local_ca
+    from infuse_cli.cli import ca_common, ca_sign
     from infuse_cli.cli.result import finish
 
-    finish(local_ca.sign(csr, out, local_ca.SignOptions(device_id, certificate, ca, again), local_ca.PassphraseOptions(passphrase_file, passphrase_fd)))
+    finish(ca_sign.sign(csr, out, ca_sign.SignOptions(device_id, certificate, ca, again), ca_common.PassphraseOptions(passphrase_file, passphrase_fd)))
+
+
+@app.command(name="list")
+def list_(
+    *,
+    serial: Annotated[str | None, typer.Option("--serial", metavar="HEX", help="Serial of a certificate.", show_default=False)] = None,
+    device: Annotated[str | None, typer.Option("--device", metavar="ID|NAME", help="Cloud device id or common name.", show_default=False)] = None,
+    board: Annotated[str | None, typer.Option("--board", metavar="BOARD", help="Whatever names a board: UUID, IMEI, mcuId, serial number.", show_default=False)] = None,
+    state: Annotated[str | None, typer.Option("--state", metavar="STATE", help="issued, expired, revoked, superseded, issued-unseen; reserved and void are serials without a certificate, refused are CSRs.", show_default=False)] = None,
+    since: Annotated[str | None, typer.Option("--since", metavar="DATE", help="Signed on this day (UTC) or later.", show_default=False)] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="DATE", help="Signed on this day (UTC) or before.", show_default=False)] = None,
+    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Signed in this run.", show_default=False)] = None,
+    station: Annotated[str | None, typer.Option("--station", metavar="NAME", help="Signed at this station.", show_default=False)] = None,
+    issuer: Annotated[str | None, typer.Option("--issuer", metavar="ISSUER", help="Signed by: current, or the beginning of an issuer's serial or SHA-256.", show_default=False)] = None,
+    certificate: Annotated[str | None, typer.Option("--certificate", metavar="PROFILE", help="Of this certificate profile.", show_default=False)] = None,
+    format_: Annotated[Format, typer.Option("--format", help="How the rows are written.")] = Format.table,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write CSV or JSON into this file.", show_default=False)] = None,
+    ca: Ca = None,
+) -> None:
+    """List the certificates on record, or search among them."""
+    from infuse_cli.cli import ca_list
+    from infuse_cli.cli.result import finish
+    from infuse_cli.journal.certificates import Wanted
+
+    wanted = Wanted(serial=serial, device=device, board=board, state=state, run=run, station=station, issuer=issuer, profile=certificate)
+    finish(ca_list.listed(wanted, ca_list.Shown(format_.value, out), ca=ca, dates=(since, until)))
+
+
+@app.command()
+def revoke(
+    *,
+    serial: Annotated[list[str], typer.Option("--serial", metavar="HEX", help="Serial of a certificate, or of an intermediate of this CA; may be given several times.", show_default=False)] = [],  # noqa: B006 - Typer's way
+    file: Annotated[Path | None, typer.Option("--file", metavar="FILE", help="A certificate of this CA, on record or not.", show_default=False)] = None,
+    device: Annotated[str | None, typer.Option("--device", metavar="ID|NAME", help="All certificates of this device id or common name.", show_default=False)] = None,
+    board: Annotated[str | None, typer.Option("--board", metavar="BOARD", help="All certificates of this board.", show_default=False)] = None,
+    run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="All certificates of a run, or of a batch that was signed.", show_default=False)] = None,
+    station: Annotated[str | None, typer.Option("--station", metavar="NAME", help="All that this station signed, and the intermediate that only it signed with.", show_default=False)] = None,
+    issuer: Annotated[str | None, typer.Option("--issuer", metavar="ISSUER", help="With --serial: the issuer of a serial that is on no record (current, root, or its serial or SHA-256).", show_default=False)] = None,
+    reason: Annotated[str, typer.Option("--reason", metavar="REASON", help="unspecified, key-compromise, ca-compromise, affiliation-changed, superseded, cessation-of-operation or privilege-withdrawn.")] = "unspecified",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be revoked.")] = False,
+    ca: Ca = None,
+) -> None:
+    """Revoke certificates for good: they go into the next list that `infuse ca crl` signs."""
+    from infuse_cli.cli import ca_revoke
+    from infuse_cli.cli.result import finish
+
+    chosen = ca_revoke.Chosen(tuple(serial), file, device, board, run, station, issuer)
+    finish(ca_revoke.revoke(chosen, reason, ca, dry_run=dry_run))
+
+
+@app.command()
+def crl(
+    *,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where the list goes. [default: crl/ in the CA's folder only]", show_default=False)] = None,
+    issuer: Annotated[str, typer.Option("--issuer", metavar="ISSUER", help="Whose list: current, root, or the beginning of an older issuer's serial or SHA-256.")] = "current",
+    days: Annotated[int, typer.Option("--days", metavar="N", help="Days until the next one is due (nextUpdate).")] = 30,
+    der: Annotated[bool, typer.Option("--der", help="Binary DER instead of PEM.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Sign a new one although nothing changed.")] = False,
+    root_key: RootKey = None,
+    ca: Ca = None,
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
+) -> None:
+    """Sign the list of revoked certificates (CRL) of an issuer.
+
+    While nothing was revoked since and the last one is not half through its life, that one is given out again.
+    """
+    from infuse_cli.cli import ca_common, ca_revoke
+    from infuse_cli.cli.result import finish
+
+    options = ca_revoke.CrlOptions(out, issuer, days, der, new, ca, root_key)
+    finish(ca_revoke.crl(options, ca_common.PassphraseOptions(passphrase_file, passphrase_fd)))
 
 
 @app.command()
@@ -77,7 +159,7 @@ def export(
     from infuse_cli.cli import local_ca
     from infuse_cli.cli.result import finish
 
-    finish(local_ca.export(out, ca, chain=chain, der=der))
+    finish(local_ca.export(out, ca, whole=chain, der=der))
 
 
 @app.command()

@@ -39,7 +39,14 @@ class ReadBack(Reading):
             certificate = ctx.facts["certificate"]
             # The CSR's key where it was vetted in this run, else the one on record with the certificate.
             chains.check_certificate_fits(certificate["pem"], ctx.facts.get("spki", certificate["spki"]), now=ctx.deps.clock.now())
+            self._not_revoked(ctx, certificate["sha256"])
         return Given({"readBack": rows})
+
+    def _not_revoked(self, ctx: Context, sha256: str) -> None:
+        """A board that PASSed before must not PASS again with a certificate that was taken back since."""
+        row = next((one for one in ctx.deps.journal.certificates(board=ctx.uuid) if one.sha256 == sha256), None)
+        if row is not None and row.state == "revoked":
+            raise PolicyError("identity.revoked", f"the board's certificate, serial {row.serial}, was revoked ({row.reason})")
 
     def _mismatch(self, tag: int, kind: int, found: str | None, step: str) -> None:
         holds = "nothing" if found is None else f"SHA-256 {found}"

@@ -1,4 +1,4 @@
-"""`file:` signer: an intermediate whose key is an encrypted PEM in a folder of the bench."""
+"""`file:` keys: an intermediate whose key is an encrypted PEM in a folder of the bench."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 ROOT: Final = "root.pem"
 INTERMEDIATE: Final = "intermediate.pem"
 INTERMEDIATE_KEY: Final = "intermediate.key.pem"
+KEY_URI: Final = "intermediate.key.uri"
+"""In the place of the key's file: the PKCS#11 URI of a key that is in a token."""
+
+ABOVE: Final = "above.pem"
+"""Certificates between intermediate and root, issuer first; absent where the root signed the intermediate."""
 
 _ENCRYPTED: Final = re.compile(rb"-----BEGIN ENCRYPTED PRIVATE KEY-----\s+([A-Za-z0-9+/=\s]+)-----END ENCRYPTED PRIVATE KEY-----")
 _PLAIN: Final = re.compile(rb"-----BEGIN (?:EC |RSA )?PRIVATE KEY-----")
@@ -34,7 +39,7 @@ _PLAIN: Final = re.compile(rb"-----BEGIN (?:EC |RSA )?PRIVATE KEY-----")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class FileSigner:
-    """An unlocked intermediate (implements `ports.Signer`); `chain` is issuer first, root last."""
+    """An unlocked issuer (implements `ports.Signer`); `chain` is issuer first, root last."""
 
     private_key: ec.EllipticCurvePrivateKey
     chain: tuple[x509.Certificate, ...]
@@ -49,30 +54,45 @@ def load(folder: Path, passphrase: Secret, *, now: datetime | None = None) -> Fi
     Raises SignerError ca.not-found, ca.unsafe-key, ca.bad-passphrase, ca.broken (key and certificates do not belong
     together), ca.issuer-expired (before notBefore or after notAfter).
     """
+    read_chain(folder)  # before a passphrase is tried
+    return with_key(folder, unlock(folder / INTERMEDIATE_KEY, passphrase), str(folder / INTERMEDIATE_KEY), now=now)
+
+
+def with_key(folder: Path, key: ec.EllipticCurvePrivateKey, where: str, *, now: datetime | None = None) -> FileSigner:
+    """An issuer whose key was opened already, checked as `load` checks it; `where` names the key in messages."""
     chain = read_chain(folder)
-    key = _unlock(folder / INTERMEDIATE_KEY, passphrase)
     if key.public_key() != chain[0].public_key():
-        raise SignerError("ca.broken", f"{folder / INTERMEDIATE_KEY} is not the key of {folder / INTERMEDIATE}")
+        raise SignerError("ca.broken", f"{where} is not the key of {folder / INTERMEDIATE}")
     check_dates(chain, now or datetime.now(UTC))
     return FileSigner(key, chain)
 
 
-def load_uri(rest: str, passphrase: Secret) -> FileSigner:
-    """`load` for what follows `file:` in a signer's URI, a folder path."""
-    return load(Path(rest), passphrase)
+def open_key(uri: str, passphrase: Secret) -> ec.EllipticCurvePrivateKey:
+    """The key of a `file:` URI, the path of an encrypted PEM file. Raises what `unlock` raises."""
+    return unlock(Path(uri.partition(":")[2]), passphrase)
 
 
-def read_chain(folder: Path) -> tuple[x509.Certificate, x509.Certificate]:
-    """Intermediate and root of a CA folder, checked to belong together; no passphrase is needed.
+def read_chain(folder: Path) -> tuple[x509.Certificate, ...]:
+    """Intermediate to root of an issuer's folder, checked to belong together; no passphrase is needed.
 
     Raises SignerError ca.not-found, ca.broken.
     """
-    if not (folder / INTERMEDIATE).exists() and not (folder / INTERMEDIATE_KEY).exists():
+    if not any((folder / name).exists() for name in (INTERMEDIATE, INTERMEDIATE_KEY, KEY_URI)):
         raise SignerError("ca.not-found", f"there is no CA in {folder}")
-    chain = _certificate(folder / INTERMEDIATE), _certificate(folder / ROOT)
+    chain = _certificate(folder / INTERMEDIATE), *_above(folder), _certificate(folder / ROOT)
     if (why := broken_link(chain)) is not None:
         raise SignerError("ca.broken", f"the chain in {folder} is broken: {why}")
     return chain
+
+
+def _above(folder: Path) -> list[x509.Certificate]:
+    path = folder / ABOVE
+    if not path.exists():
+        return []
+    try:
+        return x509.load_pem_x509_certificates(read_bounded(path))
+    except (OSError, ValueError):
+        raise SignerError("ca.broken", f"{path} cannot be read as certificates") from None
 
 
 def check_dates(chain: Sequence[x509.Certificate], now: datetime) -> None:
@@ -93,7 +113,11 @@ def _certificate(path: Path) -> x509.Certificate:
         raise SignerError("ca.broken", f"{path} holds no certificate") from None
 
 
-def _unlock(path: Path, passphrase: Secret) -> ec.EllipticCurvePrivateKey:
+def unlock(path: Path, passphrase: Secret) -> ec.EllipticCurvePrivateKey:
+    """The P-256 key of an encrypted PEM file that nobody else can read.
+
+    Raises SignerError ca.broken, ca.unsafe-key, ca.bad-passphrase.
+    """
     try:
         pem, loose = read_private(path)
     except OSError as error:
