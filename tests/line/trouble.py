@@ -176,6 +176,12 @@ class Under:
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
+    def freeze(self) -> None:
+        """Stop it, and return once every thread stands still: until then one of them may still begin a commit."""
+        self.signal(signal.SIGSTOP)
+        tasks = Path(f"/proc/{self.pid}/task")
+        eventually(lambda: all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks.iterdir()))
+
     def wait(self) -> Ran:
         ran = self.bench.zygote.wait(self.pid, self.out)
         assert "Traceback" not in ran.stdout + ran.stderr
