@@ -59,6 +59,7 @@ class Run:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     clock: RunClock = field(default_factory=RunClock)
     absent: list[dict[str, Any]] = field(default_factory=list)
+    numbers: dict[str, int] = field(default_factory=dict)  # port to slot, where slots were learned
     trouble: InfuseError | None = None  # what kept the end of the run from being recorded
 
     def execute(self, ports: Sequence[str]) -> OperationResult:
@@ -82,7 +83,7 @@ class Run:
                     deps = wire.deps(self.id, wanted, parts, clock=self.clock, events=events, resolved=resolved)
                     events.emit(self._opening(parts, resolved, len(ports)))
                     line = fleet.Fleet(deps, wire.source(self.profile, list(ports)), slots=self.asked.slots)
-                    results = line.once(ports, only=self.only)
+                    results = line.once(ports, only=self.only, numbers=self.numbers)
                 finally:
                     totals = fleet.totals(results)
                     if not dry:
@@ -273,16 +274,24 @@ def _ports(run: Run, asked: Asked) -> tuple[str, ...]:
         raise UsageError("usage.bad-option", "--port names a port twice")
     if asked.ports:
         return asked.ports[:asked.count]
-    source = wire.source(run.profile, None)
-    found = tuple(info.port for info in source.present())
+    found = _seen(run)
     if not found and sys.stderr.isatty() and asked.count is None:
         sys.stderr.write("No board seen, waiting. Plug one in, or look at `infuse serial ports`.\n")
         with StopOnSignals(run.clock):
             while not found and not run.clock.wait(_WAIT_FOR_BOARD_S):
-                found = tuple(info.port for info in source.present())
+                found = _seen(run)
     if not found and not run.clock.stop.is_set():
         raise BoardError("serial.none", "no port looks like a board of this profile")
     return found[:asked.count]
+
+
+def _seen(run: Run) -> tuple[str, ...]:
+    """Where boards are now, by slot; sockets that were learned give their slots' numbers (`infuse serial slots`)."""
+    from infuse_cli.journal.bench import load_bench
+    from infuse_cli.link.places import numbered
+
+    run.numbers = numbered(wire.source(run.profile, None).present(), load_bench(run.home).slots)
+    return tuple(run.numbers)
 
 
 def _left_without_a_board(run: Run) -> OperationResult:

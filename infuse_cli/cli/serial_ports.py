@@ -9,10 +9,11 @@ from infuse_cli.cli import context
 from infuse_cli.errors import BoardError, UsageError
 from infuse_cli.link.discover import Seen, board_name, explain, list_ports
 from infuse_cli.link.holder import holder_of
+from infuse_cli.link.places import slot_of
 from infuse_cli.types import PortInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from infuse_cli.profile import Profile
 
@@ -56,20 +57,26 @@ def only_port(named: str | None, profile: Profile | None) -> str:
 
 def look(named: Sequence[str], profile: Profile | None) -> list[dict[str, Any]]:
     """A row for each port of this machine, or for those that are named; nothing is opened."""
-    found = {info.port: info for info in list_ports()}
+    from infuse_cli.journal.bench import load_bench
+
+    found, slots = {info.port: info for info in list_ports()}, load_bench(context.current().home).slots
     if named:
-        return [as_row(_named(port, found.get(port))) for port in named]
-    return [as_row(one) for one in explain(found.values(), () if profile is None else profile.board.usb)]
+        return [as_row(_named(port, found.get(port)), slots=slots) for port in named]
+    return [as_row(one, slots=slots) for one in explain(found.values(), () if profile is None else profile.board.usb)]
 
 
-def as_row(seen: Seen, *, holder: Callable[[str], str | None] = holder_of) -> dict[str, Any]:
-    """A port as JSON values; `usb` is VID:PID in hex, `heldBy` the process that has it open as far as `holder` can see."""
+def as_row(seen: Seen, *, holder: Callable[[str], str | None] = holder_of, slots: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """A port as JSON values; `usb` is VID:PID in hex, `heldBy` the process that has it open as far as `holder` can see.
+
+    `slot` is the one that was learned for a board's port.
+    """
     info = seen.info
     usb = None if info.vid is None or info.pid is None else f"{info.vid:04x}:{info.pid:04x}"
     return {
         "port": info.port, "board": seen.board, "description": "" if info.description == "n/a" else info.description, "usb": usb,
         "serialNumber": info.serial_number, "hubPath": info.hub_path, "interface": info.interface,
-        "heldBy": None if "://" in info.port else holder(info.port), "permitted": _permitted(info.port), "chosen": seen.chosen, "why": seen.why,
+        "heldBy": None if "://" in info.port else holder(info.port), "permitted": _permitted(info.port),
+        "slot": slot_of(info, slots or {}) if seen.chosen else None, "chosen": seen.chosen, "why": seen.why,
     }
 
 

@@ -19,13 +19,14 @@ def ports(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         console.print("This machine shows no serial port. Check the cable, and that the board has power.", soft_wrap=True)
         return
-    columns(console, ("port", "board", "usb", "serial number", "hub path", "held by", "chosen", "why"), [_port(row) for row in rows])
+    columns(console, ("port", "what it is", "usb", "serial number", "hub path", "slot", "held by", "chosen", "why"), [_port(row) for row in rows])
 
 
 def _port(row: dict[str, Any]) -> tuple[str, ...]:
     what = row["board"] or row["description"] or "-"
     why = row["why"] if row["permitted"] is not False else f"{row['why']}; this user may not open it"
-    return (row["port"], what, row["usb"] or "-", row["serialNumber"] or "-", row["hubPath"] or "-", row["heldBy"] or "-",
+    return (row["port"], what, row["usb"] or "-", row["serialNumber"] or "-", row["hubPath"] or "-",
+            "-" if row["slot"] is None else str(row["slot"]), row["heldBy"] or "-",
             "yes" if row["chosen"] else "no", why)
 
 

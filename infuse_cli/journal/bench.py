@@ -1,7 +1,7 @@
 """INFUSE_HOME/bench.yaml: what is local to one bench (rule 25). The product is in the profile, never here.
 
 station: line-2-left            # default: the host's name
-slots: {"1-1.2": 1, "1-1.3": 2}   # USB hub path -> slot number
+slots: {"1-1.2": 1, "001051234567": 2}   # USB hub path or serial number -> slot number (`infuse serial slots learn`)
 sealing: {key_file: /etc/infuse/sealing.key}   # or {keyring: true}
 operator: day shift
 lot: L-2041
@@ -34,7 +34,7 @@ class Sealing:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """One bench. `slots` maps a USB hub path to a slot number, counted from 1; `scanner` is its serial port.
+    """One bench. `slots` maps a USB hub path or serial number to a slot number, counted from 1; `scanner` is its serial port.
 
     `probes` maps a port or USB hub path to the serial number of the debug probe on that board.
     """

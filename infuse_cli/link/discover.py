@@ -50,6 +50,39 @@ KNOWN: Final = (
 
 
 @dataclass(frozen=True, slots=True)
+class KnownThing:
+    """What else a port may belong to: never chosen, but called by name. `why` says why it is not taken for a board."""
+
+    name: str
+    vid: str
+    pid: str | None = None
+    serial_prefix: str | None = None
+    why: str | None = None
+
+
+_ADAPTER: Final = "an adapter, and what hangs on it is not known: name it with --port, or give the profile its board.usb"
+_SEGGER: Final = "a SEGGER probe whose AT port is not known: name it with --port, or give the profile its board.usb"
+# Nordic's boards by the beginnings of their serial numbers, common adapters by their makers' ids.
+THINGS: Final = (
+    KnownThing("nRF9151 DK", "1366", None, "0010512", _SEGGER),
+    KnownThing("nRF9151 DK", "1366", None, "0010520", _SEGGER),
+    KnownThing("nRF9161 DK", "1366", None, "0010509", _SEGGER),
+    KnownThing("nRF9160 DK", "1366", None, "0009600", _SEGGER),
+    KnownThing("Thingy:91 X", "1366", None, "0010550", _SEGGER),
+    KnownThing("Thingy:91 X", "1366", None, "0010551", _SEGGER),
+    KnownThing("Thingy:91", "1915", None, "THINGY91_", "a Thingy:91: name it with --port, or give the profile its board.usb"),
+    KnownThing("Thingy:91", "1915", None, "PCA20035", "a Thingy:91: name it with --port, or give the profile its board.usb"),
+    KnownThing("J-Link", "1366", "0105", None, "a plain J-Link, whose AT port is not known: name it with --port"),
+    KnownThing("J-Link", "1366", None, None, _SEGGER),
+    KnownThing("FTDI adapter", "0403", None, None, _ADAPTER),
+    KnownThing("CP210x adapter", "10c4", "ea60", None, _ADAPTER),
+    KnownThing("CH34x adapter", "1a86", None, None, _ADAPTER),
+    KnownThing("PL2303 adapter", "067b", None, None, _ADAPTER),
+    KnownThing("u-blox receiver", "1546", None, None, "a u-blox receiver, no board"),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """A port, what the table of known boards calls it, and why it is or is not a board's AT port."""
 
@@ -106,8 +139,9 @@ def explain(ports: Iterable[PortInfo], rules: Sequence[UsbRule] = ()) -> tuple[S
 
 
 def board_name(port: PortInfo) -> str | None:
-    """What the table of known boards calls the thing that this port belongs to."""
-    return next((rule.board for rule in KNOWN if _ids(rule) == (port.vid, port.pid)), None)
+    """What the tables of known boards and other things call what this port belongs to."""
+    named = next((rule.board for rule in KNOWN if _ids(rule) == (port.vid, port.pid)), None)
+    return named or (None if (thing := _thing(port)) is None else thing.name)
 
 
 def port_info(raw: RawPort) -> PortInfo:
@@ -153,7 +187,18 @@ def _unmatched(port: PortInfo, rules: Sequence[UsbRule], where: str) -> str:
     prefixes = [str(rule.serial_prefix) for rule in rules if _ids(rule) == (port.vid, port.pid)]
     if prefixes:
         return f"its serial number does not begin with {' or '.join(prefixes)}"
-    return f"USB {port.vid:04x}:{port.pid:04x} is not in {where}"
+    thing = None if any(_ids(rule) == (port.vid, port.pid) for rule in KNOWN) else _thing(port)
+    told = "" if thing is None or thing.why is None else f": {thing.why}"
+    return f"USB {port.vid:04x}:{port.pid:04x} is not in {where}{told}"
+
+
+def _thing(port: PortInfo) -> KnownThing | None:
+    return next((thing for thing in THINGS if _is(thing, port)), None)
+
+
+def _is(thing: KnownThing, port: PortInfo) -> bool:
+    same = port.vid == int(thing.vid, 16) and (thing.pid is None or port.pid == int(thing.pid, 16))
+    return same and (port.serial_number or "").startswith(thing.serial_prefix or "")
 
 
 def _ids(rule: UsbRule) -> tuple[int, int]:

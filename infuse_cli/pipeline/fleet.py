@@ -13,7 +13,7 @@ from infuse_cli.pipeline.engine import BoardResult, Engine, bug
 from infuse_cli.types import Event, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from infuse_cli.pipeline.context import Deps
     from infuse_cli.ports import BoardSource
@@ -83,11 +83,11 @@ class Fleet:
         self.tally = Tally()
         self._stop_told = False
 
-    def once(self, ports: Sequence[str], *, only: Collection[str] | None = None) -> list[BoardResult]:
-        """Take the boards on these ports, once each; slots count from 1 in this order (rule 26)."""
+    def once(self, ports: Sequence[str], *, only: Collection[str] | None = None, numbers: Mapping[str, int] | None = None) -> list[BoardResult]:
+        """Take the boards on these ports, once each; slots count from 1 in this order, or have the numbers that are given (rule 26)."""
         work: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
-        for place in enumerate(ports, start=1):
-            work.put(place)
+        for index, port in enumerate(ports, start=1):
+            work.put(((numbers or {}).get(port, index), port))
         count = min(len(ports), self.slots or len(ports))
         threads = [threading.Thread(target=self._slot, args=(work, only), name=f"slot-{index + 1}", daemon=True)
                    for index in range(count)]

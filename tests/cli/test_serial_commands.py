@@ -79,7 +79,8 @@ def test_each_port_says_why_it_is_or_is_not_a_boards():
     found = whys([*DK, UART, ONBOARD])
     assert found["/dev/ttyACM0"] == ("nRF9151 DK", True, "the AT port of this board")
     assert found["/dev/ttyACM1"] == ("nRF9151 DK", False, "this is interface 2, the AT port is interface 0")
-    assert found["/dev/ttyUSB0"] == (None, False, "USB 0403:6001 is not in the table of known boards")
+    assert found["/dev/ttyUSB0"][:2] == ("FTDI adapter", False)
+    assert found["/dev/ttyUSB0"][2].startswith("USB 0403:6001 is not in the table of known boards: an adapter")
     assert found["/dev/ttyS0"][:2] == (None, False)
 
 

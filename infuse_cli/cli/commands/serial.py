@@ -18,6 +18,8 @@ T = TypeVar("T")
 app = typer.Typer(help="One board by hand: ports, console, info, at, creds, csr, token.", no_args_is_help=True, add_completion=False)
 creds = typer.Typer(help="The credentials in a board's modem: list, write, delete.", no_args_is_help=True, add_completion=False)
 token = typer.Typer(help="The registration token on a board: write.", no_args_is_help=True, add_completion=False)
+slots = typer.Typer(help="Which socket is which slot of this bench: show, learn, forget.", add_completion=False)
+app.add_typer(slots, name="slots")
 app.add_typer(creds, name="creds")
 app.add_typer(token, name="token")
 
@@ -46,6 +48,53 @@ def ports(
     rows = serial_ports.look(names or [], profile)
     data = {"ports": rows, "profile": None if profile is None else profile.name}
     finish(OperationResult("serial ports", data, human=lambda console: serial_views.ports(console, rows)))
+
+
+@slots.callback(invoke_without_command=True)
+def _slots(context: typer.Context) -> None:
+    """Which socket is which slot of this bench: show, learn, forget."""
+    if context.invoked_subcommand is None:
+        slots_show()
+
+
+@slots.command("show")
+def slots_show() -> None:
+    """Show the slots that were learned, and what is plugged into each now."""
+    from infuse_cli.cli import serial_slots
+    from infuse_cli.cli.result import finish
+
+    finish(serial_slots.show())
+
+
+@slots.command("learn")
+def slots_learn(
+    *,
+    present: Annotated[bool, typer.Option("--from-present", help="Learn the boards that are plugged in now, in the order of the hub; asks nothing.")] = False,
+    by: Annotated[str, typer.Option("--by", metavar="hub|serial", help="Tie a slot to its USB socket, or to the USB serial number of its adapter.")] = "hub",
+) -> None:
+    """Plug in one board after another: each new socket becomes the next slot, kept in bench.yaml. Ctrl-C when done.
+
+    A slot keeps its number when ports are numbered anew, a hub is reset or another board is plugged in. Numbers that
+    were learned before stay.
+    """
+    from infuse_cli.cli import serial_slots
+    from infuse_cli.cli.result import finish
+
+    tied = serial_slots.by_of(by)
+    finish(serial_slots.learn_present(tied) if present else serial_slots.learn_one_by_one(tied))
+
+
+@slots.command("forget")
+def slots_forget(
+    numbers: Annotated[list[int] | None, typer.Argument(metavar="[SLOT]...", help="Numbers of slots.", show_default=False)] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="Forget them all.")] = False,
+) -> None:
+    """Forget slots that were learned; boards there are numbered in the order of the hub again."""
+    from infuse_cli.cli import serial_slots
+    from infuse_cli.cli.result import finish
+
+    finish(serial_slots.forget(numbers or [], everything=everything))
 
 
 @app.command()
