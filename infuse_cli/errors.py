@@ -57,6 +57,7 @@ X = Exit
 CODES: Final[dict[str, CodeInfo]] = {
     "tool.bug": CodeInfo(X.TOOL, E, False, "a fault in infuse itself", "Run again with -vv and report the details; `infuse resume` goes on where it was."),
     "usage.bad-option": CodeInfo(X.USAGE, E, True, "an option or argument that does not fit", "See `infuse COMMAND --help`."),
+    "usage.output-lost": CodeInfo(X.USAGE, E, True, "the result could not be written to standard output", "Make room where the output goes; what was done is on record: `infuse journal list`."),
     "usage.no-terminal": CodeInfo(X.USAGE, E, True, "a question would have to be asked, but there is no terminal", "Give the value by option, file or environment."),
     "usage.extra-missing": CodeInfo(X.USAGE, E, True, "an optional part of the program is not installed", "Install the extra that the message names."),
     "profile.not-found": CodeInfo(X.PROFILE, E, True, "no such profile", "`infuse profile list` shows the names; a path works too."),
@@ -153,7 +154,7 @@ CODES: Final[dict[str, CodeInfo]] = {
     "identity.not-read-back": CodeInfo(X.IDENTITY, F, True, "what the modem holds is not what was written", "Run again; if it stays, set the board aside."),
     "identity.possession-failed": CodeInfo(X.IDENTITY, F, True, "the board could not prove that it holds the certificate's key", "Set the board aside for an engineer."),
     "identity.registry-conflict": CodeInfo(X.IDENTITY, F, True, "the registry device of this name is not ours to replace", "Look at it in the registry; rename or retire it there first."),
-    "identity.token-spent": CodeInfo(X.IDENTITY, F, True, "the registration token was spent without a certificate coming back, twice", "Look at the device in the registry; --restart then makes a new identity."),
+    "identity.token-spent": CodeInfo(X.IDENTITY, E, True, "a registration token was spent, and no certificate is known to have come back; nothing says that the board is bad", "Look at the device in the registry; --restart then makes a new identity."),
     "identity.not-active": CodeInfo(X.IDENTITY, F, True, "the cloud did not hear from the board in time", "Check antenna, SIM and coverage; then run again."),
     "plan.changed": CodeInfo(X.IDENTITY, E, True, "this board was begun under another plan", "Use the profile it was begun with (`infuse resume`), or --restart for a new identity."),
     "ca.not-found": CodeInfo(X.SIGNER, E, True, "there is no such CA on this bench", "`infuse ca init`, or name its folder in identity.ca."),

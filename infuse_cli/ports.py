@@ -184,6 +184,9 @@ class Journal(Protocol):
     def close(self) -> None:
         """Close the journal and give up every run that was not ended; safe to call twice."""
 
+    def noted(self, *what: str) -> Sequence[tuple[str, rec.Facts]]:
+        """What runs noted under these names (`NoteRun`), with its facts, the oldest first."""
+
     def passed_with(self, *, profile_hash: str, ca: str | None, modem_firmware: str | None) -> bool:
         """Whether any board PASSed with this profile, CA and modem firmware: else the next is a first article."""
 

@@ -49,7 +49,7 @@ ROWS: Final[tuple[Row, ...]] = (
 VALUE_OPTIONS: Final[frozenset[str]] = frozenset({
     "--base", "--board", "--bundle", "--boards", "--by", "--ca", "--certificate", "--count", "--day", "--description", "--device",
     "--device-id", "--device-profile", "--expires", "--faults", "--field", "--file", "--folder", "--format", "--from",
-    "--group", "--head", "--interface", "--key-file", "--latency-ms", "--limit", "--location", "--lot", "--metadata",
+    "--group", "--head", "--interface", "--key-file", "--latency-ms", "--limit", "--location", "--lot", "--mcu-id", "--metadata",
     "--metadata-from", "--mode", "--name", "--network-id", "--organisation", "--out", "--passphrase-fd",
     "--passphrase-file", "--port", "--public-key", "--reason", "--registry-url", "--root", "--root-out", "--run",
     "--scan", "--scheme", "--seed", "--send-wait", "--sensor-profile", "--server-ca", "--sim", "--since", "--site", "--slots",

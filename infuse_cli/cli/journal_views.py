@@ -14,7 +14,7 @@ from infuse_cli.journal.queries import device_ids, facts_of
 from infuse_cli.types import AttemptState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -30,6 +30,9 @@ _STYLES: Final = {
     "interrupted": "yellow", "unknown": "yellow", "at work": "cyan",
 }
 _QUIET: Final = frozenset({"transcript", "failedStep"})  # shown in a place of their own
+_TAIL: Final = 12
+_WIDE: Final = 100
+"""Columns from which on a UUID and an IMEI have room beside each other."""
 _ABOVE: Final = frozenset({"deviceId", "registryDevice", "profile", "profileHash"})  # a person has read these already
 
 
@@ -67,13 +70,19 @@ def brief(attempt: AttemptRecord) -> dict[str, Any]:
     }
 
 
-def listed(console: Console, found: Sequence[AttemptRecord], total: int, *, only_open: bool) -> None:
-    """A line a board."""
+def _tail(board: str) -> str:
+    return board if len(board) <= _TAIL + 1 else f"…{board[-_TAIL:]}"
+
+
+def listed(console: Console, found: Sequence[AttemptRecord], imeis: Mapping[str, str | None], total: int, *, only_open: bool) -> None:
+    """A line a board; where there is no room, the end of its UUID, by which `journal show` finds it too."""
     if not found:
         console.print("No board is open." if only_open else "Nothing is on record yet.", soft_wrap=True)
         return
-    rows = [(_minute(one.opened), word(one), one.board, _stuck(one) or "") for one in found]
-    columns(console, ("begun", "result", "board", "at"), rows)
+    narrow = console.width < _WIDE
+    rows = [(_minute(one.opened), word(one), _tail(one.board) if narrow else one.board, imeis.get(one.board) or "", _stuck(one) or "")
+            for one in found]
+    columns(console, ("begun", "result", "board", "IMEI", "at"), rows)
     if total > len(found):
         console.print(f"and {plural(total - len(found), 'older board')}: --limit 0 shows all.", soft_wrap=True)
 

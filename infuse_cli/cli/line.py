@@ -133,7 +133,7 @@ class Run:
 
         interrupted = self.clock.stop.is_set()
         _show_details(results)
-        errors = _distinct([result.error.as_json() for result in results if result.error is not None])
+        errors = _distinct([_truly(result.error.as_json(), simulated=self.simulated) for result in results if result.error is not None])
         shown = len(errors) if told else 0
         data: dict[str, Any] = {"run": self.id, "boards": [result.as_json() for result in results], "totals": fleet.totals(results)}
         data |= {"dryRun": True} if self.asked.options.dry_run else {}
@@ -141,7 +141,7 @@ class Run:
         if paused:
             errors.append(InfuseError("run.paused", "five equal errors in a row: no further board was begun").as_json())
         if interrupted and not any(error["code"] == "run.interrupted" for error in errors):
-            errors.append(Interrupted().as_json())
+            errors.append(_truly(Interrupted().as_json(), simulated=self.simulated))
         code, status = fleet.exit_code(results, interrupted=interrupted), fleet.status(results)
         if self.trouble is not None:
             errors += [] if any(error["code"] == self.trouble.code for error in errors) else [self.trouble.as_json()]
@@ -308,6 +308,13 @@ def _show_details(results: Sequence[BoardResult]) -> None:
     for result in results:
         for key, value in (result.error.details if result.error is not None else {}).items():
             sys.stderr.write(f"slot {result.slot} {key}: {value}\n")
+
+
+def _truly(error: dict[str, Any], *, simulated: bool) -> dict[str, Any]:
+    """A simulated world ends with its run, so there is nothing to go on with."""
+    if simulated and "infuse resume" in error["hint"]:
+        return {**error, "hint": "The simulated boards and their cloud are gone; the next run has new ones."}
+    return error
 
 
 def _issuer(signer: Signer | None) -> str | None:

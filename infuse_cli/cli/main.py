@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from infuse_cli._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from infuse_cli.cli._argv import Globals
     from infuse_cli.errors import InfuseError
 
+_INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141
 """Exit code of a process that SIGPIPE ended, as shells show it."""
 
@@ -28,15 +29,49 @@ NEXT: Final = (
 def main() -> NoReturn:
     """Run `infuse` on sys.argv and exit."""
     _open_closed_streams()
+    _hear(_interrupt)
     argv = sys.argv[1:]
-    if argv[:1] in (["--version"], ["-V"]):
-        sys.stdout.write(f"infuse {__version__}\n")
-        sys.exit(0)
-    if "_INFUSE_COMPLETE" in os.environ:
-        from infuse_cli.cli._complete import answer
+    try:
+        code = _version() if argv[:1] in (["--version"], ["-V"]) else run(argv) if "_INFUSE_COMPLETE" not in os.environ else _complete(argv)
+        _hear(_leave)  # all is said and done; what still ends is the interpreter, which would show a traceback
+    except KeyboardInterrupt:
+        _leave()
+    sys.exit(code)
 
-        sys.exit(answer(argv))
-    sys.exit(run(argv))
+
+def _complete(argv: Sequence[str]) -> int:
+    from infuse_cli.cli._complete import answer
+
+    return answer(argv)
+
+
+def _version() -> int:
+    try:
+        sys.stdout.write(f"infuse {__version__}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _pipe_closed()
+    except OSError as error:
+        return _output_lost(error)
+    return 0
+
+
+def _hear(handler: Callable[..., object]) -> None:
+    """Have SIGINT, SIGTERM and SIGHUP handled from here on (rule 27), but for those that whoever started us ignores."""
+    import signal
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _leave(*_: object) -> NoReturn:
+    os._exit(_INTERRUPTED)
 
 
 def _open_closed_streams() -> None:
@@ -63,6 +98,8 @@ def run(argv: Sequence[str]) -> int:
         return _pipe_closed()
     except KeyboardInterrupt:
         return _interrupted(found, rest)
+    except OSError as error:
+        return _output_lost(error) if _is_of_output(error) else _failed(found, rest, error)
     except Exception as error:  # noqa: BLE001 - the one place that may
         return _failed(found, rest, error)
     return code
@@ -120,7 +157,33 @@ def _failed(found: Globals, rest: list[str], error: Exception) -> int:
         _report(found, rest, known)
     except BrokenPipeError:
         return _pipe_closed()
+    except OSError as failure:
+        sys.stderr.write(_line(known))
+        return _output_lost(failure)
     return int(known.exit)
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Files that a command opens have names in their errors; what has none is a stream that takes no more."""
+    import errno
+
+    return error.filename is None and error.errno in {errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF, getattr(errno, "EDQUOT", None)}
+
+
+def _output_lost(error: OSError) -> int:
+    """Standard output takes nothing (a full disk): a program must not take that for success."""
+    from infuse_cli.errors import UsageError
+
+    _silence()
+    lost = UsageError("usage.output-lost", f"standard output cannot be written: {error.strerror}")
+    sys.stderr.write(_line(lost))
+    return int(lost.exit)
+
+
+def _line(error: InfuseError) -> str:
+    from infuse_cli.cli.result import error_line
+
+    return error_line(error.as_json()) + "\n"
 
 
 def _bug(error: Exception) -> InfuseError:
@@ -168,8 +231,12 @@ def _interrupted(found: Globals, rest: list[str]) -> int:
 
 def _pipe_closed() -> int:
     """Whoever read our output has gone; the interpreter must not complain about it at exit either."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _silence()
     return _PIPE_CLOSED
+
+
+def _silence() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

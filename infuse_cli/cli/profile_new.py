@@ -27,12 +27,20 @@ _MODES: Final = {
 }
 
 
+_MCU_IDS: Final = {
+    "nrfutil": "read from the chip, through a debug probe",
+    "imei": "made from the modem's IMEI",
+    "scan": "scanned from the label",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Answers:
     """What is known of the new product; None is not yet answered, "" is answered with nothing."""
 
     name: str | None = None
     base: str | None = None
+    mcu_id: str | None = None
     organisation: str | None = None
     board: str | None = None
     create_board: bool | None = None
@@ -62,6 +70,8 @@ def _complete(given: Answers) -> Answers:
     answers = _asked(given) if asking else _defaults(given)
     if not _NAME.fullmatch(answers.name or ""):
         raise UsageError("usage.bad-option", f"{answers.name!r} is not a name for a profile: letters, digits, '.', '_' and '-'")
+    if answers.mcu_id not in {*_MCU_IDS, "", None}:
+        raise UsageError("usage.bad-option", f"--mcu-id is {answers.mcu_id!r}, but must be one of {', '.join(_MCU_IDS)}")
     if answers.mode not in _MODES:
         raise UsageError("usage.bad-option", f"--mode is {answers.mode!r}, but must be one of {', '.join(_MODES)}")
     return answers
@@ -147,6 +157,14 @@ def _ask_base(_: Answers) -> str:
     return _ask("Which hardware?", default="nrf9151-dk", choices=names)
 
 
+def _ask_mcu_id(answers: Answers) -> str:
+    usual = profile_source.read(answers.base or "", current().env).profile.board.mcu_id
+    for name, meaning in _MCU_IDS.items():
+        sys.stderr.write(f"  {name:11}{meaning}\n")
+    sys.stderr.write("  It names the device in the cloud for good: every bench of a product uses the same source.\n")
+    return _ask("Where does mcuId come from?", default=usual.source if usual is not None and usual.source in _MCU_IDS else "nrfutil", choices=list(_MCU_IDS))
+
+
 def _ask_create(answers: Answers) -> bool:
     return _ask(f"Create {answers.board!r} in the cloud where it is missing?", default="n", choices=["y", "n"]) == "y"
 
@@ -154,6 +172,7 @@ def _ask_create(answers: Answers) -> bool:
 _QUESTIONS: Final[tuple[tuple[str, Callable[[Answers], Any]], ...]] = (
     ("name", lambda _: _ask("Name of the product (e.g. field-sensor)", wrong=_bad_name)),
     ("base", _ask_base),
+    ("mcu_id", _ask_mcu_id),
     ("organisation", lambda _: _ask("Organisation in the cloud", wrong=_nothing)),
     ("board", lambda _: _ask("The cloud's board (product profile) that each device is an instance of", wrong=_nothing)),
     ("create_board", _ask_create),
@@ -173,6 +192,8 @@ def _values(answers: Answers) -> dict[str, Any]:
         identity["server_ca"] = str(Path(answers.server_ca).expanduser().absolute())
     values: dict[str, Any] = {"name": answers.name, "extends": answers.base,
                               "cloud": {"organisation": {"name": answers.organisation}, "board": board}}
+    if answers.mcu_id:
+        values["board"] = {"mcu_id": {"from": answers.mcu_id}}
     if answers.registry_url:
         values["registry"] = {"base_url": answers.registry_url}
     values["identity"] = identity

@@ -21,9 +21,9 @@ _EXAMPLES: Final[dict[str, Any]] = {
     "name": "my-product",
     "board.soc": "nRF9151",
     "board.mcu_id.from": "nrfutil",
-    "cloud.organisation.name": "Example Provider",
-    "cloud.board.name": "Example Sensor Board",
-    "cloud.network.name": "Field Network",
+    "cloud.organisation.name": "<organisation>",
+    "cloud.board.name": "<cloud board>",
+    "cloud.network.name": "<network>",
     "registry.base_url": "https://registry.example",
 }
 """Values for keys that have no default, or whose default says too little."""
@@ -51,6 +51,7 @@ def full(name: str) -> str:
     head = [
         "# Every key of a profile with its default. Remove what you do not change; unknown keys are refused.",
         "# `extends: NAME` takes over another profile's values. ${VAR} and ${VAR:-default} come from the environment.",
+        "# What is in <…> has to be replaced: `infuse profile check` refuses it.",
         "# extends: nrf9151-dk",
         "",
     ]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MEANINGS: Final[dict[Exit, str]] = {
-    Exit.OK: "all done, all PASS",
+    Exit.OK: "all done, all PASS; with `--until`, every board stopped where it was told to",
     Exit.TOOL: "a fault in the tool",
     Exit.USAGE: "usage: an option, an argument, or a terminal that is not there",
     Exit.PROFILE: "profile or configuration",

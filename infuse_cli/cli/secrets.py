@@ -6,6 +6,7 @@ Never from argv, never from the environment. What is asked for is never shown.
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -53,12 +54,27 @@ def read_secret_file(path: Path) -> Secret:
     Raises CredentialError credential.unsafe-file, SignerError ca.no-passphrase.
     """
     try:
-        with path.open("rb") as file:
-            if os.name == "posix" and os.fstat(file.fileno()).st_mode & _LOOSE:
-                raise CredentialError("credential.unsafe-file", f"the passphrase file {path} can be read by other users of this machine")
-            return _secret(file.read(_MAX_BYTES + 1), f"the passphrase file {path}")
+        # O_NONBLOCK: a FIFO without a writer must not hang the tool.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except OSError as error:
         raise SignerError("ca.no-passphrase", f"the passphrase file {path} cannot be read: {error.strerror}") from None
+    try:
+        return _from_open_file(descriptor, path)
+    except OSError as error:
+        raise SignerError("ca.no-passphrase", f"the passphrase file {path} cannot be read: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
+
+
+def _from_open_file(descriptor: int, path: Path) -> Secret:
+    mode, what = os.fstat(descriptor).st_mode, f"the passphrase file {path}"
+    if os.name == "posix" and mode & _LOOSE:
+        raise CredentialError("credential.unsafe-file", f"{what} can be read by other users of this machine")
+    if stat.S_ISFIFO(mode):  # as the shell's <(…) makes one
+        return _secret(_line(descriptor, what), what)
+    if not stat.S_ISREG(mode):
+        raise SignerError("ca.no-passphrase", f"{what} is neither a file nor a pipe")
+    return _secret(os.read(descriptor, _MAX_BYTES + 1), what)
 
 
 def _secret(data: bytes, source: str) -> Secret:
@@ -72,51 +88,48 @@ def _secret(data: bytes, source: str) -> Secret:
 
 
 def _from_descriptor(fd: int) -> Secret:
-    """Up to a newline or the end, so that a writer which keeps its end open does not hold us up."""
-    data = b""
     try:
         os.fstat(fd)  # not everywhere does a wait on a descriptor that is not open end at once
-        while len(data) <= _MAX_BYTES and not data.endswith(b"\n"):
-            _await_readable(fd)
-            chunk = os.read(fd, 1)
-            if not chunk:
-                break
-            data += chunk
+        data = _line(fd, f"file descriptor {fd}")
     except (OSError, ValueError, OverflowError):
         raise UsageError("usage.bad-option", f"file descriptor {fd} cannot be read") from None
     return _secret(data, f"file descriptor {fd}")
 
 
-def _await_readable(fd: int) -> None:
+def _line(fd: int, what: str) -> bytes:
+    """Up to a newline or the end, so that a writer which keeps its end open does not hold us up."""
+    data = b""
+    while len(data) <= _MAX_BYTES and not data.endswith(b"\n"):
+        _await_readable(fd, what)
+        chunk = os.read(fd, 1)
+        if not chunk:
+            break
+        data += chunk
+    return data
+
+
+def _await_readable(fd: int, what: str) -> None:
     """Waits for pipes have a deadline where the platform can wait on them."""
     if os.name != "posix":
         return
     import select
 
     if not select.select([fd], [], [], _DESCRIPTOR_WAIT_S)[0]:
-        raise SignerError("ca.no-passphrase", f"nothing came from file descriptor {fd} within {_DESCRIPTOR_WAIT_S:.0f} s")
+        raise SignerError("ca.no-passphrase", f"nothing came from {what} within {_DESCRIPTOR_WAIT_S:.0f} s")
 
 
 def _from_keyring(name: str) -> Secret | None:
     """None when the keyring has none, or there is no keyring: that is normal on a line PC."""
-    try:
-        import keyring
+    from infuse_cli.keys import ring
 
-        found = keyring.get_password(KEYRING_SERVICE, name)
-    except Exception:  # noqa: BLE001 - back ends raise what they like; the next source is tried
-        return None
-    return Secret(found) if found else None
+    return ring.get(name, service=KEYRING_SERVICE).value
 
 
 def keep_in_keyring(name: str, secret: Secret) -> bool:
     """Put a secret into the keyring; False when there is none that takes it."""
-    try:
-        import keyring
+    from infuse_cli.keys import ring
 
-        keyring.set_password(KEYRING_SERVICE, name, secret.reveal())
-    except Exception:  # noqa: BLE001 - back ends raise what they like
-        return False
-    return True
+    return bool(ring.put(name, secret, service=KEYRING_SERVICE).value)
 
 
 def _from_terminal(what: str, *, confirm: bool) -> Secret:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 By = Literal["run", "day", "profile"]
 
-_SHORTEST_PREFIX: Final = 4
+_SHORTEST_PART: Final = 4
+_LONGEST: Final = 1024
+"""No name on record is longer, and SQLite refuses patterns beyond some size."""
+
 _ID_KEYS: Final = frozenset({"deviceid", "registrydevice", "registrydeviceid", "iccid", "imei", "mcuid", "uuid"})
 _board, _attempt, _step, _event = schema.board.c, schema.attempt.c, schema.step.c, schema.event.c
 _certificate, _token = schema.certificate.c, schema.token.c
@@ -64,13 +67,14 @@ def find_boards(journal: SqliteJournal, text: str) -> list[rec.BoardRecord]:
 
     It is the whole of a UUID, IMEI, mcuId, ICCID, device id of either cloud, certificate serial or SHA-256, token name,
     attempt or run id, or metadata value such as the serial number. If it is none of these, it may be the beginning
-    (4 characters or more) of a UUID, attempt or run id. Upper and lower case are alike.
+    or the end (4 characters or more) of a UUID, attempt or run id, or the end of an IMEI, whose beginning says the model.
+    Upper and lower case are alike.
     """
     wanted = text.strip()
-    if not wanted:
+    if not wanted or len(wanted) > _LONGEST:
         return []
     with journal.reading() as connection:
-        uuids = _exactly(connection, wanted) or _beginning(connection, wanted)
+        uuids = _exactly(connection, wanted) or _part(connection, wanted)
         found = [reads.board(connection, uuid, journal.alive) for uuid in sorted(uuids)]
     return [board for board in found if board is not None]
 
@@ -114,23 +118,29 @@ def _ids(value: Any, *, every: bool = False) -> Iterator[str]:
                 yield from _ids(inner, every=key == "metadata")
 
 
-def _beginning(connection: Connection, text: str) -> set[str]:
-    if len(text) < _SHORTEST_PREFIX:
+def _part(connection: Connection, text: str) -> set[str]:
+    if len(text) < _SHORTEST_PART:
         return set()
     statements = (
-        select(_board.uuid).where(_board.uuid.istartswith(text, autoescape=True)),
-        select(_attempt.board).where(_starts(text, _attempt.attempt, _attempt.run)),
+        select(_board.uuid).where(or_(_starts(text, _board.uuid), _ends(text, _board.uuid, _board.imei))),
+        select(_attempt.board).where(or_(_starts(text, _attempt.attempt, _attempt.run), _ends(text, _attempt.attempt, _attempt.run))),
     )
     return {row[0] for statement in statements for row in connection.execute(statement).all()}
 
 
-def _starts(text: str, *columns: ColumnElement[str]) -> ColumnElement[bool]:
+def _starts(text: str, *columns: ColumnElement[Any]) -> ColumnElement[bool]:
     return or_(*(column.istartswith(text, autoescape=True) for column in columns))
+
+
+def _ends(text: str, *columns: ColumnElement[Any]) -> ColumnElement[bool]:
+    return or_(*(column.iendswith(text, autoescape=True) for column in columns))
 
 
 def find_run(journal: SqliteJournal, text: str) -> str:
     """Id of the one run that a text names or begins. Raises JournalError journal.not-found."""
     runs = schema.run.c
+    if len(text) > _LONGEST:
+        raise JournalError("journal.not-found", f"no run's id has {len(text)} characters")
     statement = select(runs.run).where(_starts(text.strip(), runs.run)).order_by(runs.started)
     with journal.reading() as connection:
         found = [str(row[0]) for row in connection.execute(statement).all()]
@@ -226,6 +236,12 @@ def newest_attempts(journal: SqliteJournal, *, only_open: bool = False, run: str
         newest.pop(one.board, None)
         newest[one.board] = one
     return [one for one in newest.values() if one.state.is_open or not only_open]
+
+
+def imeis(journal: SqliteJournal) -> dict[str, str | None]:
+    """The IMEI of each board on record, by its UUID."""
+    with journal.reading() as connection:
+        return {row.uuid: row.imei for row in connection.execute(select(_board.uuid, _board.imei)).all()}
 
 
 def facts_of(attempt: rec.AttemptRecord) -> rec.Facts:

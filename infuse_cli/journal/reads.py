@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Alive = Callable[[str], bool]
 
+_NOTES = select(schema.event.c.facts).where(schema.event.c.kind == "run-noted").order_by(schema.event.c.ts, schema.event.c.seq)
 _CHUNK: Final = 500  # bound variables in one statement
 _LIVE: Final = tuple(state.value for state in AttemptState if state.is_open or state is AttemptState.PASSED)
 
@@ -154,6 +155,13 @@ def passed_with(connection: Connection, profile_hash: str, ca: str | None, modem
     """Whether an attempt PASSed with this profile, certificate issuer and modem firmware."""
     rows = connection.execute(_PASSED, {"p": profile_hash})
     return any(issuer == ca and from_json(facts).get("modemFirmware") == modem_firmware for facts, issuer in rows)
+
+
+def noted(connection: Connection, what: Sequence[str]) -> list[tuple[str, rec.Facts]]:
+    """Notes of runs under these names, the oldest first."""
+    rows = connection.execute(_NOTES).all()
+    told = [from_json(row.facts) for row in rows]
+    return [(one["what"], one.get("facts", {})) for one in told if one.get("what") in what]
 
 
 def _with_steps(connection: Connection, rows: Sequence[Row[Any]], alive: Alive) -> list[rec.AttemptRecord]:

@@ -247,6 +247,11 @@ class SqliteJournal:
         with self.reading() as connection:
             return maybe_time(reads.newest(connection))
 
+    def noted(self, *what: str) -> Sequence[tuple[str, rec.Facts]]:
+        """What runs noted under these names, with its facts, the oldest first."""
+        with self.reading() as connection:
+            return reads.noted(connection, what)
+
     def passed_with(self, *, profile_hash: str, ca: str | None, modem_firmware: str | None) -> bool:
         """Whether any board PASSed with this profile, CA (`issuer` of its certificates) and modem firmware.
 

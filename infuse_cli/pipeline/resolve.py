@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from infuse_cli.api_types import CloudBoard, MetadataField, Organisation
 from infuse_cli.errors import CloudError, Interrupted, ProfileError
@@ -50,9 +50,8 @@ def _organisation(spec: NamedThing, cloud: InfuseApi, journal: Journal | None, r
     name = spec.name
     if journal is None:
         return Organisation(id=NOT_YET, name=name)
-    made = _created(lambda: cloud.create_organisation(name), lambda: cloud.organisation(name=name), grace)
-    journal.commit(NoteRun(run=run, what="organisation created", facts={"id": made.id, "name": made.name}))
-    return made
+    return _Making(journal, run, "organisation", {"name": name}, grace).once(
+        lambda: cloud.create_organisation(name), lambda: cloud.organisation(name=name))
 
 
 def _board(profile: Profile, cloud: InfuseApi, journal: Journal | None, run: str, organisation: api.Organisation,
@@ -72,10 +71,8 @@ def _board(profile: Profile, cloud: InfuseApi, journal: Journal | None, run: str
         raise CloudError("cloud.not-found", f"organisation {organisation.name!r} has no board {spec.name!r}")
     if journal is None:
         return _imagined_board(profile, organisation)
-    made = _created(lambda: _create_board(profile, cloud, organisation),
-                    lambda: _one(cloud.boards(organisation.id), spec.name or "", "board"), grace)
-    journal.commit(NoteRun(run=run, what="board created", facts={"id": made.id, "name": made.name}))
-    return made
+    return _Making(journal, run, "board", {"organisation": organisation.id, "name": spec.name}, grace).once(
+        lambda: _create_board(profile, cloud, organisation), lambda: _one(cloud.boards(organisation.id), spec.name or "", "board"))
 
 
 def _imagined_board(profile: Profile, organisation: api.Organisation) -> api.CloudBoard:
@@ -114,7 +111,7 @@ def _one(rows: Sequence[T], name: str, what: str) -> T | None:
     return matching[0] if matching else None
 
 
-U = TypeVar("U")
+U = TypeVar("U", "api.CloudBoard", "api.Organisation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +135,42 @@ class Grace:
         return found
 
 
-def _created(create: Callable[[], U], look: Callable[[], U | None], grace: Grace) -> U:
-    """Create once; a lost answer or a 409 (somebody was faster) is looked up, never posted again in this run."""
-    try:
-        return create()
-    except CloudError as error:
-        if not error.unknown and error.status != 409:
-            raise
-        found = grace.look(look)
-        if found is None:
-            raise
-        return found
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """Something that this run makes in the cloud: intended on record before its POST, made once (rules 4, 11).
+
+    `facts` tell one intent from another. An earlier run that was killed after its intent may have a POST under way
+    still, so what it intended is looked for as long as a lost answer is.
+    """
+
+    journal: Journal
+    run: str
+    what: str
+    facts: dict[str, Any]
+    grace: Grace
+
+    def once(self, create: Callable[[], U], look: Callable[[], U | None]) -> U:
+        """What was made, now or by the earlier run. Raises CloudError, Interrupted."""
+        made = self.grace.look(look) if self._is_open() else None
+        if made is None:
+            self.journal.commit(NoteRun(run=self.run, what=f"{self.what} intended", facts=self.facts))
+            made = self._posted(create, look)
+        self.journal.commit(NoteRun(run=self.run, what=f"{self.what} created", facts={"id": made.id, **self.facts}))
+        return made
+
+    def _is_open(self) -> bool:
+        notes = self.journal.noted(f"{self.what} intended", f"{self.what} created")
+        mine = [what for what, facts in notes if self.facts.items() <= facts.items()]
+        return mine[-1:] == [f"{self.what} intended"]
+
+    def _posted(self, create: Callable[[], U], look: Callable[[], U | None]) -> U:
+        """Send once; a lost answer or a 409 (somebody was faster) is looked up, never posted again in this run."""
+        try:
+            return create()
+        except CloudError as error:
+            if not error.unknown and error.status != 409:
+                raise
+            found = self.grace.look(look)
+            if found is None:
+                raise
+            return found

@@ -182,7 +182,7 @@ class _Builder:
         for key_node, value_node in node.value:
             place_of_key, name = self._mark(key_node), str(key_node.value)
             path = f"{key}.{name}" if key else name
-            if not isinstance(key_node.value, str) or name == "":
+            if not isinstance(key_node.value, str) or name == "" or not _is_text(name):
                 self.findings.append(at(place_of_key, key, "a key must be a name", code="profile.bad-yaml"))
                 continue
             if name in items:
@@ -207,7 +207,12 @@ class _Builder:
             filled = _VARIABLE.sub(lambda m: self._env.get(m["name"]) or (m["default"] or "")[2:], text)
             if filled != text:
                 tag = self._loader.resolve(yaml.ScalarNode, filled, (True, False))
-        value = self._loader.construct_object(yaml.ScalarNode(tag, filled)) if tag in _TYPED else filled
+        if not _is_text(filled):
+            return self._broken(mark, key, "this holds half of a character (a lone surrogate)", "profile.bad-yaml")
+        try:
+            value = self._loader.construct_object(yaml.ScalarNode(tag, filled)) if tag in _TYPED else filled
+        except ValueError:  # Python bounds the digits of a number
+            return self._broken(mark, key, f"this is no number that can be used: it has {len(filled)} characters", "profile.invalid")
         return Scalar(mark, value, filled, from_variable=filled != text)
 
     def _broken(self, mark: Mark, key: str, message: str, code: str) -> Broken:
@@ -216,6 +221,14 @@ class _Builder:
 
     def _mark(self, node: Any) -> Mark:
         return Mark(self._source, node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refused(text: str, source: Source) -> list[Finding]:

@@ -50,6 +50,7 @@ RANGES: Final[tuple[tuple[str, float, float, str], ...]] = (
 """Numbers and the range they must be in."""
 
 _VERSIONS: Final = re.compile(r"\s*(>=|<=|==|!=|>|<)?\s*\d+(\.\d+)*\s*(,\s*(>=|<=|==|!=|>|<)?\s*\d+(\.\d+)*\s*)*")
+_PLACEHOLDER: Final = re.compile(r"<.*>")
 _LOOPBACK: Final = ("localhost", "::1")
 
 
@@ -181,12 +182,12 @@ def _things(subject: Subject) -> Iterator[Finding]:
             yield subject.missing(key, f"{key} has neither a name nor an id", "name: or id:")
         if thing.create and thing.name is None:
             yield subject.error(key, f"{key}.create needs a name to create", expected="name:")
+    if cloud.network is not None and cloud.network.id is None and cloud.network.name is None:
+        yield subject.error("cloud.network", "cloud.network has neither a name nor an id", expected="name: or id:, or no section")
     if cloud.board.create and subject.profile.board.soc is None:
         yield subject.missing("cloud.board", "cloud.board.create needs board.soc", f"board.soc, such as {SOCS[0]}")
     if cloud.network is not None and cloud.network.create:
         yield subject.error("cloud.network.create", "a network is never created by a run, its key is a secret", expected="create it with `infuse network create`", code="profile.cannot")
-    if cloud.network is not None and cloud.network.id is None and cloud.network.name is None:
-        yield subject.error("cloud.network", "cloud.network has neither a name nor an id", expected="name: or id:, or no section")
 
 
 def _registry(subject: Subject) -> Iterator[Finding]:
@@ -277,6 +278,13 @@ def _proof(subject: Subject) -> Iterator[Finding]:
         yield subject.error("verify.active_wait_s", "verify.active_wait_s waits for the registry, but there is none", expected="registry: {base_url: …}", code="profile.cannot")
 
 
+def _placeholders(subject: Subject) -> Iterator[Finding]:
+    cloud = subject.profile.cloud
+    for key, thing in (("cloud.organisation", cloud.organisation), ("cloud.board", cloud.board), ("cloud.network", cloud.network)):
+        if thing is not None and thing.name is not None and _PLACEHOLDER.fullmatch(thing.name):
+            yield subject.error(f"{key}.name", f"{thing.name} stands for a name that is still to be put in", expected="the name as the cloud has it")
+
+
 RULES: Final[tuple[Callable[[Subject], Iterator[Finding]], ...]] = (
-    _soc, _ranges, _usb, _mcu_id, _expect, _urls, _things, _registry, _token, _metadata, _files, _identity, _proof,
+    _soc, _ranges, _usb, _mcu_id, _expect, _urls, _things, _placeholders, _registry, _token, _metadata, _files, _identity, _proof,
 )

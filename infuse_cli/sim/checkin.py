@@ -44,6 +44,19 @@ class CheckInServer:
     def __init__(self, registry: RegistryState, clock: Clock) -> None:
         self._registry: Final = registry
         self._clock: Final = clock
+        self._under_way: Final[set[asyncio.Task[None]]] = set()
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection in a task of our own: asyncio shows a traceback for one of its own that is cancelled."""
+        task = asyncio.get_running_loop().create_task(self.serve(reader, writer))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def end(self) -> None:
+        """Cut what is under way."""
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take the line, note the check-in, answer, close."""

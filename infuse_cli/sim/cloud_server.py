@@ -104,11 +104,12 @@ class ServerThread:
         with _listener() as plain, _listener() as tls:
             context = server_context(*self.world.authority.server(), self._roots)
             check_in = CheckInServer(self.world.registry, self.world.clock)
-            endpoint = await asyncio.start_server(check_in.serve, sock=tls, ssl=context, ssl_handshake_timeout=STOP_S)
+            endpoint = await asyncio.start_server(check_in.accept, sock=tls, ssl=context, ssl_handshake_timeout=STOP_S)
             self._server = _uvicorn(self.world)
             self._ready.set_result(Addresses(plain.getsockname()[1], tls.getsockname()[1], self.world.authority.root_pem))
             await self._server.serve(sockets=[plain])
             endpoint.close()
+            await check_in.end()
 
 
 class ServerProcess:

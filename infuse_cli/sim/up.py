@@ -98,7 +98,7 @@ class SimWorld:
 
     def set_faults(self, text: str) -> None:
         """Have these faults from now on, on boards and in the cloud. Raises UsageError usage.bad-option."""
-        plan = _checked(text)
+        plan = _checked(text, self.options.boards)
         self._call("PUT", "/_sim/faults", text.encode())
         self.bench.call(lambda: self._change_board_faults(plan))
 
@@ -138,7 +138,7 @@ def running(options: SimOptions | None = None) -> Iterator[SimWorld]:
     socket to be had.
     """
     options = options or SimOptions()
-    plan = _checked(options.faults)
+    plan = _checked(options.faults, options.boards)
     if not 0 <= options.boards <= MOST_BOARDS:
         raise UsageError("usage.bad-option", f"{options.boards} boards: from 0 to {MOST_BOARDS} can be simulated")
     with contextlib.ExitStack() as stack:
@@ -182,8 +182,10 @@ def _wait_for_end(heard: int, *, until_stdin_closes: bool) -> None:
             return
 
 
-def _checked(text: str) -> fault_plan.FaultPlan:
+def _checked(text: str, boards: int) -> fault_plan.FaultPlan:
     plan = fault_plan.parse(text)
+    for slot in (fault.slot for fault in plan.boards if fault.slot is not None and fault.slot > boards):
+        raise UsageError("usage.bad-option", f"fault: there is no slot {slot}; the simulator has {boards}")
     for fault in plan.cloud:
         if fault.call is not None:
             call_name(fault.call)

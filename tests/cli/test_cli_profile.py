@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -144,11 +145,21 @@ def keys_of(kind, prefix=""):
                 yield from keys_of(one, f"{path}.")
 
 
+def filled(text):
+    """A full profile with its placeholders replaced."""
+    return re.sub(r"<[a-z ]+>", "Example", text)
+
+
 def test_the_full_profile_has_every_key_and_checks(tmp_path, capsys):
     path = tmp_path / "full.yaml"
     assert main.run(["profile", "new", "everything", "--full", "--out", str(path)]) == 0
-    assert main.run(["profile", "check", str(path)]) == 0
+    capsys.readouterr()
+    assert main.run(["profile", "check", str(path)]) == 3
+    told = capsys.readouterr().out
+    assert told.count("stands for a name") == told.count("error: ") == 2
     text = path.read_text()
+    path.write_text(filled(text))
+    assert main.run(["profile", "check", str(path)]) == 0
     for key in keys_of(ROOT):
         assert f"{key.rpartition('.')[2]}:" in text, key
     capsys.readouterr()
@@ -156,7 +167,7 @@ def test_the_full_profile_has_every_key_and_checks(tmp_path, capsys):
 
 def test_the_full_profile_holds_the_defaults(tmp_path):
     path = tmp_path / "full.yaml"
-    path.write_text(profile_template.full("everything"))
+    path.write_text(filled(profile_template.full("everything")))
     full = profile_source.load(str(path), {}).profile
     assert full.name == "everything"
     assert full.token is None
@@ -172,7 +183,7 @@ def test_what_is_commented_out_in_the_full_profile_can_be_put_in(tmp_path):
             lines[end] = lines[end].replace("# ", "", 1)
             end += 1
     path = tmp_path / "full.yaml"
-    path.write_text("\n".join(lines))
+    path.write_text(filled("\n".join(lines)))
     reading = profile_source.read(str(path), {})
     assert reading.errors == []
     assert reading.profile.registry is not None
@@ -188,7 +199,7 @@ def test_the_questions_are_asked_on_a_terminal(tmp_path):
     env = {**os.environ, "INFUSE_HOME": str(tmp_path / "home"), "TERM": "xterm", "COLUMNS": "100"}
     process = subprocess.Popen([sys.executable, "-m", "infuse_cli", "profile", "new"], stdin=board_end, stdout=board_end, stderr=board_end, env=env)
     os.close(board_end)
-    answers = iter(["field sensor", "field-sensor", "nrf9151-dk", "", "Example Provider", "Example Board", "y", "local-ca", "", "", r"SN-\d{5}"])
+    answers = iter(["field sensor", "field-sensor", "nrf9151-dk", "imei", "", "Example Provider", "Example Board", "y", "local-ca", "", "", r"SN-\d{5}"])
     seen = ""
     while process.poll() is None or select.select([main_end], [], [], 0)[0]:
         try:
@@ -202,6 +213,7 @@ def test_the_questions_are_asked_on_a_terminal(tmp_path):
     os.close(main_end)
     loaded = profile_source.load("field-sensor", env)
     assert loaded.profile.cloud.board.create
+    assert loaded.profile.board.mcu_id.source == "imei"
     assert "Wrote " in seen
     assert "no spaces" in seen
     assert "This is needed." in seen

@@ -91,12 +91,14 @@ def test_list_names_each_board_in_80_columns(infuse: Shell, done: None) -> None:
     lines = out.splitlines()
     assert [line.split()[2] for line in lines[1:]] == ["PASS", "FAIL", "interrupted"]
     assert all(len(line) <= 80 for line in lines)
-    assert UUID in lines[1]
+    assert f"…{UUID[-12:]}  350457790000001" in lines[1]
+    assert infuse.json("show", UUID[-12:])[1]["data"]["board"] == infuse.json("show", UUID)[1]["data"]["board"]
     assert "install" in lines[2]
     assert len(infuse("list", "--limit", "1")[1].splitlines()) == 3
     assert "b3" in infuse("list", "--limit", "1")[1]
     assert UUID not in infuse("list", "--open")[1]
     data = infuse.json("list")[1]["data"]
+    assert [board["imei"] for board in data["boards"]] == ["350457790000001", None, None]
     assert data["total"] == 3
     assert [one["open"] for one in data["boards"]] == [False, True, True]
     assert infuse("list", "--run", "nope")[0] == 10

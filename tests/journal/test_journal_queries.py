@@ -55,14 +55,14 @@ def fill(line: Line) -> None:
     "text",
     [
         UUID_1, UUID_1.upper(), "350457790000001", "0123456789ABCDEF", "8944500", "SN-00001", "sn-00001", "Brisbane", "d0d0d0d0d0d0d0d0",
-        "D0D0D0D0D0D0D0D0", "0abc", "0A:BC", "abc", "sha-0abc", "Reg-1", "line-SN-00001", "attempt-one", "attempt-o", "  SN-00001 ",
+        "D0D0D0D0D0D0D0D0", "0abc", "0A:BC", "abc", "sha-0abc", "Reg-1", "line-SN-00001", "attempt-one", "attempt-o", "empt-one", "90000001", UUID_1[-6:], "  SN-00001 ",
     ],
 )
 def test_a_board_is_found_by_any_key(kept: SqliteJournal, text: str) -> None:
     assert [one.board for one in queries.find_boards(kept, text)] == [UUID_1]
 
 
-@pytest.mark.parametrize("text", ["", " ", "nothing", "product", "SN-0000", "%", "____", "505", '"', "DONE", "35045779000000"])
+@pytest.mark.parametrize("text", ["", " ", "nothing", "product", "SN-0000", "%", "____", "505", '"', "DONE", "35045779000000", "x" * 100_000, "one"])
 def test_what_is_no_key_finds_nothing(kept: SqliteJournal, text: str) -> None:
     assert queries.find_boards(kept, text) == []
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -114,3 +115,47 @@ def test_the_keyring_is_asked_when_nothing_else_is_given():
 
 def test_without_a_terminal_nothing_is_asked():
     assert code_of() == "ca.no-passphrase"
+
+
+@pytest.mark.posix
+def test_a_pipe_in_the_place_of_the_file_is_read_as_one(tmp_path, monkeypatch):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o600)
+    monkeypatch.setattr(secrets, "_DESCRIPTOR_WAIT_S", 0.1)
+    assert code_of(file=pipe) == "ca.no-passphrase", "nobody writes"
+    both = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    os.write(both, b"correct horse\n")
+    assert secrets.passphrase(file=pipe).reveal() == "correct horse"
+    os.close(both)
+
+
+@pytest.mark.posix
+def test_a_device_is_no_passphrase_file():
+    assert code_of(file=Path(os.devnull)) in {"ca.no-passphrase", "credential.unsafe-file"}
+
+
+def test_a_keyring_that_hangs_is_left_alone_after_its_deadline(monkeypatch):
+    import threading
+
+    import keyring
+    from keyring.backend import KeyringBackend
+
+    from infuse_cli.keys import ring
+
+    answer = threading.Event()
+
+    class Locked(KeyringBackend):
+        priority = 1
+
+        def get_password(self, service, username):
+            answer.wait(30)
+
+        def set_password(self, service, username, password):
+            answer.wait(30)
+
+    monkeypatch.setattr(ring, "DEADLINE_S", 0.1)
+    monkeypatch.setattr(ring._Broken, "trouble", "")
+    keyring.set_keyring(Locked())
+    assert code_of(keyring_name="ca:default") == "ca.no-passphrase"
+    assert not secrets.keep_in_keyring("ca:default", Secret("x"))
+    answer.set()

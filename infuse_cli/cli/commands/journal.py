@@ -34,7 +34,7 @@ class By(enum.StrEnum):
 
 _Board = Annotated[str, typer.Argument(
     metavar="BOARD", show_default=False,
-    help="UUID, serial number, IMEI, mcuId, device id of either cloud, certificate serial, attempt or run id.")]
+    help="UUID, serial number, IMEI, mcuId, device id of either cloud, certificate serial, attempt or run id; of an id, its beginning or end is enough.")]
 _File = Annotated[Path | None, typer.Option("--passphrase-file", metavar="FILE", help="File (0600) that holds the passphrase of the sealed file.", show_default=False)]
 _Fd = Annotated[int | None, typer.Option("--passphrase-fd", metavar="N", help="File descriptor to read that passphrase from.", show_default=False)]
 _CaFile = Annotated[Path | None, typer.Option("--passphrase-file", metavar="FILE", help="File (0600) that holds the CA passphrase.", show_default=False)]
@@ -56,9 +56,10 @@ def list_boards(
 
     with _opened() as journal:
         found = [] if journal is None else queries.newest_attempts(journal, only_open=only_open, run=_run_id(journal, run))
+        imeis = {} if journal is None else queries.imeis(journal)
     shown = found[-limit:] if limit else found
-    data = {"boards": [views.brief(one) for one in shown], "total": len(found)}
-    finish(OperationResult("journal list", data, human=lambda console: views.listed(console, shown, len(found), only_open=only_open)))
+    data = {"boards": [{**views.brief(one), "imei": imeis.get(one.board)} for one in shown], "total": len(found)}
+    finish(OperationResult("journal list", data, human=lambda console: views.listed(console, shown, imeis, len(found), only_open=only_open)))
 
 
 @app.command()
@@ -254,11 +255,15 @@ def _one_board(journal: SqliteJournal, text: str) -> str:
 
     found = [one.board for one in find_boards(journal, text)]
     if not found:
-        raise JournalError("journal.not-found", f"nothing on record fits {text!r}")
+        raise JournalError("journal.not-found", f"nothing on record fits {_shortened(text)!r}")
     if len(found) > 1:
         more = f" and {len(found) - 8} more" if len(found) > 8 else ""
         raise JournalError("journal.ambiguous", f"{text!r} fits {len(found)} boards: {', '.join(found[:8])}{more}")
     return found[0]
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:77]}…"
 
 
 def _run_id(journal: SqliteJournal, text: str | None) -> str | None:

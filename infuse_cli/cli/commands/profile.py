@@ -68,6 +68,7 @@ def new(
     name: Annotated[str | None, typer.Argument(help="Name of the product, e.g. field-sensor.", show_default=False)] = None,
     *,
     base: Annotated[str | None, typer.Option(help="Profile to extend, e.g. nrf9151-dk.", show_default=False)] = None,
+    mcu_id: Annotated[str | None, typer.Option("--mcu-id", metavar="SOURCE", help="Where mcuId comes from: nrfutil, imei or scan; default: as the profile it extends.", show_default=False)] = None,
     organisation: Annotated[str | None, typer.Option(help="Organisation in the cloud.", show_default=False)] = None,
     board: Annotated[str | None, typer.Option(help="The cloud's board (product profile).", show_default=False)] = None,
     create_board: Annotated[bool | None, typer.Option("--create-board/--no-create-board", help="Create the cloud's board where it is missing.", show_default=False)] = None,
@@ -82,7 +83,7 @@ def new(
     """Make a profile: asks step by step on a terminal; options answer in advance."""
     from infuse_cli.cli.profile_new import Answers, make
 
-    given = Answers(name=name, base=base, organisation=organisation, board=board, create_board=create_board, mode=mode,
+    given = Answers(name=name, base=base, mcu_id=mcu_id, organisation=organisation, board=board, create_board=create_board, mode=mode,
                     registry_url=registry_url, server_ca=server_ca, scan=scan)
     make(given, out=out, full=full, force=force)
 

@@ -31,7 +31,7 @@ class CheckIn(Reading):
         heard: dict[str, str] = {}
         for what, wait_s, look in waits(ctx):
             if not self._until(ctx, wait_s, look):
-                raise PolicyError("identity.not-active", f"{what} was not seen within {wait_s:g} s")
+                raise _unheard(ctx, f"{what} was not seen within {wait_s:g} s")
             heard[what] = "seen"
         writes: tuple[Write, ...] = ()
         if "token" in ctx.facts and "registry device ACTIVE" in heard:
@@ -51,6 +51,13 @@ class CheckIn(Reading):
                 raise Interrupted
             pause = min(pause * 1.5, 1.0)
         return True
+
+
+def _unheard(ctx: Context, why: str) -> PolicyError:
+    """The cause as far as it can be known: a token that is spent was on the air, so no antenna is to blame."""
+    if ctx.profile.identity.mode != "first-boot" or "token" not in ctx.facts or token.is_pending(ctx, ctx.facts["token"]["tokenId"]):
+        return PolicyError("identity.not-active", why)
+    return PolicyError("identity.token-spent", f"{why}, but its token was used: the board reached the registry, and the answer with its certificate was lost on the way or refused by the board")
 
 
 def waits(ctx: Context) -> list[tuple[str, float, Callable[[], bool]]]:
