@@ -44,7 +44,7 @@ def item(kind: CredentialType, file: Path | None) -> Item:
     """
     text = read(file, f"the {kind.name.lower().replace('_', ' ')}", secret=kind in _SECRET)
     content = _READERS[kind](text)
-    return Item(kind, content, frozenset({wire_digest(content)}), secret=kind in _SECRET)
+    return Item(kind, content, secret=kind in _SECRET)
 
 
 def token_items(token: Secret, registry_device_id: str) -> list[Item]:
@@ -52,8 +52,7 @@ def token_items(token: Secret, registry_device_id: str) -> list[Item]:
     raw, identity = token.reveal(), _identity(registry_device_id)
     coded = raw.encode().hex()
     # The modem lists the digest of what it stored, which is the hex text or the bytes it stands for.
-    return [Item(CredentialType.PSK, coded, frozenset({wire_digest(coded), wire_digest(raw)}), secret=True),
-            Item(CredentialType.PSK_IDENTITY, identity, frozenset({wire_digest(identity)}))]
+    return [Item(CredentialType.PSK, coded, frozenset({wire_digest(raw)}), secret=True), Item(CredentialType.PSK_IDENTITY, identity)]
 
 
 def token(file: Path | None) -> Secret:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from infuse_cli.cli import serial_board
 from infuse_cli.cli.serial_content import token_items
 from infuse_cli.cli.serial_write import MADE, Hand, changing, described, write
+from infuse_cli.dialect.base import Can
 from infuse_cli.errors import BoardError, PolicyError, ProfileError, UsageError
 from infuse_cli.pki.files import PUBLIC, write_atomic
 from infuse_cli.pki.vetting import VettedCsr, vet
@@ -53,6 +54,7 @@ def make(hand: Hand, sec_tag: int | None, files: Files, attributes: str | None, 
 
     Raises PolicyError identity.* as `vet` does, identity.slot-occupied for a sec_tag that holds a key.
     """
+    hand.needs(Can.CSR)
     tag = _free_tag(hand) if sec_tag is None else _without_key(hand, sec_tag)
     identity = Identity() if hand.profile is None else hand.profile.identity
     with changing(hand) as notes:

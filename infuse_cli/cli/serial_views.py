@@ -15,19 +15,29 @@ if TYPE_CHECKING:
 
 
 def ports(console: Console, rows: Sequence[dict[str, Any]]) -> None:
-    """A line a port: what it is, who holds it, and why it is or is not a board's."""
+    """A port with what it is, and under it who holds it and why it is or is not a board's."""
     if not rows:
         console.print("This machine shows no serial port. Check the cable, and that the board has power.", soft_wrap=True)
         return
-    columns(console, ("port", "what it is", "usb", "serial number", "hub path", "slot", "held by", "chosen", "why"), [_port(row) for row in rows])
+    for row in rows:
+        console.print(f"{row['port']}  {', '.join(_known(row)) or 'nothing known'}", soft_wrap=True, markup=False, style="bold" if row["chosen"] else None)
+        for line in _said(row):
+            console.print(f"    {line}", soft_wrap=True, markup=False, style="green" if row["chosen"] and line.startswith("chosen") else None)
 
 
-def _port(row: dict[str, Any]) -> tuple[str, ...]:
-    what = row["board"] or row["description"] or "-"
-    why = row["why"] if row["permitted"] is not False else f"{row['why']}; this user may not open it"
-    return (row["port"], what, row["usb"] or "-", row["serialNumber"] or "-", row["hubPath"] or "-",
-            "-" if row["slot"] is None else str(row["slot"]), row["heldBy"] or "-",
-            "yes" if row["chosen"] else "no", why)
+def _known(row: dict[str, Any]) -> list[str]:
+    what = [row["board"] or row["description"], row["usb"] and f"USB {row['usb']}", row["serialNumber"] and f"serial number {row['serialNumber']}",
+            row["hubPath"] and f"hub path {row['hubPath']}", row["slot"] and f"slot {row['slot']}"]
+    return [str(part) for part in what if part]
+
+
+def _said(row: dict[str, Any]) -> list[str]:
+    lines = [f"{'chosen' if row['chosen'] else 'not chosen'}: {row['why']}"]
+    if row["heldBy"]:
+        lines.append(f"held by {row['heldBy']}")
+    if row["permitted"] is False:
+        lines.append("this user may not open it: `infuse doctor` says why")
+    return lines
 
 
 def probed(found: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ mode that was found is on record before the modem goes offline, and is restored 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 from infuse_cli.cli import serial_board
 from infuse_cli.cli.cloud_tools import confirm
 from infuse_cli.cli.serial_notes import Notes
-from infuse_cli.dialect import operations
-from infuse_cli.errors import BoardError, PolicyError
+from infuse_cli.dialect import capabilities, operations
+from infuse_cli.dialect.base import Can
+from infuse_cli.errors import BoardError, PolicyError, ProfileError
 from infuse_cli.pipeline import slots
 from infuse_cli.pipeline.steps.expect import kind_name
 
@@ -38,11 +40,11 @@ _OURS: Final = "the line's record of this board no longer fits it: `infuse seria
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A credential to be written: `content` as it stands between the quotes, `digests` that the modem may show for it."""
+    """A credential to be written: `content` as it stands between the quotes, `digests` that the modem may show for it beside the dialect's."""
 
     kind: CredentialType
     content: str = field(repr=False)
-    digests: frozenset[str]
+    digests: frozenset[str] = frozenset()
     secret: bool = False
 
 
@@ -67,6 +69,11 @@ class Hand:
     def ops(self) -> Operations:
         """What its dialect can do."""
         return operations(self.link.dialect)
+
+    def needs(self, can: Can) -> None:
+        """Raise ProfileError profile.cannot where the board's dialect does not offer it: nothing was sent for it yet."""
+        if can not in capabilities(self.link.dialect):
+            raise ProfileError("profile.cannot", f"dialect {self.link.dialect} cannot {can.value}", hint="Use a port of this board that takes AT commands.")
 
     def entry(self, sec_tag: int, kind: int) -> StoredCredential | None:
         """What the modem holds in a place right now."""
@@ -123,6 +130,8 @@ def write(hand: Hand, sec_tag: int, items: Sequence[Item], *, replace: bool, yes
     `first` goes on record with the first intent. Raises PolicyError identity.slot-occupied (naming the digest, nothing
     written), identity.not-read-back; BoardError as the operations do.
     """
+    hand.needs(Can.WRITE)
+    items = [dataclasses.replace(item, digests=item.digests | hand.ops.digests(item.kind, item.content)) for item in items]
     there = {item.kind: hand.entry(sec_tag, item.kind) for item in items}
     wanted = [item for item in items if not _holds(there[item.kind], item)]
     in_the_way = [entry for item in wanted if (entry := there[item.kind]) is not None]
@@ -139,6 +148,7 @@ def write(hand: Hand, sec_tag: int, items: Sequence[Item], *, replace: bool, yes
 
 def delete(hand: Hand, places: Sequence[StoredCredential], *, yes: bool) -> list[dict[str, Any]]:
     """Delete credentials, and see that they are gone; a row each. Raises as `write`, UsageError usage.no-terminal."""
+    hand.needs(Can.DELETE)
     listed = "; ".join(described(entry) + (", put there by this journal" if slots.is_ours(entry, hand.history) else "") for entry in places)
     confirm(f"Board {hand.uuid}: delete {listed}?", yes=yes)
     _tell_ours(hand, places)

@@ -16,6 +16,7 @@ from infuse_cli.journal.store import open_journal
 from infuse_cli.pki.vetting import vet, vet_pem
 from tests.line.conftest import make_bench, zygote  # noqa: F401 - fixtures
 from tests.line.trouble import faults, in_slot, one_line, passes, refused
+from tests.support import bridge
 from tests.support.zygote import Ran
 
 PSK = "00112233445566778899aabbccddeeff"
@@ -223,6 +224,24 @@ def test_a_kill_in_the_middle_leaves_the_intent_on_record(bench, desk, tmp_path)
     ran = desk("creds", "write", bench.world.port(slot), "--sec-tag", "4201", "--type", "cert", "--file", public(bench, tmp_path), failpoint="wire:")
     assert ran.code == -9
     assert notes(desk.home, "written by hand") == [("written by hand", "client certificate of sec_tag 4201", "begun")]
+
+
+def test_a_board_behind_a_terminal_server(bench, desk, tmp_path):
+    slot = bench.slot()
+    with bridge.rfc2217(bench.world.port(slot)) as url:
+        made = data(desk("csr", url, "--out", str(tmp_path / "board.csr")))
+        written = data(desk("creds", "write", url, "--sec-tag", str(made["secTag"]), "--type", "cert", "--file", public(bench, tmp_path)))
+        data(desk("creds", "delete", url, "--sec-tag", str(made["secTag"]), "--yes"))
+    assert (written["port"], stored(bench, slot)) == (url, {})
+
+
+def test_a_board_with_a_shell(bench, desk, tmp_path):
+    slot = bench.slot()
+    with faults(bench, f"{slot}:dialect=at-shell"):
+        made = data(desk("csr", bench.world.port(slot), "--out", str(tmp_path / "board.csr")))
+        row = data(desk("creds", "write", bench.world.port(slot), "--sec-tag", "4201", "--type", "ca", "--file", public(bench, tmp_path)))["credentials"][0]
+        again = data(desk("creds", "write", bench.world.port(slot), "--sec-tag", "4201", "--type", "ca", "--file", public(bench, tmp_path)))["credentials"][0]
+        assert (made["dialect"], stored(bench, slot)[4201, 0], again["already"]) == ("at-shell", row["sha256"], True)
 
 
 def public(bench, tmp_path):
