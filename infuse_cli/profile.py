@@ -18,7 +18,10 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Serial(Section, frozen=True):
-    """How the port is set. `baud` in bit/s; `terminator` ends a command in dialect `at`."""
+    """How the port is set. `baud` in bit/s; `terminator` ends a command in dialect `at`.
+
+    `line_limit` is the firmware's line buffer in bytes, `credential_buffer` that of its `cred` shell in characters.
+    """
 
     baud: int = 115200
     rtscts: bool = False
@@ -26,6 +29,7 @@ class Serial(Section, frozen=True):
     dialect: Literal["auto", "at", "at-shell", "cred-shell", "epacket"] = "auto"
     terminator: Literal["cr", "crlf", "lf"] = "cr"
     line_limit: int = 4096
+    credential_buffer: int = 1024
 
 
 class McuIdSource(Section, frozen=True):

@@ -12,7 +12,8 @@ from infuse_cli.dialect.at import AtCodec
 from infuse_cli.dialect.auto import AutoCodec
 from infuse_cli.dialect.base import Can, Codec, CodecOptions, Operations
 from infuse_cli.dialect.operations_at import AtOperations, AtShellOperations
-from infuse_cli.dialect.shell import ShellCodec
+from infuse_cli.dialect.operations_cred import CREDENTIAL_BUFFER, CredOperations
+from infuse_cli.dialect.shell import CredCodec, ShellCodec
 from infuse_cli.errors import ProfileError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 AUTO: Final = "auto"
 """The dialect that is found by asking; what it can is known once a board has answered."""
 
-COMING: Final = ("cred-shell", "epacket")
+COMING: Final = ("epacket",)
 """Dialects that the contract names and that are not built yet."""
 
 
@@ -30,13 +31,18 @@ class Dialect:
     """A row of `DIALECTS`: how bytes are made and read, what is done with them, and what that covers."""
 
     codec: Callable[[CodecOptions], Codec]
-    operations: Operations
+    operations: Callable[[int], Operations]
     can: frozenset[Can]
 
 
+_SHELL: Final = frozenset({Can.TOKEN_SETTINGS, Can.HWINFO})
+_MODEM: Final = frozenset(Can) - _SHELL - {Can.TOKEN_KV, Can.SECURITY_STATE}
+
 DIALECTS: Final[Mapping[str, Dialect]] = {
-    "at": Dialect(AtCodec, AtOperations(), frozenset(Can) - {Can.TOKEN_SETTINGS, Can.TOKEN_KV}),
-    "at-shell": Dialect(ShellCodec, AtShellOperations(), frozenset(Can) - {Can.TOKEN_KV}),
+    "at": Dialect(AtCodec, lambda _: AtOperations(), _MODEM),
+    "at-shell": Dialect(ShellCodec, lambda _: AtShellOperations(), _MODEM | _SHELL),
+    "cred-shell": Dialect(CredCodec, CredOperations, _SHELL | {
+        Can.IDENTIFY, Can.OFFLINE, Can.READ_DIGEST, Can.WRITE, Can.DELETE, Can.CSR, Can.TOKEN_COMMAND, Can.RAW}),
 }
 
 
@@ -55,9 +61,9 @@ def dialect(name: str) -> Dialect:
     return found
 
 
-def operations(name: str) -> Operations:
-    """What can be done to a board in that dialect."""
-    return dialect(name).operations
+def operations(name: str, *, credential_buffer: int = CREDENTIAL_BUFFER) -> Operations:
+    """What can be done to one board in that dialect; `credential_buffer` in characters (board.serial)."""
+    return dialect(name).operations(credential_buffer)
 
 
 def capabilities(name: str) -> frozenset[Can]:

@@ -22,13 +22,13 @@ LONGEST_LINE: Final = 16 * 1024
 """Bytes without a line end that are kept; what goes beyond is garbage and dropped up to the next line end."""
 
 _MOST_INFO: Final = 2048
-_MOST_UNSOLICITED: Final = 128
+MOST_UNSOLICITED: Final = 128
 
 _LINE_ENDS: Final = re.compile(rb"[\r\n]+")
 NOISE: Final = re.compile(rb"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FINAL: Final = re.compile(r"OK|ERROR|\+CM[ES] ERROR: *.*")
 _NUMBERED: Final = re.compile(r"\+CME ERROR: *(\d{1,5})")
-_BOOT: Final = re.compile(r"Ready|The AT host sample started.*|.*\*{3,5} (?:Booting|Using) .*|.*Booting (?:TF-M|MCUboot|Zephyr OS|nRF Connect SDK)\b.*")
+BOOT: Final = re.compile(r"Ready|The AT host sample started.*|.*\*{3,5} (?:Booting|Using) .*|.*Booting (?:TF-M|MCUboot|Zephyr OS|nRF Connect SDK)\b.*")
 _TERMINATORS: Final = {"cr": b"\r", "lf": b"\n", "crlf": b"\r\n"}
 _QUOTED: Final = re.compile(r'"[^"]*"')
 _UNSENDABLE: Final = re.compile(r"[^ -~]")
@@ -56,7 +56,7 @@ class AtCodec:
         self._command: Command | None = None
         self._echo: deque[str] = deque()
         self._info: list[str] = []
-        self._unsolicited: deque[str] = deque(maxlen=_MOST_UNSOLICITED)
+        self._unsolicited: deque[str] = deque(maxlen=MOST_UNSOLICITED)
         self._masked = False
         self._rebooted = False
         self._replies: deque[Reply] = deque()
@@ -167,7 +167,7 @@ class AtCodec:
     def _take(self, line: str) -> None:
         if self._is_echo(line):
             return
-        if _BOOT.fullmatch(line):
+        if BOOT.fullmatch(line):
             self._rebooted = True
             self._note(line)
         elif _FINAL.fullmatch(line):

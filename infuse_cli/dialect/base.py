@@ -15,8 +15,9 @@ from infuse_cli.errors import BoardError, InfuseError
 from infuse_cli.types import Command, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from infuse_cli.dialect.frames import FrameCipher
     from infuse_cli.types import BoardIdentity, CredentialType, StoredCredential
 
 T = TypeVar("T")
@@ -47,6 +48,8 @@ class Can(enum.Enum):
     TOKEN_KV = "store the registration token by kv_write"  # noqa: S105 - a capability
     TOKEN_COMMAND = "store the registration token by a command of the profile"  # noqa: S105 - a capability
     RAW = "send a command of the profile"
+    HWINFO = "read the chip's id by hwinfo"
+    SECURITY_STATE = "prove the chip's id by security_state"
 
 
 class LinkState(enum.Enum):
@@ -119,10 +122,17 @@ def head(command: Command) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CodecOptions:
-    """How a dialect's lines travel: `line_limit` in bytes, terminator included; `terminator` cr, lf or crlf."""
+    """How a dialect's lines travel: `line_limit` in bytes, terminator included; `terminator` cr, lf or crlf.
+
+    For `epacket`: the network's cipher, the time in GPS seconds, and what gives random bytes.
+    """
 
     line_limit: int = 4096
     terminator: str = "cr"
+    baud: int = 115200
+    cipher: FrameCipher | None = None
+    gps_time: Callable[[], int] = lambda: 0
+    random: Callable[[int], bytes] = bytes
 
 
 class Codec(Protocol):
@@ -192,6 +202,12 @@ class Operations(Protocol):
 
     def identify(self) -> Conversation[BoardIdentity]:
         """What the board says it is; the error numbers are switched on first."""
+
+    def lacks(self, wanted: frozenset[Can]) -> Conversation[frozenset[Can]]:
+        """Of what is wanted and the dialect can do, what this very board's firmware was built without."""
+
+    def hardware_id(self) -> Conversation[str]:
+        """The chip's id as the firmware gives it, 16 lower-case hex digits. Raises board.no-mcu-id, profile.cannot."""
 
     def same_board(self, uuid: str) -> Conversation[None]:
         """Raises board.changed, naming both, when another board answers."""

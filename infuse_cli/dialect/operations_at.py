@@ -11,8 +11,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from infuse_cli.dialect import cme, commands
+from infuse_cli.dialect.base import Can
 from infuse_cli.dialect.cme import modem_error
-from infuse_cli.errors import BoardError
+from infuse_cli.dialect.raw import raw_answer
+from infuse_cli.dialect.shell_tools import found_nowhere, hardware_id
+from infuse_cli.errors import BoardError, ProfileError
 from infuse_cli.types import BoardIdentity, CredentialType, StoredCredential
 
 if TYPE_CHECKING:
@@ -40,6 +43,16 @@ class AtOperations:
             functional_mode=int((yield from _text(commands.read_functional_mode(), "reading the functional mode"))),
             iccid=(yield from _optional(commands.iccid(), "reading the SIM's number")),
         )
+
+    def lacks(self, wanted: frozenset[Can]) -> Conversation[frozenset[Can]]:  # noqa: ARG002
+        """Nothing that could be known beforehand."""
+        yield from ()
+        return frozenset()
+
+    def hardware_id(self) -> Conversation[str]:
+        """Not offered: a modem does not know it."""
+        yield from ()
+        raise ProfileError("profile.cannot", f"dialect at cannot {Can.HWINFO.value}")
 
     def same_board(self, uuid: str) -> Conversation[None]:
         """Raises board.changed, naming both, when another board answers."""
@@ -109,16 +122,7 @@ class AtOperations:
     def raw(self, text: str, pattern: str, timeout_s: float = commands.READ_S, *, effect: bool = False,
             secret: bool = False) -> Conversation[str]:
         """Send a profile's command and return what its pattern finds."""
-        command = commands.raw(text, pattern, timeout_s, effect=effect, secret=secret)
-        what = "the profile's command" if secret else f"the profile's command {text!r}"
-        reply = yield command
-        if not reply.ok:
-            raise modem_error(reply.cme, what)
-        found = commands.value(command, reply)
-        if found is None:
-            raise BoardError("serial.garbled", f"{what} was answered OK, but no line fits the pattern {pattern!r}",
-                             unknown=effect)
-        return found
+        return (yield from raw_answer(text, pattern, timeout_s, effect=effect, secret=secret))
 
 
 class _Look:
@@ -235,6 +239,14 @@ def _list(sec_tag: int | None) -> Conversation[tuple[StoredCredential, ...]]:
 
 class AtShellOperations(AtOperations):
     """Operations over dialect `at-shell`: the same, but the shell turns each line feed of a PEM into CR and LF."""
+
+    def lacks(self, wanted: frozenset[Can]) -> Conversation[frozenset[Can]]:
+        """Firmware may be built without the shell commands of the profile."""
+        return (yield from found_nowhere(wanted, {Can.TOKEN_SETTINGS: "settings", Can.HWINFO: "hwinfo"}))
+
+    def hardware_id(self) -> Conversation[str]:
+        """By the shell's `hwinfo devid`."""
+        return (yield from hardware_id())
 
     def digests(self, type: CredentialType | int, content: str) -> frozenset[str]:  # noqa: A002
         """Either line end: firmware that unescapes to LF alone is as good."""

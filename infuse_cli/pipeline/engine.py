@@ -17,7 +17,7 @@ from infuse_cli.dialect import capabilities, operations
 from infuse_cli.errors import BoardError, InfuseError, JournalError, PolicyError
 from infuse_cli.pipeline.context import Context
 from infuse_cli.pipeline.metadata import row_for
-from infuse_cli.pipeline.plan import already_plan, check_dialect, plan_for, plan_hash
+from infuse_cli.pipeline.plan import already_plan, asks, check_dialect, check_firmware, plan_for, plan_hash
 from infuse_cli.pipeline.steps.identify import McuIds, identify
 from infuse_cli.pipeline.walk import Walk
 from infuse_cli.records import EndAttempt, MoveCertificate, NoteAttempt, NoteRun, OpenAttempt, TakeAttempt
@@ -26,6 +26,7 @@ from infuse_cli.types import AttemptState, Event, Outcome, StepState
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from infuse_cli.dialect.base import Operations
     from infuse_cli.pipeline.context import Deps
     from infuse_cli.ports import Board
     from infuse_cli.records import AttemptRecord, BoardRecord, Write
@@ -85,6 +86,9 @@ class Engine:
         self._proved: set[str | None] = set()  # modem firmware that PASSed with this profile and CA
         self._plan = plan_for(deps.profile)
         self._plan_hash = plan_hash(deps.profile)
+        self._asks = asks(self._plan, deps.profile)
+        if (named := deps.profile.board.serial.dialect) != "auto":
+            check_dialect(self._asks, named, capabilities(named))
         self._mcu_ids = McuIds(deps.profile.board.mcu_id, deps.options.metadata, deps.chip_ids, deps.resolved.soc)
 
     def board(self, link: Board, slot: int, *, only: Collection[str] | None = None) -> BoardResult | None:
@@ -93,17 +97,24 @@ class Engine:
         identity: BoardIdentity | None = None
         try:
             link.label = "identify"
-            identity = identify(link, operations(link.dialect), self._mcu_ids)
+            ops = self._operations(link)
+            identity = identify(link, ops, self._mcu_ids)
             if only is not None and identity.uuid not in only:
                 return None
             self._tell("board-found", slot, identity.uuid, data={"port": link.port, "imei": identity.imei, "mcuId": identity.mcu_id})
-            check_dialect(self._plan, link.dialect, capabilities(link.dialect))
             with self._held(identity.uuid):
-                return self._walk(self._course(link, slot, identity), started)
+                return self._walk(self._course(link, ops, slot, identity), started)
         except InfuseError as error:
             return self._refused(slot, link, identity, error, started)
         except Exception as error:  # noqa: BLE001 - a slot's thread must end its board, not the line
             return self._refused(slot, link, identity, bug(error), started)
+
+    def _operations(self, link: Board) -> Operations:
+        """What can be done to this board. Raises ProfileError profile.cannot where that is not enough for the plan."""
+        ops = operations(link.dialect, credential_buffer=self.deps.profile.board.serial.credential_buffer)
+        wanted = check_dialect(self._asks, link.dialect, capabilities(link.dialect))
+        check_firmware(self._asks, link.run(ops.lacks(wanted)))
+        return ops
 
     @contextmanager
     def _held(self, board: str) -> Iterator[None]:
@@ -120,10 +131,10 @@ class Engine:
 
     # -- choosing ---------------------------------------------------------------------------------------------------
 
-    def _course(self, link: Board, slot: int, identity: BoardIdentity) -> _Course:
+    def _course(self, link: Board, ops: Operations, slot: int, identity: BoardIdentity) -> _Course:
         deps = self.deps
         record = deps.journal.board(identity.uuid)
-        ctx = Context(deps=deps, link=link, ops=operations(link.dialect), identity=identity, slot=slot,
+        ctx = Context(deps=deps, link=link, ops=ops, identity=identity, slot=slot,
                       attempt=uuid.uuid4().hex, facts={"identity": identity.uuid, "functionalMode": identity.functional_mode})
         ctx.waiting = lambda why: self._tell("board-waiting", slot, identity.uuid, data={"why": why})
         if record is None:

@@ -28,7 +28,7 @@ from infuse_cli.pipeline.steps.vet import Vet
 
 if TYPE_CHECKING:
     from infuse_cli.pipeline.step import Acting, Reading
-    from infuse_cli.profile import Profile
+    from infuse_cli.profile import Profile, Token
 
 AnyStep = Any
 
@@ -53,14 +53,17 @@ ALREADY: Final = ("read-back", "verify")
 GIVEN: Final = frozenset({"identity"})
 
 CAN: Final[dict[str, frozenset[Can]]] = {
-    "expect": frozenset({Can.READ_DIGEST}),
     "server-ca": frozenset({Can.OFFLINE, Can.WRITE, Can.DELETE}),
     "keygen": frozenset({Can.OFFLINE, Can.CSR, Can.DELETE, Can.READ_DIGEST}),
-    "flash": frozenset({Can.OFFLINE, Can.TOKEN_PSK, Can.DELETE}),
     "install": frozenset({Can.OFFLINE, Can.WRITE, Can.DELETE}),
-    "read-back": frozenset({Can.READ_DIGEST}),
 }
-"""What a step asks of the dialect; possession is left out, since a board that can't is `unproven` (rule 8)."""
+"""What a step asks of the dialect, whatever the profile says."""
+
+_STORES: Final = {
+    "psk": frozenset({Can.OFFLINE, Can.TOKEN_PSK, Can.DELETE, Can.READ_DIGEST}), "settings": frozenset({Can.TOKEN_SETTINGS}),
+    "kv": frozenset({Can.TOKEN_KV}), "command": frozenset({Can.TOKEN_COMMAND}),
+}
+_MCU_IDS: Final = {"hwinfo": frozenset({Can.HWINFO}), "epacket": frozenset({Can.SECURITY_STATE}), "command": frozenset({Can.RAW})}
 
 
 def plan_for(profile: Profile) -> tuple[str, ...]:
@@ -74,8 +77,6 @@ def plan_for(profile: Profile) -> tuple[str, ...]:
     }
     plan = tuple(name for name in PLANS[profile.identity.mode] if not absent.get(name, False))
     check(plan)
-    if "flash" in plan and profile.token is not None and profile.token.store != "psk":
-        raise ProfileError("profile.cannot", f"token.store: {profile.token.store} is not offered; psk is")
     return plan
 
 
@@ -95,13 +96,41 @@ def check(plan: tuple[str, ...]) -> None:
         have |= step.gives
 
 
-def check_dialect(plan: tuple[str, ...], dialect: str, can: frozenset[Can]) -> None:
-    """Raise ProfileError profile.cannot, before the board is touched, for a plan that its dialect cannot carry out."""
-    for name in plan:
-        missing = CAN.get(name, frozenset()) - can
-        if missing:
-            wanted = ", ".join(sorted(one.value for one in missing))
-            raise ProfileError("profile.cannot", f"step {name} has to {wanted}, which dialect {dialect} does not offer")
+def asks(plan: tuple[str, ...], profile: Profile) -> dict[str, frozenset[Can]]:
+    """What each step of this plan asks of a dialect. A board that cannot prove possession is `unproven`, unless it has to (rule 8)."""
+    asked = {"identify": frozenset({Can.IDENTIFY}), **{name: CAN[name] for name in plan if name in CAN}}
+    if profile.board.mcu_id is not None:
+        asked["identify"] |= _MCU_IDS.get(profile.board.mcu_id.source, frozenset())
+    if "flash" in plan:
+        asked["flash"] = _STORES["psk" if profile.token is None else profile.token.store]
+    if "possession" in plan and profile.verify.possession == "required":
+        asked["possession"] = frozenset({Can.POSSESSION})
+    return asked
+
+
+def check_dialect(asked: dict[str, frozenset[Can]], dialect: str, can: frozenset[Can]) -> frozenset[Can]:
+    """Raise ProfileError profile.cannot, before the board is touched, for a plan that its dialect cannot carry out.
+
+    Returns all that is asked.
+    """
+    for name, wanted in asked.items():
+        if missing := wanted - can:
+            what = ", ".join(sorted(one.value for one in missing))
+            raise ProfileError("profile.cannot", f"step {name} has to {what}, which dialect {dialect} does not offer")
+    return frozenset().union(*asked.values())
+
+
+def check_firmware(asked: dict[str, frozenset[Can]], lacking: frozenset[Can]) -> None:
+    """Raise ProfileError profile.cannot for a board whose firmware was built without what the plan asks."""
+    for name, wanted in asked.items():
+        if missing := wanted & lacking:
+            what = ", ".join(sorted(one.value for one in missing))
+            raise ProfileError("profile.cannot", f"step {name} has to {what}, and this board's firmware was built without that")
+
+
+def _outside(token: Token) -> tuple[str | None, ...]:
+    """What says where a token goes that is no credential of the modem; nothing for one that is."""
+    return () if token.store == "psk" else (token.name, token.command)
 
 
 def plan_hash(profile: Profile) -> str:
@@ -111,6 +140,6 @@ def plan_hash(profile: Profile) -> str:
     """
     cloud = profile.cloud
     parts = (plan_for(profile), profile.identity.mode, profile.identity.sec_tag, profile.identity.certificate,
-             None if profile.token is None else (profile.token.store, profile.token.sec_tag),
+             None if profile.token is None else (profile.token.store, profile.token.sec_tag, *_outside(profile.token)),
              (cloud.organisation.id, cloud.organisation.name), (cloud.board.id, cloud.board.name), profile.board.soc)
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()

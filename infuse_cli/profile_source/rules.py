@@ -39,6 +39,7 @@ RANGES: Final[tuple[tuple[str, float, float, str], ...]] = (
     ("identity.validity_days", 1, 36500, "1 to 36500 days"),
     ("board.serial.baud", 1200, 4_000_000, "1200 to 4000000 bit/s"),
     ("board.serial.line_limit", 256, 65536, "256 to 65536 bytes"),
+    ("board.serial.credential_buffer", 256, 65536, "256 to 65536 characters"),
     ("cloud.timeout_s", 0.1, 3600, "0.1 to 3600 seconds"),
     ("cloud.deadline_s", 0.1, 86400, "0.1 to 86400 seconds"),
     ("cloud.outage_wait_s", 0, 86400, "0 to 86400 seconds"),
@@ -123,8 +124,15 @@ def _mcu_id(subject: Subject) -> Iterator[Finding]:
     able = MCU_ID_DIALECTS.get(source.source)
     if able is not None and dialect not in {"auto", *able}:
         yield subject.error(f"{key}.from", f"mcuId from {source.source!r} cannot be read over the dialect {dialect!r}", expected=f"board.serial.dialect {' or '.join(able)}", code="profile.cannot")
-    elif able is not None:
-        yield subject.error(f"{key}.from", f"mcuId from {source.source!r} is not offered yet", expected="nrfutil, imei, command or scan", code="profile.cannot")
+
+
+def _dialect(subject: Subject) -> Iterator[Finding]:
+    profile, dialect = subject.profile, subject.profile.board.serial.dialect
+    if dialect == "epacket" and profile.identity.mode in {"local-ca", "cloud-ca"}:
+        yield subject.error("identity.mode", f"identity.mode {profile.identity.mode!r} puts a certificate on the board, which dialect 'epacket' cannot",
+                            expected="first-boot or none, or another board.serial.dialect", code="profile.cannot")
+    if dialect in {"cred-shell", "epacket"} and profile.verify.possession == "required":
+        yield subject.error("verify.possession", f"possession cannot be proved over the dialect {dialect!r}", expected="if-offered", code="profile.cannot")
 
 
 def _one_group(subject: Subject, key: str, pattern: str | None) -> Iterator[Finding]:
@@ -219,6 +227,8 @@ def _token(subject: Subject) -> Iterator[Finding]:
         yield subject.error("token.store", f"token.store {token.store!r} cannot be done over the dialect {dialect!r}", expected=f"board.serial.dialect {able}", code="profile.cannot")
     if token.store == "settings" and not token.name:
         yield subject.error("token", "token.store is 'settings', but there is no token.name", expected="the name of the setting")
+    if token.store == "kv" and not re.fullmatch(r"\d{1,5}", token.name or ""):
+        yield subject.error("token", "token.store is 'kv', but token.name is no number of a key", expected="such as name: '20'")
     if token.store == "command":
         yield from _token_command(subject, token.command, token.success)
     if token.store == "psk" and token.sec_tag == subject.profile.identity.sec_tag and subject.profile.identity.mode != "none":
@@ -232,8 +242,8 @@ def _token_command(subject: Subject, command: str | None, success: str | None) -
         yield subject.error("token.command", "token.store is 'command', but token.command has no {token}", expected="such as 'prov token {token}'")
     if not success:
         yield subject.error("token.success", "token.store is 'command', but there is no token.success", expected="the line that means success")
-    if command and "{token}" in command and success:
-        yield subject.error("token.store", "token.store 'command' is not offered yet", expected="psk", code="profile.cannot")
+    if success is not None and (problem := _compiled(success)[1]):
+        yield subject.error("token.success", f"'token.success' is not a regular expression: {problem}")
 
 
 def _metadata(subject: Subject) -> Iterator[Finding]:
@@ -286,5 +296,5 @@ def _placeholders(subject: Subject) -> Iterator[Finding]:
 
 
 RULES: Final[tuple[Callable[[Subject], Iterator[Finding]], ...]] = (
-    _soc, _ranges, _usb, _mcu_id, _expect, _urls, _things, _placeholders, _registry, _token, _metadata, _files, _identity, _proof,
+    _soc, _ranges, _usb, _mcu_id, _dialect, _expect, _urls, _things, _placeholders, _registry, _token, _metadata, _files, _identity, _proof,
 )

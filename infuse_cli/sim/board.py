@@ -48,13 +48,13 @@ class Active:
 Reaction = Send | Unplug | Active
 
 _PLACES: Final = (
-    (Place.IDENTIFY, re.compile(r"AT(?:%DEVICEUUID|\+CGSN|\+CGMM|\+CGMR).*", re.IGNORECASE)),
-    (Place.LIST, re.compile(r"AT%CMNG=1.*", re.IGNORECASE)),
-    (Place.KEYGEN, re.compile(r"AT%KEYGEN=.*", re.IGNORECASE)),
-    (Place.SERVER_CA, re.compile(r"AT%CMNG=0,\d+,0,.*", re.IGNORECASE | re.DOTALL)),
-    (Place.INSTALL, re.compile(r"AT%CMNG=0,\d+,1,.*", re.IGNORECASE | re.DOTALL)),
-    (Place.TOKEN, re.compile(r"AT%CMNG=0,\d+,[34],.*", re.IGNORECASE | re.DOTALL)),
-    (Place.DELETE, re.compile(r"AT%CMNG=3,.*", re.IGNORECASE)),
+    (Place.IDENTIFY, re.compile(r"AT(?:%DEVICEUUID|\+CGSN|\+CGMM|\+CGMR).*|hwinfo devid", re.IGNORECASE)),
+    (Place.LIST, re.compile(r"AT%CMNG=1.*|cred list.*", re.IGNORECASE)),
+    (Place.KEYGEN, re.compile(r"AT%KEYGEN=.*|nrf_cloud_cred keygen.*", re.IGNORECASE)),
+    (Place.SERVER_CA, re.compile(r"AT%CMNG=0,\d+,0,.*|cred add \d+ CA.*", re.IGNORECASE | re.DOTALL)),
+    (Place.INSTALL, re.compile(r"AT%CMNG=0,\d+,1,.*|cred add \d+ (?:CLIENT|SELF|SERV).*", re.IGNORECASE | re.DOTALL)),
+    (Place.TOKEN, re.compile(r"AT%CMNG=0,\d+,[34],.*|cred add \d+ P.*|settings write .*|prov token .*|kv_write .*", re.IGNORECASE | re.DOTALL)),
+    (Place.DELETE, re.compile(r"AT%CMNG=3,.*|cred del .*|nrf_cloud_cred delete.*", re.IGNORECASE)),
     (Place.JWT, re.compile(r"AT%JWT.*", re.IGNORECASE)),
 )
 # What a board has seen before it is swapped ahead of a place: the next look at its UUID then meets the other board.
@@ -63,6 +63,8 @@ _BEFORE: Final = {
     Place.SERVER_CA: {Place.LIST}, Place.KEYGEN: {Place.SERVER_CA}, Place.INSTALL: {Place.KEYGEN},
     Place.TOKEN: {Place.KEYGEN}, Place.DELETE: {Place.LIST}, Place.IDENTIFY: {Place.IDENTIFY},
 }
+_LOOKS: Final = re.compile(r"DEVICEUUID|hwinfo", re.IGNORECASE)
+_SECRETS: Final = re.compile(r"^(AT%CMNG=0,\d+,[23],|settings write string \S+ |prov token |cred buf |kv_write ).*", re.IGNORECASE | re.DOTALL)
 _STOPS_BEFORE: Final = {BoardFault.UNPLUG_BEFORE, BoardFault.HANG_BEFORE, BoardFault.LOST_BEFORE, BoardFault.RESET_BEFORE}
 _STOPS_AFTER: Final = {BoardFault.UNPLUG, BoardFault.HANG, BoardFault.LOST, BoardFault.RESET}
 _FLAGS: Final = {BoardFault.NO_IMEI: "no_imei", BoardFault.NO_DIGEST: "no_digest", BoardFault.NO_JWT: "no_jwt",
@@ -187,7 +189,8 @@ class VirtualBoard:
         if self._front.reboots(request):
             return self.reset()
         sent: list[Reaction] = [Send(self._bytes(request, answer, kinds), answer.delay_s + _slowness(struck))]
-        return [*sent, Active(answer.delay_s)] if self.modem.active and not was_active else sent
+        came_on = self.modem.active and (not was_active or self._front.wakes(request))
+        return [*sent, Active(answer.delay_s)] if came_on else sent
 
     def _execute(self, request: Request, struck: Sequence[OnBoard]) -> Answer:
         for fault in struck:
@@ -224,7 +227,7 @@ class VirtualBoard:
     def _swap_if_due(self, place: Place, command: str) -> None:
         for armed in self._armed:
             at = armed.fault.place
-            looked_at = place is Place.IDENTIFY and "DEVICEUUID" in command.upper() and bool(_BEFORE.get(at, set()) & self._seen)
+            looked_at = place is Place.IDENTIFY and _LOOKS.search(command) is not None and bool(_BEFORE.get(at, set()) & self._seen)
             if armed.fault.kind is BoardFault.SWAP and (looked_at or place is at is not Place.IDENTIFY or at is Place.ANY) and armed.strikes(at):
                 self._plug_in_new_board()
 
@@ -265,4 +268,4 @@ def _written(modem: Modem) -> dict[str, Any]:
 
 
 def _masked(command: str) -> str:
-    return re.sub(r"^(AT%CMNG=0,\d+,[23],).*", r"\1***", command, flags=re.IGNORECASE | re.DOTALL)
+    return _SECRETS.sub(r"\1***", command)

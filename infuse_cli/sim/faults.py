@@ -91,7 +91,7 @@ class CloudFaultKind(enum.Enum):
 ALWAYS: Final = None
 """As `times`: strikes every time."""
 
-DIALECTS: Final = ("at", "at-shell")
+DIALECTS: Final = ("at", "at-shell", "cred-shell")
 """What a virtual board can speak."""
 
 CSR_FAULTS: Final = ("signature", "digest", "uuid", "tag", "reused-key", "policy", "null")

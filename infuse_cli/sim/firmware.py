@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from infuse_cli.sim.modem import Modem
 
 HOST: Final = "127.0.0.1"
+TOKEN_SETTING: Final = "infuse/token"  # noqa: S105 - its name
+"""Where firmware with Zephyr's settings looks for its registration token."""
 PROVISION: Final = "/api/v1/devices/provision"
 _RETRY_S: Final = 0.5
 _TRIES: Final = 60
@@ -142,6 +144,8 @@ def _nothing(_: dict[str, Any]) -> None:
 
 
 def _token(modem: Modem) -> str | None:
+    if TOKEN_SETTING in modem.settings:
+        return modem.settings[TOKEN_SETTING]
     for tag in modem.nvm.tags_with(Type.PSK):
         entry = modem.nvm.get(tag, Type.PSK)
         try:

@@ -54,6 +54,9 @@ class Front(Protocol):
     def reboots(self, request: Request) -> bool:
         """Whether this command restarts the board."""
 
+    def wakes(self, request: Request) -> bool:
+        """Whether the firmware looks at what it has and goes to its cloud after this, without having been offline."""
+
 
 class AtFront:
     """An AT host."""
@@ -100,6 +103,10 @@ class AtFront:
     def reboots(self, request: Request) -> bool:
         """An AT host has no such command here."""
         return request.text.upper() == "AT#XRESET"
+
+    def wakes(self, request: Request) -> bool:  # noqa: ARG002
+        """Never: the modem has to come back online."""
+        return False
 
 
 class ShellFront:
@@ -156,6 +163,10 @@ class ShellFront:
     def reboots(self, request: Request) -> bool:
         """As `Front.reboots`."""
         return request.line.startswith(REBOOT)
+
+    def wakes(self, request: Request) -> bool:
+        """After a new credential in storage that no modem guards."""
+        return request.line.startswith("cred add")
 
 
 def front(dialect: str, *, blank: bool = False, colour: bool = True) -> Front:

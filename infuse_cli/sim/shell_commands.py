@@ -22,8 +22,8 @@ from infuse_cli.types import CredentialType as Type
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-CREDENTIAL_BUFFER: Final = 1024
-"""CONFIG_TLS_CREDENTIALS_SHELL_CRED_BUF_SIZE."""
+CREDENTIAL_BUFFER: Final = 4096
+"""CONFIG_TLS_CREDENTIALS_SHELL_CRED_BUF_SIZE of a firmware that is made for certificate chains; the default is 1024."""
 
 REBOOT: Final = "kernel reboot"
 COMMANDS: Final = {
@@ -63,7 +63,8 @@ def at_command(line: str) -> str | None:
 class ShellCommands:
     """The shell of one virtual board. `known` are the commands that its firmware was built with."""
 
-    def __init__(self, known: frozenset[str]) -> None:
+    def __init__(self, known: frozenset[str], *, buffer: int = CREDENTIAL_BUFFER) -> None:
+        self._room: Final = buffer
         self._known: Final = known
         self._buffer = b""
 
@@ -122,7 +123,7 @@ class ShellCommands:
         raise ShellError("cred: wrong parameter count")
 
     def _store(self, chunk: str) -> Answer:
-        if len(self._buffer) + len(chunk) > CREDENTIAL_BUFFER:
+        if len(self._buffer) + len(chunk) > self._room:
             raise ShellError("Not enough room in credential buffer for provided data. Increase CONFIG_TLS_CREDENTIALS_SHELL_CRED_BUF_SIZE.")
         self._buffer += chunk.encode("latin-1")
         return Answer((f"Stored {len(chunk)} bytes.",))

@@ -28,8 +28,9 @@ from infuse_cli.sim.board import VirtualBoard, identity_for
 from infuse_cli.sim.cloud_app import CloudOptions
 from infuse_cli.sim.cloud_faults import call_name
 from infuse_cli.sim.cloud_server import Addresses, ServerProcess, ServerThread
-from infuse_cli.sim.firmware import Endpoints, Firmware
+from infuse_cli.sim.firmware import TOKEN_SETTING, Endpoints, Firmware
 from infuse_cli.sim.modem import Delays, KeyMaker, Modem
+from infuse_cli.sim.shell_commands import CREDENTIAL_BUFFER
 from infuse_cli.types import IdentityMode, Secret
 
 if TYPE_CHECKING:
@@ -262,7 +263,22 @@ def _profile(options: SimOptions, folder: Path, addresses: Addresses) -> dict[st
         profile["registry"] = {"base_url": addresses.base_url, "auth": "same"}
     if mode in {IdentityMode.LOCAL_CA, IdentityMode.FIRST_BOOT}:
         profile["token"] = {"store": "psk", "sec_tag": TOKEN_TAG}
-    return profile
+    return _in_dialect(profile, _spoken(options))
+
+
+def _spoken(options: SimOptions) -> str:
+    """The dialect that all boards of the world speak, for a profile that fits them."""
+    faults = fault_plan.parse(options.faults).boards
+    return next((str(fault.value) for fault in faults if fault.kind is fault_plan.BoardFault.DIALECT and fault.slot is None), "at")
+
+
+def _in_dialect(profile: dict[str, Any], dialect: str) -> dict[str, Any]:
+    """The profile with what boards of this dialect can do: those without a modem to ask are known by their chip."""
+    if dialect != "cred-shell":
+        return profile
+    board, token = dict(profile["board"]), {"token": {"store": "settings", "name": TOKEN_SETTING}} if "token" in profile else {}
+    board |= {"mcu_id": {"from": "hwinfo"}, "expect": {"model": None, "modem_firmware": None}, "serial": {**board["serial"], "credential_buffer": CREDENTIAL_BUFFER}}
+    return {**profile, "board": board, "metadata": {"serialNumber": {"from": "mcuId"}}, **token}
 
 
 def _active_wait(options: SimOptions) -> float:

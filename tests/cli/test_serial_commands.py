@@ -463,7 +463,11 @@ def test_a_probe_that_gives_no_id_fails_the_board_before_anything_is_registered(
 
 
 @pytest.mark.parametrize("source", ["hwinfo", "epacket"])
-def test_sources_that_are_not_offered_are_refused_plainly(bench, source):
+def test_a_source_that_the_boards_dialect_lacks_is_told_and_nothing_is_provisioned(bench, source):
     profile = profile_with(bench, source, lambda profile: profile["board"].update(mcu_id={"from": source}))
-    error = refused(serial(bench, "info", fresh(bench), "--profile", profile, named=False), "profile.cannot", 3)
-    assert f"mcuId from '{source}' is not offered yet" in error["message"]
+    port = fresh(bench)
+    found = data(serial(bench, "info", port, "--profile", profile, named=False))
+    assert found["mcuIdProblem"]["code"] == "profile.cannot"
+    ran = bench.infuse("provision", "--profile", profile, "--port", port, "--output", "json")
+    assert ran.code == 3
+    assert "dialect at does not offer" in ran.envelope["data"]["boards"][0]["error"]["message"]

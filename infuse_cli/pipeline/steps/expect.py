@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from infuse_cli.pipeline.context import Context
     from infuse_cli.types import StoredCredential
 
+_UNTOLD = "not told by this board"
 _COMPARISONS = {
     ">=": lambda have, want: have >= want,
     "<=": lambda have, want: have <= want,
@@ -36,10 +37,10 @@ class Expect(Reading):
         """Refuse a wrong product (board.unexpected) or a slot that is not ours (identity.slot-occupied)."""
         wanted = ctx.profile.board.expect
         if wanted.model is not None and ctx.identity.model != wanted.model:
-            raise BoardError("board.unexpected", f"the model is {ctx.identity.model}, {wanted.model} is expected")
+            raise BoardError("board.unexpected", f"the model is {ctx.identity.model or _UNTOLD}, {wanted.model} is expected")
         if wanted.modem_firmware is not None and not firmware_fits(ctx.identity.modem_firmware, wanted.modem_firmware):
             raise BoardError("board.unexpected",
-                             f"the modem firmware is {ctx.identity.modem_firmware}, {wanted.modem_firmware} is expected")
+                             f"the modem firmware is {ctx.identity.modem_firmware or _UNTOLD}, {wanted.modem_firmware} is expected")
         return self._slots(ctx)
 
     def _slots(self, ctx: Context) -> Given:

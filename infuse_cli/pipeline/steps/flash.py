@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from infuse_cli.errors import PolicyError, ProfileError
+from infuse_cli.dialect.token_places import TokenPlace, token_is_there, write_token
+from infuse_cli.errors import PolicyError
 from infuse_cli.pipeline import slots
 from infuse_cli.pipeline.step import Acting, Done, Effect, Given, NotDone, Probe, Rewind, RewindNeeded
 from infuse_cli.pipeline.steps import token
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Flash(Acting):
-    """Write the token as PSK and the registry device id as its identity (store `psk`)."""
+    """Put the token where `token.store` says; store `psk` has the registry device id as its identity beside it."""
 
     name: ClassVar[str] = "flash"
     effect: ClassVar[Effect] = Effect.BOARD
@@ -31,13 +32,16 @@ class Flash(Acting):
         return Given({"wrote": rows}, token.exposure(ctx, "flashed"))
 
     def run(self, ctx: Context) -> Given:
-        """Write both credentials; an older entry is deleted first."""
+        """Write; an older credential in its place is deleted first."""
+        found = place(ctx)
+        if found is not None:
+            ctx.link.run(write_token(ctx.ops, ctx.uuid, found, token.reveal(ctx).reveal()))
         for kind, content, digests in contents(ctx):
             ctx.write(spec(ctx).sec_tag, kind, content, digests, secret=kind is CredentialType.PSK)
         return Given(_given(ctx))
 
     def probe(self, ctx: Context) -> Probe:
-        """Compare digests; a token that is no longer pending was used by this very board, or else is burnt."""
+        """See what the board holds; a token that is no longer pending was used by this very board, or else is burnt."""
         if not token.is_pending(ctx, ctx.facts["token"]["tokenId"]):
             if ctx.within_grace(lambda: token.is_active(ctx) or None):
                 # It came online by itself, and what it did with the token on board is its own affair.
@@ -45,27 +49,47 @@ class Flash(Acting):
                 return Done({"tokenDigests": {}}, used)
             writes = token.retired_writes(ctx, ctx.facts["token"]["intent"], "no longer pending", TokenState.BURNT)
             return Rewind({}, writes, to="token", why="the token is no longer pending")
-        there = all((entry := ctx.entry(spec(ctx).sec_tag, kind)) is not None and entry.sha256 in digests
-                    for kind, _, digests in contents(ctx))
-        return Done(_given(ctx)) if there else NotDone()
+        # Where it cannot be read back, the same token goes to the same board once more (rule 15).
+        return Done(_given(ctx)) if is_there(ctx) else NotDone()
 
 
 def _given(ctx: Context) -> dict[str, Any]:
-    return {"tokenDigests": {str(int(kind)): sorted(digests) for kind, _, digests in contents(ctx)}}
+    return {"tokenDigests": {str(int(kind)): sorted(digests) for kind, _, digests in contents(ctx)}, "tokenStore": spec(ctx).store}
+
+
+def is_there(ctx: Context) -> bool | None:
+    """Whether the board shows the token of this attempt; None where it cannot be read back."""
+    found = place(ctx)
+    if found is not None:
+        return ctx.link.run(token_is_there(ctx.ops, ctx.uuid, found, token.reveal(ctx).reveal()))
+    return all((entry := ctx.entry(spec(ctx).sec_tag, kind)) is not None and entry.sha256 in digests
+               for kind, _, digests in contents(ctx))
 
 
 def spec(ctx: Context) -> Token:
     """Return the profile's token section; first-boot without one stores as `psk`."""
     from infuse_cli.profile import Token
 
-    found = ctx.profile.token or Token()
-    if found.store != "psk":
-        raise ProfileError("profile.cannot", f"token.store {found.store} is not offered over dialect {ctx.link.dialect}; psk is")
-    return found
+    return ctx.profile.token or Token()
+
+
+def place(ctx: Context) -> TokenPlace | None:
+    """Where the token goes outside the modem's credentials, None for store `psk`."""
+    found = spec(ctx)
+    if found.store == "psk":
+        return None
+    facts = {"registryDeviceId": str(ctx.facts["token"]["registryDeviceId"]), "deviceId": str(ctx.facts.get("device", {}).get("deviceId", "")),
+             "mcuId": ctx.identity.mcu_id or ""}
+    command = found.command or ""
+    for key, value in facts.items():
+        command = command.replace(f"{{{key}}}", value)
+    return TokenPlace(found.store, found.name or "", command, found.success or "", found.read_back)
 
 
 def contents(ctx: Context) -> list[tuple[CredentialType, str, frozenset[str]]]:
     """Return what goes into the modem: type, text between the quotes, and the digests that it may show for it."""
+    if spec(ctx).store != "psk":
+        return []
     raw = token.reveal(ctx).reveal().encode()
     identity = str(ctx.facts["token"]["registryDeviceId"])
     return [

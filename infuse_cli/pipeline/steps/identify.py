@@ -33,10 +33,15 @@ class McuIds:
 
 def identify(link: Board, ops: Operations, ids: McuIds) -> BoardIdentity:
     """Read the board's identity. Raises BoardError board.no-imei or board.no-mcu-id, ProfileError profile.cannot."""
-    seen = link.run(ops.identify())
+    seen = _keyed(link.run(ops.identify()), ids.soc)
     if ids.source is None:
         return seen
     return dataclasses.replace(seen, mcu_id=mcu_id(link, ops, ids.source, ids, seen))
+
+
+def _keyed(seen: BoardIdentity, soc: str) -> BoardIdentity:
+    """A board without a modem to ask is known by soc and the chip's own id (rule 1)."""
+    return dataclasses.replace(seen, uuid=f"{soc}:{seen.uuid}") if MCU_ID.fullmatch(seen.uuid) else seen
 
 
 def mcu_id(link: Board, ops: Operations, source: McuIdSource, ids: McuIds, seen: BoardIdentity) -> str:
@@ -50,9 +55,11 @@ def mcu_id(link: Board, ops: Operations, source: McuIdSource, ids: McuIds, seen:
             return _checked(ids.given.get("mcuId", ""), "the scan")
         case "nrfutil" if ids.chips is not None:
             return _checked(ids.chips.chip_id(link.port, ids.soc), "nrfutil")
-        case "hwinfo" | "nrfutil" | "epacket":
+        case "hwinfo":
+            return _checked(link.run(ops.hardware_id()), "hwinfo")
+        case "nrfutil" | "epacket":
             raise ProfileError("profile.cannot", f"board.mcu_id: from {source.source} is not offered over dialect {link.dialect}; "
-                               "nrfutil, imei, command and scan are")
+                               "hwinfo, nrfutil, imei, command and scan are")
 
 
 def _from_imei(seen: BoardIdentity) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, ClassVar
 
+from infuse_cli.dialect import capabilities
+from infuse_cli.dialect.base import Can
 from infuse_cli.errors import BoardError, PolicyError
 from infuse_cli.pipeline.step import Given, Reading
 from infuse_cli.pki.possession import Possession as Proof
@@ -22,6 +24,8 @@ class Possession(Reading):
 
     def run(self, ctx: Context) -> Given:
         """Prove, or record `unproven` where the modem can't and the profile allows it."""
+        if Can.POSSESSION not in capabilities(ctx.link.dialect):
+            return self._unproven(ctx, f"dialect {ctx.link.dialect} cannot {Can.POSSESSION.value}")
         nonce = secrets.token_hex(16)
         try:
             jwt = ctx.link.run(ctx.ops.jwt(ctx.profile.identity.sec_tag, nonce, nonce))

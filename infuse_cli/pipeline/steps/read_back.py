@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from infuse_cli.errors import BoardError, PolicyError
 from infuse_cli.pipeline import slots
 from infuse_cli.pipeline.step import Given, Reading, Rewind, RewindNeeded
+from infuse_cli.pipeline.steps import flash
 from infuse_cli.pipeline.steps.expect import kind_name
 from infuse_cli.pki import chain as chains
 from infuse_cli.types import CredentialType
@@ -35,6 +36,7 @@ class ReadBack(Reading):
             if entry is None or (digests and found not in digests):
                 self._mismatch(tag, kind, found, step)
             rows.append({"secTag": tag, "type": kind, "sha256": found})
+        self._token(ctx)
         if "certificate" in ctx.facts:
             certificate = ctx.facts["certificate"]
             # The CSR's key where it was vetted in this run, else the one on record with the certificate.
@@ -47,6 +49,14 @@ class ReadBack(Reading):
         row = next((one for one in ctx.deps.journal.certificates(board=ctx.uuid) if one.sha256 == sha256), None)
         if row is not None and row.state == "revoked":
             raise PolicyError("identity.revoked", f"the board's certificate, serial {row.serial}, was revoked ({row.reason})")
+
+    def _token(self, ctx: Context) -> None:
+        """A token outside the modem: read once more, as far as the board lets it be."""
+        if ctx.facts.get("already") or ctx.facts.get("tokenStore", "psk") == "psk":
+            return
+        if flash.is_there(ctx) is False:
+            error = PolicyError("identity.not-read-back", f"the board does not hold the token that was written (store {ctx.facts['tokenStore']})")
+            raise RewindNeeded(Rewind({}, (), to="flash", why="the token did not read back"), error)
 
     def _mismatch(self, tag: int, kind: int, found: str | None, step: str) -> None:
         holds = "nothing" if found is None else f"SHA-256 {found}"
