@@ -167,6 +167,7 @@ CODES: Final[dict[str, CodeInfo]] = {
     "ca.clock": CodeInfo(X.SIGNER, E, True, "this machine's clock cannot be right, so nothing is signed", "Set the clock (NTP), then run again."),
     "ca.key-mismatch": CodeInfo(X.SIGNER, E, True, "the certificate does not belong to this CA's key", "Have the request that `infuse ca init` or `renew` wrote signed, and import that."),
     "ca.no-root-key": CodeInfo(X.SIGNER, E, True, "the root's key is not at hand", "Name where it is with --root-key, or use an external root."),
+    "ca.token": CodeInfo(X.SIGNER, E, True, "the security token (PKCS#11) does not answer or refused", "Check that it is plugged in and that the names of module, token and key are right; then run again."),
     "ca.verify-failed": CodeInfo(X.SIGNER, E, True, "the certificate does not verify", "The message says why."),
     "journal.locked": CodeInfo(X.JOURNAL, E, True, "the journal is locked by another program", "Close the program that holds it, then run again."),
     "journal.read-only": CodeInfo(X.JOURNAL, E, True, "the journal cannot be written", "Check the permissions of INFUSE_HOME."),

@@ -55,6 +55,6 @@ VALUE_OPTIONS: Final[frozenset[str]] = frozenset({
     "--scan", "--scheme", "--seed", "--send-wait", "--sensor-profile", "--server-ca", "--sim", "--since", "--site", "--slots",
     "--soc", "--status", "--tag", "--timeout", "--to", "--token-fd", "--token-file", "--ttl", "--until", "--url",
     "--type", "--value-type", "--sec-tag", "--attributes", "--key-usage", "--log",
-    "--days", "--issuer", "--root-key", "--serial", "--state", "--station",
+    "--csr-out", "--days", "--issuer", "--key", "--pin-fd", "--pin-file", "--root-key", "--serial", "--state", "--station",
 })
 """Options of any command that take a value, so that a value is never mistaken for a global option."""

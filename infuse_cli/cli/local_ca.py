@@ -1,4 +1,4 @@
-"""What `infuse ca init|show|export|verify` do."""
+"""What `infuse ca show|export|verify` do."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from infuse_cli.cli import ca_common, context, secrets
+from infuse_cli.cli import ca_common, context
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.errors import PolicyError, SignerError, UsageError
 from infuse_cli.pki import chain, store
 from infuse_cli.pki.certificate_profiles import certificate_profile
 from infuse_cli.pki.issuers import all_issuers, sha256_of
 from infuse_cli.pki.profile_check import deviations
+from infuse_cli.pki.renewal import waiting
 from infuse_cli.pki.serials import serial_hex
 
 if TYPE_CHECKING:
@@ -21,28 +22,14 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-
-def init(named: str | None, root_out: Path | None, options: ca_common.PassphraseOptions, *, keep: bool = False) -> OperationResult:
-    """Make a CA; `keep` puts its passphrase into the keyring."""
-    name = named or ca_common.identity().ca
-    folder = store.ca_folder(context.current().home, name)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):  # before a passphrase is asked for
-        raise SignerError("ca.exists", f"{folder} exists and is not empty")
-    secret = ca_common.passphrase(name, options, confirm=True)
-    store.init_ca(folder, folder.name, secret, root_out=root_out)
-    described = _described(folder)
-    if keep and not secrets.keep_in_keyring(secrets.ca_keyring_name(name), secret):
-        described["warnings"].append("There is no keyring on this machine that takes the passphrase: give it by file, descriptor or prompt.")
-    if root_out is not None and root_out.stat().st_dev == folder.stat().st_dev:
-        described["warnings"].append(f"{root_out} is on the same disk as the bench's own files: is the medium for the root's key mounted?")
-    where = "" if described["rootKeyOnBench"] else f"\nThe root's key is in {root_out}: take it away from the bench, and keep a copy."
-    return OperationResult("ca init", described, human=f"{_human(described)}{where}\nNext: infuse ca export --out root.pem")
+_RENEW_DAYS = 5 * 365
+"""A board's certificate never outlives its issuer: five years before that it is time for a new one."""
 
 
 def show(ca: str | None) -> OperationResult:
     """Show a CA; its passphrase is not needed."""
-    described = _described(ca_common.folder_of(ca))
-    return OperationResult("ca show", described, human=_human(described))
+    found = described_ca(ca_common.folder_of(ca))
+    return OperationResult("ca show", found, human=human(found))
 
 
 def export(out: Path, ca: str | None, *, whole: bool, der: bool) -> OperationResult:
@@ -100,18 +87,23 @@ def _certificates(path: Path) -> list[x509.Certificate]:
         raise SignerError("ca.verify-failed", f"{path}: {error.message}") from None
 
 
-def _described(folder: Path) -> dict[str, Any]:
+def described_ca(folder: Path) -> dict[str, Any]:
+    """A CA as JSON values: its certificates, the issuers before, what is wrong with its files."""
     issuers = all_issuers(folder)
     path = issuers[0].chain
     return {
         "ca": folder.name, "folder": str(folder), "root": ca_common.certificate_data(path[-1]), "intermediate": ca_common.certificate_data(path[0]),
         "key": issuers[0].key_uri or "file", "older": [ca_common.certificate_data(one.certificate) for one in issuers[1:]],
-        "rootKeyOnBench": store.root_key_here(folder), "warnings": _warnings(folder, path),
+        "rootKeyOnBench": store.root_key_here(folder), "request": waiting(folder), "warnings": _warnings(folder, path),
     }
 
 
 def _warnings(folder: Path, certificates: tuple[x509.Certificate, ...]) -> list[str]:
     found = []
+    if (request := waiting(folder)) is not None:
+        found.append(f"{request} waits to be signed by your root: then `infuse ca import CERTIFICATE`.")
+    if (days := (certificates[0].not_valid_after_utc - datetime.now(UTC)).days) < _RENEW_DAYS:
+        found.append(f"The intermediate ends in {max(days, 0)} days, and boards get no longer certificates: `infuse ca renew`.")
     if store.root_key_here(folder):
         found.append("The root's key is on this bench. Move root.key.pem to a medium that is kept elsewhere (next time: --root-out).")
     if store.key_is_loose(folder):
@@ -123,7 +115,8 @@ def _warnings(folder: Path, certificates: tuple[x509.Certificate, ...]) -> list[
     return found
 
 
-def _human(described: dict[str, Any]) -> str:
+def human(described: dict[str, Any]) -> str:
+    """A CA for a person."""
     lines = [f"CA {described['ca']} in {described['folder']}"]
     for role in ("root", "intermediate"):
         lines += _paragraph(role, described[role])

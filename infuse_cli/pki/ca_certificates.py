@@ -35,27 +35,53 @@ class NewCa:
     intermediate: x509.Certificate
 
 
-def make_ca(name: str, now: datetime) -> NewCa:
-    """Make root and intermediate for a CA called `name`. Raises UsageError usage.bad-option for an unfit name."""
+def make_ca(name: str, now: datetime, key: ec.EllipticCurvePrivateKey | None = None) -> NewCa:
+    """Make root and intermediate for a CA called `name`, the intermediate for `key` where one is given.
+
+    Raises UsageError usage.bad-option for an unfit name.
+    """
+    check_name(name)
+    root_key, key = ec.generate_private_key(ec.SECP256R1()), key or ec.generate_private_key(ec.SECP256R1())
+    subject = _common_name(f"{name} Root")
+    root = _builder(subject, subject, root_key.public_key(), _start(now), _years(now, ROOT_YEARS), path_length=1).sign(root_key, hashes.SHA256())
+    return NewCa(root_key, root, key, intermediate_certificate(intermediate_name(name), key.public_key(), root, root_key, now))
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError usage.bad-option for a name that no certificate can bear."""
     if not name.strip() or len(name) > _MAX_NAME or not name.isprintable():
         raise UsageError("usage.bad-option", f"a CA name has 1 to {_MAX_NAME} printable characters, this one has {len(name)}")
-    root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    start = now.astimezone(UTC).replace(microsecond=0)
-    subject = _common_name(f"{name} Root")
-    root = _builder(subject, subject, root_key.public_key(), start, ROOT_YEARS, path_length=1).sign(root_key, hashes.SHA256())
-    intermediate = (
-        _builder(_common_name(f"{name} Intermediate"), subject, key.public_key(), start, INTERMEDIATE_YEARS, path_length=0)
+
+
+def intermediate_name(name: str) -> str:
+    """Common name of the first intermediate of a CA."""
+    return f"{name} Intermediate"
+
+
+def intermediate_certificate(name: str, key: ec.EllipticCurvePublicKey, root: x509.Certificate, root_key: ec.EllipticCurvePrivateKey,
+                             now: datetime) -> x509.Certificate:
+    """An intermediate with this common name, signed by the root, which it does not outlive."""
+    until = min(_years(now, INTERMEDIATE_YEARS), root.not_valid_after_utc)
+    return (
+        _builder(_common_name(name), root.subject, key, max(_start(now), root.not_valid_before_utc), until, path_length=0)
         .add_extension(authority_key_id(root), critical=False)
         .sign(root_key, hashes.SHA256())
     )
-    return NewCa(root_key, root, key, intermediate)
+
+
+def _start(now: datetime) -> datetime:
+    return now.astimezone(UTC).replace(microsecond=0) - BACKDATED
+
+
+def _years(now: datetime, years: int) -> datetime:
+    return now.astimezone(UTC).replace(microsecond=0) + timedelta(days=365.25 * years)
 
 
 def _common_name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, start: datetime, years: int,
+def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, start: datetime, until: datetime,
              *, path_length: int) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -63,8 +89,8 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicK
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(new_serial())
-        .not_valid_before(start - BACKDATED)
-        .not_valid_after(start + timedelta(days=365.25 * years))
+        .not_valid_before(start)
+        .not_valid_after(until)
         .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
         .add_extension(key_usage(certificates=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)

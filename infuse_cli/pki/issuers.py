@@ -85,7 +85,11 @@ def set_current(folder: Path, issuer: str) -> None:
 
 def read_chain(folder: Path) -> tuple[x509.Certificate, ...]:
     """The chain of the issuer that signs now, issuer first. Raises SignerError ca.not-found, ca.broken."""
-    return file_signer.read_chain(current_folder(folder))
+    where = current_folder(folder)
+    if where == folder and not (folder / INTERMEDIATE).exists() and (folder / "pending").exists():
+        raise SignerError("ca.not-found", f"the CA in {folder} waits for the certificate of its intermediate",
+                          hint=f"Have {folder / 'pending' / 'request.pem'} signed by your root, then `infuse ca import CERTIFICATE`.")
+    return file_signer.read_chain(where)
 
 
 def read_root(folder: Path) -> x509.Certificate:
@@ -96,7 +100,7 @@ def read_root(folder: Path) -> x509.Certificate:
 def all_issuers(folder: Path) -> list[Issuer]:
     """Every issuer of a CA, the one that signs first, then the newest. Raises SignerError ca.not-found, ca.broken."""
     now = current_folder(folder)
-    found = [Issuer(now, file_signer.read_chain(now), current=True)]
+    found = [Issuer(now, read_chain(folder), current=True)]
     others = [one for one in (folder, *sorted((folder / ISSUERS).glob("*"))) if one != now and (one / INTERMEDIATE).exists()]
     older = [Issuer(one, file_signer.read_chain(one), current=False) for one in others]
     return [*found, *sorted(older, key=lambda one: one.certificate.not_valid_before_utc, reverse=True)]
@@ -127,7 +131,7 @@ def load_issuer(folder: Path, passphrase: Secret, *, now: datetime | None = None
     uri = read_key_uri(folder)
     if uri is None:
         return file_signer.load(folder, passphrase, now=now)
-    return file_signer.with_key(folder, open_key(uri, passphrase), f"the key at {uri}", now=now)
+    return file_signer.with_key(folder, open_key(uri, passphrase), "the key in the token", now=now)
 
 
 def load_root(folder: Path, root_key: Path | None, passphrase: Secret, *, now: datetime | None = None) -> FileSigner:

@@ -22,7 +22,8 @@ from infuse_cli.pki.ca_certificates import NewCa, make_ca
 from infuse_cli.pki.files import PRIVATE, PUBLIC, sync_folder, write_atomic
 from infuse_cli.pki.issuers import ROOT_KEY, key_is_loose, load_ca, read_chain, root_key_here
 from infuse_cli.pki.key_file import encrypted_pem
-from infuse_cli.pki.signers.file import INTERMEDIATE, INTERMEDIATE_KEY, ROOT, FileSigner, check_dates
+from infuse_cli.pki.renewal import NewKey, new_key
+from infuse_cli.pki.signers.file import INTERMEDIATE, ROOT, FileSigner, check_dates
 
 if TYPE_CHECKING:
     from infuse_cli.types import Secret
@@ -45,21 +46,23 @@ def ca_folder(home: Path, ca: str) -> Path:
     return home / "ca" / ca
 
 
-def init_ca(folder: Path, name: str, passphrase: Secret, *, root_out: Path | None = None, now: datetime | None = None) -> None:
+def init_ca(folder: Path, name: str, passphrase: Secret, *, root_out: Path | None = None, now: datetime | None = None,
+            key: NewKey | None = None) -> None:
     """Make root and intermediate and put them on disk; the folder appears whole or not at all.
 
-    Of several processes at once one wins. Raises SignerError ca.exists (the folder holds something, or `root_out`
+    `key` is the intermediate's, by default a fresh one in a file. Of several processes at once one wins. Raises SignerError ca.exists (the folder holds something, or `root_out`
     holds a root key), ca.no-passphrase (an empty one), ca.broken (the disk refused), UsageError usage.bad-option
     (an unfit name).
     """
     if not passphrase.reveal():
         raise SignerError("ca.no-passphrase", "the CA passphrase is empty")
-    made = make_ca(name, now or datetime.now(UTC))
+    key = key or new_key(passphrase)
+    made = make_ca(name, now or datetime.now(UTC), key.key)
     try:
         folder = folder.resolve()
         root_out = _apart(root_out, folder)
         _refuse_existing(folder, root_out)
-        _write(folder, root_out, made, passphrase)
+        _write(folder, root_out, made, key, passphrase)
     except OSError as error:
         raise SignerError("ca.broken", f"the CA could not be written to {root_out or folder}: {error.strerror}",
                           hint="Check the folder's permissions and the room on the disk; nothing was made.") from None
@@ -81,13 +84,13 @@ def _refuse_existing(folder: Path, root_out: Path | None) -> None:
         raise SignerError("ca.exists", f"{root_out / ROOT_KEY} exists and is not overwritten")
 
 
-def _write(folder: Path, root_out: Path | None, made: NewCa, passphrase: Secret) -> None:
+def _write(folder: Path, root_out: Path | None, made: NewCa, key: NewKey, passphrase: Secret) -> None:
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     building = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.tmp")
     building.mkdir(mode=0o700)
     placed: list[Path] = []
     try:
-        _write_bench(building, made, passphrase)
+        _write_bench(building, made, key)
         _write_root(root_out or building, made, passphrase, placed)
         _publish(building, folder)
     except BaseException:
@@ -104,10 +107,10 @@ def _withdraw(building: Path, placed: list[Path]) -> None:
     shutil.rmtree(building, ignore_errors=True)
 
 
-def _write_bench(folder: Path, made: NewCa, passphrase: Secret) -> None:
+def _write_bench(folder: Path, made: NewCa, key: NewKey) -> None:
     write_atomic(folder / ROOT, made.root.public_bytes(Encoding.PEM), PRIVATE)  # public, but every file of a home is 0600
     write_atomic(folder / INTERMEDIATE, made.intermediate.public_bytes(Encoding.PEM), PRIVATE)
-    write_atomic(folder / INTERMEDIATE_KEY, encrypted_pem(made.intermediate_key, passphrase), PRIVATE)
+    key.write(folder)
 
 
 def _write_root(folder: Path, made: NewCa, passphrase: Secret, placed: list[Path]) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import hsm
 import pytest
 
 from infuse_cli.cli.main import run
@@ -72,3 +73,10 @@ def infuse(bench, capsys):
         return envelope["data"] if code == 0 else envelope["errors"][0]
 
     return call
+
+
+@pytest.fixture(scope="session")
+def token(tmp_path_factory):
+    if not hsm.installed():
+        pytest.skip(hsm.MISSING)
+    return hsm.make_token(tmp_path_factory.mktemp("hsm"))

@@ -15,6 +15,12 @@ PassphraseFile = Annotated[Path | None, typer.Option("--passphrase-file", metava
 PassphraseFd = Annotated[int | None, typer.Option("--passphrase-fd", metavar="N", help="File descriptor to read the CA passphrase from.", show_default=False)]
 Certificate = Annotated[str | None, typer.Option("--certificate", metavar="PROFILE", help="Certificate profile. [default: the profile's, else 'device']", show_default=False)]
 RootKey = Annotated[Path | None, typer.Option("--root-key", metavar="FILE|DIR", help="The root's key, or the folder it is in. [default: the CA's folder]", show_default=False)]
+ExternalRoot = Annotated[bool, typer.Option("--external-root", help="The intermediate is signed by a root that is not kept here.")]
+CsrOut = Annotated[Path | None, typer.Option("--csr-out", metavar="FILE", help="With --external-root: where the request goes.", show_default=False)]
+Key = Annotated[str | None, typer.Option("--key", metavar="URI", help="Make the intermediate's key in a token: pkcs11:token=…;object=…?module-path=….so", show_default=False)]
+ExistingKey = Annotated[bool, typer.Option("--existing-key", help="Take the key of this name that the token has already.")]
+PinFile = Annotated[Path | None, typer.Option("--pin-file", metavar="FILE", help="File (0600) that holds the token's PIN.", show_default=False)]
+PinFd = Annotated[int | None, typer.Option("--pin-fd", metavar="N", help="File descriptor to read the token's PIN from.", show_default=False)]
 
 
 class Format(enum.StrEnum):
@@ -30,18 +36,67 @@ def init(
     *,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME|FOLDER", help="Name of the CA, or an absolute folder for it. [default: the profile's, else 'default']", show_default=False)] = None,
     root_out: Annotated[Path | None, typer.Option("--root-out", metavar="DIR", help="Where the root's key goes: a medium that leaves the bench.", show_default=False)] = None,
+    external_root: ExternalRoot = False,
+    csr_out: CsrOut = None,
+    key: Key = None,
+    existing_key: ExistingKey = False,
+    pin_file: PinFile = None,
+    pin_fd: PinFd = None,
     keyring: Annotated[bool, typer.Option("--keyring", help="Keep the passphrase in this machine's keyring.")] = False,
     passphrase_file: PassphraseFile = None,
     passphrase_fd: PassphraseFd = None,
 ) -> None:
     """Make a CA: a root (keep it away from the bench) and an intermediate that signs here.
 
-    The passphrase encrypts both keys. It comes from the options, the profile, or a prompt that asks twice.
+    The passphrase encrypts the keys. It comes from the options, the profile, or a prompt that asks twice. With
+    --external-root only the intermediate's key is made here, and a request for your own root to sign.
     """
-    from infuse_cli.cli import ca_common, local_ca
+    from infuse_cli.cli import ca_common, ca_life
     from infuse_cli.cli.result import finish
 
-    finish(local_ca.init(name, root_out, ca_common.PassphraseOptions(passphrase_file, passphrase_fd), keep=keyring))
+    options = ca_life.InitOptions(name, root_out, keyring, external_root, csr_out)
+    finish(ca_life.init(options, ca_life.KeyOptions(key, existing_key, pin_file, pin_fd), ca_common.PassphraseOptions(passphrase_file, passphrase_fd)))
+
+
+@app.command(name="import")
+def import_(
+    certificate: Annotated[Path, typer.Argument(metavar="CERTIFICATE", help="What your root signed (PEM), certificates above it behind it.", show_default=False)],
+    *,
+    root: Annotated[Path | None, typer.Option("--root", metavar="FILE", help="The root's certificate, if it is not in the same file.", show_default=False)] = None,
+    ca: Ca = None,
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
+) -> None:
+    """Take the intermediate's certificate that an external root signed; it must be for the key that waits here."""
+    from infuse_cli.cli import ca_common, ca_life
+    from infuse_cli.cli.result import finish
+
+    finish(ca_life.import_(certificate, root, ca, ca_common.PassphraseOptions(passphrase_file, passphrase_fd)))
+
+
+@app.command()
+def renew(
+    *,
+    root_key: RootKey = None,
+    external_root: ExternalRoot = False,
+    csr_out: CsrOut = None,
+    key: Key = None,
+    existing_key: ExistingKey = False,
+    pin_file: PinFile = None,
+    pin_fd: PinFd = None,
+    ca: Ca = None,
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
+) -> None:
+    """Make a new intermediate under the same root, or move its key into a token with --key.
+
+    It signs from now on. Certificates of the one before stay good, and its lists can still be signed.
+    """
+    from infuse_cli.cli import ca_common, ca_life
+    from infuse_cli.cli.result import finish
+
+    request = ca_life.InitOptions(external=external_root, csr_out=csr_out)
+    finish(ca_life.renew(ca, root_key, request, ca_life.KeyOptions(key, existing_key, pin_file, pin_fd), ca_common.PassphraseOptions(passphrase_file, passphrase_fd)))
 
 
 @app.command()
