@@ -79,6 +79,7 @@ CODES: Final[dict[str, CodeInfo]] = {
     "batch.mcu-id": CodeInfo(X.USAGE, E, True, "an mcuId in the batch file is not 16 hex digits", "In a spreadsheet, give the column the format 'Text' before it is filled."),
     "batch.value": CodeInfo(X.USAGE, E, True, "a cell of the batch file does not fit its column", "Correct the cell that is named."),
     "batch.duplicate": CodeInfo(X.USAGE, E, True, "a value that may be there only once is in two lines of the batch file", "Find out which of the two lines is meant, and delete the other."),
+    "batch.stopped": CodeInfo(X.SOME_FAILED, E, True, "the batch was stopped before all of its rows were begun", "Look at the report for what went wrong, then run again: it goes on where it was."),
     "batch.metadata": CodeInfo(X.USAGE, E, True, "a row lacks metadata that its board requires, or has a value that does not fit", "Fill the column metadata.KEY that is named."),
     "credential.missing": CodeInfo(X.CREDENTIAL, E, True, "no API credential was found", "`infuse auth login`, or set INFUSE_TOKEN."),
     "credential.refused": CodeInfo(X.CREDENTIAL, E, True, "the cloud refused the credential", "`infuse auth status` says which one was used; `infuse auth login` stores another."),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -100,6 +100,9 @@ class InfuseApi(Protocol):
     def devices_with_metadata(self, organisation_id: str, board_id: str, name: str, value: str) -> Sequence[api.Device]:
         """Devices of a board whose metadata `name` equals `value`, the list read to its end."""
 
+    def device_pages(self, organisation_id: str) -> Iterator[Sequence[api.Device]]:
+        """The devices of an organisation page by page; one may come twice."""
+
     def create_device(self, *, mcu_id: str, board_id: str, organisation_id: str, device_id: str | None = None,
                       metadata: Mapping[str, str] | None = None) -> api.Device:
         """POST /device, once. A 409 raises CloudError with status 409."""
@@ -125,6 +128,8 @@ class RegistryApi(Protocol):
         """POST a registration token, once. A taken name raises CloudError with status 409."""
 
     def pending_tokens(self) -> Sequence[api.PendingToken]: ...  # noqa: D102
+    def pending_pages(self) -> Iterator[Sequence[api.PendingToken]]: ...  # noqa: D102
+    def device_pages(self) -> Iterator[Sequence[api.RegistryDevice]]: ...  # noqa: D102
     def revoke_token(self, token_id: str) -> bool:
         """True when revoked or already gone (404), False when already used or revoked (409)."""
 
@@ -189,6 +194,23 @@ class Journal(Protocol):
 
     def passed_with(self, *, profile_hash: str, ca: str | None, modem_firmware: str | None) -> bool:
         """Whether any board PASSed with this profile, CA and modem firmware: else the next is a first article."""
+
+
+class Shelf(Protocol):
+    """Values by key, on disk and gone when closed: what a run has to remember for longer than memory should hold it.
+
+    Safe to share between threads.
+    """
+
+    def put(self, values: Iterable[tuple[str | int, bytes]]) -> None:
+        """Keep values; a key that is there already gets the new one."""
+
+    def get(self, key: str | int) -> bytes | None: ...  # noqa: D102
+    def values(self) -> Iterator[bytes]:
+        """All values in the order of their keys."""
+
+    def close(self) -> None:
+        """Forget all; safe to call twice."""
 
 
 class Signer(Protocol):

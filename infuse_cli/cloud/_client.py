@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from infuse_cli import api_types as api
 from infuse_cli.cloud import wire
-from infuse_cli.cloud.wire import PAGE, read_to_end
+from infuse_cli.cloud.wire import PAGE, pages, read_to_end
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from infuse_cli.cloud._http import Transport
     from infuse_cli.cloud.failures import Call
@@ -52,10 +52,21 @@ class Client:
         answer = self._transport.ask(call, path=path, body=body, hide=hide)
         return wire.value(answer, type_)
 
+    def pace(self, rate: float) -> None:
+        """Send at most `rate` requests a second to this host from now on, evenly; both APIs of one host share it."""
+        self._transport.pace(rate)
+
     def _list(self, call: Call, type_: type[L], query: Mapping[str, str], *, path: Mapping[str, str] | None = None) -> tuple[L, ...]:
+        return read_to_end(self._page_reader(call, type_, query, path), lambda item: item.id, PAGE)
+
+    def _pages(self, call: Call, type_: type[L], query: Mapping[str, str]) -> Iterator[tuple[L, ...]]:
+        return pages(self._page_reader(call, type_, query), lambda item: item.id, PAGE)
+
+    def _page_reader(self, call: Call, type_: type[L], query: Mapping[str, str],
+                     path: Mapping[str, str] | None = None) -> Callable[[int], tuple[L, ...]]:
         def fetch(offset: int) -> tuple[L, ...]:
             paged = {**query, "limit": str(PAGE), "offset": str(offset)}
             answer = self._transport.ask(call, path=path, query=paged)
             return wire.page(answer, type_)
 
-        return read_to_end(fetch, lambda item: item.id, PAGE)
+        return fetch

@@ -68,6 +68,10 @@ class Transport:
         self._pool.close()
         self._auth.close()
 
+    def pace(self, rate: float) -> None:
+        """Send at most `rate` requests a second to this host, every client of it together."""
+        self._gate.pace(rate)
+
     def ask(self, call: Call, *, path: Mapping[str, str] | None = None, query: Mapping[str, str] | None = None,
             body: bytes | None = None, hide: Sequence[Secret] = ()) -> Answer:
         """As `find`, for calls without a "no such thing" status."""
@@ -139,10 +143,18 @@ class Transport:
         return self._judge(call, answer, maker)
 
     def _pass_gate(self, maker: ErrorMaker) -> None:
-        while (remaining := self._gate.remaining_s()) > 0:
-            if remaining >= time_left():
-                raise maker.busy(remaining)
-            self._wait(remaining * (1 + 0.1 * _jitter(0.0)))
+        """Wait until the host may be asked: not before it said so, and in the pace that this run keeps."""
+        while True:
+            turn = self._gate.turn_s()
+            remaining = self._gate.remaining_s()
+            if max(turn, remaining) >= time_left():
+                raise maker.busy(max(turn, remaining))
+            if turn > 0:
+                self._wait(turn)
+            elif remaining > 0:
+                self._wait(remaining * (1 + 0.1 * _jitter(0.0)))
+            if self._gate.remaining_s() <= 0:
+                return
 
     def _judge(self, call: Call, answer: RawAnswer, maker: ErrorMaker) -> RawAnswer | None:
         date = failures.date_of(answer)

@@ -15,7 +15,7 @@ from infuse_cli.errors import CloudError, InfuseError
 from infuse_cli.types import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 # One row a call; the keys of devices have no lasting effect although they are POSTs (rule 11).
 ORGANISATIONS: Final = Call("GET", "/organisation")
@@ -109,6 +109,10 @@ class InfuseClient(MessageCalls, Client):
         """All devices of an organisation, or of one of its boards, the list read to its end."""
         boards = {} if board_id is None else {"boardIds": board_id}
         return self._list(DEVICES, api.Device, {"organisationId": organisation_id, **boards})
+
+    def device_pages(self, organisation_id: str) -> Iterator[Sequence[api.Device]]:
+        """The devices of an organisation page by page, for those that are more than memory holds."""
+        return self._pages(DEVICES, api.Device, {"organisationId": organisation_id})
 
     def devices_with_metadata(self, organisation_id: str, board_id: str, name: str, value: str) -> Sequence[api.Device]:
         """Devices of a board whose metadata `name` equals `value`, the list read to its end."""

@@ -13,7 +13,7 @@ from infuse_cli.cloud.wire import body_of
 from infuse_cli.errors import CloudError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from infuse_cli.types import Secret
 
@@ -85,6 +85,14 @@ class RegistryClient(InventoryCalls, Client):
     def devices(self) -> Sequence[api.RegistryDevice]:
         """All registry devices, the list read to its end."""
         return self._list(DEVICES, api.RegistryDevice, {})
+
+    def device_pages(self) -> Iterator[Sequence[api.RegistryDevice]]:
+        """All registry devices page by page, for those that are more than memory holds."""
+        return self._pages(DEVICES, api.RegistryDevice, {})
+
+    def pending_pages(self) -> Iterator[Sequence[api.PendingToken]]:
+        """All pending tokens page by page."""
+        return self._pages(PENDING_TOKENS, api.PendingToken, {})
 
     def create_device(self, name: str, members: Mapping[str, Any]) -> api.RegistryDevice:
         """POST a registry device without a token, once. A taken name raises CloudError with status 409."""

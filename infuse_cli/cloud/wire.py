@@ -18,7 +18,7 @@ from infuse_cli import api_types as api
 from infuse_cli.cloud.failures import date_of, printable, said_by_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from infuse_cli.cloud.failures import Answer
     from infuse_cli.errors import InfuseError
@@ -206,3 +206,19 @@ def read_to_end(fetch: Callable[[int], tuple[T, ...]], key: Callable[[T], str], 
         if len(page) < limit or len(found) == before:
             return tuple(found.values())
 
+
+def pages(fetch: Callable[[int], tuple[T, ...]], key: Callable[[T], str], limit: int) -> Iterator[tuple[T, ...]]:
+    """The pages of a list, for those that may be longer than memory: an item may come twice where the list moves meanwhile.
+
+    Ends at a page shorter than `limit`, or at one that is the page before once more: that server ignores the offset.
+    """
+    offset, before = 0, ""
+    while True:
+        page = fetch(offset)
+        first = key(page[0]) if page else ""
+        if page and first == before:
+            return
+        yield page
+        if len(page) < limit:
+            return
+        offset, before = offset + len(page), first

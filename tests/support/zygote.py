@@ -26,12 +26,12 @@ _CAPABILITIES_V3 = 0x20080522
 
 LOADED = (
     "sqlalchemy.dialects.sqlite", "serial", "yaml", "cryptography.hazmat.backends.openssl.backend",
-    "infuse_cli.cli._lazy", "infuse_cli.cli.boards_view", "infuse_cli.cli.commands.provision", "infuse_cli.cli.line",
+    "infuse_cli.cli._lazy", "infuse_cli.cli.batch_register", "infuse_cli.cli.batch_view", "infuse_cli.cli.boards_view", "infuse_cli.cli.commands.batch", "infuse_cli.cli.commands.provision", "infuse_cli.cli.line",
     "infuse_cli.cli.main", "infuse_cli.cli.metadata_input", "infuse_cli.cli.doctor_bundle", "infuse_cli.cli.doctor_report", "infuse_cli.cli.serial_at", "infuse_cli.cli.serial_check",
     "infuse_cli.cli.serial_csr", "infuse_cli.cli.serial_ports", "infuse_cli.cloud.build", "infuse_cli.journal.queries", "infuse_cli.journal.store",
     "infuse_cli.keys.credentials", "infuse_cli.keys.seal", "infuse_cli.link.direct", "infuse_cli.link.nrfutil",
-    "infuse_cli.link.source", "infuse_cli.pipeline.fleet", "infuse_cli.pipeline.resolve", "infuse_cli.pki.store",
-    "infuse_cli.profile_source",
+    "infuse_cli.link.source", "infuse_cli.pipeline.batch.engine", "infuse_cli.pipeline.fleet", "infuse_cli.pipeline.resolve", "infuse_cli.pki.store",
+    "infuse_cli.profile_source", "infuse_cli.row_source",
 )
 """What a run of `infuse` imports sooner or later, so that it is there before the fork."""
 
