@@ -32,8 +32,8 @@ class Lookup(Reading):
         if ctx.identity.mcu_id is None:
             raise BoardError("board.no-mcu-id", "the profile names no source for mcuId (board.mcu_id)")
         ctx.deps.journal.check_identity(ctx.uuid, ctx.identity.imei, ctx.identity.mcu_id)
-        values = board_metadata(ctx)
         device = find_device(ctx)
+        values = board_metadata(ctx, device)
         patch = {} if device is None else decide(ctx, device, values)
         wanted = values if device is None else patch
         self._check_unique(ctx, wanted, device)
@@ -55,12 +55,22 @@ class Lookup(Reading):
                                   f"{field.name} {value!r} already belongs to cloud device {taken[0].device_id} (mcuId {taken[0].mcu_id})")
 
 
-def board_metadata(ctx: Context) -> dict[str, str]:
-    """Return this board's metadata; values recorded by an earlier run of the same attempt count as given."""
+def board_metadata(ctx: Context, device: Device | None = None) -> dict[str, str]:
+    """Return this board's metadata; values recorded by an earlier run of the same attempt count as given.
+
+    So do those that its cloud device was registered with, by a batch say, of what no source but a person could tell.
+    """
     options = ctx.deps.options
-    given = {**ctx.facts.get("metadata", {}), **metadata.row_for(options.metadata_table, ctx.identity), **options.metadata}
+    asked = {*ctx.profile.metadata, *(field.name for field in ctx.deps.resolved.board.metadata_fields)}
+    registered = {} if device is None else {key: value for key, value in device.metadata.items() if key in asked and _is_scanned(ctx, key)}
+    given = {**registered, **ctx.facts.get("metadata", {}), **metadata.row_for(options.metadata_table, ctx.identity), **options.metadata}
     given.pop("mcuId", None)
     return metadata.values_for(ctx.profile.metadata, ctx.identity, given, ctx.deps.resolved.board.metadata_fields)
+
+
+def _is_scanned(ctx: Context, key: str) -> bool:
+    rule = ctx.profile.metadata.get(key)
+    return rule is None or (not isinstance(rule, str) and rule.source == "scan")
 
 
 def find_device(ctx: Context) -> Device | None:

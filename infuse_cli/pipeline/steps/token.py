@@ -14,9 +14,12 @@ from infuse_cli.errors import CloudError, CredentialError, PolicyError, ProfileE
 from infuse_cli.pipeline import metadata
 from infuse_cli.pipeline.step import Acting, Effect, Given, NotDone, Probe
 from infuse_cli.records import DropSecret, IntendToken, MintToken, MoveToken, NoteAttempt, StoreSecret
+from infuse_cli.rows import cloud_key
 from infuse_cli.types import Secret, TokenState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from infuse_cli.api_types import MintedToken, RegistryDevice
     from infuse_cli.pipeline.context import Context
     from infuse_cli.ports import RegistryApi, Sealer
@@ -35,11 +38,11 @@ class MintTokenStep(Acting):
     gives: ClassVar[frozenset[str]] = frozenset({"token", "registryDevice"})
 
     def prepare(self, ctx: Context) -> Given:
-        """Intend a mint under a name, unless a live token of this board is on record already."""
+        """Intend a mint under a name, unless a live token of this board or of its batch row is on record already (rule 19)."""
         name = registry_name(ctx)
         alive = live_token(ctx, name)
         if alive is not None:
-            return Given({"intent": alive.intent, "name": name, "reused": True})
+            return Given({"intent": alive.intent, "name": alive.name, "reused": True})
         intent = uuid.uuid4().hex
         return Given({"intent": intent, "name": name, "reused": False},
                      (*_given_up(ctx), IntendToken(intent=intent, name=name, board=ctx.uuid, attempt=ctx.attempt)))
@@ -129,7 +132,10 @@ def secret_name(intent: str) -> str:
 
 
 def registry_name(ctx: Context) -> str:
-    """Fill the profile's name template for this board (rule 3)."""
+    """Return the name that a batch gave this board's soc and mcuId, else fill the profile's template (rules 3, 19)."""
+    given = [row.name for row in batch_tokens(ctx) if row.state is not TokenState.REVOKED]
+    if given:
+        return given[-1]
     values: dict[str, str | None] = {
         **ctx.facts["metadata"], "deviceId": ctx.facts["device"]["deviceId"], "uuid": ctx.uuid,
         "imei": ctx.identity.imei, "mcuId": ctx.identity.mcu_id, "iccid": ctx.identity.iccid,
@@ -137,10 +143,21 @@ def registry_name(ctx: Context) -> str:
     return metadata.template(registry_profile(ctx).name, values)
 
 
+def batch_key(ctx: Context) -> str:
+    """Return what tokens are filed under that a batch minted, or that were imported, for this board's soc and mcuId."""
+    return cloud_key(ctx.deps.resolved.soc, ctx.identity.mcu_id or "")
+
+
+def batch_tokens(ctx: Context) -> Sequence[TokenRecord]:
+    """Return those tokens, oldest first."""
+    return ctx.deps.journal.tokens(board=batch_key(ctx))
+
+
 def live_token(ctx: Context, name: str) -> TokenRecord | None:
     """Find a minted token for this board and name whose secret is still sealed here and which the registry lists as pending."""
-    records = [row for row in ctx.deps.journal.tokens(name=name)
-               if row.state in {TokenState.MINTED, TokenState.EXPOSED} and row.board in {ctx.uuid, None}
+    known = {row.intent: row for row in (*batch_tokens(ctx), *ctx.deps.journal.tokens(name=name))}
+    records = [row for row in known.values()
+               if row.state in {TokenState.MINTED, TokenState.EXPOSED} and row.board in {ctx.uuid, batch_key(ctx), None}
                and ctx.deps.journal.secret(secret_name(row.intent)) is not None
                and (row.expires_at is None or row.expires_at > ctx.deps.clock.now())]
     return next((row for row in records if is_pending(ctx, row.token_id)), None)
@@ -199,7 +216,7 @@ def retired_writes(ctx: Context, intent: str, why: str, to: TokenState = TokenSt
 def retire(ctx: Context, device: RegistryDevice, to: TokenState = TokenState.REVOKED) -> None:
     """Take our own unfinished registry device away, on record first (rule 17); refuse anybody else's."""
     intent = str(device.metadata.get(INTENT, ""))
-    ours = {row.intent for row in ctx.deps.journal.tokens(board=ctx.uuid)}
+    ours = {row.intent for row in (*ctx.deps.journal.tokens(board=ctx.uuid), *batch_tokens(ctx))}
     if intent not in ours:
         raise PolicyError("identity.registry-conflict", f"registry device {device.name!r} ({device.id}) was not made by this bench")
     if device.status.upper() == "ACTIVE":
