@@ -157,6 +157,7 @@ CODES: Final[dict[str, CodeInfo]] = {
     "identity.registry-conflict": CodeInfo(X.IDENTITY, F, True, "the registry device of this name is not ours to replace", "Look at it in the registry; rename or retire it there first."),
     "identity.token-spent": CodeInfo(X.IDENTITY, E, True, "a registration token was spent, and no certificate is known to have come back; nothing says that the board is bad", "Look at the device in the registry; --restart then makes a new identity."),
     "identity.not-active": CodeInfo(X.IDENTITY, F, True, "the cloud did not hear from the board in time", "Check antenna, SIM and coverage; then run again."),
+    "identity.security-state": CodeInfo(X.IDENTITY, F, True, "the device's proof does not hold", "Check which root the device was given; ask it again with a fresh challenge."),
     "plan.changed": CodeInfo(X.IDENTITY, E, True, "this board was begun under another plan", "Use the profile it was begun with (`infuse resume`), or --restart for a new identity."),
     "ca.not-found": CodeInfo(X.SIGNER, E, True, "there is no such CA on this bench", "`infuse ca init`, or name its folder in identity.ca."),
     "ca.exists": CodeInfo(X.SIGNER, E, True, "the CA exists already", "Use it, or choose another name with --name."),

@@ -11,7 +11,7 @@ import hashlib
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.cli import cloud_tools as tools
 from infuse_cli.cli import cloud_views as views
@@ -22,7 +22,6 @@ from infuse_cli.types import Secret
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from infuse_cli.keys.derivation import Interface
     from infuse_cli.profile import Cloud
 
 _SIZE: Final = 32
@@ -67,43 +66,17 @@ def shared(which: Which) -> OperationResult:
             device = find(session, which.device or "")
             secret = session.cloud.device_secret(device.device_id)
             more = {"source": "POST /key/sharedSecret/device", "deviceId": device.device_id}
-    return _given("key shared-secret", "Shared secret", secret, place, more)
+    return given("key shared-secret", "Shared secret", secret, place, more)
 
 
-def derived(which: Which, interface: str) -> OperationResult:
-    """Today's packet key of an interface: derived by the cloud, or here where the device's public key is given.
-
-    With both the two are compared. They may differ at the turn of a day, since the cloud's answer names none.
-    """
-    if which.device is None and which.public_key is None:
-        raise UsageError("usage.bad-option", "whose key: give --device DEVICE, --public-key BASE64, or both to compare")
-    place = tools.Destination(which.out, reveal=which.reveal)
-    peer = None if which.public_key is None else public_key(which.public_key)
-    more: dict[str, Any] = {"interface": interface, "dayIndex": _day(), "source": "cloud" if peer is None else "local", "agrees": None}
-    with tools.opened() as session:
-        theirs = ours = None
-        if which.device is not None:
-            from infuse_cli.cli.devices import find
-
-            device = find(session, which.device)
-            more["deviceId"] = device.device_id
-            theirs = session.cloud.derived_key(device.device_id, interface)
-        if peer is not None:
-            ours = _derive(session.cloud.shared_secret(peer), cast("Interface", interface), more["dayIndex"])
-            more["keyId"] = _key_id(session, peer)
-    if ours is not None and theirs is not None:
-        more["agrees"] = ours == theirs
-    return _given("key derive", f"Key of {interface}", ours or theirs or Secret(""), place, more)
-
-
-def public_key(text: str) -> bytes:
-    """A device's public key from base64. Raises UsageError."""
+def public_key(text: str, option: str = "--public-key") -> bytes:
+    """An X25519 public key from base64 or 64 hex digits. Raises UsageError."""
     try:
-        key = base64.b64decode(text, validate=True)
+        key = bytes.fromhex(text) if len(text) == 2 * _SIZE else base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != _SIZE:
-        raise UsageError("usage.bad-option", f"--public-key is not base64 of {_SIZE} bytes")
+        raise UsageError("usage.bad-option", f"{option} is not {_SIZE} bytes in base64 or hex")
     return key
 
 
@@ -140,7 +113,8 @@ def exchanged(cloud: Cloud, key: Secret, place: tools.Destination) -> tuple[dict
     return data, [*place.shown(secret, "Bearer token"), f"It expires at {ends}."]
 
 
-def _given(command: str, name: str, secret: Secret, place: tools.Destination, more: dict[str, Any]) -> OperationResult:
+def given(command: str, name: str, secret: Secret, place: tools.Destination, more: dict[str, Any]) -> OperationResult:
+    """The result of a command that made a key: its fingerprint, and the key where it was asked for."""
     place.take(secret)
     print_ = hashlib.sha256(base64.b64decode(secret.reveal())).hexdigest()[:16]
     data = {**more, "fingerprint": print_, "out": place.out}
@@ -163,13 +137,8 @@ def _key_id(session: tools.Session, peer: bytes) -> str:
     return f"{device_key_id(session.cloud.cloud_public_key(), peer):06x}"
 
 
-def _derive(root: Secret, interface: Interface, day: int) -> Secret:
-    from infuse_cli.keys.derivation import packet_key
-
-    return Secret(base64.b64encode(packet_key(base64.b64decode(root.reveal()), interface, day)).decode())
-
-
-def _day() -> int:
+def today() -> int:
+    """Day index of packet keys, now."""
     from infuse_cli.keys.derivation import day_index, gps_seconds
 
     return day_index(gps_seconds(datetime.now(UTC)))

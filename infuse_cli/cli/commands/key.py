@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Keys of devices: public, shared-secret, derive.", no_args_is_help=True)
+app = typer.Typer(help="Keys of devices: derive, network, id, verify, rotate.", no_args_is_help=True)
 
 
 class Interface(StrEnum):
@@ -20,8 +20,23 @@ class Interface(StrEnum):
     bt_gatt = "bt_gatt"
 
 
+class Purpose(StrEnum):
+    """What a device's key is for: a packet key of an interface, its proofs, or the PSK of its CoAP downloads."""
+
+    udp = "udp"
+    serial = "serial"
+    bt_adv = "bt_adv"
+    bt_gatt = "bt_gatt"
+    sign = "sign"
+    coap = "coap"
+
+
 Device = Annotated[str | None, typer.Option("--device", metavar="DEVICE", help="A device that the cloud knows: device id, id, mcuId or IMEI.", show_default=False)]
-PublicKey = Annotated[str | None, typer.Option("--public-key", metavar="BASE64", help="The device's X25519 public key, 32 bytes in base64.", show_default=False)]
+PublicKey = Annotated[str | None, typer.Option("--public-key", metavar="KEY", help="The device's X25519 public key, 32 bytes in base64 or hex.", show_default=False)]
+RootKey = Annotated[Path | None, typer.Option("--root-key", metavar="FILE", help="Private file (0600) with the shared secret: 32 bytes, base64, hex or bare.", show_default=False)]
+PrivateKey = Annotated[Path | None, typer.Option("--private-key", metavar="FILE", help="Private file (0600) with an X25519 private key: PEM, base64, hex or bare.", show_default=False)]
+CloudKey = Annotated[str | None, typer.Option("--cloud-public-key", metavar="KEY", help="The cloud's public key, or `built-in` for the firmware's. [default: asked of the cloud]", show_default=False)]
+Day = Annotated[int | None, typer.Option("--day", metavar="N", help="Day index, GPS seconds / 86400. [default: today's]", show_default=False)]
 Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the key to this file (0600), in base64.", show_default=False)]
 Reveal = Annotated[bool, typer.Option("--reveal", help="Show the key, on a terminal only.")]
 
@@ -33,6 +48,19 @@ def public() -> None:
     from infuse_cli.cli.result import finish
 
     finish(key_tools.public())
+
+
+@app.command("id")
+def id_(
+    public_key: Annotated[str, typer.Argument(metavar="PUBLIC_KEY", help="The device's X25519 public key, 32 bytes in base64 or hex.", show_default=False)],
+    *,
+    cloud_public_key: CloudKey = None,
+) -> None:
+    """The id of a device's key: 24 bits over the cloud's and the device's public keys."""
+    from infuse_cli.cli import key_derive
+    from infuse_cli.cli.result import finish
+
+    finish(key_derive.key_id(public_key, cloud_public_key))
 
 
 @app.command("shared-secret")
@@ -48,13 +76,55 @@ def shared_secret(*, public_key: PublicKey = None, device: Device = None, out: O
 def derive(
     *,
     device: Device = None,
-    interface: Annotated[Interface, typer.Option("--interface", help="What the key is for.")] = Interface.udp,
+    interface: Annotated[Purpose, typer.Option("--interface", help="What the key is for.")] = Purpose.udp,
+    local: Annotated[bool | None, typer.Option("--local/--cloud", help="Derive it here, or let the cloud. [default: what is possible; both are compared]", show_default=False)] = None,
     public_key: PublicKey = None,
+    root_key: RootKey = None,
+    private_key: PrivateKey = None,
+    cloud_public_key: CloudKey = None,
+    day: Day = None,
     out: Out = None,
     reveal: Reveal = False,
 ) -> None:
-    """Today's packet key: derived by the cloud, or here where --public-key is given; with both the two are compared."""
-    from infuse_cli.cli import key_tools
+    """A device's key: derived by the cloud, or here from its root secret. Shows a fingerprint unless told otherwise.
+
+    The root is the cloud's answer for --public-key or --device, or comes from a private file.
+    """
+    from infuse_cli.cli import key_derive
     from infuse_cli.cli.result import finish
 
-    finish(key_tools.derived(key_tools.Which(device, public_key, out, reveal), interface.value))
+    material = key_derive.Material(device, public_key, root_key, private_key, cloud_public_key, local)
+    finish(key_derive.derived(material, interface.value, day, out, reveal=reveal))
+
+
+@app.command()
+def network(
+    *,
+    key_file: Annotated[Path, typer.Option("--key-file", metavar="FILE", help="Private file (0600) with the network's key: 32 bytes, base64, hex or bare.", show_default=False)],
+    interface: Annotated[Interface, typer.Option("--interface", help="What the key is for.")] = Interface.udp,
+    day: Day = None,
+    out: Out = None,
+    reveal: Reveal = False,
+) -> None:
+    """A network's packet key for one day, derived here."""
+    from infuse_cli.cli import key_derive
+    from infuse_cli.cli.result import finish
+
+    finish(key_derive.network(key_file, interface.value, day, out, reveal=reveal))
+
+
+@app.command()
+def verify(
+    state: Annotated[Path, typer.Argument(metavar="FILE", help="The device's security_state answer, 137 bytes: as they are, in hex or base64.", show_default=False)],
+    *,
+    private_key: PrivateKey = None,
+    root_key: RootKey = None,
+    challenge: Annotated[str | None, typer.Option("--challenge", metavar="HEX", help="The challenge that was sent, 32 hex digits.", show_default=False)] = None,
+    device_id: Annotated[str | None, typer.Option("--device-id", metavar="ID", help="The device id that it has to prove.", show_default=False)] = None,
+    hardware_id: Annotated[str | None, typer.Option("--hardware-id", metavar="HEX", help="The hardware id that it has to prove.", show_default=False)] = None,
+) -> None:
+    """Check a device's proof against a secondary root: that it holds its key, and which device it is."""
+    from infuse_cli.cli import key_derive
+    from infuse_cli.cli.result import finish
+
+    finish(key_derive.verify(state, root_key, private_key, key_derive.Claim(challenge, device_id, hardware_id)))
