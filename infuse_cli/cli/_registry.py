@@ -35,7 +35,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("org", "Organisations in the cloud: list, show, create, ensure.", f"{_COMMANDS}.org", "app"),
     Row("board", "The cloud's product profiles, called boards: list, show, create.", f"{_COMMANDS}.board", "app"),
     Row("network", "Networks in the cloud: list, show, create.", f"{_COMMANDS}.network", "app"),
-    Row("device", "Devices in the cloud: list, show, create, update, state, route.", f"{_COMMANDS}.device", "app"),
+    Row("device", "Devices in the cloud: list, show, create, update, retire, replace.", f"{_COMMANDS}.device", "app"),
     Row("key", "Keys of devices: derive, network, id, verify, rotate.", f"{_COMMANDS}.key", "app"),
     Row("mqtt", "Access to the organisation's broker: token.", f"{_COMMANDS}.mqtt", "app"),
     Row("rpc", "Commands to a device through the cloud: send, show, wait, list.", f"{_COMMANDS}.rpc", "app"),

@@ -261,6 +261,16 @@ def on_record(session: Session, command: str) -> Iterator[Record]:
             journal.end_run(start.run, {})
 
 
+@contextmanager
+def kept(session: Session) -> Iterator[SqliteJournal]:
+    """The journal, to be read. Raises JournalError journal.not-found where there is none."""
+    from infuse_cli.cli.journal_views import operator
+    from infuse_cli.journal.store import open_journal
+
+    with open_journal(session.settings.home, operator=operator(), create=False) as journal:
+        yield journal
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Ask before something is destroyed. Raises UsageError usage.no-terminal without --yes and terminal, Interrupted on no."""
     if yes:

@@ -208,6 +208,15 @@ def updated(text: str, soc: str | None, metadata: Sequence[str], *, replace: boo
 
 
 def _patch(session: tools.Session, command: str, device: api.Device, values: dict[str, str], *, replace: bool = False) -> api.Device:
+    with tools.on_record(session, command) as record:
+        return patched(session, record, device, values, replace=replace)
+
+
+def patched(session: tools.Session, record: tools.Record, device: api.Device, values: dict[str, str], *, replace: bool = False) -> api.Device:
+    """Change a device's metadata, on record before and after; nothing is sent where nothing would change."""
+    if not values and not replace:
+        return device
+
     def act() -> api.Device:
         change = session.cloud.replace_device_metadata if replace else session.cloud.patch_device_metadata
         return change(device.id, values)
@@ -217,10 +226,9 @@ def _patch(session: tools.Session, command: str, device: api.Device, values: dic
         there = now is not None and (now.metadata == values if replace else values.items() <= now.metadata.items())
         return now if there else None
 
-    with tools.on_record(session, command) as record:
-        record.note("device metadata intended", deviceId=device.device_id, operation="replace" if replace else "patch", metadata=values, before=device.metadata)
-        changed = tools.once(session, act, look)
-        record.note("device metadata changed", deviceId=device.device_id)
+    record.note("device metadata intended", deviceId=device.device_id, operation="replace" if replace else "patch", metadata=values, before=device.metadata)
+    changed = tools.once(session, act, look)
+    record.note("device metadata changed", deviceId=device.device_id)
     return changed
 
 

@@ -39,6 +39,8 @@ JUDGED: Final[dict[str, tuple[Table, tuple[str, ...], tuple[str, ...]]]] = {
     "certificate": (schema.certificate, ("serial", "issuer"), (*_CERTIFICATE, "state", "board", "attempt")),
     "seen_key": (schema.seen_key, ("spki_sha256",), ("board",)),
     "token": (schema.token, ("intent",), ("name", "state", "board", "attempt", "token_id", "registry_device_id", "sha256", "expires_at")),
+    "revocation": (schema.revocation, ("serial", "issuer"), ("at", "reason")),
+    "crl": (schema.crl, ("issuer", "number"), ("sha256", "content", "this_update", "next_update")),
     "batch_row": (schema.batch_row, ("organisation", "soc", "mcu_id"), ("run", "state", "id")),
 }
 """By name of a projection: its table, the columns of its key, and those that must be as the events have them."""
@@ -171,6 +173,18 @@ def _certificate_moved(made: Replay, event: Link, facts: Row) -> None:
     made.row("certificate", facts["serial"], facts["issuer"])["state"] = event.to_state
 
 
+def _certificate_revoked(made: Replay, event: Link, facts: Row) -> None:
+    key = (facts["serial"], facts["issuer"])
+    made.row("revocation", *key).update(at=event.ts, reason=facts.get("reason"))
+    if key in made.rows["certificate"]:
+        made.row("certificate", *key)["state"] = "revoked"
+
+
+def _crl_issued(made: Replay, _: Link, facts: Row) -> None:
+    dates = {name: _moment(facts.get(name)) for name in ("this_update", "next_update")}
+    made.row("crl", facts["issuer"], str(facts["number"])).update({name: facts.get(name) for name in ("sha256", "content")} | dates)
+
+
 def _key_seen(made: Replay, event: Link, facts: Row) -> None:
     made.rows["seen_key"].setdefault((facts["spki_sha256"],), {"board": event.board})
     made.maybe.discard((facts["spki_sha256"],))
@@ -206,10 +220,12 @@ _APPLY: Final[dict[str, Callable[[Replay, Link, Row], None]]] = {
     "serial-voided": _serial_voided,
     "certificate-stored": _certificate_stored,
     "certificate-moved": _certificate_moved,
+    "certificate-revoked": _certificate_revoked,
+    "crl-issued": _crl_issued,
     "key-seen": _key_seen,
     "token-intended": _token_intended,
     "token-moved": _token_moved,
     "row-begun": _row_moved,
     "row-ended": _row_moved,
 }
-_NO_ROWS: Final = frozenset({"run-noted"})
+_NO_ROWS: Final = frozenset({"run-noted", "csr-refused"})

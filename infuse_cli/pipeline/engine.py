@@ -142,11 +142,19 @@ class Engine:
         ctx.history = tuple(deps.journal.attempts(identity.uuid))
         if deps.options.dry_run:
             return self._new(ctx, [])
+        self._not_retired(ctx)
         if record.open is not None:
             return self._open(ctx, record.open)
         if record.passed is not None:
             return self._passed(ctx, record)
         return self._new(ctx, [])
+
+    def _not_retired(self, ctx: Context) -> None:
+        """A board whose credentials were taken back comes back only where somebody says so."""
+        told = ctx.history[-1].facts.get("retirement") or {} if ctx.history else {}
+        if told.get("state") in {"begun", "done"} and not self.deps.options.again:
+            by = f", replaced by {told['replacedBy']}" if told.get("replacedBy") else ""
+            raise PolicyError("identity.retired", f"board {ctx.uuid} was retired on {str(told.get('begun'))[:10]}: {told.get('reason')}{by}")
 
     def _open(self, ctx: Context, found: AttemptRecord) -> _Course:
         """Go on with an attempt that an earlier run began, unless it is at work or was made under another plan."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Devices in the cloud: list, show, create, update, state, route.", no_args_is_help=True)
+app = typer.Typer(help="Devices in the cloud: list, show, create, update, retire, replace.", no_args_is_help=True)
 
 Organisation = Annotated[str | None, typer.Option("--organisation", metavar="NAME|ID", help="The organisation. [default: the profile's, else the only one]", show_default=False)]
 Device = Annotated[str, typer.Argument(metavar="DEVICE", help="Device id, id, mcuId, IMEI, or KEY=VALUE of its metadata.", show_default=False)]
@@ -92,3 +92,37 @@ def route(
     from infuse_cli.cli.result import finish
 
     finish(devices.routes(device, soc))
+
+
+@app.command()
+def retire(
+    device: Annotated[str, typer.Argument(metavar="BOARD", help="Whatever names it in the journal or the cloud: UUID, serial number, IMEI, mcuId, device id.", show_default=False)],
+    *,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why: scrapped, lost, exposed, reassigned, replaced, or in your own words.")] = "scrapped",
+    soc: Soc = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """End a device: revoke its certificates and tokens, delete its registry device, mark it in the cloud.
+
+    The cloud device itself cannot be deleted; its unique metadata is given free first. Stopped anywhere, run it again.
+    """
+    from infuse_cli.cli import device_life
+    from infuse_cli.cli.result import finish
+
+    finish(device_life.retire(device, reason, soc, yes=yes))
+
+
+@app.command()
+def replace(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="The device that goes, named as for `retire`.", show_default=False)],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The device that takes its place, provisioned already.", show_default=False)],
+    *,
+    move: Annotated[list[str] | None, typer.Option("--move", metavar="KEY", help="Metadata that goes over to the new device; may be given again.", show_default=False)] = None,
+    soc: Soc = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Retire a device that another one replaces, and tie the two together on record and in the cloud."""
+    from infuse_cli.cli import device_life
+    from infuse_cli.cli.result import finish
+
+    finish(device_life.replace(old, new, tuple(move or ()), soc, yes=yes))

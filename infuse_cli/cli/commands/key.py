@@ -128,3 +128,22 @@ def verify(
     from infuse_cli.cli.result import finish
 
     finish(key_derive.verify(state, root_key, private_key, key_derive.Claim(challenge, device_id, hardware_id)))
+
+
+@app.command()
+def rotate(
+    board: Annotated[str, typer.Argument(metavar="DEVICE", help="A board that PASSed here: UUID, serial number, IMEI, mcuId or device id.", show_default=False)],
+    *,
+    port: Annotated[list[str] | None, typer.Option("--port", metavar="PORT", help="The port that it is on. [default: where it was last]", show_default=False)] = None,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why: rotated, exposed, or in your own words.")] = "rotated",
+    passphrase_file: Annotated[Path | None, typer.Option("--passphrase-file", metavar="FILE", help="File (0600) that holds the CA passphrase.", show_default=False)] = None,
+    passphrase_fd: Annotated[int | None, typer.Option("--passphrase-fd", metavar="N", help="File descriptor to read the CA passphrase from.", show_default=False)] = None,
+) -> None:
+    """Give a board a new key, certificate and token; the old ones are revoked. Stopped anywhere, run it again."""
+    from infuse_cli.cli import device_successor
+    from infuse_cli.cli.line import Asked
+    from infuse_cli.cli.result import finish
+    from infuse_cli.pipeline.context import Options
+
+    asked = Asked(Options(), tuple(port or ()), passphrase_file=passphrase_file, passphrase_fd=passphrase_fd)
+    finish(device_successor.rotate(board, asked, reason))

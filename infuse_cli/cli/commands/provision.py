@@ -25,6 +25,7 @@ def command(
     again: Annotated[bool, typer.Option("--again", help="A new identity for a board that PASSed before; the old one is recorded as superseded.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Begin an unfinished board anew instead of going on.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Take over occupied slots after putting their digests on record.")] = False,
+    replaces: Annotated[str | None, typer.Option("--replaces", metavar="OLD", help="The device that this one board takes the place of: it is retired once the new one is green.", show_default=False)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only read: say what would be done.")] = False,
     update_metadata: Annotated[bool, typer.Option("--update-metadata", help="Overwrite differing metadata of an existing cloud device.")] = False,
     metadata: Metadata = None,
@@ -47,4 +48,9 @@ def command(
         until=metadata_input.step_name(until), metadata=metadata_input.pairs(metadata or []),
         metadata_table=metadata_input.table(metadata_from))
     metadata_input.check_single(metadata or [], len(port or []), sim)
-    finish(line.provision(line.Asked(options, tuple(port or []), slots, count, sim, faults, passphrase_file, passphrase_fd, lot)))
+    asked = line.Asked(options, tuple(port or []), slots, count, sim, faults, passphrase_file, passphrase_fd, lot)
+    if replaces is not None:
+        from infuse_cli.cli import device_successor
+
+        finish(device_successor.replacing(replaces, asked))
+    finish(line.provision(asked))

@@ -69,15 +69,32 @@ def list_tokens() -> None:
 
 @tokens.command("revoke")
 def revoke_token(
-    token: Annotated[str, typer.Argument(metavar="TOKEN", help="Token id, or the name of its device.", show_default=False)],
+    token: Annotated[str | None, typer.Argument(metavar="TOKEN", help="Token id, or the name of its device.", show_default=False)] = None,
     *,
+    station: Annotated[str | None, typer.Option("--station", metavar="NAME", help="Instead of one token: all live ones that this station minted, by the journal here.", show_default=False)] = None,
     yes: Yes = False,
 ) -> None:
-    """Take a pending token back."""
-    from infuse_cli.cli import registry_tokens
+    """Take a pending token back, or all that a station minted and that are still alive."""
+    from infuse_cli.cli import registry_tokens, token_ledger
+    from infuse_cli.cli.result import finish
+    from infuse_cli.errors import UsageError
+
+    if (token is None) == (station is None):
+        raise UsageError("usage.bad-option", "give either TOKEN or --station NAME")
+    finish(token_ledger.revoke_station(station, yes=yes) if token is None and station is not None else registry_tokens.revoke(token or "", yes=yes))
+
+
+@tokens.command("ledger")
+def token_ledger_(
+    *,
+    offline: Annotated[bool, typer.Option("--offline", help="Only count what is on record; do not ask the registry.")] = False,
+    settle: Annotated[bool, typer.Option("--settle", help="Put on record what is certain, and revoke what has ended here and not there.")] = False,
+) -> None:
+    """Count every token on record by how it ended, and name those that the registry shows otherwise."""
+    from infuse_cli.cli import token_ledger
     from infuse_cli.cli.result import finish
 
-    finish(registry_tokens.revoke(token, yes=yes))
+    finish(token_ledger.ledger(offline=offline, settle=settle))
 
 
 @devices.command("list")
