@@ -95,6 +95,7 @@ CODES: Final[dict[str, CodeInfo]] = {
     "credential.sealing-key": CodeInfo(X.CREDENTIAL, E, True, "no key to seal secrets at rest", "Name a key file in bench.yaml (sealing.key_file), or install a keyring."),
     "credential.no-passphrase": CodeInfo(X.CREDENTIAL, E, True, "no passphrase was given for a sealed file", "--passphrase-file, --passphrase-fd, or a terminal to ask on."),
     "credential.bad-passphrase": CodeInfo(X.CREDENTIAL, E, True, "a sealed file does not open", "Check the passphrase and the file: a copy that was cut off on the way does not open either."),
+    "keys.not-delivered": CodeInfo(X.CREDENTIAL, E, True, "a derived key could not be handed over", "Check keys.to in the profile: the folder, or the program that it names."),
     "cloud.unreachable": CodeInfo(X.CLOUD_UNREACHABLE, E, True, "the cloud cannot be reached", "Check the network and cloud.base_url; what was done is on record and `infuse resume` goes on."),
     "cloud.timeout": CodeInfo(X.CLOUD_UNREACHABLE, E, True, "the cloud did not answer in time", "Try again later; what was done is on record and `infuse resume` goes on."),
     "cloud.unavailable": CodeInfo(X.CLOUD_UNREACHABLE, E, True, "the cloud has a fault of its own (5xx) or is too busy", "Try again later; what was done is on record and `infuse resume` goes on."),

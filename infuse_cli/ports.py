@@ -115,6 +115,12 @@ class InfuseApi(Protocol):
     def derived_key(self, device_id: str, interface: str) -> Secret:
         """POST /key/derived/device: the key as base64 of 32 bytes."""
 
+    def shared_secret(self, device_public_key: bytes) -> Secret:
+        """POST /key/sharedSecret: the device's root secret as base64 of 32 bytes."""
+
+    def device_secret(self, device_id: str) -> Secret:
+        """POST /key/sharedSecret/device: the root secret of a device that the cloud knows; not every cloud has the call."""
+
     def server_time_offset_s(self) -> float | None:
         """Server's Date minus this machine's clock in seconds, from the newest answer; None before any."""
 
@@ -228,6 +234,13 @@ class Sealer(Protocol):
 
     def seal(self, secret: Secret, context: str) -> bytes: ...  # noqa: D102
     def unseal(self, sealed: bytes, context: str) -> Secret: ...  # noqa: D102
+
+
+class KeySink(Protocol):
+    """Takes derived keys out of this program, to where the profile says (`keys.to`)."""
+
+    def put(self, key: Secret, values: Mapping[str, str]) -> None:
+        """Hand a key (base64) over; `values` name the board and the key. Raises CredentialError keys.not-delivered."""
 
 
 class Clock(Protocol):

@@ -176,11 +176,23 @@ class MetadataValue(Section, frozen=True):
     pattern: str | None = None
 
 
+class PublicKeySource(Section, frozen=True):
+    """How a device's X25519 public key is read: a command, and a pattern with one group, hex or base64 of 32 bytes."""
+
+    command: str
+    pattern: str = r"([0-9a-fA-F]{64}|[A-Za-z0-9+/]{43}=)"
+
+
 class Keys(Section, frozen=True):
-    """Which derived keys are made, and where they go (contract: keys)."""
+    """Which derived keys are made, and where they go (contract: keys).
+
+    `to`: none, sealed (in the journal), file:TEMPLATE (0600) or command:WORDS (on its standard input, no shell); places
+    for both: {deviceId} {interface} {dayIndex} {uuid} {imei} {mcuId}.
+    """
 
     interfaces: tuple[Literal["udp", "serial", "bt_adv", "bt_gatt"], ...] = ("udp",)
     to: str = "none"
+    public_key: PublicKeySource | None = None
 
 
 class Verify(Section, frozen=True):

@@ -25,6 +25,7 @@ _EXAMPLES: Final[dict[str, Any]] = {
     "cloud.board.name": "<cloud board>",
     "cloud.network.name": "<network>",
     "registry.base_url": "https://registry.example",
+    "keys.public_key.command": "AT#PUBKEY",
 }
 """Values for keys that have no default, or whose default says too little."""
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from infuse_cli.link.nrfutil import ProbeReader
     from infuse_cli.link.source import SerialSource
     from infuse_cli.pipeline.context import Deps, Options, Resolved
-    from infuse_cli.ports import Events, InfuseApi, Journal, RegistryApi, Sealer, Signer
+    from infuse_cli.ports import Events, InfuseApi, Journal, KeySink, RegistryApi, Sealer, Signer
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,8 @@ def deps(run: str, wanted: Wanted, built: Parts, *, clock: RunClock, events: Eve
     return Deps(
         run=run, profile=wanted.profile, profile_hash=prof.digest(wanted.profile), options=wanted.options, journal=built.journal,
         cloud=built.cloud, registry=built.registry, signer=built.signer, sealer=built.sealer, clock=clock, events=events,
-        resolved=resolved, server_ca=built.server_ca, cloud_public_key=_once(built.cloud.cloud_public_key), chip_ids=chip_ids(built.bench))
+        resolved=resolved, server_ca=built.server_ca, cloud_public_key=_once(built.cloud.cloud_public_key), chip_ids=chip_ids(built.bench),
+        key_sink=_key_sink(wanted.profile), known_key=functools.partial(_known_key, built.journal))
 
 
 def source(profile: prof.Profile, ports: Sequence[str] | None) -> SerialSource:
@@ -86,6 +87,22 @@ def source(profile: prof.Profile, ports: Sequence[str] | None) -> SerialSource:
     from infuse_cli.link.source import SerialSource
 
     return SerialSource(profile.board, ports, threading.Event())
+
+
+def _key_sink(profile: prof.Profile) -> KeySink | None:
+    if profile.keys is None or profile.keys.to in {"none", "sealed"}:
+        return None
+    from infuse_cli.keys.delivery import Delivery
+
+    return Delivery(profile.keys.to)
+
+
+def _known_key(journal: Any, soc: str, mcu_id: str) -> str | None:
+    """The public key that the newest batch here gave for a chip."""
+    from infuse_cli.journal import rows
+
+    found = [row.facts.get("publicKey") for row in rows.of_chip(journal, mcu_id) if row.soc == soc]
+    return next((key for key in reversed(found) if key), None)
 
 
 def chip_ids(bench: Bench) -> ProbeReader:

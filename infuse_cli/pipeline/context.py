@@ -67,6 +67,8 @@ class Deps:
     server_ca: str | None = None
     cloud_public_key: Callable[[], bytes] | None = None
     chip_ids: ports.ChipIds | None = None
+    key_sink: ports.KeySink | None = None
+    known_key: Callable[[str, str], str | None] | None = None  # public key of a soc and mcuId that a batch named, base64
 
 
 @dataclass(slots=True)

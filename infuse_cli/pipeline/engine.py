@@ -346,7 +346,7 @@ class Engine:
 
 def _summary(ctx: Context) -> dict[str, Any]:
     """What the record of a PASS shows at a glance (rule 24); the steps hold the rest."""
-    names = ("possession", "possessionWhy", "attestation", "readBack", "derived", "heard", "metadata", "registryDevice")
+    names = ("possession", "possessionWhy", "attestation", "readBack", "derived", "deviceKey", "heard", "metadata", "registryDevice")
     device = ctx.facts.get("device") or {}
     return {"deviceId": device.get("deviceId"), **{name: ctx.facts[name] for name in names if name in ctx.facts}}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import string
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ STORE_DIALECTS: Final = {
 
 MCU_ID_DIALECTS: Final = {"hwinfo": ("at-shell", "cred-shell"), "epacket": ("epacket",)}
 """Dialects that can read mcuId from a source; sources that are not here work with all."""
+
+KEY_FACTS: Final = ("deviceId", "interface", "dayIndex", "uuid", "imei", "mcuId")
+"""Facts that `keys.to` may use."""
 
 NAME_FACTS: Final = ("deviceId", "mcuId", "imei", "uuid", "iccid", "soc", "model")
 """Facts that `registry.name` may use, beside the metadata keys."""
@@ -273,8 +277,42 @@ def _identity(subject: Subject) -> Iterator[Finding]:
         yield subject.error("identity.key_usage", f"'identity.key_usage' is {identity.key_usage!r}", expected="nine bits in quotes, such as '101010000'")
     if identity.attributes is not None and '"' in identity.attributes:
         yield subject.error("identity.attributes", "'identity.attributes' must not hold a quotation mark", expected="such as 'CN=name,O=company'")
-    if subject.profile.keys is not None and not subject.profile.keys.interfaces:
+
+
+def _keys(subject: Subject) -> Iterator[Finding]:
+    keys = subject.profile.keys
+    if keys is None:
+        return
+    if not keys.interfaces:
         yield subject.doubt("keys.interfaces", "no interface is named, so no key is derived")
+    if keys.public_key is not None and (problem := _compiled(keys.public_key.pattern)[1]):
+        yield subject.error("keys.public_key.pattern", f"'keys.public_key.pattern' is not a regular expression: {problem}")
+    kind, _, template = keys.to.partition(":")
+    if keys.to in {"none", "sealed"}:
+        return
+    if kind not in {"file", "command"} or not template.strip():
+        yield subject.error("keys.to", f"'keys.to' is {keys.to!r}", expected="none, sealed, file:TEMPLATE or command:WORDS")
+        return
+    yield from _key_place(subject, kind, template, several=len(keys.interfaces) > 1)
+
+
+def _key_place(subject: Subject, kind: str, template: str, *, several: bool) -> Iterator[Finding]:
+    """A place must tell boards and keys apart, or the next board's key replaces the last one's."""
+    places = set(re.findall(r"\{([^{}]*)\}", template))
+    for name in sorted(places - set(KEY_FACTS)):
+        yield subject.error("keys.to", f"'keys.to' uses the unknown fact {name!r}", expected=", ".join(KEY_FACTS), meant=nearest(name, KEY_FACTS))
+    if kind == "command":
+        try:
+            shlex.split(template)
+        except ValueError as error:
+            yield subject.error("keys.to", f"'keys.to' is no command line: {error}", expected="words as a shell would split them")
+        return
+    if not places & {"deviceId", "mcuId", "uuid", "imei"}:
+        yield subject.error("keys.to", "every board's key would go into one file", expected="a template with {deviceId}, {mcuId}, {uuid} or {imei}")
+    if several and "interface" not in places:
+        yield subject.error("keys.to", "all interfaces' keys would go into one file", expected="a template with {interface}")
+    if not template.startswith(("/", "~")) and not re.match(r"[A-Za-z]:", template):
+        yield subject.error("keys.to", "a file for keys is named by its whole path", expected="file:/secure/folder/{deviceId}-{interface}.key")
 
 
 def _proof(subject: Subject) -> Iterator[Finding]:
@@ -296,5 +334,5 @@ def _placeholders(subject: Subject) -> Iterator[Finding]:
 
 
 RULES: Final[tuple[Callable[[Subject], Iterator[Finding]], ...]] = (
-    _soc, _ranges, _usb, _mcu_id, _dialect, _expect, _urls, _things, _placeholders, _registry, _token, _metadata, _files, _identity, _proof,
+    _soc, _ranges, _usb, _mcu_id, _dialect, _expect, _urls, _things, _placeholders, _registry, _token, _metadata, _files, _identity, _keys, _proof,
 )
