@@ -112,7 +112,7 @@ CODES: Final[dict[str, CodeInfo]] = {
     "serial.none": CodeInfo(X.BOARD, E, True, "no board was found on any port", "Plug a board in, look at `infuse serial ports`, or name one with --port."),
     "serial.no-port": CodeInfo(X.BOARD, E, True, "there is no such port", "`infuse serial ports` lists what is there."),
     "serial.ambiguous": CodeInfo(X.BOARD, E, True, "several ports could be the board and none is guessed", "Name it with --port."),
-    "serial.busy": CodeInfo(X.BOARD, E, True, "another program holds the port", "Close the program that is named (ModemManager and terminals are common)."),
+    "serial.busy": CodeInfo(X.BOARD, E, True, "another program holds the port", "Close the program that is named (terminals and ModemManager are common; `infuse doctor` says how to keep the latter away)."),
     "serial.denied": CodeInfo(X.BOARD, E, True, "no permission to open the port", "Add the user to the group `dialout` and log in again."),
     "serial.silent": CodeInfo(X.BOARD, E, True, "nothing on the port answers AT", "Check power, cable, baud rate and that the firmware offers AT commands."),
     "serial.timeout": CodeInfo(X.BOARD, E, False, "the board stopped answering", "Reset the board, then run again: it goes on where it was."),

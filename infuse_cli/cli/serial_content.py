@@ -20,6 +20,12 @@ KINDS: Final = {
     "ca": CredentialType.ROOT_CA, "cert": CredentialType.CLIENT_CERTIFICATE, "key": CredentialType.CLIENT_KEY,
     "psk": CredentialType.PSK, "psk-id": CredentialType.PSK_IDENTITY,
 }
+_ALIASES: Final = {
+    "root-ca": "ca", "ca-cert": "ca", "root-ca-cert": "ca", "client-cert": "cert", "certificate": "cert", "client-key": "key", "private-key": "key",
+    "client-private-key": "key", "psk-identity": "psk-id",
+}
+"""As other tools call them."""
+
 _SECRET: Final = frozenset({CredentialType.CLIENT_KEY, CredentialType.PSK})
 _MOST: Final = 64 * 1024
 _HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{2}){1,128}")
@@ -28,8 +34,10 @@ _IDENTITY: Final = re.compile(r"[!#-~][ !#-~]{0,254}")
 
 def kind_of(text: str) -> CredentialType:
     """The credential type of a word or number. Raises UsageError usage.bad-option."""
-    if text in KINDS:
-        return KINDS[text]
+    word = text.lower().replace("_", "-")
+    word = _ALIASES.get(word, word)
+    if word in KINDS:
+        return KINDS[word]
     found = next((kind for kind in CredentialType if str(int(kind)) == text), None)
     if found is None:
         names = ", ".join(f"{name} ({int(kind)})" for name, kind in KINDS.items())

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from infuse_cli.cli import main
+from infuse_cli.cli.serial_content import kind_of
 from infuse_cli.journal.store import open_journal
 from infuse_cli.pki.vetting import vet, vet_pem
 from tests.line.conftest import make_bench, zygote  # noqa: F401 - fixtures
@@ -226,6 +227,7 @@ def test_a_kill_in_the_middle_leaves_the_intent_on_record(bench, desk, tmp_path)
     assert notes(desk.home, "written by hand") == [("written by hand", "client certificate of sec_tag 4201", "begun")]
 
 
+@pytest.mark.storm
 def test_a_board_behind_a_terminal_server(bench, desk, tmp_path):
     slot = bench.slot()
     with bridge.rfc2217(bench.world.port(slot)) as url:
@@ -242,6 +244,11 @@ def test_a_board_with_a_shell(bench, desk, tmp_path):
         row = data(desk("creds", "write", bench.world.port(slot), "--sec-tag", "4201", "--type", "ca", "--file", public(bench, tmp_path)))["credentials"][0]
         again = data(desk("creds", "write", bench.world.port(slot), "--sec-tag", "4201", "--type", "ca", "--file", public(bench, tmp_path)))["credentials"][0]
         assert (made["dialect"], stored(bench, slot)[4201, 0], again["already"]) == ("at-shell", row["sha256"], True)
+
+
+@pytest.mark.parametrize(("word", "kind"), [("ca", 0), ("CLIENT_CERT", 1), ("client-key", 2), ("psk", 3), ("PSK_ID", 4), ("1", 1)])
+def test_types_go_by_the_names_that_people_know(word, kind):
+    assert kind_of(word) == kind
 
 
 def public(bench, tmp_path):

@@ -113,6 +113,7 @@ def test_a_session_with_a_board(bench, tmp_path):
     assert "AT+CGMM" in (home / "console-history").read_text()
 
 
+@pytest.mark.storm
 def test_an_unplugged_board_is_waited_for_where_that_is_asked_and_ends_the_console_elsewhere(bench, tmp_path):
     slot, name = bench.slot(), tmp_path / "board"  # a name that stays, as udev's /dev/serial/by-id does
     name.symlink_to(bench.world.port(slot))
