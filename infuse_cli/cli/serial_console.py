@@ -23,7 +23,10 @@ from infuse_cli.cli.console_history import SafeHistory
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.cli.serial_at import BY_HAND
 from infuse_cli.cli.serial_notes import Notes
+from infuse_cli.dialect import operations
 from infuse_cli.dialect.cms import meaning
+from infuse_cli.dialect.frame_words import outline
+from infuse_cli.dialect.frames import FrameParser
 from infuse_cli.errors import BoardError, UsageError
 from infuse_cli.link.discover import list_ports
 from infuse_cli.link.stream import Stream
@@ -113,7 +116,7 @@ class Console:
         """The board's UUID, for the record; a port on which nothing answers AT has a console all the same."""
         try:
             with serial_board.opened(port, self.profile) as link:
-                return link.run(serial_board.who())
+                return link.run(serial_board.who()) if link.dialect.startswith("at") else link.run(operations(link.dialect).identify()).uuid
         except BoardError as error:
             if error.code not in {"serial.silent", "serial.timeout", "serial.garbled"}:
                 raise
@@ -149,21 +152,28 @@ class Console:
         self._notes.note("typed by hand", command=console_text.for_record(text), answer="sent", board=self.board)
 
     def _read(self) -> None:
-        lines, last = console_text.Lines(), time.monotonic()
+        lines, last, frames = console_text.Lines(), time.monotonic(), FrameParser(self._frame)
         while not self._stop.is_set():
             try:
                 data = b"" if self._stream is None else self._stream.read()
             except BoardError as error:
                 if not self._went_away(error):
                     return
-                lines = console_text.Lines()
+                lines, frames = console_text.Lines(), FrameParser(self._frame)
                 continue
             now = time.monotonic()
             if data:
                 last = now
-            self._show(*lines.receive(data))
-            if now - last > _REST_S and (rest := lines.rest()):
-                self._show(rest)
+            self._show(*lines.receive(frames.receive(data)))
+            if now - last > _REST_S:
+                self._show(*lines.receive(frames.flush()), *filter(None, [lines.rest()]))
+
+    def _frame(self, payload: bytes) -> bool:
+        """Tell of an ePacket frame as it passes; what is none stays text."""
+        said = outline(payload)
+        if said is not None:
+            self._say(said, _CYAN)
+        return said is not None
 
     def _went_away(self, error: BoardError) -> bool:
         """Say so; with --reconnect wait until it is back, else end the prompt. False when the console is over."""

@@ -1,4 +1,4 @@
-"""`infuse serial csr` and `serial token write`: a key made in the modem, and a registration token put onto a board, by hand."""
+"""`infuse serial csr`: a key made in the modem by hand, and its CSR given out."""
 
 from __future__ import annotations
 
@@ -6,25 +6,21 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.cli import serial_board
-from infuse_cli.cli.serial_content import token_items
-from infuse_cli.cli.serial_write import MADE, Hand, changing, described, write
+from infuse_cli.cli.serial_write import MADE, Hand, changing, described
 from infuse_cli.dialect.base import Can
-from infuse_cli.errors import BoardError, PolicyError, ProfileError, UsageError
+from infuse_cli.errors import BoardError, PolicyError, UsageError
 from infuse_cli.pki.files import PUBLIC, write_atomic
 from infuse_cli.pki.vetting import VettedCsr, vet
 from infuse_cli.profile import Identity, Token
-from infuse_cli.records import MoveToken, SeeKey
-from infuse_cli.types import CredentialType, Secret, TokenState
+from infuse_cli.records import SeeKey
+from infuse_cli.types import CredentialType
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from infuse_cli.cli.serial_notes import Notes
-    from infuse_cli.profile import Profile
-    from infuse_cli.records import TokenRecord
 
 _RAW: Final = ".keygen"
-_LIVE: Final = frozenset({TokenState.INTENDED, TokenState.MINTED, TokenState.EXPOSED})
 
 
 class Files:
@@ -99,47 +95,3 @@ def _free_tag(hand: Hand) -> int:
     token = Token() if hand.profile is None or hand.profile.token is None else hand.profile.token
     taken = {row.sec_tag for row in serial_board.stored(hand.link, None)} | {token.sec_tag}
     return next(tag for tag in range(identity.sec_tag, identity.sec_tag + len(taken) + 1) if tag not in taken)
-
-
-def write_token(hand: Hand, secret: Secret, given: tuple[int | None, str | None], *, replace: bool, yes: bool) -> dict[str, Any]:
-    """Put a registration token onto the board as the profile's store says. `given` is (sec_tag, registry device id).
-
-    A token that this journal knows is marked as exposed before its first byte goes out, and refused where it was spent
-    or belongs to another board (rule 15). Raises PolicyError identity.token-spent, run.conflict; as `serial_write.write`.
-    """
-    spec = _store(hand.profile)
-    known = _known_token(secret)
-    _refuse_spent(hand, known)
-    tag = spec.sec_tag if given[0] is None else given[0]
-    device_id = given[1] or (None if known is None else known.registry_device_id)
-    if device_id is None:
-        raise UsageError("usage.bad-option", "the registry device id of this token is not known to this journal", hint="Give it with --device-id: it becomes the PSK identity.")
-    exposed = [] if known is None or known.state is not TokenState.MINTED else [
-        MoveToken(intent=known.intent, from_state=TokenState.MINTED, to_state=TokenState.EXPOSED, why=f"written by hand to board {hand.uuid}")]
-    rows = write(hand, tag, token_items(secret, device_id), replace=replace, yes=yes, first=exposed)
-    return {"store": "psk", "secTag": tag, "registryDeviceId": device_id, "tokenSha256": secret.sha256(), "onRecord": known is not None, "credentials": rows}
-
-
-def _store(profile: Profile | None) -> Token:
-    spec = Token() if profile is None or profile.token is None else profile.token
-    if spec.store != "psk":
-        raise ProfileError("profile.cannot", f"token.store {spec.store} is not offered by hand; psk is",
-                           hint="`infuse provision` fills that store; by hand the firmware's own command does, with `infuse serial console`.")
-    return spec
-
-
-def _known_token(secret: Secret) -> TokenRecord | None:
-    with serial_board.record() as journal:
-        rows = [] if journal is None else [row for row in journal.tokens() if row.sha256 == secret.sha256()]
-    return rows[-1] if rows else None
-
-
-def _refuse_spent(hand: Hand, known: TokenRecord | None) -> None:
-    if known is None:
-        return
-    if known.state not in _LIVE:
-        raise PolicyError("identity.token-spent", f"this registration token is on record as {known.state.value}; nothing was written",
-                          hint="Mint another with `infuse registry token create`.")
-    if known.board not in {None, hand.uuid}:
-        raise PolicyError("run.conflict", f"this registration token was minted for board {known.board}, and {hand.uuid} is on the port; nothing was written",
-                          hint="A token goes to one board only: mint another for this one.")

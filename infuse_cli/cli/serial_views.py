@@ -87,6 +87,14 @@ def written(console: Console, rows: Sequence[dict[str, Any]], notes: Sequence[st
     _noted(console, notes)
 
 
+def token(console: Console, made: dict[str, Any], notes: Sequence[str]) -> None:
+    """Where a registration token went, and whether the board shows it."""
+    if made["store"] != "psk":
+        seen = "read back" if made["readBack"] else "the board cannot show it"
+        console.print(f"Written, {seen}: registration token, store {made['store']} {made['name'] or ''}".rstrip(), soft_wrap=True, markup=False)
+    written(console, made["credentials"], notes)
+
+
 def deleted(console: Console, rows: Sequence[dict[str, Any]], notes: Sequence[str]) -> None:
     """A line a credential that is gone."""
     for row in rows:

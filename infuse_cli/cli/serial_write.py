@@ -56,6 +56,7 @@ class Hand:
     port: str
     profile: Profile | None
     link: Board
+    ops: Operations
     found: serial_board.Found
     history: Sequence[AttemptRecord] = ()
     notes: list[str] = field(default_factory=list)
@@ -64,11 +65,6 @@ class Hand:
     def uuid(self) -> str:
         """The board."""
         return self.found.identity.uuid
-
-    @property
-    def ops(self) -> Operations:
-        """What its dialect can do."""
-        return operations(self.link.dialect)
 
     def needs(self, can: Can) -> None:
         """Raise ProfileError profile.cannot where the board's dialect does not offer it: nothing was sent for it yet."""
@@ -91,7 +87,7 @@ def opened(command: str, port: str, profile: Profile | None) -> Iterator[Hand]:
         found = serial_board.identify(link, None)
         with serial_board.record() as journal:
             history = serial_board.history(journal, found.identity.uuid)
-        yield Hand(command, port, profile, link, found, history)
+        yield Hand(command, port, profile, link, operations(link.dialect), found, history)
 
 
 @contextmanager

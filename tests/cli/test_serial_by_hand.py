@@ -16,7 +16,7 @@ from infuse_cli.cli.serial_content import kind_of
 from infuse_cli.journal.store import open_journal
 from infuse_cli.pki.vetting import vet, vet_pem
 from tests.line.conftest import make_bench, zygote  # noqa: F401 - fixtures
-from tests.line.trouble import faults, in_slot, one_line, passes, refused
+from tests.line.trouble import faults, in_slot, one_line, passes, profile_with, refused
 from tests.support import bridge
 from tests.support.zygote import Ran
 
@@ -244,6 +244,27 @@ def test_a_board_with_a_shell(bench, desk, tmp_path):
         row = data(desk("creds", "write", bench.world.port(slot), "--sec-tag", "4201", "--type", "ca", "--file", public(bench, tmp_path)))["credentials"][0]
         again = data(desk("creds", "write", bench.world.port(slot), "--sec-tag", "4201", "--type", "ca", "--file", public(bench, tmp_path)))["credentials"][0]
         assert (made["dialect"], stored(bench, slot)[4201, 0], again["already"]) == ("at-shell", row["sha256"], True)
+
+
+def test_a_board_without_a_modem(bench, desk, tmp_path):
+    slot = bench.slot()
+    with faults(bench, f"{slot}:dialect=cred-shell"):
+        port = bench.world.port(slot)
+        made = data(desk("csr", port, "--out", str(tmp_path / "board.csr")))
+        row = data(desk("creds", "write", port, "--sec-tag", "4201", "--type", "ca", "--file", public(bench, tmp_path)))["credentials"][0]
+        gone = data(desk("creds", "delete", port, "--sec-tag", "4201", "--type", "ca", "--yes"))["deleted"]
+    assert (made["dialect"], made["attestation"], gone[0]["sha256"]) == ("cred-shell", "absent", row["sha256"])
+
+
+def test_a_token_goes_into_settings_where_the_profile_says_so(bench, desk, tmp_path):
+    slot, profile = bench.slot(), profile_with(bench, "settings", lambda profile: profile.update(token={"store": "settings", "name": "prov/token"}))
+    file = private(tmp_path / "token", TOKEN)
+    with faults(bench, f"{slot}:dialect=at-shell"):
+        ran = desk("token", "write", bench.world.port(slot), "--file", file, "--profile", profile)
+        assert (data(ran)["store"], data(ran)["readBack"]) == ("settings", True)
+        assert "read back" in desk("token", "write", bench.world.port(slot), "--file", file, "--profile", profile, output="human").stdout
+    nowhere(TOKEN, ran, desk.home)
+    refused(desk("token", "write", bench.world.port(slot), "--file", file, "--profile", profile), "profile.cannot", 3)
 
 
 @pytest.mark.parametrize(("word", "kind"), [("ca", 0), ("CLIENT_CERT", 1), ("client-key", 2), ("psk", 3), ("PSK_ID", 4), ("1", 1)])

@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from infuse_cli.cli import console_text
 from infuse_cli.cli.console_history import SafeHistory
 from infuse_cli.dialect.cms import meaning
+from infuse_cli.dialect.frame_words import outline
+from infuse_cli.dialect.frames import FrameParser, frame
 from infuse_cli.journal.store import open_journal
 from tests.line.conftest import make_bench, zygote  # noqa: F401 - fixtures
 from tests.line.trouble import in_slot, refused
@@ -193,3 +195,19 @@ def test_error_numbers_in_words(line, said):
 
 def test_other_lines_have_no_meaning_to_tell():
     assert meaning("OK") is None
+
+
+def test_a_frame_is_told_of_and_text_around_it_stays_text():
+    told = []
+
+    def accept(payload):
+        said = outline(payload)
+        told.append(said)
+        return said is not None
+
+    head = struct.pack("<BBH3sIIIHH", 0, 127, 0, (0x1234).to_bytes(3, "little"), 0xAABBCCDD, 0x11223344, 7, 5, 9)
+    data = b"log line\r\n" + frame(head + bytes(19)) + b"\xd5rest\r\n" + b"\xd5\xca\x03\x00abc\r\n"
+    parser = FrameParser(accept)
+    text = b"".join(parser.receive(bytes([byte])) for byte in data) + parser.flush()
+    assert text == b"log line\r\n\xd5rest\r\n\xd5\xca\x03\x00abc\r\n"
+    assert [said for said in told if said] == ["frame KEY_IDS, device aabbccdd11223344, network key 001234, sequence 5, 3 bytes sealed"]

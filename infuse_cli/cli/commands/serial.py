@@ -293,15 +293,15 @@ def token_write(
 
     A token that was minted here is marked as exposed first; one that is spent, or was minted for another board, is refused.
     """
-    from infuse_cli.cli import serial_content, serial_csr, serial_views, serial_write
+    from infuse_cli.cli import serial_content, serial_token, serial_views, serial_write
     from infuse_cli.cli.result import OperationResult
 
     secret = serial_content.token(file)
 
     def work(named: str, profile: Profile | None) -> OperationResult:
         with serial_write.opened("serial token write", named, profile) as hand:
-            made = serial_csr.write_token(hand, secret, (tag, device_id), replace=replace, yes=yes)
-            return OperationResult("serial token write", hand.as_json(**made), human=lambda console: serial_views.written(console, made["credentials"], hand.notes))
+            made = serial_token.write_token(hand, secret, (tag, device_id), replace=replace, yes=yes)
+            return OperationResult("serial token write", hand.as_json(**made), human=lambda console: serial_views.token(console, made, hand.notes))
 
     _on_port("serial token write", (port, port_), work)
 
