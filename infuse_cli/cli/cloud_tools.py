@@ -51,11 +51,12 @@ N = TypeVar("N", bound=_Named)
 class Session:
     """The two APIs as this invocation reaches them; clients are made at their first use."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, profile: prof.Profile | None = None, wait: Callable[[float], bool] | None = None) -> None:
+        """`profile` instead of the one that the settings name; `wait` is what the clients wait with between tries."""
         self.settings: Final = settings
-        self.profile: Final = _profile(settings)
+        self.profile: Final = profile or _profile(settings)
         self.cloud_section: Final = self.profile.cloud if self.profile else _bare_cloud(settings)
-        self._stop: Final = threading.Event()
+        self._wait: Final = wait or threading.Event().wait
         self._open: Final[list[InfuseClient | RegistryClient]] = []
 
     @property
@@ -101,8 +102,8 @@ class Session:
         return prof.Registry(base_url=url)
 
     def wait(self, seconds: float) -> bool:
-        """Wait; Ctrl-C ends the program, so it is never True."""
-        return self._stop.wait(seconds)
+        """Wait; True when what was asked for is to stop, which is never where Ctrl-C just ends the program."""
+        return self._wait(seconds)
 
     def close(self) -> None:
         """Close all connections."""
@@ -151,9 +152,9 @@ class Session:
 
 
 @contextmanager
-def opened() -> Iterator[Session]:
-    """A session of this invocation."""
-    session = Session(context.current())
+def opened(wait: Callable[[float], bool] | None = None) -> Iterator[Session]:
+    """A session of this invocation; `wait` as for Session."""
+    session = Session(context.current(), wait=wait)
     try:
         yield session
     finally:

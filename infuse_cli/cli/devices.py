@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,29 +13,32 @@ from infuse_cli.errors import CloudError, PolicyError, ProfileError, UsageError
 from infuse_cli.types import DEVICE_ID, IMEI, MCU_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rich.console import Console
 
     from infuse_cli import api_types as api
+    from infuse_cli.journal.store import SqliteJournal
 
 _COLUMNS: Final = {"deviceId": "device id", "mcuId": "mcu id", "metadata": "metadata", "id": "id"}
+_MOST: Final = 8
 _NOT_HEARD: Final = "The cloud has not heard this device yet."
 
 
 def find(session: tools.Session, text: str, soc: str | None = None) -> api.Device:
     """A cloud device by deviceId, id, mcuId, IMEI (mcuId 0 + IMEI) or KEY=VALUE of its metadata.
 
-    Raises CloudError cloud.not-found, cloud.ambiguous with the candidates.
+    What the cloud does not know by that, the journal of this bench may: a board's UUID, IMEI, serial number, its name
+    in the registry. Raises CloudError cloud.not-found, cloud.ambiguous with the candidates.
     """
-    found = list(_candidates(session, text.strip(), soc or session.soc))
+    found = _candidates(session, text.strip(), soc or session.soc) or _recorded(session, text)
     ids = {device.id: device for device in found}
     if len(ids) > 1:
         listed = ", ".join(f"{device.device_id} (mcuId {device.mcu_id})" for device in ids.values())
         raise CloudError("cloud.ambiguous", f"{text!r} fits {len(ids)} cloud devices: {listed}", hint="Give the id.")
     if not ids:
         raise CloudError("cloud.not-found", f"the cloud knows no device {text!r}",
-                         hint="Device id, id, mcuId (with the soc from --soc or the profile), IMEI or KEY=VALUE of its metadata are taken.")
+                         hint="Device id, id, mcuId (with the soc from --soc or the profile), IMEI or KEY=VALUE of its metadata are taken, and what is on record here.")
     return next(iter(ids.values()))
 
 
@@ -57,6 +61,35 @@ def _candidates(session: tools.Session, text: str, soc: str | None) -> list[api.
     else:
         found.append(cloud.device(text))
     return [device for device in found if device is not None]
+
+
+def _recorded(session: tools.Session, text: str) -> list[api.Device]:
+    """Cloud devices of the boards that the journal finds by this text."""
+    from infuse_cli.journal import queries
+
+    with _journal(session) as journal:
+        if journal is None:
+            return []
+        boards = {one.board for one in queries.find_boards(journal, text)}
+        attempts = [one for one in queries.newest_attempts(journal) if one.board in boards]
+    ids = {device_id for one in attempts if (device_id := queries.device_ids(queries.facts_of(one))[0])}
+    if len(ids) > _MOST:
+        raise CloudError("cloud.ambiguous", f"{text!r} fits {len(ids)} boards on record", hint="Give more of it, or the device id.")
+    found = [session.cloud.device_by_device_id(device_id) for device_id in sorted(ids)]
+    return [device for device in found if device is not None]
+
+
+@contextmanager
+def _journal(session: tools.Session) -> Iterator[SqliteJournal | None]:
+    """This bench's journal, None where there is none yet."""
+    from infuse_cli.journal.database import FILE
+    from infuse_cli.journal.store import open_journal
+
+    if not (session.settings.home / FILE).exists():
+        yield None
+        return
+    with open_journal(session.settings.home, create=False) as journal:
+        yield journal
 
 
 def listed(organisation: str | None, board: str | None, metadata: str | None) -> OperationResult:
@@ -82,16 +115,37 @@ def shown(text: str, soc: str | None) -> OperationResult:
         registry = _registry_device(session, device, record)
     data: dict[str, Any] = {
         "device": views.plain(device), "state": _maybe(state), "lastRoute": _maybe(route), "registryDevice": _maybe(registry), "record": record}
+    data["differences"] = _differences(data)
+    return OperationResult("device show", data, human=_sides(data))
 
+
+_SIDES: Final = {"device": "cloud device", "registryDevice": "registry device", "state": "state", "lastRoute": "last route", "record": "on record here"}
+
+
+def _sides(data: Mapping[str, Any]) -> Callable[[Console], None]:
     def human(console: Console) -> None:
-        titles = {"device": "cloud device", "registryDevice": "registry device", "state": "state", "lastRoute": "last route", "record": "on record here"}
-        for key, title in titles.items():
+        for key, title in _SIDES.items():
             if data[key] is None:
                 views.say(console, f"{title}: none")
                 continue
             views.say(console, title)
             views.fields(console, {f"  {name}": value for name, value in data[key].items()})
-    return OperationResult("device show", data, human=human)
+        for told in data["differences"]:
+            views.say(console, f"Differs: {told}")
+    return human
+
+
+def _differences(data: Mapping[str, Any]) -> list[str]:
+    """What the two clouds and the record here say otherwise of the same thing."""
+    device, record, registry = data["device"], data["record"], data["registryDevice"]
+    if record is None:
+        return []
+    told = [f"{name}: in the cloud {device[name]}, on record {record[name]}" for name in ("deviceId", "mcuId") if record[name] and device[name] != record[name]]
+    told += [f"metadata {name}: in the cloud {device['metadata'].get(name)!r}, on record {value!r}"
+             for name, value in sorted(record["metadata"].items()) if device["metadata"].get(name) != value]
+    if record["registryDeviceId"] and registry is None:
+        told.append(f"registry device {record['registryDeviceId']} is on record, and the registry does not know it")
+    return told
 
 
 def _maybe(thing: api.ApiObject | None) -> dict[str, Any] | None:
@@ -102,16 +156,17 @@ def _local(session: tools.Session, device: api.Device) -> dict[str, Any] | None:
     """What this bench's journal knows of the device; None without one, or without a record."""
     from infuse_cli.cli.journal_views import brief
     from infuse_cli.journal import queries
-    from infuse_cli.journal.database import FILE
-    from infuse_cli.journal.store import open_journal
 
-    if not (session.settings.home / FILE).exists():
+    with _journal(session) as journal:
+        if journal is None:
+            return None
+        boards = {one.board: one for text in (device.device_id, device.mcu_id) for one in queries.find_boards(journal, text)}
+        found = [one for one in queries.newest_attempts(journal) if one.board in boards]
+    if not found:
         return None
-    with open_journal(session.settings.home, create=False) as journal:
-        boards = {one.board for one in queries.find_boards(journal, device.device_id)}
-        found = [brief(one) for one in queries.newest_attempts(journal) if one.board in boards]
-    shown = ("board", "result", "state", "opened", "registryDeviceId")
-    return {name: _text(found[-1][name]) for name in shown} if found else None
+    told, board = brief(found[-1]), boards[found[-1].board]
+    own = {name: _text(told[name]) for name in ("board", "result", "state", "failedStep", "opened", "deviceId", "registryDeviceId")}
+    return {**own, "imei": board.imei, "mcuId": board.mcu_id, "metadata": queries.facts_of(found[-1]).get("metadata") or {}}
 
 
 def _text(value: Any) -> Any:

@@ -80,17 +80,37 @@ def public_key(text: str, option: str = "--public-key") -> bytes:
     return key
 
 
-def mqtt_token(organisation: str | None, ttl_s: int, out: Path | None, *, reveal: bool) -> OperationResult:
+@dataclass(frozen=True, slots=True)
+class MqttWish:
+    """An MQTT token: for how long, and who gets it. With `watch` it is renewed until a signal."""
+
+    organisation: str | None
+    ttl_s: int
+    out: Path | None
+    reveal: bool
+    watch: bool
+    command: tuple[str, ...]
+    timeout_s: float
+
+
+def mqtt_token(wish: MqttWish) -> OperationResult:
     """A short-lived token for the organisation's broker."""
+    from infuse_cli.cli.token_watch import Receiver, watched
+
+    ttl_s, needed = wish.ttl_s, None if wish.command or wish.watch else "the MQTT token"
     if not _MIN_TTL_S <= ttl_s <= _MAX_TTL_S:
         raise UsageError("usage.bad-option", f"--ttl is {ttl_s}, but must be from {_MIN_TTL_S} to {_MAX_TTL_S} seconds")
-    place = tools.Destination(out, reveal=reveal, needed="the MQTT token")
+    place = tools.Destination(wish.out, reveal=wish.reveal, needed=needed)
+    receiver = Receiver(place, wish.command, wish.timeout_s)
+    if wish.watch:
+        return watched(wish.organisation, ttl_s, receiver)
+    receiver.check()
     with tools.opened() as session:
-        owner = session.organisation(organisation)
+        owner = session.organisation(wish.organisation)
         found = session.cloud.mqtt_token(owner.id, ttl_s)
     secret = Secret(found.token)
-    place.take(secret)
-    data = {"organisationId": owner.id, "issuedAt": found.issued_at, "expiresAt": found.expires_at, "sha256": secret.sha256(), "out": out}
+    receiver.give(secret)
+    data = {"organisationId": owner.id, "issuedAt": found.issued_at, "expiresAt": found.expires_at, "sha256": secret.sha256(), "out": wish.out}
     lines = [*place.shown(secret, "MQTT token"), f"It expires at {found.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."]
     return OperationResult("mqtt token", data, human="\n".join(lines))
 

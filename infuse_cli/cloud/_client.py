@@ -57,10 +57,10 @@ class Client:
         self._transport.pace(rate)
 
     def _list(self, call: Call, type_: type[L], query: Mapping[str, str], *, path: Mapping[str, str] | None = None) -> tuple[L, ...]:
-        return read_to_end(self._page_reader(call, type_, query, path), lambda item: item.id, PAGE)
+        return read_to_end(self._page_reader(call, type_, query, path), lambda item: item.id)
 
     def _pages(self, call: Call, type_: type[L], query: Mapping[str, str]) -> Iterator[tuple[L, ...]]:
-        return pages(self._page_reader(call, type_, query), lambda item: item.id, PAGE)
+        return pages(self._page_reader(call, type_, query), lambda item: item.id)
 
     def _page_reader(self, call: Call, type_: type[L], query: Mapping[str, str],
                      path: Mapping[str, str] | None = None) -> Callable[[int], tuple[L, ...]]:

@@ -113,7 +113,7 @@ class InventoryCalls(Client):
             paged = {**query, "limit": str(wire.PAGE), "offset": str(offset)}
             return wire.page(self._transport.ask(call, path={"deviceId": registry_device_id}, query=paged), api.DeviceHealth)
 
-        return wire.read_to_end(fetch, repr, wire.PAGE)
+        return wire.read_to_end(fetch, repr)
 
     def _change(self, get: Call, put: Call, path: Mapping[str, str], changes: Mapping[str, Any], type_: type[O]) -> O | None:
         found = self._transport.find(get, path=path)

@@ -190,10 +190,11 @@ def body_of(**members: Any) -> bytes:
     return msgspec.json.encode({name: value for name, value in members.items() if value is not None})
 
 
-def read_to_end(fetch: Callable[[int], tuple[T, ...]], key: Callable[[T], str], limit: int) -> tuple[T, ...]:
+def read_to_end(fetch: Callable[[int], tuple[T, ...]], key: Callable[[T], str]) -> tuple[T, ...]:
     """All items of a paged list; `fetch(offset)` gives a page.
 
-    Ends at a page shorter than `limit`, or at one that brings nothing new: that server ignores the offset.
+    A page shorter than was asked for is not the end: a server may give fewer at a time than `limit`. The end is an
+    empty page, or one that brings nothing new, which a server gives that ignores the offset.
     """
     found: dict[str, T] = {}
     offset = 0
@@ -203,22 +204,19 @@ def read_to_end(fetch: Callable[[int], tuple[T, ...]], key: Callable[[T], str], 
         for item in page:
             found.setdefault(key(item), item)
         offset += len(page)
-        if len(page) < limit or len(found) == before:
+        if not page or len(found) == before:
             return tuple(found.values())
 
 
-def pages(fetch: Callable[[int], tuple[T, ...]], key: Callable[[T], str], limit: int) -> Iterator[tuple[T, ...]]:
+def pages(fetch: Callable[[int], tuple[T, ...]], key: Callable[[T], str]) -> Iterator[tuple[T, ...]]:
     """The pages of a list, for those that may be longer than memory: an item may come twice where the list moves meanwhile.
 
-    Ends at a page shorter than `limit`, or at one that is the page before once more: that server ignores the offset.
+    Ends at an empty page, or at one that is the page before once more: that server ignores the offset.
     """
     offset, before = 0, ""
     while True:
         page = fetch(offset)
-        first = key(page[0]) if page else ""
-        if page and first == before:
+        if not page or key(page[0]) == before:
             return
         yield page
-        if len(page) < limit:
-            return
-        offset, before = offset + len(page), first
+        offset, before = offset + len(page), key(page[0])

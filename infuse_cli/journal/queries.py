@@ -11,6 +11,7 @@ from sqlalchemy import or_, select
 from infuse_cli.errors import CODES, JournalError
 from infuse_cli.journal import reads, schema
 from infuse_cli.journal.codec import from_json, to_json, to_time
+from infuse_cli.types import AttemptState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -242,6 +243,15 @@ def imeis(journal: SqliteJournal) -> dict[str, str | None]:
     """The IMEI of each board on record, by its UUID."""
     with journal.reading() as connection:
         return {row.uuid: row.imei for row in connection.execute(select(_board.uuid, _board.imei)).all()}
+
+
+def passes(journal: SqliteJournal, since: datetime | None = None) -> list[rec.AttemptRecord]:
+    """The newest PASS of each board that was neither superseded nor closed after it, oldest first."""
+    gone = (AttemptState.CLOSED.value, AttemptState.SUPERSEDED.value)
+    with journal.reading() as connection:
+        found = reads.attempts(connection, journal.alive, _attempt.outcome == "PASS", _attempt.state.not_in(gone))
+    newest = {one.board: one for one in found}
+    return [one for one in newest.values() if since is None or (one.ended or one.opened) >= since]
 
 
 def facts_of(attempt: rec.AttemptRecord) -> rec.Facts:

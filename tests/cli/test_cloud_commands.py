@@ -8,15 +8,19 @@ import os
 import stat
 import subprocess
 import sys
+from uuid import uuid4
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from infuse_cli.cli import main
 from infuse_cli.journal.store import open_journal
+from infuse_cli.profile import digest, to_json
+from infuse_cli.profile_source import load
+from infuse_cli.records import EndAttempt, OpenAttempt, RunStart
 from infuse_cli.sim.cloud_app import CloudOptions
 from infuse_cli.sim.cloud_server import ServerThread
-from infuse_cli.types import TokenState
+from infuse_cli.types import AttemptState, TokenState
 
 TOKEN = "organisation-admin-9917"
 MCU = "0011223344556677"
@@ -29,6 +33,8 @@ cloud:
   organisation: {name: Example Provider}
   board: {name: Sensor, create: true, description: Field sensor, metadata_fields: [{name: serialNumber, required: true, unique: true}]}
   lost_answer_grace_s: 0.2
+  timeout_s: 1
+  deadline_s: 2
 registry: {base_url: "%s", auth: same, tags: [line-1]}
 """
 
@@ -250,6 +256,15 @@ class TestDevices:
         assert shown["registryDevice"]["registryDeviceId"]
         assert (shown["state"], shown["lastRoute"], shown["record"]) == (None, None, None)
 
+    def test_what_only_the_record_here_knows_finds_the_device(self, infuse, device, recorded):
+        uuid = recorded(device, imei="359890000000012", registry_device_id="r-1")
+        for text in (uuid, uuid.upper(), "359890000000012", "r-1"):
+            assert infuse.data("device", "state", text)["deviceId"] == device["deviceId"]
+        shown = infuse.data("device", "show", uuid)
+        assert (shown["record"]["board"], shown["record"]["imei"], shown["record"]["result"]) == (uuid, "359890000000012", "PASS")
+        assert [told.split(":")[0] for told in shown["differences"]] == ["registry device r-1 is on record, and the registry does not know it"]
+        assert "Differs: " in infuse.text("device", "show", uuid)
+
     def test_lists_are_whole(self, infuse, device):
         with infuse.world.clock.lock:
             from infuse_cli.sim import wire
@@ -265,6 +280,75 @@ class TestDevices:
         head, row = infuse.text("device", "list").splitlines()
         assert head.split()[:2] == ["device", "id"]
         assert all(value in row for value in (device["deviceId"], device["id"], "serialNumber=SN-10001"))
+
+
+@pytest.fixture
+def recorded(infuse):
+    """Puts a board that PASSed as this cloud device on record."""
+    def put(device, *, imei=None, registry_device_id=None, metadata=None, simulated=False, environment=True):
+        uuid, run = str(uuid4()), uuid4().hex
+        profile = load(str(os.environ["INFUSE_PROFILE"]), os.environ).profile
+        with open_journal(infuse.home) as journal:
+            journal.start_run(RunStart(run=run, command="provision", profile_name="sensor", profile_hash=digest(profile), profile=to_json(profile),
+                                       operator="tester", simulated=simulated))
+            attempt = uuid4().hex
+            journal.commit(OpenAttempt(attempt=attempt, run=run, board=uuid, soc="nRF9151", slot=1, port="p", plan=("register",), plan_hash="h",
+                                       imei=imei, mcu_id=device["mcuId"]))
+            facts = {"device": device, "metadata": device["metadata"] if metadata is None else metadata, "registryDevice": registry_device_id}
+            journal.commit(EndAttempt(attempt=attempt, state=AttemptState.PASSED, outcome="PASS", facts=facts))
+            journal.end_run(run, {})
+        return uuid
+    return put
+
+
+class TestReconcile:
+    def test_nothing_on_record_is_well(self, infuse):
+        assert infuse.data("journal", "reconcile")["checked"] == 0
+
+    def test_what_is_well_and_what_is_not(self, infuse, device, recorded):
+        others = [infuse.data("device", "create", f"00112233445566{n:02x}", "--metadata", f"serialNumber=SN-{n}")["device"] for n in range(3)]
+        made = infuse.data("registry", "device", "create", "good", "--status", "ACTIVE")["device"]
+        asleep = infuse.data("registry", "device", "create", "asleep")["device"]
+        well = recorded(device, registry_device_id=made["registryDeviceId"])
+        silent = recorded(others[0])
+        changed = recorded(others[1], metadata={"serialNumber": "SN-7"}, registry_device_id=asleep["registryDeviceId"])
+        gone = recorded({**others[2], "mcuId": "00ff00ff00ff00ff"}, registry_device_id="no-such")
+        recorded({**others[2], "mcuId": "00ff00ff00ff00aa"}, simulated=True)
+        for one in (device, others[1]):
+            infuse.heard(one["deviceId"])
+        before = {name: entry.count for name, entry in infuse.world.requests.items() if not name.startswith("GET")}
+        told = infuse("journal", "reconcile", code=11)
+        rows = {row["board"]: row for row in told["data"]["boards"]}
+        assert {uuid: row["findings"] for uuid, row in rows.items()} == {
+            well: [], silent: ["never-heard"], changed: ["differs", "not-active"], gone: ["missing", "registry-missing"]}
+        assert rows[changed]["details"] == ["metadata serialNumber is 'SN-1', on record 'SN-7'", "registry status PENDING"]
+        assert rows[well]["lastHeard"].endswith("Z")
+        assert (told["status"], told["errors"][0]["code"]) == ("partial", "journal.differs")
+        assert told["data"]["totals"] == {"ok": 1, "missing": 1, "differs": 1, "never-heard": 1, "registry-missing": 1, "not-active": 1}
+        assert told["data"]["simulated"] == 1
+        assert {name: entry.count for name, entry in infuse.world.requests.items() if not name.startswith("GET")} == before
+
+    def test_since_leaves_older_ones_out(self, infuse, device, recorded):
+        recorded(device)
+        assert infuse.data("journal", "reconcile", "--since", "2999-01-01T00:00:00Z")["checked"] == 0
+        assert infuse("journal", "reconcile", "--since", "24h", code=11)["data"]["checked"] == 1
+        assert infuse.error("journal", "reconcile", "--since", "2026-01-01T00:00:00", code=2)["message"].endswith("has no zone")
+        assert infuse.error("journal", "reconcile", "--since", "soon", code=2)["code"] == "usage.bad-option"
+
+    def test_a_cloud_out_of_reach_is_no_finding(self, infuse, device, recorded):
+        recorded(device)
+        infuse.faults("cloud:down")
+        assert infuse.error("journal", "reconcile", code=5)["code"].startswith("cloud.")
+
+    def test_people_see_only_what_is_wrong(self, infuse, device, recorded):
+        uuid = recorded(device)
+        assert main.run(["journal", "reconcile"]) == 11
+        told = infuse.capsys.readouterr()
+        assert uuid in told.out
+        assert "never-heard" in told.out
+        assert "0 of 1 board as on record." in told.out
+        infuse.heard(device["deviceId"])
+        assert "all heard" in infuse.text("journal", "reconcile")
 
 
 class TestKeysAndTokens:

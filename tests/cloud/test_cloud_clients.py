@@ -66,9 +66,9 @@ def test_the_only_organisation_is_found_and_several_are_named(server, client, ap
     assert caught.value.code == "cloud.ambiguous"
 
 
-def _paged(items, api, *, honest=True, shape=list):
+def _paged(items, api, *, honest=True, shape=list, most=100):
     def act(sock, request):
-        offset, limit = int(request.query["offset"]), int(request.query["limit"])
+        offset, limit = int(request.query["offset"]), min(most, int(request.query["limit"]))
         page = items[offset:offset + limit] if honest else items
         return api.ok(200, {"items": page} if shape is dict else page)(sock, request)
 
@@ -81,7 +81,15 @@ def test_lists_are_read_to_the_end(server, client, api, count, shape):
     items = [{"id": f"b-{n}", "name": "x", "soc": "nRF9151", "organisationId": "o-1"} for n in range(count)]
     server.otherwise = _paged(items, api, shape=shape)
     assert [board.id for board in client.boards("o-1")] == [item["id"] for item in items]
-    assert len(server.requests) == count // 100 + 1
+    assert len(server.requests) == -(-count // 100) + 1
+
+
+@pytest.mark.parametrize("most", [1, 37, 50, 99])
+@pytest.mark.parametrize("shape", [list, dict])
+def test_a_server_that_gives_fewer_than_asked_is_read_to_the_end_too(server, client, api, most, shape):
+    items = [{**api.device, "id": f"d-{n}"} for n in range(250 if most > 1 else 25)]
+    server.otherwise = _paged(items, api, shape=shape, most=most)
+    assert [device.id for device in client.devices("o-1")] == [item["id"] for item in items]
 
 
 def test_a_server_that_ignores_the_offset_does_not_loop(server, client, api):
@@ -163,11 +171,11 @@ def test_registry_devices_by_name_and_id(server, registry, api):
 
 
 def test_pending_tokens_and_delete(server, registry, api):
-    server.script = [api.ok(200, [{"id": "t-1", "deviceId": "r-1", "name": "b"}]), api.ok(204), api.ok(404)]
+    server.script = [api.ok(200, [{"id": "t-1", "deviceId": "r-1", "name": "b"}]), api.ok(200, []), api.ok(204), api.ok(404)]
     assert registry.pending_tokens()[0].device_id == "r-1"
     registry.delete_device("r-1")
     registry.delete_device("r-1")
-    assert server.calls()[1] == "DELETE /api/v1/devices/r-1"
+    assert server.calls()[2] == "DELETE /api/v1/devices/r-1"
 
 
 @pytest.mark.parametrize("chain", [PEM.format("aW0=") + PEM.format("cm9vdA=="), [PEM.format("aW0="), PEM.format("cm9vdA==").replace("\n", "\r\n")]])

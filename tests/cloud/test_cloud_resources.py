@@ -162,24 +162,24 @@ def test_a_put_may_answer_nothing(server, registry, api):
 
 def test_components_sensors_and_summary(server, registry, api):
     component = {"id": "c-1", "deviceId": "r-1", "name": "environment", "sensorProfileId": None, **STAMPS}
-    server.script = [api.ok(200, [component, {**component, "id": "c-2", "deviceId": "r-2"}]),
-                     api.ok(200, {"items": [{"id": "x-1", "name": "t", "deviceId": "r-1", "valueType": "number", "tags": ["a"]}]}),
+    server.script = [api.ok(200, [component, {**component, "id": "c-2", "deviceId": "r-2"}]), api.ok(200, []),
+                     api.ok(200, {"items": [{"id": "x-1", "name": "t", "deviceId": "r-1", "valueType": "number", "tags": ["a"]}]}), api.ok(200, {"items": []}),
                      api.ok(200, {"total": 3, "byStatus": {"PENDING": 1, "ACTIVE": 2, "INACTIVE": 0, "MAINTENANCE": 0, "OFFLINE": 0}})]
     assert [one.id for one in registry.components("r-1")] == ["c-1"]
     assert registry.sensors(registry_device_id="r-1", group_id="g-1", value_type="number", tags=("a", "b"))[0].value_type == "number"
-    assert server.requests[1].query == {"deviceId": "r-1", "groupId": "g-1", "valueType": "number", "tags": "a,b", "limit": "100", "offset": "0"}
+    assert server.requests[2].query == {"deviceId": "r-1", "groupId": "g-1", "valueType": "number", "tags": "a,b", "limit": "100", "offset": "0"}
     assert registry.summary().by_status["ACTIVE"] == 2
 
 
 def test_health(server, registry, api):
     record = {"timestamp": "2026-01-02T03:04:05Z", "uptime": 60, "freeHeap": 65536, "signalStrength": -95, "connectionType": "LTE-M",
               "readingsSent": 10, "readingsDropped": 1}
-    server.script = [api.ok(200, [record]), api.ok(200, record), api.ok(404), api.ok(200, []), api.ok(200, {"records": 1})]
+    server.script = [api.ok(200, [record]), api.ok(200, []), api.ok(200, record), api.ok(404), api.ok(200, []), api.ok(200, {"records": 1})]
     assert registry.health_history("r-1")[0].recorded_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert registry.health_latest("r-1").readings_dropped == 1
     assert registry.health_latest("r-1") is None
     registry.health_window("r-1", datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC))
-    assert (server.requests[3].query["from"], server.requests[3].query["to"]) == ("2026-01-01T00:00:00.000Z", "2026-01-02T00:00:00.000Z")
+    assert (server.requests[4].query["from"], server.requests[4].query["to"]) == ("2026-01-01T00:00:00.000Z", "2026-01-02T00:00:00.000Z")
     assert registry.health_summary("r-1") == {"records": 1}
 
 

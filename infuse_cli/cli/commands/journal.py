@@ -144,6 +144,23 @@ def close(
 
 
 @app.command()
+def reconcile(
+    *,
+    since: Annotated[str | None, typer.Option("--since", metavar="WHEN", help="Only what PASSed since: 24h, 7d, 2026-03-31, or a time with its zone.", show_default=False)] = None,
+) -> None:
+    """Compare every PASS with the cloud, by reading only: lists what is missing, differs, was never heard, or is not ACTIVE.
+
+    Each board is looked up where its own run's profile says. Exit 0 where all is well, 11 where anything is not.
+    """
+    from infuse_cli.cli import reconcile as work
+    from infuse_cli.cli.result import finish
+
+    with _opened() as journal:
+        result = work.reconcile(journal, since)
+    finish(result)
+
+
+@app.command()
 def verify(
     *,
     head: Annotated[Path | None, typer.Option("--head", metavar="FILE", help="A signed head that was kept elsewhere: a chain that was cut or made anew is found too.", show_default=False)] = None,
