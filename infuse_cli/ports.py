@@ -130,7 +130,7 @@ class RegistryApi(Protocol):
 
     def mint_token(self, *, name: str, metadata: Mapping[str, str], tags: Sequence[str] = (),
                    site_id: str | None = None, device_profile_id: str | None = None,
-                   expires_in_s: int | None = None) -> api.MintedToken:
+                   expires_in_s: int | None = None, location: api.Location | None = None) -> api.MintedToken:
         """POST a registration token, once. A taken name raises CloudError with status 409."""
 
     def pending_tokens(self) -> Sequence[api.PendingToken]: ...  # noqa: D102

@@ -8,7 +8,7 @@ Unknown keys are refused. A profile never holds a secret; it may name the file o
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -118,6 +118,13 @@ class Cloud(Section, frozen=True):
     ca_bundle: str | None = None
 
 
+class Place(Section, frozen=True):
+    """Where the devices of this product stand, in degrees."""
+
+    latitude: Annotated[float, msgspec.Meta(ge=-90, le=90)]
+    longitude: Annotated[float, msgspec.Meta(ge=-180, le=180)]
+
+
 class Registry(Section, frozen=True):
     """The device registry (`/api/v1`). `name` is a template over the facts, `{deviceId}` by default (rule 3).
 
@@ -130,6 +137,7 @@ class Registry(Section, frozen=True):
     name: str = "{deviceId}"
     tags: tuple[str, ...] = ()
     metadata: dict[str, str] = {}
+    location: Place | None = None
     siteId: str | None = None  # noqa: N815 - the registry's own spelling
     deviceProfileId: str | None = None  # noqa: N815 - the registry's own spelling
     token_ttl_s: int = 3600

@@ -49,6 +49,7 @@ ROWS: Final[tuple[Row, ...]] = (
 
 VALUE_OPTIONS: Final[frozenset[str]] = frozenset({
     "--concurrency", "--max-failures", "--rate", "--report",
+    "--initial-state", "--params-encoded", "--security-state",
     "--base", "--board", "--bundle", "--boards", "--by", "--ca", "--certificate", "--count", "--day", "--description", "--device",
     "--device-id", "--device-profile", "--expires", "--faults", "--field", "--file", "--folder", "--format", "--from",
     "--group", "--head", "--interface", "--key-file", "--latency-ms", "--limit", "--location", "--lot", "--mcu-id", "--metadata",

@@ -6,6 +6,7 @@ does; both are optional where the command names everything itself.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import threading
@@ -294,6 +295,19 @@ def pairs(given: Sequence[str], option: str) -> dict[str, str]:
         if key.strip() in found:
             raise UsageError("usage.bad-option", f"{option} gives {key.strip()!r} twice")
         found[key.strip()] = value
+    return found
+
+
+def json_object(text: str | None, option: str) -> dict[str, Any] | None:
+    """A JSON object given on the command line, None where none was. Raises UsageError usage.bad-option."""
+    if text is None:
+        return None
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UsageError("usage.bad-option", f"{option} is no JSON object", hint=f"For example {option} '{{\"key\": 1}}'.")
     return found
 
 

@@ -191,11 +191,13 @@ class DeviceWish:
     device_id: str | None
     metadata: tuple[str, ...]
     update: bool = False
+    initial_state: str | None = None
+    command: str = "device create"
 
 
 def make(wish: DeviceWish) -> OperationResult:
     """Create a cloud device, or adopt the one that soc and mcuId name already (rule 10)."""
-    values = tools.pairs(wish.metadata, "--metadata")
+    values, initial = tools.pairs(wish.metadata, "--metadata"), tools.json_object(wish.initial_state, "--initial-state")
     for name, given, form in (("MCU_ID", wish.mcu_id, MCU_ID), ("--device-id", wish.device_id, DEVICE_ID)):
         if given is not None and not form.fullmatch(given):
             hint = f"Did you mean {given.lower()}?" if form.fullmatch(given.lower()) else "It is 16 lower-case hex digits."
@@ -207,16 +209,18 @@ def make(wish: DeviceWish) -> OperationResult:
         if found is not None:
             return _adopt(session, found, wish, board, values)
         _check_metadata(session, owner.id, board, values)
-        made = _create(session, wish, board, owner.id, values)
-    return views.single("device create", "device", made, first=f"Created cloud device {made.device_id}.", created=True)
+        made = _create(session, wish, board, owner.id, values, initial=initial)
+    return views.single(wish.command, "device", made, first=f"Created cloud device {made.device_id}.", created=True)
 
 
-def _create(session: tools.Session, wish: DeviceWish, board: api.CloudBoard, owner: str, values: dict[str, str]) -> api.Device:
-    with tools.on_record(session, "device create") as record:
+def _create(session: tools.Session, wish: DeviceWish, board: api.CloudBoard, owner: str, values: dict[str, str],
+            *, initial: dict[str, Any] | None) -> api.Device:
+    with tools.on_record(session, wish.command) as record:
         record.note("device intended", soc=board.soc, mcuId=wish.mcu_id, boardId=board.id, organisationId=owner)
         try:
             made = tools.once(session, lambda: session.cloud.create_device(
-                mcu_id=wish.mcu_id, board_id=board.id, organisation_id=owner, device_id=wish.device_id, metadata=values),
+                mcu_id=wish.mcu_id, board_id=board.id, organisation_id=owner, device_id=wish.device_id, metadata=values,
+                initial_state=initial),
                 lambda: session.cloud.device_by_mcu_id(board.soc, wish.mcu_id))
         except CloudError as error:
             if error.status != 409:
@@ -234,9 +238,9 @@ def _adopt(session: tools.Session, found: api.Device, wish: DeviceWish, board: a
     if differing and not wish.update:
         raise PolicyError("cloud.device-conflict", f"cloud device {found.device_id} exists with other values of: {', '.join(sorted(differing))}")
     wanted = {name: value for name, value in values.items() if found.metadata.get(name) != value}
-    device = _patch(session, "device create", found, wanted) if wanted else found
+    device = _patch(session, wish.command, found, wanted) if wanted else found
     first = f"There already: cloud device {device.device_id}{', metadata changed' if wanted else ''}."
-    return views.single("device create", "device", device, first=first, created=False)
+    return views.single(wish.command, "device", device, first=first, created=False)
 
 
 def _check_metadata(session: tools.Session, owner: str, board: api.CloudBoard, values: Mapping[str, str]) -> None:
@@ -291,7 +295,7 @@ def state(text: str, soc: str | None) -> OperationResult:
     """What the cloud last heard of a device."""
     with tools.opened() as session:
         device = find(session, text, soc)
-        found = session.cloud.device_state(device.device_id)
+        found = session.cloud.device_state_by_id(device.id) if text == device.id else session.cloud.device_state(device.device_id)
     data = {"deviceId": device.device_id, "heard": found is not None, "state": _maybe(found)}
     return OperationResult("device state", data, human=_heard(data["state"]))
 

@@ -37,6 +37,13 @@ class Which:
     public_key: str | None
     out: Path | None
     reveal: bool
+    security_state: str | None = None
+
+    def check(self) -> dict[str, Any] | None:
+        """The security state. Raises UsageError for none that can be, and for one that no device goes with."""
+        if self.security_state is not None and self.device is None:
+            raise UsageError("usage.bad-option", "--security-state goes with --device")
+        return tools.json_object(self.security_state, "--security-state")
 
 
 def public() -> OperationResult:
@@ -54,7 +61,7 @@ def shared(which: Which) -> OperationResult:
     """The root secret that device and cloud share, by the device's public key or by the device."""
     if (which.device is None) == (which.public_key is None):
         raise UsageError("usage.bad-option", "whose secret: give either --public-key BASE64 or --device DEVICE")
-    place = tools.Destination(which.out, reveal=which.reveal)
+    place, state = tools.Destination(which.out, reveal=which.reveal), which.check()
     peer = None if which.public_key is None else public_key(which.public_key)
     with tools.opened() as session:
         if peer is not None:
@@ -64,7 +71,7 @@ def shared(which: Which) -> OperationResult:
             from infuse_cli.cli.devices import find
 
             device = find(session, which.device or "")
-            secret = session.cloud.device_secret(device.device_id)
+            secret = session.cloud.device_secret(device.device_id, state)
             more = {"source": "POST /key/sharedSecret/device", "deviceId": device.device_id}
     return given("key shared-secret", "Shared secret", secret, place, more)
 

@@ -26,6 +26,8 @@ _EXAMPLES: Final[dict[str, Any]] = {
     "cloud.network.name": "<network>",
     "registry.base_url": "https://registry.example",
     "keys.public_key.command": "AT#PUBKEY",
+    "registry.location.latitude": -27.47,
+    "registry.location.longitude": 153.03,
 }
 """Values for keys that have no default, or whose default says too little."""
 

@@ -33,7 +33,7 @@ _MADE: Final = "<!-- Made by `python -m infuse_cli.cli.reference docs/reference`
 
 def pages() -> dict[str, str]:
     """The pages by file name."""
-    return {"cli.md": _cli(), "exit-codes.md": _exit_codes(), "error-codes.md": _error_codes(), "profile.md": _profile(), "journal-states.md": _journal_states()}
+    return {"cli.md": _cli(), "exit-codes.md": _exit_codes(), "error-codes.md": _error_codes(), "profile.md": _profile(), "journal-states.md": _journal_states(), "api-calls.md": _api_calls()}
 
 
 def _cli() -> str:
@@ -120,6 +120,16 @@ def _journal_states() -> str:
 def _states(title: str, names: list[str], meanings: dict[str, str]) -> str:
     rows = "".join(f"| {name} | {meanings[name]} |\n" for name in names)
     return f"## {title}\n\n| state | means |\n|---|---|\n{rows}"
+
+
+def _api_calls() -> str:
+    from infuse_cli.cli.api_calls import INFUSE, REGISTRY
+
+    parts = [f"# Calls of the two APIs, and the commands that make them\n\n{_MADE}"]
+    for title, calls in (("Infuse IoT API", INFUSE), ("Device registry, below `/api/v1`", REGISTRY)):
+        rows = "".join(f"| `{one.call}` | {', '.join(f'`infuse {command}`' for command in one.commands)}{f'; {one.note}' if one.note else ''} |\n" for one in calls)
+        parts.append(f"## {title}\n\n| call | command |\n|---|---|\n{rows}")
+    return "\n".join(parts)
 
 
 def _cell(text: str) -> str:

@@ -12,6 +12,7 @@ from infuse_cli.cli import cloud_views as views
 from infuse_cli.cli.registry_tools import location
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.errors import CloudError, InfuseError, PolicyError
+from infuse_cli.pipeline.steps.token import place as of_profile
 from infuse_cli.records import IntendToken, MintToken, MoveToken
 from infuse_cli.types import Secret, TokenState
 
@@ -58,7 +59,7 @@ def create(wish: TokenWish) -> OperationResult:
                 minted = mint.run(lambda intent: client.mint_token(
                     name=wish.name, metadata={**spec.metadata, **metadata, INTENT: intent}, tags=wish.tags or spec.tags,
                     site_id=wish.site or spec.siteId, device_profile_id=wish.device_profile or spec.deviceProfileId,
-                    expires_in_s=wish.expires_s or spec.token_ttl_s, location=spot))
+                    expires_in_s=wish.expires_s or spec.token_ttl_s, location=spot or of_profile(spec)))
                 place.take(Secret(minted.token))
         finally:
             place.give_back()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import time
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from infuse_cli.errors import InfuseError
 
 STATUSES: Final = ("waiting", "sent", "completed")
+_LONGEST_WAIT_S: Final = 86400
 _FIRST_LOOK_S: Final = 0.2
 _SLOWEST_LOOK_S: Final = 2.0
 _BEYOND_EXPIRY_S: Final = 15.0
@@ -35,19 +38,28 @@ class RpcWish:
     device: str
     soc: str | None
     send_wait_s: float
+    encoded: str | None = None
+
+    def check(self) -> None:
+        """Raise UsageError for a waiting time or encoded parameters that cannot be."""
+        if not 0 < self.send_wait_s <= _LONGEST_WAIT_S:
+            raise UsageError("usage.bad-option", f"--send-wait is {self.send_wait_s:g}, but must be from 1 to {_LONGEST_WAIT_S} seconds")
+        try:
+            base64.b64decode(self.encoded or "", validate=True)
+        except (binascii.Error, ValueError):
+            raise UsageError("usage.bad-option", "--params-encoded is no base64") from None
 
 
 def sent(wish: RpcWish, *, wait: bool) -> OperationResult:
     """Send an RPC; with `wait` follow it to its end."""
     command = int(wish.command) if wish.command.isdecimal() else wish.command
     params = {name: parameter(value) for name, value in tools.pairs(wish.parameters, "KEY=VALUE").items()}
-    if not 0 < wish.send_wait_s <= 86400:
-        raise UsageError("usage.bad-option", f"--send-wait is {wish.send_wait_s:g}, but must be from 1 to 86400 seconds")
+    wish.check()
     with tools.opened() as session:
         from infuse_cli.cli.devices import find
 
         device = find(session, wish.device, wish.soc)
-        message = _send(session, device, command, params, round(wish.send_wait_s * 1000))
+        message = _send(session, device, command, params, wish)
         if wait:
             return _followed(session, "rpc send", message, wish.send_wait_s + _BEYOND_EXPIRY_S)
     data = {"rpc": {"id": message, "deviceId": device.device_id, "status": "waiting"}}
@@ -62,7 +74,7 @@ def parameter(text: str) -> Any:
         return text
 
 
-def _send(session: tools.Session, device: api.Device, command: str | int, params: dict[str, Any], wait_ms: int) -> str:
+def _send(session: tools.Session, device: api.Device, command: str | int, params: dict[str, Any], wish: RpcWish) -> str:
     """The id of the RPC that was sent. A lost answer is found by device and time, among those that are new."""
     start = _now(session) - _DATE_IS_WHOLE_SECONDS
     owner = device.organisation_id
@@ -77,7 +89,8 @@ def _send(session: tools.Session, device: api.Device, command: str | int, params
 
     with tools.on_record(session, "rpc send") as record:
         record.note("rpc intended", deviceId=device.device_id, command=command)
-        sent_id = tools.once(session, lambda: session.cloud.send_rpc(device.device_id, command, params, wait_ms=wait_ms).id, look)
+        wait_ms = round(wish.send_wait_s * 1000)
+        sent_id = tools.once(session, lambda: session.cloud.send_rpc(device.device_id, command, params, wait_ms=wait_ms, encoded=wish.encoded).id, look)
         record.note("rpc sent", deviceId=device.device_id, id=sent_id)
     return sent_id
 

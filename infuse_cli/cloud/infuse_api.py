@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli import api_types as api
 from infuse_cli.cloud import wire
@@ -35,6 +35,7 @@ DEVICE_BY_ID: Final = Call("GET", "/device/id/{id}", none=ABSENT)
 CREATE_DEVICE: Final = Call("POST", "/device", effect=True)
 UPDATE_DEVICE: Final = Call("PUT", "/device/id/{id}", effect=True)
 DEVICE_STATE: Final = Call("GET", "/device/deviceId/{deviceId}/state", none=ABSENT)
+DEVICE_STATE_BY_ID: Final = Call("GET", "/device/id/{id}/state", none=ABSENT)
 PUBLIC_KEY: Final = Call("GET", "/key/publicKey")
 SHARED_SECRET: Final = Call("POST", "/key/sharedSecret")
 DEVICE_SECRET: Final = Call("POST", "/key/sharedSecret/device")
@@ -122,10 +123,10 @@ class InfuseClient(MessageCalls, Client):
                      if device.board_id == board_id and device.metadata.get(name) == value)
 
     def create_device(self, *, mcu_id: str, board_id: str, organisation_id: str, device_id: str | None = None,
-                      metadata: Mapping[str, str] | None = None) -> api.Device:
-        """POST /device, once. A 409 raises CloudError with status 409."""
+                      metadata: Mapping[str, str] | None = None, initial_state: Mapping[str, Any] | None = None) -> api.Device:
+        """POST /device, once. A 409 raises CloudError with status 409. `initial_state` is passed on as it is."""
         body = body_of(mcuId=mcu_id, boardId=board_id, organisationId=organisation_id, deviceId=device_id,
-                       metadata=dict(metadata) if metadata else None)
+                       metadata=dict(metadata) if metadata else None, initialDeviceState=initial_state)
         return self._send(CREATE_DEVICE, api.Device, body)
 
     def patch_device_metadata(self, id: str, values: Mapping[str, str]) -> api.Device:  # noqa: A002
@@ -152,6 +153,10 @@ class InfuseClient(MessageCalls, Client):
         """What the cloud last heard of a device, None until it has been heard."""
         return self._find(DEVICE_STATE, api.DeviceState, deviceId=device_id)
 
+    def device_state_by_id(self, id: str) -> api.DeviceState | None:  # noqa: A002
+        """The same by the server's id (a UUID, not the deviceId)."""
+        return self._find(DEVICE_STATE_BY_ID, api.DeviceState, id=id)
+
     def cloud_public_key(self) -> bytes:
         """GET /key/publicKey: X25519 public key, 32 bytes."""
         answer = self._transport.ask(PUBLIC_KEY)
@@ -161,13 +166,16 @@ class InfuseClient(MessageCalls, Client):
         """POST /key/sharedSecret: the device's root secret as base64 of 32 bytes."""
         return self._key(SHARED_SECRET, body_of(key=base64.b64encode(device_public_key).decode()))
 
-    def device_secret(self, device_id: str) -> Secret:
-        """POST /key/sharedSecret/device: the root secret of a device that the cloud knows, as base64 of 32 bytes."""
-        return self._key(DEVICE_SECRET, body_of(deviceId=device_id))
+    def device_secret(self, device_id: str, security_state: Mapping[str, Any] | None = None) -> Secret:
+        """POST /key/sharedSecret/device: the root secret of a device that the cloud knows, as base64 of 32 bytes.
 
-    def derived_key(self, device_id: str, interface: str) -> Secret:
+        `security_state` is what the device said of its keys, passed on as it is.
+        """
+        return self._key(DEVICE_SECRET, body_of(deviceId=device_id, securityState=security_state))
+
+    def derived_key(self, device_id: str, interface: str, security_state: Mapping[str, Any] | None = None) -> Secret:
         """POST /key/derived/device: the key as base64 of 32 bytes."""
-        return self._key(DERIVED_KEY, body_of(deviceId=device_id, interface=interface))
+        return self._key(DERIVED_KEY, body_of(deviceId=device_id, interface=interface, securityState=security_state))
 
     def _only_organisation(self) -> api.Organisation | None:
         found = self.organisations()

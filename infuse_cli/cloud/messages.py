@@ -46,10 +46,14 @@ class MessageCalls(Client):
         """POST /mqtt/token: a token for the broker; `ttl_s` from 60 to 86400 seconds."""
         return self._send(MQTT_TOKEN, api.MqttToken, body_of(organisationId=organisation_id, ttlSeconds=ttl_s))
 
-    def send_rpc(self, device_id: str, command: str | int, params: Mapping[str, Any], *, wait_ms: int = 60_000) -> api.SentRpc:
-        """POST /rpc, once. `command` is a name, or a number for its id; `wait_ms` is how long the cloud waits for the device."""
+    def send_rpc(self, device_id: str, command: str | int, params: Mapping[str, Any], *, wait_ms: int = 60_000,
+                 encoded: str | None = None) -> api.SentRpc:
+        """POST /rpc, once. `command` is a name, or a number for its id; `wait_ms` is how long the cloud waits for the device.
+
+        `encoded` are parameters in the device's own form, base64, for commands that the cloud cannot encode.
+        """
         named = {"commandId": command} if isinstance(command, int) else {"commandName": command}
-        body = body_of(deviceId=device_id, sendWaitTimeoutMs=wait_ms, rpc={**named, "params": dict(params)})
+        body = body_of(deviceId=device_id, sendWaitTimeoutMs=wait_ms, rpc={**named, "params": dict(params), **({} if encoded is None else {"paramsEncoded": encoded})})
         return self._send(SEND_RPC, api.SentRpc, body)
 
     def rpc(self, id: str) -> api.RpcMessage | None:  # noqa: A002

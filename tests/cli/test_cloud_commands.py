@@ -194,6 +194,13 @@ class TestDevices:
         assert infuse.error("device", "create", MCU, "--metadata", "serialNumber=SN-2", code=8)["code"] == "cloud.device-conflict"
         assert infuse.sent("POST /device") == 1
 
+    def test_a_device_is_ensured_like_all_other_things(self, infuse):
+        infuse("board", "ensure")
+        first = infuse.data("device", "ensure", MCU, "--metadata", "serialNumber=SN-1", "--initial-state", '{"applicationId": 7}')
+        assert (first["created"], infuse.data("device", "ensure", MCU)["created"]) == (True, False)
+        assert infuse.error("device", "ensure", "00112233445566aa", "--initial-state", "[1]", code=2)["code"] == "usage.bad-option"
+        assert infuse.sent("POST /device") == 1
+
     def test_a_device_of_another_board_is_not_touched(self, infuse, device):
         infuse("board", "create", "Other", "--soc", "nRF9151")
         assert infuse.error("device", "create", MCU, "--board", "Other", code=8)["code"] == "cloud.device-elsewhere"
@@ -247,6 +254,11 @@ class TestDevices:
         both = infuse.data("device", "route", MCU, other["deviceId"])["routes"]
         assert [row["lastRoute"] is None for row in both] == [False, True]
         assert infuse.sent("POST /device/lastRoute") == 1
+
+    def test_the_servers_id_asks_by_that_id(self, infuse, device):
+        infuse.heard(device["deviceId"])
+        assert infuse.data("device", "state", device["id"])["heard"]
+        assert infuse.sent("GET /device/id/{id}/state") == 1
 
     def test_show_puts_all_sides_together(self, infuse, device):
         infuse("registry", "device", "create", device["deviceId"])
@@ -361,6 +373,11 @@ class TestKeysAndTokens:
         assert key not in json.dumps([shown, told])
         assert shown["data"]["fingerprint"] == told["data"]["fingerprint"]
         assert shown["data"]["source"] == "cloud"
+
+    def test_a_security_state_goes_along_with_a_device(self, infuse, device):
+        infuse("key", "shared-secret", "--device", MCU, "--security-state", '{"keyId": 5}')
+        assert infuse.error("key", "shared-secret", "--device", MCU, "--security-state", "five", code=2)["code"] == "usage.bad-option"
+        assert infuse.error("key", "shared-secret", "--public-key", "AAAA", "--security-state", "{}", code=2)["code"] == "usage.bad-option"
 
     def test_the_shared_secret_is_that_of_the_devices_key(self, infuse, tmp_path):
         mine = X25519PrivateKey.generate()

@@ -11,6 +11,11 @@ app = typer.Typer(help="Devices in the cloud: list, show, create, update, retire
 Organisation = Annotated[str | None, typer.Option("--organisation", metavar="NAME|ID", help="The organisation. [default: the profile's, else the only one]", show_default=False)]
 Device = Annotated[str, typer.Argument(metavar="DEVICE", help="Device id, id, mcuId, IMEI, or KEY=VALUE of its metadata.", show_default=False)]
 Soc = Annotated[str | None, typer.Option("--soc", metavar="SOC", help="The chip that an mcuId or IMEI belongs to. [default: the profile's]", show_default=False)]
+MCU_ID = Annotated[str, typer.Argument(metavar="MCU_ID", help="The chip's own id: 16 lower-case hex digits.", show_default=False)]
+OfBoard = Annotated[str | None, typer.Option("--board", metavar="NAME|ID", help="The cloud board. [default: the profile's]", show_default=False)]
+DeviceId = Annotated[str | None, typer.Option("--device-id", metavar="ID", help="Its device id, 16 hex digits. [default: the cloud chooses]", show_default=False)]
+Update = Annotated[bool, typer.Option("--update-metadata", help="Overwrite differing metadata of a device that exists.")]
+Initial = Annotated[str | None, typer.Option("--initial-state", metavar="JSON", help="Its initialDeviceState, passed on as it is.", show_default=False)]
 Metadata = Annotated[list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="Metadata of the device; may be given again.", show_default=False)]
 
 
@@ -39,13 +44,14 @@ def show(device: Device, *, soc: Soc = None) -> None:
 
 @app.command()
 def create(
-    mcu_id: Annotated[str, typer.Argument(metavar="MCU_ID", help="The chip's own id: 16 lower-case hex digits.", show_default=False)],
+    mcu_id: MCU_ID,
     *,
-    board: Annotated[str | None, typer.Option("--board", metavar="NAME|ID", help="The cloud board. [default: the profile's]", show_default=False)] = None,
+    board: OfBoard = None,
     organisation: Organisation = None,
-    device_id: Annotated[str | None, typer.Option("--device-id", metavar="ID", help="Its device id, 16 hex digits. [default: the cloud chooses]", show_default=False)] = None,
+    device_id: DeviceId = None,
     metadata: Metadata = None,
-    update_metadata: Annotated[bool, typer.Option("--update-metadata", help="Overwrite differing metadata of a device that exists.")] = False,
+    update_metadata: Update = False,
+    initial_state: Initial = None,
 ) -> None:
     """Create a device. It cannot be undone or moved, so everything is checked first.
 
@@ -54,7 +60,25 @@ def create(
     from infuse_cli.cli import devices
     from infuse_cli.cli.result import finish
 
-    finish(devices.make(devices.DeviceWish(mcu_id, board, organisation, device_id, tuple(metadata or ()), update_metadata)))
+    finish(devices.make(devices.DeviceWish(mcu_id, board, organisation, device_id, tuple(metadata or ()), update_metadata, initial_state)))
+
+
+@app.command()
+def ensure(
+    mcu_id: MCU_ID,
+    *,
+    board: OfBoard = None,
+    organisation: Organisation = None,
+    device_id: DeviceId = None,
+    metadata: Metadata = None,
+    update_metadata: Update = False,
+    initial_state: Initial = None,
+) -> None:
+    """The same as create, under the name that it has for all other things: a device that is there is content enough."""
+    from infuse_cli.cli import devices
+    from infuse_cli.cli.result import finish
+
+    finish(devices.make(devices.DeviceWish(mcu_id, board, organisation, device_id, tuple(metadata or ()), update_metadata, initial_state, "device ensure")))
 
 
 @app.command()

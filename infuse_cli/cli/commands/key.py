@@ -39,6 +39,7 @@ CloudKey = Annotated[str | None, typer.Option("--cloud-public-key", metavar="KEY
 Day = Annotated[int | None, typer.Option("--day", metavar="N", help="Day index, GPS seconds / 86400. [default: today's]", show_default=False)]
 Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the key to this file (0600), in base64.", show_default=False)]
 Reveal = Annotated[bool, typer.Option("--reveal", help="Show the key, on a terminal only.")]
+SecurityState = Annotated[str | None, typer.Option("--security-state", metavar="JSON", help="What the device said of its keys, passed on with --device.", show_default=False)]
 
 
 @app.command()
@@ -64,12 +65,12 @@ def id_(
 
 
 @app.command("shared-secret")
-def shared_secret(*, public_key: PublicKey = None, device: Device = None, out: Out = None, reveal: Reveal = False) -> None:
+def shared_secret(*, public_key: PublicKey = None, device: Device = None, security_state: SecurityState = None, out: Out = None, reveal: Reveal = False) -> None:
     """The root secret of a device, by its public key or by the device; shows a fingerprint unless told otherwise."""
     from infuse_cli.cli import key_tools
     from infuse_cli.cli.result import finish
 
-    finish(key_tools.shared(key_tools.Which(device, public_key, out, reveal)))
+    finish(key_tools.shared(key_tools.Which(device, public_key, out, reveal, security_state)))
 
 
 @app.command()

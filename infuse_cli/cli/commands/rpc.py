@@ -29,13 +29,14 @@ def send(
     device: Annotated[str, typer.Option("--device", metavar="DEVICE", help="The device: device id, id, mcuId, IMEI or KEY=VALUE of its metadata.", show_default=False)],
     wait: Annotated[bool, typer.Option("--wait", help="Follow it until the device has answered or it expires.")] = False,
     send_wait: Annotated[float, typer.Option("--send-wait", metavar="S", help="How long the cloud waits for the device.")] = 60.0,
+    params_encoded: Annotated[str | None, typer.Option("--params-encoded", metavar="BASE64", help="Parameters in the device's own form, for commands that the cloud cannot encode.", show_default=False)] = None,
     soc: Annotated[str | None, typer.Option("--soc", metavar="SOC", help="The chip that an mcuId or IMEI belongs to. [default: the profile's]", show_default=False)] = None,
 ) -> None:
     """Send a command, once; an answer that gets lost is looked up, and nothing is sent again."""
     from infuse_cli.cli import rpc_tools
     from infuse_cli.cli.result import finish
 
-    finish(rpc_tools.sent(rpc_tools.RpcWish(name, tuple(parameters or ()), device, soc, send_wait), wait=wait))
+    finish(rpc_tools.sent(rpc_tools.RpcWish(name, tuple(parameters or ()), device, soc, send_wait, params_encoded), wait=wait))
 
 
 @app.command()

@@ -11,7 +11,7 @@ from infuse_cli import api_types as api
 from infuse_cli.errors import CloudError, InfuseError, ProfileError
 from infuse_cli.pipeline.batch.model import Do, Failed, Found, Minted, Named, Retired
 from infuse_cli.pipeline.engine import bug
-from infuse_cli.pipeline.steps.token import INTENT
+from infuse_cli.pipeline.steps.token import INTENT, place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -109,7 +109,7 @@ class Caller:
         link = {INTENT: job.intent or "", "deviceId": _device(job).device_id, "mcuId": row.mcu_id}
         return self._registry().mint_token(
             name=row.name or "", metadata={**spec.metadata, **link}, tags=tuple(dict.fromkeys((*spec.tags, *row.tags))), site_id=spec.siteId,
-            device_profile_id=spec.deviceProfileId, expires_in_s=spec.token_ttl_s)
+            device_profile_id=spec.deviceProfileId, expires_in_s=spec.token_ttl_s, location=place(spec))
 
     def _retire(self, job: Job) -> Retired:
         """Take our own unfinished registry device away: its token first, where it is pending (rule 17)."""

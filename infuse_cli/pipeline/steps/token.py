@@ -10,6 +10,7 @@ import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from infuse_cli.api_types import Location
 from infuse_cli.errors import CloudError, CredentialError, PolicyError, ProfileError
 from infuse_cli.pipeline import metadata
 from infuse_cli.pipeline.step import Acting, Effect, Given, NotDone, Probe
@@ -20,6 +21,7 @@ from infuse_cli.types import Secret, TokenState
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from infuse_cli import profile
     from infuse_cli.api_types import MintedToken, RegistryDevice
     from infuse_cli.pipeline.context import Context
     from infuse_cli.ports import RegistryApi, Sealer
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
 
 INTENT = "infuseIntent"
 _MINT_TRIES = 3
+
+
+def place(spec: profile.Registry) -> Location | None:
+    """The profile's location as the registry takes it."""
+    return None if spec.location is None else Location(latitude=spec.location.latitude, longitude=spec.location.longitude)
 
 
 class MintTokenStep(Acting):
@@ -67,7 +74,7 @@ class MintTokenStep(Acting):
         spec = registry_profile(ctx)
         return ctx.patiently(lambda: registry(ctx).mint_token(
             name=name, metadata={**spec.metadata, INTENT: intent}, tags=spec.tags, site_id=spec.siteId,
-            device_profile_id=spec.deviceProfileId, expires_in_s=spec.token_ttl_s))
+            device_profile_id=spec.deviceProfileId, expires_in_s=spec.token_ttl_s, location=place(spec)))
 
     def _given(self, ctx: Context, intent: str, minted: MintedToken) -> Given:
         ctx.token = Secret(minted.token)
