@@ -40,7 +40,11 @@ _LOG_LENGTH: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class CloudOptions:
-    """How the virtual cloud is: credential, faults (text), whether registry lists and chains come in their other shape."""
+    """How the virtual cloud is: credential, faults (text), whether registry lists and chains come in their other shape.
+
+    Under scheme `exchanged` the credential is an IAM key, and calls take the tokens that it is exchanged for, which are
+    good for `iam_ttl_s` seconds.
+    """
 
     token: str
     scheme: str = "bearer"
@@ -48,6 +52,7 @@ class CloudOptions:
     list_as_items: bool = False
     chain_as_list: bool = False
     organisations: tuple[str, ...] = ()
+    iam_ttl_s: float = 900.0
 
 
 @dataclass(slots=True)
@@ -69,6 +74,7 @@ class World:
         self.requests: Final[dict[str, _Count]] = {}
         self.log: Final[list[dict[str, Any]]] = []
         self.faults = CloudFaults(fault_plan.parse(options.faults), self.clock)
+        self.cloud.rpc.iam_ttl_s = options.iam_ttl_s
         for name in options.organisations:
             self.cloud.add_organisation(name)
 
@@ -184,7 +190,7 @@ def _after(world: World, call: Call, struck: dict[Kind, OnCloud], response: Resp
 async def _answer(world: World, call: Call, request: Request) -> Response:
     try:
         if call.auth:
-            _authorise(world.options, request)
+            _authorise(world, request)
         body = None if call.request is None else _decode(await request.body(), call.request)
         ask = Ask(dict(request.path_params), _query(call, request.query_params), body)
         return _json(world, call, world.carry_out(call, ask))
@@ -192,12 +198,19 @@ async def _answer(world: World, call: Call, request: Request) -> Response:
         return _problem(world, refusal.status, refusal.message)
 
 
-def _authorise(options: CloudOptions, request: Request) -> None:
-    name, prefix = {"bearer": ("authorization", "Bearer"), "api-key": ("authorization", "ApiKey"), "x-api-key": ("x-api-key", "Bearer")}[options.scheme]
+_HEADERS: Final = {"bearer": ("authorization", "Bearer"), "exchanged": ("authorization", "Bearer"), "api-key": ("authorization", "ApiKey"),
+                   "x-api-key": ("x-api-key", "Bearer")}
+
+
+def _authorise(world: World, request: Request) -> None:
+    name, prefix = _HEADERS[world.options.scheme]
     given = request.headers.get(name)
     if given is None:
         raise Refused(401, "no credential was given")
-    if given != f"{prefix} {options.token}":
+    if world.options.scheme == "exchanged":
+        with world.clock.lock:
+            world.cloud.rpc.check_token(given.removeprefix(f"{prefix} "))
+    elif given != f"{prefix} {world.options.token}":
         raise Refused(401, "the credential is not valid")
 
 

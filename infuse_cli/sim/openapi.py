@@ -13,6 +13,7 @@ from infuse_cli.sim.cloud_table import CALLS, REGISTRY, Call
 _TEMPLATE: Final = "#/components/schemas/{name}"
 _SECURITY: Final[dict[str, dict[str, str]]] = {
     "bearer": {"type": "http", "scheme": "bearer"},
+    "exchanged": {"type": "http", "scheme": "bearer", "description": "The token that POST /iam/auth/token gave for an IAM key"},
     "api-key": {"type": "apiKey", "in": "header", "name": "Authorization", "description": "`ApiKey` and the credential"},
     "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "`Bearer` and the credential"},
 }

@@ -18,7 +18,6 @@ from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp, wante
 if TYPE_CHECKING:
     from infuse_cli.sim.cloud_state import CloudState
 
-_IAM_TTL_S: Final = 900
 _NEXT: Final[dict[wire.RpcStatus, wire.RpcStatus]] = {"waiting": "sent", "sent": "completed"}
 
 
@@ -29,6 +28,8 @@ class RpcState:
         self._clock: Final = clock
         self._cloud: Final = cloud
         self.messages: Final[dict[str, wire.RpcMessage]] = {}
+        self.iam_ttl_s = 900.0
+        self._sold: Final[dict[str, datetime]] = {}
 
     def send(self, ask: Ask) -> wire.SentRpc:
         """POST /rpc."""
@@ -67,8 +68,17 @@ class RpcState:
         key_id, dot, secret = ask.body.api_key.removeprefix("ik_").partition(".")
         if not ask.body.api_key.startswith("ik_") or not (key_id and dot and secret):
             raise Refused(401, "the API key is not valid")
-        until = self._clock.now() + timedelta(seconds=_IAM_TTL_S)
-        return wire.IamToken(token=secrets.token_urlsafe(24), expires_at=stamp(until))
+        until, token = self._clock.now() + timedelta(seconds=self.iam_ttl_s), secrets.token_urlsafe(24)
+        self._sold[token] = until
+        return wire.IamToken(token=token, expires_at=stamp(until))
+
+    def check_token(self, token: str) -> None:
+        """Refuse 401 for what is no token of the exchange, and for one that has expired."""
+        until = self._sold.get(token)
+        if until is None:
+            raise Refused(401, "the credential is not valid")
+        if until <= self._clock.now():
+            raise Refused(401, "the token has expired")
 
     def _move_on(self, downlink: wire.Downlink) -> None:
         heard = self._cloud.was_heard(downlink.device_id)

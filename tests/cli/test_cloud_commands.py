@@ -313,6 +313,24 @@ def recorded(infuse):
     return put
 
 
+def test_an_iam_key_works_where_the_profile_exchanges_it(tmp_path, monkeypatch, capsys):
+    server = ServerThread(CloudOptions(token="ik_7f3a.part", scheme="exchanged", organisations=("Example Provider",)))
+    url = server.start().base_url
+    profile = tmp_path / "sensor.yaml"
+    profile.write_text(PROFILE.replace("cloud:\n", "cloud:\n  auth: {scheme: exchanged}\n") % url)
+    for name, value in (("HOME", tmp_path / "home"), ("BASE_URL", url), ("REGISTRY_URL", url), ("TOKEN", "ik_7f3a.part"), ("PROFILE", profile)):
+        monkeypatch.setenv(f"INFUSE_{name}", str(value))
+    run = Shell(server, tmp_path / "home", capsys, url)
+    assert [one["name"] for one in run.data("org", "list")["organisations"]] == ["Example Provider"]
+    assert run.data("auth", "status", "--check")["organisations"] == ["Example Provider"]
+    assert run.data("registry", "device", "list")["devices"] == []
+    run.data("auth", "exchange", "--out", str(tmp_path / "bearer"))
+    assert private(tmp_path / "bearer")
+    monkeypatch.delenv("INFUSE_PROFILE")
+    assert run.error("org", "list", code=4)["code"] == "credential.iam-key"
+    server.stop()
+
+
 class TestReconcile:
     def test_nothing_on_record_is_well(self, infuse):
         assert infuse.data("journal", "reconcile")["checked"] == 0

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infuse_cli import expiry
@@ -73,6 +73,7 @@ class TestRefusals:
         assert caught.value.code == "credential.expired"
         assert token.reveal() not in caught.value.message
 
+    @settings(max_examples=50, deadline=None)
     @given(st.sampled_from([401, 403]), st.binary(max_size=200) | st.text(max_size=80).map(lambda text: json.dumps({"message": text}).encode()), st.text(max_size=30))
     def test_any_refusal_has_a_meaning(self, status, body, challenge):
         assert denials.meaning(RawAnswer(status, {"www-authenticate": challenge}, body), "Bearer").startswith("credential.")
@@ -98,6 +99,7 @@ class TestExpiry:
         for text in ("legacy", "a.b.c", jwt(), jwt(exp="soon"), jwt(exp=True), jwt(exp=1e300), "a.W10.c", "ik_a.b"):
             assert expiry.expires_at(Secret(text)) is None
 
+    @settings(max_examples=50, deadline=None)
     @given(st.text(max_size=60))
     def test_any_text_is_safe_to_ask(self, text):
         expiry.expires_at(Secret(f"{text}.{text}.{text}"))
@@ -210,3 +212,27 @@ class TestExchange:
         with pytest.raises(CloudError) as caught:
             connected().organisations()
         assert caught.value.code == "cloud.bad-answer"
+
+
+class TestOverTheVirtualCloud:
+    def test_a_long_run_of_many_threads_never_meets_an_expired_token(self):
+        from infuse_cli.sim.cloud_app import CloudOptions
+        from infuse_cli.sim.cloud_server import ServerThread
+
+        server = ServerThread(CloudOptions(token=KEY, scheme="exchanged", organisations=("Acme",), iam_ttl_s=1.5))
+        client = connect(Cloud(base_url=server.start().base_url, auth=EXCHANGED), Secret(KEY), threading.Event().wait)
+
+        def exchanges():
+            return server.world.requests["POST /iam/auth/token"].count
+
+        def work(_):
+            while True:
+                assert [one.name for one in client.organisations()] == ["Acme"]
+                if exchanges() >= 3:
+                    return
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, range(4)))
+        assert exchanges() <= 4
+        client.close()
+        server.stop()

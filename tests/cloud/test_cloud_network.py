@@ -8,7 +8,7 @@ import time
 
 import pytest
 from authority import Authority
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infuse_cli.cloud.build import connect
@@ -95,6 +95,7 @@ class TestNames:
         assert client.organisation(name=name).name == name
         assert server.requests[0].target == f"/organisation/name/{escaped}"
 
+    @settings(max_examples=50, deadline=None)
     @given(st.text(min_size=1, max_size=20).filter(lambda text: text.encode("utf-8", "ignore").decode() == text))
     def test_any_text_stays_one_segment(self, text):
         made = fill_path("/device/id/{id}/state", {"id": text})

@@ -24,6 +24,7 @@ class Scheme(StrEnum):
     """How the credential travels."""
 
     bearer = "bearer"
+    exchanged = "exchanged"
     api_key = "api-key"
     x_api_key = "x-api-key"
 
