@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import shutil
 import sys
 import threading
@@ -15,6 +13,7 @@ from infuse_cli._version import __version__
 from infuse_cli.cli.doctor import Finding, Subject, doubtful, failed, passed
 from infuse_cli.cli.journal_views import plural
 from infuse_cli.errors import CredentialError, InfuseError, JournalError, SignerError
+from infuse_cli.expiry import expires_at, warning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,11 +63,9 @@ def cloud(subject: Subject) -> Sequence[Finding]:
 
 
 def _section(subject: Subject) -> Cloud:
-    from infuse_cli.profile import Cloud
+    from infuse_cli.cli.cloud_tools import bare_cloud
 
-    if subject.profile is not None:
-        return subject.profile.cloud
-    return Cloud(base_url=subject.env.get("INFUSE_BASE_URL") or Cloud().base_url)
+    return bare_cloud(subject.env) if subject.profile is None else subject.profile.cloud
 
 
 def _credential(subject: Subject, section: Cloud) -> tuple[Found | None, list[Finding]]:
@@ -80,8 +77,9 @@ def _credential(subject: Subject, section: Cloud) -> tuple[Found | None, list[Fi
         check_credential(found.secret, section.auth.scheme)
     except CredentialError as error:
         return None, [failed("credential", error)]
-    expires = _expiry(found.secret)
-    notes = f" ({'; '.join(found.notes)})" if found.notes else ""
+    expires = expires_at(found.secret)
+    told = [note for note in found.notes if note != warning(found.secret, datetime.now(UTC))]  # said below in its own words
+    notes = f" ({'; '.join(told)})" if told else ""
     where = f"from {found.where}{notes}"
     return found, [_lifetime(where, expires, found), *_kept(found, expires)]
 
@@ -92,7 +90,7 @@ def _lifetime(where: str, expires: datetime | None, found: Found) -> Finding:
         return passed("credential", f"{where}; it names no expiry", **data)
     now = datetime.now(UTC)
     if expires <= now:
-        return failed("credential", CredentialError("credential.refused", f"{where}; it expired {expires:%Y-%m-%d %H:%M} UTC"), **data)
+        return failed("credential", CredentialError("credential.expired", f"{where}; it expired {expires:%Y-%m-%d %H:%M} UTC"), **data)
     if expires - now < timedelta(days=1):
         return doubtful("credential", f"{where}; it expires {expires:%Y-%m-%d %H:%M} UTC", "Get another before the shift begins: `infuse auth login`.", **data)
     return passed("credential", f"{where}; it is good until {expires:%Y-%m-%d %H:%M} UTC", **data)
@@ -106,18 +104,6 @@ def _kept(found: Found, expires: datetime | None) -> list[Finding]:
         return []
     return [doubtful("admin credential", f"an organisation admin credential that never expires is kept on this bench ({found.where})",
                      "Whoever copies it can do everything the organisation can. Use a token of this bench's own, change it when people leave, or hand it in per shift by INFUSE_TOKEN.")]
-
-
-def _expiry(secret: Secret) -> datetime | None:
-    """The end of life that a JWT names; other credentials are opaque."""
-    parts = secret.reveal().split(".")
-    if len(parts) != 3:
-        return None
-    try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        return datetime.fromtimestamp(float(claims["exp"]), UTC)
-    except (ValueError, KeyError, TypeError, OverflowError, OSError):
-        return None
 
 
 def _reached(section: Cloud, secret: Secret | None) -> list[Finding]:

@@ -127,7 +127,7 @@ def jwt(expires):
 def test_a_credential_that_names_its_end(left, state):
     end = datetime.now(UTC) + left
     told = Found(jwt(end), Source.HOME_FILE, "a file")
-    assert doctor_checks._lifetime("from a file", doctor_checks._expiry(told.secret), told).state == state
+    assert doctor_checks._lifetime("from a file", doctor_checks.expires_at(told.secret), told).state == state
     assert doctor_checks._kept(told, end) == []
 
 
