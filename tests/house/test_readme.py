@@ -49,7 +49,7 @@ def command_lines(text: str) -> list[str]:
 
 def problems(line: str) -> list[str]:
     """What is wrong with a command line; `a|b` stands for either, `…` for anything."""
-    words = shlex.split(re.split(r" (?:\d?[<>|]|&&|\d<)", line)[0])[1:]
+    words = shlex.split(re.split(r" (?:\d?[<>|]|&&|\d<|-- )", line)[0])[1:]  # what stands after -- is another program's
     names = [word for word in words if not word.startswith("-")]
     path: tuple[str, ...] = ()
     for name in names:
