@@ -6,6 +6,7 @@ Typer's private names have moved between releases before; whatever moves again i
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,56 +39,52 @@ class LazyGroup(core.TyperGroup):
         """Find the command as Typer does, then import it."""
         name, found, rest = super().resolve_command(ctx, args)
         if name in _BY_NAME:
-            found = self.commands[name] = load(_BY_NAME[name], self.rich_markup_mode)
+            found = self.commands[name] = load(_BY_NAME[name])
+            if ctx.max_content_width:
+                _in_full(found)
         return name, found, rest
 
 
-def load(row: Row, markup: core.MarkupMode = None) -> Any:
+def load(row: Row) -> Any:
     """Import a row's command and make it Typer's."""
     target = getattr(importlib.import_module(row.module), row.attr)
     if not isinstance(target, typer.Typer):
         target = _single(target)
-    target.rich_markup_mode = markup
+    target.rich_markup_mode = None
     target._add_completion = False  # noqa: SLF001 - `infuse completion` is the one way, on every group alike
     found = get_command(target)
     found.name = row.name
-    if markup is not None:
-        _take_literally(found)
     return found
 
 
-def _take_literally(command: Any) -> None:
-    """Our help has no markup: square brackets in it are to be seen on a terminal too."""
-    command.help = _escaped(command.help)
-    for parameter in command.params:
-        parameter.help = _escaped(getattr(parameter, "help", None))
+def _in_full(command: Any) -> None:
+    """On a terminal a command's line in the list of its group is wrapped, not cut off."""
+    command.short_help = command.get_short_help_str(1000)
     for below in getattr(command, "commands", {}).values():
-        _take_literally(below)
+        _in_full(below)
 
 
-def _escaped(text: str | None) -> str | None:
-    return text and text.replace("[", "\\[")
-
-
-def root(*, rich_help: bool) -> Any:
+def root() -> Any:
     """The root command."""
     app = typer.Typer(
         cls=LazyGroup, add_completion=False, pretty_exceptions_enable=False, help=_HELP, epilog=_EPILOG,
-        rich_markup_mode="rich" if rich_help else None, context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_globals_for_help)
     return get_command(app)
 
 
-def run(argv: Sequence[str]) -> int:
+def run(argv: Sequence[str], *, no_color: bool = False) -> int:
     """Run the command line (global options already taken out) and return the exit code.
 
     Raises UsageError usage.bad-option for whatever Typer calls a usage error, KeyboardInterrupt, and what commands raise.
     Typer's own `main` is not used: it would turn a closed pipe into exit 1 and swallow Ctrl-C.
     """
-    command = root(rich_help=sys.stdout.isatty())
+    command, page = root(), {}
+    if sys.stdout.isatty():
+        page = {"max_content_width": _dress(command, plain=no_color)}
     try:
-        with command.make_context("infuse", list(argv)) as ctx:
+        with command.make_context("infuse", list(argv), **page) as ctx:
             command.invoke(ctx)
     except typer.Exit as ended:
         return int(ended.exit_code)
@@ -99,6 +96,17 @@ def run(argv: Sequence[str]) -> int:
             raise
         raise usage from error
     return 0
+
+
+def _dress(command: Any, *, plain: bool) -> int:
+    """Make help pages fit for a terminal; how wide they are."""
+    from infuse_cli.cli import _help
+
+    if not plain and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
+        _help.use(command.context_class)
+    for stub in command.commands.values():
+        _in_full(stub)
+    return _help.width()
 
 
 def walk(command: Any, path: tuple[str, ...] = ()) -> list[Command]:
@@ -157,7 +165,7 @@ def complete(words: Sequence[str], incomplete: str) -> list[tuple[str, str]]:
         def source_vars(self) -> dict[str, Any]:
             return {}
 
-    items = _Items(root(rich_help=False), {}, "infuse", "_INFUSE_COMPLETE").get_completions(list(words), incomplete)
+    items = _Items(root(), {}, "infuse", "_INFUSE_COMPLETE").get_completions(list(words), incomplete)
     return [("", item.type) if item.type in {"file", "dir"} else (item.value, item.help or "") for item in items]
 
 

@@ -13,6 +13,7 @@ from infuse_cli import profile as prof
 from infuse_cli.cli import context, wire
 from infuse_cli.cli.clock import RunClock, StopOnSignals
 from infuse_cli.cli.result import OperationResult
+from infuse_cli.cli.simulated_run import SimulatedEvents, truly
 from infuse_cli.errors import BoardError, Exit, InfuseError, Interrupted, JournalError, ProfileError, UsageError
 from infuse_cli.records import EndAttempt, RunStart, TakeAttempt
 from infuse_cli.types import AttemptState, Event
@@ -73,6 +74,7 @@ class Run:
         with StopOnSignals(self.clock):
             parts = wire.parts(wanted, self.clock)
             events = make_events(context.current(), stderr_is_tty=sys.stderr.isatty())
+            events = SimulatedEvents(events) if self.simulated else events
             results: list[BoardResult] = []
             try:
                 if not dry:
@@ -133,7 +135,7 @@ class Run:
 
         interrupted = self.clock.stop.is_set()
         _show_details(results)
-        errors = _distinct([_truly(result.error.as_json(), simulated=self.simulated) for result in results if result.error is not None])
+        errors = _distinct([result.error.as_json() for result in results if result.error is not None])
         shown = len(errors) if told else 0
         data: dict[str, Any] = {"run": self.id, "boards": [result.as_json() for result in results], "totals": fleet.totals(results)}
         data |= {"dryRun": True} if self.asked.options.dry_run else {}
@@ -141,11 +143,13 @@ class Run:
         if paused:
             errors.append(InfuseError("run.paused", "five equal errors in a row: no further board was begun").as_json())
         if interrupted and not any(error["code"] == "run.interrupted" for error in errors):
-            errors.append(_truly(Interrupted().as_json(), simulated=self.simulated))
+            errors.append(Interrupted().as_json())
         code, status = fleet.exit_code(results, interrupted=interrupted), fleet.status(results)
         if self.trouble is not None:
             errors += [] if any(error["code"] == self.trouble.code for error in errors) else [self.trouble.as_json()]
             code, status = code if interrupted else self.trouble.exit, "partial" if status == "ok" else status
+        if self.simulated:
+            data, errors = truly(data), truly(errors)
         return OperationResult(self.command, data, status=status, errors=errors, exit_code=int(code),  # type: ignore[arg-type]
                                human=_results(data["boards"], data["totals"]), streamed=True, told=shown)
 
@@ -308,13 +312,6 @@ def _show_details(results: Sequence[BoardResult]) -> None:
     for result in results:
         for key, value in (result.error.details if result.error is not None else {}).items():
             sys.stderr.write(f"slot {result.slot} {key}: {value}\n")
-
-
-def _truly(error: dict[str, Any], *, simulated: bool) -> dict[str, Any]:
-    """A simulated world ends with its run, so there is nothing to go on with."""
-    if simulated and "infuse resume" in error["hint"]:
-        return {**error, "hint": "The simulated boards and their cloud are gone; the next run has new ones."}
-    return error
 
 
 def _issuer(signer: Signer | None) -> str | None:

@@ -127,7 +127,7 @@ def _run(found: Globals, rest: list[str]) -> int:
         return 0
     from infuse_cli.cli import _lazy
 
-    return _lazy.run(rest)
+    return _lazy.run(rest, no_color=found.no_color)
 
 
 def _is_text(word: str) -> bool:
@@ -223,10 +223,12 @@ def _details(known: InfuseError, error: Exception) -> None:
 
 
 def _interrupted(found: Globals, rest: list[str]) -> int:
-    from infuse_cli.errors import Exit, Interrupted
+    from infuse_cli.errors import InfuseError
 
-    _report(found, rest, Interrupted())
-    return int(Exit.INTERRUPTED)
+    # Only a run on real boards leaves something that `resume` goes on with.
+    resumes = rest[:1] in (["provision"], ["resume"]) and not any(word.split("=")[0] == "--sim" for word in rest)
+    _report(found, rest, InfuseError("run.interrupted", "stopped by the operator", hint=None if resumes else "Run it again; what was done is on record."))
+    return _INTERRUPTED
 
 
 def _pipe_closed() -> int:

@@ -40,7 +40,7 @@ def _cli() -> str:
     from infuse_cli.cli._lazy import root, walk
 
     parts = [f"# Command line\n\n{_MADE}"]
-    for one in walk(root(rich_help=False)):
+    for one in walk(root()):
         if not one.hidden:
             title = " ".join(("infuse", *one.path))
             parts.append(f"## {title}\n\n```text\n{_trimmed(one.help_text())}\n```\n")

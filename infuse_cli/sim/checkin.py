@@ -48,7 +48,7 @@ class CheckInServer:
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a connection in a task of our own: asyncio shows a traceback for one of its own that is cancelled."""
-        task = asyncio.get_running_loop().create_task(self.serve(reader, writer))
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
@@ -57,6 +57,14 @@ class CheckInServer:
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
+        await asyncio.sleep(0)  # transports that were aborted close in the loop's next turn
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self.serve(reader, writer)
+        except asyncio.CancelledError:
+            writer.transport.abort()
+            raise
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take the line, note the check-in, answer, close."""

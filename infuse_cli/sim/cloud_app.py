@@ -226,10 +226,10 @@ def _query(call: Call, given: QueryParams) -> Any:
 
 
 def _value(kind: Any, texts: list[str]) -> Any:
-    if get_origin(kind) is list:
+    base = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if get_origin(base) is list:
         return [part for text in texts for part in text.split(",")]
     # Only of a number or a yes or no is the text another form: one is no time.
-    base = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     return msgspec.convert(texts[-1], kind, strict=base not in {int, bool})
 
 

@@ -18,7 +18,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "reference"
 
 @pytest.fixture(scope="module")
 def tree():
-    return _lazy.walk(_lazy.root(rich_help=False))
+    return _lazy.walk(_lazy.root())
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +90,7 @@ def test_a_wrong_environment_is_named(capsys, monkeypatch):
 
 
 def test_a_fault_of_ours_has_no_traceback_unless_asked(capsys, monkeypatch):
-    monkeypatch.setattr(_lazy, "run", lambda _: 1 // 0)
+    monkeypatch.setattr(_lazy, "run", lambda *_, **__: 1 // 0)
     assert main.run(["provision"]) == 1
     told = capsys.readouterr().err
     assert told.startswith("error tool.bug: ZeroDivisionError")
@@ -101,7 +101,7 @@ def test_a_fault_of_ours_has_no_traceback_unless_asked(capsys, monkeypatch):
 
 
 def test_ctrl_c_is_exit_130(capsys, monkeypatch):
-    def interrupted(_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
     monkeypatch.setattr(_lazy, "run", interrupted)
     assert main.run(["provision"]) == 130

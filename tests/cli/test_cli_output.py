@@ -55,6 +55,7 @@ def test_a_signal_is_exit_130_before_and_after_a_run_too(name, after):
     ran = subprocess.run([sys.executable, "-c", _INTERRUPTED.format(name=name, after=after)], capture_output=True, text=True, timeout=30, check=False)
     assert ran.returncode == 130, ran.stderr
     assert "Traceback" not in ran.stderr
+    assert "infuse resume" not in ran.stderr, "nothing was begun"
 
 
 @pytest.mark.posix

@@ -1,6 +1,7 @@
 """The envelope, word for word."""
 
 import datetime as dt
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,24 @@ def test_settings_take_a_flag_before_the_environment(tmp_path):
     assert settings.env["INFUSE_PROFILE"] == "flag"
     fallen_back = context.settings_of(env)
     assert (str(fallen_back.home), fallen_back.output, fallen_back.profile) == ("/from/env", "jsonl", "env")
+
+
+def test_a_simulated_run_never_speaks_of_resume():
+    from infuse_cli.cli.simulated_run import SimulatedEvents
+    from infuse_cli.errors import Interrupted
+    from infuse_cli.types import Event
+
+    class Kept:
+        leaves_errors = True
+
+        def __init__(self):
+            self.events = []
+
+        def emit(self, event):
+            self.events.append(event)
+
+    kept, error = Kept(), Interrupted().as_json()
+    assert "infuse resume" in error["hint"]
+    SimulatedEvents(kept).emit(Event(ts=datetime.now(UTC), run="r", event="board-ended", error=error, data={"boards": [{"error": error}]}))
+    assert "resume" not in str(kept.events)
+    assert kept.events[0].error["code"] == "run.interrupted"

@@ -64,3 +64,47 @@ def test_a_commands_help_imports_no_heavy_library(command):
     tops, run = imported([command, "--help"])
     assert run.returncode == 0
     assert not tops & set(HEAVY)
+
+
+def page(*argv, columns, env=None):
+    """What a help page looks like on a terminal of so many columns, and the modules that it took."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    main_end, its_end = pty.openpty()
+    fcntl.ioctl(its_end, termios.TIOCSWINSZ, struct.pack("HHHH", 200, columns, 0, 0))
+    surroundings = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "NO_COLOR", "TERM"}}
+    with subprocess.Popen([sys.executable, "-X", "importtime", "-m", "infuse_cli", *argv, "--help"], stdin=its_end, stdout=its_end,
+                          stderr=subprocess.PIPE, text=True, env={**surroundings, "TERM": "xterm", **(env or {})}) as process:
+        os.close(its_end)
+        times = process.stderr.read()
+    shown = b""
+    while True:
+        try:
+            more = os.read(main_end, 65536)
+        except OSError:
+            break
+        if not more:
+            break
+        shown += more
+    os.close(main_end)
+    return shown.decode().replace("\r\n", "\n"), set(re.findall(r"^import time:.*\| +(\S+)$", times, re.MULTILINE))
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("columns", [80, 140])
+def test_help_on_a_terminal_is_coloured_and_fits_without_rich(columns):
+    shown, names = page(columns=columns)
+    assert not [name for name in names if name.split(".")[0] in HEAVY]
+    plain = re.sub(r"\x1b\[\d+m", "", shown)
+    assert plain != shown
+    assert max(map(len, plain.splitlines())) <= min(columns, 120)
+    assert "..." not in plain.replace("[ARGS]...", "")
+    assert "`" not in plain
+
+
+@pytest.mark.posix
+def test_help_without_colours_has_none():
+    assert "\x1b" not in page("sim", columns=80, env={"NO_COLOR": "1"})[0]

@@ -27,7 +27,7 @@ TEST = ("python3 -m venv .venv && .venv/bin/pip install -q -r requirements/dev.t
 @cache
 def commands() -> dict[tuple[str, ...], set[str]]:
     """Options of every command and group, by its words."""
-    return {one.path: options(one.help_text()) for one in walk(root(rich_help=False))}
+    return {one.path: options(one.help_text()) for one in walk(root())}
 
 
 def options(help_text: str) -> set[str]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import re
+import socket
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import httpx
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
 
 from infuse_cli.sim.attest import CsrWish, csr_der
+from infuse_cli.sim.authority import pem
+from infuse_cli.sim.checkin import Credentials, _client_context
 from infuse_cli.sim.cloud_app import CloudOptions
 from infuse_cli.sim.cloud_server import ServerProcess, ServerThread
 from infuse_cli.sim.cloud_table import CALLS
@@ -408,6 +411,20 @@ class TestFaults:
             self.post(api, product)
         self.post(api, product)
         assert api.get("/_sim/state").json()["requests"]["POST /device"] == {"count": 2, "committed": 1, "statuses": {"dropped": 1, "409": 1}}
+
+
+def test_a_check_in_that_is_cut_at_the_end_shows_no_traceback(capfd):
+    server = ServerThread(CloudOptions(token=TOKEN))
+    address, authority = server.start(), server.world.authority
+    key = ec.generate_private_key(ec.SECP256R1())
+    chain = pem(authority.sign(csr(key), "board")) + pem(authority.intermediate)
+    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
+    context = _client_context(Credentials(chain, secret))
+    with socket.create_connection(("127.0.0.1", address.check_in_port)) as plain, context.wrap_socket(plain, server_hostname="127.0.0.1") as tls:
+        tls.sendall(b'{"tok')
+        assert httpx.get(f"{address.base_url}/health").status_code == 200
+        server.stop()
+    assert capfd.readouterr().err == ""
 
 
 def test_the_process_ends_with_its_stdin():

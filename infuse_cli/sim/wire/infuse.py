@@ -31,7 +31,7 @@ class DeviceQuery(Page):
     """Which devices."""
 
     organisation_id: Uuid | UnsetType = UNSET
-    board_ids: list[Uuid] = msgspec.field(default_factory=list)
+    board_ids: Annotated[list[Uuid], Meta(min_length=1)] = msgspec.field(default_factory=list)
     metadata_name: str | UnsetType = UNSET
     metadata_value: str | UnsetType = UNSET
 

@@ -31,7 +31,7 @@ class SensorQuery(Page):
     device_id: Uuid | UnsetType = UNSET
     group_id: Uuid | UnsetType = UNSET
     value_type: str | UnsetType = UNSET
-    tags: list[str] = msgspec.field(default_factory=list)
+    tags: Annotated[list[str], Meta(min_length=1)] = msgspec.field(default_factory=list)
 
 
 class HealthWindowQuery(Page, kw_only=True, rename={"from_": "from"}):
