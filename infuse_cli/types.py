@@ -120,10 +120,14 @@ class IdentityMode(enum.Enum):
 
 
 class TokenState(enum.Enum):
-    """Life of a registration token; every minted one ends in exactly one of the last five (contract)."""
+    """Life of a registration token; every minted one ends in exactly one of the last four (contract).
+
+    `handed-over`: another bench has it, so this one never uses it; how it ends is on record there.
+    """
 
     INTENDED = "intended"
     MINTED = "minted"
+    HANDED_OVER = "handed-over"
     EXPOSED = "exposed"
     CONSUMED = "consumed"
     REVOKED = "revoked"

@@ -28,7 +28,7 @@ _COMMANDS: Final = "infuse_cli.cli.commands"
 ROWS: Final[tuple[Row, ...]] = (
     Row("provision", "Bring boards into the cloud: plug in and watch them turn green.", f"{_COMMANDS}.provision", "command"),
     Row("resume", "Go on with what an earlier run left unfinished.", f"{_COMMANDS}.resume", "command"),
-    Row("batch", "Many devices from a CSV file, without boards: register, status.", f"{_COMMANDS}.batch", "app"),
+    Row("batch", "Many devices from a CSV: plan, register, status, export.", f"{_COMMANDS}.batch", "app"),
     Row("journal", "What happened, board by board: list, show, verify, backup.", f"{_COMMANDS}.journal", "app"),
     Row("profile", "Product profiles: list, show, check, new.", f"{_COMMANDS}.profile", "app"),
     Row("ca", "The local CA that signs the boards' certificates.", f"{_COMMANDS}.ca", "app"),
@@ -48,7 +48,7 @@ ROWS: Final[tuple[Row, ...]] = (
 )
 
 VALUE_OPTIONS: Final[frozenset[str]] = frozenset({
-    "--concurrency", "--max-failures", "--rate", "--report",
+    "--concurrency", "--for-bench", "--fw-types", "--max-failures", "--rate", "--report", "--sub-type",
     "--initial-state", "--params-encoded", "--security-state",
     "--base", "--board", "--bundle", "--boards", "--by", "--ca", "--certificate", "--count", "--day", "--description", "--device",
     "--device-id", "--device-profile", "--expires", "--faults", "--field", "--file", "--folder", "--format", "--from",

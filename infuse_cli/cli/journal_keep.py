@@ -134,10 +134,17 @@ def _rekeyed(journal: SqliteJournal, change: Rekey) -> OperationResult:
 @contextmanager
 def noted(journal: SqliteJournal, command: str) -> Iterator[Callable[[str, dict[str, Any]], None]]:
     """A run of the journal for what a command does to this bench; yields what makes a note durable."""
+    with recorded(journal, command) as run:
+        yield lambda what, facts: journal.commit(NoteRun(run=run, what=what, facts=facts))
+
+
+@contextmanager
+def recorded(journal: SqliteJournal, command: str) -> Iterator[str]:
+    """A run of the journal for a command that needs no profile; yields its id."""
     run = uuid.uuid4().hex
     journal.start_run(RunStart(run=run, command=command, operator=operator(), profile_name="", profile_hash="", profile={}))
     try:
-        yield lambda what, facts: journal.commit(NoteRun(run=run, what=what, facts=facts))
+        yield run
     finally:
         journal.end_run(run, {})
 

@@ -180,7 +180,7 @@ def revoke(text: str, *, yes: bool) -> OperationResult:
 
 
 def _record_revoked(journal: SqliteJournal, token: api.PendingToken) -> None:
-    alive: Sequence[TokenState] = (TokenState.MINTED, TokenState.EXPOSED)
+    alive: Sequence[TokenState] = (TokenState.MINTED, TokenState.HANDED_OVER, TokenState.EXPOSED)
     for row in journal.tokens(name=token.name):
         if row.token_id == token.id and row.state in alive:
             journal.commit(MoveToken(intent=row.intent, from_state=row.state, to_state=TokenState.REVOKED, why="revoked by hand"))

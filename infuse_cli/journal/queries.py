@@ -254,6 +254,15 @@ def passes(journal: SqliteJournal, since: datetime | None = None) -> list[rec.At
     return [one for one in newest.values() if since is None or (one.ended or one.opened) >= since]
 
 
+def certificate_of(journal: SqliteJournal, mcu_id: str, soc: str | None = None) -> rec.CertificateRecord | None:
+    """The newest certificate in force of the board with this mcuId, whatever the soc where none is named."""
+    where = [_board.mcu_id == mcu_id, _certificate.state == "issued", *([] if soc is None else [_board.soc == soc])]
+    boards = select(_certificate.serial).join(schema.board, _board.uuid == _certificate.board).where(*where)
+    with journal.reading() as connection:
+        found = reads.certificates(connection, _certificate.state == "issued", _certificate.serial.in_(boards))
+    return found[-1] if found else None
+
+
 def facts_of(attempt: rec.AttemptRecord) -> rec.Facts:
     """All facts of an attempt: those of its steps in order, then its own."""
     merged: rec.Facts = {}

@@ -6,12 +6,13 @@ import contextlib
 import os
 import secrets
 import stat
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from infuse_cli.errors import CredentialError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import BufferedWriter
     from pathlib import Path
 
 LIMIT: Final = 64 * 1024
@@ -56,6 +57,41 @@ def write_private(path: Path, content: bytes) -> None:
         _sync_folder(path.parent)
 
 
+class Staged:
+    """A secret's file (0600) that is written piece by piece beside its place, and stands there whole or not at all.
+
+    `place` puts it there; without it nothing is left. Every method raises OSError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path: Final = path.resolve()  # a link keeps pointing where it did
+        self._temporary: Final = self.path.with_name(f".{self.path.name}.{secrets.token_hex(6)}")
+        self._file: Final = _open_new(self._temporary)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def write(self, piece: bytes) -> None:
+        """Add a piece."""
+        self._file.write(piece)
+
+    def settle(self) -> None:
+        """Make what was written durable, so that nothing but `place` is left to go wrong."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def place(self) -> None:
+        """Put the file in its place, durably."""
+        self.settle()
+        self._file.close()
+        self._temporary.replace(self.path)
+        _sync_folder(self.path.parent)
+
+
 def create_private(path: Path, content: bytes) -> bool:
     """Make a secret's file (0600) in one step; False when there already is one. Raises OSError."""
     with _temporary(path, content) as temporary:
@@ -88,9 +124,13 @@ def _temporary(path: Path, content: bytes) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _write_new(path: Path, content: bytes) -> None:
+def _open_new(path: Path) -> BufferedWriter:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+    return os.fdopen(os.open(path, flags, 0o600), "wb")
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    with _open_new(path) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

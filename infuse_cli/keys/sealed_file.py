@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -32,6 +32,18 @@ _PIECE: Final = 65_536
 _TAG: Final = 16
 
 
+class Source(Protocol):
+    """Where bytes come from: every read but the last gives all that was asked for."""
+
+    def read(self, size: int, /) -> bytes: ...  # noqa: D102
+
+
+class Target(Protocol):
+    """Where bytes go."""
+
+    def write(self, piece: bytes, /) -> object: ...  # noqa: D102
+
+
 @dataclass(frozen=True, slots=True)
 class _Lock:
     """Key and nonces of one file."""
@@ -44,15 +56,16 @@ class _Lock:
         return self.prefix + struct.pack(">IB", number, last)
 
 
-def seal(source: BinaryIO, target: BinaryIO, passphrase: Secret, magic: bytes) -> None:
+def seal(source: Source, target: Target, passphrase: Secret, magic: bytes) -> None:
     """Write `magic` and all of `source`, sealed, to `target`."""
     form = _FORM.pack(_VERSION, _LOG2_N, _R, _P, os.urandom(16), os.urandom(7))
     lock = _lock(magic + form, form, passphrase)
     target.write(lock.header)
-    target.writelines(lock.aead.encrypt(lock.nonce(number, last=last), piece, lock.header) for number, (piece, last) in enumerate(_pieces(source, _PIECE)))
+    for number, (piece, last) in enumerate(_pieces(source, _PIECE)):
+        target.write(lock.aead.encrypt(lock.nonce(number, last=last), piece, lock.header))
 
 
-def unseal(source: BinaryIO, target: BinaryIO, passphrase: Secret, magic: bytes) -> None:
+def unseal(source: Source, target: Target, passphrase: Secret, magic: bytes) -> None:
     """Write what `seal` was given to `target`; on any error `target` is to be thrown away.
 
     Raises CredentialError credential.bad-passphrase: another passphrase, or the file was changed or cut off.
@@ -77,7 +90,7 @@ def _lock(header: bytes, form: bytes, passphrase: Secret) -> _Lock:
     return _Lock(AESGCM(key), prefix, header)
 
 
-def _pieces(source: BinaryIO, size: int) -> Iterator[tuple[bytes, bool]]:
+def _pieces(source: Source, size: int) -> Iterator[tuple[bytes, bool]]:
     """Pieces, each with whether it is the last; an empty source is one empty piece."""
     piece = source.read(size)
     while True:

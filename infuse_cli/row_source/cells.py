@@ -27,6 +27,7 @@ TAG_SEPARATOR: Final = "|"
 
 _FORMULA: Final = ("=", "+", "@")
 _ID: Final = re.compile(r"[0-9a-f]{16}")
+_OF_IMEI: Final = re.compile(r"0[0-9]{15}")
 _EXPONENT: Final = re.compile(r"[0-9]+([.,][0-9]+)?[eE]\+?[0-9]{1,3}")
 _DECIMAL: Final = re.compile(r"[0-9]+[.,][0-9]+")
 _DIGITS: Final = 16
@@ -68,7 +69,10 @@ class Vetting:
 
     def _metadata_of(self, values: Mapping[str, str]) -> dict[str, str]:
         own = {key: values[name] for name, key in self._metadata if values[name]}
-        drawn = dict.fromkeys(self._rules.from_mcu_id, values[MCU_ID].lower())
+        mcu_id = values[MCU_ID].lower()
+        drawn = dict.fromkeys(self._rules.from_mcu_id, mcu_id)
+        if self._rules.from_imei and _OF_IMEI.fullmatch(mcu_id):
+            drawn |= dict.fromkeys(self._rules.from_imei, mcu_id[1:])
         return {**self._rules.constants, **drawn, **own}
 
     def _asked(self, metadata: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -101,9 +105,10 @@ def _tags(cell: str) -> tuple[str, ...]:
 
 def _cell(column: str, cell: str) -> list[tuple[str, str]]:
     """What is wrong with a cell: words and code, one at the most."""
-    for why, code in ((_unreadable(cell), "batch.encoding"), (_unwanted(column, cell), "batch.value")):
-        if why:
-            return [(why, code)]
+    if not cell.isprintable() or len(cell) > CELL_LIMIT or cell.startswith(_FORMULA):
+        for why, code in ((_unreadable(cell), "batch.encoding"), (_unwanted(column, cell), "batch.value")):
+            if why:
+                return [(why, code)]
     check = _CHECKS.get(column)
     if check is None:
         return []
@@ -112,8 +117,6 @@ def _cell(column: str, cell: str) -> list[tuple[str, str]]:
 
 
 def _unreadable(cell: str) -> str | None:
-    if cell.isprintable():
-        return None
     bad = next((char for char in cell if "\ud800" <= char <= "\udfff"), None)
     if bad is None:
         return None
@@ -123,11 +126,10 @@ def _unreadable(cell: str) -> str | None:
 def _unwanted(column: str, cell: str) -> str | None:
     if len(cell) > CELL_LIMIT:
         return f"{len(cell)} characters, of which {CELL_LIMIT} are allowed"
-    if not cell.isprintable():
-        odd = next((char for char in cell if _invisible(char)), None)
-        if odd is not None:
-            name = "NUL" if odd == "\0" else unicodedata.name(odd, "control character")
-            return f"a character that cannot be seen, U+{ord(odd):04X} ({name.lower() if odd != chr(0) else name})"
+    odd = next((char for char in cell if _invisible(char)), None)
+    if odd is not None:
+        name = "NUL" if odd == "\0" else unicodedata.name(odd, "control character").lower()
+        return f"a character that cannot be seen, U+{ord(odd):04X} ({name})"
     # Base64 has `+` among its digits.
     if cell.startswith(_FORMULA) and not (column == "publicKey" and cell[0] == "+"):
         return f"{_shown(cell)} begins with {cell[0]!r}: a spreadsheet would take it for a formula"

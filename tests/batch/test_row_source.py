@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from infuse_cli.api_types import MetadataField
 from infuse_cli.errors import InfuseError, Interrupted, UsageError
-from infuse_cli.profile import MetadataFieldSpec, MetadataValue, Profile
+from infuse_cli.profile import BoardSection, McuIdSource, MetadataFieldSpec, MetadataValue, Profile
 from infuse_cli.row_source import Rules, lines, open_rows, rules_of
 from infuse_cli.rows import Row
 
@@ -220,6 +220,14 @@ def test_rules_of_board_and_profile(file):
         (4, "metadata.lot", "batch.metadata"), (4, "metadata.serialNumber", "batch.metadata"), (5, "metadata.serialNumber", "batch.metadata")]
     assert [row.metadata for row in rows_of(path, rules)] == [
         {"site": "Brisbane", "chip": ID, "serialNumber": "SN-1", "lot": "7"}, {"site": "Oslo", "chip": OTHER, "serialNumber": "SN-2", "lot": "7"}]
+
+
+def test_metadata_from_the_imei_is_drawn_from_the_mcu_id(file):
+    profile = Profile(name="p", board=BoardSection(mcu_id=McuIdSource(source="imei")), metadata={"sn": MetadataValue(source="imei"), "iccid": MetadataValue(source="iccid")})
+    rules = rules_of(profile, (MetadataField(name="sn", required=True),))
+    path = file(f"mcuId,metadata.sn\n0352656100367872,\n{ID},own\n{OTHER},\n")
+    assert [one[:3] for one in troubles_of(path, rules)] == [(4, "metadata.sn", "batch.metadata")]
+    assert [row.metadata for row in rows_of(path, rules)] == [{"sn": "352656100367872"}, {"sn": "own"}]
 
 
 def test_a_file_with_bad_lines_is_refused_unless_they_may_be_skipped(file):

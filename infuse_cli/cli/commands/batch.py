@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Many devices from a CSV file, without boards: register, status.", no_args_is_help=True)
+
+class Format(enum.StrEnum):
+    """What `export` writes."""
+
+    CSV = "csv"
+    JSON = "json"
+    ONBOARD = "onboard"
+
+
+app = typer.Typer(help="Many devices from a CSV: plan, register, status, export.", no_args_is_help=True)
 
 File = Annotated[Path, typer.Argument(metavar="FILE.csv", help="The rows: mcuId, and if wanted deviceId, name, publicKey, tags, metadata.KEY…", show_default=False)]
+
+
+@app.command()
+def plan(
+    file: File,
+    *,
+    update: Annotated[bool, typer.Option("--update", help="As `register --update` would: devices that differ get the metadata of the file.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="As `register --skip-bad` would: leave bad lines out.")] = False,
+) -> None:
+    """Check the file and say what `register` would do. Reads the cloud, writes nothing anywhere."""
+    from infuse_cli.cli import batch_plan
+    from infuse_cli.cli.result import finish
+
+    finish(batch_plan.plan(file, update=update, skip_bad=skip_bad))
 
 
 @app.command()
@@ -41,3 +65,35 @@ def status(file: File) -> None:
     from infuse_cli.cli.result import finish
 
     finish(batch_status.status(file))
+
+
+@app.command()
+def export(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE.csv]", help="Only the rows of this file. [default: all on record]", show_default=False)] = None,
+    *,
+    format_: Annotated[Format, typer.Option("--format", help="csv or json: the ids. onboard: nRF Cloud's onboard.csv, for boards with a certificate.")] = Format.CSV,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where to write it. [default: standard output]", show_default=False)] = None,
+    sub_type: Annotated[str, typer.Option("--sub-type", metavar="TEXT", help="onboard: sub-type of the devices.", show_default=False)] = "",
+    fw_types: Annotated[str, typer.Option("--fw-types", metavar="APP|MODEM", help="onboard: firmware that nRF Cloud may update.", show_default=False)] = "",
+    for_bench: Annotated[Path | None, typer.Option("--for-bench", metavar="FILE", help="Seal ids and registration tokens for `infuse journal import` at another bench.", show_default=False)] = None,
+    passphrase_file: Annotated[Path | None, typer.Option("--passphrase-file", metavar="FILE", help="--for-bench: passphrase, in a 0600 file.", show_default=False)] = None,
+    passphrase_fd: Annotated[int | None, typer.Option("--passphrase-fd", metavar="N", help="--for-bench: passphrase from a file descriptor.", show_default=False)] = None,
+    again: Annotated[bool, typer.Option("--again", help="--for-bench: tokens that were handed over before, too.")] = False,
+) -> None:
+    """Export what came of rows: their ids, nRF Cloud's onboard.csv, or a sealed hand-over to another bench.
+
+    A token that is handed over is not used on this bench any more, and not handed over twice.
+    """
+    from infuse_cli.cli import batch_export, handover_export
+    from infuse_cli.cli.file_passphrase import FilePassphrase
+    from infuse_cli.cli.result import finish
+    from infuse_cli.errors import UsageError
+
+    passphrase = FilePassphrase(passphrase_file, passphrase_fd)
+    if for_bench is None:
+        if passphrase.given or again:
+            raise UsageError("usage.bad-option", "--passphrase-file, --passphrase-fd and --again go with --for-bench")
+        finish(batch_export.exported(batch_export.Wish(file, out, sub_type, fw_types), format_.value))
+    if out is not None:
+        raise UsageError("usage.bad-option", "--for-bench names its file itself, so --out has nothing to say")
+    finish(handover_export.for_bench(handover_export.Wish(file, for_bench, passphrase, again=again)))

@@ -220,12 +220,16 @@ def backup(
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `infuse journal backup` wrote.", show_default=False)],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `infuse journal backup` or `infuse batch export --for-bench` wrote.", show_default=False)],
     *,
     passphrase_file: _File = None,
     passphrase_fd: _Fd = None,
 ) -> None:
-    """Take a backup in, into an empty home or over a journal that it continues; two chains are never merged."""
+    """Take in a backup, or the devices and registration tokens that another bench sealed for this one.
+
+    A backup goes into an empty home or over a journal that it continues; two chains are never merged. Tokens are used
+    by `infuse provision` instead of minting others; importing them twice is as good as once.
+    """
     from infuse_cli.cli import journal_import
     from infuse_cli.cli.file_passphrase import FilePassphrase
     from infuse_cli.cli.result import finish

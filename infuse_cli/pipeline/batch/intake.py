@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from infuse_cli.rows import Row
 
 _HOLD_S: Final = 0.2
-_LIVE: Final = frozenset({TokenState.MINTED, TokenState.EXPOSED, TokenState.CONSUMED})
+_LIVE: Final = frozenset({TokenState.MINTED, TokenState.EXPOSED})
+_ELSEWHERE: Final = frozenset({TokenState.CONSUMED, TokenState.HANDED_OVER})
+"""Tokens whose device may be a board's by now, also after their time: it is never cleared from here."""
 _IN_DOUBT: Final = frozenset({BEGUN, *(outcome.value for outcome in (RowOutcome.UNKNOWN, RowOutcome.CREATED, RowOutcome.EXISTED))})
 """States on record after which a device that the list lacks may exist, or may come to: it is looked up before a POST."""
 
@@ -97,7 +99,7 @@ class Intake:
 
     def _is_live(self, token: TokenRecord) -> bool:
         now = self._parts.clock.now()
-        return token.state in _LIVE and (token.state is TokenState.CONSUMED or token.expires_at is None or token.expires_at > now)
+        return token.state in _ELSEWHERE or (token.state in _LIVE and (token.expires_at is None or token.expires_at > now))
 
 
 def _still_held(job: Job) -> Ended:

@@ -47,6 +47,7 @@ class MintTokenStep(Acting):
     def prepare(self, ctx: Context) -> Given:
         """Intend a mint under a name, unless a live token of this board or of its batch row is on record already (rule 19)."""
         name = registry_name(ctx)
+        _refuse_handed_over(ctx)
         alive = live_token(ctx, name)
         if alive is not None:
             return Given({"intent": alive.intent, "name": alive.name, "reused": True})
@@ -101,6 +102,13 @@ class MintTokenStep(Acting):
         elif ended := retired_writes(ctx, ctx.facts["intent"], "the mint never happened"):
             ctx.commit(*ended)  # before a next mint is intended
         return NotDone()
+
+
+def _refuse_handed_over(ctx: Context) -> None:
+    """Refuse a board whose token lies with another bench: minting here would take it away from there."""
+    gone = next((row for row in batch_tokens(ctx) if row.state is TokenState.HANDED_OVER and (row.expires_at is None or row.expires_at > ctx.deps.clock.now())), None)
+    if gone is not None:
+        raise PolicyError("batch.handed-over", f"the registration token {gone.name!r} of this board was handed over to another bench")
 
 
 def _given_up(ctx: Context) -> list[MoveToken]:
@@ -206,6 +214,8 @@ def exposure(ctx: Context, why: str) -> tuple[MoveToken, ...]:
     """
     intent = ctx.facts["token"]["intent"]
     row = next(row for row in ctx.deps.journal.tokens(name=ctx.facts["name"]) if row.intent == intent)
+    if row.state is TokenState.HANDED_OVER:
+        raise PolicyError("batch.handed-over", f"the token of {row.name!r} went to another bench while this board was at work")
     if row.state not in {TokenState.INTENDED, TokenState.MINTED}:
         return ()
     return (MoveToken(intent=intent, from_state=TokenState.MINTED, to_state=TokenState.EXPOSED, why=why),)
