@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from infuse_cli.profile import Profile
 
 State = Literal["PASS", "WARN", "FAIL"]
-DEADLINE_S: Final = 8.0
+DEADLINE_S: Final = 12.0
 """Seconds that a check may take; its own waits are shorter."""
 
 

@@ -124,16 +124,32 @@ def _is_path(value: str) -> bool:
 
 
 def _contents(*paths: Path | None) -> list[str]:
-    """What such files hold, line by line; of JSON its texts."""
+    """What such files hold: of JSON its texts without their names, else each line."""
     found: list[str] = []
     for path in paths:
         try:
             text = "" if path is None else path.read_bytes()[:65536].decode("utf-8", "replace")
         except OSError:
             continue
-        found += [line.strip() for line in text.splitlines()]
-        found += re.findall(r'"([^"]{8,})"', text) if text.lstrip().startswith("{") else []
+        try:
+            found += _leaves(json.loads(text))
+        except ValueError:
+            found += [line.strip() for line in text.splitlines()]
     return found
+
+
+def _leaves(value: object) -> Iterator[str]:
+    match value:
+        case dict():
+            for inner in value.values():
+                yield from _leaves(inner)
+        case list():
+            for inner in value:
+                yield from _leaves(inner)
+        case None | bool():
+            return
+        case _:
+            yield str(value)
 
 
 def _texts(subject: Subject, findings: Sequence[Finding]) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.errors import JournalError, UsageError
 from infuse_cli.journal.queries import device_ids, facts_of
+from infuse_cli.records import BoardRecord
 from infuse_cli.types import AttemptState
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def listed(console: Console, found: Sequence[AttemptRecord], imeis: Mapping[str,
 
 def record(journal: SqliteJournal, uuid: str) -> dict[str, Any]:
     """Everything on record about a board (rule 24)."""
-    board = journal.board(uuid)
+    events = journal.events(board=uuid)
+    board = journal.board(uuid) or (BoardRecord(board=uuid) if events else None)
     if board is None:
         raise JournalError("journal.not-found", f"no board {uuid} is on record")
     attempts, certificates, tokens = journal.attempts(uuid), journal.certificates(board=uuid), journal.tokens(board=uuid)
@@ -99,7 +101,7 @@ def record(journal: SqliteJournal, uuid: str) -> dict[str, Any]:
         "board": {"uuid": uuid, "imei": board.imei, "mcuId": board.mcu_id}, "deviceId": cloud, "registryDeviceId": registry,
         "metadata": newest.get("metadata") or {},
         "attempts": [_attempt(one, journal.run(one.run), certificates, tokens) for one in attempts],
-        "events": [_event(one) for one in journal.events(board=uuid)],
+        "events": [_event(one) for one in events],
     }
 
 

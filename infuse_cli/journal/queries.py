@@ -11,6 +11,7 @@ from sqlalchemy import or_, select
 from infuse_cli.errors import CODES, JournalError
 from infuse_cli.journal import reads, schema
 from infuse_cli.journal.codec import from_json, to_json, to_time
+from infuse_cli.records import BoardRecord
 from infuse_cli.types import AttemptState
 
 if TYPE_CHECKING:
@@ -75,9 +76,8 @@ def find_boards(journal: SqliteJournal, text: str) -> list[rec.BoardRecord]:
     if not wanted or len(wanted) > _LONGEST:
         return []
     with journal.reading() as connection:
-        uuids = _exactly(connection, wanted) or _part(connection, wanted)
-        found = [reads.board(connection, uuid, journal.alive) for uuid in sorted(uuids)]
-    return [board for board in found if board is not None]
+        uuids = _exactly(connection, wanted) or _part(connection, wanted) or _only_noted(connection, wanted)
+        return [reads.board(connection, uuid, journal.alive) or BoardRecord(board=uuid) for uuid in sorted(uuids)]
 
 
 def _exactly(connection: Connection, text: str) -> set[str]:
@@ -127,6 +127,13 @@ def _part(connection: Connection, text: str) -> set[str]:
         select(_attempt.board).where(or_(_starts(text, _attempt.attempt, _attempt.run), _ends(text, _attempt.attempt, _attempt.run))),
     )
     return {row[0] for statement in statements for row in connection.execute(statement).all()}
+
+
+def _only_noted(connection: Connection, text: str) -> set[str]:
+    """Boards that only notes name: what was done to them was done by hand, and no run of the line knows them."""
+    column = _event.board
+    fits = column == text.lower() if len(text) < _SHORTEST_PART else or_(column == text.lower(), _starts(text, column), _ends(text, column))
+    return {row[0] for row in connection.execute(select(column).distinct().where(fits)).all()}
 
 
 def _starts(text: str, *columns: ColumnElement[Any]) -> ColumnElement[bool]:

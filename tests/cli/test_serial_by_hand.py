@@ -83,8 +83,8 @@ def test_a_certificate_is_written_compared_and_on_record(bench, desk, tmp_path):
     assert notes(desk.home) == [
         ("functional mode", "1 found", "begun"), ("written by hand", "root CA certificate of sec_tag 16", "begun"),
         ("written by hand", "root CA certificate of sec_tag 16", "OK"), ("functional mode", "1 restored", "OK")]
-    shown = bench.infuse("journal", "list", "--output", "json", env={"INFUSE_HOME": str(desk.home)})
-    assert shown.code == 0
+    shown = bench.infuse("journal", "show", in_slot(bench, slot)["uuid"][-8:], "--events", env={"INFUSE_HOME": str(desk.home)})
+    assert "written by hand root CA certificate of sec_tag 16 OK" in shown.stdout
     again = data(desk("creds", "write", port, "--sec-tag", "16", "--type", "0", "--file", str(pem)))
     assert again["credentials"][0]["already"] is True
     assert len(notes(desk.home)) == 4  # nothing was done, so nothing is on record
