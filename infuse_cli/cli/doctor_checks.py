@@ -229,8 +229,11 @@ def _validity(folder: Path, chain: Sequence[x509.Certificate]) -> Finding:
 
 
 def _unlocked(subject: Subject, folder: Path, named: str) -> list[Finding]:
+    from infuse_cli.pki.issuers import current_folder, read_key_uri
     from infuse_cli.pki.store import load_ca
 
+    if subject.passphrase_file is None and read_key_uri(current_folder(folder)) is not None:
+        return [passed("CA key", "in a PKCS#11 token; its PIN was not tried, because wrong ones lock the token (--passphrase-file FILE tries one)")]
     try:
         secret = _passphrase(subject, named)
     except InfuseError as error:

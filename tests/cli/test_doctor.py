@@ -118,6 +118,15 @@ def test_a_ca_whose_key_is_loose_or_whose_passphrase_is_wrong(bench, tmp_path):
     assert found(doctor(bench, "--profile", missing, named=False))["CA"]["code"] == "ca.not-found"
 
 
+def test_a_pin_is_not_tried_unasked(bench, monkeypatch, tmp_path):
+    from infuse_cli.pki import issuers
+
+    monkeypatch.setattr(issuers, "read_key_uri", lambda folder: "pkcs11:token=line;object=ca")
+    subject = Subject(bench.home, {}, Machine(), bench.profile)
+    told = doctor_checks._unlocked(subject, Path(bench.world.folder) / "ca", "ca")
+    assert "wrong ones lock the token" in only(told).message
+
+
 def jwt(expires):
     body = base64.urlsafe_b64encode(json.dumps({"exp": expires.timestamp()}).encode()).decode().rstrip("=")
     return Secret(f"eyJhbGciOiJFUzI1NiJ9.{body}.c2ln")
