@@ -130,6 +130,8 @@ CODES: Final[dict[str, CodeInfo]] = {
     "board.changed": CodeInfo(X.BOARD, A, True, "another board is on the port than the one that was begun; nothing was written to it", "Run again with the board that belongs here; each goes on where it was."),
     "board.no-imei": CodeInfo(X.BOARD, F, True, "the module has no IMEI, and mcuId is taken from it", "Set the board aside, or use another board.mcu_id source."),
     "board.no-mcu-id": CodeInfo(X.BOARD, F, True, "the mcuId could not be read from its source", "Check board.mcu_id in the profile and the tool or command it names."),
+    "board.id-not-written": CodeInfo(X.BOARD, F, True, "the device id could not be written through the debug probe, or did not read back", "Check nrfutil, the probe's cable and the chip's access protection (`nrfutil device list`), then run again: a write that broke off is completed."),
+    "board.other-id": CodeInfo(X.IDENTITY, F, True, "the board already carries another device id, and one-time memory cannot be rewritten", "Was this board provisioned elsewhere? Set it aside for an engineer; only erasing the whole chip empties that memory."),
     "board.unexpected": CodeInfo(X.BOARD, F, True, "the board is not what board.expect says", "Wrong product in the jig, or update its modem firmware."),
     "board.in-use": CodeInfo(X.BOARD, E, False, "another infuse is working on this very board", "Let it finish; a board is never worked on twice at once."),
     "modem.error": CodeInfo(X.BOARD, F, True, "the modem refused a command", "The message has the number and its meaning."),

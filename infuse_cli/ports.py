@@ -78,6 +78,15 @@ class ChipIds(Protocol):
         Returns within 20 s. Raises BoardError board.no-mcu-id, naming the tool or the probe and the way out.
         """
 
+    def device_id(self, port: str, soc: str) -> str | None:
+        """The cloud's device id in the chip's one-time memory, 16 hex digits; None while it is empty. Raises board.id-not-written."""
+
+    def write_device_id(self, port: str, soc: str, device_id: str) -> None:
+        """Write it there and compare what is there after; an id that is right already is left.
+
+        Raises BoardError board.other-id with nothing written, board.id-not-written.
+        """
+
 
 class InfuseApi(Protocol):
     """The Infuse IoT API as far as provisioning needs it (contract: infuse-iot-api.md).

@@ -21,6 +21,8 @@ class Serial(Section, frozen=True):
     """How the port is set. `baud` in bit/s; `terminator` ends a command in dialect `at`.
 
     `line_limit` is the firmware's line buffer in bytes, `credential_buffer` that of its `cred` shell in characters.
+    `network_key_file` names the 0600 file with the key of network `network_id`, for dialect `epacket`; without it the
+    public default network of the firmware's SDK is meant.
     """
 
     baud: int = 115200
@@ -30,6 +32,8 @@ class Serial(Section, frozen=True):
     terminator: Literal["cr", "crlf", "lf"] = "cr"
     line_limit: int = 4096
     credential_buffer: int = 1024
+    network_id: int = 0
+    network_key_file: str | None = None
 
 
 class McuIdSource(Section, frozen=True):
@@ -57,13 +61,14 @@ class UsbMatch(Section, frozen=True):
 
 
 class BoardSection(Section, frozen=True):
-    """Facts of the hardware."""
+    """Facts of the hardware. `write_id` puts the cloud's device id into the chip's one-time memory, through a debug probe."""
 
     soc: str | None = None
     usb: tuple[UsbMatch, ...] = ()
     serial: Serial = Serial()
     presence: Literal["port", "answer"] = "port"
     mcu_id: McuIdSource | None = None
+    write_id: bool = False
     expect: Expect = Expect()
 
 

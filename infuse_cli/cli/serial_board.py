@@ -13,7 +13,7 @@ from infuse_cli.dialect import commands, operations
 from infuse_cli.errors import BoardError, InfuseError
 from infuse_cli.pipeline import slots
 from infuse_cli.pipeline.steps.expect import kind_name
-from infuse_cli.pipeline.steps.identify import McuIds, mcu_id
+from infuse_cli.pipeline.steps.identify import McuIds, known, mcu_id
 from infuse_cli.profile import BoardSection
 from infuse_cli.types import Command
 
@@ -60,7 +60,7 @@ def opened(port: str, profile: Profile | None) -> Iterator[Board]:
     from infuse_cli.link.source import SerialSource
 
     section = BoardSection() if profile is None else profile.board
-    board = SerialSource(section, [port], threading.Event()).open(port)
+    board = SerialSource(section, [port], threading.Event(), cipher=wire.cipher(section)).open(port)
     try:
         yield board
     finally:
@@ -86,14 +86,15 @@ def identify(link: Board, profile: Profile | None) -> Found:
     from infuse_cli.journal.bench import load_bench
 
     ops = operations(link.dialect)
-    seen = link.run(ops.identify())
+    soc = _SOC if profile is None else profile.board.soc or _SOC
+    seen = known(link.run(ops.identify()), soc)
     source = None if profile is None else profile.board.mcu_id
     if profile is None or source is None:
         return Found(link.port, link.dialect, seen)
     if source.source == "scan":
         problem = BoardError("board.no-mcu-id", "mcuId comes from a scan, and nothing is scanned here", hint="Look the board up by its IMEI or UUID.")
         return Found(link.port, link.dialect, seen, problem)
-    ids = McuIds(source, chips=wire.chip_ids(load_bench(context.current().home)), soc=profile.board.soc or _SOC)
+    ids = McuIds(source, chips=wire.chip_ids(load_bench(context.current().home)), soc=soc)
     try:
         return Found(link.port, link.dialect, dataclasses.replace(seen, mcu_id=mcu_id(link, ops, source, ids, seen)))
     except InfuseError as error:

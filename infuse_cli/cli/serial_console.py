@@ -152,21 +152,26 @@ class Console:
         self._notes.note("typed by hand", command=console_text.for_record(text), answer="sent", board=self.board)
 
     def _read(self) -> None:
-        lines, last, frames = console_text.Lines(), time.monotonic(), FrameParser(self._frame)
+        lines, last, text = console_text.Lines(), time.monotonic(), bytearray()
+        frames = FrameParser(self._frame, text.extend)
         while not self._stop.is_set():
             try:
                 data = b"" if self._stream is None else self._stream.read()
             except BoardError as error:
                 if not self._went_away(error):
                     return
-                lines, frames = console_text.Lines(), FrameParser(self._frame)
+                lines, text = console_text.Lines(), bytearray()
+                frames = FrameParser(self._frame, text.extend)
                 continue
             now = time.monotonic()
             if data:
                 last = now
-            self._show(*lines.receive(frames.receive(data)))
-            if now - last > _REST_S:
-                self._show(*lines.receive(frames.flush()), *filter(None, [lines.rest()]))
+            frames.receive(data)
+            resting = now - last > _REST_S
+            if resting:
+                frames.flush()
+            self._show(*lines.receive(bytes(text)), *filter(None, [lines.rest() if resting else None]))
+            text.clear()
 
     def _frame(self, payload: bytes) -> bool:
         """Tell of an ePacket frame as it passes; what is none stays text."""

@@ -21,6 +21,7 @@ from infuse_cli.dialect.base import Can
 from infuse_cli.errors import BoardError, PolicyError, ProfileError
 from infuse_cli.pipeline import slots
 from infuse_cli.pipeline.steps.expect import kind_name
+from infuse_cli.profile import Serial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,7 +88,8 @@ def opened(command: str, port: str, profile: Profile | None) -> Iterator[Hand]:
         found = serial_board.identify(link, None)
         with serial_board.record() as journal:
             history = serial_board.history(journal, found.identity.uuid)
-        yield Hand(command, port, profile, link, operations(link.dialect), found, history)
+        buffer = (Serial() if profile is None else profile.board.serial).credential_buffer
+        yield Hand(command, port, profile, link, operations(link.dialect, credential_buffer=buffer), found, history)
 
 
 @contextmanager
@@ -181,7 +183,6 @@ def _fits(hand: Hand, sec_tag: int, item: Item) -> None:
     """A line that the board's buffer cannot hold is refused before anything is deleted for it."""
     from infuse_cli.dialect import commands, dialect
     from infuse_cli.dialect.base import CodecOptions
-    from infuse_cli.profile import Serial
 
     if not hand.link.dialect.startswith("at"):
         return

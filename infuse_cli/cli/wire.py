@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from infuse_cli.cli.clock import RunClock
     from infuse_cli.journal.bench import Bench
     from infuse_cli.keys.credentials import Found
+    from infuse_cli.keys.frames import NetworkCipher
     from infuse_cli.link.nrfutil import ProbeReader
     from infuse_cli.link.source import SerialSource
     from infuse_cli.pipeline.context import Deps, Options, Resolved
@@ -86,7 +87,20 @@ def source(profile: prof.Profile, ports: Sequence[str] | None) -> SerialSource:
     """Where this profile's boards are."""
     from infuse_cli.link.source import SerialSource
 
-    return SerialSource(profile.board, ports, threading.Event())
+    return SerialSource(profile.board, ports, threading.Event(), cipher=cipher(profile.board))
+
+
+def cipher(board: prof.BoardSection) -> NetworkCipher | None:
+    """What seals ePacket frames for this product's boards; None where the profile names another dialect.
+
+    Raises CredentialError credential.unsafe-file or credential.malformed.
+    """
+    serial = board.serial
+    if serial.dialect not in {"auto", "epacket"}:
+        return None
+    from infuse_cli.keys.frames import network_cipher
+
+    return network_cipher(None if serial.network_key_file is None else Path(serial.network_key_file), serial.network_id)
 
 
 def _key_sink(profile: prof.Profile) -> KeySink | None:

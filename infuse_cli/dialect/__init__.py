@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Final
 from infuse_cli.dialect.at import AtCodec
 from infuse_cli.dialect.auto import AutoCodec
 from infuse_cli.dialect.base import Can, Codec, CodecOptions, Operations
+from infuse_cli.dialect.epacket import EpacketCodec
 from infuse_cli.dialect.operations_at import AtOperations, AtShellOperations
 from infuse_cli.dialect.operations_cred import CREDENTIAL_BUFFER, CredOperations
+from infuse_cli.dialect.operations_epacket import CAN as EPACKET_CAN
+from infuse_cli.dialect.operations_epacket import EpacketOperations
 from infuse_cli.dialect.shell import CredCodec, ShellCodec
 from infuse_cli.errors import ProfileError
 
@@ -21,9 +24,6 @@ if TYPE_CHECKING:
 
 AUTO: Final = "auto"
 """The dialect that is found by asking; what it can is known once a board has answered."""
-
-COMING: Final = ("epacket",)
-"""Dialects that the contract names and that are not built yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
     "at-shell": Dialect(ShellCodec, lambda _: AtShellOperations(), _MODEM | _SHELL),
     "cred-shell": Dialect(CredCodec, CredOperations, _SHELL | {
         Can.IDENTIFY, Can.OFFLINE, Can.READ_DIGEST, Can.WRITE, Can.DELETE, Can.CSR, Can.TOKEN_COMMAND, Can.RAW}),
+    "epacket": Dialect(EpacketCodec, lambda _: EpacketOperations(), EPACKET_CAN),
 }
 
 
@@ -55,8 +56,7 @@ def dialect(name: str) -> Dialect:
     """The dialect of that name. Raises ProfileError profile.cannot for one that is coming or unknown."""
     found = DIALECTS.get(name)
     if found is None:
-        why = "is not built yet" if name in COMING else "is unknown"
-        raise ProfileError("profile.cannot", f"dialect {name!r} {why}; there is {', '.join(DIALECTS)}",
+        raise ProfileError("profile.cannot", f"dialect {name!r} is unknown; there is {', '.join(DIALECTS)}",
                            hint="Set board.serial.dialect to one of those, or to auto.")
     return found
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from infuse_cli.dialect.at import AtCodec
 from infuse_cli.dialect.base import Heard
+from infuse_cli.dialect.epacket import EpacketCodec
 from infuse_cli.dialect.shell import CredCodec, ShellCodec
 
 if TYPE_CHECKING:
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 _FIRST_S: Final = 0.25
 """How long the very first probe is waited for, before another dialect is asked."""
 
-_LATER_S: Final = 0.5
+_LATER_S: Final = 0.45
+_MOST: Final = 5
+
+_PINGS: Final = {2, 4}
+"""Which of the probes are pings; a device answers one a second."""
 
 _MOST_A_SHELL: Final = 2
 
@@ -30,7 +35,9 @@ class AutoCodec:
     def __init__(self, options: CodecOptions) -> None:
         self._at: Final = AtCodec(options)
         self._shells: Final = (ShellCodec(options), CredCodec(options))
-        self._all: Final[tuple[Codec, ...]] = (self._at, *self._shells)
+        self._epacket: Final = EpacketCodec(options) if options.cipher is not None else None
+        frames: tuple[Codec, ...] = () if self._epacket is None else (self._epacket,)
+        self._all: Final[tuple[Codec, ...]] = (self._at, *self._shells, *frames)
         self._asked: Codec = self._at
         self._asked_shells = [0, 0]
         self._made = 0
@@ -55,12 +62,12 @@ class AutoCodec:
         """How long the answer to the newest probe may take, in seconds."""
         if self._chosen is not None:
             return self._chosen.probe_s
-        return _FIRST_S if self._made == 1 else _LATER_S
+        return _FIRST_S if self._made == 1 or self._asked is self._epacket else _LATER_S
 
     @property
     def probes(self) -> int:
         """How many probes a silent board gets."""
-        return 4 if self._chosen is None else self._chosen.probes
+        return _MOST if self._chosen is None else self._chosen.probes
 
     @property
     def state(self) -> LinkState:
@@ -130,4 +137,6 @@ class AutoCodec:
                     self._asked_shells[index] += 1
                     return shell
                 self._asked_shells[index] = _MOST_A_SHELL
-        return self._at
+        quiet = self._at.probed() is Heard.NOTHING and not self._at.rebooted
+        # A ping in an AT host's line would spoil its next command, so one that makes a sound is not pinged.
+        return self._epacket if self._epacket is not None and quiet and self._made in _PINGS else self._at

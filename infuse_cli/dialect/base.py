@@ -11,7 +11,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 
-from infuse_cli.errors import BoardError, InfuseError
+from infuse_cli.errors import BoardError, InfuseError, ProfileError
 from infuse_cli.types import Command, Reply
 
 if TYPE_CHECKING:
@@ -209,6 +209,9 @@ class Operations(Protocol):
     def hardware_id(self) -> Conversation[str]:
         """The chip's id as the firmware gives it, 16 lower-case hex digits. Raises board.no-mcu-id, profile.cannot."""
 
+    def security_state(self, challenge: bytes) -> Conversation[bytes]:
+        """What the device says of itself over a challenge of 16 bytes (contract: keys). Raises profile.cannot."""
+
     def same_board(self, uuid: str) -> Conversation[None]:
         """Raises board.changed, naming both, when another board answers."""
 
@@ -244,3 +247,68 @@ class Operations(Protocol):
     def raw(self, text: str, pattern: str, timeout_s: float = 2.0, *, effect: bool = False,
             secret: bool = False) -> Conversation[str]:
         """Send a profile's command; the first group of `pattern` (the line without one) of its answer."""
+
+
+class Lacking:
+    """Base of operations: what a dialect does not override, it cannot; a plan that asks for it is refused beforehand."""
+
+    DIALECT = ""
+
+    def lacks(self, wanted: frozenset[Can]) -> Conversation[frozenset[Can]]:  # noqa: ARG002
+        """Nothing that could be known beforehand."""
+        yield from ()
+        return frozenset()
+
+    def hardware_id(self) -> Conversation[str]:
+        """Not offered."""
+        yield from self._cannot(Can.HWINFO)
+        return ""
+
+    def security_state(self, challenge: bytes) -> Conversation[bytes]:  # noqa: ARG002
+        """Not offered."""
+        yield from self._cannot(Can.SECURITY_STATE)
+        return b""
+
+    def list_credentials(self, sec_tag: int | None = None) -> Conversation[tuple[StoredCredential, ...]]:  # noqa: ARG002
+        """Not offered."""
+        yield from self._cannot(Can.READ_DIGEST)
+        return ()
+
+    def write_credential(self, uuid: str, sec_tag: int, type: CredentialType | int, content: str, *,  # noqa: A002, ARG002
+                         secret: bool = False) -> Conversation[None]:  # noqa: ARG002
+        """Not offered."""
+        yield from self._cannot(Can.WRITE)
+
+    def digests(self, type: CredentialType | int, content: str) -> frozenset[str]:  # noqa: A002, ARG002
+        """None: nothing is written."""
+        return frozenset()
+
+    def delete_credential(self, uuid: str, sec_tag: int, type: CredentialType | int) -> Conversation[None]:  # noqa: A002, ARG002
+        """Not offered."""
+        yield from self._cannot(Can.DELETE)
+
+    def keygen(self, uuid: str, sec_tag: int, *, attributes: str | None = None,  # noqa: ARG002
+               key_usage: str | None = None) -> Conversation[str]:  # noqa: ARG002
+        """Not offered."""
+        yield from self._cannot(Can.CSR)
+        return ""
+
+    def attestation_token(self, challenge_hex: str | None = None) -> Conversation[str]:  # noqa: ARG002
+        """Not offered."""
+        yield from self._cannot(Can.ATTEST_TOKEN)
+        return ""
+
+    def jwt(self, sec_tag: int, subject: str, audience: str) -> Conversation[str]:  # noqa: ARG002
+        """Not offered."""
+        yield from self._cannot(Can.POSSESSION)
+        return ""
+
+    def raw(self, text: str, pattern: str, timeout_s: float = 2.0, *, effect: bool = False,  # noqa: ARG002
+            secret: bool = False) -> Conversation[str]:  # noqa: ARG002
+        """Not offered."""
+        yield from self._cannot(Can.RAW)
+        return ""
+
+    def _cannot(self, what: Can) -> Conversation[None]:
+        yield from ()
+        raise ProfileError("profile.cannot", f"dialect {self.DIALECT} cannot {what.value}")

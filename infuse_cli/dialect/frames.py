@@ -101,53 +101,54 @@ def opened(payload: bytes, cipher: FrameCipher) -> Packet | None:
 
 
 class FrameParser:
-    """Frames and console text out of a stream, however it is split. `accept` says whether a payload makes sense."""
+    """Frames and console text out of a stream, in order, however it is split.
 
-    def __init__(self, accept: Callable[[bytes], bool]) -> None:
+    `accept` is given every payload and says whether it makes sense; `console` is given what was no frame.
+    """
+
+    def __init__(self, accept: Callable[[bytes], bool], console: Callable[[bytes], None]) -> None:
         self._accept: Final = accept
+        self._console: Final = console
         self._data = b""
 
-    def receive(self, data: bytes) -> bytes:
-        """Take bytes; accepted payloads went to `accept` in order. Returns what was no frame: console text."""
+    def receive(self, data: bytes) -> None:
+        """Take bytes."""
         self._data += data
-        text = bytearray()
-        while (step := self._step()) is not None:
-            text += step
-        return bytes(text)
+        while self._step():
+            pass
 
-    def flush(self) -> bytes:
-        """Nothing more comes: a half frame is looked through again. Returns what is console text."""
-        text = bytearray()
+    def flush(self) -> None:
+        """Nothing more comes: a half frame is looked through again."""
         while self._data:
-            text += self._give_up(1)
-            while (step := self._step()) is not None:
-                text += step
-        return bytes(text)
+            self._give_up(1)
+            while self._step():
+                pass
 
-    def _step(self) -> bytes | None:
-        """Text or a frame's worth of progress; None when more bytes are needed."""
+    def _step(self) -> bool:
+        """Whether there was text or a frame; not when more bytes are needed."""
         data = self._data
         if not data:
-            return None
+            return False
         at = data.find(SYNC[:1])
         if at != 0:
             return self._give_up(len(data) if at < 0 else at)
         if data[1:2] not in {b"", SYNC[1:]}:
             return self._give_up(1)
         if len(data) < _PREFIX:
-            return None
+            return False
         return self._frame(data, int.from_bytes(data[len(SYNC):_PREFIX], "little"))
 
-    def _frame(self, data: bytes, size: int) -> bytes | None:
+    def _frame(self, data: bytes, size: int) -> bool:
         """What a frame of that length begins; a length that none has is no frame, and nothing is waited for."""
         end = _PREFIX + size
         if 0 < size <= LARGEST and len(data) < end:
-            return None
+            return False
         if not 0 < size <= LARGEST or not self._accept(data[_PREFIX:end]):
             return self._give_up(1)
         self._data = data[end:]
-        return b""
+        return True
 
-    def _give_up(self, size: int) -> bytes:
+    def _give_up(self, size: int) -> bool:
         text, self._data = self._data[:size], self._data[size:]
-        return text
+        self._console(text)
+        return True

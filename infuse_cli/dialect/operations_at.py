@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from infuse_cli.dialect import cme, commands
-from infuse_cli.dialect.base import Can
+from infuse_cli.dialect.base import Can, Lacking
 from infuse_cli.dialect.cme import modem_error
 from infuse_cli.dialect.raw import raw_answer
 from infuse_cli.dialect.shell_tools import found_nowhere, hardware_id
-from infuse_cli.errors import BoardError, ProfileError
+from infuse_cli.errors import BoardError
 from infuse_cli.types import BoardIdentity, CredentialType, StoredCredential
 
 if TYPE_CHECKING:
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 _ROUNDS: Final = 3
 
 
-class AtOperations:
+class AtOperations(Lacking):
     """Operations over dialect `at`; see `base.Operations`. Holds nothing, so one serves all boards."""
+
+    DIALECT = "at"
 
     def identify(self) -> Conversation[BoardIdentity]:
         """UUID, IMEI, firmware, model, functional mode and ICCID; IMEI and ICCID may be missing."""
@@ -43,16 +45,6 @@ class AtOperations:
             functional_mode=int((yield from _text(commands.read_functional_mode(), "reading the functional mode"))),
             iccid=(yield from _optional(commands.iccid(), "reading the SIM's number")),
         )
-
-    def lacks(self, wanted: frozenset[Can]) -> Conversation[frozenset[Can]]:  # noqa: ARG002
-        """Nothing that could be known beforehand."""
-        yield from ()
-        return frozenset()
-
-    def hardware_id(self) -> Conversation[str]:
-        """Not offered: a modem does not know it."""
-        yield from ()
-        raise ProfileError("profile.cannot", f"dialect at cannot {Can.HWINFO.value}")
 
     def same_board(self, uuid: str) -> Conversation[None]:
         """Raises board.changed, naming both, when another board answers."""
@@ -239,6 +231,8 @@ def _list(sec_tag: int | None) -> Conversation[tuple[StoredCredential, ...]]:
 
 class AtShellOperations(AtOperations):
     """Operations over dialect `at-shell`: the same, but the shell turns each line feed of a PEM into CR and LF."""
+
+    DIALECT = "at-shell"
 
     def lacks(self, wanted: frozenset[Can]) -> Conversation[frozenset[Can]]:
         """Firmware may be built without the shell commands of the profile."""

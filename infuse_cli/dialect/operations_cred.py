@@ -13,11 +13,10 @@ import base64
 import binascii
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from infuse_cli.dialect import commands
-from infuse_cli.dialect.base import Can
+from infuse_cli.dialect.base import Can, Lacking
 from infuse_cli.dialect.raw import raw_answer
 from infuse_cli.dialect.shell_tools import found_nowhere, hardware_id, is_missing
 from infuse_cli.errors import BoardError, ProfileError
@@ -50,11 +49,13 @@ _P256: Final = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d0301070342
 _POINT_SIZE: Final = 65
 
 
-@dataclass(frozen=True, slots=True)
-class CredOperations:
+class CredOperations(Lacking):
     """Operations over dialect `cred-shell`; see `base.Operations`. `buffer` is the firmware's credential buffer."""
 
-    buffer: int = CREDENTIAL_BUFFER
+    DIALECT = "cred-shell"
+
+    def __init__(self, buffer: int = CREDENTIAL_BUFFER) -> None:
+        self.buffer: Final = buffer
 
     def identify(self) -> Conversation[BoardIdentity]:
         """The chip's id stands in for the modem's UUID; nothing else is to be had."""
@@ -147,16 +148,6 @@ class CredOperations:
         if der is None:
             raise BoardError("serial.garbled", f"{what}: the key is there, its CSR is not", unknown=True)
         return base64.urlsafe_b64encode(der).decode().rstrip("=")
-
-    def attestation_token(self, challenge_hex: str | None = None) -> Conversation[str]:  # noqa: ARG002
-        """Not offered."""
-        yield from ()
-        raise _cannot(Can.ATTEST_TOKEN)
-
-    def jwt(self, sec_tag: int, subject: str, audience: str) -> Conversation[str]:  # noqa: ARG002
-        """Not offered."""
-        yield from ()
-        raise _cannot(Can.POSSESSION)
 
     def raw(self, text: str, pattern: str, timeout_s: float = commands.READ_S, *, effect: bool = False,
             secret: bool = False) -> Conversation[str]:
@@ -253,6 +244,3 @@ def _name(kind: CredentialType | int) -> str:
 def _is_pem(content: str) -> bool:
     return "-----BEGIN " in content
 
-
-def _cannot(what: Can) -> ProfileError:
-    return ProfileError("profile.cannot", f"dialect cred-shell cannot {what.value}")

@@ -60,6 +60,7 @@ class ShellCodec(AtCodec):
     NAME = "at-shell"
     _ASKS = "at AT"
     _ENDS_WELL = re.compile(r"OK")
+    _ENDS_BADLY = re.compile(r"at: command not found|Sending AT command failed with error code -?\d+")
 
     def __init__(self, options: CodecOptions | None = None) -> None:
         chosen = options or CodecOptions()
@@ -130,7 +131,7 @@ class ShellCodec(AtCodec):
     def _probing(self, text: str) -> None:
         if self._ENDS_WELL.fullmatch(text):
             self._finals.append("OK")
-        elif _AT_FAILED.fullmatch(text) or _FAILED.fullmatch(text):
+        elif self._ENDS_BADLY.fullmatch(text):  # any other refusal is that of an earlier question
             self._finals.append("ERROR")
         elif text not in {self._ASKS, "^C"}:
             super()._take(text)
@@ -176,4 +177,5 @@ class CredCodec(ShellCodec):
 
     NAME = "cred-shell"
     _ASKS = "cred list 0"
+    _ENDS_BADLY = re.compile(r"cred: command not found")
     _ENDS_WELL = re.compile(r"\d+ credentials? found\.")

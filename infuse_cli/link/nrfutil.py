@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +38,10 @@ DEADLINE_S: Final = 20.0
 _FICR: Final = {"nrf91": 0x00FF0204, "nrf53": 0x00FF0204, "nrf54l": 0x00FFC304, "nrf52": 0x10000060}
 # What a probe reads where there is nothing to read: erased, held in reset, or refused to a non-secure read.
 _NOTHING: Final = frozenset({b"\xff" * ID_BYTES, b"\x00" * ID_BYTES, bytes.fromhex("addeadde") * 2})
+# Address of the 64-bit device id, little-endian, in the chip's one-time memory (UICR) by the beginning of the soc's name.
+_OTP: Final = {"nrf91": 0x00FF8108, "nrf53": 0x00FF8100, "nrf54l": 0x00FFD500, "nrf52": 0x10001080}
+_EMPTY: Final = b"\xff" * ID_BYTES
+_WORD: Final = 4
 _POLL_S: Final = 0.1
 _LONGEST_WHY: Final = 200
 _OTHERWISE: Final = "or set board.mcu_id to another source (imei, command or scan): one source for a product, always."
@@ -65,10 +70,43 @@ class ProbeReader:
         if address is None:
             raise _unread(f"where the id of soc {soc!r} is stored is not known", f"Check board.soc, {_OTHERWISE}")
         probe = self._probe_of(port)
-        data = _memory(self._run(probe, address), probe, address)
+        data = self._read(probe, address)
         if data in _NOTHING:
             raise _unread(f"probe {probe} read {data.hex()} at {address:#010x}: that is no id", _CHECK_PROBE)
         return data.hex()
+
+    def device_id(self, port: str, soc: str) -> str | None:
+        """The device id in the chip's one-time memory, 16 hex digits; None while it is empty.
+
+        Raises BoardError board.id-not-written, naming tool or probe, and for memory that cannot be read.
+        """
+        with _about_device_id():
+            return _held(self._read(self._probe_of(port), _id_address(soc)))
+
+    def write_device_id(self, port: str, soc: str, device_id: str) -> None:
+        """Write the id into the chip's one-time memory, word by word, and compare what is there after.
+
+        Words that are right are left, so an interrupted write is completed. Raises BoardError board.other-id where
+        another id is in the way and nothing was written, board.id-not-written for everything else.
+        """
+        with _about_device_id():
+            probe, address = self._probe_of(port), _id_address(soc)
+            wanted = bytes.fromhex(device_id)[::-1]
+            before = self._read(probe, address)
+            _check_room(before, wanted, probe)
+            for at in range(0, ID_BYTES, _WORD):
+                if before[at:at + _WORD] != wanted[at:at + _WORD]:
+                    value = int.from_bytes(wanted[at:at + _WORD], "little")
+                    told = self._run(probe, ["write", "--address", f"{address + at:#x}", "--value", f"{value:#010x}"])
+                    if why := _why(told):
+                        raise _unread(f"{TOOL} refused to write through probe {probe}: {why}", _CHECK_PROBE)
+            after = self._read(probe, address)
+            if after != wanted:
+                raise _unread(f"after writing {device_id} the probe {probe} reads {after[::-1].hex()}", _CHECK_PROBE)
+
+    def _read(self, probe: str, address: int) -> bytes:
+        told = self._run(probe, ["x-read", "--address", f"{address:#x}", "--bytes", str(ID_BYTES), "--direct"])
+        return _memory(told, probe, address)
 
     def _probe_of(self, port: str) -> str:
         if port in self._probes:
@@ -81,12 +119,11 @@ class ProbeReader:
             raise _unread(f"{port} has no USB serial number, so its debug probe is not known", _NAME_PROBE)
         return seen.serial_number
 
-    def _run(self, probe: str, address: int) -> str:
+    def _run(self, probe: str, what: list[str]) -> str:
         tool = shutil.which(TOOL)
         if tool is None:
-            raise _unread(f"board.mcu_id is from: nrfutil, and there is no {TOOL} on the PATH", _GET_TOOL)
-        words = [tool, "--json", "--skip-overhead", "device", "x-read", "--address", f"{address:#x}", "--bytes", str(ID_BYTES),
-                 "--direct", "--serial-number", probe]
+            raise _unread(f"there is no {TOOL} on the PATH, which board.mcu_id from: nrfutil and board.write_id need", _GET_TOOL)
+        words = [tool, "--json", "--skip-overhead", "device", *what, "--serial-number", probe]
         # Files and not pipes: nrfutil starts further processes, and one that stays would keep a pipe open.
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             code = self._wait(words, out, err, probe)
@@ -116,6 +153,40 @@ class ProbeReader:
             except subprocess.TimeoutExpired:
                 continue
         raise _unread(f"{TOOL} gave no answer for probe {probe} within {self._deadline_s:g} s", _CHECK_PROBE)
+
+
+@contextmanager
+def _about_device_id() -> Iterator[None]:
+    """Trouble with probe or tool as trouble of the device id."""
+    try:
+        yield
+    except BoardError as error:
+        if error.code != "board.no-mcu-id":
+            raise
+        raise BoardError("board.id-not-written", error.message) from error
+
+
+def _id_address(soc: str) -> int:
+    address = next((place for name, place in _OTP.items() if soc.lower().startswith(name)), None)
+    if address is None:
+        raise BoardError("board.id-not-written", f"where a device id is kept in soc {soc!r} is not known")
+    return address
+
+
+def _held(data: bytes) -> str | None:
+    if data == _EMPTY:
+        return None
+    if data in _NOTHING:
+        raise BoardError("board.id-not-written", f"the one-time memory reads {data.hex()}: it is protected, or the chip is held")
+    return data[::-1].hex()
+
+
+def _check_room(before: bytes, wanted: bytes, probe: str) -> None:
+    """Each word has to be empty or right: bits that were written never come back."""
+    found = _held(before)
+    words = ((before[at:at + _WORD], wanted[at:at + _WORD]) for at in range(0, ID_BYTES, _WORD))
+    if found is not None and any(have not in {want, _EMPTY[:_WORD]} for have, want in words):
+        raise BoardError("board.other-id", f"the board behind probe {probe} carries device id {found}, not {wanted[::-1].hex()}; nothing was written")
 
 
 def _memory(told: str, probe: str, address: int) -> bytes:

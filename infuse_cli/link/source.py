@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping, Sequence
 
+    from infuse_cli.dialect.frames import FrameCipher
+
 _STALL_S: Final = 2.0
+_GPS_EPOCH_UNIX_S: Final = 315964800
+_LEAP_SECONDS: Final = 18
 _NUMBER: Final = re.compile(r"(?:Errno |\()(\d+)")
 
 _CODES: Final[Mapping[int, str]] = {
@@ -76,13 +81,14 @@ class SerialSource:
     """Boards on serial ports; see `ports.BoardSource`.
 
     `ports` names them (device paths, `socket://` or `rfc2217://` URLs); None looks for the profile's USB ids.
-    `abort` is the second stop: it ends what is under way at once.
+    `abort` is the second stop: it ends what is under way at once. `cipher` is the network's, for dialect `epacket`.
     """
 
-    def __init__(self, board: BoardOptions, ports: Sequence[str] | None, abort: threading.Event) -> None:
+    def __init__(self, board: BoardOptions, ports: Sequence[str] | None, abort: threading.Event, *, cipher: FrameCipher | None = None) -> None:
         self._board: Final = board
         self._ports: Final = None if ports is None else tuple(ports)
         self._abort: Final = abort
+        self._cipher: Final = cipher
 
     def present(self) -> Sequence[PortInfo]:
         """Named ports in their order, else what is plugged in, by hub path.
@@ -96,7 +102,8 @@ class SerialSource:
     def open(self, port: str) -> Session:
         """Open exclusively and get into step; see `ports.BoardSource.open`."""
         serial = self._board.serial
-        codec = dialects.codec(serial.dialect, CodecOptions(serial.line_limit, serial.terminator))
+        codec = dialects.codec(serial.dialect, CodecOptions(
+            serial.line_limit, serial.terminator, baud=serial.baud, cipher=self._cipher, gps_time=_gps_time, random=os.urandom))
         handle = open_port(port, serial)
         session = Session(handle, codec, port=port, abort=self._abort)
         try:
@@ -109,6 +116,11 @@ class SerialSource:
             session.close()
             raise
         return session
+
+
+def _gps_time() -> int:
+    """GPS time: leap seconds included, from 1980-01-06."""
+    return int(time.time()) - _GPS_EPOCH_UNIX_S + _LEAP_SECONDS
 
 
 def open_port(port: str, options: SerialOptions) -> Port:

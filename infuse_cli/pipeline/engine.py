@@ -89,7 +89,7 @@ class Engine:
         self._asks = asks(self._plan, deps.profile)
         if (named := deps.profile.board.serial.dialect) != "auto":
             check_dialect(self._asks, named, capabilities(named))
-        self._mcu_ids = McuIds(deps.profile.board.mcu_id, deps.options.metadata, deps.chip_ids, deps.resolved.soc)
+        self._mcu_ids = McuIds(deps.profile.board.mcu_id, deps.options.metadata, deps.chip_ids, deps.resolved.soc, deps.cloud.shared_secret)
 
     def board(self, link: Board, slot: int, *, only: Collection[str] | None = None) -> BoardResult | None:
         """Take the board on this link to its result; None when it is not one of `only` (board keys)."""

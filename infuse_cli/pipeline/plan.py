@@ -25,6 +25,7 @@ from infuse_cli.pipeline.steps.sign import Sign
 from infuse_cli.pipeline.steps.token import MintTokenStep
 from infuse_cli.pipeline.steps.verify import Verify
 from infuse_cli.pipeline.steps.vet import Vet
+from infuse_cli.pipeline.steps.write_id import WriteId
 
 if TYPE_CHECKING:
     from infuse_cli.pipeline.step import Acting, Reading
@@ -35,17 +36,17 @@ AnyStep = Any
 STEPS: Final[dict[str, Reading | Acting]] = {
     step.name: step
     for step in (Expect(), Lookup(), ServerCa(), Keygen(), Vet(), Register(), MintTokenStep(), Flash(), Sign(), Provision(),
-                 Install(), ReadBack(), Possession(), Derive(), CheckIn(), Verify())
+                 Install(), ReadBack(), Possession(), WriteId(), Derive(), CheckIn(), Verify())
 }
 
 # identify comes before every plan: without it there is no board to plan for.
 PLANS: Final[dict[str, tuple[str, ...]]] = {
     "local-ca": ("expect", "lookup", "server-ca", "keygen", "vet", "register", "token", "flash", "sign", "install",
-                 "read-back", "possession", "derive", "check-in", "verify"),
+                 "read-back", "possession", "write-id", "derive", "check-in", "verify"),
     "cloud-ca": ("expect", "lookup", "server-ca", "keygen", "vet", "register", "token", "provision", "install",
-                 "read-back", "possession", "derive", "check-in", "verify"),
-    "first-boot": ("expect", "lookup", "register", "token", "flash", "read-back", "derive", "check-in", "verify"),
-    "none": ("expect", "lookup", "register", "derive", "verify"),
+                 "read-back", "possession", "write-id", "derive", "check-in", "verify"),
+    "first-boot": ("expect", "lookup", "register", "write-id", "token", "flash", "read-back", "derive", "check-in", "verify"),
+    "none": ("expect", "lookup", "register", "write-id", "derive", "verify"),
 }
 ALREADY: Final = ("read-back", "verify")
 """What runs for a board that PASSed before (rule 14)."""
@@ -72,6 +73,7 @@ def plan_for(profile: Profile) -> tuple[str, ...]:
         "server-ca": profile.identity.server_ca is None,
         "token": profile.identity.mode == "local-ca" and profile.token is None,
         "flash": profile.identity.mode == "local-ca" and profile.token is None,
+        "write-id": not profile.board.write_id,
         "derive": profile.keys is None,
         "check-in": profile.identity.mode != "first-boot" and not (profile.verify.active_wait_s or profile.verify.state_wait_s),
     }

@@ -21,10 +21,11 @@ Facts = dict[str, Any]
 
 
 class Effect(enum.Enum):
-    """What a step changes: nothing that lasts, the board, the cloud, or the CA's books."""
+    """What a step changes: nothing that lasts, the board, its chip past the firmware, the cloud, or the CA's books."""
 
     NONE = "none"
     BOARD = "board"
+    CHIP = "chip"
     CLOUD = "cloud"
     CA = "ca"
 

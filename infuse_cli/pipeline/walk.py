@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Notify = Callable[[str, str, float | None, InfuseError | None], None]
 
-_TRIES: Final = {Effect.NONE: 2, Effect.BOARD: 2, Effect.CLOUD: 4, Effect.CA: 1}
+_TRIES: Final = {Effect.NONE: 2, Effect.BOARD: 2, Effect.CHIP: 2, Effect.CLOUD: 4, Effect.CA: 1}
 _REREAD: Final = frozenset({"serial.timeout", "serial.garbled"})
 
 class StoppedAtError(InfuseError):

@@ -43,6 +43,7 @@ RANGES: Final[tuple[tuple[str, float, float, str], ...]] = (
     ("identity.validity_days", 1, 36500, "1 to 36500 days"),
     ("board.serial.baud", 1200, 4_000_000, "1200 to 4000000 bit/s"),
     ("board.serial.line_limit", 256, 65536, "256 to 65536 bytes"),
+    ("board.serial.network_id", 0, 0xFFFFFF, "0 to 16777215"),
     ("board.serial.credential_buffer", 256, 65536, "256 to 65536 characters"),
     ("cloud.timeout_s", 0.1, 3600, "0.1 to 3600 seconds"),
     ("cloud.deadline_s", 0.1, 86400, "0.1 to 86400 seconds"),
@@ -264,7 +265,8 @@ def _metadata(subject: Subject) -> Iterator[Finding]:
 def _files(subject: Subject) -> Iterator[Finding]:
     profile = subject.profile
     for key, text in (("identity.server_ca", profile.identity.server_ca), ("cloud.ca_bundle", profile.cloud.ca_bundle),
-                      ("identity.passphrase.file", profile.identity.passphrase.file), ("cloud.auth.token_file", profile.cloud.auth.token_file)):
+                      ("identity.passphrase.file", profile.identity.passphrase.file), ("cloud.auth.token_file", profile.cloud.auth.token_file),
+                      ("board.serial.network_key_file", profile.board.serial.network_key_file)):
         if text is not None and not Path(text).is_file():
             yield subject.error(key, f"{key!r} names {text}, but there is no such file", expected="a file, relative to the profile")
     if profile.identity.passphrase.keyring and profile.identity.passphrase.file is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.sim.faults import BoardFault, OnBoard, Place
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 BOOT_TEXT: Final = ("*** Booting nRF Connect SDK ***", "Ready")
+_BOOT_LINES: Final = 60
+_NMEA: Final = b"$GNGGA,092750.000,5321.6802,N,00630.3372,W,1,8,1.03,61.7,M,55.2,M,,*76\r\n$GPGSA,A,3,10,07,05,02,29,04,08,13,,,,,1.72,1.03,1.38*0A\r\n"
 _URC: Final = "+CEREG: 2"
 
 
@@ -68,7 +70,7 @@ _SECRETS: Final = re.compile(r"^(AT%CMNG=0,\d+,[23],|settings write string \S+ |
 _STOPS_BEFORE: Final = {BoardFault.UNPLUG_BEFORE, BoardFault.HANG_BEFORE, BoardFault.LOST_BEFORE, BoardFault.RESET_BEFORE}
 _STOPS_AFTER: Final = {BoardFault.UNPLUG, BoardFault.HANG, BoardFault.LOST, BoardFault.RESET}
 _FLAGS: Final = {BoardFault.NO_IMEI: "no_imei", BoardFault.NO_DIGEST: "no_digest", BoardFault.NO_JWT: "no_jwt",
-                 BoardFault.BAD_JWT: "bad_jwt", BoardFault.NO_COSE: "no_cose", BoardFault.WRONG_READBACK: "wrong_write"}
+                 BoardFault.BAD_JWT: "bad_jwt", BoardFault.NO_COSE: "no_cose", BoardFault.WRONG_READBACK: "wrong_write", BoardFault.BROWN_OUT: "brown_out"}
 
 
 def place_of(command: str) -> Place:
@@ -99,14 +101,17 @@ class _Armed:
 class VirtualBoard:
     """What is plugged into a slot. `make_modem` builds the modem of a new identity, at the start and when swapped."""
 
-    def __init__(self, slot: int, make_modem: Callable[[int], Modem], faults: Sequence[OnBoard] = (), *, seed: int | None = None) -> None:
+    def __init__(self, slot: int, make_modem: Callable[[int], Modem], faults: Sequence[OnBoard] = (), *, seed: int | None = None,
+                 cloud_public: bytes = b"") -> None:
         self.slot: Final = slot
         self._make_modem: Final = make_modem
         self._chance: Final = random.Random(seed)  # noqa: S311 - noise, not keys
         self.modems: list[Modem] = []
         self.commands: list[str] = []
+        self._cloud_public: Final = cloud_public
         self._front: Front = front("at")
         self._hung = False
+        self._opened = False
         self._seen: set[Place] = set()
         self._armed: list[_Armed] = []
         self.change_faults(faults)
@@ -120,10 +125,19 @@ class VirtualBoard:
     def change_faults(self, faults: Sequence[OnBoard]) -> None:
         """Have these faults from now on, as if they had never struck."""
         self._armed = [_Armed(fault) for fault in faults]
-        self._front = front(self._text(BoardFault.DIALECT) or "at", blank=self._has(BoardFault.BLANK))
+        self._front = front(self._text(BoardFault.DIALECT) or "at", colour=not self._has(BoardFault.PLAIN), blank=self._has(BoardFault.BLANK), cloud_public=self._cloud_public)
         self._set_echo()
         if self.modems:
             self._occupy()
+            self._set_delays()
+
+    def _chatter(self) -> list[Reaction] | None:
+        """What comes from a port behind which there is no board that hears us; None for one that does."""
+        if self._has(BoardFault.GPS):
+            return [Send(_NMEA)]
+        if self._has(BoardFault.WRONG_BAUD):
+            return [Send(bytes(self._chance.choice(range(0x80, 0x100)) for _ in range(24)))]
+        return None
 
     def reset(self) -> list[Reaction]:
         """Reboot: settings are lost, NVM stays, the boot text is printed, the firmware goes on the air."""
@@ -131,7 +145,7 @@ class VirtualBoard:
         self._front.reset()
         self._set_echo()
         self._hung = False
-        return [] if self._has(BoardFault.MUTE) else [Send(self._front.boot_text(BOOT_TEXT)), Active()]
+        return [] if self._has(BoardFault.MUTE) else [Send(self._front.boot_text(self._boot_text())), Active()]
 
     def echo(self, data: bytes) -> bytes:
         """What comes back at once for received bytes."""
@@ -140,6 +154,11 @@ class VirtualBoard:
     def receive(self, data: bytes) -> list[Reaction]:
         """Take bytes that have arrived; nothing after the plug was pulled counts."""
         reactions: list[Reaction] = []
+        if (chatter := self._chatter()) is not None:
+            return chatter
+        if self._has(BoardFault.DTR_RESET) and not self._opened:
+            self._opened = True
+            return self.reset()
         for heard in self._front.receive(data):
             if isinstance(heard, bytes):
                 reactions += [] if self._hung or self._has(BoardFault.MUTE) else [Send(heard)]
@@ -160,6 +179,11 @@ class VirtualBoard:
         self._front.reset()
         self._seen.clear()
         self._occupy()
+        self._set_delays()
+
+    def _set_delays(self) -> None:
+        if (slow := self._text(BoardFault.SLOW_NVM)) is not None:
+            self.modem.delays = replace(self.modem.delays, nvm_s=int(slow) / 1000)
 
     def _occupy(self) -> None:
         for armed in self._armed:
@@ -181,6 +205,9 @@ class VirtualBoard:
         kinds = {fault.kind for fault in struck}
         if early := [fault for fault in struck if fault.kind in _STOPS_BEFORE]:
             return self._stop(early[0])
+        request = self._misheard(request, struck)
+        if BoardFault.ACTIVE in kinds:
+            self.modem.functional_mode = 1
         was_active = self.modem.active
         answer = self._execute(request, struck)
         self._seen.add(place)
@@ -199,6 +226,26 @@ class VirtualBoard:
         self._set_quirks(struck)
         return self._front.execute(self.modem, request)
 
+    def _misheard(self, request: Request, struck: Sequence[OnBoard]) -> Request:
+        """The command as a bad line brings it: a character changed, or some lost."""
+        kinds = {fault.kind for fault in struck}
+        if not kinds & {BoardFault.FLIP_BEFORE, BoardFault.DROP_BEFORE} or request.text != request.line:
+            return request
+        at = self._chance.randrange(len(request.text))
+        middle = chr(ord(request.text[at]) ^ 1) if BoardFault.FLIP_BEFORE in kinds else ""
+        text = request.text[:at] + middle + request.text[at + (1 if middle else 3):]
+        return replace(request, text=text, line=text)
+
+    def _on_the_wire(self, said: bytes, kinds: set[BoardFault]) -> bytes:
+        """An answer as a bad line brings it."""
+        if BoardFault.FLIP in kinds and said:
+            at = self._chance.randrange(len(said))
+            said = said[:at] + bytes([said[at] ^ (1 << self._chance.randrange(7))]) + said[at + 1:]
+        if BoardFault.DROP in kinds and said:
+            at = self._chance.randrange(len(said))
+            said = said[:at] + said[at + self._chance.randrange(1, 8):]
+        return said
+
     def _set_quirks(self, struck: Sequence[OnBoard]) -> None:
         kinds = {fault.kind for fault in struck}
         for kind, flag in _FLAGS.items():
@@ -212,7 +259,7 @@ class VirtualBoard:
         if BoardFault.URC in kinds:
             urc = self._front.unsolicited(_URC)
             said = urc + said + urc
-        return said
+        return self._on_the_wire(said, kinds)
 
     def _stop(self, fault: OnBoard) -> list[Reaction]:
         match fault.kind:
@@ -230,6 +277,12 @@ class VirtualBoard:
             looked_at = place is Place.IDENTIFY and _LOOKS.search(command) is not None and bool(_BEFORE.get(at, set()) & self._seen)
             if armed.fault.kind is BoardFault.SWAP and (looked_at or place is at is not Place.IDENTIFY or at is Place.ANY) and armed.strikes(at):
                 self._plug_in_new_board()
+
+    def _boot_text(self) -> Sequence[str]:
+        if not self._has(BoardFault.BOOT_LOG):
+            return BOOT_TEXT
+        log = (f"[00:00:{at:02d}.{self._chance.randrange(1000):03d},000] <inf> boot_{at}: stage {at} OK" for at in range(_BOOT_LINES))
+        return (BOOT_TEXT[0], *log, *BOOT_TEXT[1:])
 
     def _set_echo(self) -> None:
         self._front.set_echo(True if self._has(BoardFault.ECHO) else False if self._has(BoardFault.NO_ECHO) else None)

@@ -68,6 +68,18 @@ class BoardFault(enum.Enum):
     NO_COSE = "no-cose"
     DIALECT = "dialect"
     NO_ECHO = "no-echo"
+    PLAIN = "plain"
+    BROWN_OUT = "brown-out"
+    ACTIVE = "active"
+    FLIP = "flip"
+    FLIP_BEFORE = "flip-before"
+    DROP = "drop"
+    DROP_BEFORE = "drop-before"
+    SLOW_NVM = "slow-nvm"
+    BOOT_LOG = "boot-log"
+    DTR_RESET = "dtr-reset"
+    GPS = "gps"
+    WRONG_BAUD = "wrong-baud"
 
 
 class CloudFaultKind(enum.Enum):
@@ -91,7 +103,7 @@ class CloudFaultKind(enum.Enum):
 ALWAYS: Final = None
 """As `times`: strikes every time."""
 
-DIALECTS: Final = ("at", "at-shell", "cred-shell")
+DIALECTS: Final = ("at", "at-shell", "cred-shell", "epacket", "all")
 """What a virtual board can speak."""
 
 CSR_FAULTS: Final = ("signature", "digest", "uuid", "tag", "reused-key", "policy", "null")
@@ -142,8 +154,9 @@ _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _ONCE: Final = frozenset({
     BoardFault.REFUSE, BoardFault.UNPLUG, BoardFault.UNPLUG_BEFORE, BoardFault.SWAP, BoardFault.HANG, BoardFault.HANG_BEFORE,
     BoardFault.LOST, BoardFault.LOST_BEFORE, BoardFault.RESET, BoardFault.RESET_BEFORE, BoardFault.WRONG_READBACK,
+    BoardFault.BROWN_OUT, BoardFault.ACTIVE, BoardFault.FLIP, BoardFault.FLIP_BEFORE, BoardFault.DROP, BoardFault.DROP_BEFORE,
 })
-_PLACES: Final = {BoardFault.BAD_CSR: Place.KEYGEN, BoardFault.NO_COSE: Place.KEYGEN, BoardFault.WRONG_READBACK: Place.INSTALL,
+_PLACES: Final = {BoardFault.BROWN_OUT: Place.INSTALL, BoardFault.ACTIVE: Place.INSTALL, BoardFault.BAD_CSR: Place.KEYGEN, BoardFault.NO_COSE: Place.KEYGEN, BoardFault.WRONG_READBACK: Place.INSTALL,
                   BoardFault.NO_JWT: Place.JWT, BoardFault.BAD_JWT: Place.JWT, BoardFault.NO_DIGEST: Place.LIST}
 _TIMED: Final = frozenset({CloudFaultKind.LATENCY, CloudFaultKind.SLOW, CloudFaultKind.DATE})
 
@@ -234,7 +247,7 @@ def _refusal(item: str, value: str | None) -> int | None:
 
 def _milliseconds(item: str, value: str | None) -> int:
     if value is None or not (found := re.fullmatch(r"(\d{1,7})(?:ms)?", value)):
-        raise _bad(item, "slow wants milliseconds, as in slow=500")
+        raise _bad(item, "slow and slow-nvm want milliseconds, as in slow=500")
     return int(found[1])
 
 
@@ -262,7 +275,7 @@ def _no_value(item: str, value: str | None) -> None:
 
 
 _VALUES: Final[dict[BoardFault, Callable[[str, str | None], int | str | None]]] = {
-    BoardFault.REFUSE: _refusal, BoardFault.SLOW: _milliseconds, BoardFault.BAD_CSR: _csr_fault, BoardFault.OCCUPIED: _occupied,
+    BoardFault.REFUSE: _refusal, BoardFault.SLOW: _milliseconds, BoardFault.SLOW_NVM: _milliseconds, BoardFault.BAD_CSR: _csr_fault, BoardFault.OCCUPIED: _occupied,
     BoardFault.DIALECT: _dialect, BoardFault.UNPLUG: _back_after, BoardFault.UNPLUG_BEFORE: _back_after,
 }
 

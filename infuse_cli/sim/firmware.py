@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from infuse_cli.sim.checkin import Credentials, check_in
+from infuse_cli.sim.epacket_front import TOKEN_KEY, text_of
 from infuse_cli.types import CredentialType as Type
 
 if TYPE_CHECKING:
@@ -144,6 +145,8 @@ def _nothing(_: dict[str, Any]) -> None:
 
 
 def _token(modem: Modem) -> str | None:
+    if TOKEN_KEY in modem.kv:
+        return text_of(modem.kv[TOKEN_KEY])
     if TOKEN_SETTING in modem.settings:
         return modem.settings[TOKEN_SETTING]
     for tag in modem.nvm.tags_with(Type.PSK):

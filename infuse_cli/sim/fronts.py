@@ -169,6 +169,11 @@ class ShellFront:
         return request.line.startswith("cred add")
 
 
-def front(dialect: str, *, blank: bool = False, colour: bool = True) -> Front:
-    """The front of a dialect's name."""
+def front(dialect: str, *, blank: bool = False, colour: bool = True, cloud_public: bytes = b"") -> Front:
+    """The front of a dialect's name; `cloud_public` is for firmware that shares a secret with its cloud."""
+    if dialect in {"epacket", "all"}:
+        from infuse_cli.sim.epacket_front import AllFront, EpacketFront
+
+        frames = EpacketFront(cloud_public)
+        return frames if dialect == "epacket" else AllFront(AtFront(blank=blank), ShellFront(dialect, colour=colour), frames)
     return AtFront(blank=blank) if dialect == "at" else ShellFront(dialect, colour=colour)

@@ -18,7 +18,16 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from infuse_cli.sim import attest
-from infuse_cli.sim.nvm import ACTIVE_STATE, KEYGEN_FAILED, MAX_SEC_TAG, NOT_ALLOWED, NOT_FOUND, ModemRefusal, Nvm
+from infuse_cli.sim.nvm import (
+    ACTIVE_STATE,
+    KEYGEN_FAILED,
+    MAX_SEC_TAG,
+    NOT_ALLOWED,
+    NOT_FOUND,
+    POWER_OFF_WARNING,
+    ModemRefusal,
+    Nvm,
+)
 from infuse_cli.types import CredentialType
 
 if TYPE_CHECKING:
@@ -85,6 +94,7 @@ class Quirks:
     no_cose: bool = False
     csr_fault: str | None = None
     wrong_write: bool = False
+    brown_out: bool = False
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:
@@ -119,10 +129,14 @@ class Modem:
         self.counts: Final[dict[str, int]] = {"keygen": 0, "write": 0, "delete": 0, "boot": 0}
         self.settings: Final[dict[str, str]] = {}
         """What the application keeps in Zephyr's settings; it survives resets as the credentials do."""
+        self.kv: Final[dict[int, bytes]] = {}
+        """What Infuse-IoT firmware keeps in its key-value store, by key."""
+        self.packet_key: Final = secrets.token_bytes(32)
+        """The X25519 private key that such firmware made at its first boot."""
         self.functional_mode = 1
         self.echo = False
         self._cmee = 0
-        self.delays: Final = delays or Delays()
+        self.delays = delays or Delays()
         self._make_key: Final = make_key or KeyMaker().maker((0, 0))
 
     @property
@@ -154,7 +168,7 @@ class Modem:
         """Store a credential past the modem's own command, as firmware with another shell does."""
         if self.quirks.wrong_write:
             content += b"\n"
-        self.nvm.overwrite(tag, kind, content)
+        self.nvm.overwrite(tag, kind, content[:len(content) // 2] if self.quirks.brown_out else content)
         self.counts["write"] += 1
 
     def generate(self, tag: int, wish: attest.CsrWish | None = None) -> bytes:
@@ -224,6 +238,9 @@ class Modem:
         self._refuse_active()
         content = found[3].encode("latin-1")
         self.nvm.write(int(found[1]), int(found[2]), content)
+        if self.quirks.brown_out:
+            self.nvm.overwrite(int(found[1]), int(found[2]), content[:len(content) // 2])
+            raise ModemRefusal(POWER_OFF_WARNING)
         if self.quirks.wrong_write:
             self.nvm.overwrite(int(found[1]), int(found[2]), content + b"\n")
         self.counts["write"] += 1

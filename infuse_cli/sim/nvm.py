@@ -25,6 +25,7 @@ ACTIVE_STATE: Final = 518
 ALREADY_EXISTS: Final = 519
 KEYGEN_FAILED: Final = 523
 BAD_CERTIFICATE: Final = 527
+POWER_OFF_WARNING: Final = 528
 MAX_SEC_TAG: Final = 2147483647
 """Tags above are the modem's own."""
 

@@ -143,6 +143,8 @@ class ShellCommands:
         terminated = how in {"bint", "strt"}
         modem.add_raw(tag, kind, content)
         self._buffer = b""
+        if modem.quirks.brown_out:
+            raise ShellError(f"Failed to add TLS credential with sectag {tag} and type {name}. Error: -5")
         size = len(content) + terminated
         return Answer((f"Added TLS credential of type {name}, sectag {tag}, and length {size} bytes.",), delay_s=modem.delays.nvm_s)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import secrets
@@ -28,6 +29,7 @@ from infuse_cli.sim.board import VirtualBoard, identity_for
 from infuse_cli.sim.cloud_app import CloudOptions
 from infuse_cli.sim.cloud_faults import call_name
 from infuse_cli.sim.cloud_server import Addresses, ServerProcess, ServerThread
+from infuse_cli.sim.epacket_front import TOKEN_KEY
 from infuse_cli.sim.firmware import TOKEN_SETTING, Endpoints, Firmware
 from infuse_cli.sim.modem import Delays, KeyMaker, Modem
 from infuse_cli.sim.shell_commands import CREDENTIAL_BUFFER
@@ -148,7 +150,7 @@ def running(options: SimOptions | None = None) -> Iterator[SimWorld]:
         addresses = _start_cloud(options, folder, token, stack)
         firmware = Firmware(Endpoints(addresses.port, addresses.check_in_port),
                             first_boot=options.mode is IdentityMode.FIRST_BOOT, sec_tag=SEC_TAG)
-        bench = Bench(_boards(options, plan), baud=options.baud, on_active=firmware.on_active)
+        bench = Bench(_boards(options, plan, _public_key(addresses, options, token)), baud=options.baud, on_active=firmware.on_active)
         firmware.attach(bench)
         stack.callback(bench.stop)
         stack.callback(firmware.stop)
@@ -229,14 +231,25 @@ def _make_ca(folder: Path) -> str:
     return root.read_text()
 
 
-def _boards(options: SimOptions, plan: fault_plan.FaultPlan) -> list[VirtualBoard]:
+def _public_key(addresses: Addresses, options: SimOptions, token: str) -> bytes:
+    """The key of the virtual cloud, which Infuse-IoT firmware is built with; nothing for a world without such boards."""
+    if not any(fault.value == "epacket" for fault in fault_plan.parse(options.faults).boards):
+        return b""
+    header = {"bearer": ("Authorization", f"Bearer {token}"), "api-key": ("Authorization", f"ApiKey {token}")}.get(
+        options.auth_scheme, ("x-api-key", token))
+    request = urllib.request.Request(f"{addresses.base_url}/key/publicKey", headers=dict([header]))  # noqa: S310 - our own loopback address
+    with urllib.request.urlopen(request, timeout=_TOLD_S) as answer:  # noqa: S310
+        return base64.b64decode(msgspec.json.decode(answer.read())["key"])
+
+
+def _boards(options: SimOptions, plan: fault_plan.FaultPlan, cloud_public: bytes) -> list[VirtualBoard]:
     keys = KeyMaker()
     seed = options.seed if options.seed is not None else plan.seed
 
     def board(slot: int) -> VirtualBoard:
         def modem(generation: int) -> Modem:
             return Modem(identity_for(slot, generation, seed), delays=options.delays, make_key=keys.maker((slot, generation)))
-        return VirtualBoard(slot, modem, plan.of_slot(slot), seed=seed)
+        return VirtualBoard(slot, modem, plan.of_slot(slot), seed=seed, cloud_public=cloud_public)
     return [board(slot) for slot in range(1, options.boards + 1)]
 
 
@@ -274,11 +287,27 @@ def _spoken(options: SimOptions) -> str:
 
 def _in_dialect(profile: dict[str, Any], dialect: str) -> dict[str, Any]:
     """The profile with what boards of this dialect can do: those without a modem to ask are known by their chip."""
-    if dialect != "cred-shell":
+    if dialect not in _STORES:
         return profile
-    board, token = dict(profile["board"]), {"token": {"store": "settings", "name": TOKEN_SETTING}} if "token" in profile else {}
+    board, token = dict(profile["board"]), {"token": _STORES[dialect]} if "token" in profile else {}
+    if dialect == "epacket":
+        board |= {"mcu_id": {"from": "epacket"}}
+        return {**profile, "board": board, **token}
     board |= {"mcu_id": {"from": "hwinfo"}, "expect": {"model": None, "modem_firmware": None}, "serial": {**board["serial"], "credential_buffer": CREDENTIAL_BUFFER}}
     return {**profile, "board": board, "metadata": {"serialNumber": {"from": "mcuId"}}, **token}
+
+
+_STORES: Final[dict[str, dict[str, Any]]] = {
+    "cred-shell": {"store": "settings", "name": TOKEN_SETTING}, "epacket": {"store": "kv", "name": str(TOKEN_KEY)},
+}
+
+
+def mode_for(faults: str) -> IdentityMode:
+    """The mode that boards of this fault plan's dialect can go through, where nobody named one.
+
+    Raises UsageError usage.bad-option.
+    """
+    return IdentityMode.FIRST_BOOT if _spoken(SimOptions(faults=faults)) == "epacket" else IdentityMode.LOCAL_CA
 
 
 def _active_wait(options: SimOptions) -> float:

@@ -207,7 +207,10 @@ def test_a_frame_is_told_of_and_text_around_it_stays_text():
 
     head = struct.pack("<BBH3sIIIHH", 0, 127, 0, (0x1234).to_bytes(3, "little"), 0xAABBCCDD, 0x11223344, 7, 5, 9)
     data = b"log line\r\n" + frame(head + bytes(19)) + b"\xd5rest\r\n" + b"\xd5\xca\x03\x00abc\r\n"
-    parser = FrameParser(accept)
-    text = b"".join(parser.receive(bytes([byte])) for byte in data) + parser.flush()
-    assert text == b"log line\r\n\xd5rest\r\n\xd5\xca\x03\x00abc\r\n"
+    text = bytearray()
+    parser = FrameParser(accept, text.extend)
+    for byte in data:
+        parser.receive(bytes([byte]))
+    parser.flush()
+    assert bytes(text) == b"log line\r\n\xd5rest\r\n\xd5\xca\x03\x00abc\r\n"
     assert [said for said in told if said] == ["frame KEY_IDS, device aabbccdd11223344, network key 001234, sequence 5, 3 bytes sealed"]

@@ -332,11 +332,9 @@ def test_every_modem_error_has_a_row_and_every_row_a_code():
     assert {info.code for info in cme.MODEM_ERRORS.values()} <= set(CODES)
 
 
-def test_dialects_that_are_coming_say_so():
-    for name in dialect.COMING:
-        with pytest.raises(ProfileError, match="not built yet"):
-            dialect.operations(name)
-    with pytest.raises(ProfileError):
+def test_capabilities_are_known_by_name():
+    with pytest.raises(ProfileError, match="epacket"):
         dialect.capabilities("klingon")
+    assert dialect.capabilities("epacket") == {Can.IDENTIFY, Can.OFFLINE, Can.TOKEN_KV, Can.SECURITY_STATE}
     assert Can.POSSESSION in dialect.capabilities("at")
     assert Can.TOKEN_KV not in dialect.capabilities("at-shell")

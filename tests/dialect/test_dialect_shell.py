@@ -107,6 +107,15 @@ def test_a_shell_without_at_is_a_refusal_and_one_with_it_answers():
     assert codec.state is LinkState.IDLE
 
 
+def test_a_late_refusal_of_an_earlier_question_is_not_this_ones():
+    codec = ShellCodec()
+    codec.probe()
+    codec.receive(b"AT: command not found\r\nuart:~$ ")
+    assert codec.probed() is Heard.NOTHING
+    codec.receive(b"at AT\r\nOK\r\n\r\nuart:~$ ")
+    assert codec.probed() is Heard.NOISY
+
+
 def test_a_secret_that_comes_back_garbled_is_not_handed_on():
     codec = ShellCodec()
     codec.encode(commands.cmng_write(16, 3, "deadbeefdeadbeef", secret=True))

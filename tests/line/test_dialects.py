@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from infuse_cli.types import CredentialType
+from infuse_cli.types import CredentialType, IdentityMode
 from tests.line.conftest import audit
+from tests.support.nrfutil import ChipMemory
 
 pytestmark = pytest.mark.posix
 
@@ -37,6 +38,41 @@ def test_boards_with_a_credential_shell_pass_and_are_known_by_their_chip(make_be
         assert audit(bench.world) == []
         again = bench.provision(*bench.world.ports)
         assert [board["already"] for board in again.envelope["data"]["boards"]] == [True, True]
+
+
+def test_boards_with_infuse_iot_firmware_provision_themselves_with_a_token_by_kv_write(make_bench):
+    with make_bench(2, IdentityMode.FIRST_BOOT, faults="*:dialect=epacket, 2:urc", active_wait_s=20.0) as bench:
+        ran = bench.provision(*bench.world.ports)
+        assert ran.code == 0, ran.stdout + ran.stderr
+        assert [board["result"] for board in ran.envelope["data"]["boards"]] == ["PASS"] * 2
+        assert [device["status"] for device in bench.world.state()["registryDevices"]] == ["ACTIVE"] * 2
+        assert audit(bench.world) == []
+        probed = bench.infuse("serial", "probe", "--port", bench.world.port(2), "--output", "json").envelope
+        assert probed["data"]["dialect"] == "epacket"
+
+
+def test_the_device_id_goes_into_the_chip_and_a_board_with_another_is_refused(make_bench, tmp_path):
+    with make_bench(3) as bench:
+        profile = tmp_path / "with-id.yaml"
+        bench_yaml = bench.home / "bench.yaml"
+        bench.home.mkdir(mode=0o700, exist_ok=True)
+        bench_yaml.write_text("probes: {" + ", ".join(f"'{port}': '00{slot}'" for slot, port in enumerate(bench.world.ports, 1)) + "}\n")
+        profile.write_text(f"name: with-id\nextends: {bench.profile}\nboard: {{write_id: true}}\n")
+        chip = ChipMemory(tmp_path / "bin")
+
+        def provision(slot: int, failpoint: str = ""):
+            return bench.infuse("provision", "--profile", str(profile), "--port", bench.world.port(slot), "--output", "json", env={"PATH": chip.path}, failpoint=failpoint)
+
+        for failpoint in ("begun:write-id", "ran:write-id"):
+            assert provision(1, failpoint).code < 0
+        [board] = provision(1).envelope["data"]["boards"]
+        assert board["result"] == "PASS"
+        assert chip.read(ChipMemory.OTP)[::-1].hex() == board["deviceId"]
+        assert chip.writes == 2
+        [other] = provision(2).envelope["data"]["boards"]
+        assert (other["result"], other["failedStep"], other["error"]["code"]) == ("FAIL", "write-id", "board.other-id")
+        assert chip.writes == 2
+        assert audit(bench.world) == []
 
 
 def test_a_plan_that_the_dialect_cannot_carry_out_is_refused_before_a_board_is_touched(make_bench, tmp_path):

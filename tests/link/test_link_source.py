@@ -9,8 +9,10 @@ import pytest
 from tiny_modem import UUID, TinyModem
 
 from infuse_cli import dialect
-from infuse_cli.dialect.base import PROBE_S, PROBES
+from infuse_cli.dialect.base import PROBE_S, PROBES, CodecOptions
+from infuse_cli.dialect.frames import PING
 from infuse_cli.errors import BoardError, Interrupted, ProfileError
+from infuse_cli.keys.frames import network_cipher
 from infuse_cli.link import holder
 from infuse_cli.link.session import POLL_S
 from infuse_cli.link.source import SerialSource, open_error
@@ -43,6 +45,13 @@ def test_a_silent_port_is_found_within_two_seconds(board, open_link):
     assert error.code == "serial.silent"
     assert error.board_safe
     assert PROBES * (PROBE_S + POLL_S) < 2
+    codec = dialect.codec("auto", CodecOptions(cipher=network_cipher(), random=os.urandom))
+    asked = []
+    for _ in range(codec.probes):
+        asked.append(codec.probe())
+        asked.append(codec.probe_s + POLL_S)
+    assert sum(asked[1::2]) < 2
+    assert asked[::2].count(PING) == 2
     board.mute = False
     open_link(board.port).run(AT.same_board(UUID))
 
@@ -138,7 +147,7 @@ def test_nobody_holds_what_is_not_there():
     assert holder.holder_of("/dev/no-such-board") is None
 
 
-def test_a_dialect_that_is_coming_is_refused_before_the_port_is_opened(open_link):
+def test_frames_without_their_networks_key_are_refused_before_the_port_is_opened(open_link):
     with pytest.raises(ProfileError):
         open_link("/dev/no-such-board", BoardSection(serial=Serial(dialect="epacket")))
 

@@ -38,7 +38,7 @@ def _group() -> None:
 def up(
     *,
     boards: Annotated[int, typer.Option("--boards", metavar="N", min=0, max=128, help="Boards to plug in.")] = 1,
-    mode: Annotated[Mode, typer.Option("--mode", help="Who makes the boards' certificates.")] = Mode.local_ca,
+    mode: Annotated[Mode | None, typer.Option("--mode", help="Who makes the boards' certificates; without it local-ca, or first-boot for boards that speak epacket.", show_default=False)] = None,
     faults: Annotated[str, typer.Option("--faults", metavar="PLAN", help="What goes wrong, e.g. '3:install=CME527, 5:unplug@keygen, cloud:429=0.2'.", show_default=False)] = "",
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Makes boards and faults repeatable.", show_default=False)] = None,
     latency_ms: Annotated[int | None, typer.Option("--latency-ms", metavar="MS", min=0, help="Latency of the virtual cloud.", show_default=False)] = None,
@@ -50,11 +50,11 @@ def up(
     from infuse_cli.cli.simulation import check_extra
 
     check_extra()
-    from infuse_cli.sim.up import SimOptions, serve
+    from infuse_cli.sim.up import SimOptions, mode_for, serve
     from infuse_cli.types import IdentityMode
 
     plan = ", ".join(part for part in (faults, f"cloud:latency={latency_ms}ms" if latency_ms is not None else "") if part)
-    options = SimOptions(boards=boards, faults=plan, mode=IdentityMode(mode.value), seed=seed,
+    options = SimOptions(boards=boards, faults=plan, mode=mode_for(plan) if mode is None else IdentityMode(mode.value), seed=seed,
                          baud=None if no_pace else 115200, folder=folder)
     serve(options, _ready, until_stdin_closes=stop_on_stdin_close)
 

@@ -1,0 +1,123 @@
+"""What is done to a board that speaks dialect `epacket`: identity, the key-value store, `security_state`.
+
+No certificate travels over it: a frame holds 555 bytes. A board is known by its modem's UUID where the firmware runs
+AT commands for us (`lte_at_cmd`), else by its chip's id; then, while the port is open, by the public key that it
+showed first.
+Sources: contract, serial side of a board; infuse-sdk RPC and KV definitions (`reference` §2.4-2.6).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import TYPE_CHECKING, Final
+
+from infuse_cli.dialect import commands
+from infuse_cli.dialect.base import Can, Lacking
+from infuse_cli.dialect.epacket import ANSWER
+from infuse_cli.errors import BoardError
+from infuse_cli.types import BoardIdentity, Command
+
+if TYPE_CHECKING:
+    from infuse_cli.dialect.base import Conversation
+
+KV_MODEL, KV_FIRMWARE, KV_IMEI, KV_ICCID = 40, 41, 43, 44
+"""Keys of the store that hold what `lte_modem_info` shows."""
+
+STATE_HEADER: Final = 69
+_CHALLENGE: Final = 16
+_VALUE: Final = struct.Struct("<Hh")
+_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_IMEI_DIGITS: Final = 15
+
+
+class EpacketOperations(Lacking):
+    """Operations over dialect `epacket`, one for each board: it keeps the public key that the board showed first."""
+
+    DIALECT = "epacket"
+
+    def __init__(self) -> None:
+        self._public_key: bytes | None = None
+
+    def identify(self) -> Conversation[BoardIdentity]:
+        """What the key-value store knows of modem and SIM, and the modem's UUID where it can be asked for."""
+        values = yield from _kv_read(KV_MODEL, KV_FIRMWARE, KV_IMEI, KV_ICCID)
+        uuid = yield from _modem_uuid()
+        if uuid is None:
+            self._public_key = yield from self._shown()
+        raw = values.get(KV_IMEI, b"")
+        imei = f"{int.from_bytes(raw, 'little'):015d}" if raw.strip(b"\0") else None
+        return BoardIdentity(
+            uuid=uuid or "", imei=imei if imei and len(imei) == _IMEI_DIGITS else None, model=_text(values.get(KV_MODEL)),
+            modem_firmware=_text(values.get(KV_FIRMWARE)), iccid=_text(values.get(KV_ICCID)))
+
+    def same_board(self, uuid: str) -> Conversation[None]:
+        """Raises board.changed when another board answers."""
+        if _UUID.fullmatch(uuid):
+            found = yield from _modem_uuid()
+            if found != uuid.lower():
+                raise BoardError("board.changed", f"board {found or 'without a UUID'} is on the port, {uuid} was begun; nothing was written to it")
+            return
+        found_key = yield from self._shown()
+        if self._public_key is None or found_key != self._public_key:
+            raise BoardError("board.changed", f"the board on the port shows another key than {uuid} did; nothing was written to it")
+
+    def go_offline(self) -> Conversation[None]:
+        """Nothing to do: nothing is written that a modem guards."""
+        yield from ()
+
+    def restore(self, mode: int | None) -> Conversation[None]:  # noqa: ARG002 - it was never changed
+        """Nothing to do."""
+        yield from ()
+
+    def security_state(self, challenge: bytes) -> Conversation[bytes]:
+        """The answer as it is: 69 bytes in the clear, then the sealed block, which firmware may leave out."""
+        return (yield from _rpc("security_state", challenge, at_least=STATE_HEADER))
+
+    def _shown(self) -> Conversation[bytes]:
+        """The device's public key."""
+        state = yield from self.security_state(bytes(_CHALLENGE))
+        return state[32:64]
+
+
+def _rpc(name: str, parameters: bytes, *, at_least: int = 0) -> Conversation[bytes]:
+    command = Command(f"{name} {parameters.hex()}", commands.SIGN_S, ANSWER, needs_info=True)
+    reply = yield command
+    if not reply.ok and reply.rebooted:
+        reply = yield command
+    found = ANSWER.fullmatch(reply.info[0]) if reply.info else None
+    data = bytes.fromhex(found["data"]) if found else b""
+    if not reply.ok or len(data) < at_least:
+        said = f"the device answered {found['code']} with {len(data)} bytes" if found else "no answer"
+        raise BoardError("modem.error", f"{name}: {said}")
+    return data
+
+
+def _kv_read(*keys: int) -> Conversation[dict[int, bytes]]:
+    """Values by key; those that are not there are left out."""
+    data = yield from _rpc("kv_read", struct.pack(f"<B{len(keys)}H", len(keys), *keys))
+    found: dict[int, bytes] = {}
+    while len(data) >= _VALUE.size:
+        key, size = _VALUE.unpack_from(data)
+        data = data[_VALUE.size:]
+        if size > 0:
+            found[key], data = data[:size], data[size:]
+    return found
+
+
+def _modem_uuid() -> Conversation[str | None]:
+    """By an AT command through the firmware; None where it runs none."""
+    reply = yield Command(f"lte_at_cmd {b'AT%DEVICEUUID'.hex()}", commands.SIGN_S, ANSWER, needs_info=True)
+    found = ANSWER.fullmatch(reply.info[0]) if reply.ok and reply.info else None
+    shown = _UUID.search(bytes.fromhex(found["data"]).decode("ascii", "replace")) if found else None
+    return shown.group().lower() if shown else None
+
+
+def _text(value: bytes | None) -> str | None:
+    """A string of the store: a length byte with its NUL, the text, the NUL."""
+    if not value:
+        return None
+    return value[1:1 + value[0]].rstrip(b"\0").decode("ascii", "replace") or None
+
+
+CAN: Final = frozenset({Can.IDENTIFY, Can.OFFLINE, Can.TOKEN_KV, Can.SECURITY_STATE})
