@@ -21,6 +21,8 @@ from infuse_cli.types import AttemptState, Event
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from infuse_cli.cli.mirror import Mirror
+    from infuse_cli.cli.render import Renderer
     from infuse_cli.pipeline.context import Options, Resolved
     from infuse_cli.pipeline.engine import BoardResult
     from infuse_cli.ports import Signer
@@ -61,6 +63,7 @@ class Run:
     clock: RunClock = field(default_factory=RunClock)
     absent: list[dict[str, Any]] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)  # port to slot, where slots were learned
+    mirror: Mirror | None = None
     trouble: InfuseError | None = None  # what kept the end of the run from being recorded
 
     def execute(self, ports: Sequence[str]) -> OperationResult:
@@ -75,6 +78,7 @@ class Run:
             parts = wire.parts(wanted, self.clock)
             events = make_events(context.current(), stderr_is_tty=sys.stderr.isatty())
             events = SimulatedEvents(events) if self.simulated else events
+            events = self._watched(make_events(context.current(), stderr_is_tty=sys.stderr.isatty()), parts, dry=dry)
             results: list[BoardResult] = []
             try:
                 if not dry:
@@ -95,6 +99,15 @@ class Run:
                 events.close()
                 parts.journal.close()
             return self._result(results, paused=line.tally.paused, told=events.leaves_errors)
+
+    def _watched(self, events: Renderer, parts: wire.Parts, *, dry: bool) -> Renderer | Mirror:
+        """The events of this run, with the bench's mirror of records where it has one."""
+        if parts.bench.mirror is None or dry:
+            return events
+        from infuse_cli.cli.mirror import Mirror
+
+        self.mirror = Mirror(events, parts.journal, Path(parts.bench.mirror).expanduser())  # type: ignore[arg-type]
+        return self.mirror
 
     def _end(self, parts: wire.Parts, totals: dict[str, int], *, begun: bool) -> None:
         """Record the end; a journal that fails at this point must not take the boards' results with it."""
@@ -139,6 +152,9 @@ class Run:
         shown = len(errors) if told else 0
         data: dict[str, Any] = {"run": self.id, "boards": [result.as_json() for result in results], "totals": fleet.totals(results)}
         data |= {"dryRun": True} if self.asked.options.dry_run else {}
+        if self.mirror is not None:
+            data["mirror"] = self.mirror.told()
+            sys.stderr.write("".join(f"{line}\n" for line in self.mirror.warnings(data["mirror"])))
         data |= {"absent": self.absent} if self.command == "resume" else {}
         if paused:
             errors.append(InfuseError("run.paused", "five equal errors in a row: no further board was begun").as_json())

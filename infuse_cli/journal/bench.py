@@ -6,6 +6,7 @@ sealing: {key_file: /etc/infuse/sealing.key}   # or {keyring: true}
 operator: day shift
 lot: L-2041
 scanner: {port: /dev/ttyACM9}
+mirror: {folder: /mnt/records}   # a copy of each board's record, as boards end
 probes: {/dev/ttyUSB0: "000683298616"}   # port or USB hub path -> serial number of the debug probe
 """
 
@@ -46,6 +47,7 @@ class Bench:
     lot: str | None = None
     scanner: str | None = None
     probes: dict[str, str] = field(default_factory=dict)
+    mirror: str | None = None
 
 
 def load_bench(home: Path) -> Bench:
@@ -142,12 +144,19 @@ class _Reader:
             raise self.refuse(node, "sealing takes key_file or keyring, not both")
         return Sealing(**values)
 
+    def mirror(self, node: Any) -> str | None:
+        folder = self.mapping(node, _MIRROR).get("folder")
+        if folder is not None and not folder.startswith(("/", "~", "\\")) and ":" not in folder[:2]:
+            raise self.refuse(node, "mirror.folder is named by its whole path")
+        return folder
+
     def scanner(self, node: Any) -> str | None:
         return self.mapping(node, _SCANNER).get("port")
 
 
 _SEALING: Final[dict[str, Callable[[_Reader, Any], Any]]] = {"key_file": _Reader.text, "keyring": _Reader.flag}
 _SCANNER: Final[dict[str, Callable[[_Reader, Any], Any]]] = {"port": _Reader.text}
+_MIRROR: Final[dict[str, Callable[[_Reader, Any], Any]]] = {"folder": _Reader.text}
 _TOP: Final[dict[str, Callable[[_Reader, Any], Any]]] = {
     "station": _Reader.text,
     "slots": _Reader.slots,
@@ -156,4 +165,5 @@ _TOP: Final[dict[str, Callable[[_Reader, Any], Any]]] = {
     "lot": _Reader.text,
     "scanner": _Reader.scanner,
     "probes": _Reader.probes,
+    "mirror": _Reader.mirror,
 }
