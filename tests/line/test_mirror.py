@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
 import threading
 from datetime import UTC, datetime
@@ -34,7 +33,7 @@ def test_each_board_has_its_record_in_the_folder(bench, tmp_path):
     assert ran.code == 11
     boards = [one["board"]["uuid"] for one in ran.envelope["data"]["boards"]]
     assert ran.envelope["data"]["mirror"] == {"folder": str(tmp_path), "written": 2, "failed": {}}
-    assert sorted(os.listdir(tmp_path)) == sorted(f"{uuid}.json" for uuid in boards)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"{uuid}.json" for uuid in boards)
     failed = json.loads((tmp_path / f"{boards[0]}.json").read_text())
     assert failed["attempts"][0]["result"] == "FAIL"
     assert "AT%CMNG" in failed["attempts"][0]["transcript"]
