@@ -49,6 +49,11 @@ class Verdict:
     state: TokenState | None = None
     revoke: bool = False
 
+    @property
+    def is_trouble(self) -> bool:
+        """Whether somebody has to look: tokens that ended since the bench last saw them are everyday."""
+        return self.revoke or self.state in {None, S.BURNT}
+
 
 def judge(token: TokenRecord, seen: Seen, now: datetime) -> Verdict | None:
     """Compare one token with what the registry shows; None where they agree."""
@@ -87,8 +92,8 @@ def ledger(*, offline: bool, settle: bool) -> OperationResult:
     if settle and rows:
         _settle(rows)
         data["states"] = _now_counts()
-    open_ = [row for row in rows if not row.get("settled")]
-    error = JournalError("journal.tokens-differ", f"{len(open_)} of {len(tokens)} registration tokens are not as the registry shows them") if open_ else None
+    open_ = [row for row in rows if row["trouble"] and not row.get("settled")]
+    error = JournalError("journal.tokens-differ", f"{len(open_)} of {len(tokens)} registration tokens are not as they should be in the registry") if open_ else None
     return OperationResult("registry token ledger", data, human=lambda console: _show(console, data, rows),
                            status="error" if error else "ok", errors=[error.as_json()] if error else [], exit_code=int(error.exit) if error else 0)
 
@@ -121,7 +126,7 @@ def _compare(tokens: Sequence[TokenRecord], seen: Mapping[str, Seen], at_work: s
         if verdict is not None:
             rows.append({"name": one.name, "intent": one.intent, "tokenId": one.token_id, "registryDeviceId": one.registry_device_id, "board": one.board,
                          "state": one.state.value, "why": verdict.why, "revoke": verdict.revoke,
-                         "settles": verdict.state.value if verdict.state else None})
+                         "settles": verdict.state.value if verdict.state else None, "trouble": verdict.is_trouble})
     return rows
 
 

@@ -72,13 +72,14 @@ def infuse(tmp_path, monkeypatch, capsys):
 def test_the_ledger_counts_names_and_settles(infuse):
     tokens = {name: infuse.mint(name) for name in ("one", "two", "three")}
     data = infuse("registry", "token", "ledger")["data"]
+    assert not any(row["trouble"] for row in data["disagreeing"])
     assert (data["tokens"], data["states"]["minted"], data["disagreeing"], data["pendingElsewhere"]) == (3, 3, [], 0)
     world = infuse.world
     with world.clock.lock:
         world.registry.tokens[tokens["one"]["id"]].status = "REVOKED"
         world.registry.tokens[tokens["two"]["id"]].status = "CONSUMED"
         world.registry.devices[tokens["two"]["registryDeviceId"]].status = "ACTIVE"
-    told = infuse("registry", "token", "ledger", code=10)
+    told = infuse("registry", "token", "ledger")
     assert {row["name"]: row["settles"] for row in told["data"]["disagreeing"]} == {"one": "revoked", "two": "consumed"}
     assert infuse("registry", "token", "ledger", "--offline")["data"]["states"]["minted"] == 3
     settled = infuse("registry", "token", "ledger", "--settle")["data"]["states"]
