@@ -76,9 +76,8 @@ class Run:
         dry = self.asked.options.dry_run
         with StopOnSignals(self.clock):
             parts = wire.parts(wanted, self.clock)
-            events = make_events(context.current(), stderr_is_tty=sys.stderr.isatty())
-            events = SimulatedEvents(events) if self.simulated else events
-            events = self._watched(make_events(context.current(), stderr_is_tty=sys.stderr.isatty()), parts, dry=dry)
+            shown = make_events(context.current(), stderr_is_tty=sys.stderr.isatty())
+            events = self._mirrored(SimulatedEvents(shown) if self.simulated else shown, parts, dry=dry)
             results: list[BoardResult] = []
             try:
                 if not dry:
@@ -100,7 +99,7 @@ class Run:
                 parts.journal.close()
             return self._result(results, paused=line.tally.paused, told=events.leaves_errors)
 
-    def _watched(self, events: Renderer, parts: wire.Parts, *, dry: bool) -> Renderer | Mirror:
+    def _mirrored(self, events: Renderer, parts: wire.Parts, *, dry: bool) -> Renderer:
         """The events of this run, with the bench's mirror of records where it has one."""
         if parts.bench.mirror is None or dry:
             return events

@@ -32,6 +32,7 @@ class Mirror:
     """Events of a run, passed on; each board's record is written when the board has ended."""
 
     def __init__(self, inner: Renderer, journal: SqliteJournal, folder: Path) -> None:
+        self.leaves_errors = inner.leaves_errors
         self._inner: Final = inner
         self._journal: Final = journal
         self._folder: Final = folder
@@ -42,11 +43,6 @@ class Mirror:
         self._stopped = threading.Event()
         self._thread: Final = threading.Thread(target=self._write_all, name="mirror", daemon=True)
         self._thread.start()
-
-    @property
-    def leaves_errors(self) -> bool:
-        """As the events that are passed on."""
-        return self._inner.leaves_errors
 
     def emit(self, event: Event) -> None:
         """Pass an event on."""
