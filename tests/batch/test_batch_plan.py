@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 
 import pytest
 
+from infuse_cli.journal.rows import of_chip
 from tests.batch.conftest import mcu_id
 
 
@@ -102,3 +104,22 @@ def test_people_read_a_page(job):
     for words in ("1  would be created", "1  differ and would be left as they are", "1  bad lines", "registration tokens would be minted, sealed with the key from",
                   f"line 2, mcuId {mcu_id(1)}: metadata.serialNumber is 'SN-00001', not 'SN-9'", "line 4, mcuId: 'oops' has 'o', which is no hex digit", "Nothing was written."):
         assert words in ran.stdout, ran.stdout
+
+
+def test_a_kill_before_a_hand_over_is_in_its_place_costs_an_again(job):
+    key = base64.b64encode(bytes(range(32))).decode()
+    path = job.text("mcuId,metadata.serialNumber,name,publicKey", f"{mcu_id(1)},SN-1,sensor-1,{key}")
+    job.done(path)
+    secret, file = job.folder / "pass", job.folder / "hand-over"
+    secret.touch(0o600)
+    secret.write_text("geheim\n")
+    words = ("--for-bench", str(file), "--passphrase-file", str(secret), "--output", "json")
+    assert job.zygote.run("batch", "export", str(path), *words, env=job.env, failpoint="done:hand-over").code == -9
+    assert not file.exists()
+    assert job.zygote.run("batch", "export", str(path), *words, env=job.env).envelope["errors"][0]["code"] == "batch.handed-over"
+    assert job.zygote.run("batch", "export", str(path), *words, "--again", env=job.env).envelope["data"]["tokens"] == 1
+    other = job.other()
+    assert job.zygote.run("journal", "import", str(file), "--passphrase-file", str(secret), env=other.env).code == 0
+    with other.journal() as journal:
+        (row,) = of_chip(journal, mcu_id(1))
+    assert row.facts["publicKey"] == key, "what the bench derives keys by came along"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.errors import CredentialError
 from infuse_cli.pipeline.steps.token import secret_name
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from infuse_cli import ports
     from infuse_cli.pipeline.batch.model import Ended, Job
     from infuse_cli.records import Write
+    from infuse_cli.rows import Row
 
 _SETTLED: Final = frozenset({RowOutcome.CREATED.value, RowOutcome.EXISTED.value})
 
@@ -31,7 +32,7 @@ class Ledger:
     def begin(self, job: Job) -> list[Write]:
         """The intent, before anything of this row goes out; that of its token with it."""
         row = job.row
-        facts = {"metadata": row.metadata, **({"tags": list(row.tags)} if row.tags else {}), **({"publicKey": row.public_key} if row.public_key else {})}
+        facts = {"metadata": row.metadata, **_lasting(row)}
         begun = BeginRow(organisation=self._organisation, soc=self._soc, mcu_id=row.mcu_id, run=self._run, line=row.line,
                          device_id=row.device_id, name=row.name, token_intent=job.intent, facts=facts)
         if row.name is None or job.intent is None or job.minted_unseen:
@@ -81,7 +82,7 @@ class Ledger:
 
     def _end_row(self, job: Job, state: str, ended: Ended | None) -> EndRow:
         row, device = job.row, job.device
-        facts = {"updated": job.updated} if job.updated else {}
+        facts = {**_lasting(row), **({"updated": job.updated} if job.updated else {})}
         intent = job.live or (job.intent if job.begun or job.minted_unseen else None)
         return EndRow(organisation=self._organisation, soc=self._soc, mcu_id=row.mcu_id, run=self._run, line=row.line, state=state,
                       device_id=device.device_id if device else None, id=device.id if device else None, name=row.name,
@@ -91,3 +92,8 @@ class Ledger:
         record = job.record
         return (record is not None and record.state in _SETTLED and ended.outcome is RowOutcome.EXISTED
                 and (record.device_id, record.registry_device_id, record.name) == (ended.device_id, ended.registry_device_id, ended.name))
+
+
+def _lasting(row: Row) -> dict[str, Any]:
+    """What the row says that is needed long after it: a bench derives keys by its public key."""
+    return {**({"tags": list(row.tags)} if row.tags else {}), **({"publicKey": row.public_key} if row.public_key else {})}
