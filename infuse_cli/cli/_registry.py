@@ -60,5 +60,6 @@ VALUE_OPTIONS: Final[frozenset[str]] = frozenset({
     "--type", "--value-type", "--sec-tag", "--attributes", "--key-usage", "--log",
     "--csr-out", "--days", "--issuer", "--key", "--pin-fd", "--pin-file", "--root-key", "--serial", "--state", "--station",
     "--challenge", "--cloud-public-key", "--hardware-id", "--move", "--private-key", "--replaces",
+    "--batch", "--key-out", "--san",
 })
 """Options of any command that take a value, so that a value is never mistaken for a global option."""

@@ -1,29 +1,34 @@
-"""`infuse ca sign`: CSRs that came another way than through a board's port."""
+"""`infuse ca sign` and `issue`: CSRs that came another way than through a board's port, and keys for people and brokers."""
 
 from __future__ import annotations
 
+import gc
+import os
+import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from infuse_cli import failpoint
-from infuse_cli import records as rec
-from infuse_cli.cli import ca_common
+from infuse_cli.cli import ca_common, context
+from infuse_cli.cli.ca_desk import Desk, Job, Outcome, refusal, refuse_early
+from infuse_cli.cli.certificate_profiles import resolve
 from infuse_cli.cli.result import OperationResult
-from infuse_cli.errors import PolicyError, UsageError
-from infuse_cli.journal import certificates
+from infuse_cli.errors import Exit, PolicyError, UsageError
 from infuse_cli.pki import chain, issuing, store
-from infuse_cli.pki.certificate_profiles import certificate_profile
-from infuse_cli.pki.vetting import VettedCsr, vet_pem
+from infuse_cli.pki.files import MAX_PEM, PRIVATE, PUBLIC, read_bounded, write_atomic
 from infuse_cli.types import DEVICE_ID
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
     from infuse_cli.cli.ca_common import PassphraseOptions
-    from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.pki.certificate_profiles import CertificateProfile
     from infuse_cli.ports import Signer
+
+_CHUNK: Final = 500
+_ENDINGS: Final = frozenset({".csr", ".pem", ".der", ".req", ".p10"})
+_TOLD: Final = 20  # refusals that a person is shown one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,55 +39,235 @@ class SignOptions:
     certificate: str | None = None
     ca: str | None = None
     again: bool = False
+    names: tuple[str, ...] = ()
 
 
-def sign(csr: Path, out: Path, options: SignOptions, passphrase: PassphraseOptions) -> OperationResult:
-    """Vet a CSR, sign it, put the certificate on record, write it."""
+def sign(csrs: Sequence[Path], batch: Path | None, out: Path, options: SignOptions, passphrase: PassphraseOptions) -> OperationResult:
+    """Sign one CSR into a file, or several into a folder."""
+    if bool(csrs) == (batch is not None):
+        raise UsageError("usage.bad-option", "either CSR files or --batch DIR says what is signed")
+    if batch is not None:
+        return _many(_in_folder(batch), out, options, passphrase)
+    if len(csrs) > 1 or out.is_dir():
+        return _many(list(csrs), out, options, passphrase)
+    return _one(csrs[0], out, options, passphrase)
+
+
+def _one(csr: Path, out: Path, options: SignOptions, passphrase: PassphraseOptions) -> OperationResult:
     ca_common.check_writable(out, csr)
-    profile = certificate_profile(options.certificate or ca_common.identity().certificate)
-    vetted = vet_pem(ca_common.read_text(csr))
-    name = _common_name(vetted, profile, options.device_id)
-    signer = store.load_ca(ca_common.folder_of(options.ca), ca_common.passphrase(options.ca, passphrase))
-    with ca_common.recorded("ca sign") as journal:
-        on_record = None if options.again else _on_record(journal, signer, vetted, name, profile)
-        issued = on_record or _sign_and_record(journal, signer, vetted, name, profile)
+    profile = _profile(options.certificate)
+    job = Job(csr, _read(csr), _device_id(options.device_id), _names(options.names))
+    if (early := refuse_early(job, profile)) is not None and early.error is not None:  # before a passphrase is asked for
+        with ca_common.recorded("ca sign") as journal:
+            journal.commit(refusal(early))
+        raise early.error
+    with _desk(options, profile, passphrase) as desk:
+        made = desk.sign([job])[0]
+    if made.error is not None or made.issued is None:
+        raise made.error or AssertionError("neither signed nor refused")
+    issued = made.issued
     ca_common.write(out, issued.pem.encode())
-    data = {**ca_common.issued_data(issued), "commonName": name, "profile": profile.name, "already": on_record is not None, "out": str(out.absolute())}
-    verb = "On record already, given out again" if on_record else "Signed"
-    return OperationResult("ca sign", data, human=f"{verb}: CN={name}, serial {issued.serial}, valid to {issued.not_after:%Y-%m-%d}, in {out}")
+    data = {**ca_common.issued_data(issued), "commonName": issued.name, "profile": profile.name, "already": made.already, "out": str(out.absolute())}
+    verb = "On record already, given out again" if made.already else "Signed"
+    return OperationResult("ca sign", data, human=f"{verb}: CN={issued.name}, serial {issued.serial}, valid to {issued.not_after:%Y-%m-%d}, in {out}")
 
 
-def _common_name(vetted: VettedCsr, profile: CertificateProfile, device_id: str | None) -> str:
-    if device_id is not None:
-        if DEVICE_ID.fullmatch(device_id.lower()) is None:
-            raise UsageError("usage.bad-option", f"--device-id is 16 hex digits, not {device_id!r}")
-        return device_id.lower()
-    if vetted.common_name is None or profile.common_name.fullmatch(vetted.common_name) is None:
-        raise PolicyError("identity.csr-policy", f"certificate profile {profile.name!r} does not take the CSR's common name {vetted.common_name!r}",
-                          hint="Give the cloud device id with --device-id.")
-    return vetted.common_name
+def _many(files: list[Path], out: Path, options: SignOptions, passphrase: PassphraseOptions) -> OperationResult:
+    """Each certificate goes into the folder under the name of its request; running it again gives the same ones out."""
+    profile = _profile(options.certificate)
+    if options.device_id is not None:
+        raise UsageError("usage.bad-option", "--device-id is for one CSR; of several each has its own name")
+    _check_folder(files, out)
+    if profile.limits.batch is not None and len(files) > profile.limits.batch:
+        raise PolicyError("identity.quota", f"certificate profile {profile.name!r} allows {profile.limits.batch} certificates a batch, these are {len(files)}")
+    outcomes: list[Outcome] = []
+    with _desk(options, profile, passphrase) as desk, _progress(len(files)) as advance, _without_collector():
+        for start in range(0, len(files), _CHUNK):
+            jobs = [Job(path, _read(path), None, _names(options.names), path.stem) for path in files[start:start + _CHUNK]]
+            done = desk.sign(jobs)
+            for one in done:
+                _give_out(one, out)
+            outcomes += done
+            advance(len(done))
+    return _summed(outcomes, out, profile)
 
 
-def _on_record(journal: SqliteJournal, signer: Signer, vetted: VettedCsr, name: str, profile: CertificateProfile) -> issuing.IssuedCertificate | None:
-    """The newest certificate that this CA gave this key and name, still valid: asking twice does not make a second one."""
-    wanted = certificates.Wanted(spki=vetted.spki_sha256, issuer=issuing.issuer_id(signer), profile=profile.name, state="issued")
-    for record in reversed(certificates.search(journal, wanted)):
-        found = chain.split_pem(record.pem)[0]
-        if chain.common_names(found) == (name,):
-            return issuing.describe(found, signer.chain[0])
-    return None
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Nothing here makes cycles, and looking for them among ten thousand outcomes costs a fifth of the rate."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
-def _sign_and_record(journal: SqliteJournal, signer: Signer, vetted: VettedCsr, name: str, profile: CertificateProfile) -> issuing.IssuedCertificate:
-    """Serial reserved before signing, certificate on record before anybody has it (rule 13)."""
-    now, serial = datetime.now(UTC), issuing.new_serial()
-    issuing.check_clock(now, None, journal.newest())
-    journal.commit(rec.ReserveSerial(serial=issuing.serial_hex(serial), issuer=issuing.issuer_id(signer)))
-    issued = issuing.issue(signer, spki_der=vetted.spki_der, common_name=name, serial=serial, profile=profile, now=now,
-                           validity_days=profile.validity_days)
-    failpoint.hit("signed")
-    journal.commit(rec.StoreCertificate(
-        serial=issued.serial, issuer=issued.issuer, sha256=issued.sha256, spki_sha256=issued.spki_sha256, not_before=issued.not_before,
-        not_after=issued.not_after, pem=issued.pem, profile=profile.name, device_id=name if DEVICE_ID.fullmatch(name) else None, name=name,
-    ))
-    return issued
+def _summed(outcomes: list[Outcome], out: Path, profile: CertificateProfile) -> OperationResult:
+    refused = [one for one in outcomes if one.error is not None]
+    already = sum(one.already for one in outcomes)
+    signed = len(outcomes) - len(refused) - already
+    errors = [{**one.error.as_json(), "message": f"{one.job.source.name}: {one.error.message}"} for one in refused if one.error is not None]
+    data = {"signed": signed, "already": already, "refused": len(refused), "profile": profile.name, "out": str(out.absolute()),
+            "certificates": [_told(one, out) for one in outcomes]}
+    text = f"{signed} signed, {already} on record already, {len(refused)} refused, in {out}"
+    if len(errors) > _TOLD:
+        text += f"\nThe first {_TOLD} refusals follow; all: infuse ca list --state refused"
+    status = "ok" if not refused else "partial" if signed + already else "error"
+    code = 0 if not refused else int(refused[0].error.exit) if len(outcomes) == 1 and refused[0].error else int(Exit.SOME_FAILED)
+    return OperationResult("ca sign", data, status=status, errors=errors, exit_code=code, human=text, told=0)  # type: ignore[arg-type]
+
+
+def _told(one: Outcome, out: Path) -> dict[str, Any]:
+    issued = one.issued
+    return {"csr": one.job.source.name, "commonName": issued.name if issued else None, "serial": issued.serial if issued else None,
+            "already": one.already, "out": str(_target(one.job.source, out).absolute()) if issued else None,
+            "error": one.error.as_json() if one.error else None}
+
+
+def _give_out(one: Outcome, out: Path) -> None:
+    """On record it is safe already, so no file waits for the disk; what is there already is left as it is."""
+    if one.issued is None:
+        return
+    target, data = f"{out}{os.sep}{one.job.source.stem}.pem", one.issued.pem.encode()
+    part = f"{out}{os.sep}.{one.job.source.stem}.part"
+    try:
+        if one.already and _holds(target, data):
+            return
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), PUBLIC)
+        try:
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+        os.replace(part, target)  # noqa: PTH105 - a path object for each of ten thousand files costs more than the file
+    except OSError as error:
+        raise UsageError("usage.bad-option", f"{target} cannot be written: {error.strerror}", hint="What was signed is on record: run it again when there is room.") from None
+
+
+def _holds(path: str, data: bytes) -> bool:
+    try:
+        return Path(path).read_bytes() == data
+    except FileNotFoundError:
+        return False
+
+
+def _target(source: Path, out: Path) -> Path:
+    return out / f"{source.stem}.pem"
+
+
+def _in_folder(batch: Path) -> list[Path]:
+    if not batch.is_dir():
+        raise UsageError("usage.bad-option", f"--batch {batch} is not a folder")
+    found = sorted(path for path in batch.iterdir() if path.suffix.lower() in _ENDINGS and path.is_file())
+    if not found:
+        raise UsageError("usage.bad-option", f"{batch} has no requests ({', '.join(sorted(_ENDINGS))})")
+    return found
+
+
+def _check_folder(files: list[Path], out: Path) -> None:
+    targets = [_target(path, out) for path in files]
+    if len(set(targets)) != len(targets):
+        raise UsageError("usage.bad-option", "two of the requests have the same name, so one certificate would take the other's place")
+    if any(path.absolute() == target.absolute() for path, target in zip(files, targets, strict=True)):
+        raise UsageError("usage.bad-option", f"--out {out} holds the requests; certificates go into another folder")
+    try:
+        out.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UsageError("usage.bad-option", f"--out {out} cannot be made: {error.strerror}") from None
+
+
+@contextmanager
+def _desk(options: SignOptions, profile: CertificateProfile, passphrase: PassphraseOptions) -> Iterator[Desk]:
+    signer = _signer(options.ca, passphrase)
+    with ca_common.recorded("ca sign") as journal:
+        ca_common.refuse_revoked_issuer(journal, signer)
+        yield Desk(journal, signer, profile, options.again)
+
+
+def _signer(ca: str | None, passphrase: PassphraseOptions) -> Signer:
+    return store.load_ca(ca_common.folder_of(ca), ca_common.passphrase(ca, passphrase))
+
+
+def _profile(named: str | None) -> CertificateProfile:
+    return resolve(named or ca_common.identity().certificate, context.current().home)
+
+
+def _device_id(text: str | None) -> str | None:
+    if text is not None and DEVICE_ID.fullmatch(text.lower()) is None:
+        raise UsageError("usage.bad-option", f"--device-id is 16 hex digits, not {text!r}")
+    return None if text is None else text.lower()
+
+
+def _names(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    found = []
+    for text in texts:
+        kind, colon, name = text.partition(":")
+        if not colon or not name:
+            raise UsageError("usage.bad-option", f"--san is KIND:NAME such as dns:broker.example, not {text!r}")
+        found.append((kind.lower(), name))
+    return tuple(found)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_bounded(path, MAX_PEM)
+    except OSError as error:
+        raise UsageError("usage.bad-option", f"{path} cannot be read: {error.strerror}") from None
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, nothing elsewhere."""
+    if context.current().output != "human" or not sys.stderr.isatty():
+        yield lambda _count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(TextColumn("signing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True, no_color=context.current().no_color or None))
+    with bar:
+        task = bar.add_task("signing", total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+@dataclass(frozen=True, slots=True)
+class IssueOptions:
+    """Options of `ca issue`: where certificate and key go, alternative names, days instead of the profile's."""
+
+    out: Path
+    key_out: Path
+    certificate: str = "bench"
+    names: tuple[str, ...] = ()
+    ca: str | None = None
+
+
+def issue(name: str, options: IssueOptions, passphrase: PassphraseOptions) -> OperationResult:
+    """Make a key and its certificate for a person, a bench or a broker. The key is new, so it always is a new certificate."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    profile = _profile(options.certificate)
+    ca_common.check_writable(options.out, options.key_out)
+    if options.key_out.exists():
+        raise UsageError("usage.bad-option", f"{options.key_out} exists and is not overwritten")
+    key = ec.generate_private_key(ec.SECP256R1())
+    csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+    job = Job(Path(name), csr, name, _names(options.names))
+    with _desk(SignOptions(ca=options.ca), profile, passphrase) as desk:
+        made = desk.sign([job])[0]
+        signer = desk.signer
+    if made.error is not None or made.issued is None:
+        raise made.error or AssertionError("neither signed nor refused")
+    issued: issuing.IssuedCertificate = made.issued
+    above = [one for one in signer.chain if not chain.is_self_issued(one)]
+    try:
+        write_atomic(options.key_out, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), PRIVATE, replace=False)
+    except OSError as error:
+        raise UsageError("usage.bad-option", f"{options.key_out} cannot be written: {error.strerror}") from None
+    ca_common.write(options.out, issued.pem.encode() + chain.pem_bundle(above).encode())
+    data = {**ca_common.issued_data(issued), "commonName": issued.name, "profile": profile.name, "out": str(options.out.absolute()), "keyOut": str(options.key_out.absolute())}
+    return OperationResult("ca issue", data, human=f"CN={issued.name}, serial {issued.serial}, valid to {issued.not_after:%Y-%m-%d}\n"
+                           f"  {options.out}: certificate, then its intermediate\n  {options.key_out}: its key, not encrypted, for its owner alone")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from infuse_cli.cli import ca_common, context
+from infuse_cli.cli.certificate_profiles import resolve
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.errors import PolicyError, SignerError, UsageError
 from infuse_cli.pki import chain, store
-from infuse_cli.pki.certificate_profiles import certificate_profile
 from infuse_cli.pki.issuers import all_issuers, sha256_of
 from infuse_cli.pki.profile_check import deviations
 from infuse_cli.pki.renewal import waiting
@@ -46,7 +46,7 @@ def export(out: Path, ca: str | None, *, whole: bool, der: bool) -> OperationRes
 
 def verify(file: Path, certificate: str | None, root: Path | None, ca: str | None) -> OperationResult:
     """Check a certificate against a root and its certificate profile. Raises SignerError ca.verify-failed."""
-    profile = certificate_profile(certificate or ca_common.identity().certificate)
+    profile = resolve(certificate or ca_common.identity().certificate, context.current().home)
     leaf, *others = _certificates(file)
     above, roots = ([], _certificates(root)) if root else _local(ca)
     chain.verify_chain(leaf, [*others, *above], roots, datetime.now(UTC))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from infuse_cli.link.nrfutil import ProbeReader
     from infuse_cli.link.source import SerialSource
     from infuse_cli.pipeline.context import Deps, Options, Resolved
+    from infuse_cli.pki.certificate_profiles import CertificateProfile
     from infuse_cli.ports import Events, InfuseApi, Journal, KeySink, RegistryApi, Sealer, Signer
 
 
@@ -79,7 +80,7 @@ def deps(run: str, wanted: Wanted, built: Parts, *, clock: RunClock, events: Eve
     return Deps(
         run=run, profile=wanted.profile, profile_hash=prof.digest(wanted.profile), options=wanted.options, journal=built.journal,
         cloud=built.cloud, registry=built.registry, signer=built.signer, sealer=built.sealer, clock=clock, events=events,
-        resolved=resolved, server_ca=built.server_ca, cloud_public_key=_once(built.cloud.cloud_public_key), chip_ids=chip_ids(built.bench),
+        resolved=resolved, server_ca=built.server_ca, cloud_public_key=_once(built.cloud.cloud_public_key), chip_ids=chip_ids(built.bench), certificate=_certificate(wanted),
         key_sink=_key_sink(wanted.profile), known_key=functools.partial(_known_key, built.journal))
 
 
@@ -163,6 +164,15 @@ def _sealer(wanted: Wanted, bench: Bench) -> Sealer | None:
 
     sealing = {"key_file": bench.sealing.key_file, "keyring": bench.sealing.keyring}
     return load_sealer(bench_keys(wanted.home, sealing, wanted.env), create=True)
+
+
+def _certificate(wanted: Wanted) -> CertificateProfile | None:
+    """What the CA signs, read once a run; None where nothing is signed here."""
+    if wanted.profile.identity.mode != "local-ca":
+        return None
+    from infuse_cli.cli.certificate_profiles import resolve
+
+    return resolve(wanted.profile.identity.certificate, wanted.home)
 
 
 def _server_ca(profile: prof.Profile) -> str | None:

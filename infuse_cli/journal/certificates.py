@@ -14,10 +14,13 @@ from infuse_cli.journal.codec import from_json, maybe_time, to_text, to_time
 from infuse_cli.journal.queries import find_boards
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from infuse_cli.journal.store import SqliteJournal
 
 _certificate, _serial, _revocation, _crl, _event = (
     schema.certificate.c, schema.serial.c, schema.revocation.c, schema.crl.c, schema.event.c)
+_MOST: Final = 500  # bound variables in one statement
 SERIAL_STATES: Final = ("reserved", "void")
 """States of serials that have no certificate (rule 13)."""
 
@@ -85,13 +88,6 @@ def plain_serial(text: str) -> str:
     return digits if len(digits) % 2 == 0 else f"0{digits}"
 
 
-def live_namesakes(journal: SqliteJournal, name: str, profile: str, now: datetime) -> list[rec.CertificateRecord]:
-    """Valid certificates of a certificate profile with this common name."""
-    with journal.reading() as connection:
-        return reads.certificates(connection, _certificate.name == name, _certificate.profile == profile,
-                                  _certificate.state == "issued", _certificate.not_after > to_text(now))
-
-
 def abandoned(journal: SqliteJournal) -> list[tuple[str, str]]:
     """(serial, issuer) reserved outside of any attempt by a run whose process is gone, without a certificate."""
     with journal.reading() as connection:
@@ -146,3 +142,38 @@ def refusals(journal: SqliteJournal) -> list[dict[str, Any]]:
     with journal.reading() as connection:
         rows = connection.execute(select(schema.event).where(_event.kind == "csr-refused").order_by(_event.station, _event.seq)).all()
     return [{"ts": to_time(row.ts), "station": row.station, "operator": row.operator, **from_json(row.facts)} for row in rows]
+
+def of_keys(journal: SqliteJournal, spkis: Sequence[str], *, now: datetime | None = None) -> dict[str, list[rec.CertificateRecord]]:
+    """Valid certificates of these public keys (SHA-256 hex), each key's oldest first."""
+    found: dict[str, list[rec.CertificateRecord]] = {}
+    moment = to_text(now or datetime.now(UTC))
+    with journal.reading() as connection:
+        for part in _parts(spkis):
+            for one in reads.certificates(connection, _certificate.spki_sha256.in_(part), _certificate.state == "issued", _certificate.not_after > moment):
+                found.setdefault(one.spki_sha256, []).append(one)
+    return found
+
+
+def owners_of(journal: SqliteJournal, spkis: Sequence[str]) -> dict[str, str]:
+    """The boards that these public keys were seen on."""
+    seen = schema.seen_key.c
+    with journal.reading() as connection:
+        return {row.spki_sha256: row.board for part in _parts(spkis)
+                for row in connection.execute(select(seen.spki_sha256, seen.board).where(seen.spki_sha256.in_(part)))}
+
+
+def keys_of_names(journal: SqliteJournal, names: Sequence[str], profile: str, *, now: datetime | None = None) -> dict[str, set[str]]:
+    """Public keys with a valid certificate of this profile, by common name."""
+    found: dict[str, set[str]] = {}
+    moment = to_text(now or datetime.now(UTC))
+    with journal.reading() as connection:
+        for part in _parts(names):
+            rows = connection.execute(select(_certificate.name, _certificate.spki_sha256).where(
+                _certificate.name.in_(part), _certificate.profile == profile, _certificate.state == "issued", _certificate.not_after > moment))
+            for row in rows:
+                found.setdefault(row.name, set()).add(row.spki_sha256)
+    return found
+
+
+def _parts(values: Sequence[str]) -> list[Sequence[str]]:
+    return [values[start:start + _MOST] for start in range(0, len(values), _MOST)]

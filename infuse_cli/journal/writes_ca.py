@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, insert, or_, select, update
 
 from infuse_cli import records as rec
 from infuse_cli.errors import JournalError, PolicyError
@@ -26,8 +26,9 @@ _MOVE_SERIAL = (
     .values(state=bindparam("new"))
 )
 _SERIAL = select(_serial.state, _serial.attempt).where(_serial.serial == bindparam("n"), _serial.issuer == bindparam("i"))
-_OF_RUN = select(func.count()).where(_serial.state.in_(("reserved", "issued")), _serial.run == bindparam("r"))
-_OF_DAY = select(func.count()).where(_serial.state.in_(("reserved", "issued")), _serial.reserved >= bindparam("d"))
+_USED = or_(_serial.state == "reserved", _serial.state == "issued")
+_OF_RUN = select(func.count()).where(_USED, _serial.run == bindparam("r"))
+_OF_DAY = select(func.count()).where(_USED, _serial.reserved >= bindparam("d"))
 _ADD_CERTIFICATE = insert(schema.certificate)
 _MOVE_CERTIFICATE = (
     update(schema.certificate)
@@ -91,7 +92,7 @@ def _store_certificate(tx: Transaction, write: rec.StoreCertificate) -> None:
     tx.event("certificate-stored", write, **{**where, "board": write.board or where["board"]}, to=write.state)
 
 
-def _check_name(tx: Transaction, write: rec.StoreCertificate) -> None:
+def _check_name(tx: Transaction, write: rec.StoreCertificate | rec.CheckName) -> None:
     """One live certificate a name: another key may take it over only on the same board."""
     for serial, spki, board in tx.sql.all(_NAMESAKE, {"c": write.name, "p": write.profile, "t": tx.now}):
         if spki != write.spki_sha256 and (board is None or board != write.board):
@@ -139,6 +140,7 @@ APPLY: Final[dict[type[rec.Write], Callable[[Transaction, Any], None]]] = {
     rec.ReserveSerial: _reserve_serial,
     rec.VoidSerial: _void_serial,
     rec.CheckLimits: _check_limits,
+    rec.CheckName: _check_name,
     rec.StoreCertificate: _store_certificate,
     rec.MoveCertificate: _move_certificate,
     rec.RevokeCertificate: _revoke,

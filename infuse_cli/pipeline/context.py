@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from infuse_cli import ports
     from infuse_cli import profile as prof
     from infuse_cli.dialect.base import Operations
+    from infuse_cli.pki.certificate_profiles import CertificateProfile
     from infuse_cli.records import AttemptRecord, Write
     from infuse_cli.types import BoardIdentity, Secret, StoredCredential
 
@@ -50,7 +51,10 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """The parts of a run, shared by all slots. `signer` is unlocked; `sealer` is there when tokens are."""
+    """The parts of a run, shared by all slots. `signer` is unlocked; `sealer` is there when tokens are.
+
+    `certificate` is what the CA signs here, the built-in profile of that name where it is None.
+    """
 
     run: str
     profile: prof.Profile
@@ -69,6 +73,7 @@ class Deps:
     chip_ids: ports.ChipIds | None = None
     key_sink: ports.KeySink | None = None
     known_key: Callable[[str, str], str | None] | None = None  # public key of a soc and mcuId that a batch named, base64
+    certificate: CertificateProfile | None = None
 
 
 @dataclass(slots=True)

@@ -97,11 +97,11 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicK
     )
 
 
-def key_usage(*, certificates: bool = False) -> x509.KeyUsage:
-    """For a device digitalSignature alone, for a CA keyCertSign and cRLSign."""
+def key_usage(*, certificates: bool = False, allowed: Sequence[str] = ("digitalSignature",)) -> x509.KeyUsage:
+    """For a CA keyCertSign and cRLSign, else what is `allowed`: digitalSignature alone, or keyAgreement too."""
     return x509.KeyUsage(
-        digital_signature=not certificates, content_commitment=False, key_encipherment=False, data_encipherment=False,
-        key_agreement=False, key_cert_sign=certificates, crl_sign=certificates, encipher_only=False, decipher_only=False,
+        digital_signature=not certificates and "digitalSignature" in allowed, content_commitment=False, key_encipherment=False, data_encipherment=False,
+        key_agreement=not certificates and "keyAgreement" in allowed, key_cert_sign=certificates, crl_sign=certificates, encipher_only=False, decipher_only=False,
     )
 
 

@@ -114,11 +114,18 @@ def _to_be_signed(issuer: x509.Certificate, entries: Sequence[Entry], number: in
 
 
 def _entry(entry: Entry) -> bytes:
-    return der.element(der.SEQUENCE, der.integer(int(entry.serial, 16)), _when_and_why(entry.at.replace(microsecond=0), entry.reason))
+    """Short enough (a serial has at most 20 octets) for lengths of one octet."""
+    digits = entry.serial if len(entry.serial) % 2 == 0 else f"0{entry.serial}"
+    number = bytes.fromhex(digits).lstrip(b"\0") or b"\0"
+    if number[0] & 0x80:
+        number = b"\0" + number
+    content = bytes((der.INTEGER, len(number))) + number + _when_and_why(int(entry.at.timestamp()), entry.reason)
+    return bytes((der.SEQUENCE, len(content))) + content
 
 
 @functools.lru_cache(maxsize=4096)  # many are revoked in the same second
-def _when_and_why(at: datetime, reason: str) -> bytes:
+def _when_and_why(moment: int, reason: str) -> bytes:
+    at = datetime.fromtimestamp(moment, UTC)
     number = _NUMBER_OF[reason]
     if number == 0:
         return _time(at)

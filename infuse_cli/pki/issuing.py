@@ -6,6 +6,8 @@ certificate leave only after it is on record (rule 13).
 
 from __future__ import annotations
 
+import base64
+import functools
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,9 +21,12 @@ from cryptography.x509.oid import NameOID
 
 from infuse_cli.errors import PolicyError, SignerError
 from infuse_cli.pki.ca_certificates import authority_key_id, key_usage
+from infuse_cli.pki.names import alternatives, subject_of
 from infuse_cli.pki.serials import new_serial, serial_hex
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from infuse_cli.pki.certificate_profiles import CertificateProfile
     from infuse_cli.ports import Signer
 
@@ -30,7 +35,7 @@ __all__ = ["IssuedCertificate", "check_clock", "describe", "issue", "issuer_id",
 _CLOCK_LIMIT_S: Final = 300.0
 _STEP_BACK: Final = timedelta(seconds=2)  # what a time service may set back between two records
 _MAX_DAYS: Final = 100_000  # beyond any issuer's life, within what a timedelta holds
-_MAX_COMMON_NAME: Final = 64  # RFC 5280, ub-common-name
+_CURVES: Final = {"secp256r1": "P-256", "secp384r1": "P-384"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,7 @@ class IssuedCertificate:
     """A certificate and what the journal records of it.
 
     `serial` lower-case hex; `sha256` of the DER, `issuer` SHA-256 of the issuing certificate's DER, `spki_sha256` of
-    the SubjectPublicKeyInfo, all lower-case hex; times UTC.
+    the SubjectPublicKeyInfo, all lower-case hex; times UTC; `name` is its common name.
     """
 
     pem: str
@@ -48,52 +53,85 @@ class IssuedCertificate:
     spki_sha256: str
     not_before: datetime
     not_after: datetime
+    name: str = ""
 
 
 def issuer_id(signer: Signer) -> str:
     """SHA-256 hex of the issuing certificate's DER, under which serials are reserved."""
-    return _sha256(signer.chain[0].public_bytes(Encoding.DER))
+    return _facts(signer.chain[0]).sha256
 
 
 def issue(signer: Signer, *, spki_der: bytes, common_name: str, serial: int, profile: CertificateProfile, now: datetime,
-          validity_days: int) -> IssuedCertificate:
+          validity_days: int, values: Mapping[str, str] | None = None, names: Sequence[tuple[str, str]] = ()) -> IssuedCertificate:
     """Sign a certificate for a public key; it never outlives its issuer nor begins before it.
 
-    Raises SignerError ca.issuer-expired, PolicyError identity.csr-policy (the key is not P-256, or the name has not
-    1 to 64 printable characters).
+    `common_name` fills the profile's `{name}`, `values` its other variables; `names` are alternative names asked for,
+    as (kind, text). Raises SignerError ca.issuer-expired, PolicyError identity.csr-policy (the key is not of an allowed
+    curve, a name does not fit the profile), identity.weak-key (it is the CA's own).
     """
-    if not 1 <= len(common_name) <= _MAX_COMMON_NAME or not common_name.isprintable():
-        raise PolicyError("identity.csr-policy", f"a certificate's common name has 1 to {_MAX_COMMON_NAME} printable characters")
     not_before, not_after = _validity(signer, profile, now, validity_days)
-    issuer, key = signer.chain[0], _public_key(spki_der)
+    issuer, key = signer.chain[0], _public_key(spki_der, profile)
+    if spki_der in (_facts(certificate).spki for certificate in signer.chain):
+        raise PolicyError("identity.weak-key", "the public key is the CA's own")
+    filled = {**(values or {}), "name": common_name}
+    alternative = alternatives(profile, filled, names)
     builder = (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]))
+        .subject_name(subject_of(profile, filled))
         .issuer_name(issuer.subject)
         .public_key(key)
         .serial_number(serial)
         .not_valid_before(not_before)
         .not_valid_after(not_after)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(key_usage(), critical=True)
+        .add_extension(key_usage(allowed=profile.key_usage), critical=True)
         .add_extension(x509.ExtendedKeyUsage(profile.extended_key_usage), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-        .add_extension(authority_key_id(issuer), critical=False)
+        .add_extension(_facts(issuer).key_id, critical=False)
     )
-    return describe(builder.sign(signer.private_key, hashes.SHA256()), issuer)
+    if alternative is not None:
+        builder = builder.add_extension(alternative, critical=False)
+    return _described(builder.sign(signer.private_key, hashes.SHA256()), issuer, spki_der)
+
+
+@dataclass(frozen=True, slots=True)
+class _Issuer:
+    """What is asked of an issuing certificate for each that it signs."""
+
+    sha256: str
+    spki: bytes
+    key_id: x509.AuthorityKeyIdentifier
+
+
+@functools.lru_cache(maxsize=32)
+def _facts(issuer: x509.Certificate) -> _Issuer:
+    spki = issuer.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return _Issuer(_sha256(issuer.public_bytes(Encoding.DER)), spki, authority_key_id(issuer))
+
+
+def _pem(encoded: bytes) -> str:
+    text = base64.b64encode(encoded).decode()
+    lines = [text[at:at + 64] for at in range(0, len(text), 64)]
+    return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""])
 
 
 def describe(certificate: x509.Certificate, issuer: x509.Certificate) -> IssuedCertificate:
     """What the journal records of a certificate, also of one that another CA made."""
     spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return _described(certificate, issuer, spki)
+
+
+def _described(certificate: x509.Certificate, issuer: x509.Certificate, spki: bytes) -> IssuedCertificate:
+    encoded = certificate.public_bytes(Encoding.DER)
     return IssuedCertificate(
-        pem=certificate.public_bytes(Encoding.PEM).decode(),
-        sha256=_sha256(certificate.public_bytes(Encoding.DER)),
+        pem=_pem(encoded),
+        sha256=_sha256(encoded),
         serial=serial_hex(certificate.serial_number),
-        issuer=_sha256(issuer.public_bytes(Encoding.DER)),
+        issuer=_facts(issuer).sha256,
         spki_sha256=_sha256(spki),
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
+        name=str(found[0].value) if (found := certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)) else "",
     )
 
 
@@ -120,13 +158,13 @@ def _validity(signer: Signer, profile: CertificateProfile, now: datetime, days: 
     return max(now - profile.backdated, begin), end if end - now < wanted else now + wanted
 
 
-def _public_key(spki_der: bytes) -> ec.EllipticCurvePublicKey:
+def _public_key(spki_der: bytes, profile: CertificateProfile) -> ec.EllipticCurvePublicKey:
     try:
         key = load_der_public_key(spki_der)
     except Exception:  # noqa: BLE001 - the parser's exceptions are not a closed set
         raise PolicyError("identity.csr-policy", "the public key cannot be parsed") from None
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise PolicyError("identity.csr-policy", "the public key is not P-256")
+    if not isinstance(key, ec.EllipticCurvePublicKey) or _CURVES.get(key.curve.name) not in profile.curves:
+        raise PolicyError("identity.csr-policy", f"the public key is not {' or '.join(profile.curves)}")
     return key
 
 

@@ -20,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from infuse_cli.errors import PolicyError
 from infuse_cli.pki import attestation
 from infuse_cli.pki.csr import without_null
+from infuse_cli.pki.known_keys import known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +31,16 @@ _MAX_PEM: Final = 16384  # characters
 _MAX_SUBJECT: Final = 16  # attributes
 _PEM: Final = re.compile(r"-----BEGIN (?P<label>(?:NEW )?CERTIFICATE REQUEST)-----[A-Za-z0-9+/=\s]+-----END (?P=label)-----\s*")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_CLIENT: Final = (ExtendedKeyUsageOID.CLIENT_AUTH,)
 _CURVE_OF: Final = {known: name for name, known in CURVES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a request may ask for beside a subject."""
+
+    usages: tuple[ObjectIdentifier, ...] = _CLIENT
+    names: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +68,7 @@ def vet(keygen_text: str, *, uuid: str, sec_tag: int, attestation_required: bool
     """Vet the text that `AT%KEYGEN` answered for this board and sec_tag.
 
     Raises PolicyError identity.csr-unreadable, attestation-missing, attestation-malformed, digest-mismatch,
-    uuid-mismatch, tag-mismatch, bad-signature, csr-policy; nothing else, whatever the text.
+    uuid-mismatch, tag-mismatch, bad-signature, csr-policy, weak-key; nothing else, whatever the text.
     """
     body, cose = attestation.split(keygen_text)
     if cose is not None:
@@ -71,14 +81,28 @@ def vet(keygen_text: str, *, uuid: str, sec_tag: int, attestation_required: bool
     return vetted
 
 
-def vet_pem(pem: str, *, curves: Sequence[str] = ("P-256",)) -> VettedCsr:
+def vet_file(data: bytes, *, curves: Sequence[str] = ("P-256",), usages: Sequence[ObjectIdentifier] = _CLIENT, names: bool = False) -> VettedCsr:
+    """Vet a CSR that came as a file, PEM or DER, without a board.
+
+    `usages` are the extended key usages that it may ask for, `names` whether it may ask for alternative names; nothing
+    of either is taken from it. Raises PolicyError identity.csr-unreadable, bad-signature, csr-policy, weak-key.
+    """
+    asked = _Asked(tuple(usages), names)
+    if data[:1] == b"\x30":
+        if len(data) > _MAX_PEM:
+            raise PolicyError("identity.csr-unreadable", f"the file has {len(data)} bytes, at most {_MAX_PEM} are read")
+        return _vet_der(data, None, curves, asked)
+    return vet_pem(data.decode("ascii", errors="replace"), curves=curves, asked=asked)
+
+
+def vet_pem(pem: str, *, curves: Sequence[str] = ("P-256",), asked: _Asked | None = None) -> VettedCsr:
     """Vet a CSR that came as a PEM file, without a board.
 
-    Raises PolicyError identity.csr-unreadable, bad-signature, csr-policy.
+    Raises PolicyError identity.csr-unreadable, bad-signature, csr-policy, weak-key.
     """
     if len(pem) > _MAX_PEM or _PEM.fullmatch(pem.strip()) is None:
         raise PolicyError("identity.csr-unreadable", "the file is not one CERTIFICATE REQUEST in PEM")
-    return _vet_der(_guarded(lambda: _pem_bytes(pem)), None, curves)
+    return _vet_der(_guarded(lambda: _pem_bytes(pem)), None, curves, asked)
 
 
 def _pem_bytes(pem: str) -> bytes:
@@ -106,12 +130,14 @@ def _check_subject_uuid(common_name: str | None, uuid: str) -> None:
         raise PolicyError("identity.uuid-mismatch", f"the CSR's subject names board {common_name}, this board is {uuid}")
 
 
-def _vet_der(body: bytes, cose: bytes | None, curves: Sequence[str]) -> VettedCsr:
+def _vet_der(body: bytes, cose: bytes | None, curves: Sequence[str], asked: _Asked | None = None) -> VettedCsr:
     csr = _guarded(lambda: x509.load_der_x509_csr(without_null(body)))
     key = _guarded(csr.public_key)
     if not _guarded(lambda: csr.is_signature_valid):
         raise PolicyError("identity.bad-signature", "the CSR's signature was not made with the key that it carries")
-    _check_policy(csr, key, curves)
+    _check_policy(csr, key, curves, asked or _Asked())
+    if (why := known(key)) is not None:
+        raise PolicyError("identity.weak-key", f"the CSR is refused: {why}")
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     names = csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return VettedCsr(
@@ -131,7 +157,7 @@ def _guarded(read: Callable[[], Any]) -> Any:
                           details={"parser": f"{type(error).__name__}: {error}"[:300]}) from None
 
 
-def _check_policy(csr: x509.CertificateSigningRequest, key: object, curves: Sequence[str]) -> None:
+def _check_policy(csr: x509.CertificateSigningRequest, key: object, curves: Sequence[str], asked: _Asked) -> None:
     allowed = " or ".join(curves)
     curve = key.curve.name if isinstance(key, ec.EllipticCurvePublicKey) else type(key).__name__
     if not isinstance(key, ec.EllipticCurvePublicKey) or _CURVE_OF.get(curve) not in curves:
@@ -143,7 +169,7 @@ def _check_policy(csr: x509.CertificateSigningRequest, key: object, curves: Sequ
         if attribute.oid != _EXTENSION_REQUEST:
             raise _policy(f"it has the attribute {attribute.oid.dotted_string}, allowed is only an extension request")
     for extension in _guarded(lambda: list(csr.extensions)):
-        _check_extension(extension)
+        _check_extension(extension, asked)
 
 
 def _check_subject(subject: x509.Name) -> None:
@@ -158,14 +184,17 @@ def _check_subject(subject: x509.Name) -> None:
             raise _policy(f"its subject's {attribute.oid.dotted_string} is not 1 to 128 printable characters")
 
 
-def _check_extension(extension: x509.Extension[Any]) -> None:
+def _check_extension(extension: x509.Extension[Any], asked: _Asked) -> None:
     match extension.value:
         case x509.KeyUsage() as usage if usage.key_cert_sign or usage.crl_sign:
             raise _policy("it asks for the right to sign certificates or CRLs")
         case x509.BasicConstraints() as basic if basic.ca:
             raise _policy("it asks to become a CA")
-        case x509.ExtendedKeyUsage() as usages if set(usages) != {ExtendedKeyUsageOID.CLIENT_AUTH}:
-            raise _policy("it asks for an extended key usage other than client authentication")
+        case x509.ExtendedKeyUsage() as usages if set(usages) != set(asked.usages):
+            allowed = "client authentication" if asked.usages == _CLIENT else "the certificate profile's"
+            raise _policy(f"it asks for an extended key usage other than {allowed}")
+        case x509.SubjectAlternativeName() if asked.names:
+            return
         case x509.KeyUsage() | x509.BasicConstraints() | x509.ExtendedKeyUsage() | x509.SubjectKeyIdentifier():
             return
         case _:

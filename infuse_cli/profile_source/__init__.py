@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.errors import ProfileError
-from infuse_cli.profile_source import find, nodes, rules, schema, secrets
+from infuse_cli.profile_source import certificates, find, nodes, rules, schema, secrets
 from infuse_cli.profile_source.find import available, is_path
 from infuse_cli.profile_source.finding import Finding, Mark, Source, at
 
@@ -26,6 +26,7 @@ _OF_THE_LEAF: Final = (_EXTENDS, "name", "description")
 _DEEPEST_CHAIN: Final = 8
 _ENVIRONMENT: Final = (("INFUSE_BASE_URL", "cloud.base_url"), ("INFUSE_REGISTRY_URL", "registry.base_url"),
                         ("INFUSE_CA_BUNDLE", "cloud.ca_bundle"))
+_NAMES_OR_PATHS: Final = ("identity.ca", "identity.certificate")
 _PATHS: Final = ("identity.server_ca", "identity.passphrase.file", "cloud.ca_bundle", "cloud.auth.token_file")
 
 
@@ -179,11 +180,14 @@ def _put(tree: nodes.Table, key: str, value: Any, label: str) -> nodes.Table:
 
 def _absolute(tree: nodes.Table) -> nodes.Table:
     """Paths start from the file that names them, and are absolute from here on (rule 33)."""
-    for key in (*_PATHS, "identity.ca"):
+    for key in (*_PATHS, *_NAMES_OR_PATHS):
         node = nodes.find(tree, key)
         if not isinstance(node, nodes.Scalar) or not isinstance(node.value, str) or not node.value:
             continue
-        if key == "identity.ca" and not any(sign in node.value for sign in "/\\~"):
+        if key in _NAMES_OR_PATHS and not any(sign in node.value for sign in "/\\~"):
+            beside = certificates.find(node.value, node.mark.source.folder, None) if key == "identity.certificate" else None
+            if beside is not None:
+                tree = nodes.put(tree, key, nodes.Scalar(node.mark, str(beside.absolute()), str(beside.absolute())))
             continue
         path = str((node.mark.source.folder / Path(node.value).expanduser()).absolute())
         tree = nodes.put(tree, key, nodes.Scalar(node.mark, path, path))

@@ -12,6 +12,7 @@ from infuse_cli.records.base import Facts, Record, Write
 from infuse_cli.records.ca import (
     CertificateRecord,
     CheckLimits,
+    CheckName,
     CrlRecord,
     MoveCertificate,
     RefuseCsr,
@@ -25,7 +26,7 @@ from infuse_cli.records.ca import (
 from infuse_cli.types import AttemptState, StepState, TokenState  # noqa: TC001 - msgspec needs them at run time
 
 __all__ = [
-    "AttemptRecord", "BeginRow", "BoardRecord", "CertificateRecord", "CheckLimits", "CrlRecord", "DropSecret",
+    "AttemptRecord", "BeginRow", "BoardRecord", "CertificateRecord", "CheckLimits", "CheckName", "CrlRecord", "DropSecret",
     "EndAttempt", "EndRow", "EventRecord", "Facts", "IntendToken", "MintToken", "MoveCertificate", "MoveStep",
     "MoveToken", "NoteAttempt", "NoteRun", "OpenAttempt", "Record", "RefuseCsr", "ReserveSerial",
     "RevocationRecord", "RevokeCertificate", "RunRecord", "RunStart", "SeeKey", "StepRecord", "StoreCertificate",

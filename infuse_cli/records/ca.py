@@ -33,6 +33,18 @@ class CheckLimits(Write, frozen=True):
     per_day: int | None = None
 
 
+class CheckName(Write, frozen=True):
+    """Refuse (identity.name-taken) a name that a live certificate of this profile gives to another key.
+
+    A key of the same board may take it over.
+    """
+
+    name: str
+    profile: str
+    spki_sha256: str
+    board: str | None = None
+
+
 class StoreCertificate(Write, frozen=True):
     """A certificate that exists; it may leave the process only after this is committed (rule 13).
 

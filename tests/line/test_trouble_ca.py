@@ -11,7 +11,7 @@ from tests.line.trouble import faults, in_slot, one_line, passes, profile_with, 
 
 @pytest.fixture(scope="module")
 def bench(make_bench):
-    with make_bench(10) as bench:
+    with make_bench(11) as bench:
         yield bench
 
 

@@ -31,7 +31,7 @@ def ca_copy(made_ca, tmp_path) -> Path:
     return Path(shutil.copytree(made_ca, tmp_path / "line"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def secret() -> Secret:
     return PASSPHRASE
 

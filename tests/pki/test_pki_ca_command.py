@@ -93,7 +93,8 @@ def test_refusals_before_anything_is_signed(infuse, bench, secret):
     assert wrong["code"] == "ca.bad-passphrase"
     assert secret.reveal() not in json.dumps(wrong)
     assert not (bench / "a.pem").exists()
-    assert not (bench / "home" / "journal.sqlite3").exists()
+    assert infuse("ca", "list")["certificates"] == []
+    assert [one["code"] for one in infuse("ca", "list", "--state", "refused")["refused"]] == ["identity.csr-unreadable"]
 
 
 def test_the_profile_names_ca_and_passphrase(infuse, bench):

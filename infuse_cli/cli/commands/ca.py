@@ -15,6 +15,7 @@ PassphraseFile = Annotated[Path | None, typer.Option("--passphrase-file", metava
 PassphraseFd = Annotated[int | None, typer.Option("--passphrase-fd", metavar="N", help="File descriptor to read the CA passphrase from.", show_default=False)]
 Certificate = Annotated[str | None, typer.Option("--certificate", metavar="PROFILE", help="Certificate profile. [default: the profile's, else 'device']", show_default=False)]
 RootKey = Annotated[Path | None, typer.Option("--root-key", metavar="FILE|DIR", help="The root's key, or the folder it is in. [default: the CA's folder]", show_default=False)]
+San = Annotated[list[str], typer.Option("--san", metavar="KIND:NAME", help="Alternative name (dns:, ip:), where the certificate profile takes some.", show_default=False)]
 ExternalRoot = Annotated[bool, typer.Option("--external-root", help="The intermediate is signed by a root that is not kept here.")]
 CsrOut = Annotated[Path | None, typer.Option("--csr-out", metavar="FILE", help="With --external-root: where the request goes.", show_default=False)]
 Key = Annotated[str | None, typer.Option("--key", metavar="URI", help="Make the intermediate's key in a token: pkcs11:token=…;object=…?module-path=….so", show_default=False)]
@@ -110,24 +111,60 @@ def show(ca: Ca = None) -> None:
 
 @app.command()
 def sign(
-    csr: Annotated[Path, typer.Argument(metavar="CSR", help="PKCS#10 request in PEM.", show_default=False)],
+    csr: Annotated[list[Path], typer.Argument(metavar="[CSR]...", help="PKCS#10 requests, PEM or DER.", show_default=False)] = [],  # noqa: B006 - Typer's way
     *,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the certificate goes (PEM).", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE|DIR", help="Where the certificate goes (PEM); of several requests the folder.", show_default=False)],
+    batch: Annotated[Path | None, typer.Option("--batch", metavar="DIR", help="Sign every request in this folder.", show_default=False)] = None,
     device_id: Annotated[str | None, typer.Option("--device-id", metavar="ID", help="Cloud device id (16 hex digits): the certificate's common name. [default: the CSR's, if the certificate profile allows it]", show_default=False)] = None,
     certificate: Certificate = None,
+    san: San = [],  # noqa: B006 - Typer's way
     again: Annotated[bool, typer.Option("--sign-again", help="Sign once more although a certificate for this key and name is on record.")] = False,
     ca: Ca = None,
     passphrase_file: PassphraseFile = None,
     passphrase_fd: PassphraseFd = None,
 ) -> None:
-    """Sign a CSR. Of the request only the public key counts; the rest comes from the certificate profile.
+    """Sign requests. Of a request only the public key counts; the rest comes from the certificate profile.
 
-    The certificate is on record before it is written. A second time the one on record is given out again.
+    A certificate is on record before it is written. A second time the one on record is given out again, so a batch
+    that was stopped is run again. What is refused is on record with its request: infuse ca list --state refused.
     """
     from infuse_cli.cli import ca_common, ca_sign
     from infuse_cli.cli.result import finish
 
-    finish(ca_sign.sign(csr, out, ca_sign.SignOptions(device_id, certificate, ca, again), ca_common.PassphraseOptions(passphrase_file, passphrase_fd)))
+    finish(ca_sign.sign(csr, batch, out, ca_sign.SignOptions(device_id, certificate, ca, again, tuple(san)), ca_common.PassphraseOptions(passphrase_file, passphrase_fd)))
+
+
+@app.command()
+def issue(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Common name: of a person or bench, or a broker's host name.", show_default=False)],
+    *,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the certificate and its intermediate go (PEM).", show_default=False)],
+    key_out: Annotated[Path, typer.Option("--key-out", metavar="FILE", help="Where its new key goes (PEM, 0600, not encrypted).", show_default=False)],
+    certificate: Annotated[str, typer.Option("--certificate", metavar="PROFILE", help="Certificate profile: bench, broker, or one of your own.")] = "bench",
+    san: San = [],  # noqa: B006 - Typer's way
+    ca: Ca = None,
+    passphrase_file: PassphraseFile = None,
+    passphrase_fd: PassphraseFd = None,
+) -> None:
+    """Make a key and a certificate for a person, a bench or a broker."""
+    from infuse_cli.cli import ca_common, ca_sign
+    from infuse_cli.cli.result import finish
+
+    options = ca_sign.IssueOptions(out, key_out, certificate, tuple(san), ca)
+    finish(ca_sign.issue(name, options, ca_common.PassphraseOptions(passphrase_file, passphrase_fd)))
+
+
+@app.command()
+def lint(
+    file: Annotated[Path, typer.Argument(metavar="CERT", help="Certificate, PEM or DER.", show_default=False)],
+    *,
+    certificate: Certificate = None,
+) -> None:
+    """Explain a certificate point by point beside its certificate profile."""
+    from infuse_cli.cli import ca_lint
+    from infuse_cli.cli.result import finish
+
+    finish(ca_lint.lint(file, certificate))
 
 
 @app.command(name="list")

@@ -9,11 +9,13 @@ from infuse_cli import failpoint
 from infuse_cli.errors import SignerError
 from infuse_cli.pipeline.step import Acting, Effect, Given, NotDone, Probe
 from infuse_cli.pki import issuing
-from infuse_cli.pki.certificate_profiles import certificate_profile
-from infuse_cli.records import ReserveSerial, StoreCertificate, VoidSerial
+from infuse_cli.pki.certificate_profiles import Limits, certificate_profile
+from infuse_cli.pki.names import common_name
+from infuse_cli.records import CheckLimits, CheckName, ReserveSerial, StoreCertificate, VoidSerial
 
 if TYPE_CHECKING:
     from infuse_cli.pipeline.context import Context
+    from infuse_cli.pki.certificate_profiles import CertificateProfile
     from infuse_cli.ports import Signer
 
 
@@ -30,21 +32,25 @@ class Sign(Acting):
         deps = ctx.deps
         issuing.check_clock(deps.clock.now(), deps.cloud.server_time_offset_s(), deps.journal.newest())
         serial, issuer = issuing.serial_hex(issuing.new_serial()), issuing.issuer_id(signer(ctx))
-        return Given({"serial": serial, "issuer": issuer},
-                     (ReserveSerial(serial=serial, issuer=issuer, attempt=ctx.attempt),))
+        profile = certificate(ctx)
+        limits = CheckLimits(per_run=profile.limits.run, per_day=profile.limits.day)
+        name = CheckName(name=common_name(profile, names_of(ctx)), profile=profile.name, spki_sha256=ctx.facts["spki"], board=ctx.uuid)
+        return Given({"serial": serial, "issuer": issuer}, (
+            *((limits,) if profile.limits != Limits() else ()), *((name,) if profile.unique_name else ()),
+            ReserveSerial(serial=serial, issuer=issuer, attempt=ctx.attempt)))
 
     def run(self, ctx: Context) -> Given:
         """Sign; the row travels with the transition."""
         issued = issuing.issue(
             signer(ctx), spki_der=base64.b64decode(ctx.facts["spkiDer"]), common_name=ctx.facts["device"]["deviceId"],
-            serial=int(ctx.facts["serial"], 16), profile=certificate_profile(ctx.profile.identity.certificate),
+            serial=int(ctx.facts["serial"], 16), profile=certificate(ctx), values=names_of(ctx),
             now=ctx.deps.clock.now(), validity_days=ctx.profile.identity.validity_days)
         failpoint.hit("signed")
         row = StoreCertificate(
             serial=ctx.facts["serial"], issuer=ctx.facts["issuer"], sha256=issued.sha256, spki_sha256=issued.spki_sha256,
             not_before=issued.not_before, not_after=issued.not_after, pem=issued.pem,
-            profile=ctx.profile.identity.certificate, board=ctx.uuid, attempt=ctx.attempt,
-            device_id=ctx.facts["device"]["deviceId"])
+            profile=certificate(ctx).name, board=ctx.uuid, attempt=ctx.attempt,
+            device_id=ctx.facts["device"]["deviceId"], name=issued.name)
         return Given({"certificate": certificate_fact(row, chain=_chain(signer(ctx)))}, (row,))
 
     def probe(self, ctx: Context) -> Probe:
@@ -57,6 +63,18 @@ def certificate_fact(row: StoreCertificate, *, chain: list[str]) -> dict[str, An
     """Return a certificate as later steps need it; `chain` is PEM texts from the issuer upwards."""
     return {"serial": row.serial, "issuer": row.issuer, "sha256": row.sha256, "spki": row.spki_sha256,
             "pem": row.pem, "chain": chain}
+
+
+def certificate(ctx: Context) -> CertificateProfile:
+    """Return the certificate profile of this run."""
+    return ctx.deps.certificate or certificate_profile(ctx.profile.identity.certificate)
+
+
+def names_of(ctx: Context) -> dict[str, str]:
+    """Return what the certificate profile's templates may use of a board."""
+    device = ctx.facts["device"]["deviceId"]
+    known = {"name": device, "deviceId": device, "uuid": ctx.uuid, "imei": ctx.identity.imei, "mcuId": ctx.facts.get("mcuId")}
+    return {key: value for key, value in known.items() if value}
 
 
 def signer(ctx: Context) -> Signer:

@@ -26,7 +26,7 @@ class Vet(Reading):
         """Refuse with the code of the first check that fails; nothing is signed then."""
         identity = ctx.profile.identity
         vetted = vet(ctx.facts["keygen"], uuid=ctx.uuid, sec_tag=identity.sec_tag,
-                     attestation_required=identity.attestation == "required")
+                     attestation_required=identity.attestation == "required", curves=_curves(ctx))
         owner = ctx.deps.journal.key_owner(vetted.spki_sha256)
         if owner is not None and owner != ctx.uuid:
             raise PolicyError("identity.key-reused", f"this public key was already seen on board {owner}")
@@ -34,3 +34,8 @@ class Vet(Reading):
                  "spkiDer": base64.b64encode(vetted.spki_der).decode()}
         writes = () if owner else (SeeKey(spki_sha256=vetted.spki_sha256, board=ctx.uuid),)
         return Given(facts, writes)
+
+
+def _curves(ctx: Context) -> tuple[str, ...]:
+    """Curves that the run's certificate profile signs; without a CA here the one that modems make."""
+    return ctx.deps.certificate.curves if ctx.deps.certificate is not None else ("P-256",)

@@ -1,0 +1,215 @@
+"""Where CSRs become certificates: vetted, looked up, reserved, signed, on record, and only then given out (rule 13).
+
+A desk takes CSRs in chunks; each chunk is two durable commits, whatever its size.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from infuse_cli import failpoint
+from infuse_cli import records as rec
+from infuse_cli.errors import InfuseError, PolicyError
+from infuse_cli.journal import certificates
+from infuse_cli.pki import chain, issuing
+from infuse_cli.pki.certificate_profiles import Limits
+from infuse_cli.pki.names import common_name
+from infuse_cli.pki.vetting import VettedCsr, vet_file
+from infuse_cli.types import DEVICE_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from infuse_cli.journal.store import SqliteJournal
+    from infuse_cli.pki.certificate_profiles import CertificateProfile
+    from infuse_cli.ports import Signer
+    from infuse_cli.records import CertificateRecord
+
+_KEPT: Final = 16_384  # bytes of a refused CSR on record; none that could be signed is longer
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A CSR to be signed: where it came from, its bytes, and the name to give (None: its own, if that is allowed)."""
+
+    source: Path
+    data: bytes = field(repr=False)
+    name: str | None = None
+    names: tuple[tuple[str, str], ...] = ()
+    other_name: str | None = None  # taken where the CSR's own is not allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a job: a certificate, or the error that refused it. `already`: it was on record before."""
+
+    job: Job
+    issued: issuing.IssuedCertificate | None = None
+    already: bool = False
+    error: InfuseError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Vetted:
+    job: Job
+    csr: VettedCsr
+    name: str
+    values: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A signer with its profile and journal; `again` signs once more what is on record already."""
+
+    journal: SqliteJournal
+    signer: Signer
+    profile: CertificateProfile
+    again: bool = False
+
+    def sign(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Sign what may be signed. What is refused is on record with its CSR, and does not stop the others.
+
+        Raises what stops all: SignerError (clock, issuer, token), JournalError, PolicyError identity.quota.
+        """
+        issuing.check_clock(datetime.now(UTC), None, self.journal.newest())
+        outcomes: dict[int, Outcome] = {}
+        vetted = self._vetted(jobs, outcomes)
+        left = self._looked_up(vetted, outcomes)
+        outcomes.update(self._signed(left))
+        self._repeat(vetted, outcomes)
+        done = [outcomes[number] for number in range(len(jobs))]
+        if refused := [one for one in done if one.error is not None]:
+            self.journal.commit(*(refusal(one) for one in refused))
+        return done
+
+    def _vetted(self, jobs: Sequence[Job], outcomes: dict[int, Outcome]) -> dict[int, _Vetted]:
+        found = {}
+        for number, job in enumerate(jobs):
+            try:
+                found[number] = _vet(job, self.profile)
+            except PolicyError as error:
+                outcomes[number] = Outcome(job, error=error)
+        return found
+
+    def _looked_up(self, vetted: dict[int, _Vetted], outcomes: dict[int, Outcome]) -> dict[int, _Vetted]:
+        """What is not on record yet; what is on record is given out again, or stands in the way."""
+        known = certificates.of_keys(self.journal, [one.csr.spki_sha256 for one in vetted.values()])
+        owners = certificates.owners_of(self.journal, [one.csr.spki_sha256 for one in vetted.values()])
+        taken = certificates.keys_of_names(self.journal, [one.name for one in vetted.values()], self.profile.name) if self.profile.unique_name else {}
+        left: dict[int, _Vetted] = {}
+        seen: set[str] = set()
+        for number, one in vetted.items():
+            spki = one.csr.spki_sha256
+            try:
+                found = self._on_record(one, known.get(spki, ()))
+                _check_owner(one, owners.get(spki), known.get(spki, ()))
+                if taken.get(one.name, {spki}) - {spki}:
+                    raise PolicyError("identity.name-taken", f"{one.name} has a certificate for another key already")
+            except PolicyError as error:
+                outcomes[number] = Outcome(one.job, error=error)
+                continue
+            if found is not None:
+                outcomes[number] = Outcome(one.job, found, already=True)
+            elif spki not in seen:
+                seen.add(spki)
+                left[number] = one
+                taken.setdefault(one.name, set()).add(spki)
+        return left
+
+    def _on_record(self, one: _Vetted, known: Iterable[CertificateRecord]) -> issuing.IssuedCertificate | None:
+        """The newest certificate that this CA gave this key and name, still valid: asking twice does not make a second one."""
+        issuer = issuing.issuer_id(self.signer)
+        same = [record for record in known if (record.issuer, record.profile, record.name) == (issuer, self.profile.name, one.name)]
+        if self.again or not same:
+            return None
+        return issuing.describe(chain.split_pem(same[-1].pem)[0], self.signer.chain[0])
+
+    def _signed(self, left: dict[int, _Vetted]) -> dict[int, Outcome]:
+        if not left:
+            return {}
+        issuer, serials = issuing.issuer_id(self.signer), {number: issuing.new_serial() for number in left}
+        limits = self.profile.limits
+        check = () if limits == Limits() else (rec.CheckLimits(adding=len(left), per_run=limits.run, per_day=limits.day),)
+        self.journal.commit(*check, *(rec.ReserveSerial(serial=issuing.serial_hex(serial), issuer=issuer) for serial in serials.values()))
+        outcomes: dict[int, Outcome] = {}
+        try:
+            now = datetime.now(UTC)
+            for number, one in left.items():
+                outcomes[number] = self._issue(one, serials[number], now)
+            failpoint.hit("signed")
+            self.journal.commit(*(
+                self._row(one.issued, left[number]) if one.issued is not None else rec.VoidSerial(serial=issuing.serial_hex(serials[number]), issuer=issuer)
+                for number, one in outcomes.items()))
+        except BaseException:
+            self.journal.commit(*(rec.VoidSerial(serial=issuing.serial_hex(serial), issuer=issuer) for serial in serials.values()))
+            raise
+        return outcomes
+
+    def _issue(self, one: _Vetted, serial: int, now: datetime) -> Outcome:
+        try:
+            issued = issuing.issue(self.signer, spki_der=one.csr.spki_der, common_name=one.values["name"], serial=serial, profile=self.profile, now=now,
+                                   validity_days=self.profile.validity_days, values=one.values, names=one.job.names)
+        except PolicyError as error:
+            return Outcome(one.job, error=error)
+        return Outcome(one.job, issued)
+
+    def _row(self, issued: issuing.IssuedCertificate, one: _Vetted) -> rec.StoreCertificate:
+        return rec.StoreCertificate(
+            serial=issued.serial, issuer=issued.issuer, sha256=issued.sha256, spki_sha256=issued.spki_sha256, not_before=issued.not_before,
+            not_after=issued.not_after, pem=issued.pem, profile=self.profile.name, device_id=one.values.get("deviceId"), name=issued.name,
+            unique_name=self.profile.unique_name and not self.again)
+
+    @staticmethod
+    def _repeat(vetted: dict[int, _Vetted], outcomes: dict[int, Outcome]) -> None:
+        """The same key twice in one chunk gets one certificate, under one name."""
+        made = {one.csr.spki_sha256: (one, outcomes[number]) for number, one in vetted.items() if number in outcomes and outcomes[number].issued is not None}
+        for number, one in vetted.items():
+            if number in outcomes:
+                continue
+            first = made.get(one.csr.spki_sha256)
+            if first is not None and first[0].name == one.name:
+                outcomes[number] = Outcome(one.job, first[1].issued, already=True)
+            else:
+                error = PolicyError("identity.key-reused", f"the same key comes under two names, {one.name} is one of them")
+                outcomes[number] = Outcome(one.job, error=error)
+
+
+def _vet(job: Job, profile: CertificateProfile) -> _Vetted:
+    csr = vet_file(job.data, curves=profile.curves, usages=profile.extended_key_usage, names=bool(profile.san or profile.caller_san))
+    name = next((name for name in (job.name, csr.common_name, job.other_name) if name and (name == job.name or profile.takes_name(name))), None)
+    if name is None:
+        raise PolicyError("identity.csr-policy", f"certificate profile {profile.name!r} does not take the CSR's common name {csr.common_name!r}",
+                          hint="Give the cloud device id with --device-id.")
+    values = {"name": name, **({"deviceId": name} if DEVICE_ID.fullmatch(name) else {})}
+    return _Vetted(job, csr, common_name(profile, values), values)
+
+
+def refuse_early(job: Job, profile: CertificateProfile) -> Outcome | None:
+    """The refusal of a request that no signer is needed for, None when there is nothing against it so far."""
+    try:
+        _vet(job, profile)
+    except PolicyError as error:
+        return Outcome(job, error=error)
+    return None
+
+
+def _check_owner(one: _Vetted, owner: str | None, known: Iterable[CertificateRecord]) -> None:
+    """A key is of one device: the same key under another name is a clone, or a request given in twice."""
+    others = sorted({record.name for record in known if record.name and record.name != one.name})
+    if others:
+        raise PolicyError("identity.key-reused", f"this public key has a certificate as {others[0]} already", hint="Revoke that one first, if the device got a new name.")
+    if owner is not None and owner != one.name and not any(record.name == one.name for record in known):
+        raise PolicyError("identity.key-reused", f"this public key was already seen on board {owner}")
+
+
+def refusal(one: Outcome) -> rec.RefuseCsr:
+    """What goes on record of a request that was refused."""
+    error = one.error
+    assert error is not None  # noqa: S101 - the caller chose
+    return rec.RefuseCsr(csr=base64.b64encode(one.job.data[:_KEPT]).decode(), sha256=hashlib.sha256(one.job.data).hexdigest(),
+                         code=error.code, message=error.message, source=one.job.source.name)
