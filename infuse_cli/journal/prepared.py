@@ -44,10 +44,10 @@ _compiled: Final[dict[tuple[int, str, tuple[str, ...]], _Compiled]] = {}
 class Prepared:
     """Runs prepared statements inside a transaction of SQLAlchemy's; driver errors pass through."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, driver: Any = None) -> None:
+        """Take `driver`, the driver's own connection, from whoever has it at hand already."""
         self._dialect: Final = connection.dialect
-        driver: Any = connection.connection.dbapi_connection
-        self._driver: Final = driver
+        self._driver: Final[Any] = driver or connection.connection.dbapi_connection
         dbapi: Any = self._dialect.loaded_dbapi
         self._duplicate: Final[type[Exception]] = dbapi.IntegrityError
 

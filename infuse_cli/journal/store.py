@@ -133,9 +133,9 @@ class SqliteJournal:
         self._group.commit(writes_)
 
     def _commit_all(self, together: Sequence[tuple[rec.Write, ...]]) -> None:
-        with self._database.writing() as connection:
+        with self._database.committing() as sql:
             for writes_ in together:
-                tx = self._transaction(connection)
+                tx = Transaction(sql, self._author, self._owners, to_text(self._now()))
                 for write in writes_:
                     writes.apply(tx, write)
                 tx.flush()
@@ -193,7 +193,7 @@ class SqliteJournal:
     def attempts(self, board: str) -> Sequence[rec.AttemptRecord]:
         """All attempts of a board, oldest first."""
         with self.reading() as connection:
-            return reads.attempts(connection, self.alive, schema.attempt.c.board == board)
+            return reads.attempts_of(connection, board, self.alive)
 
     def open_attempts(self) -> Sequence[rec.AttemptRecord]:
         """All attempts that a later run would go on with, oldest first."""
