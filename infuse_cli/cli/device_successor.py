@@ -10,7 +10,7 @@ from infuse_cli.cli import cloud_tools as tools
 from infuse_cli.cli import context, line
 from infuse_cli.cli.device_life import LIVE, REASONS, Old, Retirement, end_token, look_up, tie
 from infuse_cli.cli.devices import patched
-from infuse_cli.errors import BoardError, JournalError, UsageError
+from infuse_cli.errors import BoardError, JournalError, PolicyError, UsageError
 from infuse_cli.records import NoteAttempt, RevokeCertificate
 from infuse_cli.types import AttemptState
 
@@ -103,6 +103,8 @@ def _planned(record: tools.Record, old: Old, reason: str) -> tuple[AttemptRecord
     """The attempt whose identity ends, with what has to end on record, and whether a new one has still to be begun."""
     if old.board is None:
         raise JournalError("journal.not-found", f"{old.name} was not made on this bench", hint="Rotate it where it is on record, or `infuse provision --again` here.")
+    if old.fact.get("state") in {"begun", "done"}:
+        raise PolicyError("identity.retired", f"board {old.board} was retired: {old.fact.get('reason')}")
     for one in old.attempts:
         if one.alive and one.state.is_open:
             raise BoardError("board.in-use", f"board {old.board} is being worked on by run {one.run}")

@@ -110,7 +110,7 @@ def shown(console: Console, found: dict[str, Any], *, events: bool) -> None:
     board = found["board"]
     fields(console, {
         "board": board["uuid"], "IMEI": board["imei"], "mcuId": board["mcuId"], "cloud device": found["deviceId"],
-        "registry device": found["registryDeviceId"], **found["metadata"],
+        "registry device": found["registryDeviceId"], **found["metadata"], **_life(found["attempts"]),
     })
     for attempt in found["attempts"]:
         _show_attempt(console, attempt)
@@ -229,6 +229,19 @@ def _event(one: EventRecord) -> dict[str, Any]:
         "seq": one.seq, "ts": one.ts, "kind": one.kind, "station": one.station, "operator": one.operator, "run": one.run, "attempt": one.attempt,
         "step": one.step, "from": one.from_state, "to": one.to_state, "facts": one.facts, "hash": one.hash,
     }
+
+
+def _life(attempts: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """What became of the board: retired or replaced, and what it took the place of."""
+    facts = attempts[-1]["facts"] if attempts else {}
+    ended, before = facts.get("retirement") or {}, facts.get("replaces") or {}
+    told: dict[str, str] = {}
+    if ended.get("state") in {"begun", "done"}:
+        by = f", replaced by {ended['replacedBy']}" if ended.get("replacedBy") else ""
+        told["retired"] = f"{str(ended.get('begun'))[:10]}: {ended.get('reason')}{by}{'' if ended['state'] == 'done' else ' (not finished)'}"
+    if before:
+        told["replaces"] = before["deviceId"]
+    return told
 
 
 def _show_attempt(console: Console, one: dict[str, Any]) -> None:

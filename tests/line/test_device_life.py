@@ -91,6 +91,8 @@ class TestRetire:
         is_gone(bench, board, "scrapped")
         ran = bench.provision(port)
         assert (ran.code, ran.envelope["errors"][0]["code"]) == (8, "identity.retired")
+        assert "retired          20" in bench.infuse("journal", "show", board["deviceId"]).stdout
+        assert run(bench, "key", "rotate", board["deviceId"], "--port", port, code=8)["errors"][0]["code"] == "identity.retired"
         again = run(bench, "device", "retire", board["deviceId"], "--reason", "another")["data"]
         assert (again["already"], again["reason"]) == (True, "scrapped")
         assert passes(bench, port, "--again", "--update-metadata")["already"] is False
