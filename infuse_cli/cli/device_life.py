@@ -18,6 +18,7 @@ from infuse_cli.cli.result import OperationResult
 from infuse_cli.errors import BoardError, CloudError, JournalError, ProfileError, UsageError
 from infuse_cli.journal import queries
 from infuse_cli.records import DropSecret, EndAttempt, MoveToken, NoteAttempt, RevokeCertificate
+from infuse_cli.rows import cloud_key
 from infuse_cli.types import AttemptState, TokenState
 
 if TYPE_CHECKING:
@@ -94,20 +95,25 @@ class Done:
 
 def look_up(session: tools.Session, journal: SqliteJournal, text: str, soc: str | None = None) -> Old:
     """A device by whatever names it in the journal or in the cloud. Raises CloudError cloud.not-found, JournalError journal.ambiguous."""
-    boards = [one.board for one in queries.find_boards(journal, text)]
+    boards = [one.board for one in queries.find_boards(journal, text) if journal.attempts(one.board)]
     if len(boards) > 1:
         raise JournalError("journal.ambiguous", f"{text!r} fits {len(boards)} boards: {', '.join(boards)}")
-    if not boards:
+    device = None
+    if not boards:  # made elsewhere, or by a batch and never on a port here
         device = _in_cloud(session, text, soc)
-        boards = [one.board for one in queries.find_boards(journal, device.device_id)][:1]
-    else:
-        device = None
+        boards = [one.board for one in queries.find_boards(journal, device.device_id) if journal.attempts(one.board)][:1]
     if not boards:
-        return Old(device)
+        return Old(device, tokens=tuple(_of_batches(session, journal, device, soc)))
     attempts = tuple(journal.attempts(boards[0]))
-    if device is None:
-        device = _of_attempts(session, attempts)
-    return Old(device, boards[0], attempts, tuple(journal.certificates(board=boards[0])), tuple(journal.tokens(board=boards[0])))
+    device = device or _of_attempts(session, attempts)
+    tokens = (*journal.tokens(board=boards[0]), *_of_batches(session, journal, device, attempts[-1].soc))
+    return Old(device, boards[0], attempts, tuple(journal.certificates(board=boards[0])), tokens)
+
+
+def _of_batches(session: tools.Session, journal: SqliteJournal, device: api.Device | None, soc: str | None) -> Sequence[TokenRecord]:
+    """Tokens that a batch minted for this chip, before anybody knew which board it is on."""
+    chip = soc or session.soc
+    return () if device is None or chip is None else journal.tokens(board=cloud_key(chip, device.mcu_id))
 
 
 def _in_cloud(session: tools.Session, text: str, soc: str | None) -> api.Device:

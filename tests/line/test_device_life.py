@@ -114,6 +114,18 @@ class TestRetire:
         assert "not on record here" in ran.envelope["data"]["steps"][0]["result"]
         assert device(bench, board["deviceId"])["metadata"]["infuseRetired"]
 
+    def test_one_that_a_batch_registered_and_nobody_plugged_in(self, bench, tmp_path):
+        (tmp_path / "rows.csv").write_text("mcuId,name,metadata.serialNumber\n00112233445566aa,gateway-1,SN-batch\n")
+        run(bench, "batch", "register", str(tmp_path / "rows.csv"))
+        told = run(bench, "device", "retire", "00112233445566aa", "--yes")["data"]
+        state = bench.world.state()
+        (there,) = [one for one in state["devices"] if one["mcuId"] == "00112233445566aa"]
+        assert there["metadata"]["infuseRetired"]
+        assert told["deviceId"] == there["deviceId"]
+        assert "gateway-1" not in {one["name"] for one in state["registryDevices"]}
+        with open_journal(bench.home, create=False) as journal:
+            assert not [one for one in journal.tokens(name="gateway-1") if one.state in LIVE]
+
     def test_an_unknown_one_and_no_terminal_change_nothing(self, bench):
         _, board = passed(bench)
         assert run(bench, "device", "retire", "nobody", "--yes", code=6)["errors"][0]["code"] == "cloud.not-found"
