@@ -69,6 +69,10 @@ def test_the_device_id_goes_into_the_chip_and_a_board_with_another_is_refused(ma
         assert board["result"] == "PASS"
         assert chip.read(ChipMemory.OTP)[::-1].hex() == board["deviceId"]
         assert chip.writes == 2
+        by_hand = bench.infuse("serial", "write-id", "--port", bench.world.port(1), "--output", "json", env={"PATH": chip.path})
+        assert (by_hand.code, by_hand.envelope["data"]["deviceId"], by_hand.envelope["data"]["already"]) == (0, board["deviceId"], True)
+        refused = bench.infuse("serial", "write-id", "--port", bench.world.port(2), "--device-id", "0011223344556677", "--yes", env={"PATH": chip.path})
+        assert (refused.code, "nothing was written" in refused.stderr) == (8, True)
         [other] = provision(2).envelope["data"]["boards"]
         assert (other["result"], other["failedStep"], other["error"]["code"]) == ("FAIL", "write-id", "board.other-id")
         assert chip.writes == 2

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-app = typer.Typer(help="One board by hand: ports, console, info, at, creds, csr, token.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="One board by hand: ports, console, info, at, creds, csr, token, write-id.", no_args_is_help=True, add_completion=False)
 creds = typer.Typer(help="The credentials in a board's modem: list, write, delete.", no_args_is_help=True, add_completion=False)
 token = typer.Typer(help="The registration token on a board: write.", no_args_is_help=True, add_completion=False)
 slots = typer.Typer(help="Which socket is which slot of this bench: show, learn, forget.", add_completion=False)
@@ -304,6 +304,28 @@ def token_write(
             return OperationResult("serial token write", hand.as_json(**made), human=lambda console: serial_views.token(console, made, hand.notes))
 
     _on_port("serial token write", (port, port_), work)
+
+
+@app.command("write-id")
+def write_id(
+    port: PortArgument = None,
+    *,
+    port_: PortOption = None,
+    device_id: Annotated[str | None, typer.Option("--device-id", metavar="ID", help="The cloud device's id, 16 hex digits. [default: the one that this board was registered with here]", show_default=False)] = None,
+    yes: YesOption = False,
+) -> None:
+    """Write the cloud's device id into the chip's one-time memory, through its debug probe, and read it back.
+
+    Needs Nordic's nrfutil with its command device. A board that carries another id is refused and nothing is written.
+    """
+    from infuse_cli.cli import serial_id
+    from infuse_cli.cli.result import OperationResult
+
+    def work(named: str, profile: Profile | None) -> OperationResult:
+        made = serial_id.write_id(named, profile, device_id, yes=yes)
+        return OperationResult("serial write-id", made, human=lambda console: serial_id.show(console, made))
+
+    _on_port("serial write-id", (port, port_), work)
 
 
 @creds.callback()
