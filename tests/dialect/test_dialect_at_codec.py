@@ -94,17 +94,13 @@ noise_lines = st.binary(max_size=60).map(lambda line: line.replace(b"\r", b"").r
     lambda line: not re.search(rb"OK|ERROR|DEVICEUUID|Booting|Using|Ready|started", line))
 
 
-@given(st.lists(noise_lines, max_size=6), st.lists(noise_lines, max_size=6))
-@settings(max_examples=150)
-def test_garbage_between_lines_changes_nothing(before, between):
+def garbage_changes_nothing(before, between):
     stream = b"".join(line + b"\r\n" for line in (*before, UUID_LINE.encode(), *between, b"OK"))
     [reply] = replies(ASKED, stream)
     assert (reply.ok, reply.info, reply.cme) == (True, (UUID_LINE,), None)
 
 
-@given(st.lists(st.binary(max_size=300), max_size=20))
-@settings(max_examples=150)
-def test_no_bytes_at_all_break_the_codec(pieces):
+def bytes_break_nothing(pieces):
     codec = AtCodec()
     codec.encode(ASKED)
     for piece in pieces:
@@ -113,6 +109,36 @@ def test_no_bytes_at_all_break_the_codec(pieces):
         pass
     codec.desync()
     assert codec.state is LinkState.DESYNC
+
+
+garbage = (st.lists(noise_lines, max_size=6), st.lists(noise_lines, max_size=6))
+stream_pieces = st.lists(st.binary(max_size=300), max_size=20)
+
+
+@given(*garbage)
+@settings(max_examples=150)
+def test_garbage_between_lines_changes_nothing(before, between):
+    garbage_changes_nothing(before, between)
+
+
+@given(stream_pieces)
+@settings(max_examples=150)
+def test_no_bytes_at_all_break_the_codec(pieces):
+    bytes_break_nothing(pieces)
+
+
+@pytest.mark.storm
+@given(*garbage)
+@settings(max_examples=100_000, deadline=None)
+def test_garbage_between_lines_changes_nothing_in_a_long_run(before, between):
+    garbage_changes_nothing(before, between)
+
+
+@pytest.mark.storm
+@given(stream_pieces)
+@settings(max_examples=100_000, deadline=None)
+def test_no_bytes_at_all_break_the_codec_in_a_long_run(pieces):
+    bytes_break_nothing(pieces)
 
 
 def test_a_line_without_end_is_bounded_and_the_next_answer_still_read():
