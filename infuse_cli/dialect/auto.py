@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from infuse_cli.dialect.base import Codec, CodecOptions, LinkState
     from infuse_cli.types import Command, Reply
 
-_FIRST_S: Final = 0.25
+_FIRST_S: Final = 0.2
 """How long the very first probe is waited for, before another dialect is asked."""
 
 _LATER_S: Final = 0.45
