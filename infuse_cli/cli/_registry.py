@@ -41,7 +41,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("rpc", "Commands to a device through the cloud: send, show, wait, list.", f"{_COMMANDS}.rpc", "app"),
     Row("registry", "The registry: token, device, component, sensor, health, group.", f"{_COMMANDS}.registry", "app", words=3),
     Row("auth", "The API credential: login, logout, status, exchange.", f"{_COMMANDS}.auth", "app"),
-    Row("serial", "One board by hand: ports, console, info, at, creds, csr, token, write-id.", f"{_COMMANDS}.serial", "app", words=3),
+    Row("serial", "By hand, one board: ports, console, at, creds, csr, write-id.", f"{_COMMANDS}.serial", "app", words=3),
     Row("doctor", "Look this bench over: what is wrong, and what to do about it.", f"{_COMMANDS}.doctor", "command"),
     Row("sim", "Virtual boards and a virtual cloud to try everything with.", f"{_COMMANDS}.sim", "app"),
     Row("completion", "Print the completion script of a shell: bash, zsh or fish.", f"{_COMMANDS}.completion", "command"),

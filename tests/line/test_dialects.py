@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from infuse_cli.pki.attestation import decode_identity_token
 from infuse_cli.types import CredentialType, IdentityMode
 from tests.line.conftest import audit
 from tests.support.nrfutil import ChipMemory
@@ -88,6 +89,16 @@ def test_a_plan_that_the_dialect_cannot_carry_out_is_refused_before_a_board_is_t
         assert "store the registration token in settings" in ran.envelope["data"]["boards"][0]["error"]["message"]
         assert bench.world.state()["slots"][0]["credentials"] == []
         assert bench.world.state()["devices"] == []
+
+
+def test_the_modems_own_token_over_a_fresh_challenge_is_kept(at_shell):
+    uuid = at_shell.world.state()["slots"][0]["uuid"]
+    shown = at_shell.infuse("journal", "show", uuid, "--output", "json")
+    assert shown.code == 0, shown.stdout
+    [attempt] = shown.envelope["data"]["attempts"]
+    kept = attempt["facts"]["attestationToken"]
+    token = decode_identity_token(kept["text"])
+    assert (token.uuid, token.nonce.hex(), kept["fresh"]) == (uuid, kept["challenge"], True)
 
 
 def test_which_dialect_answers_is_found_out(at_shell):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-app = typer.Typer(help="One board by hand: ports, console, info, at, creds, csr, token, write-id.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="By hand, one board: ports, console, at, creds, csr, write-id.", no_args_is_help=True, add_completion=False)
 creds = typer.Typer(help="The credentials in a board's modem: list, write, delete.", no_args_is_help=True, add_completion=False)
 token = typer.Typer(help="The registration token on a board: write.", no_args_is_help=True, add_completion=False)
 slots = typer.Typer(help="Which socket is which slot of this bench: show, learn, forget.", add_completion=False)
