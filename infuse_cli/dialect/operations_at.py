@@ -37,7 +37,7 @@ class AtOperations(Lacking):
         yield from _number_errors()
         uuid = yield from _uuid()
         number = yield from _imei()
-        return BoardIdentity(
+        seen = BoardIdentity(
             uuid=uuid,
             imei=number,
             modem_firmware=(yield from _text(commands.revision(), "reading the modem firmware's name")),
@@ -45,6 +45,10 @@ class AtOperations(Lacking):
             functional_mode=int((yield from _text(commands.read_functional_mode(), "reading the functional mode"))),
             iccid=(yield from _optional(commands.iccid(), "reading the SIM's number")),
         )
+        # What a board is bound to for good is read twice: a digit that the line changed would make it another board.
+        if ((yield from _imei()), (yield from _uuid())) != (number, uuid):
+            raise BoardError("serial.garbled", f"the board's UUID or IMEI, read twice, was not the same: {uuid} is one of them")
+        return seen
 
     def same_board(self, uuid: str) -> Conversation[None]:
         """Raises board.changed, naming both, when another board answers."""

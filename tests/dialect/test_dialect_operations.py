@@ -53,8 +53,18 @@ def test_a_fresh_module_without_imei_or_sim_is_identified():
 
 def test_an_imei_in_the_form_with_a_prefix():
     modem = TinyModem(imei=None)
-    modem.once(r"AT\+CGSN=1", b'+CGSN: "352656100000025"\r\nOK\r\n')
+    for _ in range(2):  # it is read twice
+        modem.once(r"AT\+CGSN=1", b'+CGSN: "352656100000025"\r\nOK\r\n')
     assert talk(AT.identify(), modem).imei == "352656100000025"
+
+
+def test_an_id_that_the_line_changed_is_nobodys():
+    for asked, said in ((r"AT%DEVICEUUID", b"%DEVICEUUID: 50363154-3931-44f0-8022-121b6401627c"), (r"AT\+CGSN", b"352656100000018")):
+        modem = TinyModem()
+        modem.once(asked, said + b"\r\nOK\r\n")
+        with pytest.raises(BoardError) as caught:
+            talk(AT.identify(), modem)
+        assert caught.value.code == "serial.garbled"
 
 
 def test_identify_survives_a_reboot_in_the_middle():
