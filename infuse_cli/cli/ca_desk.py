@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from infuse_cli import failpoint
 from infuse_cli import records as rec
-from infuse_cli.errors import InfuseError, PolicyError
+from infuse_cli.errors import InfuseError, JournalError, PolicyError
 from infuse_cli.journal import certificates
 from infuse_cli.pki import chain, issuing
 from infuse_cli.pki.certificate_profiles import Limits
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from infuse_cli.ports import Signer
     from infuse_cli.records import CertificateRecord
 
+_TRIES: Final = 5
 _KEPT: Final = 16_384  # bytes of a refused CSR on record; none that could be signed is longer
 
 
@@ -74,8 +75,19 @@ class Desk:
     def sign(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Sign what may be signed. What is refused is on record with its CSR, and does not stop the others.
 
+        Where another process signed some of it in the same moment, its certificates are given out.
+
         Raises what stops all: SignerError (clock, issuer, token), JournalError, PolicyError identity.quota.
         """
+        for left in reversed(range(_TRIES)):
+            try:
+                return self._sign(jobs)
+            except JournalError as error:
+                if error.code != "journal.raced" or left == 0:
+                    raise
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _sign(self, jobs: Sequence[Job]) -> list[Outcome]:
         issuing.check_clock(datetime.now(UTC), None, self.journal.newest())
         outcomes: dict[int, Outcome] = {}
         vetted = self._vetted(jobs, outcomes)

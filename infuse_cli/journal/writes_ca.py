@@ -93,8 +93,10 @@ def _store_certificate(tx: Transaction, write: rec.StoreCertificate) -> None:
 
 
 def _check_name(tx: Transaction, write: rec.StoreCertificate | rec.CheckName) -> None:
-    """One live certificate a name: another key may take it over only on the same board."""
+    """One live certificate a name: another key may take it over only on the same board, the same key gets no second one."""
     for serial, spki, board in tx.sql.all(_NAMESAKE, {"c": write.name, "p": write.profile, "t": tx.now}):
+        if spki == write.spki_sha256 and isinstance(write, rec.StoreCertificate):
+            raise JournalError("journal.raced", f"{write.name} was signed by another process just now: serial {serial}")
         if spki != write.spki_sha256 and (board is None or board != write.board):
             raise PolicyError("identity.name-taken", f"{write.name} has a certificate for another key already: serial {serial}"
                               + (f", board {board}" if board else ""), details={"serial": serial})

@@ -49,7 +49,8 @@ class StoreCertificate(Write, frozen=True):
     """A certificate that exists; it may leave the process only after this is committed (rule 13).
 
     `name` is its common name. With `unique_name` it is refused (identity.name-taken) while a live certificate of the
-    same certificate profile gives this name to another key, unless that key is of the same board.
+    same certificate profile gives this name to another key, unless that key is of the same board; one for the same key is
+    journal.raced: another process signed it just now.
     """
 
     serial: str

@@ -11,7 +11,7 @@ from tests.line.trouble import faults, in_slot, one_line, passes, profile_with, 
 
 @pytest.fixture(scope="module")
 def bench(make_bench):
-    with make_bench(11) as bench:
+    with make_bench(13) as bench:
         yield bench
 
 
@@ -137,3 +137,20 @@ def revoked_then_again(bench, port: str) -> None:
     assert (again["result"], again["certificate"]["serial"] != first["certificate"]["serial"]) == ("PASS", True)
     listed = bench.infuse("ca", "list", "--device", first["deviceId"], "--output", "json").envelope["data"]["certificates"]
     assert [one["state"] for one in listed] == ["revoked", "issued"]
+
+
+def test_a_certificate_profile_beside_the_profile_says_what_is_signed_and_how_many(bench):
+    folder = bench.world.folder / "certificates"
+    folder.mkdir(exist_ok=True)
+    (folder / "plant.yaml").write_text("subject: {CN: '{name}', O: Example Provider, OU: '{imei}'}\nallow: {CN: '[0-9a-f]{16}', OU: '[0-9]{15}'}\nlimits: {day: 1}\n")
+
+    def change(profile) -> None:
+        profile["identity"]["certificate"] = "plant"
+
+    with using(bench, profile_with(bench, "plant", change)):
+        port, other = bench.world.port(bench.slot()), bench.world.port(bench.slot())
+        board = bench.provision(port).envelope["data"]["boards"][0]
+        assert board["result"] == "PASS", board
+        refused(bench.provision(other), "identity.quota", 8)
+    record = bench.infuse("ca", "list", "--certificate", "plant", "--output", "json").envelope["data"]["certificates"]
+    assert [(one["deviceId"], one["state"]) for one in record] == [(board["deviceId"], "issued")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import multiprocessing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -247,3 +248,30 @@ def test_the_journal_counts_a_day_across_processes(bench, infuse):
     with open_journal(bench / "home") as journal:
         assert [one.profile for one in journal.certificates()] == ["few"]
     assert infuse(*signing(bench, "2.pem", "--certificate", "few"), gateway(bench, 2), code=8)["code"] == "identity.quota"
+
+
+def sign_all(words: list[str], gate, told) -> None:
+    from infuse_cli.cli.main import run
+
+    gate.wait(20)
+    told.put(run(words))
+
+
+def test_two_processes_that_sign_the_same_folder_make_one_certificate_each(bench, infuse):
+    folder = bench / "csrs"
+    folder.mkdir()
+    for number in range(20):
+        (folder / f"{number}.csr").write_bytes(pem(csr(name=f"{number:016x}")))
+    context = multiprocessing.get_context("fork")
+    gate, told = context.Barrier(2), context.Queue()
+    both = [context.Process(target=sign_all, args=([str(word) for word in signing(bench, f"out{one}", "--batch", folder)], gate, told)) for one in range(2)]
+    for one in both:
+        one.start()
+    assert [told.get(timeout=60) for _ in both] == [0, 0]
+    for one in both:
+        one.join(30)
+    listed = infuse("ca", "list")["certificates"]
+    assert sorted(one["name"] for one in listed) == [f"{number:016x}" for number in range(20)]
+    assert len({one["serial"] for one in listed}) == 20
+    for path in (bench / "out0").iterdir():
+        assert path.read_bytes() == (bench / "out1" / path.name).read_bytes()
