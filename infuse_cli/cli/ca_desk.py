@@ -146,7 +146,7 @@ class Desk:
             return {}
         issuer, serials = issuing.issuer_id(self.signer), {number: issuing.new_serial() for number in left}
         limits = self.profile.limits
-        check = () if limits == Limits() else (rec.CheckLimits(adding=len(left), per_run=limits.run, per_day=limits.day),)
+        check = () if limits == Limits() else (rec.CheckLimits(profile=self.profile.name, adding=len(left), per_run=limits.run, per_day=limits.day),)
         self.journal.commit(*check, *(rec.ReserveSerial(serial=issuing.serial_hex(serial), issuer=issuer) for serial in serials.values()))
         outcomes: dict[int, Outcome] = {}
         try:

@@ -105,6 +105,11 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             " sha256 TEXT NOT NULL, content TEXT NOT NULL, entries BIGINT NOT NULL, PRIMARY KEY (issuer, number))"),
         ),
     ),
+    Migration(
+        4,
+        "certificates of a day counted by certificate profile",
+        ("CREATE INDEX certificate_stored ON certificate (profile, stored)",),
+    ),
 )
 
 _BOOK: Final = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import bindparam, func, insert, or_, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from infuse_cli import records as rec
 from infuse_cli.errors import JournalError, PolicyError
@@ -26,9 +26,9 @@ _MOVE_SERIAL = (
     .values(state=bindparam("new"))
 )
 _SERIAL = select(_serial.state, _serial.attempt).where(_serial.serial == bindparam("n"), _serial.issuer == bindparam("i"))
-_USED = or_(_serial.state == "reserved", _serial.state == "issued")
-_OF_RUN = select(func.count()).where(_USED, _serial.run == bindparam("r"))
-_OF_DAY = select(func.count()).where(_USED, _serial.reserved >= bindparam("d"))
+_UNDER_WAY = select(func.count()).where(_serial.state == "reserved", _serial.reserved >= bindparam("d"))
+_OF_RUN = select(func.count()).where(_certificate.profile == bindparam("p"), _certificate.run == bindparam("r"))
+_OF_DAY = select(func.count()).where(_certificate.profile == bindparam("p"), _certificate.stored >= bindparam("d"))
 _ADD_CERTIFICATE = insert(schema.certificate)
 _MOVE_CERTIFICATE = (
     update(schema.certificate)
@@ -65,9 +65,11 @@ def _void_serial(tx: Transaction, write: rec.VoidSerial) -> None:
 
 def _check_limits(tx: Transaction, write: rec.CheckLimits) -> None:
     """Counted inside the transaction that reserves, so that slots and processes at once cannot pass it together."""
-    asked = ((write.per_run, "run", _OF_RUN, {"r": tx.author.run}), (write.per_day, "day", _OF_DAY, {"d": tx.now[:_DAY] + _MIDNIGHT}))
+    day = {"d": tx.now[:_DAY] + _MIDNIGHT}
+    under_way = int(tx.sql.value(_UNDER_WAY, day))
+    asked = ((write.per_run, "run", _OF_RUN, {"p": write.profile, "r": tx.author.run}), (write.per_day, "day", _OF_DAY, {"p": write.profile, **day}))
     for limit, what, statement, values in asked:
-        if limit is not None and (there := int(tx.sql.value(statement, values))) + write.adding > limit:
+        if limit is not None and (there := int(tx.sql.value(statement, values)) + under_way) + write.adding > limit:
             raise PolicyError("identity.quota", f"the certificate profile allows {limit} certificates a {what}; {there} were made, {write.adding} more are asked for")
 
 

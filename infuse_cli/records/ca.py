@@ -23,11 +23,12 @@ class VoidSerial(Write, frozen=True):
 
 
 class CheckLimits(Write, frozen=True):
-    """Refuse (identity.quota) when `adding` more certificates pass a limit; None is no limit. A day is a day of UTC.
+    """Refuse (identity.quota) when `adding` more certificates pass a limit of a certificate profile; None is no limit.
 
-    Serials count that were reserved and not voided.
+    What is under way counts too, of whichever profile. A day is a day of UTC.
     """
 
+    profile: str
     adding: int = 1
     per_run: int | None = None
     per_day: int | None = None

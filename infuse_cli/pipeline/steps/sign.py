@@ -33,7 +33,7 @@ class Sign(Acting):
         issuing.check_clock(deps.clock.now(), deps.cloud.server_time_offset_s(), deps.journal.newest())
         serial, issuer = issuing.serial_hex(issuing.new_serial()), issuing.issuer_id(signer(ctx))
         profile = certificate(ctx)
-        limits = CheckLimits(per_run=profile.limits.run, per_day=profile.limits.day)
+        limits = CheckLimits(profile=profile.name, per_run=profile.limits.run, per_day=profile.limits.day)
         name = CheckName(name=common_name(profile, names_of(ctx)), profile=profile.name, spki_sha256=ctx.facts["spki"], board=ctx.uuid)
         return Given({"serial": serial, "issuer": issuer}, (
             *((limits,) if profile.limits != Limits() else ()), *((name,) if profile.unique_name else ()),
