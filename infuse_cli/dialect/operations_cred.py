@@ -40,7 +40,7 @@ _KINDS: Final = {
     **dict.fromkeys(("SERVER_CERT", "CLIENT_CERT", "SELF_CERT", "SELF", "SERV"), CredentialType.CLIENT_CERTIFICATE),
     "PRIVATE_KEY": CredentialType.CLIENT_KEY, "PRE_SHARED_KEY": CredentialType.PSK, "PRE_SHARED_KEY_ID": CredentialType.PSK_IDENTITY,
 }
-_ROW: Final = re.compile(r"(\d{1,10}),([A-Z_]{2,20}),([A-Za-z0-9+/]{43}=|[^,]*),(-?\d+)")
+_ROW: Final = re.compile(r"(-?\d{1,10}),([A-Z_]{2,20}),([A-Za-z0-9+/]{43}=|[^,]*),(-?\d+)")
 _COUNT: Final = re.compile(r"(\d+) credentials? found\.")
 _CSR: Final = re.compile(r"CSR: ([A-Za-z0-9+/=]+)")
 _POINT: Final = re.compile(r"PUBKEY: ([A-Za-z0-9+/=]+)")

@@ -164,11 +164,11 @@ class Modem:
         """A refusal as CMEE has it: bare ERROR until the host asked for numbers."""
         return Answer(ok=False, cme=cme if self._cmee else None)
 
-    def add_raw(self, tag: int, kind: int, content: bytes) -> None:
-        """Store a credential past the modem's own command, as firmware with another shell does."""
+    def add_raw(self, tag: int, kind: int, content: bytes, *, terminated: bool = False) -> None:
+        """Store a credential past the modem's own command, as firmware with another shell does; `terminated` with a NUL."""
         if self.quirks.wrong_write:
             content += b"\n"
-        self.nvm.overwrite(tag, kind, content[:len(content) // 2] if self.quirks.brown_out else content)
+        self.nvm.overwrite(tag, kind, content[:len(content) // 2] if self.quirks.brown_out else content, terminated=terminated)
         self.counts["write"] += 1
 
     def generate(self, tag: int, wish: attest.CsrWish | None = None) -> bytes:
@@ -231,8 +231,7 @@ class Modem:
     def _list(self, found: re.Match[str]) -> Answer:
         tag, kind = (None if text is None else int(text) for text in found.groups())
         rows = [row for row in self.nvm.listed() if tag in {None, row[0]} and kind in {None, row[1]}]
-        shown = (row[:2] if self.quirks.no_digest else row for row in rows)
-        return Answer(tuple("%CMNG: " + ",".join(map(str, row)) for row in shown))
+        return Answer(tuple(f"%CMNG: {tag},{kind}" + ("" if self.quirks.no_digest else f',"{digest}"') for tag, kind, digest in rows))
 
     def _write(self, found: re.Match[str]) -> Answer:
         self._refuse_active()
@@ -248,7 +247,7 @@ class Modem:
 
     def _read(self, found: re.Match[str]) -> Answer:
         entry = self.nvm.read(int(found[1]), int(found[2]))
-        return Answer((f'%CMNG: {found[1]},{found[2]},{entry.digest},"{entry.content.decode("latin-1")}"',))
+        return Answer((f'%CMNG: {found[1]},{found[2]},"{entry.digest}","{entry.content.decode("latin-1")}"',))
 
     def _delete(self, found: re.Match[str]) -> Answer:
         self._refuse_active()

@@ -43,10 +43,14 @@ class ModemRefusal(Exception):  # noqa: N818 - it is an answer, not a fault of t
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One credential: its content as written, and the private key where the modem made it itself."""
+    """One credential: its content as written, and the private key where the modem made it itself.
+
+    `terminated`: Zephyr's storage keeps a NUL behind it, which its digest covers.
+    """
 
     content: bytes
     key: EllipticCurvePrivateKey | None = None
+    terminated: bool = False
 
     @property
     def digest(self) -> str:
@@ -100,9 +104,9 @@ class Nvm:
         der = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         self._entries[tag, CredentialType.CLIENT_KEY] = Entry(der, key)
 
-    def overwrite(self, tag: int, kind: int, content: bytes) -> None:
-        """Put content there without any check: for faults."""
-        self._entries[tag, kind] = Entry(content)
+    def overwrite(self, tag: int, kind: int, content: bytes, *, terminated: bool = False) -> None:
+        """Put content there without any check: for faults, and for firmware with storage of its own."""
+        self._entries[tag, kind] = Entry(content, terminated=terminated)
 
     def delete(self, tag: int, kind: int) -> None:
         """Remove an entry. Refuses 514 for a reserved tag, 513 when there is none."""

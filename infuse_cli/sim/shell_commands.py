@@ -1,7 +1,7 @@
 """What the shells of virtual boards carry out: `at`, `cred`, `nrf_cloud_cred`, `hwinfo`, `settings`, `kernel reboot`.
 
 Texts are those of the firmware (reference §3.2, §3.4, §3.5). `cred` and `nrf_cloud_cred` work on the same storage that
-a modem's commands see, with the digests that their own list shows: over content and NUL.
+a modem's commands see, with the digests that their own list shows: of what is stored, the NUL behind it included.
 """
 
 from __future__ import annotations
@@ -39,16 +39,21 @@ _TYPES: Final = {
     "PRIVATE_KEY": Type.CLIENT_KEY, "PK": Type.CLIENT_KEY, "PRE_SHARED_KEY": Type.PSK, "PSK": Type.PSK,
     "PRE_SHARED_KEY_ID": Type.PSK_IDENTITY, "PSK_ID": Type.PSK_IDENTITY,
 }
-_SHORT: Final = {Type.ROOT_CA: "CA", Type.CLIENT_CERTIFICATE: "CLIENT", Type.CLIENT_KEY: "PK", Type.PSK: "PSK", Type.PSK_IDENTITY: "PSK_ID"}
+_SHORT: Final = {Type.ROOT_CA: "CA", Type.CLIENT_CERTIFICATE: "SERV", Type.CLIENT_KEY: "PK", Type.PSK: "PSK", Type.PSK_IDENTITY: "PSK_ID"}
+_LONG: Final = {Type.ROOT_CA: "CA_CERT", Type.CLIENT_CERTIFICATE: "SERVER_CERT", Type.CLIENT_KEY: "PRIVATE_KEY",
+                Type.PSK: "PRE_SHARED_KEY", Type.PSK_IDENTITY: "PRE_SHARED_KEY_ID"}
 _FORMATS: Final = ("bin", "bint", "str", "strt")
 
 
 class _Place(NamedTuple):
-    """A place of the storage, with the type as the host spelt it."""
+    """A place of the storage, as the shell's sentences name it: with the first synonym of its type."""
 
     tag: int
     kind: Type
-    name: str
+
+    @property
+    def words(self) -> str:
+        return f"sectag {self.tag} and type {_LONG[self.kind]}"
 
 
 def at_command(line: str) -> str | None:
@@ -109,57 +114,66 @@ class ShellCommands:
     def _cred(self, modem: Modem, args: Sequence[str]) -> Answer:
         match args:
             case ["buf", "clear"]:
-                said = ("Credential buffer cleared.",) if self._buffer else ()
-                self._buffer = b""
-                return Answer(said)
+                return Answer(self._clear())
             case ["buf", chunk]:
                 return self._store(chunk)
             case ["add", tag, kind, _, how, *inline] if len(inline) < 2:
-                return self._add(modem, _Place(_tag(tag), _kind(kind), kind), _format(how), inline)
+                return self._add(modem, _Place(_tag(tag), _kind(kind)), _format(how), inline)
             case ["del", tag, kind]:
-                return self._delete(modem, _tag(tag), _kind(kind), kind)
+                return self._delete(modem, _Place(_tag(tag), _kind(kind)))
             case ["list", *which]:
                 return self._list(modem, which)
         raise ShellError("cred: wrong parameter count")
 
+    def _clear(self) -> tuple[str, ...]:
+        said = ("Credential buffer cleared.",) if self._buffer else ()
+        self._buffer = b""
+        return said
+
     def _store(self, chunk: str) -> Answer:
-        if len(self._buffer) + len(chunk) > self._room:
-            raise ShellError("Not enough room in credential buffer for provided data. Increase CONFIG_TLS_CREDENTIALS_SHELL_CRED_BUF_SIZE.")
+        if len(self._buffer) + len(chunk) >= self._room:
+            full = "Not enough room in credential buffer for provided data. Increase CONFIG_TLS_CREDENTIALS_SHELL_CRED_BUF_SIZE."
+            return Answer((full, *self._clear()), ok=False)
         self._buffer += chunk.encode("latin-1")
         return Answer((f"Stored {len(chunk)} bytes.",))
 
     def _add(self, modem: Modem, place: _Place, how: str, inline: Sequence[str]) -> Answer:
-        tag, kind, name = place
-        content = inline[0].encode("latin-1") if inline else self._buffer
+        first = (*self._clear(), *self._store(inline[0]).info) if inline else ()
+        try:
+            last = self._put(modem, place, how)
+        except ShellError as error:
+            return Answer((*first, str(error), *self._clear()), ok=False)
+        return Answer((*first, last, *self._clear()), delay_s=modem.delays.nvm_s)
+
+    def _put(self, modem: Modem, place: _Place, how: str) -> str:
+        content = self._buffer
         if not content:
             raise ShellError("Please provide a credential to add.")
-        if modem.nvm.get(tag, kind) is not None:
-            raise ShellError(f"TLS credential with sectag {tag} and type {name} already exists.")
+        if modem.nvm.get(place.tag, place.kind) is not None:
+            raise ShellError(f"TLS credential with {place.words} already exists.")
         if how in {"bin", "bint"}:
             try:
                 content = base64.b64decode(content, validate=True)
             except binascii.Error:
                 raise ShellError("Could not decode input from base64, error: -22") from None
         terminated = how in {"bint", "strt"}
-        modem.add_raw(tag, kind, content)
-        self._buffer = b""
+        modem.add_raw(place.tag, place.kind, content, terminated=terminated)
         if modem.quirks.brown_out:
-            raise ShellError(f"Failed to add TLS credential with sectag {tag} and type {name}. Error: -5")
-        size = len(content) + terminated
-        return Answer((f"Added TLS credential of type {name}, sectag {tag}, and length {size} bytes.",), delay_s=modem.delays.nvm_s)
+            raise ShellError(f"Failed to add TLS credential with {place.words}. Error: -5")
+        return f"Added TLS credential of type {_LONG[place.kind]}, sectag {place.tag}, and length {len(content) + terminated} bytes."
 
-    def _delete(self, modem: Modem, tag: int, kind: Type, name: str) -> Answer:
-        if modem.nvm.get(tag, kind) is None:
-            raise ShellError(f"There is no TLS credential with sectag {tag} and type {name}.")
-        modem.nvm.delete(tag, kind)
+    def _delete(self, modem: Modem, place: _Place) -> Answer:
+        if modem.nvm.get(place.tag, place.kind) is None:
+            raise ShellError(f"There is no TLS credential with {place.words}.")
+        modem.nvm.delete(place.tag, place.kind)
         modem.counts["delete"] += 1
-        return Answer((f"Deleted TLS credential with sectag {tag} and type {name}.", "Stored credential freed."), delay_s=modem.delays.nvm_s)
+        return Answer(("Stored credential freed.", f"Deleted TLS credential with {place.words}."), delay_s=modem.delays.nvm_s)
 
     def _list(self, modem: Modem, which: Sequence[str]) -> Answer:
-        tag = None if not which or which[0] == "any" else _tag(which[0])
-        kind = None if len(which) < 2 or which[1] == "any" else _kind(which[1])
+        tag, kind = (which[at] if at < len(which) and which[at].lower() != "any" else None for at in (0, 1))
+        wanted_tag, wanted_kind = None if tag is None else _tag(tag), None if kind is None else _kind(kind)
         rows = [(number, Type(found)) for number, found, _ in modem.nvm.listed()
-                if tag in {None, number} and kind in {None, found} and found in set(_SHORT) - {Type.CLIENT_KEY}]
+                if wanted_tag in {None, number} and wanted_kind in {None, found} and found in set(_SHORT) and not _made_here(modem, number, found)]
         lines = [f"{number},{_SHORT[found]},{_digest(modem, number, found)},0" for number, found in rows]
         return Answer((*lines, f"{len(lines)} credentials found."))
 
@@ -209,10 +223,16 @@ def _pubkey(modem: Modem, tag: int, _: Sequence[str]) -> Answer:
     return Answer((f"PUBKEY: {base64.b64encode(point).decode()}", "Public key export complete"))
 
 
+def _made_here(modem: Modem, tag: int, kind: int) -> bool:
+    """Whether this is a key of `nrf_cloud_cred`, which keeps it where `cred` does not look."""
+    entry = modem.nvm.get(tag, kind)
+    return entry is not None and entry.key is not None
+
+
 def _digest(modem: Modem, tag: int, kind: Type) -> str:
     entry = modem.nvm.get(tag, kind)
-    content = b"" if entry is None else entry.content
-    return base64.b64encode(hashlib.sha256(content + b"\0").digest()).decode() if not modem.quirks.no_digest else "ERROR"
+    stored = b"" if entry is None else entry.content + b"\0" * entry.terminated
+    return base64.b64encode(hashlib.sha256(stored).digest()).decode() if not modem.quirks.no_digest else "ERROR"
 
 
 def _tag(text: str, complaint: str = "{} is not a valid sectag.") -> int:
@@ -222,15 +242,15 @@ def _tag(text: str, complaint: str = "{} is not a valid sectag.") -> int:
 
 
 def _kind(text: str) -> Type:
-    if text not in _TYPES:
+    if text.upper() not in _TYPES:
         raise ShellError(f"{text} is not a valid credential type.")
-    return _TYPES[text]
+    return _TYPES[text.upper()]
 
 
 def _format(text: str) -> str:
-    if text not in _FORMATS:
+    if text.lower() not in _FORMATS:
         raise ShellError(f"{text} is not a valid storage format.")
-    return text
+    return text.lower()
 
 
 _CLOUD_CRED: Final = {"keygen": _keygen, "csr": _csr, "delete": _delete_key, "pubkey": _pubkey}

@@ -48,7 +48,7 @@ def gone(fd):
 
 
 def listed(host):
-    return [tuple(line.removeprefix("%CMNG: ").split(",")) for line in host.ask("AT%CMNG=1").info]
+    return [tuple(part.strip('"') for part in line.removeprefix("%CMNG: ").split(",")) for line in host.ask("AT%CMNG=1").info]
 
 
 def test_identity_is_what_a_real_module_shows(host, modem):
@@ -85,7 +85,7 @@ def test_certificate_is_kept_byte_for_byte(host):
     assert host.ask(f'AT%CMNG=0,4201,0,"{crlf}"').final == "OK"
     assert listed(host) == [("4201", "0", hashlib.sha256(crlf.encode()).hexdigest().upper())]
     digest, content = host.wire("AT%CMNG=2,4201,0").decode().removeprefix("%CMNG: 4201,0,").split(",", 1)
-    assert digest == hashlib.sha256(crlf.encode()).hexdigest().upper()
+    assert digest == f'"{hashlib.sha256(crlf.encode()).hexdigest().upper()}"'
     assert content == f'"{crlf}"\r\nOK\r\n'
 
 
