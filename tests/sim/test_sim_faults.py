@@ -215,9 +215,9 @@ def test_wrong_readback_stores_something_else_once():
         host.ready()
         digest = hashlib.sha256(PEM.encode()).hexdigest().upper()
         assert host.ask(f'AT%CMNG=0,1,0,"{PEM}"').final == "OK"
-        assert not host.ask("AT%CMNG=1").info[0].endswith(digest)
+        assert not host.ask("AT%CMNG=1").info[0].endswith(f'"{digest}"')
         assert host.ask(f'AT%CMNG=0,2,0,"{PEM}"').final == "OK"
-        assert host.ask("AT%CMNG=1,2").info[0].endswith(digest)
+        assert host.ask("AT%CMNG=1,2").info[0].endswith(f'"{digest}"')
 
 
 def test_slow_adds_to_the_board_time():
