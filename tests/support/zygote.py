@@ -70,9 +70,9 @@ class Zygote:
                     "file_limit": file_limit, "powerless": powerless})
         return int(self._process.stdout.readline()), out
 
-    def wait(self, pid: int, out: Path) -> Ran:
+    def wait(self, pid: int, out: Path, limit_s: float = 90.0) -> Ran:
         """Wait for a run to end."""
-        self._tell({"do": "wait", "pid": pid})
+        self._tell({"do": "wait", "pid": pid, "limit_s": limit_s})
         code = os.waitstatus_to_exitcode(int(self._process.stdout.readline()))
         return Ran(code, out.with_suffix(".stdout").read_text(), out.with_suffix(".stderr").read_text())
 
@@ -133,12 +133,12 @@ def _serve() -> None:
                 _child(what)
             answer = pid
         else:
-            answer = _reap(what["pid"])
+            answer = _reap(what["pid"], what["limit_s"])
         sys.stdout.write(f"{answer}\n")
         sys.stdout.flush()
 
 
-def _reap(pid: int, limit_s: float = 90.0) -> int:
+def _reap(pid: int, limit_s: float) -> int:
     """A run that does not end is ended, so that a test fails instead of hanging."""
     end = time.monotonic() + limit_s
     while time.monotonic() < end:
