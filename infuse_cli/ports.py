@@ -193,6 +193,9 @@ class Journal(Protocol):
     def row(self, organisation: str, soc: str, mcu_id: str) -> RowRecord | None:
         """A row of a batch as it stands, None for one that was never seen here."""
 
+    def rows(self, organisation: str, soc: str, mcu_ids: Sequence[str]) -> dict[str, RowRecord]:
+        """Those of these rows that were seen here, by mcuId."""
+
     def alive(self, run: str) -> bool:
         """Whether the process that owns a run still lives."""
 
@@ -221,6 +224,9 @@ class Shelf(Protocol):
         """Keep values; a key that is there already gets the new one."""
 
     def get(self, key: str | int) -> bytes | None: ...  # noqa: D102
+    def some(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Those of these keys that have a value."""
+
     def values(self) -> Iterator[bytes]:
         """All values in the order of their keys."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import and_, bindparam, insert, or_, select, update
@@ -14,7 +15,7 @@ from infuse_cli.journal.prepared import Prepared
 from infuse_cli.rows import BEGUN, RowRecord, cloud_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy import ColumnElement, Connection, Row
 
@@ -22,13 +23,17 @@ if TYPE_CHECKING:
     from infuse_cli.journal.transaction import Transaction
 
 _PAGE: Final = 500
+_MANY: Final = 64
+"""Rows that one prepared statement asks for; places that are left over ask for no row."""
 
 _row = schema.batch_row.c
 _KEY = (_row.organisation == bindparam("o"), _row.soc == bindparam("c"), _row.mcu_id == bindparam("m"))
 _COLUMNS: Final = tuple(column for name, column in _row.items() if name != "at")
 _ONE = select(*_COLUMNS).where(*_KEY)
+_SOME = select(*_COLUMNS).where(_row.organisation == bindparam("o"), _row.soc == bindparam("c"), _row.mcu_id.in_(bindparam("m", expanding=True)))
 _OF_CHIP = select(*_COLUMNS).where(_row.mcu_id == bindparam("m")).order_by(_row.at)
-_HELD = select(_row.state, _row.run).where(*_KEY)
+_PLACES: Final = tuple(f"m{number}" for number in range(_MANY))
+_HELD = select(_row.organisation, _row.soc, _row.mcu_id, _row.state, _row.run).where(_row.mcu_id.in_([bindparam(name) for name in _PLACES]))
 _ADD = insert(schema.batch_row)
 _BEGIN = update(schema.batch_row).where(*_KEY).values(
     run=bindparam("r"), line=bindparam("l"), state=BEGUN, name=bindparam("n"), token_intent=bindparam("i"), facts=bindparam("f"),
@@ -37,55 +42,92 @@ _END = update(schema.batch_row).where(*_KEY).values(
     run=bindparam("r"), line=bindparam("l"), state=bindparam("s"), device_id=bindparam("d"), id=bindparam("u"), name=bindparam("n"),
     registry_device_id=bindparam("g"), token_intent=bindparam("i"), facts=bindparam("f"), error=bindparam("e"), at=bindparam("t"))
 
-
-def _begin(tx: Transaction, write: rec.BeginRow) -> None:
-    held = _taken(tx, write)
-    if held is None:
-        tx.sql.change(_ADD, _fresh(tx, write, BEGUN))
-    else:
-        tx.sql.change(_BEGIN, {
-            **_key(write), "r": write.run, "l": write.line, "n": write.name, "i": write.token_intent, "f": to_json(write.facts), "t": tx.now})
-    tx.event("row-begun", write, run=write.run, board=cloud_key(write.soc, write.mcu_id), from_=held, to=BEGUN)
+RowWrite = rec.BeginRow | rec.EndRow
+Key = tuple[str, str, str]
 
 
-def _end(tx: Transaction, write: rec.EndRow) -> None:
-    held = _taken(tx, write)
-    error = None if write.error is None else to_json(write.error)
-    if held is None:
-        tx.sql.change(_ADD, {**_fresh(tx, write, write.state), "id": write.id, "registry_device_id": write.registry_device_id, "error": error})
-    else:
-        tx.sql.change(_END, {
-            **_key(write), "r": write.run, "l": write.line, "s": write.state, "d": write.device_id, "u": write.id, "n": write.name,
-            "g": write.registry_device_id, "i": write.token_intent, "f": to_json(write.facts), "e": error, "t": tx.now})
-    tx.event("row-ended", write, run=write.run, board=cloud_key(write.soc, write.mcu_id), from_=held, to=write.state)
+def apply(tx: Transaction, writes: Sequence[RowWrite]) -> None:
+    """Apply writes of different rows together, in few statements: beside a pool of threads each one would cost a wait for its turn."""
+    held = _held(tx, writes)
+    fresh: list[dict[str, Any]] = []
+    begun: list[dict[str, Any]] = []
+    ended: list[dict[str, Any]] = []
+    for write in writes:
+        before = _check(tx, write, held.get(_key(write)))
+        state = BEGUN if isinstance(write, rec.BeginRow) else write.state
+        if before is None:
+            fresh.append(_fresh(tx, write, state))
+        elif isinstance(write, rec.BeginRow):
+            begun.append(_begin(tx, write))
+        else:
+            ended.append(_end(tx, write))
+        kind = "row-begun" if isinstance(write, rec.BeginRow) else "row-ended"
+        tx.event(kind, write, run=write.run, board=cloud_key(write.soc, write.mcu_id), from_=before, to=state)
+    for statement, values in ((_ADD, fresh), (_BEGIN, begun), (_END, ended)):
+        if values:
+            tx.sql.add(statement, values)
 
 
-def _taken(tx: Transaction, write: rec.BeginRow | rec.EndRow) -> str | None:
+def _held(tx: Transaction, writes: Sequence[RowWrite]) -> dict[Key, tuple[str, str]]:
+    """State and run of the rows that are on record."""
+    found: dict[Key, tuple[str, str]] = {}
+    for start in range(0, len(writes), _MANY):
+        ids = [write.mcu_id for write in writes[start:start + _MANY]]
+        asked = dict(zip_longest(_PLACES, ids, fillvalue=""))
+        for organisation, soc, mcu_id, state, run in tx.sql.all(_HELD, asked):
+            found[organisation, soc, mcu_id] = (state, run)
+    return found
+
+
+def _check(tx: Transaction, write: RowWrite, held: tuple[str, str] | None) -> str | None:
     """The state that the row is in, None for a new one. Raises JournalError journal.raced for one that a living process has begun."""
     if not tx.holds(write.run):
         raise JournalError("journal.not-found", f"run {write.run} was not started by this process")
-    held = tx.sql.first(_HELD, _key(write))
     if held is None:
         return None
     state, run = held
     if state == BEGUN and run != write.run and tx.alive(run):
         raise JournalError("journal.raced", f"the row of mcuId {write.mcu_id} is being worked on by run {run}")
-    return str(state)
+    return state
 
 
-def _key(write: rec.BeginRow | rec.EndRow) -> dict[str, Any]:
-    return {"o": write.organisation, "c": write.soc, "m": write.mcu_id}
+def _begin(tx: Transaction, write: rec.BeginRow) -> dict[str, Any]:
+    return {**_where(write), "r": write.run, "l": write.line, "n": write.name, "i": write.token_intent, "f": to_json(write.facts), "t": tx.now}
 
 
-def _fresh(tx: Transaction, write: rec.BeginRow | rec.EndRow, state: str) -> dict[str, Any]:
+def _end(tx: Transaction, write: rec.EndRow) -> dict[str, Any]:
+    return {**_where(write), "r": write.run, "l": write.line, "s": write.state, "d": write.device_id, "u": write.id, "n": write.name,
+            "g": write.registry_device_id, "i": write.token_intent, "f": to_json(write.facts), "e": _maybe_json(write.error), "t": tx.now}
+
+
+def _fresh(tx: Transaction, write: RowWrite, state: str) -> dict[str, Any]:
+    known = (write.id, write.registry_device_id, _maybe_json(write.error)) if isinstance(write, rec.EndRow) else (None, None, None)
     return {
         "organisation": write.organisation, "soc": write.soc, "mcu_id": write.mcu_id, "run": write.run, "line": write.line, "state": state,
-        "device_id": write.device_id, "id": None, "name": write.name, "registry_device_id": None, "token_intent": write.token_intent,
-        "facts": to_json(write.facts), "error": None, "at": tx.now,
+        "device_id": write.device_id, "id": known[0], "name": write.name, "registry_device_id": known[1], "token_intent": write.token_intent,
+        "facts": to_json(write.facts), "error": known[2], "at": tx.now,
     }
 
 
-APPLY: Final[dict[type[rec.Write], Callable[[Transaction, Any], None]]] = {rec.BeginRow: _begin, rec.EndRow: _end}
+def _key(write: RowWrite) -> Key:
+    return (write.organisation, write.soc, write.mcu_id)
+
+
+def _where(write: RowWrite) -> dict[str, Any]:
+    return {"o": write.organisation, "c": write.soc, "m": write.mcu_id}
+
+
+def _maybe_json(value: rec.Facts | None) -> str | None:
+    return None if value is None else to_json(value)
+
+
+def some(connection: Connection, organisation: str, soc: str, mcu_ids: Sequence[str]) -> dict[str, RowRecord]:
+    """The rows of these mcuIds that are on record, by mcuId."""
+    found: dict[str, RowRecord] = {}
+    for start in range(0, len(mcu_ids), _PAGE):
+        rows = connection.execute(_SOME, {"o": organisation, "c": soc, "m": list(mcu_ids[start:start + _PAGE])})
+        found.update((record.mcu_id, record) for record in map(_record, rows))
+    return found
 
 
 def one(connection: Connection, organisation: str, soc: str, mcu_id: str) -> RowRecord | None:

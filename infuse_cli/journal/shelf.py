@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 _PAGE: Final = 500
 
@@ -32,6 +32,12 @@ class DiskShelf:
         with self._lock:
             row = self._db.execute("SELECT value FROM kept WHERE key = ?", (key,)).fetchone()
         return None if row is None else bytes(row[0])
+
+    def some(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Those of these keys that have a value; some hundred at a time."""
+        marks = ", ".join("?" * len(keys))
+        with self._lock:
+            return dict(self._db.execute(f"SELECT key, value FROM kept WHERE key IN ({marks})", tuple(keys)).fetchall())  # noqa: S608 - marks alone
 
     def values(self) -> Iterator[bytes]:
         """All values in the order of their keys, read a page at a time."""

@@ -136,8 +136,7 @@ class SqliteJournal:
         with self._database.committing() as sql:
             for writes_ in together:
                 tx = Transaction(sql, self._author, self._owners, to_text(self._now()))
-                for write in writes_:
-                    writes.apply(tx, write)
+                writes.apply(tx, writes_)
                 tx.flush()
 
     def _transaction(self, connection: Connection, author: Author | None = None) -> Transaction:
@@ -226,6 +225,11 @@ class SqliteJournal:
         """A row of a batch as it stands, None for one that was never seen here."""
         with self.reading() as connection:
             return rows.one(connection, organisation, soc, mcu_id)
+
+    def rows(self, organisation: str, soc: str, mcu_ids: Sequence[str]) -> dict[str, RowRecord]:
+        """Those of these rows that were seen here, by mcuId."""
+        with self.reading() as connection:
+            return rows.some(connection, organisation, soc, mcu_ids)
 
     def secret(self, name: str) -> bytes | None:
         """Sealed bytes by name, None when there are none."""

@@ -6,7 +6,8 @@ counted; the same statements hold on a database with many writers.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import itertools
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import bindparam, insert, or_, select, update
 
@@ -19,7 +20,7 @@ from infuse_cli.journal.transaction import Held, Transaction, add, swap
 from infuse_cli.types import AttemptState, StepState, TokenState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 OPEN_STATES: Final = tuple(state.value for state in AttemptState if state.is_open)
 
@@ -75,9 +76,18 @@ _DROP_SECRET = schema.secret.delete().where(_secret.name == bindparam("n"))
 _RUN = select(schema.run.c.run).where(schema.run.c.run == bindparam("r"))
 
 
-def apply(tx: Transaction, write: rec.Write) -> None:
-    """Check and apply one write. Raises what `ports.Journal.commit` says."""
-    _APPLY[type(write)](tx, write)
+def apply(tx: Transaction, writes: Sequence[rec.Write]) -> None:
+    """Check and apply writes; neighbours that are rows of a batch together. Raises what `ports.Journal.commit` says."""
+    for many, group in itertools.groupby(writes, key=_is_row):
+        if many:
+            rows.apply(tx, cast("list[rows.RowWrite]", list(group)))
+            continue
+        for write in group:
+            _APPLY[type(write)](tx, write)
+
+
+def _is_row(write: rec.Write) -> bool:
+    return isinstance(write, rec.BeginRow | rec.EndRow)
 
 
 def _open_attempt(tx: Transaction, write: rec.OpenAttempt) -> None:
@@ -250,5 +260,4 @@ _APPLY: Final[dict[type[rec.Write], Callable[[Transaction, Any], None]]] = {
     rec.StoreSecret: _store_secret,
     rec.DropSecret: _drop_secret,
     rec.NoteRun: _note_run,
-    **rows.APPLY,
 }

@@ -18,7 +18,7 @@ from infuse_cli.pipeline.batch.calls import Caller
 from infuse_cli.pipeline.batch.course import AWAY, Course, End, Go, Park, given_up
 from infuse_cli.pipeline.batch.existing import Existing
 from infuse_cli.pipeline.batch.intake import Intake
-from infuse_cli.pipeline.batch.ledger import Ledger
+from infuse_cli.pipeline.batch.ledger import Ledger, is_row
 from infuse_cli.pipeline.batch.model import Do, Failed
 from infuse_cli.pipeline.batch.pool import Pool
 from infuse_cli.pipeline.batch.tally import Tally
@@ -39,7 +39,8 @@ _AHEAD: Final = 4
 _MOST_WAITING: Final = 2000
 """Rows that wait for a look-up or for the cloud to come back; more are not taken meanwhile."""
 
-_MOST_TAKEN: Final = 256
+_PIECE: Final = 64
+_MOST_PIECES: Final = 8
 _HEAR_S: Final = 0.1
 """How long the coordinator waits at a time: short, so that it keeps hearing signals."""
 
@@ -174,27 +175,24 @@ class Batch:
         return room and well and not (self._exhausted or self._stopping() or self._enough())
 
     def _take(self, cycle: _Cycle, rows: Iterator[Row]) -> None:
-        if not self._may_take():
-            return
+        """Take rows while few are under way; those that are there already need no room."""
         room = self._parts.options.concurrency * _AHEAD - self._pool.busy - len(cycle.going)
-        for _ in range(_MOST_TAKEN):
-            if room <= 0:
+        for _ in range(_MOST_PIECES):
+            if room <= 0 or not self._may_take():
                 return
-            row = self._next(rows)
-            if row is None:
-                return
-            job, following = self._intake.take(row)
-            self._follow(cycle, job, following)
-            room -= isinstance(following, Go)
+            piece = self._next(rows, min(room, _PIECE))
+            for job, following in self._intake.take(piece):
+                self._follow(cycle, job, following)
+                room -= isinstance(following, Go)
 
-    def _next(self, rows: Iterator[Row]) -> Row | None:
+    def _next(self, rows: Iterator[Row], most: int) -> list[Row]:
+        piece: list[Row] = []
         try:
-            row = next(rows, None)
+            piece.extend(itertools.islice(rows, most))
         except InfuseError as error:  # the file changed while it was read
             self.trouble = self.trouble or error
-            return None
-        self._exhausted = row is None
-        return row
+        self._exhausted = len(piece) < most
+        return piece
 
     def _settle(self, cycle: _Cycle) -> None:
         """Make the turn durable; only then tell what ended, and let go what was begun."""
@@ -216,7 +214,7 @@ class Batch:
         if not changes:
             return
         try:
-            self._parts.journal.commit(*(write for _, writes in changes for write in writes))
+            self._parts.journal.commit(*sorted((write for _, writes in changes for write in writes), key=is_row))
         except JournalError as error:
             if error.code != "journal.raced":
                 raise

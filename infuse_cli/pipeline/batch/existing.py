@@ -9,7 +9,7 @@ import msgspec
 from infuse_cli.api_types import Device
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from infuse_cli import ports
     from infuse_cli.pipeline.context import Resolved
@@ -40,10 +40,10 @@ class Existing:
             self._keep(device for device in page if device.board_id in alike)
         self.complete = True
 
-    def find(self, mcu_id: str) -> Device | None:
-        """The device of an mcuId as it was when the list was read."""
-        found = self._shelf.get(mcu_id) if self.count else None
-        return None if found is None else self._decode.decode(found)
+    def find(self, mcu_ids: Sequence[str]) -> dict[str, Device]:
+        """The devices of these mcuIds as they were when the list was read."""
+        found = self._shelf.some(mcu_ids) if self.count else {}
+        return {mcu_id: self._decode.decode(value) for mcu_id, value in found.items()}
 
     def _keep(self, devices: Iterable[Device]) -> None:
         encoded = [(device.mcu_id.lower(), msgspec.json.encode(device)) for device in devices]

@@ -12,6 +12,9 @@ from infuse_cli.rows import BEGUN, RowOutcome
 from infuse_cli.types import TokenState
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from infuse_cli.api_types import Device
     from infuse_cli.pipeline.batch.course import Next
     from infuse_cli.pipeline.batch.existing import Existing
     from infuse_cli.pipeline.batch.model import BatchParts
@@ -36,22 +39,27 @@ class Intake:
         self._settled_at: Final = began + course.grace_s
         self._dead: Final[set[str]] = set()
 
-    def take(self, row: Row) -> tuple[Job, Next]:
-        """The row's job and what comes first."""
-        record = self._parts.journal.row(self._parts.resolved.organisation.id, self._parts.resolved.soc, row.mcu_id)
-        job = Job(row=row, record=record, do=Do.CREATE, soc=self._parts.resolved.soc)
+    def take(self, rows: Sequence[Row]) -> Iterator[tuple[Job, Next]]:
+        """The rows' jobs and what comes first for each; the journal and the list are asked once for all of them."""
+        ids, resolved = [row.mcu_id for row in rows], self._parts.resolved
+        records = self._parts.journal.rows(resolved.organisation.id, resolved.soc, ids)
+        devices = self._existing.find(ids)
+        for row in rows:
+            job = Job(row=row, record=records.get(row.mcu_id), do=Do.CREATE, soc=resolved.soc)
+            yield job, self._first(job, devices.get(row.mcu_id))
+
+    def _first(self, job: Job, device: Device | None) -> Next:
         if self._is_held(job):
-            return job, self._hold(job)
-        if row.name is not None:
+            return self._hold(job)
+        if job.row.name is not None:
             self._find_tokens(job)
-        device = self._existing.find(row.mcu_id)
         if device is not None:
-            return job, self._course.known(job, device)
-        if record is not None and record.state in _IN_DOUBT:
+            return self._course.known(job, device)
+        if job.record is not None and job.record.state in _IN_DOUBT:
             job.do, job.grace_end = Do.LOOK, self._settled_at
-            return job, Go(self._settled_at)
+            return Go(self._settled_at)
         job.do = Do.CREATE if self._existing.complete else Do.LOOK
-        return job, Go()
+        return Go()
 
     def retake(self, job: Job) -> Next:
         """Look again at a row that another run had."""

@@ -97,3 +97,8 @@ class Ledger:
 def _lasting(row: Row) -> dict[str, Any]:
     """What the row says that is needed long after it: a bench derives keys by its public key."""
     return {**({"tags": list(row.tags)} if row.tags else {}), **({"publicKey": row.public_key} if row.public_key else {})}
+
+
+def is_row(write: Write) -> bool:
+    """Whether a write is a row's own; those are made in few statements where they stand together."""
+    return isinstance(write, BeginRow | EndRow)
