@@ -106,8 +106,20 @@ _TOKEN_STATES: Final = {
 }
 
 
+_ROW_STATES: Final = {
+    "begun": "its intent is on disk, its POST may be under way; where the process died, the next run looks it up before anything is sent",
+    "created": "a run made its device",
+    "existed": "its device was there already",
+    "differs": "its device is there with other values, and was not touched",
+    "refused": "the cloud refused it; the record has its words",
+    "unknown": "the cloud could not be asked for long enough: the next run looks it up",
+    "parked": "the run was stopped before anything of it was sent",
+}
+
+
 def _journal_states() -> str:
     from infuse_cli.pipeline.state import MOVES
+    from infuse_cli.rows import BEGUN, PARKED, RowOutcome
     from infuse_cli.types import AttemptState, StepState, TokenState
 
     moves = sorted(MOVES, key=lambda move: (list(StepState).index(move[0]), list(StepState).index(move[1])))
@@ -115,6 +127,7 @@ def _journal_states() -> str:
     parts = [f"# States in the journal\n\n{_MADE}"]
     parts += [_states("Steps", [state.value for state in StepState], _STEP_STATES), f"No other moves than these exist:\n\n| from | to |\n|---|---|\n{table}"]
     parts += [_states("Attempts", [state.value for state in AttemptState], _ATTEMPT_STATES), _states("Registration tokens", [state.value for state in TokenState], _TOKEN_STATES)]
+    parts += [_states("Rows of a batch", [BEGUN, *(outcome.value for outcome in RowOutcome), PARKED], _ROW_STATES)]
     return "\n".join(parts)
 
 

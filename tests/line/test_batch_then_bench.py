@@ -59,6 +59,7 @@ def test_the_batch_token_is_used_and_its_device_adopted(bench):
     assert audit(bench.world) == []
 
 
+@pytest.mark.storm
 def test_a_batch_token_that_ran_out_is_minted_anew_under_the_same_name(bench):
     slot = bench.slot()
     mcu_id = row_of(bench, slot)
