@@ -92,8 +92,7 @@ class _Register:
             found = find_credential(credential_host(cloud.base_url), env=settings.env, token_file=cloud.auth.token_file, home=settings.home)
             client = connect(cloud, found.secret, self.clock.between_tries)
             stack.callback(client.close)
-            if self.asked.rate is not None:
-                client.pace(self.asked.rate)
+            client.pace(self.asked.rate)
             imagined = self._resolve(client, None)
             summary = self._checked(imagined)
             registry, sealer = self._for_tokens(summary, bench, found)
@@ -133,8 +132,7 @@ class _Register:
         sealing = {"key_file": bench.sealing.key_file, "keyring": bench.sealing.keyring}
         sealer = load_sealer(bench_keys(settings.home, sealing, settings.env), create=True)
         registry = connect_registry(profile.registry, found.secret, self.clock.between_tries, cloud=profile.cloud, own=registry_credential(settings.env))
-        if self.asked.rate is not None:
-            registry.pace(self.asked.rate)
+        registry.pace(self.asked.rate)
         return registry, sealer
 
     def _report_path(self) -> Path:

@@ -52,8 +52,8 @@ class Client:
         answer = self._transport.ask(call, path=path, body=body, hide=hide)
         return wire.value(answer, type_)
 
-    def pace(self, rate: float) -> None:
-        """Send at most `rate` requests a second to this host from now on, evenly; both APIs of one host share it."""
+    def pace(self, rate: float | None) -> None:
+        """Send at most `rate` requests a second to this host from now on, evenly, None: as it turns out to take; both APIs of one host share it."""
         self._transport.pace(rate)
 
     def _list(self, call: Call, type_: type[L], query: Mapping[str, str], *, path: Mapping[str, str] | None = None) -> tuple[L, ...]:

@@ -33,6 +33,9 @@ _FIRST_WAIT_S: Final = 0.1
 _LONGEST_WAIT_S: Final = 2.0
 
 
+_TOO_MANY: Final = 429
+
+
 class Transport:
     """Sends the calls of one API to one host; shared by all threads of a run.
 
@@ -68,9 +71,12 @@ class Transport:
         self._pool.close()
         self._auth.close()
 
-    def pace(self, rate: float) -> None:
-        """Send at most `rate` requests a second to this host, every client of it together."""
-        self._gate.pace(rate)
+    def pace(self, rate: float | None) -> None:
+        """Send at most `rate` requests a second to this host, every client of it together; None: as many as it turns out to take."""
+        if rate is None:
+            self._gate.learn()
+        else:
+            self._gate.pace(rate)
 
     def ask(self, call: Call, *, path: Mapping[str, str] | None = None, query: Mapping[str, str] | None = None,
             body: bytes | None = None, hide: Sequence[Secret] = ()) -> Answer:
@@ -166,7 +172,7 @@ class Transport:
             return None
         failed = maker.status(answer)
         if failed.wait_s:
-            self._gate.close_for(failed.wait_s)
+            self._gate.close_for(failed.wait_s, limited=answer.status == _TOO_MANY)
         raise _Marked(failed, repeatable=failures.may_repeat(call, failed.kind))
 
 

@@ -4,7 +4,68 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Final
 from weakref import WeakValueDictionary
+
+_HOLD_S: Final = 1.5
+_HOLD_LONG_S: Final = 20.0
+_NEAR: Final = 1.03
+_LESS: Final = 0.7
+_STRIKES: Final = 3
+
+
+class Learning:
+    """Finds the rate at which a host takes requests from where it begins to refuse them with 429.
+
+    Unpaced until the first 429. From there the rate grows for as long as it is used and nothing is refused, doubling at
+    first, then half-way to the lowest rate that was refused. A host that refuses at rates which it took before limits
+    something else; then pacing would only be slow, and it ends. Times are seconds of the monotonic clock, rates requests a second.
+    """
+
+    def __init__(self) -> None:
+        self.rate = 0.0
+        self._good = self._bad = 0.0
+        self._sent = self._strikes = 0
+        self._first = self._since = 0.0
+        self._used = self._over = False
+
+    def passed(self, now: float, *, waited: bool) -> None:
+        """A request goes out now, or soon; `waited`: the pace held it back, so the rate is in use."""
+        self._first = self._first or now
+        self._sent += 1
+        self._used = self._used or waited
+        if self.rate and self._used and now - self._since >= self._hold_s():
+            self._good, self._strikes, self._since, self._used = self.rate, 0, now, False
+            self.rate = self._next_rate()
+
+    def refused(self, now: float, wait_s: float) -> None:
+        """A 429 that asks to wait, the first one since the host was asked again."""
+        if self._over:
+            return
+        if not self.rate:
+            self.rate = self._good = max(1.0, self._sent / (now - self._first + wait_s))
+        elif self.rate > self._good:
+            self._bad, self.rate = self.rate, self._good
+        else:
+            self._strikes += 1
+            self._bad, self._good = self.rate, self.rate * _LESS
+            self._over = self._strikes >= _STRIKES
+            self.rate = 0.0 if self._over else self._good
+        self._since, self._used = now + wait_s, False
+
+    def _settled(self) -> bool:
+        return bool(self._bad) and self._bad <= self._good * _NEAR
+
+    def _hold_s(self) -> float:
+        return _HOLD_LONG_S if self._settled() else _HOLD_S
+
+    def _next_rate(self) -> float:
+        if not self._bad:
+            return self._good * 2
+        if self._settled():
+            self._bad = self._good * _NEAR * _NEAR
+            return self._good * _NEAR
+        return (self._good + self._bad) / 2
 
 
 class Gate:
@@ -15,11 +76,24 @@ class Gate:
         self._until = 0.0
         self._interval_s = 0.0
         self._next = 0.0
+        self._learning: Learning | None = None
 
-    def close_for(self, seconds: float) -> None:
-        """Keep everybody out for `seconds` from now; a shorter wish never opens a longer one."""
+    def close_for(self, seconds: float, *, limited: bool = False) -> None:
+        """Keep everybody out for `seconds` from now; a shorter wish never opens a longer one. `limited`: there were too many requests."""
         with self._lock:
-            self._until = max(self._until, time.monotonic() + seconds)
+            now = time.monotonic()
+            if limited and self._learning is not None and now >= self._until:
+                self._learning.refused(now, seconds)
+                self._follow(self._learning)
+            self._until = max(self._until, now + seconds)
+
+    def learn(self) -> None:
+        """Find the host's rate limit from its refusals, and keep to it."""
+        with self._lock:
+            self._learning = self._learning or Learning()
+
+    def _follow(self, learning: Learning) -> None:
+        self._interval_s = 1.0 / learning.rate if learning.rate else 0.0
 
     def pace(self, rate: float) -> None:
         """Let at most `rate` requests a second through from now on, at even distances."""
@@ -28,12 +102,15 @@ class Gate:
 
     def turn_s(self) -> float:
         """Take the next place in the pace; seconds until it comes, 0 without a pace. What was not used is not caught up on."""
-        if not self._interval_s:
+        if not self._interval_s and self._learning is None:
             return 0.0
         with self._lock:
             now = time.monotonic()
-            mine = max(now, self._next, self._until)
+            mine = max(now, self._next, self._until) if self._interval_s else now
             self._next = mine + self._interval_s
+            if self._learning is not None:
+                self._learning.passed(now, waited=mine > now)
+                self._follow(self._learning)
             return mine - now
 
     def remaining_s(self) -> float:

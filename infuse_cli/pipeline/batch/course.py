@@ -26,6 +26,9 @@ MOST_TRIES: Final = 15
 AWAY: Final = frozenset({"cloud.unreachable", "cloud.timeout", "cloud.unavailable", "cloud.bad-answer"})
 """Errors that say that the cloud is away or not itself: what was not done is tried again."""
 _CONFLICT: Final = 409
+_PATIENCE: Final = 10
+"""Times the outage that is waited out, for a row that is never let through while others are."""
+
 _FIRST_LOOK_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
 
@@ -64,11 +67,11 @@ class Course:
     grace_s: float
     outage_s: float
 
-    def after(self, job: Job, answer: Answer, now: float) -> Next:
-        """What follows; what was learnt is put into the job."""
+    def after(self, job: Job, answer: Answer, now: float, heard: float) -> Next:
+        """What follows; what was learnt is put into the job. `heard` is when the cloud was last heard by any row."""
         match answer:
             case Failed(error):
-                return self._failed(job, error, now)
+                return self._failed(job, error, now, heard)
             case NotStarted():
                 return _stopped(job)
             case Found(device, made):
@@ -155,7 +158,7 @@ class Course:
 
     # Errors
 
-    def _failed(self, job: Job, error: InfuseError, now: float) -> Next:
+    def _failed(self, job: Job, error: InfuseError, now: float, heard: float) -> Next:
         job.last = error
         match error:
             case Interrupted() | CredentialError():
@@ -166,7 +169,7 @@ class Course:
                 job.do, job.refusal, job.not_before = Do.NAME, error, job.fresh_from
                 return Go()
             case CloudError() if error.code in AWAY:
-                return self._again(job, now)
+                return self._again(job, now, heard)
         return self._refused(job, error)
 
     def _lost(self, job: Job, error: InfuseError, now: float) -> Next:
@@ -184,10 +187,10 @@ class Course:
                 job.do, job.sent = Do.LOOK, True
         return _look_again(job, now)
 
-    def _again(self, job: Job, now: float) -> Next:
-        """The cloud is away, and nothing was done: the same call once more, until the outage has lasted too long."""
+    def _again(self, job: Job, now: float, heard: float) -> Next:
+        """Nothing was done: the same call once more, until the cloud has been away for too long, or has no time for this row."""
         job.since = job.since or now
-        if now - job.since >= self.outage_s:
+        if now - max(job.since, heard) >= self.outage_s or now - job.since >= _PATIENCE * self.outage_s:
             return End(_ended(job, RowOutcome.UNKNOWN, error=job.last))
         return Go(now + min(_LONGEST_PAUSE_S, max(0.5, (now - job.since) / 2)))
 

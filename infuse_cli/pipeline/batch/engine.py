@@ -72,6 +72,7 @@ class Batch:
         self._count: Final = itertools.count()
         self._total: Final = total
         self._failing = 0
+        self._heard = 0.0
         self._exhausted = False
         self._stop_told = False
         self.tally: Final = Tally()
@@ -97,8 +98,9 @@ class Batch:
     def _turn(self, rows: Iterator[Row]) -> None:
         cycle = _Cycle()
         for job, answer in self._pool.hear(self._patience_s()):
-            self._note(answer)
-            self._follow(cycle, job, self._course.after(job, answer, self._parts.clock.monotonic()))
+            now = self._parts.clock.monotonic()
+            self._note(answer, now)
+            self._follow(cycle, job, self._course.after(job, answer, now, self._heard))
         self._wake(cycle)
         self._take(cycle, rows)
         self._settle(cycle)
@@ -131,10 +133,11 @@ class Batch:
             return True
         return job.do is Do.CREATE and not job.tries and self._enough()
 
-    def _note(self, answer: Answer) -> None:
+    def _note(self, answer: Answer, now: float) -> None:
         """Count calls in a row that found the cloud away; a credential that is refused stops all."""
         away = isinstance(answer, Failed) and answer.error.code in AWAY
         self._failing = self._failing + 1 if away else 0
+        self._heard = self._heard if away else now
         if isinstance(answer, Failed) and isinstance(answer.error, CredentialError):
             self.trouble = self.trouble or answer.error
 
