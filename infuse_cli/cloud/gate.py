@@ -7,11 +7,12 @@ import time
 from typing import Final
 from weakref import WeakValueDictionary
 
-_HOLD_S: Final = 1.5
-_HOLD_LONG_S: Final = 20.0
+_HOLD_S: Final = 1.0
+_HOLD_NEAR_S: Final = 3.0
+_HOLD_LONG_S: Final = 30.0
 _NEAR: Final = 1.03
-_LESS: Final = 0.7
-_STRIKES: Final = 3
+_LESS: Final = (0.95, 0.9, 0.7, 0.5)
+"""What is left of a rate that was taken before and is refused now, once, twice… in a row; after the last of them pacing ends."""
 
 
 class Learning:
@@ -27,7 +28,7 @@ class Learning:
         self._good = self._bad = 0.0
         self._sent = self._strikes = 0
         self._first = self._since = 0.0
-        self._used = self._over = False
+        self._used = self._found = self._over = False
 
     def passed(self, now: float, *, waited: bool) -> None:
         """A request goes out now, or soon; `waited`: the pace held it back, so the rate is in use."""
@@ -47,17 +48,20 @@ class Learning:
         elif self.rate > self._good:
             self._bad, self.rate = self.rate, self._good
         else:
-            self._strikes += 1
-            self._bad, self._good = self.rate, self.rate * _LESS
-            self._over = self._strikes >= _STRIKES
-            self.rate = 0.0 if self._over else self._good
+            self._over = self._strikes == len(_LESS)
+            if self._over:
+                self.rate = 0.0
+                return
+            self._bad, self._good = self.rate, self.rate * _LESS[self._strikes]
+            self.rate, self._strikes = self._good, self._strikes + 1
         self._since, self._used = now + wait_s, False
 
     def _settled(self) -> bool:
         return bool(self._bad) and self._bad <= self._good * _NEAR
 
     def _hold_s(self) -> float:
-        return _HOLD_LONG_S if self._settled() else _HOLD_S
+        self._found = self._found or self._settled()
+        return _HOLD_LONG_S if self._found else _HOLD_NEAR_S if self._bad else _HOLD_S
 
     def _next_rate(self) -> float:
         if not self._bad:
