@@ -40,7 +40,11 @@ class Existing:
             self._keep(device for device in page if device.board_id in alike)
         self.complete = True
 
-    def find(self, mcu_ids: Sequence[str]) -> dict[str, Device]:
+    def find(self, mcu_id: str) -> Device | None:
+        """The device of an mcuId as it was when the list was read."""
+        return self.some([mcu_id]).get(mcu_id)
+
+    def some(self, mcu_ids: Sequence[str]) -> dict[str, Device]:
         """The devices of these mcuIds as they were when the list was read."""
         found = self._shelf.some(mcu_ids) if self.count else {}
         return {mcu_id: self._decode.decode(value) for mcu_id, value in found.items()}

@@ -43,7 +43,7 @@ class Intake:
         """The rows' jobs and what comes first for each; the journal and the list are asked once for all of them."""
         ids, resolved = [row.mcu_id for row in rows], self._parts.resolved
         records = self._parts.journal.rows(resolved.organisation.id, resolved.soc, ids)
-        devices = self._existing.find(ids)
+        devices = self._existing.some(ids)
         for row in rows:
             job = Job(row=row, record=records.get(row.mcu_id), do=Do.CREATE, soc=resolved.soc)
             yield job, self._first(job, devices.get(row.mcu_id))
