@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from infuse_cli.pipeline.batch.model import Answer, Job
 
 MOST_TRIES: Final = 15
-"""POSTs of one row whose answers all got lost: then something is wrong with this very row."""
+"""POSTs of one kind for one row whose answers all got lost: then something is wrong with this very row."""
 
 AWAY: Final = frozenset({"cloud.unreachable", "cloud.timeout", "cloud.unavailable", "cloud.bad-answer"})
 """Errors that say that the cloud is away or not itself: what was not done is tried again."""
@@ -107,7 +107,7 @@ class Course:
         if job.row.name is None or job.registry_device_id is not None:
             return End(_done(job))
         # What was there before this run may have its registry device too.
-        job.do = Do.MINT if job.made and not job.minted_unseen else Do.NAME
+        job.do, job.tries = Do.MINT if job.made and not job.minted_unseen else Do.NAME, 0
         job.grace_end = job.grace_end if job.minted_unseen else 0.0
         return Go(job.grace_end)
 
@@ -148,8 +148,8 @@ class Course:
         return End(_ended(job, RowOutcome.REFUSED, error=error, field="name"), retired="its name is taken")
 
     def _retire(self, job: Job, device: RegistryDevice, now: float) -> Next:
-        job.tries += 1
-        if job.tries >= MOST_TRIES:
+        job.clears += 1
+        if job.clears >= MOST_TRIES:
             return End(_ended(job, RowOutcome.UNKNOWN, error=job.last))
         job.do, job.registry_device, job.not_before, job.minted_unseen = Do.RETIRE, device, now, False
         job.intent = uuid.uuid4().hex
@@ -174,17 +174,16 @@ class Course:
 
     def _lost(self, job: Job, error: InfuseError, now: float) -> Next:
         """The answer to an effect was lost: look before anything is sent again."""
+        if job.do is Do.RETIRE:
+            return self._again(job, now, now)  # a DELETE may be repeated
         job.tries, job.looks = job.tries + 1, 0
         if job.tries >= MOST_TRIES:
             return End(_ended(job, RowOutcome.UNKNOWN, error=error))
         job.grace_end, job.refusal = now + self.grace_s, None
-        match job.do:
-            case Do.MINT:
-                job.do, job.minted_unseen = Do.NAME, True
-            case Do.RETIRE:
-                return Go(now + _FIRST_LOOK_S)
-            case _:
-                job.do, job.sent = Do.LOOK, True
+        if job.do is Do.MINT:
+            job.do, job.minted_unseen = Do.NAME, True
+        else:
+            job.do, job.sent = Do.LOOK, True
         return _look_again(job, now)
 
     def _again(self, job: Job, now: float, heard: float) -> Next:

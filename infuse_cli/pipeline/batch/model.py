@@ -101,6 +101,7 @@ class Job:
     refusal: InfuseError | None = None
     last: InfuseError | None = None
     tries: int = 0
+    clears: int = 0
     looks: int = 0
     since: float | None = None
     grace_end: float = 0.0
