@@ -39,7 +39,7 @@ def check_extra() -> None:
     """Raise UsageError usage.extra-missing when the simulator's parts are not installed or cannot be."""
     from importlib.util import find_spec
 
-    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    missing = [name for name in ("starlette", "uvicorn", "amqtt") if find_spec(name) is None]
     if missing:
         raise UsageError("usage.extra-missing", f"the simulator needs {' and '.join(missing)}", hint="pip install 'infuse-line[sim]'")
     if find_spec("termios") is None:

@@ -1,4 +1,4 @@
-"""The virtual cloud's own CA: signs for /devices/provision, and is what the check-in endpoint's certificate hangs on."""
+"""The virtual cloud's own CA: signs for /devices/provision, and is what the broker's certificate hangs on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The virtual cloud on loopback sockets: HTTP and the check-in endpoint in one asyncio loop.
+"""The virtual cloud on loopback sockets: HTTP and the MQTT broker in one asyncio loop.
 
 It runs in a thread (`ServerThread`), or in a process of its own (`ServerProcess`), so that many boards at 115200
 don't wait for the interpreter lock. The process ends when its stdin closes, so it never outlives its parent.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import signal
 import socket
@@ -21,11 +22,12 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import uvicorn
 
 from infuse_cli.errors import CloudError
-from infuse_cli.sim.checkin import CheckInServer, server_context
 from infuse_cli.sim.cloud_app import CloudOptions, World, build
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from infuse_cli.sim.broker import BoardBroker
 
 START_S: Final = 30.0
 STOP_S: Final = 5.0
@@ -33,10 +35,10 @@ STOP_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the virtual cloud is. `root_pem` is the root under its check-in endpoint's certificate."""
+    """Where the virtual cloud is. `root_pem` is the root under its broker's certificate."""
 
     port: int
-    check_in_port: int
+    broker_port: int
     root_pem: str
 
     @property
@@ -102,14 +104,19 @@ class ServerThread:
 
     async def _serve(self) -> None:
         with _listener() as plain, _listener() as tls:
-            context = server_context(*self.world.authority.server(), self._roots)
-            check_in = CheckInServer(self.world.registry, self.world.clock)
-            endpoint = await asyncio.start_server(check_in.accept, sock=tls, ssl=context, ssl_handshake_timeout=STOP_S)
             self._server = _uvicorn(self.world)
             self._ready.set_result(Addresses(plain.getsockname()[1], tls.getsockname()[1], self.world.authority.root_pem))
+            # Nobody waits for the broker's code to be read in: who connects before waits in the socket's queue.
+            opening = asyncio.create_task(self._open_broker(tls))
             await self._server.serve(sockets=[plain])
-            endpoint.close()
-            await check_in.end()
+            await (await opening).end()
+
+    async def _open_broker(self, listening: socket.socket) -> BoardBroker:
+        broker = await asyncio.to_thread(importlib.import_module, "infuse_cli.sim.broker")
+        context = broker.server_context(*self.world.authority.server(), self._roots)
+        opened: BoardBroker = broker.BoardBroker(self.world.registry, self.world.clock, context)
+        await opened.start(listening)
+        return opened
 
 
 class ServerProcess:

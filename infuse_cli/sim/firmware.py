@@ -10,7 +10,7 @@ import json
 import ssl
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from infuse_cli.sim.bench import Bench
     from infuse_cli.sim.board import VirtualBoard
     from infuse_cli.sim.modem import Modem
+
+T = TypeVar("T")
 
 HOST: Final = "127.0.0.1"
 TOKEN_SETTING: Final = "infuse/token"  # noqa: S105 - its name
@@ -45,7 +47,7 @@ class Endpoints:
     """Ports of the virtual cloud on loopback."""
 
     http: int
-    check_in: int
+    broker: int
 
 
 class Firmware:
@@ -79,13 +81,13 @@ class Firmware:
             return
         token = _token(modem)
         if (credentials := _credentials(modem, token)) is not None:
-            self._submit(board, modem, tries, lambda: check_in(HOST, self._endpoints.check_in, credentials), _nothing)
+            self._submit(board, modem, tries, lambda: check_in(HOST, self._endpoints.broker, credentials, str(modem.identity.uuid)), _nothing)
         elif self._first_boot and token is not None:
             csr = self._csr(modem)
             self._submit(board, modem, tries, lambda: self._provision(token, csr), lambda got: self._store(board, modem, got))
 
-    def _submit(self, board: VirtualBoard, modem: Modem, tries: int, work: Callable[[], dict[str, Any]],
-                then: Callable[[dict[str, Any]], None]) -> None:
+    def _submit(self, board: VirtualBoard, modem: Modem, tries: int, work: Callable[[], T],
+                then: Callable[[T], None]) -> None:
         bench = self._bench
         if bench is None:
             return
@@ -140,7 +142,7 @@ class Firmware:
         self._go_on(board, modem, _TRIES)
 
 
-def _nothing(_: dict[str, Any]) -> None:
+def _nothing(_: object) -> None:
     return
 
 

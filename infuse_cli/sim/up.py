@@ -30,7 +30,7 @@ from infuse_cli.sim.cloud_app import CloudOptions
 from infuse_cli.sim.cloud_faults import call_name
 from infuse_cli.sim.cloud_server import Addresses, ServerProcess, ServerThread
 from infuse_cli.sim.epacket_front import TOKEN_KEY
-from infuse_cli.sim.firmware import TOKEN_SETTING, Endpoints, Firmware
+from infuse_cli.sim.firmware import HOST, TOKEN_SETTING, Endpoints, Firmware
 from infuse_cli.sim.modem import Delays, KeyMaker, Modem
 from infuse_cli.sim.shell_commands import CREDENTIAL_BUFFER
 from infuse_cli.types import IdentityMode, Secret
@@ -78,7 +78,7 @@ class SimWorld:
         self.token: Final = token
         self.base_url: Final = addresses.base_url
         self.registry_url: Final = addresses.base_url
-        self.check_in_port: Final = addresses.check_in_port
+        self.broker_port: Final = addresses.broker_port
         self.root_pem: Final = addresses.root_pem
         self.profile: Final = folder / "profile.yaml"
         self.bench: Final = bench
@@ -124,7 +124,8 @@ class SimWorld:
     def readiness(self) -> dict[str, Any]:
         """The `data` of the envelope that `infuse sim up` prints once."""
         boards = [{"port": port, "slot": slot} for slot, port in self.bench.ports.items()]
-        return {"baseUrl": self.base_url, "registryUrl": self.registry_url, "token": self.token, "profile": str(self.profile), "boards": boards}
+        broker = {"host": HOST, "port": self.broker_port, "ca": str(self.folder / "server-ca.pem")}
+        return {"baseUrl": self.base_url, "registryUrl": self.registry_url, "token": self.token, "profile": str(self.profile), "boards": boards, "broker": broker}
 
     def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
         request = urllib.request.Request(self.base_url + path, data=body, method=method)  # noqa: S310 - our own loopback address
@@ -148,7 +149,7 @@ def running(options: SimOptions | None = None) -> Iterator[SimWorld]:
         folder = stack.enter_context(_folder(options.folder))
         token = secrets.token_urlsafe(32)
         addresses = _start_cloud(options, folder, token, stack)
-        firmware = Firmware(Endpoints(addresses.port, addresses.check_in_port),
+        firmware = Firmware(Endpoints(addresses.port, addresses.broker_port),
                             first_boot=options.mode is IdentityMode.FIRST_BOOT, sec_tag=SEC_TAG)
         bench = Bench(_boards(options, plan, _public_key(addresses, options, token)), baud=options.baud, on_active=firmware.on_active)
         firmware.attach(bench)

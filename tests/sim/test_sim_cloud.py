@@ -15,9 +15,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
 
+from infuse_cli import mqtt_packets as mqtt
 from infuse_cli.sim.attest import CsrWish, csr_der
 from infuse_cli.sim.authority import pem
-from infuse_cli.sim.checkin import Credentials, _client_context
+from infuse_cli.sim.checkin import Credentials, client_context
 from infuse_cli.sim.cloud_app import CloudOptions
 from infuse_cli.sim.cloud_server import ServerProcess, ServerThread
 from infuse_cli.sim.cloud_table import CALLS
@@ -419,9 +420,9 @@ def test_a_check_in_that_is_cut_at_the_end_shows_no_traceback(capfd):
     key = ec.generate_private_key(ec.SECP256R1())
     chain = pem(authority.sign(csr(key), "board")) + pem(authority.intermediate)
     secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
-    context = _client_context(Credentials(chain, secret))
-    with socket.create_connection(("127.0.0.1", address.check_in_port)) as plain, context.wrap_socket(plain, server_hostname="127.0.0.1") as tls:
-        tls.sendall(b'{"tok')
+    context = client_context(Credentials(chain, secret))
+    with socket.create_connection(("127.0.0.1", address.broker_port)) as plain, context.wrap_socket(plain, server_hostname="127.0.0.1") as tls:
+        tls.sendall(mqtt.connect("board")[:-3])
         assert httpx.get(f"{address.base_url}/health").status_code == 200
         server.stop()
     assert capfd.readouterr().err == ""

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from sim_host import Host, keygen
 
+from infuse_cli import mqtt_packets as mqtt
 from infuse_cli.errors import UsageError
 from infuse_cli.profile_source import load
 from infuse_cli.sim.authority import Authority
@@ -91,7 +92,9 @@ def test_wrong_options_are_refused_before_anything_starts():
 def test_readiness_and_fresh_identities():
     with running(replace(QUICK, boards=3)) as world:
         ready = world.readiness()
-        assert set(ready) == {"baseUrl", "registryUrl", "token", "profile", "boards"}
+        assert set(ready) == {"baseUrl", "registryUrl", "token", "profile", "boards", "broker"}
+        assert Path(ready["broker"].pop("ca")).read_text() == world.root_pem
+        assert ready["broker"] == {"host": "127.0.0.1", "port": world.broker_port}
         assert [board["slot"] for board in ready["boards"]] == [1, 2, 3]
         assert len({slot["uuid"] for slot in world.state()["slots"]} | {slot["imei"] for slot in world.state()["slots"]}) == 6
 
@@ -119,9 +122,9 @@ class TestCheckIn:
     def test_without_a_certificate_it_is_refused(self):
         with running(replace(QUICK, boards=0)) as world:
             context = ssl.create_default_context(cadata=world.root_pem)
-            with socket.create_connection(("127.0.0.1", world.check_in_port), timeout=5) as plain, pytest.raises((ssl.SSLError, ConnectionError)):  # noqa: PT012
+            with socket.create_connection(("127.0.0.1", world.broker_port), timeout=5) as plain, pytest.raises((ssl.SSLError, ConnectionError)):  # noqa: PT012
                 with context.wrap_socket(plain, server_hostname="127.0.0.1") as tls:
-                    tls.sendall(b"{}\n")
+                    tls.sendall(mqtt.connect("nobody"))
                     tls.recv(1)
                 raise ConnectionAbortedError  # an end without an answer is a refusal as well
             assert world.state()["checkIns"] == []
@@ -131,21 +134,21 @@ class TestCheckIn:
         certificate, key = stranger.server()
         with running(replace(QUICK, boards=0)) as world:
             with pytest.raises(OSError, match=r".*"):
-                check_in("127.0.0.1", world.check_in_port, Credentials(certificate, key))
+                check_in("127.0.0.1", world.broker_port, Credentials(certificate, key), "stranger")
             assert world.state()["checkIns"] == []
 
     def test_with_a_certificate_the_device_becomes_active(self):
         with running(replace(QUICK, boards=0)) as world, client(world) as api:
             device, certificate, key = provision(api)
-            answer = check_in("127.0.0.1", world.check_in_port, Credentials(certificate, key, world.root_pem))
-            assert answer == {"deviceId": None, "registryDeviceId": device, "status": "ACTIVE"}
+            check_in("127.0.0.1", world.broker_port, Credentials(certificate, key, world.root_pem), "d1")
+            assert [entry["registryDeviceId"] for entry in world.state()["checkIns"]] == [device]
             assert api.get(f"/api/v1/devices/{device}").json()["status"] == "ACTIVE"
 
     def test_the_server_is_checked_by_the_board(self):
         with running(replace(QUICK, boards=0)) as world, client(world) as api:
             _, certificate, key = provision(api)
             with pytest.raises(ssl.SSLCertVerificationError):
-                check_in("127.0.0.1", world.check_in_port, Credentials(certificate, key, Authority().root_pem))
+                check_in("127.0.0.1", world.broker_port, Credentials(certificate, key, Authority().root_pem), "d1")
 
 
 def test_local_ca_board_shows_its_token_and_is_heard():

@@ -97,6 +97,7 @@ def _human(data: dict[str, Any]) -> str:
         f"{plural(len(ports), 'virtual board')} and a virtual cloud are up; Ctrl-C ends them.", "",
         f"  profile   {data['profile']}",
         f"  cloud     {data['baseUrl']}",
+        f"  broker    {data['broker']['host']}:{data['broker']['port']}, CA {data['broker']['ca']}",
         *(f"  slot {board['slot']:<4} {board['port']}" for board in data["boards"]), "",
         "Next, in another terminal:",
         f"  export INFUSE_HOME={shlex.quote(str(Path(data['profile']).with_name('home')))}",
