@@ -128,6 +128,7 @@ def test_no_bytes_at_all_break_the_codec(pieces):
 
 
 @pytest.mark.storm
+@pytest.mark.timeout(3600)
 @given(*garbage)
 @settings(max_examples=100_000, deadline=None)
 def test_garbage_between_lines_changes_nothing_in_a_long_run(before, between):
@@ -135,6 +136,7 @@ def test_garbage_between_lines_changes_nothing_in_a_long_run(before, between):
 
 
 @pytest.mark.storm
+@pytest.mark.timeout(3600)
 @given(stream_pieces)
 @settings(max_examples=100_000, deadline=None)
 def test_no_bytes_at_all_break_the_codec_in_a_long_run(pieces):

@@ -184,6 +184,7 @@ def test_host_and_device_understand_each_other_at_any_split(text, cuts, echo, co
 
 
 @pytest.mark.storm
+@pytest.mark.timeout(3600)
 @given(pieces)
 @settings(max_examples=100_000, deadline=None)
 def test_no_bytes_at_all_break_the_codec_in_a_long_run(chunks):
@@ -191,6 +192,7 @@ def test_no_bytes_at_all_break_the_codec_in_a_long_run(chunks):
 
 
 @pytest.mark.storm
+@pytest.mark.timeout(3600)
 @given(plain, st.lists(st.integers(0, 4000), max_size=6), st.booleans(), st.booleans())
 @settings(max_examples=100_000, deadline=None)
 def test_host_and_device_understand_each_other_in_a_long_run(text, cuts, echo, colour):

@@ -68,6 +68,7 @@ def test_trouble_at_install_beside_boards_that_are_well(make_bench):
 
 
 @pytest.mark.storm
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("dialect", "place"), [(dialect, place) for dialect, places in PLACES.items() for place in places])
 def test_every_fault_at_this_place(make_bench, dialect, place):
     name, _, nth = place.partition("#")
@@ -76,6 +77,7 @@ def test_every_fault_at_this_place(make_bench, dialect, place):
 
 
 @pytest.mark.storm
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("dialect", PLACES)
 def test_every_fault_that_lasts(make_bench, dialect):
     plan = [*ALL_ALONG, *(("plain", "no-echo") if dialect != "at" else ("echo", "blank"))]
