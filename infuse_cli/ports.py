@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from infuse_cli import api_types as api
     from infuse_cli import records as rec
     from infuse_cli.rows import RowRecord
-    from infuse_cli.types import Command, Event, PortInfo, Reply, Secret
+    from infuse_cli.types import Command, Event, Plugged, PortInfo, Reply, Secret
 
 T = TypeVar("T")
 
@@ -67,6 +67,13 @@ class BoardSource(Protocol):
         Raises BoardError serial.no-port, serial.busy (naming the holder where it can be seen), serial.denied,
         serial.silent.
         """
+
+
+class Lookout(Protocol):
+    """Sees boards come and go while a run lasts."""
+
+    def look(self) -> Mapping[int, Plugged]:
+        """The port of each slot that has one right now; cheap enough to be asked several times a second."""
 
 
 class ChipIds(Protocol):

@@ -61,6 +61,14 @@ class Secret:
         raise TypeError("a Secret is never pickled")
 
 
+@dataclass(frozen=True, slots=True)
+class Plugged:
+    """A port that is there now; `mark` differs when the port went and came again under the same name."""
+
+    port: str
+    mark: object = None
+
+
 class Outcome(enum.Enum):
     """How a board ended: FAIL is the board's fault, ERROR is ours (tool, bench, cloud), ABORTED a person's wish."""
 

@@ -12,7 +12,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from infuse_cli.cli.boards_model import READY, STOPPING, WAITING, WORKING, Boards, SlotRow, action, header_lines
+from infuse_cli.cli.boards_model import LOST, READY, STOPPING, WAITING, WORKING, Boards, SlotRow, action, header_lines
 from infuse_cli.cli.render import seconds
 from infuse_cli.types import Outcome
 
@@ -31,6 +31,7 @@ STYLES: Final = {
     WAITING: "bold black on yellow",
     WORKING: "bold",
     READY: "dim",
+    LOST: "bold black on yellow",
 }
 """Words carry the meaning; each colour has its own background, so it can be read on light and dark terminals."""
 
@@ -39,7 +40,7 @@ BARS: Final = {Outcome.PASS.value: "green", Outcome.FAIL.value: "red", Outcome.E
 _WIDE: Final = 120
 _REFRESH: Final = 8
 _TROUBLE_LINES: Final = 5
-_GIVE_WAY: Final = (READY, Outcome.PASS.value, WORKING, Outcome.ABORTED.value, WAITING, Outcome.FAIL.value, Outcome.ERROR.value)
+_GIVE_WAY: Final = (READY, Outcome.PASS.value, WORKING, Outcome.ABORTED.value, WAITING, LOST, Outcome.FAIL.value, Outcome.ERROR.value)
 """States in the order in which their slots are left out when the terminal is too low."""
 
 
@@ -154,7 +155,7 @@ def _line(row: SlotRow, console: Console, now: float) -> Text:
 
 
 def _note(row: SlotRow) -> str:
-    if row.state == WAITING:
+    if row.state in {WAITING, LOST}:
         return row.why
     if row.state == READY:
         return "no board yet"

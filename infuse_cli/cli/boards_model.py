@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 WAITING: Final = "waiting"
 WORKING: Final = "working"
 READY: Final = "ready"
+LOST: Final = "hub lost"
 LOOKED_AT: Final = "looked at"
 """States of a slot beside the four outcomes; `ready` is a slot without a board, `looked at` the end of a dry run."""
 
@@ -62,6 +63,12 @@ class Totals:
 
     results: dict[str, str] = field(default_factory=dict)
 
+    def add(self, board: str | None, slot: int, state: str) -> None:
+        """Count a result; what answered nothing is known by its slot, until a board does there."""
+        if board is not None:
+            self.results.pop(f"slot {slot}", None)
+        self.results[board or f"slot {slot}"] = state
+
     def count(self, outcome: Outcome) -> int:
         """Boards that ended so."""
         return sum(1 for result in self.results.values() if result == outcome.value)
@@ -83,30 +90,46 @@ class Boards:
     totals: Totals = field(default_factory=Totals)
     over: bool = False
     stopping: bool = False
+    notice: str = ""
+    watching: bool = False
 
     def apply(self, event: Event, now: float) -> SlotRow | None:
         """Take in one event; the row that a new board pushes out of its slot is returned."""
         match event.event:
             case "run-started":
                 self.header = event.data
+                self.watching = bool(event.data.get("watch"))
                 for slot in range(1, int(event.data.get("slots") or 0) + 1):
                     self.rows.setdefault(slot, SlotRow(slot))
             case "run-stopping":
                 self.stopping = True
             case "run-ended":
                 self.over = True
+            case "hub-lost":
+                self.notice = hub_lost(event)
+                for slot in event.data.get("slots") or ():
+                    before = self.rows.get(slot, SlotRow(slot))
+                    if not before.ended:
+                        self.rows[slot] = replace(before, state=LOST, why="goes on when it is back")
+            case "board-left" if event.slot is not None:
+                return self._left(event.slot)
             case _ if event.slot is not None:
                 return self._slot(event, event.slot, now)
         return None
 
+    def _left(self, slot: int) -> SlotRow | None:
+        before = self.rows.get(slot)
+        self.rows[slot] = SlotRow(slot)
+        return before if before is not None and before.ended else None
+
     def _slot(self, event: Event, slot: int, now: float) -> SlotRow | None:
         before = self.rows.get(slot, SlotRow(slot))
         pushed = before if before.ended and event.event == "board-found" else None
-        if before.ended and event.event in {"board-found", "step-begun"}:
+        if (before.ended and event.event in {"board-found", "step-begun"}) or (before.state == LOST and event.event == "board-found"):
             before = SlotRow(slot)
         self.rows[slot] = _after(before, event, now)
         if event.event == "board-ended" and event.state:
-            self.totals.results[event.board or f"slot {slot} {event.ts}"] = event.state
+            self.totals.add(event.board, slot, event.state)
         return pushed
 
 
@@ -166,9 +189,17 @@ def header_lines(data: dict[str, Any]) -> list[str]:
         lines.append("overridden: " + ", ".join(map(str, data["overridden"])))
     if data.get("unfinished"):
         lines.append("unfinished from earlier runs: " + ", ".join(_unfinished(one) for one in data["unfinished"]))
+    if data.get("watch"):
+        lines.append("Waiting for boards: plug one in, take it out at PASS, next. q ends the shift; `infuse serial ports` shows what is there.")
     if data.get("dryRun"):
         lines.append("dry run: nothing is written")
     return [*lines, *map(str, data.get("notes") or ())]
+
+
+def hub_lost(event: Event) -> str:
+    """What a person reads when several ports went at once."""
+    slots = ", ".join(map(str, event.data.get("slots") or ()))
+    return f"Slots {slots} went away together: check the hub's cable and supply. Boards in hand go on when they are back."
 
 
 def plural(number: int, word: str) -> str:

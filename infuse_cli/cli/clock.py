@@ -28,6 +28,7 @@ class RunClock:
 
     def __init__(self) -> None:
         self.stop: Final = threading.Event()
+        self.before_leaving: Callable[[], None] = lambda: None  # what a stop at once must not leave as it is: the terminal
         self._here: Final = threading.local()
 
     def now(self) -> datetime:
@@ -81,6 +82,7 @@ class StopOnSignals:
 
     def _heard(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
         if self._clock.stop.is_set():
+            self._clock.before_leaving()
             if sys.stderr.isatty():
                 os.write(2, _SHOW_CURSOR.encode())
             os._exit(int(Exit.INTERRUPTED))

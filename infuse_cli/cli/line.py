@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import uuid
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from infuse_cli import profile as prof
 from infuse_cli.cli import context, wire
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from infuse_cli.cli.mirror import Mirror
     from infuse_cli.cli.render import Renderer
+    from infuse_cli.journal.bench import Bench
     from infuse_cli.pipeline.context import Options, Resolved
     from infuse_cli.pipeline.engine import BoardResult
+    from infuse_cli.pipeline.fleet import Fleet
     from infuse_cli.ports import Signer
     from infuse_cli.profile_source import Loaded
     from infuse_cli.records import AttemptRecord
-
-_WAIT_FOR_BOARD_S: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class Asked:
     passphrase_file: Path | None = None
     passphrase_fd: int | None = None
     lot: str | None = None
+    watch: bool = False
 
 
 @dataclass(slots=True)
@@ -65,6 +66,7 @@ class Run:
     numbers: dict[str, int] = field(default_factory=dict)  # port to slot, where slots were learned
     mirror: Mirror | None = None
     trouble: InfuseError | None = None  # what kept the end of the run from being recorded
+    ended: bool = False  # a watching run that was stopped with no board in hand: that is its normal end (rule 26)
 
     def execute(self, ports: Sequence[str]) -> OperationResult:
         """Run the boards on these ports and return the envelope's result."""
@@ -86,9 +88,9 @@ class Run:
                     resolved = resolve(self.profile, parts.cloud, None if dry else parts.journal, self.id, self.clock)
                     self._check_clock(parts)
                     deps = wire.deps(self.id, wanted, parts, clock=self.clock, events=events, resolved=resolved)
-                    events.emit(self._opening(parts, resolved, len(ports)))
+                    events.emit(self._opening(parts, resolved, len(ports) or max(parts.bench.slots.values(), default=0)))
                     line = fleet.Fleet(deps, wire.source(self.profile, list(ports)), slots=self.asked.slots)
-                    results = line.once(ports, only=self.only, numbers=self.numbers)
+                    results = self._work(line, ports, parts.bench)
                 finally:
                     totals = fleet.totals(results)
                     if not dry:
@@ -107,6 +109,14 @@ class Run:
 
         self.mirror = Mirror(events, parts.journal, Path(parts.bench.mirror).expanduser())  # type: ignore[arg-type]
         return self.mirror
+
+    def _work(self, line: Fleet, ports: Sequence[str], bench: Bench) -> list[BoardResult]:
+        if not self.asked.watch:
+            return line.once(ports, only=self.only, numbers=self.numbers)
+        from infuse_cli.cli.shift import work
+
+        results, self.ended = work(line, ports, bench, self.clock, count=self.asked.count)
+        return results
 
     def _end(self, parts: wire.Parts, totals: dict[str, int], *, begun: bool) -> None:
         """Record the end; a journal that fails at this point must not take the boards' results with it."""
@@ -139,13 +149,13 @@ class Run:
             "cloudBoard": resolved.board.name, "apiHost": wire.host_of(self.profile.cloud.base_url),
             "registryHost": None if self.profile.registry is None else wire.host_of(self.profile.registry.base_url),
             "ca": ca, "issuer": _issuer(parts.signer), "station": parts.bench.station, "credential": parts.credential.where, "overridden": list(self.overridden),
-            "slots": ports, "dryRun": self.asked.options.dry_run, "simulated": self.simulated,
+            "slots": ports, "dryRun": self.asked.options.dry_run, "watch": self.asked.watch, "simulated": self.simulated,
             "unfinished": [_unfinished(record) for record in unfinished], "notes": list(parts.credential.notes)})
 
     def _result(self, results: list[BoardResult], *, paused: bool, told: bool) -> OperationResult:
         from infuse_cli.pipeline import fleet
 
-        interrupted = self.clock.stop.is_set()
+        interrupted = self.clock.stop.is_set() and not self.ended
         _show_details(results)
         errors = _distinct([result.error.as_json() for result in results if result.error is not None])
         shown = len(errors) if told else 0
@@ -160,6 +170,8 @@ class Run:
         if interrupted and not any(error["code"] == "run.interrupted" for error in errors):
             errors.append(Interrupted().as_json())
         code, status = fleet.exit_code(results, interrupted=interrupted), fleet.status(results)
+        if self.ended:
+            code, status = (Exit.SOME_FAILED if code else code), status if results else "ok"
         if self.trouble is not None:
             errors += [] if any(error["code"] == self.trouble.code for error in errors) else [self.trouble.as_json()]
             code, status = code if interrupted else self.trouble.exit, "partial" if status == "ok" else status
@@ -177,8 +189,20 @@ def provision(asked: Asked) -> OperationResult:
             return _simulated(asked, stack)
         loaded = load_profile(settings.profile, settings.env)
         run = Run("provision", loaded.profile, settings.home, settings.env, asked, overridden=loaded.overridden)
-        ports = _ports(run, asked)
-        return run.execute(ports) if ports else _left_without_a_board(run)
+        return run.execute(_ports(run, asked))
+
+
+def watching(asked: Asked, *, wished: bool, single: bool) -> Asked:
+    """Whether boards are waited for (rule 26): where it is wished, and on a terminal where nothing says how many there are.
+
+    `single`: the options are for one board only. Raises UsageError usage.bad-option.
+    """
+    if wished and (single or asked.sim is not None or asked.options.dry_run):
+        raise UsageError("usage.bad-option", "--watch takes boards as they come: it does not go with --sim, --dry-run, --metadata or --replaces",
+                         hint="Several boards take --metadata-from FILE.csv, or their labels are scanned.")
+    bounded = single or asked.count is not None or asked.ports or asked.sim is not None or asked.options.dry_run
+    by_itself = not bounded and sys.stderr.isatty() and context.current().output == "human"
+    return replace(asked, watch=True) if wished or by_itself else asked
 
 
 def resume(asked: Asked) -> OperationResult:
@@ -285,21 +309,18 @@ def load_profile(name: str | None, env: Mapping[str, str]) -> Loaded:
 
 
 def _ports(run: Run, asked: Asked) -> tuple[str, ...]:
-    """The ports of this run: those that were named, else those where boards are; with a terminal, wait for one (rule 26).
+    """The ports of this run: those that were named, else those where boards are; a watching run waits for them (rule 26).
 
-    Empty when the operator stopped the wait. Raises BoardError serial.none, UsageError for a port named twice.
+    Raises BoardError serial.none, UsageError for a port named twice.
     """
     if len(set(asked.ports)) < len(asked.ports):
         raise UsageError("usage.bad-option", "--port names a port twice")
+    if asked.watch:
+        return asked.ports
     if asked.ports:
         return asked.ports[:asked.count]
     found = _seen(run)
-    if not found and sys.stderr.isatty() and asked.count is None:
-        sys.stderr.write("No board seen, waiting. Plug one in, or look at `infuse serial ports`.\n")
-        with StopOnSignals(run.clock):
-            while not found and not run.clock.wait(_WAIT_FOR_BOARD_S):
-                found = _seen(run)
-    if not found and not run.clock.stop.is_set():
+    if not found:
         raise BoardError("serial.none", "no port looks like a board of this profile")
     return found[:asked.count]
 
@@ -311,13 +332,6 @@ def _seen(run: Run) -> tuple[str, ...]:
 
     run.numbers = numbered(wire.source(run.profile, None).present(), load_bench(run.home).slots)
     return tuple(run.numbers)
-
-
-def _left_without_a_board(run: Run) -> OperationResult:
-    """Ctrl-C with no board in hand ends normally (rule 26)."""
-    from infuse_cli.pipeline import fleet
-
-    return OperationResult("provision", {"run": run.id, "boards": [], "totals": fleet.totals([])}, human="No board was begun.")
 
 
 def _show_details(results: Sequence[BoardResult]) -> None:

@@ -50,6 +50,30 @@ def numbered(ports: Sequence[PortInfo], slots: Mapping[str, int]) -> dict[str, i
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
+class Sockets:
+    """Slot numbers for as long as a run lasts: a socket keeps the number that it got first, whatever its port is called later."""
+
+    def __init__(self, slots: Mapping[str, int]) -> None:
+        self._learned = dict(slots)
+        self._given: dict[str, int] = {}
+
+    def by_slot(self, ports: Iterable[PortInfo]) -> dict[int, PortInfo]:
+        """Each port by its slot; of two that claim one slot the first has it, and the other gets the lowest that is free."""
+        found: dict[int, PortInfo] = {}
+        unknown: list[PortInfo] = []
+        for info in ports:
+            slot = slot_of(info, self._learned) or self._given.get(place_of(info) or info.port)
+            if slot is None or slot in found:
+                unknown.append(info)
+            else:
+                found[slot] = info
+        for info in unknown:
+            slot = free({*found, *self._given.values(), *self._learned.values()})
+            self._given[place_of(info) or info.port] = slot
+            found[slot] = info
+        return found
+
+
 def free(taken: Iterable[int]) -> int:
     """The lowest slot number that is not taken."""
     held = set(taken)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from infuse_cli.pipeline.context import Deps
-    from infuse_cli.ports import BoardSource
+    from infuse_cli.ports import Board, BoardSource
 
 _PAUSE_AFTER: Final = 5
 """Equal ERRORs in a row that pause the run (rule 29)."""
@@ -96,10 +96,10 @@ class Fleet:
         for thread in threads:
             while thread.is_alive():
                 thread.join(_HEAR_S)
-                self._tell_of_stop()
+                self.tell_of_stop()
         return sorted(self.tally.results, key=lambda result: result.slot)
 
-    def _tell_of_stop(self) -> None:
+    def tell_of_stop(self) -> None:
         """Say once that the run is being stopped, so that nobody stops it harder for want of an answer."""
         if not self._stop_told and self.deps.clock.wait(0):
             self._stop_told = True
@@ -114,28 +114,39 @@ class Fleet:
             result = self._board(slot, port, only)
             if result is not None:
                 self.tally.add(result)
-                self._ended(result)
+                self.ended(result)
 
     def _board(self, slot: int, port: str, only: Collection[str] | None) -> BoardResult | None:
+        link = self.opened(slot, port)
+        return link if isinstance(link, BoardResult) else self.worked(link, slot, only=only)
+
+    def opened(self, slot: int, port: str) -> Board | BoardResult:
+        """The open port of a slot, or how that went wrong."""
         started = time.monotonic()
         try:
-            link = self.source.open(port)
+            return self.source.open(port)
         except InfuseError as error:
             return self._unopened(slot, port, error, started)
         except Exception as error:  # noqa: BLE001 - one port's surprise must not end the line
             return self._unopened(slot, port, bug(error), started)
+
+    def worked(self, link: Board, slot: int, *, only: Collection[str] | None = None, close: bool = True) -> BoardResult | None:
+        """Take the board on an open port to its result; never raises. `close` gives the port up afterwards."""
+        started = time.monotonic()
         try:
             return self.engine.board(link, slot, only=only)
         except Exception as error:  # noqa: BLE001 - a board that was begun is never without a result
-            return self._unopened(slot, port, bug(error), started)
+            return self._unopened(slot, link.port, bug(error), started)
         finally:
-            link.close()
+            if close:
+                link.close()
 
     def _unopened(self, slot: int, port: str, error: InfuseError, started: float) -> BoardResult:
         ms = (time.monotonic() - started) * 1000
         return BoardResult(slot=slot, port=port, outcome=error.info.outcome, ms=ms, failed_step="open", error=error)
 
-    def _ended(self, result: BoardResult) -> None:
+    def ended(self, result: BoardResult) -> None:
+        """Tell of a board's result."""
         shown = result.as_json()
         self.deps.events.emit(Event(
             ts=self.deps.clock.now(), run=self.deps.run, event="board-ended", slot=result.slot,

@@ -19,6 +19,7 @@ def command(
     port: Port = None,
     slots: Annotated[int | None, typer.Option("--slots", metavar="N", min=1, help="At most N boards at a time.", show_default=False)] = None,
     count: Annotated[int | None, typer.Option("--count", metavar="N", min=1, help="End after N boards.", show_default=False)] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Take boards as they are plugged in, until q or Ctrl-C, or --count boards. On by itself on a terminal without --count, --port and --sim.")] = False,
     sim: Annotated[int | None, typer.Option("--sim", metavar="N", min=1, max=64, help="N virtual boards against a virtual cloud, in a throw-away home.", show_default=False)] = None,
     faults: Annotated[str | None, typer.Option("--faults", metavar="PLAN", help="With --sim: what goes wrong, e.g. '2:install=CME527'.", show_default=False)] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="STEP", help="Stop after this step and park the board.", show_default=False)] = None,
@@ -49,6 +50,7 @@ def command(
         metadata_table=metadata_input.table(metadata_from))
     metadata_input.check_single(metadata or [], len(port or []), sim)
     asked = line.Asked(options, tuple(port or []), slots, count, sim, faults, passphrase_file, passphrase_fd, lot)
+    asked = line.watching(asked, wished=watch, single=bool(metadata or replaces))
     if replaces is not None:
         from infuse_cli.cli import device_successor
 

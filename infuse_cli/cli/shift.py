@@ -1,0 +1,37 @@
+"""A run that watches: where boards are looked for, and the keyboard beside them."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from infuse_cli.cli.keyboard import Keyboard
+from infuse_cli.link.hotplug import NamedPorts, UsbPorts
+from infuse_cli.pipeline.shift import Shift
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from infuse_cli.cli.clock import RunClock
+    from infuse_cli.journal.bench import Bench
+    from infuse_cli.pipeline.engine import BoardResult
+    from infuse_cli.pipeline.fleet import Fleet
+    from infuse_cli.ports import Lookout
+
+
+def work(fleet: Fleet, ports: Sequence[str], bench: Bench, clock: RunClock, *, count: int | None) -> tuple[list[BoardResult], bool]:
+    """Take boards as they come; the results, and whether a person ended the shift with no board in hand (rule 26)."""
+    deps = fleet.deps
+    shift = Shift(fleet, _lookout(fleet, ports, bench), count=count, by_answer=deps.profile.board.presence == "answer")
+    with ExitStack() as stack:
+        keyboard = stack.enter_context(Keyboard(stop=clock.stop.set))
+        clock.before_leaving = keyboard.put_back
+        results = shift.run()
+    return results, clock.stop.is_set() and not shift.interrupted
+
+
+def _lookout(fleet: Fleet, ports: Sequence[str], bench: Bench) -> Lookout:
+    if ports:
+        return NamedPorts(ports)
+    never = () if bench.scanner is None else (bench.scanner,)
+    return UsbPorts(fleet.deps.profile.board.usb, bench.slots, never)

@@ -1,0 +1,138 @@
+"""A shift at the line: boards come and go while one run lasts (rules 14, 26, 27, 29)."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.line.trouble import eventually, faults, once_each, profile_with, under_way
+
+
+@pytest.fixture(scope="module")
+def bench(make_bench):
+    with make_bench(16) as bench:
+        yield bench
+
+
+class Socket:
+    """A port that keeps its name, as udev's links do: boards are put in and taken out."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.path = str(path)
+
+    def put(self, port: str) -> None:
+        fresh = self._path.with_suffix(".new")
+        fresh.symlink_to(port)
+        fresh.replace(self._path)
+
+    def take(self) -> None:
+        self._path.unlink()
+
+
+@pytest.fixture
+def sockets(tmp_path):
+    return [Socket(tmp_path / f"socket{number}") for number in (1, 2)]
+
+
+def count(run, event: str, **more) -> int:
+    return sum(row["event"] == event and all(row[key] == value for key, value in more.items()) for row in run.read())
+
+
+def test_boards_one_after_another_and_the_same_one_is_recognised(bench, sockets):
+    one, two = bench.slot(), bench.slot()
+    socket, empty = sockets
+    with under_way(bench, socket.path, empty.path, more=("--watch",)) as run:
+        run.until(event="run-started")
+        for number, slot in enumerate((one, two, one), start=1):
+            socket.put(bench.world.port(slot))
+            eventually(lambda number=number: count(run, "board-ended", state="PASS") == number)
+            socket.take()
+            eventually(lambda number=number: count(run, "board-left") == number)
+        run.signal(signal.SIGINT)
+        ran = run.wait()
+    assert ran.code == 0
+    assert run.events[-1]["data"]["totals"] == {"pass": 2, "fail": 0, "error": 0, "aborted": 0}
+    assert count(run, "run-stopping") == 0
+    assert len({row["board"] for row in run.events if row["event"] == "board-found"}) == 2
+
+
+def test_count_ends_the_shift_and_a_board_that_failed_counts(bench, sockets):
+    good, bad = bench.slot(), bench.slot()
+    with faults(bench, f"{bad}:install=CME527"), under_way(bench, *(socket.path for socket in sockets), more=("--watch", "--count", "2")) as run:
+        run.until(event="run-started")
+        for socket, slot in zip(sockets, (good, bad), strict=True):
+            socket.put(bench.world.port(slot))
+        ran = run.wait()
+    assert ran.code == 11
+    assert run.events[-1]["data"]["totals"] == {"pass": 1, "fail": 1, "error": 0, "aborted": 0}
+
+
+def test_a_board_that_was_pulled_goes_on_in_another_socket(bench, sockets):
+    slot = bench.slot()
+    first, second = sockets
+    with faults(bench, f"{slot}:unplug@install"), under_way(bench, first.path, second.path, more=("--watch", "--count", "1", "--slots", "1")) as run:
+        run.until(event="run-started")
+        first.put(bench.world.port(slot))
+        pulled = run.until(event="board-ended", state="ERROR")
+        first.take()
+        second.put(bench.world.plug(slot))
+        ran = run.wait()
+    assert pulled["error"]["code"] == "serial.unplugged"
+    assert ran.code == 0
+    assert run.events[-1]["data"]["totals"] == {"pass": 1, "fail": 0, "error": 0, "aborted": 0}
+    assert count(run, "step-done", step="keygen") == 1  # it went on where it was
+    assert [row["slot"] for row in run.events if row["event"] == "board-ended"] == [1, 2]
+
+
+def test_a_hub_that_is_lost_is_one_event_and_its_boards_go_on(bench, sockets):
+    slots = [bench.slot(), bench.slot()]
+    plan = ", ".join(f"{slot}:unplug@install" for slot in slots)
+    with faults(bench, plan), under_way(bench, *(socket.path for socket in sockets), more=("--watch", "--count", "2")) as run:
+        run.until(event="run-started")
+        for socket, slot in zip(sockets, slots, strict=True):
+            socket.put(bench.world.port(slot))
+        lost = run.until(event="hub-lost")
+        for socket, slot in zip(reversed(sockets), slots, strict=True):  # back, and not where they were
+            socket.take()
+            socket.put(bench.world.plug(slot))
+        ran = run.wait()
+    assert ran.code == 0
+    assert lost["data"] == {"slots": [1, 2]}
+    assert [row["state"] for row in run.events if row["event"] == "board-ended"] == ["PASS", "PASS"]
+    assert count(run, "step-done", step="keygen") == 2
+
+
+def test_a_stop_with_a_board_in_hand_parks_it_and_a_killed_shift_goes_on(bench, sockets):
+    slot, other = bench.slot(), bench.slot()
+    with under_way(bench, sockets[0].path, more=("--watch",), failpoint="done:keygen") as run:
+        run.until(event="run-started")
+        sockets[0].put(bench.world.port(slot))
+        assert run.wait().code == -signal.SIGKILL
+    with under_way(bench, sockets[0].path, more=("--watch", "--count", "1")) as run:
+        assert run.wait().code == 0
+    assert run.events[0]["data"]["unfinished"][0]["state"] == "running"
+    assert count(run, "step-done", step="keygen") == 0
+    with faults(bench, f"{other}:install=hang"), under_way(bench, sockets[1].path, more=("--watch",)) as run:
+        run.until(event="run-started")
+        sockets[1].put(bench.world.port(other))
+        run.until(event="step-begun", step="install")
+        run.signal(signal.SIGTERM)
+        run.until(event="run-stopping")
+        bench.world.unplug(other)
+        assert run.wait().code == 130
+    sockets[1].put(bench.world.plug(other))
+    ran = bench.provision(sockets[1].path)
+    assert ran.code == 0
+    once_each(bench, ran.envelope["data"]["boards"])
+
+
+def test_in_a_jig_whose_port_stays_another_answer_is_another_board(bench, sockets):
+    one, two = bench.slot(), bench.slot()
+    profile = profile_with(bench, "jig", lambda profile: profile["board"].update(presence="answer"))
+    sockets[0].put(bench.world.port(one))
+    with faults(bench, f"{one}:swap@install"), under_way(bench, sockets[0].path, more=("--watch", "--count", "1", "--profile", profile)) as run:
+        ran = run.wait()
+    assert ran.code in {0, 7}, (two, run.events)
