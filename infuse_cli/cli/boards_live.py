@@ -12,7 +12,19 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from infuse_cli.cli.boards_model import LOST, READY, STOPPING, WAITING, WORKING, Boards, SlotRow, action, header_lines
+from infuse_cli.cli.boards_model import (
+    ENDS,
+    LOST,
+    NOBODY,
+    READY,
+    STOPPING,
+    WAITING,
+    WORKING,
+    Boards,
+    SlotRow,
+    action,
+    header_lines,
+)
 from infuse_cli.cli.render import seconds
 from infuse_cli.types import Outcome
 
@@ -95,9 +107,19 @@ class LiveBoards:
         lines = [line for row in shown for line in row_lines(row, self._console, now, whole=self._closed)]
         if hidden := len(rows) - len(shown):
             lines.append(Text(f"    and {hidden} more", style="dim"))
+        lines += [Text(line, overflow="fold") for line in self._foot(rows)]
         if stopping:
             lines.append(Text(STOPPING, no_wrap=True, overflow="crop"))
         return [*lines, Text(totals, no_wrap=True, overflow="crop", style="bold")]
+
+
+    def _foot(self, rows: Sequence[SlotRow]) -> list[str]:
+        """What a watching run says below its slots."""
+        boards = self._boards
+        if not boards.watching or boards.over or self._closed:
+            return []
+        seen = any(row.state != READY for row in rows)
+        return [*([boards.notice] if boards.notice else []), ENDS if seen else f"{NOBODY} {ENDS}"]
 
 
 class _View:

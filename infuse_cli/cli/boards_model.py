@@ -18,6 +18,8 @@ LOST: Final = "hub lost"
 LOOKED_AT: Final = "looked at"
 """States of a slot beside the four outcomes; `ready` is a slot without a board, `looked at` the end of a dry run."""
 
+NOBODY: Final = "No board seen, waiting. Plug one in, or look at `infuse serial ports`."
+ENDS: Final = "q ends the shift."
 STOPPING: Final = "Stopping: the step in hand is finished first. Once more stops at once."
 """What a person reads after the first Ctrl-C."""
 
@@ -190,7 +192,7 @@ def header_lines(data: dict[str, Any]) -> list[str]:
     if data.get("unfinished"):
         lines.append("unfinished from earlier runs: " + ", ".join(_unfinished(one) for one in data["unfinished"]))
     if data.get("watch"):
-        lines.append("Waiting for boards: plug one in, take it out at PASS, next. q ends the shift; `infuse serial ports` shows what is there.")
+        lines.append("Boards are taken as they are plugged in: in, PASS, out, next.")
     if data.get("dryRun"):
         lines.append("dry run: nothing is written")
     return [*lines, *map(str, data.get("notes") or ())]

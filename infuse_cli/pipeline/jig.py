@@ -50,15 +50,15 @@ class Jig:
                 result = self._take(link, self._slot, close=False)
                 if result is not None:
                     self._tell(result)
-                    self._until_gone(link, result)
+                    gone = self._until_gone(link, result)
             finally:
                 link.close()
             if result is None:
                 self._pause()
-                continue
-            if result.error is not None and result.error.code in _AWAY and "://" not in self._port:
+            elif result.error is not None and result.error.code in _AWAY and "://" not in self._port:
                 return
-            self._left()
+            elif gone:
+                self._left()
 
     def _pause(self) -> bool:
         return self._fleet.deps.clock.wait(ASK_S)
@@ -79,8 +79,8 @@ class Jig:
             self._pause()
         return None
 
-    def _until_gone(self, link: Board, result: BoardResult) -> None:
-        """Wait until another board answers, or none does."""
+    def _until_gone(self, link: Board, result: BoardResult) -> bool:
+        """Wait until another board answers, or none does; False when the run is stopped before."""
         uuid = None if result.identity is None else result.identity.uuid
         while not self._pause():
             try:
@@ -89,7 +89,8 @@ class Jig:
                 else:
                     link.run(operations(link.dialect).same_board(uuid))
             except InfuseError:
-                return
+                return True
+        return False
 
     def _still_answers(self, link: Board) -> None:
         """A board that could not say who it is: as long as it answers at all it is the same one."""

@@ -142,6 +142,10 @@ class Bench:
         """Press the reset button of a board."""
         self.call(lambda: self._react(self._lines[slot], self._lines[slot].board.reset(), time.monotonic()))
 
+    def exchange(self, slot: int) -> None:
+        """Put another board into a jig whose port stays."""
+        self.call(lambda: self._react(self._lines[slot], self._lines[slot].board.exchange(), time.monotonic()))
+
     def _plug(self, line: _Line) -> str:
         if line.port is None:
             line.open()

@@ -147,6 +147,11 @@ class VirtualBoard:
         self._hung = False
         return [] if self._has(BoardFault.MUTE) else [Send(self._front.boot_text(self._boot_text())), Active()]
 
+    def exchange(self) -> list[Reaction]:
+        """Put another board in place of this one: it boots."""
+        self._plug_in_new_board()
+        return self.reset()
+
     def echo(self, data: bytes) -> bytes:
         """What comes back at once for received bytes."""
         return b"" if self._hung or self._has(BoardFault.MUTE) else self._front.echo(data)

@@ -117,6 +117,10 @@ class SimWorld:
         """Plug a board in again: it boots. Returns its port, which may be another than before."""
         return self.bench.plug(slot)
 
+    def exchange(self, slot: int) -> None:
+        """Put another board into a jig whose port stays: it boots."""
+        self.bench.exchange(slot)
+
     def reset(self, slot: int) -> None:
         """Press the reset button of a board."""
         self.bench.reset(slot)

@@ -46,11 +46,9 @@ def command(
 
     options = Options(
         again=again, restart=restart, replace=replace, update_metadata=update_metadata, dry_run=dry_run,
-        until=metadata_input.step_name(until), metadata=metadata_input.pairs(metadata or []),
-        metadata_table=metadata_input.table(metadata_from))
+        until=metadata_input.step_name(until), metadata=metadata_input.pairs(metadata or []), metadata_table=metadata_input.table(metadata_from))
     metadata_input.check_single(metadata or [], len(port or []), sim)
-    asked = line.Asked(options, tuple(port or []), slots, count, sim, faults, passphrase_file, passphrase_fd, lot)
-    asked = line.watching(asked, wished=watch, single=bool(metadata or replaces))
+    asked = line.watching(line.Asked(options, tuple(port or []), slots, count, sim, faults, passphrase_file, passphrase_fd, lot), wished=watch, single=bool(metadata or replaces))
     if replaces is not None:
         from infuse_cli.cli import device_successor
 
