@@ -42,9 +42,9 @@ def _cpu_s(pid: int) -> float:
 
 
 @contextmanager
-def world(boards: int, *, slow: bool, check_in_s: float = 0.0) -> Iterator[World]:
-    """Boards and a cloud. `slow`: 115200 bit/s, NVM 20 ms, KEYGEN 300 ms, cloud 20 ms; else nothing takes any time."""
-    given = json.dumps({"boards": boards, "slow": slow, "check_in_s": check_in_s})
+def world(boards: int, *, slow: bool, check_in_s: float = 0.0, echo: bool = False) -> Iterator[World]:
+    """Boards and a cloud. `slow`: 115200 bit/s, NVM 20 ms, KEYGEN 300 ms, cloud 20 ms; else nothing takes any time. `echo`: boards repeat what they hear."""
+    given = json.dumps({"boards": boards, "slow": slow, "check_in_s": check_in_s, "echo": echo})
     process = subprocess.Popen([sys.executable, __file__, given], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -64,7 +64,8 @@ def main() -> None:
     given = json.loads(sys.argv[1])
     slow = given["slow"]
     delays = Delays(keygen_s=0.3, nvm_s=0.02) if slow else Delays(keygen_s=0.0, nvm_s=0.0)
-    options = SimOptions(boards=given["boards"], baud=115200 if slow else None, delays=delays, faults="cloud:latency=20ms" if slow else "",
+    faults = ["cloud:latency=20ms"] * slow + ["*:echo"] * given["echo"]
+    options = SimOptions(boards=given["boards"], baud=115200 if slow else None, delays=delays, faults=", ".join(faults),
                          active_wait_s=given["check_in_s"])
 
     def ready(data: dict[str, Any]) -> None:

@@ -9,6 +9,8 @@ Three figures, each beside its bound, as ratios and medians of one run:
 2. 8 and 32 boards at once over one board: from the first port opened to the last board's result.
 3. CPU a board: what one more board costs this machine, and what the simulator takes beside it.
 
+All of it twice: on boards that don't echo what they hear, and on boards that do, where each certificate comes back.
+
 The peer is nrfcredstore, on a virtual board of the same world: `--peer` names a Python that has it, else this one is
 tried. Boards and cloud are processes of their own. The journal is made beside this file unless a folder is named.
 """
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 SERIAL_MS = 6.0
 WHOLE_MS = 25.0
 RATIOS = {8: 1.10, 32: 1.35}
+PEER_BOARDS, ECHO_PEER_BOARDS = 5, 2
+"""On a board with echo the peer waits a tenth of a second for every line of a certificate: seconds a board."""
 HERE = Path(__file__).parent
 
 
@@ -54,22 +58,26 @@ def main() -> None:
     watch_serial()
     watch_http()
     print(machine())
-    one_board(asked.folder, asked.peer, boards=8 if asked.quick else 30, slow=3 if asked.quick else 8)
-    together(asked.folder, repetitions=2 if asked.quick else 5)
+    for echo in (False, True):
+        one_board(asked.folder, asked.peer, boards=8 if asked.quick else 30, slow=3 if asked.quick else 8, echo=echo)
+    for echo in (False, True):
+        together(asked.folder, repetitions=2 if asked.quick else 5, echo=echo)
 
 
 # -- one board ---------------------------------------------------------------------------------------------------------
 
-def one_board(folder: Path, peer: str, *, boards: int, slow: int) -> None:
-    with tempfile.TemporaryDirectory(dir=folder) as name, world(boards + 7, slow=False) as sim, line(sim, Path(name) / "home") as run:
+def one_board(folder: Path, peer: str, *, boards: int, slow: int, echo: bool) -> None:
+    theirs = ECHO_PEER_BOARDS if echo else PEER_BOARDS
+    with (tempfile.TemporaryDirectory(dir=folder) as name, world(boards + 2 + theirs, slow=False, echo=echo) as sim,
+          line(sim, Path(name) / "home") as run):
         sync_ms = fsync_ms(Path(name))
         first, certificate = run.board(sim.ports[0])
         run.board(sim.ports[1])
         rows = [run.board(port)[0] for port in sim.ports[2:boards + 2]]
         other = peer_rows(peer, sim, certificate, sim.ports[boards + 2:])
-    with tempfile.TemporaryDirectory(dir=folder) as name, world(slow + 2, slow=True) as sim, line(sim, Path(name) / "home") as run:
+    with tempfile.TemporaryDirectory(dir=folder) as name, world(slow + 2, slow=True, echo=echo) as sim, line(sim, Path(name) / "home") as run:
         paced = [run.board(port)[0] for port in sim.ports][2:]
-    print(f"\none board, host time beyond wire, board and cloud; median of {boards} boards, one after another")
+    print(f"\none board, {told(echo)}, host time beyond wire, board and cloud; median of {boards} boards, one after another")
     serial = ms(rows, lambda parts: parts.serial.host)
     print(bounded("  serial part", serial, SERIAL_MS, spread(rows, lambda parts: parts.serial.host)))
     print(bounded("  whole", ms(rows, lambda parts: parts.whole.host), WHOLE_MS, spread(rows, lambda parts: parts.whole.host)))
@@ -117,11 +125,11 @@ def tell_peer(other: dict[str, Any] | str, serial_ms: float, wall_ms: float) -> 
 
 # -- many boards -------------------------------------------------------------------------------------------------------
 
-def together(folder: Path, *, repetitions: int) -> None:
+def together(folder: Path, *, repetitions: int, echo: bool) -> None:
     walls: dict[int, list[float]] = {1: [], **{count: [] for count in RATIOS}}
     cpu: list[dict[str, float]] = []
     for _ in range(repetitions):
-        with tempfile.TemporaryDirectory(dir=folder) as name, world(1 + sum(walls), slow=True) as sim, line(sim, Path(name) / "home") as run:
+        with tempfile.TemporaryDirectory(dir=folder) as name, world(1 + sum(walls), slow=True, echo=echo) as sim, line(sim, Path(name) / "home") as run:
             ports = list(sim.ports)
             run.batch([ports.pop()])
             for count, took in walls.items():
@@ -130,7 +138,7 @@ def together(folder: Path, *, repetitions: int) -> None:
                     began = time.perf_counter()
                     run.batch(chosen)
                     took.append(time.perf_counter() - began)
-    print(f"\nmany boards at once, 115200 bit/s, NVM 20 ms, KEYGEN 300 ms, cloud 20 ms; medians of {repetitions} repetitions")
+    print(f"\nmany boards at once, {told(echo)}, 115200 bit/s, NVM 20 ms, KEYGEN 300 ms, cloud 20 ms; medians of {repetitions} repetitions")
     one = statistics.median(walls[1])
     print(f"  one board {one:.3f} s")
     for count, bound in RATIOS.items():
@@ -157,6 +165,10 @@ def tell_cpu(rows: Sequence[dict[str, float]], boards: int, wall: float) -> None
 
 
 # -- telling -----------------------------------------------------------------------------------------------------------
+
+def told(echo: bool) -> str:
+    return "echo on" if echo else "echo off"
+
 
 def ms(rows: Sequence[Parts], of: Callable[[Parts], float]) -> float:
     return statistics.median(of(row) for row in rows) * 1000

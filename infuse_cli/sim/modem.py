@@ -36,9 +36,16 @@ if TYPE_CHECKING:
 MODEL: Final = "nRF9151-LACA"
 FIRMWARE: Final = "mfw_nrf91x1_2.0.2"
 HARDWARE: Final = "nRF9151 LACA A0A"
+SOFTWARE_VERSION: Final = "01"
+"""The last two digits of an IMEISV."""
 ACTIVE_MODES: Final = frozenset({1, 2, 21})
 """Functional modes in which credentials can't be written."""
 _MODES: Final = frozenset({0, 1, 2, 4, 20, 21, 30, 31, 40, 41, 44})
+_CONSTANTS: Final = {
+    "+CGMI": "Nordic Semiconductor ASA", "%SHORTSWVER": "%SHORTSWVER: nrf91x1_2.0.2", "+CPIN?": "+CPIN: READY", "+CMEE=?": "+CMEE: (0,1)",
+    "+CFUN=?": f"+CFUN: ({','.join(map(str, sorted(_MODES)))})", "+CGSN=?": "+CGSN: (0-3)",
+}
+"""What never changes, for people and tools that look around."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +218,15 @@ class Modem:
     def _imei(self, found: re.Match[str]) -> Answer:
         if self.quirks.no_imei:
             return Answer(ok=False)
-        return Answer((f'+CGSN: "{self.identity.imei}"' if found[1] == "1" else self.identity.imei,))
+        imei = self.identity.imei
+        forms = {"1": imei, "2": imei[:-1] + SOFTWARE_VERSION, "3": SOFTWARE_VERSION}
+        return Answer((f'+CGSN: "{forms[found[1]]}"' if found[1] in forms else imei,))
+
+    def _registration(self, _: re.Match[str]) -> Answer:
+        return Answer((f"+CEREG: 0,{int(self.active)}",))
+
+    def _constant(self, found: re.Match[str]) -> Answer:
+        return Answer((_CONSTANTS[found[1].upper()],))
 
     def _firmware(self, _: re.Match[str]) -> Answer:
         return Answer((FIRMWARE,))
@@ -320,13 +335,15 @@ _TABLE: Final[tuple[tuple[re.Pattern[str], Callable[[Modem, re.Match[str]], Answ
     (_at(r"\+CMEE=([01])"), Modem._set_cmee),  # noqa: SLF001
     (_at(r"\+CFUN\?"), Modem._show_cfun),  # noqa: SLF001
     (_at(r"\+CFUN=(\d{1,2})"), Modem._set_cfun),  # noqa: SLF001
-    (_at(r"\+CGSN(?:=([01]))?"), Modem._imei),  # noqa: SLF001
+    (_at(f"({'|'.join(map(re.escape, _CONSTANTS))})"), Modem._constant),  # noqa: SLF001
+    (_at(r"\+CEREG\?"), Modem._registration),  # noqa: SLF001
+    (_at(r"\+CGSN(?:=([0-3]))?"), Modem._imei),  # noqa: SLF001
     (_at(r"\+CGMR"), Modem._firmware),  # noqa: SLF001
     (_at(r"\+CGMM"), Modem._model),  # noqa: SLF001
     (_at("%HWVERSION"), Modem._hardware),  # noqa: SLF001
     (_at("%DEVICEUUID"), Modem._uuid),  # noqa: SLF001
     (_at("%XICCID"), Modem._iccid),  # noqa: SLF001
-    (_at(r'%CMNG=0,(\d{1,10}),([0-4]),"([^"]*)"'), Modem._write),  # noqa: SLF001
+    (_at(r'%CMNG=0,(\d{1,10}),([0-4]),"([^"]+)"'), Modem._write),  # noqa: SLF001
     (_at(r"%CMNG=1(?:,(\d{1,10})(?:,(\d{1,2}))?)?"), Modem._list),  # noqa: SLF001
     (_at(r"%CMNG=2,(\d{1,10}),(\d{1,2})"), Modem._read),  # noqa: SLF001
     (_at(r"%CMNG=3,(\d{1,10}),(\d{1,2})"), Modem._delete),  # noqa: SLF001

@@ -79,6 +79,16 @@ def test_unknown_and_malformed_is_error(host, command):
     assert host.ask(command).final == "ERROR"
 
 
+def test_what_tools_ask_to_look_around_is_answered(host, modem):
+    assert host.ask("AT+CGMI").info == ["Nordic Semiconductor ASA"]
+    assert host.ask("AT+CGSN=2").info == [f'+CGSN: "{modem.identity.imei[:-1]}01"']
+    assert host.ask("AT+CEREG?").info == ["+CEREG: 0,1"]
+    host.ready()
+    assert host.ask("AT+CEREG?").info == ["+CEREG: 0,0"]
+    assert host.ask("AT+CFUN=?").info == ["+CFUN: (0,1,2,4,20,21,30,31,40,41,44)"]
+    assert [host.ask(text).final for text in ("ATI", "AT+CMEE=2", 'AT%CMNG=0,7,3,""')] == ["ERROR"] * 3
+
+
 def test_certificate_is_kept_byte_for_byte(host):
     host.ready()
     crlf = PEM.strip().replace("\n", "\r\n")
