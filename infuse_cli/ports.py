@@ -203,6 +203,9 @@ class Journal(Protocol):
     def rows(self, organisation: str, soc: str, mcu_ids: Sequence[str]) -> dict[str, RowRecord]:
         """Those of these rows that were seen here, by mcuId."""
 
+    def labelled(self, name: str, value: str) -> Sequence[str]:
+        """Boards whose metadata `name` is on record as `value`; superseded and closed attempts do not count."""
+
     def alive(self, run: str) -> bool:
         """Whether the process that owns a run still lives."""
 

@@ -108,16 +108,21 @@ class Boards:
             case "run-ended":
                 self.over = True
             case "hub-lost":
-                self.notice = hub_lost(event)
-                for slot in event.data.get("slots") or ():
-                    before = self.rows.get(slot, SlotRow(slot))
-                    if not before.ended:
-                        self.rows[slot] = replace(before, state=LOST, why="goes on when it is back")
+                self._lost(event)
+            case "scan-bound" | "scan-refused":
+                self.notice = scanned(event)
             case "board-left" if event.slot is not None:
                 return self._left(event.slot)
             case _ if event.slot is not None:
                 return self._slot(event, event.slot, now)
         return None
+
+    def _lost(self, event: Event) -> None:
+        self.notice = hub_lost(event)
+        for slot in event.data.get("slots") or ():
+            before = self.rows.get(slot, SlotRow(slot))
+            if not before.ended:
+                self.rows[slot] = replace(before, state=LOST, why="goes on when it is back")
 
     def _left(self, slot: int) -> SlotRow | None:
         before = self.rows.get(slot)
@@ -196,6 +201,11 @@ def header_lines(data: dict[str, Any]) -> list[str]:
     if data.get("dryRun"):
         lines.append("dry run: nothing is written")
     return [*lines, *map(str, data.get("notes") or ())]
+
+
+def scanned(event: Event) -> str:
+    """What a person reads of a scan."""
+    return f"{'Scanned' if event.event == 'scan-bound' else 'SCAN REFUSED'} · {event.data.get('text', '')}"
 
 
 def hub_lost(event: Event) -> str:

@@ -32,7 +32,7 @@ class Keyboard:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        if _in_front():
+        if in_front():
             self._before = _one_by_one()
             self._ends = os.pipe()
             self._thread = threading.Thread(target=self._read, name="keyboard", daemon=True)
@@ -84,7 +84,7 @@ class Keyboard:
                 self._line(text)
 
 
-def _in_front() -> bool:
+def in_front() -> bool:
     """Whether keys come to this process: a terminal on stdin whose foreground is ours."""
     try:
         return os.name == "posix" and sys.stdin.isatty() and os.tcgetpgrp(0) == os.getpgrp()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from infuse_cli.cli.mirror import Mirror
     from infuse_cli.cli.render import Renderer
     from infuse_cli.journal.bench import Bench
-    from infuse_cli.pipeline.context import Options, Resolved
+    from infuse_cli.pipeline.context import Deps, Options, Resolved
     from infuse_cli.pipeline.engine import BoardResult
     from infuse_cli.pipeline.fleet import Fleet
     from infuse_cli.ports import Signer
@@ -87,7 +87,7 @@ class Run:
                 try:
                     resolved = resolve(self.profile, parts.cloud, None if dry else parts.journal, self.id, self.clock)
                     self._check_clock(parts)
-                    deps = wire.deps(self.id, wanted, parts, clock=self.clock, events=events, resolved=resolved)
+                    deps = self._labelled(wire.deps(self.id, wanted, parts, clock=self.clock, events=events, resolved=resolved), parts.bench)
                     events.emit(self._opening(parts, resolved, len(ports) or max(parts.bench.slots.values(), default=0)))
                     line = fleet.Fleet(deps, wire.source(self.profile, list(ports)), slots=self.asked.slots)
                     results = self._work(line, ports, parts.bench)
@@ -109,6 +109,13 @@ class Run:
 
         self.mirror = Mirror(events, parts.journal, Path(parts.bench.mirror).expanduser())  # type: ignore[arg-type]
         return self.mirror
+
+    def _labelled(self, deps: Deps, bench: Bench) -> Deps:
+        if not self.asked.watch:
+            return deps
+        from infuse_cli.cli.scanning import with_labels
+
+        return with_labels(deps, bench)
 
     def _work(self, line: Fleet, ports: Sequence[str], bench: Bench) -> list[BoardResult]:
         if not self.asked.watch:

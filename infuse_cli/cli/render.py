@@ -9,14 +9,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
 
-from infuse_cli.cli.boards_model import STOPPING, Boards, SlotRow, action, board_label, header_lines, hub_lost
+from infuse_cli.cli.boards_model import STOPPING, Boards, SlotRow, action, board_label, header_lines, hub_lost, scanned
 from infuse_cli.cli.result import json_line
 from infuse_cli.types import Outcome
 
 if TYPE_CHECKING:
     from infuse_cli.types import Event
 
-_WITH_DATA: Final = ("run-started", "run-ended", "row-ended", "hub-lost")
+_WITH_DATA: Final = ("run-started", "run-ended", "row-ended", "hub-lost", "scan-bound", "scan-refused")
 
 
 class Renderer(Protocol):
@@ -114,6 +114,8 @@ class PlainLines(_Lines):
                 return [STOPPING]
             case "hub-lost":
                 return [hub_lost(event)]
+            case "scan-bound" | "scan-refused":
+                return [scanned(event)]
             case "board-left":
                 return [f"slot {event.slot} is free"]
             case "run-ended":

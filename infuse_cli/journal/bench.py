@@ -5,7 +5,7 @@ slots: {"1-1.2": 1, "001051234567": 2}   # USB hub path or serial number -> slot
 sealing: {key_file: /etc/infuse/sealing.key}   # or {keyring: true}
 operator: day shift
 lot: L-2041
-scanner: {port: /dev/ttyACM9}
+scanner: {port: /dev/ttyACM9, baud: 9600, prefix: "]C1", suffix: "#"}   # without port: the keyboard's
 mirror: {folder: /mnt/records}   # a copy of each board's record, as boards end
 probes: {/dev/ttyUSB0: "000683298616"}   # port or USB hub path -> serial number of the debug probe
 """
@@ -34,8 +34,22 @@ class Sealing:
 
 
 @dataclass(frozen=True, slots=True)
+class Scanner:
+    """How codes are scanned: at a serial port or, without one, at the keyboard; what the scanner puts around them.
+
+    `slot` is the pattern of the slots' barcodes; its one group is the slot's number.
+    """
+
+    port: str | None = None
+    baud: int = 9600
+    prefix: str = ""
+    suffix: str = ""
+    slot: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Bench:
-    """One bench. `slots` maps a USB hub path or serial number to a slot number, counted from 1; `scanner` is its serial port.
+    """One bench. `slots` maps a USB hub path or serial number to a slot number, counted from 1.
 
     `probes` maps a port or USB hub path to the serial number of the debug probe on that board.
     """
@@ -45,7 +59,7 @@ class Bench:
     sealing: Sealing = Sealing()
     operator: str | None = None
     lot: str | None = None
-    scanner: str | None = None
+    scanner: Scanner | None = None
     probes: dict[str, str] = field(default_factory=dict)
     mirror: str | None = None
 
@@ -150,12 +164,26 @@ class _Reader:
             raise self.refuse(node, "mirror.folder is named by its whole path")
         return folder
 
-    def scanner(self, node: Any) -> str | None:
-        return self.mapping(node, _SCANNER).get("port")
+    def scanner(self, node: Any) -> Scanner:
+        return Scanner(**self.mapping(node, _SCANNER))
+
+    def pattern(self, node: Any) -> str:
+        import re
+
+        text = self.text(node)
+        try:
+            groups = re.compile(text).groups
+        except re.error as error:
+            raise self.refuse(node, f"no regular expression: {error}") from error
+        if groups != 1:
+            raise self.refuse(node, "expected one group, the slot's number")
+        return text
 
 
 _SEALING: Final[dict[str, Callable[[_Reader, Any], Any]]] = {"key_file": _Reader.text, "keyring": _Reader.flag}
-_SCANNER: Final[dict[str, Callable[[_Reader, Any], Any]]] = {"port": _Reader.text}
+_SCANNER: Final[dict[str, Callable[[_Reader, Any], Any]]] = {
+    "port": _Reader.text, "baud": _Reader.slot, "prefix": _Reader.text, "suffix": _Reader.text, "slot": _Reader.pattern,
+}
 _MIRROR: Final[dict[str, Callable[[_Reader, Any], Any]]] = {"folder": _Reader.text}
 _TOP: Final[dict[str, Callable[[_Reader, Any], Any]]] = {
     "station": _Reader.text,

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, bindparam, func, or_, select
 from infuse_cli import records as rec
 from infuse_cli.errors import JournalError
 from infuse_cli.journal import schema
-from infuse_cli.journal.codec import from_json, maybe_time, to_time
+from infuse_cli.journal.codec import from_json, maybe_time, to_json, to_time
 from infuse_cli.journal.prepared import Prepared
 from infuse_cli.types import AttemptState, StepState, TokenState
 
@@ -94,6 +94,14 @@ def attempts(connection: Connection, alive: Alive, *where: ColumnElement[bool]) 
 def attempts_of(connection: Connection, board: str, alive: Alive) -> list[rec.AttemptRecord]:
     """All attempts of a board, oldest first."""
     return _with_steps(connection, [_attempt_row(*one) for one in Prepared(connection).all(_ALL_OF_BOARD, {"b": board})], alive)
+
+
+def labelled(connection: Connection, name: str, value: str) -> list[str]:
+    """Boards with this metadata on record, each once, but for attempts that were superseded or closed."""
+    gone = (AttemptState.SUPERSEDED.value, AttemptState.CLOSED.value)
+    likely = _attempt.facts.contains(to_json(value), autoescape=True)
+    rows = connection.execute(select(_attempt.board, _attempt.facts).where(likely, _attempt.state.not_in(gone)).order_by(_attempt.opened)).all()
+    return list(dict.fromkeys(row.board for row in rows if (from_json(row.facts).get("metadata") or {}).get(name) == value))
 
 
 def one_attempt(connection: Connection, attempt: str, alive: Alive) -> rec.AttemptRecord:

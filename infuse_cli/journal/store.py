@@ -256,6 +256,11 @@ class SqliteJournal:
         with self.reading() as connection:
             return reads.noted(connection, what)
 
+    def labelled(self, name: str, value: str) -> Sequence[str]:
+        """Boards whose metadata `name` is on record as `value`; superseded and closed attempts do not count."""
+        with self.reading() as connection:
+            return reads.labelled(connection, name, value)
+
     def passed_with(self, *, profile_hash: str, ca: str | None, modem_firmware: str | None) -> bool:
         """Whether any board PASSed with this profile, CA (`issuer` of its certificates) and modem firmware.
 

@@ -9,12 +9,13 @@ from infuse_cli.errors import CloudError, Interrupted
 from infuse_cli.types import AttemptState, CredentialType, StepState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from infuse_cli import api_types as api
     from infuse_cli import ports
     from infuse_cli import profile as prof
     from infuse_cli.dialect.base import Operations
+    from infuse_cli.pipeline.labels import Labels
     from infuse_cli.pki.certificate_profiles import CertificateProfile
     from infuse_cli.records import AttemptRecord, Write
     from infuse_cli.types import BoardIdentity, Secret, StoredCredential
@@ -72,6 +73,7 @@ class Deps:
     cloud_public_key: Callable[[], bytes] | None = None
     chip_ids: ports.ChipIds | None = None
     key_sink: ports.KeySink | None = None
+    labels: Labels | None = None  # what is scanned during this run
     known_key: Callable[[str, str], str | None] | None = None  # public key of a soc and mcuId that a batch named, base64
     certificate: CertificateProfile | None = None
 
@@ -173,6 +175,14 @@ class Context:
             if clock.wait(min(pause, left)):
                 raise Interrupted
             pause = min(pause * 2, 1.0)
+
+    def scanned(self, names: Collection[str]) -> Mapping[str, str]:
+        """What was scanned for this board; waits for what of `names` was not yet (rule 31). Raises Interrupted, serial.unplugged."""
+        labels = self.deps.labels
+        if labels is None:
+            return {}
+        return labels.await_for(self.slot, self.identity.imei, self.uuid, names, waiting=self.waiting,
+                                look=lambda: self.link.run(self.ops.same_board(self.uuid)))
 
     def past(self, step: str) -> list[dict[str, Any]]:
         """Facts that this step left in any attempt of this board, oldest first."""

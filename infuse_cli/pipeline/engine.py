@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from infuse_cli.dialect import capabilities, operations
@@ -98,7 +98,7 @@ class Engine:
         try:
             link.label = "identify"
             ops = self._operations(link)
-            identity = identify(link, ops, self._mcu_ids)
+            identity = identify(link, ops, self._ids(link, ops, slot))
             if only is not None and identity.uuid not in only:
                 return None
             self._tell("board-found", slot, identity.uuid, data={"port": link.port, "imei": identity.imei, "mcuId": identity.mcu_id})
@@ -108,6 +108,19 @@ class Engine:
             return self._refused(slot, link, identity, error, started)
         except Exception as error:  # noqa: BLE001 - a slot's thread must end its board, not the line
             return self._refused(slot, link, identity, bug(error), started)
+
+    def _ids(self, link: Board, ops: Operations, slot: int) -> McuIds:
+        """Where the mcuId comes from; the scan of a label is waited for as long as the board is there."""
+        labels = self.deps.labels
+        if labels is None:
+            return self._mcu_ids
+
+        def scanned(seen: BoardIdentity) -> str:
+            return labels.await_for(
+                slot, seen.imei, seen.uuid, ("mcuId",), look=lambda: link.run(ops.same_board(seen.uuid)) if seen.uuid else None,
+                waiting=lambda why: self._tell("board-waiting", slot, seen.uuid, data={"why": why}))["mcuId"]
+
+        return replace(self._mcu_ids, scanned=scanned)
 
     def _operations(self, link: Board) -> Operations:
         """What can be done to this board. Raises ProfileError profile.cannot where that is not enough for the plan."""
@@ -189,7 +202,7 @@ class Engine:
     def _same_metadata(self, ctx: Context) -> None:
         """Refuse a label that differs from the one the board PASSed with: it would be ignored in silence."""
         options = self.deps.options
-        given = {**row_for(options.metadata_table, ctx.identity), **options.metadata}
+        given = {**row_for(options.metadata_table, ctx.identity), **options.metadata, **ctx.scanned(())}
         recorded = ctx.facts.get("metadata", {})
         differing = [f"{key} is {recorded[key]!r}, not {value!r}" for key, value in sorted(given.items())
                      if key in recorded and recorded[key] != value]

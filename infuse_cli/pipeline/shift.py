@@ -134,8 +134,8 @@ class Shift:
         del self._here[slot]
         self._ready.pop(slot, None)
         self._left[slot] = now
-        if slot not in self._busy and slot not in self._torn:
-            self._tell("board-left", slot)
+        if slot not in self._busy:
+            self._free(slot)
 
     def _begin(self) -> None:
         for slot, port in list(self._ready.items()):
@@ -175,7 +175,7 @@ class Shift:
     def _jig(self, slot: int, port: str) -> None:
         """Boards that come and go on a port that stays."""
         Jig(self._fleet, slot, port, take=self.take, tell=lambda result: self._inbox.put(Done(slot, result, over=False)),
-            left=lambda: self._tell("board-left", slot)).run()
+            left=lambda: self._free(slot)).run()
         self._inbox.put(Done(slot, None))
 
     def take(self, link: Board, slot: int, *, close: bool) -> BoardResult | None:
@@ -246,8 +246,10 @@ class Shift:
         if result.error is None or result.error.code not in _AWAY:  # who pulls boards too early is no common cause
             self._fleet.tally.add(result)
         self._fleet.ended(result)
+        if self._deps.labels is not None:
+            self._deps.labels.ended(result.slot)
         if result.slot not in self._here and result.slot not in self._busy:
-            self._tell("board-left", result.slot)
+            self._free(result.slot)
 
     def _mended(self, slot: int) -> None:
         self._torn.pop(slot, None)
@@ -267,6 +269,12 @@ class Shift:
                 continue
             self._lost |= set(together)
             self._tell("hub-lost", None, {"slots": together})
+
+    def _free(self, slot: int) -> None:
+        if self._deps.labels is not None:
+            self._deps.labels.left(slot)
+        if slot not in self._torn:
+            self._tell("board-left", slot)
 
     def _tell(self, event: str, slot: int | None, data: dict[str, Any] | None = None) -> None:
         self._deps.events.emit(Event(ts=self._deps.clock.now(), run=self._deps.run, event=event, slot=slot, data=data or {}))

@@ -26,7 +26,7 @@ class McuIds:
     """Where mcuId comes from in this run: the profile's source, what was given by hand, and for nrfutil the reader.
 
     `soc` is the chip's name, which says where in it the id is. `root` gives the root secret (base64) that a cloud
-    shares with the device of a public key: what a `security_state` is opened with.
+    shares with the device of a public key: what a `security_state` is opened with. `scanned` waits for a label's scan.
     """
 
     source: McuIdSource | None
@@ -34,6 +34,7 @@ class McuIds:
     chips: ChipIds | None = None
     soc: str = ""
     root: Callable[[bytes], Secret] | None = None
+    scanned: Callable[[BoardIdentity], str] | None = None
 
 
 def identify(link: Board, ops: Operations, ids: McuIds) -> BoardIdentity:
@@ -58,7 +59,8 @@ def mcu_id(link: Board, ops: Operations, source: McuIdSource, ids: McuIds, seen:
         case "command":
             return _from_command(link, ops, source)
         case "scan":
-            return _checked(ids.given.get("mcuId", ""), "the scan")
+            given = ids.given.get("mcuId", "")
+            return _checked(given if given or ids.scanned is None else ids.scanned(seen), "the scan")
         case "nrfutil" if ids.chips is not None:
             return _checked(ids.chips.chip_id(link.port, ids.soc), "nrfutil")
         case "hwinfo":

@@ -64,6 +64,8 @@ def board_metadata(ctx: Context, device: Device | None = None) -> dict[str, str]
     asked = {*ctx.profile.metadata, *(field.name for field in ctx.deps.resolved.board.metadata_fields)}
     registered = {} if device is None else {key: value for key, value in device.metadata.items() if key in asked and _is_scanned(ctx, key)}
     given = {**registered, **ctx.facts.get("metadata", {}), **metadata.row_for(options.metadata_table, ctx.identity), **options.metadata}
+    scans = {name for name, rule in ctx.profile.metadata.items() if not isinstance(rule, str) and rule.source == "scan"}
+    given |= ctx.scanned(scans - {name for name, value in given.items() if value})
     given.pop("mcuId", None)
     return metadata.values_for(ctx.profile.metadata, ctx.identity, given, ctx.deps.resolved.board.metadata_fields)
 
