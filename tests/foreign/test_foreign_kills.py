@@ -181,6 +181,7 @@ def test_two_programs_on_one_board(make_bench):
     check_world(bench, [board], "local-ca")
 
 
+@pytest.mark.storm
 def test_two_homes_at_one_cloud(make_bench):
     """Two benches that share no journal: the second meets a board that the first made, and refuses what is not its own."""
     one, (board,) = prepared(make_bench, "local-ca")
@@ -287,6 +288,7 @@ def test_a_lost_provision(make_bench, kind, issued, minted):
     check_world(bench, [board], "cloud-ca")
 
 
+@pytest.mark.storm
 def test_a_provision_that_is_lost_twice_is_for_a_person(make_bench):
     bench, (board,) = prepared(make_bench, "cloud-ca")
     bench.cloud.faults.append(Fault("POST .*/provision", "drop-after", times=99))

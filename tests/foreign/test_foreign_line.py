@@ -175,6 +175,7 @@ def test_one_board_has_its_own_exit_code(bench, kind):
     assert ran.envelope["status"] == "error"
 
 
+@pytest.mark.storm
 def test_an_occupied_slot_is_refused_then_replaced_on_record(bench):
     board = bench.board()
     board.modem.occupy(4201, 2)
@@ -218,6 +219,7 @@ def test_a_board_that_passed_is_only_proved_again(bench):
     assert len(bench.cloud.writes()) == before
 
 
+@pytest.mark.storm
 def test_again_makes_a_new_identity_for_the_same_device(bench):
     board = bench.board()
     first = bench.passes(board)
@@ -256,6 +258,7 @@ def test_restart_begins_anew_with_the_same_device(bench):
     assert audit(bench.cloud, [board.modem]) == []
 
 
+@pytest.mark.storm
 def test_metadata_required_and_unique(make_bench):
     bench = make_bench(fields=[{"name": "serialNumber", "required": True, "unique": True}])
     bench.write(metadata={"serialNumber": {"from": "scan", "pattern": r"SN-\d{5}"}})
@@ -399,6 +402,7 @@ def test_ca_show_sign_export_verify(bench):
     assert bench.infuse("ca", "sign", str(csr), "--out", str(out) + "3", "--passphrase-file", str(wrong)).code == 4
 
 
+@pytest.mark.storm
 def test_journal_auth_and_profile_commands(bench):
     board = bench.board()
     shown = bench.passes(board)

@@ -14,6 +14,7 @@ from tests.foreign.conftest import storms
 from tests.foreign.verifier import audit, check_board, check_identity, local_root, pem
 
 
+@pytest.mark.storm
 def test_log_text_on_the_same_uart(bench):
     board = bench.board(style=Style(log=True, noise=True))
     shown = bench.passes(board)
@@ -182,6 +183,7 @@ def test_another_bench_is_faster_by_a_moment(bench):
     assert bench.passes(board)["deviceId"] == "00000000000000f1"
 
 
+@pytest.mark.storm
 def test_another_bench_takes_the_label_by_a_moment(make_bench):
     bench = make_bench(fields=[{"name": "deploymentSite", "required": True, "unique": True}])
     bench.write()

@@ -78,6 +78,7 @@ def commands(bench, away, board: str, port: str) -> list[tuple[int, str]]:
     ]
 
 
+@pytest.mark.storm
 def test_no_command_gives_a_secret_away(bench, away):
     port = bench.world.port(bench.slot())
     board = bench.provision(port).envelope["data"]["boards"][0]["deviceId"]

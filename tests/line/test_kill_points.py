@@ -12,6 +12,7 @@ import pytest
 from infuse_cli.journal.store import open_journal
 from infuse_cli.types import IdentityMode
 from tests.line.conftest import audit
+from tests.support.thin import thin
 
 MINT = "POST /devices/registration/tokens"
 
@@ -94,14 +95,14 @@ def certificates(bench, board: dict) -> list[str]:
         return [row.serial for row in journal.certificates(board=board["board"]["uuid"])]
 
 
-@pytest.mark.parametrize("point", LOCAL_CA)
+@pytest.mark.parametrize("point", thin(LOCAL_CA, 3))
 def test_local_ca_survives_a_kill(local_ca, point):
     board = killed_then_passes(local_ca, point)
     assert certificates(local_ca, board) == [board["certificate"]["serial"]]
     assert board["possession"] == "proven"
 
 
-@pytest.mark.parametrize("point", CLOUD_CA)
+@pytest.mark.parametrize("point", thin(CLOUD_CA, 3))
 def test_cloud_ca_survives_a_kill(cloud_ca, point):
     board = killed_then_passes(cloud_ca, point)
     spent = unseen(cloud_ca, board)
@@ -115,11 +116,11 @@ def unseen(bench, board: dict) -> int:
         return sum("issuedUnseen" in attempt.facts for attempt in journal.attempts(board["board"]["uuid"]))
 
 
-@pytest.mark.parametrize("point", FIRST_BOOT)
+@pytest.mark.parametrize("point", thin(FIRST_BOOT, 3, first=1))
 def test_first_boot_survives_a_kill(first_boot, point):
     killed_then_passes(first_boot, point)
 
 
-@pytest.mark.parametrize("point", NONE)
+@pytest.mark.parametrize("point", thin(NONE, 4, first=2))
 def test_registration_alone_survives_a_kill(none, point):
     killed_then_passes(none, point)

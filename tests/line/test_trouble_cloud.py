@@ -25,6 +25,7 @@ from tests.line.trouble import (
     under_way,
     well_said,
 )
+from tests.support.thin import thin
 
 LOOKUP = "GET /device/soc/{soc}/mcuId/{mcuId}"
 
@@ -134,7 +135,7 @@ def test_names_that_the_cloud_does_not_know(bench, section, code, named):
 LOST = ["drop-before", "drop-after", "5xx-before", "5xx-after", "slow=2s", "html", "half-json", "429"]
 
 
-@pytest.mark.parametrize("how", LOST)
+@pytest.mark.parametrize("how", thin(LOST, 3))
 def test_an_answer_that_is_lost_is_looked_up_and_never_asked_for_twice(bench, how):
     """One device and one live token, whether or not the call had taken effect; the run needs no help."""
     slot = bench.slot()

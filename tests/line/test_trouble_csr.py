@@ -64,6 +64,7 @@ def test_a_key_that_came_up_twice_names_the_other_board(bench):
     passes(bench, second)
 
 
+@pytest.mark.storm
 def test_broken_boards_do_not_stop_the_good_ones(bench):
     slots = [bench.slot() for _ in range(3)]
     with faults(bench, f"{slots[0]}:bad-csr=digest, {slots[2]}:bad-csr=null"):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.line.trouble import MINT, ended, faults, in_slot, one_line, passes, refused, requests, under_way, well_said
+from tests.support.thin import thin
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize("how", thin(DAMAGE, 2))
 def test_a_journal_that_is_damaged(bench, how):
     slot = bench.slot()
     good = bench.home.with_name("good.sqlite3")
@@ -118,6 +119,7 @@ def test_a_full_disk_before_the_run(bench):
     passes(bench, slot)
 
 
+@pytest.mark.storm
 def test_a_disk_that_fills_up_during_the_run_loses_nothing(bench):
     """Wherever the journal stops growing: told as it is, and running again brings the board to PASS, once."""
     struck = set()

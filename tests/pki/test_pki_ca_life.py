@@ -139,6 +139,7 @@ def begin(folder: str, gate, told) -> None:
         told.put(error.code)
 
 
+@pytest.mark.storm
 def test_of_two_processes_that_make_a_ca_one_wins(tmp_path):
     context = multiprocessing.get_context("fork")
     gate, told = context.Barrier(2), context.Queue()
@@ -179,6 +180,7 @@ def test_a_killed_renewal_leaves_the_old_issuer_or_the_new_one(tmp_path, secret)
         assert len(all_issuers(tmp_path / "ca")) > 1
 
 
+@pytest.mark.storm
 def test_a_root_key_of_another_ca_renews_nothing(tmp_path, secret):
     init_ca(tmp_path / "a", "a", secret)
     init_ca(tmp_path / "b", "b", secret)
