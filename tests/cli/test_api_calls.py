@@ -28,5 +28,5 @@ def test_the_list_the_clients_and_the_virtual_cloud_have_the_same_calls(listed, 
 
 
 def test_every_command_of_the_list_exists():
-    there = {" ".join(one.path) for one in walk(root(rich_help=False))}
+    there = {" ".join(one.path) for one in walk(root())}
     assert {command for one in (*INFUSE, *REGISTRY) for command in one.commands} <= there
