@@ -123,6 +123,17 @@ class Cloud(Section, frozen=True):
     ca_bundle: str | None = None
 
 
+class Broker(Section, frozen=True):
+    """The MQTT broker that the boards connect to, for `infuse mqtt check`.
+
+    `ca` names the PEM file of whom to trust in it; without it that is identity.server_ca.
+    """
+
+    host: str
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8883
+    ca: str | None = None
+
+
 class Place(Section, frozen=True):
     """Where the devices of this product stand, in degrees."""
 
@@ -225,6 +236,7 @@ class Profile(Section, frozen=True):
     board: BoardSection = BoardSection()
     cloud: Cloud = Cloud()
     registry: Registry | None = None
+    broker: Broker | None = None
     identity: Identity = Identity()
     token: Token | None = None
     metadata: dict[str, str | MetadataValue] = {}

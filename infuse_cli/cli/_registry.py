@@ -37,7 +37,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("network", "Networks in the cloud: list, show, create.", f"{_COMMANDS}.network", "app"),
     Row("device", "Devices in the cloud: list, show, create, update, retire, replace.", f"{_COMMANDS}.device", "app"),
     Row("key", "Keys of devices: derive, network, id, verify, rotate.", f"{_COMMANDS}.key", "app"),
-    Row("mqtt", "Access to the organisation's broker: token.", f"{_COMMANDS}.mqtt", "app"),
+    Row("mqtt", "Access to the organisation's broker: token, check.", f"{_COMMANDS}.mqtt", "app"),
     Row("rpc", "Commands to a device through the cloud: send, show, wait, list.", f"{_COMMANDS}.rpc", "app"),
     Row("registry", "The registry: token, device, component, sensor, health, group.", f"{_COMMANDS}.registry", "app", words=3),
     Row("auth", "The API credential: login, logout, status, exchange.", f"{_COMMANDS}.auth", "app"),
@@ -59,7 +59,7 @@ VALUE_OPTIONS: Final[frozenset[str]] = frozenset({
     "--soc", "--status", "--tag", "--timeout", "--to", "--token-fd", "--token-file", "--ttl", "--until", "--url",
     "--type", "--value-type", "--sec-tag", "--attributes", "--key-usage", "--log",
     "--csr-out", "--days", "--issuer", "--key", "--pin-fd", "--pin-file", "--root-key", "--serial", "--state", "--station",
-    "--challenge", "--cloud-public-key", "--hardware-id", "--move", "--private-key", "--replaces",
+    "--challenge", "--host", "--user-name", "--cloud-public-key", "--hardware-id", "--move", "--private-key", "--replaces",
     "--batch", "--key-out", "--san",
 })
 """Options of any command that take a value, so that a value is never mistaken for a global option."""

@@ -25,6 +25,7 @@ _EXAMPLES: Final[dict[str, Any]] = {
     "cloud.board.name": "<cloud board>",
     "cloud.network.name": "<network>",
     "registry.base_url": "https://registry.example",
+    "broker.host": "broker.example",
     "keys.public_key.command": "AT#PUBKEY",
     "registry.location.latitude": -27.47,
     "registry.location.longitude": 153.03,

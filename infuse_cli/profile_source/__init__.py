@@ -27,7 +27,7 @@ _DEEPEST_CHAIN: Final = 8
 _ENVIRONMENT: Final = (("INFUSE_BASE_URL", "cloud.base_url"), ("INFUSE_REGISTRY_URL", "registry.base_url"),
                         ("INFUSE_CA_BUNDLE", "cloud.ca_bundle"))
 _NAMES_OR_PATHS: Final = ("identity.ca", "identity.certificate")
-_PATHS: Final = ("identity.server_ca", "identity.passphrase.file", "cloud.ca_bundle", "cloud.auth.token_file")
+_PATHS: Final = ("identity.server_ca", "identity.passphrase.file", "cloud.ca_bundle", "cloud.auth.token_file", "broker.ca")
 
 
 @dataclass(frozen=True, slots=True)

@@ -266,7 +266,8 @@ def _files(subject: Subject) -> Iterator[Finding]:
     profile = subject.profile
     for key, text in (("identity.server_ca", profile.identity.server_ca), ("cloud.ca_bundle", profile.cloud.ca_bundle),
                       ("identity.passphrase.file", profile.identity.passphrase.file), ("cloud.auth.token_file", profile.cloud.auth.token_file),
-                      ("board.serial.network_key_file", profile.board.serial.network_key_file)):
+                      ("board.serial.network_key_file", profile.board.serial.network_key_file),
+                      ("broker.ca", profile.broker.ca if profile.broker else None)):
         if text is not None and not Path(text).is_file():
             yield subject.error(key, f"{key!r} names {text}, but there is no such file", expected="a file, relative to the profile")
     if profile.identity.passphrase.keyring and profile.identity.passphrase.file is not None:

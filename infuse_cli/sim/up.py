@@ -274,6 +274,7 @@ def _profile(options: SimOptions, folder: Path, addresses: Addresses) -> dict[st
         "cloud": {"base_url": addresses.base_url, "auth": {"scheme": options.auth_scheme, "token_file": str(folder / "credential")},
                   "organisation": {"name": ORGANISATION},
                   "board": {"name": CLOUD_BOARD, "create": True, "description": "Simulated sensor board", "metadata_fields": fields}},
+        "broker": {"host": HOST, "port": addresses.broker_port, "ca": str(folder / "server-ca.pem")},
         "identity": identity, "metadata": {"serialNumber": {"from": "imei"}}, "keys": {"interfaces": ["udp"]},
         "verify": {"active_wait_s": _active_wait(options)},
     }

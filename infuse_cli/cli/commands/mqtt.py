@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Access to the organisation's broker: token.", no_args_is_help=True)
+app = typer.Typer(help="Access to the organisation's broker: token, check.", no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """Access to the organisation's broker: token."""
+    """Access to the organisation's broker: token, check."""
 
 
 @app.command()
@@ -35,3 +35,30 @@ def token(
     from infuse_cli.cli.result import finish
 
     finish(key_tools.mqtt_token(key_tools.MqttWish(organisation, ttl, out, reveal, watch, tuple(command or ()), timeout)))
+
+
+@app.command()
+def check(
+    *,
+    host: Annotated[str | None, typer.Option("--host", metavar="NAME", help="The broker, by the name that boards use. [default: the profile's broker.host]", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option("--port", metavar="N", min=1, max=65535, help="Its TLS port. [default: the profile's, else 8883]", show_default=False)] = None,
+    server_ca: Annotated[Path | None, typer.Option("--server-ca", metavar="FILE", help="Whom to trust in it (PEM). [default: the profile's broker.ca or identity.server_ca, else the system's]", show_default=False)] = None,
+    token: Annotated[bool, typer.Option("--token", help="Log in with an MQTT token of the cloud instead of a certificate.")] = False,
+    token_file: Annotated[Path | None, typer.Option("--token-file", metavar="FILE", help="Log in with the token in this 0600 file.", show_default=False)] = None,
+    user_name: Annotated[str | None, typer.Option("--user-name", metavar="NAME", help="The user name that goes with the token. [default: the organisation's id]", show_default=False)] = None,
+    organisation: Annotated[str | None, typer.Option("--organisation", metavar="NAME|ID", help="Whose token. [default: the profile's, else the only one]", show_default=False)] = None,
+    timeout: Annotated[float, typer.Option("--timeout", metavar="S", min=0.1, help="How long a connection may take in all.")] = 10.0,
+    ca: Annotated[str | None, typer.Option("--ca", metavar="NAME|DIR", help="The CA that signs. [default: the profile's, else default]", show_default=False)] = None,
+    passphrase_file: Annotated[Path | None, typer.Option("--passphrase-file", metavar="FILE", help="Read the CA passphrase from a 0600 file.", show_default=False)] = None,
+    passphrase_fd: Annotated[int | None, typer.Option("--passphrase-fd", metavar="N", help="Read the CA passphrase from this file descriptor.", show_default=False)] = None,
+) -> None:
+    """Try whether the broker takes what this line makes, as a board would, and without one.
+
+    A certificate is made for it: on record, good for a day, its key never in a file. A second connection, without a
+    certificate, has to be refused.
+    """
+    from infuse_cli.cli import ca_common, mqtt_check
+    from infuse_cli.cli.result import finish
+
+    options = mqtt_check.CheckOptions(host, port, server_ca, token, token_file, user_name, organisation, timeout, ca)
+    finish(mqtt_check.check(options, ca_common.PassphraseOptions(passphrase_file, passphrase_fd)))
