@@ -12,8 +12,10 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from infuse_cli.cli.big import HEIGHT, big
 from infuse_cli.cli.boards_model import (
     ENDS,
+    ENDS_SCANNING,
     LOST,
     NOBODY,
     READY,
@@ -24,6 +26,7 @@ from infuse_cli.cli.boards_model import (
     SlotRow,
     action,
     header_lines,
+    loudest,
 )
 from infuse_cli.cli.render import seconds
 from infuse_cli.types import Outcome
@@ -51,7 +54,9 @@ BARS: Final = {Outcome.PASS.value: "green", Outcome.FAIL.value: "red", Outcome.E
 
 _WIDE: Final = 120
 _REFRESH: Final = 8
+_IDLE_S: Final = 5.0
 _TROUBLE_LINES: Final = 5
+_LEAST_ROOM: Final = 8
 _GIVE_WAY: Final = (READY, Outcome.PASS.value, WORKING, Outcome.ABORTED.value, WAITING, LOST, Outcome.FAIL.value, Outcome.ERROR.value)
 """States in the order in which their slots are left out when the terminal is too low."""
 
@@ -65,14 +70,18 @@ class LiveBoards:
         self._console = console or Console(file=sys.stderr, no_color=no_color or None, highlight=False)
         self._boards = Boards()
         self._lock = threading.Lock()
-        self._live = Live(_View(self), console=self._console, refresh_per_second=_REFRESH, redirect_stdout=False,
+        self._live = Live(_View(self), console=self._console, auto_refresh=False, redirect_stdout=False,
                           redirect_stderr=False, vertical_overflow="visible")
         self._closed = False
+        self._over = threading.Event()
+        self._changed = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, name="live", daemon=True)
 
     def emit(self, event: Event) -> None:
         """Show one event; the terminal going away is not the line's trouble."""
         with self._lock:
             pushed = self._boards.apply(event, time.monotonic())
+        self._changed.set()
         try:
             if event.event == "run-started":
                 self._open()
@@ -85,12 +94,30 @@ class LiveBoards:
         for line in header_lines(self._boards.header):
             self._console.print(Text(line, overflow="fold"))
         self._live.start()
+        self._ticker.start()
+
+    def _tick(self) -> None:
+        """Draw while clocks run; a bench on which nothing happens is drawn when something does, and costs nothing meanwhile."""
+        while not self._over.wait(1 / _REFRESH):
+            with self._lock:
+                busy = any(row.state in {WORKING, WAITING} for row in self._boards.rows.values())
+            if not busy:
+                self._changed.wait(_IDLE_S)
+            self._changed.clear()
+            try:
+                self._live.refresh()
+            except (OSError, ValueError):
+                return
 
     def close(self) -> None:
         """Draw the last state and leave it standing."""
         if self._closed:
             return
         self._closed = True
+        self._over.set()
+        self._changed.set()
+        if self._ticker.is_alive():
+            self._ticker.join(1)
         try:
             self._live.stop()
         except (OSError, ValueError):
@@ -98,16 +125,18 @@ class LiveBoards:
 
     def lines(self, room: int) -> list[Text]:
         """The lines to draw now, at most about `room` slots."""
+        now = time.monotonic()
         with self._lock:
             rows = [self._boards.rows[slot] for slot in sorted(self._boards.rows)]
-            totals = self._boards.totals.line()
+            totals = self._boards.totals.line(self._boards.an_hour(now))
+            foot = [Text(line, overflow="fold") for line in self._foot(rows)]
             stopping = self._boards.stopping and not self._boards.over
-        shown = rows if self._closed else visible(rows, room)
-        now = time.monotonic()
+        banner = self._banner(rows, room)
+        shown = rows if self._closed else visible(rows, max(1, room - len(banner) - len(foot)))
         lines = [line for row in shown for line in row_lines(row, self._console, now, whole=self._closed)]
         if hidden := len(rows) - len(shown):
             lines.append(Text(f"    and {hidden} more", style="dim"))
-        lines += [Text(line, overflow="fold") for line in self._foot(rows)]
+        lines = [*banner, *lines, *foot]
         if stopping:
             lines.append(Text(STOPPING, no_wrap=True, overflow="crop"))
         return [*lines, Text(totals, no_wrap=True, overflow="crop", style="bold")]
@@ -119,7 +148,24 @@ class LiveBoards:
         if not boards.watching or boards.over or self._closed:
             return []
         seen = any(row.state != READY for row in rows)
-        return [*([boards.notice] if boards.notice else []), ENDS if seen else f"{NOBODY} {ENDS}"]
+        ends = ENDS_SCANNING if boards.header.get("scans") else ENDS
+        return [*([boards.notice] if boards.notice else []), ends if seen else f"{NOBODY} {ends}"]
+
+    def _banner(self, rows: Sequence[SlotRow], room: int) -> list[Text]:
+        """What has to be done, in letters that are read from across the room, and in which slots."""
+        word, where = loudest(rows)
+        if not (self._boards.watching and word) or self._closed:
+            return []
+        block = "#" if self._console.options.ascii_only else "█"
+        style, width = STYLES[where[0].state], self._console.width - 1
+        several = len(rows) > 1
+        drawn = big(f"{where[0].slot} {word}" if several else word, width - 1, block=block) or big(word, width - 1, block=block)
+        slots = ", ".join(str(row.slot) for row in where)
+        caption = f" {word}: slot{'s' if len(where) > 1 else ''} {slots} "
+        if not drawn or room < HEIGHT + _LEAST_ROOM:
+            return [Text(caption.ljust(width), style=style, no_wrap=True, overflow="crop")]
+        colour = BARS.get(where[0].state, "")
+        return [*(Text(f" {line}", style=f"bold {colour}", no_wrap=True, overflow="crop") for line in drawn), Text(caption.ljust(width), style=style)]
 
 
 class _View:

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from infuse_cli.types import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from infuse_cli.types import Event
 
 WAITING: Final = "waiting"
@@ -20,11 +22,17 @@ LOOKED_AT: Final = "looked at"
 
 NOBODY: Final = "No board seen, waiting. Plug one in, or look at `infuse serial ports`."
 ENDS: Final = "q ends the shift."
+ENDS_SCANNING: Final = "q and Enter end the shift."
+LOUD: Final = ("CALL ENGINEER", "LEAVE BOARD", "REMOVE BOARD")
+"""What an operator has to see from across the room, the most urgent first."""
+
 STOPPING: Final = "Stopping: the step in hand is finished first. Once more stops at once."
 """What a person reads after the first Ctrl-C."""
 
 _PARKED: Final = frozenset({"run.interrupted", "run.until"})
 """A person stopped these: the board stays what it is, and goes on when the run does."""
+
+_RATE_AFTER_S: Final = 60.0
 
 _ENGINEER: Final = ("tool.", "journal.", "ca.")
 
@@ -75,12 +83,13 @@ class Totals:
         """Boards that ended so."""
         return sum(1 for result in self.results.values() if result == outcome.value)
 
-    def line(self) -> str:
-        """The totals in one line, with the yield: the share of PASS among boards that were not aborted."""
+    def line(self, an_hour: float | None = None) -> str:
+        """The totals in one line, with the yield: the share of PASS among boards that were not aborted; and boards an hour."""
         words = "  ".join(f"{self.count(outcome)} {outcome.value}" for outcome in Outcome)
         judged = len(self.results) - self.count(Outcome.ABORTED)
         share = f"   yield {100 * self.count(Outcome.PASS) / judged:.0f} %" if judged else ""
-        return f"{plural(len(self.results), 'board')}: {words}{share}"
+        rate = "" if an_hour is None else f"   {an_hour:.0f} an hour"
+        return f"{plural(len(self.results), 'board')}: {words}{share}{rate}"
 
 
 @dataclass(slots=True)
@@ -94,6 +103,13 @@ class Boards:
     stopping: bool = False
     notice: str = ""
     watching: bool = False
+    since: float | None = None
+
+    def an_hour(self, now: float) -> float | None:
+        """Boards an hour since the first one came, once that says something."""
+        if not self.watching or self.since is None or now - self.since < _RATE_AFTER_S:
+            return None
+        return 3600 * len(self.totals.results) / (now - self.since)
 
     def apply(self, event: Event, now: float) -> SlotRow | None:
         """Take in one event; the row that a new board pushes out of its slot is returned."""
@@ -130,6 +146,7 @@ class Boards:
         return before if before is not None and before.ended else None
 
     def _slot(self, event: Event, slot: int, now: float) -> SlotRow | None:
+        self.since = now if self.since is None else self.since
         before = self.rows.get(slot, SlotRow(slot))
         pushed = before if before.ended and event.event == "board-found" else None
         if (before.ended and event.event in {"board-found", "step-begun"}) or (before.state == LOST and event.event == "board-found"):
@@ -182,6 +199,16 @@ def action(state: str, error: dict[str, Any] | None) -> str:
     if not error.get("boardSafe", False):
         return "LEAVE BOARD"
     return "REMOVE BOARD and try it again" if state == Outcome.ERROR.value else "REMOVE BOARD"
+
+
+def loudest(rows: Iterable[SlotRow]) -> tuple[str, list[SlotRow]]:
+    """What has to be done first, in two words, and the slots where; nothing where all is well."""
+    asked: dict[str, list[SlotRow]] = {}
+    for row in rows:
+        if row.ended:
+            asked.setdefault(" ".join(action(row.state, row.error).split()[:2]), []).append(row)
+    word = next((word for word in LOUD if word in asked), "")
+    return word, asked.get(word, []) if word else []
 
 
 def header_lines(data: dict[str, Any]) -> list[str]:

@@ -66,6 +66,7 @@ class Run:
     numbers: dict[str, int] = field(default_factory=dict)  # port to slot, where slots were learned
     mirror: Mirror | None = None
     trouble: InfuseError | None = None  # what kept the end of the run from being recorded
+    scans: bool = False  # labels are scanned in this run
     ended: bool = False  # a watching run that was stopped with no board in hand: that is its normal end (rule 26)
 
     def execute(self, ports: Sequence[str]) -> OperationResult:
@@ -115,7 +116,9 @@ class Run:
             return deps
         from infuse_cli.cli.scanning import with_labels
 
-        return with_labels(deps, bench)
+        labelled = with_labels(deps, bench)
+        self.scans = labelled.labels is not None
+        return labelled
 
     def _work(self, line: Fleet, ports: Sequence[str], bench: Bench) -> list[BoardResult]:
         if not self.asked.watch:
@@ -156,7 +159,7 @@ class Run:
             "cloudBoard": resolved.board.name, "apiHost": wire.host_of(self.profile.cloud.base_url),
             "registryHost": None if self.profile.registry is None else wire.host_of(self.profile.registry.base_url),
             "ca": ca, "issuer": _issuer(parts.signer), "station": parts.bench.station, "credential": parts.credential.where, "overridden": list(self.overridden),
-            "slots": ports, "dryRun": self.asked.options.dry_run, "watch": self.asked.watch, "simulated": self.simulated,
+            "slots": ports, "dryRun": self.asked.options.dry_run, "watch": self.asked.watch, "scans": self.scans, "simulated": self.simulated,
             "unfinished": [_unfinished(record) for record in unfinished], "notes": list(parts.credential.notes)})
 
     def _result(self, results: list[BoardResult], *, paused: bool, told: bool) -> OperationResult:

@@ -1,5 +1,6 @@
 """How a run looks: on narrow and wide terminals, in a log, and as JSON lines."""
 
+import dataclasses
 import datetime as dt
 import io
 import json
@@ -258,3 +259,32 @@ def test_the_output_fits_its_place(output, tty, term, kind, tmp_path, monkeypatc
     assert isinstance(made, kind)
     made.close()
     made.close()
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_a_watching_run_says_in_big_letters_what_is_most_urgent(width):
+    console = Console(file=io.StringIO(), width=width, height=30, force_terminal=True, legacy_windows=False, color_system=None)
+    view = LiveBoards(console=console)
+    for one in a_run():
+        if one.event != "run-ended":
+            view.emit(dataclasses.replace(one, data={**one.data, "watch": True}) if one.event == "run-started" else one)
+    text = [str(line) for line in view.lines(26)]
+    view.close()
+    assert sum("█" in line or "#" in line for line in text[:5]) == 5
+    assert "LEAVE BOARD: slot 3" in text[5]
+    assert max(map(len, text)) <= width
+    assert "q ends the shift." in text
+
+
+def test_a_board_that_left_frees_its_slot_and_leaves_its_line_above():
+    boards = Boards()
+    for one in a_run():
+        boards.apply(one, 0.0)
+    pushed = boards.apply(event("board-left", 2), 1.0)
+    assert pushed is not None
+    assert pushed.state == "FAIL"
+    assert boards.rows[2].state == "ready"
+    boards.apply(event("hub-lost", data={"slots": [1, 4]}), 2.0)
+    assert boards.rows[4].state == "hub lost"
+    assert boards.rows[1].state == "PASS"
+    assert "Slots 1, 4" in boards.notice
