@@ -7,6 +7,7 @@ Everything else is repeated until the call's deadline. Times are seconds.
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from typing import TYPE_CHECKING, Final
@@ -107,9 +108,13 @@ class Transport:
         errors = ErrorMaker(call, self._base.netloc, hidden, _scheme(auth))
         request = self._pool.request(call.method, fill_path(call.path, path), query=query, headers=auth, body=body,
                                      timeout_s=min(self._timeout_s, self._deadline_s))
+        for pause in (self._gate.turn_s, self._gate.gap_s):  # the pace that was asked for is no delay of the server's
+            if (seconds := pause()) > 0:
+                self._wait(seconds)
+        tries = itertools.count()
         with call_deadline(self._deadline_s):
             try:
-                raw = self._retrying()(self._try, call, request, errors)
+                raw = self._retrying()(lambda: self._try(call, request, errors, again=next(tries) > 0))
             except Failed as failed:
                 raise failed.error from failed.__cause__
         return None if raw is None else Answer(raw, errors)
@@ -136,8 +141,9 @@ class Transport:
         if self._stop(seconds):
             raise Interrupted
 
-    def _try(self, call: Call, request: Request, maker: ErrorMaker) -> RawAnswer | None:
-        self._pass_gate(maker)
+    def _try(self, call: Call, request: Request, maker: ErrorMaker, *, again: bool) -> RawAnswer | None:
+        self._pass_gate(maker, again=again)
+        self._gate.sent()
         if call.effect:
             failpoint.hit(f"sent:{call.name}")
         try:
@@ -148,19 +154,15 @@ class Transport:
             failpoint.hit(f"answered:{call.name}")
         return self._judge(call, answer, maker)
 
-    def _pass_gate(self, maker: ErrorMaker) -> None:
-        """Wait until the host may be asked: not before it said so, and in the pace that this run keeps."""
-        while True:
-            turn = self._gate.turn_s()
-            remaining = self._gate.remaining_s()
-            if max(turn, remaining) >= time_left():
+    def _pass_gate(self, maker: ErrorMaker, *, again: bool) -> None:
+        """Wait until the host may be asked: not before it said so, and `again` only at the next place in the pace."""
+        while again or self._gate.remaining_s() > 0:
+            left = time_left()
+            turn, remaining = self._gate.turn_s(left), self._gate.remaining_s()
+            if max(turn, remaining) >= left:
                 raise maker.busy(max(turn, remaining))
-            if turn > 0:
-                self._wait(turn)
-            elif remaining > 0:
-                self._wait(remaining * (1 + 0.1 * _jitter(0.0)))
-            if self._gate.remaining_s() <= 0:
-                return
+            self._wait(turn if turn > 0 else remaining * (1 + 0.1 * _jitter(0.0)))
+            again = False
 
     def _judge(self, call: Call, answer: RawAnswer, maker: ErrorMaker) -> RawAnswer | None:
         date = failures.date_of(answer)

@@ -47,7 +47,17 @@ Key = tuple[str, str, str]
 
 
 def apply(tx: Transaction, writes: Sequence[RowWrite]) -> None:
-    """Apply writes of different rows together, in few statements: beside a pool of threads each one would cost a wait for its turn."""
+    """Apply writes, those of different rows together in few statements: beside a pool of threads each one would cost a wait for its turn."""
+    group: dict[Key, RowWrite] = {}
+    for write in writes:
+        if _key(write) in group:
+            _together(tx, list(group.values()))
+            group = {}
+        group[_key(write)] = write
+    _together(tx, list(group.values()))
+
+
+def _together(tx: Transaction, writes: Sequence[RowWrite]) -> None:
     held = _held(tx, writes)
     fresh: list[dict[str, Any]] = []
     begun: list[dict[str, Any]] = []

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from infuse_cli.cloud.gate import Learning
+import random
+
+import pytest
+
+from infuse_cli.cloud.gate import Gate, Learning
 
 
 def run(limit: float, seconds: float, *, burst: float = 10.0, demand: float = 800.0) -> tuple[float, int]:
@@ -11,13 +15,18 @@ def run(limit: float, seconds: float, *, burst: float = 10.0, demand: float = 80
     while now < seconds:
         paced = bool(learning.rate)
         step = 1 / min(learning.rate or demand, demand)
-        learning.passed(now, waited=paced)
+        if paced:
+            learning.held_back()
+        learning.sent(now)
         now, tokens = now + step, min(burst, tokens + step * limit)
         if tokens >= 1:
             tokens, taken = tokens - 1, taken + 1
             continue
         refused += 1
-        learning.refused(now, 1.0)
+        learning.refused(now, 1.0, first=True)
+        for _ in range(0 if paced else 15):  # those that were under way
+            learning.sent(now)
+            learning.refused(now, 1.0, first=False)
         now, tokens = now + 1.0, min(burst, tokens + limit)
     return taken / (limit * seconds), refused
 
@@ -34,12 +43,25 @@ def test_without_refusals_nothing_is_paced() -> None:
     assert (round(share * 10_000), refused) == (800, 0)
 
 
-def test_refusals_that_no_rate_explains_end_the_pacing() -> None:
-    learning, now = Learning(), 0.0
-    for _ in range(6):
-        for _ in range(4):
-            learning.passed(now, waited=True)
-            now += 0.01
-        learning.refused(now, 1.0)
-        now += 1.0
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.4, 0.7])
+def test_refusals_that_no_rate_explains_end_the_pacing(share: float) -> None:
+    dice, learning, now, paced = random.Random(7), Learning(), 0.0, 0
+    for _ in range(3000):
+        if learning.rate:
+            paced += 1
+            learning.held_back()
+        learning.sent(now)
+        now += 1 / (learning.rate or 50)
+        if dice.random() < share:
+            learning.refused(now, 1.0, first=True)
+            now += 1.0
     assert learning.rate == 0.0
+    assert paced < 200
+
+
+def test_a_place_too_far_ahead_is_left_to_others() -> None:
+    gate = Gate()
+    gate.pace(0.5)
+    assert gate.turn_s() == 0
+    assert all(gate.turn_s(1.0) > 1.0 for _ in range(100))
+    assert gate.turn_s() <= 2.0
