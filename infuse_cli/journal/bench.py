@@ -167,6 +167,11 @@ class _Reader:
     def scanner(self, node: Any) -> Scanner:
         return Scanner(**self.mapping(node, _SCANNER))
 
+    def baud(self, node: Any) -> int:
+        if node.id != "scalar" or not node.tag.endswith(":int") or not node.value.isdecimal() or int(node.value) < 1:
+            raise self.refuse(node, "baud is a whole number, such as 9600")
+        return int(node.value)
+
     def pattern(self, node: Any) -> str:
         import re
 
@@ -182,7 +187,7 @@ class _Reader:
 
 _SEALING: Final[dict[str, Callable[[_Reader, Any], Any]]] = {"key_file": _Reader.text, "keyring": _Reader.flag}
 _SCANNER: Final[dict[str, Callable[[_Reader, Any], Any]]] = {
-    "port": _Reader.text, "baud": _Reader.slot, "prefix": _Reader.text, "suffix": _Reader.text, "slot": _Reader.pattern,
+    "port": _Reader.text, "baud": _Reader.baud, "prefix": _Reader.text, "suffix": _Reader.text, "slot": _Reader.pattern,
 }
 _MIRROR: Final[dict[str, Callable[[_Reader, Any], Any]]] = {"folder": _Reader.text}
 _TOP: Final[dict[str, Callable[[_Reader, Any], Any]]] = {
