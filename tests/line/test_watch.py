@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
+import tty
 from pathlib import Path
 
 import pytest
@@ -89,6 +92,7 @@ def test_a_board_that_was_pulled_goes_on_in_another_socket(bench, sockets):
     assert [row["slot"] for row in run.events if row["event"] == "board-ended"] == [1, 2]
 
 
+@pytest.mark.storm
 def test_a_hub_that_is_lost_is_one_event_and_its_boards_go_on(bench, sockets):
     slots = [bench.slot(), bench.slot()]
     plan = ", ".join(f"{slot}:unplug@install" for slot in slots)
@@ -133,6 +137,7 @@ def test_a_stop_with_a_board_in_hand_parks_it_and_a_killed_shift_goes_on(bench, 
     once_each(bench, ran.envelope["data"]["boards"])
 
 
+@pytest.mark.storm
 def test_in_a_jig_whose_port_stays_another_answer_is_another_board(bench):
     slot = bench.slot()
     port = bench.world.port(slot)
@@ -149,3 +154,58 @@ def test_in_a_jig_whose_port_stays_another_answer_is_another_board(bench):
     assert ran.code == 0
     assert run.events[-1]["data"]["totals"]["pass"] == 2
     assert count(run, "board-left") == 1
+
+
+@pytest.fixture
+def scanner(bench):
+    """A scanner on a serial port of this bench: what is written to it is scanned."""
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    bench.home.mkdir(mode=0o700, exist_ok=True)
+    (bench.home / "bench.yaml").write_text(f'scanner: {{port: {os.ttyname(slave)}, prefix: "]C1", suffix: "#"}}\n')
+    yield lambda *texts: [os.write(master, f"]C1{text}#\r".encode()) for text in texts]
+    os.close(master)
+    os.close(slave)
+    (bench.home / "bench.yaml").unlink()
+
+
+def scans(profile):
+    profile["metadata"] = {"serialNumber": {"from": "scan", "pattern": r"SN-\d{5}"}}
+
+
+def labels(bench) -> dict[str, str]:
+    return {device["mcuId"]: device["metadata"]["serialNumber"] for device in bench.world.state()["devices"]}
+
+
+def test_a_label_is_bound_by_slot_or_by_imei_and_never_by_timing(bench, scanner):
+    slots = [bench.slot(), bench.slot()]
+    imeis = [row["imei"] for row in bench.world.state()["slots"] if row["slot"] in slots]
+    more = ("--watch", "--count", "2", "--profile", profile_with(bench, "scan", scans))
+    with under_way(bench, *(bench.world.port(slot) for slot in slots), more=more) as run:
+        eventually(lambda: count(run, "board-waiting") >= 2)
+        scanner("SN-00007")  # whose?
+        eventually(lambda: count(run, "scan-refused") == 1)
+        scanner("SLOT-2", "SN-00002")
+        run.until(event="board-ended", slot=2, state="PASS")
+        scanner("SLOT-1", imeis[1], "SN-00003")  # another board's label
+        eventually(lambda: count(run, "scan-refused") == 2)
+        scanner(imeis[0], "SN-00002")  # doubled
+        eventually(lambda: count(run, "scan-refused") == 3)
+        scanner(f"{imeis[0]} SN-00001")
+        assert run.wait().code == 0
+    assert {mcu_id: label for mcu_id, label in labels(bench).items() if mcu_id[1:] in imeis} == {f"0{imeis[0]}": "SN-00001", f"0{imeis[1]}": "SN-00002"}
+
+
+@pytest.mark.storm
+def test_a_board_that_is_recognised_wants_no_scan(bench, scanner):
+    port = bench.world.port(bench.slot())
+    with under_way(bench, port, more=("--watch", "--count", "1", "--profile", profile_with(bench, "scan", scans))) as run:
+        run.until(event="board-waiting")
+        scanner("SLOT-1", "SN-00099")
+        assert run.wait().code == 0
+    with under_way(bench, port, more=("--watch", "--profile", profile_with(bench, "scan", scans))) as run:
+        run.until(event="board-ended", state="PASS")
+        scanner("SLOT-1")
+        run.until(event="scan-refused")
+        run.signal(signal.SIGTERM)
+        assert run.wait().code == 0
