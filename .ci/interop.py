@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ON_PORT = Path(__file__).resolve().parent.parent / "examples" / "other-tools" / "on_port.py"
 TAG = 77
 LONGEST_S = 120
-DIALECTS = "3:dialect=at-shell, 4:dialect=at-shell, 5:dialect=cred-shell, 6:dialect=cred-shell, 7:echo, 7:blank, 7:urc, 8:install=CME527"
+DIALECTS = "3:dialect=at-shell, 4:dialect=at-shell, 5:dialect=cred-shell, 6:dialect=cred-shell, 7:echo, 7:blank, 7:urc, 8:install=CME527, 9:bad-csr=null"
 
 
 @dataclass
@@ -168,6 +168,7 @@ def cred(bench: Bench) -> None:
 
 def noisy(bench: Bench) -> None:
     install(bench, 7, "--cmd-type", "at")
+    install(bench, 9, "--cmd-type", "at")
     done = bench.install(8, "--cmd-type", "at")
     bench.check("device_credentials_installer, the modem refuses the certificate", done.returncode == 12 and set(bench.held(8)) == {0, 2}, done)
 
@@ -175,8 +176,8 @@ def noisy(bench: Bench) -> None:
 def main() -> None:
     peer = str(Path(sys.argv[1]).absolute())
     began = time.monotonic()
-    plans: dict[str, Callable[[Bench], None]] = {"at": at, "at-shell": shell, "cred-shell": cred, "at with echo, or refusing": noisy}
-    options = SimOptions(boards=8, baud=None, faults=DIALECTS, delays=Delays(keygen_s=0.0, nvm_s=0.0), cloud_process=False)
+    plans: dict[str, Callable[[Bench], None]] = {"at": at, "at-shell": shell, "cred-shell": cred, "at with echo, with the CSR of older firmware, or refusing": noisy}
+    options = SimOptions(boards=9, baud=None, faults=DIALECTS, delays=Delays(keygen_s=0.0, nvm_s=0.0), cloud_process=False)
     with running(options) as world, tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(2) as pool:
         folder = Path(name)
         subprocess.run([str(Path(peer).with_name("create_ca_cert")), "-p", name, "-f", "ca_"], check=True, capture_output=True)

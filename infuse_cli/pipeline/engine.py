@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from infuse_cli.dialect import capabilities, operations
+from infuse_cli.dialect.commands import FLIGHT_MODE
 from infuse_cli.errors import BoardError, InfuseError, JournalError, PolicyError
 from infuse_cli.pipeline.context import Context
 from infuse_cli.pipeline.metadata import row_for
@@ -227,6 +228,8 @@ class Engine:
         """Bring back what the record knows; the functional mode is the one found at the very first (rule 7)."""
         ctx.attempt = found.attempt
         ctx.facts.update({key: value for key, value in found.facts.items() if key != "transcript"})
+        if ctx.facts.get("functionalMode") == FLIGHT_MODE and ctx.identity.functional_mode is not None:
+            ctx.facts["functionalMode"] = ctx.identity.functional_mode  # only others leave flight mode: this is what is found now
         for name, row in sorted(found.steps.items(), key=lambda item: _position(found.plan, item[0])):
             ctx.facts.update(row.facts)
             ctx.states[name] = StepState.UNKNOWN if row.state is StepState.BEGUN else row.state

@@ -159,3 +159,16 @@ def test_a_board_that_stops_answering_is_not_to_be_unplugged(bench):
     assert "Reset the board" in error["hint"]
     bench.world.reset(slot)
     passes(bench, slot)
+
+
+def test_a_board_left_in_flight_mode_is_told_apart_from_one_without_coverage(make_bench):
+    with make_bench(1, active_wait_s=2.0) as bench:
+        [board] = bench.world.bench.boards
+        bench.world.bench.call(lambda: setattr(board.modem, "functional_mode", 4))
+        error = well_said(bench.provision(bench.world.port(1)).envelope["data"]["boards"][0]["error"])
+        assert (error["code"], "functional mode 4" in error["message"], "Reset the board" in error["hint"]) == ("identity.not-active", True, True)
+        assert in_slot(bench, 1)["functionalMode"] == 4
+        bench.world.reset(1)
+        ran = bench.provision(bench.world.port(1))
+        assert ran.envelope["data"]["boards"][0]["result"] == "PASS"
+        assert in_slot(bench, 1)["functionalMode"] == 1

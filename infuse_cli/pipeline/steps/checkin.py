@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from infuse_cli.records import Write
 
 FIRST_BOOT_WAIT_S = 120.0
+OFFLINE_MODES = frozenset({0, 4, 20, 44})
+"""Functional modes in which nothing goes on the air: off, flight, LTE off, flight with UICC off."""
 
 
 class CheckIn(Reading):
@@ -54,7 +56,13 @@ class CheckIn(Reading):
 
 
 def _unheard(ctx: Context, why: str) -> PolicyError:
-    """The cause as far as it can be known: a token that is spent was on the air, so no antenna is to blame."""
+    """The cause as far as it can be known.
+
+    A board that was found offline is put back there (rule 7); a token that is spent was on the air. No antenna is to blame for either.
+    """
+    if (mode := ctx.facts.get("functionalMode")) in OFFLINE_MODES:
+        return PolicyError("identity.not-active", f"{why}: the board was found offline (functional mode {mode}, as another tool may have left it), and was put back so",
+                           hint="Reset the board, so that its firmware goes on the air; then run again.")
     if ctx.profile.identity.mode != "first-boot" or "token" not in ctx.facts or token.is_pending(ctx, ctx.facts["token"]["tokenId"]):
         return PolicyError("identity.not-active", why)
     return PolicyError("identity.token-spent", f"{why}, but its token was used: the board reached the registry, and the answer with its certificate was lost on the way or refused by the board")
