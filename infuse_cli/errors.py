@@ -55,7 +55,7 @@ X = Exit
 
 # One row a code: exit, outcome, safe to unplug, what it means, what to do.
 CODES: Final[dict[str, CodeInfo]] = {
-    "tool.bug": CodeInfo(X.TOOL, E, False, "a fault in infuse itself", "Run again with -vv and report the details; `infuse resume` goes on where it was."),
+    "tool.bug": CodeInfo(X.TOOL, E, False, "a fault in infuse itself", "Run again with -vv and report the details; what was done is on record."),
     "usage.bad-option": CodeInfo(X.USAGE, E, True, "an option or argument that does not fit", "See `infuse COMMAND --help`."),
     "usage.output-lost": CodeInfo(X.USAGE, E, True, "the result could not be written to standard output", "Make room where the output goes; what was done is on record: `infuse journal list`."),
     "usage.no-terminal": CodeInfo(X.USAGE, E, True, "a question would have to be asked, but there is no terminal", "Give the value by option, file or environment."),
@@ -100,9 +100,9 @@ CODES: Final[dict[str, CodeInfo]] = {
     "credential.no-passphrase": CodeInfo(X.CREDENTIAL, E, True, "no passphrase was given for a sealed file", "--passphrase-file, --passphrase-fd, or a terminal to ask on."),
     "credential.bad-passphrase": CodeInfo(X.CREDENTIAL, E, True, "a sealed file does not open", "Check the passphrase and the file: a copy that was cut off on the way does not open either."),
     "keys.not-delivered": CodeInfo(X.CREDENTIAL, E, True, "a derived key could not be handed over", "Check keys.to in the profile: the folder, or the program that it names."),
-    "cloud.unreachable": CodeInfo(X.CLOUD_UNREACHABLE, E, True, "the cloud cannot be reached", "Check the network and cloud.base_url; what was done is on record and `infuse resume` goes on."),
-    "cloud.timeout": CodeInfo(X.CLOUD_UNREACHABLE, E, True, "the cloud did not answer in time", "Try again later; what was done is on record and `infuse resume` goes on."),
-    "cloud.unavailable": CodeInfo(X.CLOUD_UNREACHABLE, E, True, "the cloud has a fault of its own (5xx) or is too busy", "Try again later; what was done is on record and `infuse resume` goes on."),
+    "cloud.unreachable": CodeInfo(X.CLOUD_UNREACHABLE, E, True, "the cloud cannot be reached", "Check the network and cloud.base_url, then run again; what was done is on record."),
+    "cloud.timeout": CodeInfo(X.CLOUD_UNREACHABLE, E, True, "the cloud did not answer in time", "Run again later; what was done is on record."),
+    "cloud.unavailable": CodeInfo(X.CLOUD_UNREACHABLE, E, True, "the cloud has a fault of its own (5xx) or is too busy", "Run again later; what was done is on record."),
     "cloud.untrusted": CodeInfo(X.CLOUD_UNREACHABLE, E, True, "the server's certificate cannot be accepted, so nothing was sent", "Check cloud.base_url and this machine's clock; --ca-bundle FILE or cloud.ca_bundle names another authority."),
     "cloud.proxy": CodeInfo(X.CLOUD_UNREACHABLE, E, True, "the proxy on the way to the cloud refused", "Check HTTPS_PROXY and NO_PROXY, or ask whoever runs the proxy."),
     "cloud.bad-answer": CodeInfo(X.CLOUD_REFUSED, E, True, "the cloud's answer cannot be understood", "Check cloud.base_url: this may be a proxy's or another service's page."),
@@ -204,7 +204,7 @@ CODES: Final[dict[str, CodeInfo]] = {
     "journal.not-backup": CodeInfo(X.JOURNAL, E, True, "the file is nothing that can be imported", "Use a file that `infuse journal backup` or `infuse batch export --for-bench` wrote."),
     "journal.differs": CodeInfo(X.SOME_FAILED, E, True, "boards on record as PASS are not so in the cloud, or were never heard", "`infuse device show ID` puts both sides next to each other."),
     "journal.raced": CodeInfo(X.JOURNAL, E, True, "the record changed under our hands", "Another infuse works on it; let it finish."),
-    "run.interrupted": CodeInfo(X.INTERRUPTED, A, True, "a person stopped the run", "`infuse resume` goes on where it was."),
+    "run.interrupted": CodeInfo(X.INTERRUPTED, A, True, "a person stopped the run", "Run again, or `infuse resume` where boards were at work: it goes on where it was."),
     "run.conflict": CodeInfo(X.IDENTITY, F, True, "what was found cannot be decided by a program", "An engineer has to look: `infuse journal show BOARD`."),
     "run.until": CodeInfo(X.OK, A, True, "the run stopped after the step that --until names", "Run again without --until: it goes on where it was."),
     "run.simulated": CodeInfo(X.OK, A, True, "the simulated world of this run is gone", "Nothing to do."),
@@ -289,5 +289,5 @@ class JournalError(InfuseError):
 class Interrupted(InfuseError):  # noqa: N818 - a person's wish, not a mistake
     """A person stopped the run."""
 
-    def __init__(self, message: str = "stopped by the operator", *, unknown: bool = False) -> None:
-        super().__init__("run.interrupted", message, unknown=unknown)
+    def __init__(self, message: str = "stopped by the operator", *, unknown: bool = False, hint: str | None = None) -> None:
+        super().__init__("run.interrupted", message, unknown=unknown, hint=hint)

@@ -47,6 +47,9 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("completion", "Print the completion script of a shell: bash, zsh or fish.", f"{_COMMANDS}.completion", "command"),
 )
 
+BOARDLESS: Final[frozenset[str]] = frozenset({"batch", "ca", "org", "board", "network", "device", "mqtt", "rpc", "registry", "auth"})
+"""Commands that have nothing to do with a board on a cable: their errors need not say whether it may be pulled."""
+
 VALUE_OPTIONS: Final[frozenset[str]] = frozenset({
     "--concurrency", "--for-bench", "--fw-types", "--max-failures", "--rate", "--report", "--sub-type",
     "--initial-state", "--params-encoded", "--security-state",

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 COMMAND: Final = "batch register"
 _MOST_BAD: Final = 10
 _MOST_ERRORS: Final = 20
+_AGAIN: Final = "The same command again goes on where it was."
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +158,21 @@ class _Register:
             batch = Batch(self._batch_parts(parts, resolved, events), summary.good)
             batch.tally.skipped = summary.bad
             batch.run(self.file.rows())
-            report.write(batch.told, self.file.troubles())
-            events.emit(Event(ts=self.clock.now(), run=self.id, event="run-ended", data={"totals": batch.tally.totals(), "report": str(report.path)}))
+            written = self._written(batch, report)
+            events.emit(Event(ts=self.clock.now(), run=self.id, event="run-ended", data={"totals": batch.tally.totals(), "report": written}))
         finally:
             events.close()
             parts.journal.end_run(self.id, {} if batch is None else batch.tally.totals())
-        return self._result(batch, summary, report.path)
+        return self._result(batch, summary, written)
+
+    def _written(self, batch: Batch, report: Report) -> str | None:
+        """Where the report is; None where it cannot be written, which must hide neither the totals nor what stopped the run."""
+        try:
+            report.write(batch.told, self.file.troubles())
+        except UsageError as error:
+            batch.trouble = batch.trouble or error
+            return None
+        return str(report.path)
 
     def _batch_parts(self, parts: _Parts, resolved: Resolved, events: Renderer) -> Any:
         from infuse_cli.journal.shelf import DiskShelf
@@ -187,13 +197,13 @@ class _Register:
             "station": parts.bench.station, "credential": parts.credential.where, "overridden": list(self.loaded.overridden),
             "file": str(self.asked.file), "rows": summary.good, "named": summary.named, "skipped": summary.bad, "notes": list(parts.credential.notes)})
 
-    def _result(self, batch: Batch, summary: Summary, report: Path) -> OperationResult:
+    def _result(self, batch: Batch, summary: Summary, report: str | None) -> OperationResult:
         tally, interrupted = batch.tally, self.clock.stop.is_set()
         code = tally.exit_code(left=batch.left, interrupted=interrupted, trouble=batch.trouble)
         errors = [] if batch.trouble is None else [batch.trouble.as_json()]
-        errors += [Interrupted().as_json()] if interrupted else []
+        errors += [Interrupted(hint=_AGAIN).as_json()] if interrupted else []
         errors += [*tally.errors()[:_MOST_ERRORS], *self._skipped(summary), *_left(batch, stopped=interrupted or batch.trouble is not None)]
-        data = {"run": self.id, "file": str(self.asked.file), "totals": tally.totals(), "report": str(report), "skipped": summary.bad, "left": batch.left}
+        data = {"run": self.id, "file": str(self.asked.file), "totals": tally.totals(), "report": report, "skipped": summary.bad, "left": batch.left}
         return OperationResult(COMMAND, data, status=tally.status(code), errors=errors, exit_code=int(code),  # type: ignore[arg-type]
                                human=_summary(data), streamed=True)
 
@@ -227,9 +237,12 @@ def _left(batch: Batch, *, stopped: bool) -> list[dict[str, Any]]:
 def _summary(data: dict[str, Any]) -> Callable[[Any], None]:
     counts = {**data["totals"], **{name: data[name] for name in ("skipped", "left") if data[name]}}
 
+    written = {} if data["report"] is None else {"report": data["report"]}
+
     def show(console: Any) -> None:
         if not sys.stdout.isatty():
-            sys.stdout.write("".join(f"{name} {count}\n" for name, count in counts.items()) + f"report {data['report']}\n")
+            lines = [f"{name} {count}" for name, count in {**counts, **written}.items()]
+            sys.stdout.write("\n".join(lines) + "\n")
             return
         from rich.table import Table
 
@@ -238,7 +251,8 @@ def _summary(data: dict[str, Any]) -> Callable[[Any], None]:
         for name, count in counts.items():
             table.add_row(str(count), name, style="dim" if not count else "bold red" if name not in {"created", "existed"} else "bold")
         console.print(table)
-        console.print(f"report: {data['report']}", markup=False, soft_wrap=True)
+        for name, path in written.items():
+            console.print(f"{name}: {path}", markup=False, soft_wrap=True)
 
     return show
 

@@ -6,6 +6,7 @@ import csv
 import heapq
 import os
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -56,8 +57,10 @@ class Report:
 
     def close(self) -> None:
         """Leave nothing beside the report; safe to call twice."""
-        self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a full disk takes the rest of the buffer no better now
+            self._file.close()
+        with suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
 
 
 def _ended(rows: Shelf) -> Iterator[dict[str, Any]]:

@@ -282,7 +282,7 @@ def confirm(question: str, *, yes: bool) -> None:
     import typer
 
     if not typer.confirm(question, err=True):
-        raise Interrupted("not confirmed, so nothing was changed")
+        raise Interrupted("not confirmed, so nothing was changed", hint="Run again and say yes, or give --yes.")
 
 
 def pairs(given: Sequence[str], option: str) -> dict[str, str]:

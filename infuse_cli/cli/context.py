@@ -56,12 +56,21 @@ def output_of(text: str, source: str) -> Output:
 
 _make: Callable[[], Settings] | None = None
 _settings: Settings | None = None
+_boards = True
 
 
-def prepare(make: Callable[[], Settings]) -> None:
-    """Say how the settings are made; they are made at the first `current()`, so that --help costs nothing."""
-    global _make, _settings
-    _make, _settings = make, None
+def prepare(make: Callable[[], Settings], *, boards: bool = True) -> None:
+    """Say how the settings are made; they are made at the first `current()`, so that --help costs nothing.
+
+    `boards`: somebody may have a board in hand while this command runs.
+    """
+    global _make, _settings, _boards
+    _make, _settings, _boards = make, None, boards
+
+
+def boards_at_hand() -> bool:
+    """Whether this invocation may concern a board that somebody could unplug."""
+    return _boards
 
 
 def current() -> Settings:

@@ -107,10 +107,11 @@ def run(argv: Sequence[str]) -> int:
 
 def _run(found: Globals, rest: list[str]) -> int:
     from infuse_cli.cli import context
+    from infuse_cli.cli._registry import BOARDLESS
 
     context.prepare(lambda: context.settings_of(
         os.environ, home=found.home, output=found.output, profile=found.profile, no_color=found.no_color,
-        verbose=found.verbose, ca_bundle=found.ca_bundle))
+        verbose=found.verbose, ca_bundle=found.ca_bundle), boards=not rest or rest[0] not in BOARDLESS)
     if found.problem:
         from infuse_cli.errors import UsageError
 

@@ -73,9 +73,9 @@ def show(result: OperationResult) -> None:
 
 
 def error_line(error: dict[str, Any]) -> str:
-    """One line for a person: code, cause, what to do, whether the board may be pulled."""
-    safe = "The board is safe to unplug." if error["boardSafe"] else "LEAVE BOARD: do not unplug it."
-    return f"error {error['code']}: {_sentence(error['message'])} {_sentence(error['hint'])} {safe}"
+    """One line for a person: code, cause, what to do, whether the board may be pulled where there can be one."""
+    safe = " The board is safe to unplug." if error["boardSafe"] else " LEAVE BOARD: do not unplug it."
+    return f"error {error['code']}: {_sentence(error['message'])} {_sentence(error['hint'])}{safe if context.boards_at_hand() else ''}"
 
 
 def console() -> Console:

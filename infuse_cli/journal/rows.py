@@ -90,7 +90,10 @@ def _held(tx: Transaction, writes: Sequence[RowWrite]) -> dict[Key, tuple[str, s
 
 
 def _check(tx: Transaction, write: RowWrite, held: tuple[str, str] | None) -> str | None:
-    """The state that the row is in, None for a new one. Raises JournalError journal.raced for one that a living process has begun."""
+    """The state that the row is in, None for a new one.
+
+    Raises JournalError journal.raced for one that a living process has begun, or that is with another run than was seen.
+    """
     if not tx.holds(write.run):
         raise JournalError("journal.not-found", f"run {write.run} was not started by this process")
     if held is None:
@@ -98,6 +101,8 @@ def _check(tx: Transaction, write: RowWrite, held: tuple[str, str] | None) -> st
     state, run = held
     if state == BEGUN and run != write.run and tx.alive(run):
         raise JournalError("journal.raced", f"the row of mcuId {write.mcu_id} is being worked on by run {run}")
+    if isinstance(write, rec.BeginRow) and write.seen is not None and run not in {write.seen, write.run}:
+        raise JournalError("journal.raced", f"the row of mcuId {write.mcu_id} went through run {run} meanwhile")
     return state
 
 

@@ -156,6 +156,8 @@ class BeginRow(Write, frozen=True):
 
     Raises `journal.raced` while another living process has the row begun; one of a dead process is taken over.
     `device_id` and `name` are what the row asks for, `token_intent` that of the token that is to be minted for it.
+    `seen` is the run that had the row when this was decided, empty where it was on no record: where another run had it
+    since, that is `journal.raced` too, for what that run made must be looked up first. None: whoever had it.
     """
 
     organisation: str
@@ -166,6 +168,7 @@ class BeginRow(Write, frozen=True):
     device_id: str | None = None
     name: str | None = None
     token_intent: str | None = None
+    seen: str | None = None
     facts: Facts = {}
 
 

@@ -13,6 +13,7 @@ import json
 import re
 import secrets
 import socket
+import struct
 import threading
 import uuid
 from collections.abc import Callable
@@ -48,7 +49,8 @@ class Fault:
     """Bend the `at`-th request (from 0) that matches `METHOD path`, `times` times.
 
     Kinds: drop-before, drop-after, late (value: seconds), status-before / status-after (value: status, or status and
-    headers), html, half, broken, slow (value: seconds), redirect (value: URL prefix), date (value: seconds of skew).
+    headers, or these and the body), html, half, reset (half an answer, then RST), broken, slow (value: seconds),
+    redirect (value: URL prefix), date (value: seconds of skew).
     """
 
     match: str
@@ -153,7 +155,10 @@ class Cloud:
         self.old_http = False
         self.names_are_unique = True
         self.bare = False  # nothing but what the contract calls required, nulls for the rest
+        self.capitals = False  # ids are shown with capital hex digits
         self.before: Callable[[Request], None] = lambda _request: None
+        self.weather: Callable[[Request], Fault | None] = lambda _request: None
+        self.doubled: list[str] = []  # mcuIds of devices that were there when a POST for them came
         self._lock = threading.RLock()
         self._timers: list[threading.Timer] = []
         self._open: set[socket.socket] = set()
@@ -243,6 +248,7 @@ class Cloud:
             try:
                 status, body = self._route(request)
                 body = _bare(body) if self.bare else body
+                body = _shouted(body) if self.capitals else body
             except RefusedError as error:
                 status, body = error.status, {"code": error.status, "message": error.message}
                 if error.status in {400, 401, 405}:
@@ -362,11 +368,12 @@ class Cloud:
         metadata = body.get("metadata", {})
         if not all(isinstance(value, str) for value in metadata.values()):
             raise RefusedError(400, "metadata is text to text")
-        self._unique(board, metadata, None, whole=True)
         for row in self.state.devices.values():
             same = row["mcuId"] == body["mcuId"] and self.state.boards[row["boardId"]]["soc"] == board["soc"]
+            self.doubled += [body["mcuId"]] * same
             if same or row["deviceId"] == body.get("deviceId"):
                 raise RefusedError(409, "the device exists")
+        self._unique(board, metadata, None, whole=True)
         values = {"deviceId": secrets.token_hex(8), "metadata": {}, **body}
         values.pop("initialDeviceState", None)
         return 201, self._stored(self.state.devices, values)
@@ -497,6 +504,16 @@ def _shown(row: JSON) -> JSON:
     return {key: value for key, value in row.items() if key not in {"secret", "uses"}}
 
 
+def _shouted(body: Any) -> Any:
+    """Hex in capitals, as another server writes the same ids."""
+    if isinstance(body, list):
+        return [_shouted(row) for row in body]
+    if not isinstance(body, dict):
+        return body
+    return {key: value.upper() if key in {"mcuId", "deviceId"} and isinstance(value, str) and len(value) == 16 else _shouted(value)
+            for key, value in body.items()}
+
+
 def _bare(body: Any) -> Any:
     """Optional things absent or null, times with a numeric zone and no fraction."""
     if isinstance(body, list):
@@ -586,7 +603,7 @@ class _Handler(BaseHTTPRequestHandler):
                           {key.lower(): value for key, value in self.headers.items()}, body)
         cloud.requests.append(request)
         cloud.before(request)
-        fault = next((fault for fault in cloud.faults if fault.takes(request.call)), None)
+        fault = next((fault for fault in cloud.faults if fault.takes(request.call)), None) or cloud.weather(request)
         if fault is None:
             self._send(*cloud.answer(request))
         else:
@@ -630,8 +647,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._drop()
 
     def _status_before(self, _request: Request, value: Any) -> None:
-        status, headers = value if isinstance(value, tuple) else (value, {})
-        self._send(status, {"code": status, "message": "a fault on purpose"}, headers)
+        status, headers, *body = value if isinstance(value, tuple) else (value, {})
+        message = body[0] if body else {"code": status, "message": "a fault on purpose"}
+        self._send(status, message, headers, kind="text/html" if isinstance(message, bytes) else "application/json")
 
     def _status_after(self, request: Request, value: Any) -> None:
         self.owner.answer(request)
@@ -642,7 +660,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.owner.answer(request)
         self._send(200, b"<html><body><h1>Please sign in</h1></body></html>", kind="text/html")
 
-    def _half(self, request: Request, _value: Any) -> None:
+    def _half(self, request: Request, _value: Any, end: Callable[[], None] | None = None) -> None:
         status, body = self.owner.answer(request)
         data = json.dumps(body).encode()
         self.send_response(status)
@@ -650,7 +668,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data[:len(data) // 2])
-        self._drop()
+        (end or self._drop)()
+
+    def _reset(self, request: Request, _value: Any) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._half(request, None, end=self._rst)
+
+    def _rst(self) -> None:
+        self.close_connection = True
+        self.connection.close()
 
     def _broken(self, request: Request, _value: Any) -> None:
         status, body = self.owner.answer(request)
@@ -672,6 +698,6 @@ class _Handler(BaseHTTPRequestHandler):
 _FAULTS: dict[str, Any] = {
     "drop-before": _Handler._drop_before, "drop-after": _Handler._drop_after, "late": _Handler._late,
     "status-before": _Handler._status_before, "status-after": _Handler._status_after, "html": _Handler._html,
-    "half": _Handler._half, "broken": _Handler._broken, "slow": _Handler._slow, "redirect": _Handler._redirect,
+    "half": _Handler._half, "reset": _Handler._reset, "broken": _Handler._broken, "slow": _Handler._slow, "redirect": _Handler._redirect,
     "date": _Handler._date,
 }

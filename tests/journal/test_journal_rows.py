@@ -68,6 +68,18 @@ def test_a_row_that_a_living_run_has_begun_is_left_alone(line: Line, home: Path)
         assert (found.run, found.line) == ("second", 7)
 
 
+def test_a_row_that_another_run_ended_since_it_was_read_is_looked_at_again(line: Line, home: Path) -> None:
+    with open_journal(home, station="bench-1") as other:
+        started(other, "second")
+        other.commit(begin("second", seen=""), end("second"))
+    with pytest.raises(JournalError) as caught:
+        line.journal.commit(begin(line.run, seen=""))
+    assert caught.value.code == "journal.raced"
+    line.journal.commit(begin(line.run, seen="second"))
+    line.journal.commit(begin(line.run, seen="second"))  # once more for another token
+    assert line.journal.verify() == []
+
+
 def test_a_run_that_is_not_ours_writes_no_row(journal: SqliteJournal) -> None:
     with pytest.raises(JournalError):
         journal.commit(begin("somebody"))

@@ -96,7 +96,8 @@ class Intake:
         job.intents = frozenset(token.intent for token in tokens)
         live = next((token for token in reversed(tokens) if token.name == job.row.name and self._is_live(token)), None)
         if live is not None:
-            job.live, job.registry_device_id = live.intent, live.registry_device_id
+            # An intent of before another run was faster with this row is none any more.
+            job.live, job.intent, job.registry_device_id = live.intent, None, live.registry_device_id
             return
         intended = next((token for token in tokens if token.state is TokenState.INTENDED and token.name == job.row.name), None)
         if intended is not None:

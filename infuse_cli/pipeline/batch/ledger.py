@@ -34,7 +34,7 @@ class Ledger:
         row = job.row
         facts = {"metadata": row.metadata, **_lasting(row)}
         begun = BeginRow(organisation=self._organisation, soc=self._soc, mcu_id=row.mcu_id, run=self._run, line=row.line,
-                         device_id=row.device_id, name=row.name, token_intent=job.intent, facts=facts)
+                         device_id=row.device_id, name=row.name, token_intent=job.intent, seen=job.record.run if job.record else "", facts=facts)
         if row.name is None or job.intent is None or job.minted_unseen:
             return [begun]
         return [begun, IntendToken(intent=job.intent, name=row.name, board=job.key)]
