@@ -71,7 +71,8 @@ def test_a_row_that_a_living_run_has_begun_is_left_alone(line: Line, home: Path)
 def test_a_row_that_another_run_ended_since_it_was_read_is_looked_at_again(line: Line, home: Path) -> None:
     with open_journal(home, station="bench-1") as other:
         started(other, "second")
-        other.commit(begin("second", seen=""), end("second"))
+        other.commit(begin("second", seen=""))
+        other.commit(end("second"))
     with pytest.raises(JournalError) as caught:
         line.journal.commit(begin(line.run, seen=""))
     assert caught.value.code == "journal.raced"
