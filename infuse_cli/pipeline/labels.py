@@ -143,6 +143,11 @@ class Labels:
             if looks % _ASK_EVERY == 0:
                 look()
 
+    def torn(self, slot: int) -> None:
+        """The board in a slot went away in the middle: what was scanned for the slot was its, and nobody knows who comes next."""
+        with self._lock:
+            self._forget(slot)
+
     def ended(self, slot: int) -> None:
         """The board in a slot has its result: what was scanned for the slot is spent, and the next label waits for the next board."""
         with self._lock:

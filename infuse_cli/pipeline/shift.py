@@ -221,6 +221,8 @@ class Shift:
         if code in _AWAY:
             self._tear(result)
         else:
+            if self._deps.labels is not None:
+                self._deps.labels.ended(slot)
             self._count_in(result)
 
     def _tear(self, result: BoardResult) -> None:
@@ -232,6 +234,8 @@ class Shift:
         if result.slot in self._here or result.slot not in self._left:
             self._left[result.slot] = self._deps.clock.monotonic()
         self._torn[result.slot] = result
+        if self._deps.labels is not None:
+            self._deps.labels.torn(result.slot)
 
     def _is_ours(self, result: BoardResult) -> bool:
         """Whether the board moved to another socket while its old slot has not yet noticed: it is taken again then."""
@@ -246,8 +250,6 @@ class Shift:
         if result.error is None or result.error.code not in _AWAY:  # who pulls boards too early is no common cause
             self._fleet.tally.add(result)
         self._fleet.ended(result)
-        if self._deps.labels is not None:
-            self._deps.labels.ended(result.slot)
         if result.slot not in self._here and result.slot not in self._busy:
             self._free(result.slot)
 
