@@ -197,6 +197,26 @@ def test_a_label_is_bound_by_slot_or_by_imei_and_never_by_timing(bench, scanner)
 
 
 @pytest.mark.storm
+def test_a_label_goes_with_the_board_that_was_pulled_and_not_to_the_next(bench, scanner, sockets):
+    pulled, following = bench.slot(), bench.slot()
+    more = ("--watch", "--count", "2", "--profile", profile_with(bench, "scan", scans))
+    sockets[0].put(bench.world.port(pulled))
+    with faults(bench, f"{pulled}:unplug@install"), under_way(bench, sockets[0].path, more=more) as run:
+        run.until(event="board-waiting")
+        scanner("SLOT-1", "SN-00041")
+        run.until(event="board-ended", state="ERROR")
+        sockets[0].put(bench.world.port(following))
+        eventually(lambda: count(run, "board-waiting") == 2)  # its own label is wanted
+        scanner("SLOT-1", "SN-00042")
+        run.until(event="board-ended", state="PASS")
+        sockets[0].put(bench.world.plug(pulled))
+        eventually(lambda: count(run, "board-waiting") == 3 or count(run, "board-ended", state="PASS") == 2)
+        scanner("SLOT-1", "SN-00041")
+        assert run.wait().code == 0
+    assert {"SN-00041", "SN-00042"} <= set(labels(bench).values())
+
+
+@pytest.mark.storm
 def test_a_board_that_is_recognised_wants_no_scan(bench, scanner):
     port = bench.world.port(bench.slot())
     with under_way(bench, port, more=("--watch", "--count", "1", "--profile", profile_with(bench, "scan", scans))) as run:
