@@ -16,6 +16,7 @@ import select
 import threading
 import time
 import tty
+from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -30,17 +31,24 @@ BITS_A_BYTE: Final = 10
 PIECE: Final = 128
 """Bytes of an answer that are put on the wire together: 11 ms at 115200."""
 _AGAIN_S: Final = 0.005
+_PULLED: Final = 32
+"""Port numbers that a slot keeps to itself after its cable was pulled."""
 _READ: Final = 4096
 
 
 class _Line:
-    """One slot's pty: `master` is the board's end, `slave` is kept open so that a client may come and go."""
+    """One slot's pty: `master` is the board's end, `slave` is kept open so that a client may come and go.
+
+    The slave of a pulled cable stays open too: until then the kernel gives the port's number to nobody else, and a
+    client that still looks for its board under the old name finds nothing there, not some other program's board.
+    """
 
     def __init__(self, board: VirtualBoard) -> None:
         self.board: Final = board
         self.master = self.slave = -1
         self.port: str | None = None
         self.generation = 0
+        self._pulled: Final[deque[int]] = deque()
         self.rx_free_at = self.tx_free_at = 0.0
 
     def open(self) -> None:
@@ -54,10 +62,19 @@ class _Line:
         # First unlisted, then closed: whoever sees the port go away doesn't find it here any more.
         self.port = None
         self.generation += 1
-        for fd in (self.master, self.slave):
-            with contextlib.suppress(OSError):
-                os.close(fd)
+        if self.slave < 0:
+            return
+        os.close(self.master)
+        self._pulled.append(self.slave)
         self.master = self.slave = -1
+        if len(self._pulled) > _PULLED:
+            os.close(self._pulled.popleft())
+
+    def release(self) -> None:
+        """Give every number back: nobody plugs anything in any more."""
+        self.close()
+        while self._pulled:
+            os.close(self._pulled.popleft())
 
 
 class Bench:
@@ -95,7 +112,7 @@ class Bench:
         self._wake()
         self._thread.join(timeout=5)
         for line in self._lines.values():
-            line.close()
+            line.release()
         os.close(self._wake_in)
         os.close(self._wake_out)
 
