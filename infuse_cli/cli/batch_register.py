@@ -15,7 +15,7 @@ from infuse_cli.cli.boards_model import plural
 from infuse_cli.cli.clock import RunClock, StopOnSignals
 from infuse_cli.cli.line import load_profile
 from infuse_cli.cli.result import OperationResult
-from infuse_cli.errors import InfuseError, Interrupted, ProfileError, UsageError
+from infuse_cli.errors import InfuseError, Interrupted, JournalError, ProfileError, UsageError
 from infuse_cli.records import RunStart
 from infuse_cli.types import Event
 
@@ -162,8 +162,17 @@ class _Register:
             events.emit(Event(ts=self.clock.now(), run=self.id, event="run-ended", data={"totals": batch.tally.totals(), "report": written}))
         finally:
             events.close()
-            parts.journal.end_run(self.id, {} if batch is None else batch.tally.totals())
+            self._end(parts, batch)
         return self._result(batch, summary, written)
+
+    def _end(self, parts: _Parts, batch: Batch | None) -> None:
+        """The run is over, on record too; where that has no room, the totals are told all the same."""
+        try:
+            parts.journal.end_run(self.id, {} if batch is None else batch.tally.totals())
+        except JournalError as error:
+            if batch is None:
+                raise
+            batch.trouble = batch.trouble or error
 
     def _written(self, batch: Batch, report: Report) -> str | None:
         """Where the report is; None where it cannot be written, which must hide neither the totals nor what stopped the run."""
