@@ -106,6 +106,7 @@ def test_people_read_a_page(job):
         assert words in ran.stdout, ran.stdout
 
 
+@pytest.mark.storm
 def test_a_kill_before_a_hand_over_is_in_its_place_costs_an_again(job):
     key = base64.b64encode(bytes(range(32))).decode()
     path = job.text("mcuId,metadata.serialNumber,name,publicKey", f"{mcu_id(1)},SN-1,sensor-1,{key}")

@@ -21,6 +21,7 @@ from infuse_cli.records import EndAttempt, OpenAttempt, RunStart
 from infuse_cli.sim.cloud_app import CloudOptions
 from infuse_cli.sim.cloud_server import ServerThread
 from infuse_cli.types import AttemptState, TokenState
+from tests.support.thin import thin
 
 TOKEN = "organisation-admin-9917"
 MCU = "0011223344556677"
@@ -117,7 +118,7 @@ class TestOrganisationsBoardsNetworks:
         assert infuse.sent("POST /organisation") == 1
         assert infuse.notes() == ["organisation intended", "organisation created"]
 
-    @pytest.mark.parametrize("fault", ["drop-after", "5xx-after"])
+    @pytest.mark.parametrize("fault", thin(["drop-after", "5xx-after"], 2))
     def test_a_lost_answer_is_looked_up_and_not_sent_again(self, infuse, fault):
         infuse.faults(f"cloud:{fault}@POST /organisation#1")
         assert infuse.data("org", "create", "Acme")["organisation"]["name"] == "Acme"
@@ -220,7 +221,7 @@ class TestDevices:
         assert (error["code"], device["deviceId"] in error["message"]) == ("cloud.metadata-clash", True)
         assert infuse.sent("POST /device") == 1
 
-    @pytest.mark.parametrize("fault", ["drop-after", "5xx-after", "half-json"])
+    @pytest.mark.parametrize("fault", thin(["drop-after", "5xx-after", "half-json"], 3))
     def test_a_lost_registration_is_found(self, infuse, fault):
         infuse("board", "ensure")
         infuse.faults(f"cloud:{fault}@POST /device#1")
@@ -515,7 +516,7 @@ class TestRegistry:
         with open_journal(infuse.home) as journal:
             assert [one.state for one in journal.tokens(name="gw")] == [TokenState.REVOKED, TokenState.MINTED]
 
-    @pytest.mark.parametrize("point", ["sent", "answered"])
+    @pytest.mark.parametrize("point", thin(["sent", "answered"], 2))
     def test_a_mint_that_was_killed_is_cleared_by_the_next(self, infuse, tmp_path, point):
         argv = ["registry", "token", "create", "gw", "--out", str(tmp_path / "t")]
         env = {**os.environ, "INFUSE_FAILPOINT": f"{point}:POST /devices/registration/tokens"}

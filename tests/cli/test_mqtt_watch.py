@@ -124,6 +124,7 @@ def test_each_new_token_lands_in_the_file_until_a_signal(start, zygote, cloud, t
     assert list(tmp_path.glob(".mqtt.token.*")) == []
 
 
+@pytest.mark.storm
 def test_an_outage_is_outlived_while_the_last_token_is_good(start, zygote, cloud, tmp_path):
     cloud.life_s = 3.0
     out = tmp_path / "mqtt.token"

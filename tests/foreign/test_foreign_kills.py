@@ -227,6 +227,7 @@ def test_a_second_profile_on_a_board_that_passed(make_bench):
 # -- rule 17 --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.storm
 def test_a_lost_mint_is_cleared_and_minted_again(make_bench):
     bench, (board,) = prepared(make_bench, "local-ca")
     bench.cloud.faults.append(Fault("POST .*/tokens", "drop-after"))
@@ -326,6 +327,7 @@ def test_an_expired_token_is_minted_anew(make_bench):
 # -- the line -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.storm
 def test_the_cloud_goes_away_and_comes_back(make_bench):
     bench, boards = prepared(make_bench, "local-ca", 2)
     boards[0].faults.append(BoardFault("KEYGEN", "call-after", bench.cloud.down))

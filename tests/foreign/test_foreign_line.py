@@ -162,6 +162,7 @@ def test_the_envelope_and_the_events(bench):
     assert "totals" in json.dumps(rows[-1])
 
 
+@pytest.mark.storm
 @pytest.mark.parametrize("kind", ["gone", *storms("fail")])
 def test_one_board_has_its_own_exit_code(bench, kind):
     board = bench.board()
@@ -194,6 +195,7 @@ def test_an_occupied_slot_is_refused_then_replaced_on_record(bench):
     assert digest in json.dumps(bench.show(board.modem.uuid))
 
 
+@pytest.mark.storm
 def test_a_dry_run_reads_and_nothing_else(bench):
     board = bench.board()
     ran = bench.provision(board, more=("--dry-run",))
@@ -302,6 +304,7 @@ def test_a_registered_device_is_adopted_and_completed(make_bench, put_answer):
     assert bench.cloud.calls("^POST /device$") == []
 
 
+@pytest.mark.storm
 def test_a_registered_device_with_other_values_is_a_conflict(bench):
     board = bench.board()
     device = registered(bench, board, deploymentSite="Perth")
@@ -363,6 +366,7 @@ def test_a_wrong_credential_stops_before_a_board_is_begun(bench):
     assert not board.modem.counts
 
 
+@pytest.mark.storm
 def test_a_clock_that_differs_from_the_servers_signs_nothing(bench):
     board = bench.board()
     bench.cloud.skew_s = 3600
@@ -375,6 +379,7 @@ def test_a_clock_that_differs_from_the_servers_signs_nothing(bench):
     bench.passes(board)
 
 
+@pytest.mark.storm
 def test_ca_show_sign_export_verify(bench):
     key, csr, out = bench.folder / "k.pem", bench.folder / "r.pem", bench.folder / "signed.pem"
     openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(key))
@@ -463,7 +468,7 @@ def test_a_board_swapped_under_the_port_is_never_written_to(bench, at):
     assert audit(bench.cloud, [first, stranger]) == []
 
 
-@pytest.mark.parametrize(("at", "kind"), [("KEYGEN", "reset-after"), ("CMNG=0,4201,1", "unplug-after"), *storms(*itertools.product(
+@pytest.mark.parametrize(("at", "kind"), [("KEYGEN", "reset-after"), *storms(("CMNG=0,4201,1", "unplug-after"), *itertools.product(
     ["KEYGEN", "CMNG=0,4201,1", "CMNG=0,4201,0"],
     ["silent-before", "silent-after", "reset-before", "reset-after", "unplug-before", "unplug-after"]))])
 def test_trouble_on_the_wire_ends_green_in_the_end(bench, kind, at):

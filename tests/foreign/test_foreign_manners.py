@@ -28,6 +28,7 @@ def test_a_board_that_slept_through_the_first_question(bench):
     bench.passes(board)
 
 
+@pytest.mark.storm
 def test_a_reboot_is_no_refusal_of_the_modem(bench):
     board = bench.board()
     board.faults += [Fault("CGMR", "reset-after"), Fault("CGMR", "reset-before", at=1)]
@@ -50,6 +51,7 @@ def test_a_list_without_digests_proves_nothing(bench):
     assert ran.envelope["data"]["boards"][0]["result"] == "FAIL"
 
 
+@pytest.mark.storm
 def test_a_module_without_an_imei_names_the_source(bench):
     board = bench.board(Modem(imei=""))
     ran = bench.provision(board)
@@ -75,6 +77,7 @@ def test_nothing_is_registered_or_signed_for_a_csr_that_lies(bench, lie, code):
     check_identity(bench, board, shown, local_root(bench))
 
 
+@pytest.mark.storm
 def test_a_key_of_another_board_is_a_clone(bench):
     one, two = bench.board(), bench.board()
     bench.passes(one)
@@ -270,6 +273,7 @@ def test_a_plain_server(bench, manner):
     bench.passes(bench.board())
 
 
+@pytest.mark.storm
 def test_an_imei_that_has_to_be_asked_for_by_form(bench):
     bench.passes(bench.board(style=Style(cgsn_needs_form=True, cgsn_bare=True)))
 

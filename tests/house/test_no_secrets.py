@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from infuse_cli.types import IdentityMode
 from tests.house import leaks
+from tests.support.thin import thin
 
 MINT = "POST /devices/registration/tokens"
 PROVISION = "POST /devices/provision"
@@ -27,7 +28,7 @@ TROUBLES = {
 SLOW = {IdentityMode.LOCAL_CA: "{slot}:hang@token", IdentityMode.CLOUD_CA: "{slot}:hang@install"}
 
 
-@pytest.fixture(scope="module", params=[IdentityMode.LOCAL_CA, IdentityMode.CLOUD_CA], ids=lambda mode: mode.value)
+@pytest.fixture(scope="module", params=thin([IdentityMode.LOCAL_CA, IdentityMode.CLOUD_CA], 2), ids=lambda mode: mode.value)
 def bench(request, make_bench):
     with make_bench(24, request.param) as made:
         made.profile = impatient(made)

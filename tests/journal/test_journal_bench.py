@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from infuse_cli.errors import ProfileError
-from infuse_cli.journal.bench import Bench, Sealing, load_bench
+from infuse_cli.journal.bench import Bench, Scanner, Sealing, load_bench
 from infuse_cli.journal.store import open_journal
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def test_all_keys(tmp_path: Path) -> None:
         "station: left\nslots: {1-1.2: 1, '1-1.3': 2}\nsealing: {key_file: /k}\noperator: day\nlot: L-1\nscanner: {port: /dev/s}\n"
         "probes: {/dev/ttyUSB0: 000683298616, 1-1.3: '7'}\n"
     )
-    assert load_bench(tmp_path) == Bench("left", {"1-1.2": 1, "1-1.3": 2}, Sealing(key_file="/k"), "day", "L-1", "/dev/s", {"/dev/ttyUSB0": "000683298616", "1-1.3": "7"})
+    assert load_bench(tmp_path) == Bench("left", {"1-1.2": 1, "1-1.3": 2}, Sealing(key_file="/k"), "day", "L-1", Scanner(port="/dev/s"), {"/dev/ttyUSB0": "000683298616", "1-1.3": "7"})
     with open_journal(tmp_path) as journal:
         assert journal.station == "left"
 

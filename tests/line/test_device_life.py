@@ -140,6 +140,7 @@ class TestRetire:
         run(bench, "device", "retire", board["deviceId"], "--yes")
         is_gone(bench, board, "lost")
 
+    @pytest.mark.storm
     def test_a_certificate_of_the_clouds_ends_with_its_registry_device(self, cloud_ca):
         _, board = passed(cloud_ca)
         run(cloud_ca, "device", "retire", board["board"]["uuid"], "--yes")
@@ -188,6 +189,7 @@ class TestReplaces:
         assert there["metadata"]["infuseReplacedBy"] == new["deviceId"]
         assert device(bench, new["deviceId"])["metadata"]["serialNumber"] == serial
 
+    @pytest.mark.storm
     def test_the_old_board_itself_on_the_port_is_not_ended(self, bench):
         port, old = passed(bench)
         before = device(bench, old["deviceId"])["metadata"]

@@ -95,14 +95,14 @@ def certificates(bench, board: dict) -> list[str]:
         return [row.serial for row in journal.certificates(board=board["board"]["uuid"])]
 
 
-@pytest.mark.parametrize("point", thin(LOCAL_CA, 3))
+@pytest.mark.parametrize("point", thin(LOCAL_CA, 5))
 def test_local_ca_survives_a_kill(local_ca, point):
     board = killed_then_passes(local_ca, point)
     assert certificates(local_ca, board) == [board["certificate"]["serial"]]
     assert board["possession"] == "proven"
 
 
-@pytest.mark.parametrize("point", thin(CLOUD_CA, 3))
+@pytest.mark.parametrize("point", thin(CLOUD_CA, 4))
 def test_cloud_ca_survives_a_kill(cloud_ca, point):
     board = killed_then_passes(cloud_ca, point)
     spent = unseen(cloud_ca, board)

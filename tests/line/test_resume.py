@@ -32,6 +32,7 @@ def test_resume_with_nothing_to_do_says_so(bench):
     assert "Nothing to go on with" in resumed.stdout
 
 
+@pytest.mark.storm
 def test_resume_leaves_other_boards_alone_and_lists_the_absent(bench):
     begun, other = bench.world.port(bench.slot()), bench.world.port(bench.slot())
     assert bench.provision(begun, failpoint="ran:keygen").code == -signal.SIGKILL

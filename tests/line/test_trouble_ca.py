@@ -41,6 +41,7 @@ def test_a_wrong_passphrase(bench, at, tmp_path):
     assert "not the passphrase" not in told
 
 
+@pytest.mark.storm
 def test_an_empty_passphrase(bench, at, tmp_path):
     empty = tmp_path / "empty"
     empty.write_text("")
@@ -52,6 +53,7 @@ def test_a_passphrase_file_that_is_not_there(bench, at, tmp_path):
     assert "gone" in both(bench, at, "ca.no-passphrase", 9, "--passphrase-file", str(tmp_path / "gone"))
 
 
+@pytest.mark.storm
 def test_a_passphrase_file_that_others_can_read(bench, at, tmp_path):
     loose = tmp_path / "loose"
     loose.write_text((bench.world.folder / "passphrase").read_text())
@@ -67,6 +69,7 @@ def test_no_passphrase_and_no_terminal_to_ask_on(bench, at):
         assert "--passphrase-file" in both(bench, at, "ca.no-passphrase", 9)
 
 
+@pytest.mark.storm
 def test_a_key_file_that_others_can_read(bench, at):
     key = bench.world.folder / "ca" / "intermediate.key.pem"
     key.chmod(0o640)
@@ -76,6 +79,7 @@ def test_a_key_file_that_others_can_read(bench, at):
     assert str(key) in told
 
 
+@pytest.mark.storm
 def test_a_ca_that_is_not_there(bench, at):
     with using(bench, profile_with(bench, "no-ca", lambda profile: profile["identity"].update(ca="elsewhere"))):
         assert "infuse ca init" in both(bench, at, "ca.not-found", 9)
@@ -139,6 +143,7 @@ def revoked_then_again(bench, port: str) -> None:
     assert [one["state"] for one in listed] == ["revoked", "issued"]
 
 
+@pytest.mark.storm
 def test_a_certificate_profile_beside_the_profile_says_what_is_signed_and_how_many(bench):
     folder = bench.world.folder / "certificates"
     folder.mkdir(exist_ok=True)

@@ -63,7 +63,7 @@ CREDENTIALS = [
 ]
 
 
-@pytest.mark.parametrize(("token", "code", "advice"), CREDENTIALS, ids=[row[1] for row in CREDENTIALS])
+@pytest.mark.parametrize(("token", "code", "advice"), thin(CREDENTIALS, 2), ids=[row[1] for row in CREDENTIALS])
 def test_a_credential_that_does_not_work(bench, token, code, advice):
     slot = bench.slot()
     told = both(bench, slot, code, 4, env={"INFUSE_TOKEN": token})
@@ -95,7 +95,7 @@ ANSWERS = [("slow=2s", "cloud.timeout", 5), ("5xx-before", "cloud.unavailable", 
            ("html", "cloud.bad-answer", 6), ("half-json", "cloud.bad-answer", 6)]
 
 
-@pytest.mark.parametrize(("answer", "code", "exit_code"), ANSWERS, ids=[row[0] for row in ANSWERS])
+@pytest.mark.parametrize(("answer", "code", "exit_code"), thin(ANSWERS, 3), ids=[row[0] for row in ANSWERS])
 def test_a_cloud_that_does_not_answer_as_it_should(bench, answer, code, exit_code):
     slot = bench.slot()
     with faults(bench, f"cloud:{answer}@GET /organisation/name/{{name}}"):
@@ -122,7 +122,7 @@ UNKNOWN = [
 ]
 
 
-@pytest.mark.parametrize(("section", "code", "named"), UNKNOWN, ids=[row[2] for row in UNKNOWN])
+@pytest.mark.parametrize(("section", "code", "named"), thin(UNKNOWN, 2), ids=[row[2] for row in UNKNOWN])
 def test_names_that_the_cloud_does_not_know(bench, section, code, named):
     slot = bench.slot()
     with using(bench, profile_with(bench, "unknown", lambda profile: profile["cloud"].update(section))):
@@ -208,6 +208,7 @@ def test_a_cloud_that_stays_away_ends_the_wait(bench):
     assert in_slot(bench, slot)["counts"]["keygen"] == 1
 
 
+@pytest.mark.storm
 def test_a_storm_of_429_is_sat_out_together(bench):
     """Retry-After holds for all slots, so the refusals stay few."""
     slots = [bench.slot() for _ in range(4)]
@@ -253,7 +254,7 @@ def registered(bench, slot: int, board: dict[str, Any], serial: str | None = Non
                                            "metadata": {"serialNumber": serial or imei}})
 
 
-@pytest.mark.parametrize("what", ["organisation", "board"])
+@pytest.mark.parametrize("what", thin(["organisation", "board"], 2))
 def test_a_device_that_is_registered_elsewhere_is_never_taken(bench, what):
     slot, ours = bench.slot(), product(bench)
     theirs = another(bench, f"Their {what}", ours["organisationId"] if what == "board" else None)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from infuse_cli.types import IdentityMode
 from tests.line.conftest import audit
 
 
+@pytest.mark.storm
 def test_killed_while_the_cloud_makes_its_board_makes_no_second_one(make_bench):
     """Names of cloud boards need not be unique: the run after it looks until the first POST has had its time."""
     with make_bench(1) as bench:

@@ -45,6 +45,7 @@ def both(bench, slot: int, code: str, **limits: Any) -> str:
     return f"{error['message']} {error['hint']}"
 
 
+@pytest.mark.storm
 def test_a_journal_that_another_program_locks(bench):
     slot = bench.slot()
     before = requests(bench, "POST /device")

@@ -53,6 +53,7 @@ def each_is_told_and_goes_on(bench, pairs: list[tuple[int, str]], slots: list[in
         assert in_slot(bench, slot)["counts"]["keygen"] == 1
 
 
+@pytest.mark.storm
 def test_every_number_is_told_by_its_meaning_and_the_board_goes_on(bench):
     each_is_told_and_goes_on(bench, ROUND, [bench.slot() for _ in ROUND])
 

@@ -10,6 +10,7 @@ import pytest
 from infuse_cli.journal.store import open_journal
 from infuse_cli.types import AttemptState, StepState
 from tests.line.trouble import MINT, Under, eventually, faults, hurried, in_slot, one_line, passes, requests, under_way
+from tests.support.thin import thin
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -21,7 +22,7 @@ def bench(make_bench):
         yield bench
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize("number", thin(SIGNALS, 3, first=1), ids=lambda number: number.name)
 def test_the_first_signal_finishes_the_step_in_hand_and_parks(bench, number):
     slot = bench.slot()
     with faults(bench, f"{slot}:slow=700@keygen"):
@@ -42,7 +43,7 @@ def test_the_first_signal_finishes_the_step_in_hand_and_parks(bench, number):
     assert in_slot(bench, slot)["counts"]["keygen"] == 1
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize("number", thin(SIGNALS, 3), ids=lambda number: number.name)
 def test_the_second_signal_ends_the_run_at_once(bench, number):
     """The board hangs in the middle of a write, so only leaving it there can end the run before its time is over."""
     slot = bench.slot()

@@ -245,6 +245,7 @@ def test_serve_ends_and_cleans_up(how):
     assert not folder.exists()
 
 
+@pytest.mark.storm
 def test_a_killed_parent_leaves_no_cloud_behind():
     with subprocess.Popen([sys.executable, "-c", SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         ready = json.loads(process.stdout.readline())
