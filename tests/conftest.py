@@ -1,8 +1,16 @@
-"""What all tests share: the option that brings in the long storms."""
+"""What all tests share: the option that brings in the long storms, and bytecode that is made once."""
 
 from __future__ import annotations
 
+import os
+import sys
+
 import pytest
+
+# Hundreds of processes are started by the tests: where nothing compiled may be kept, each would compile all of it anew,
+# and half of the suite's time goes there.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

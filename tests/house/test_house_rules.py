@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import shutil
 import subprocess
@@ -14,10 +15,14 @@ from infuse_cli.errors import CODES
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "infuse_cli").rglob("*.py"))}
-TREES = {path: ast.parse(text) for path, text in PACKAGE.items()}
 MOST_LINES, MOST_IN_A_FUNCTION = 400, 40
 LONG: dict[str, str] = {}
 CODE = re.compile(r"[a-z]+\.[a-z0-9-]+")
+
+
+@functools.cache
+def trees() -> dict[Path, ast.Module]:
+    return {path: ast.parse(text) for path, text in PACKAGE.items()}
 
 
 def tracked() -> list[Path]:
@@ -39,7 +44,7 @@ def lines_with(pattern: str) -> list[str]:
 def test_files_and_functions_are_small():
     long_files = [f"{path}: {count} lines" for path, text in PACKAGE.items()
                   if (count := len(text.splitlines())) >= MOST_LINES and path.relative_to(ROOT).as_posix() not in LONG]
-    long_functions = [f"{path}:{node.lineno}: {node.name} has {length} lines" for path, tree in TREES.items() for node in ast.walk(tree)
+    long_functions = [f"{path}:{node.lineno}: {node.name} has {length} lines" for path, tree in trees().items() for node in ast.walk(tree)
                       if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (length := node.end_lineno - node.lineno + 1) > MOST_IN_A_FUNCTION]
     assert long_files + long_functions == []
 
@@ -47,7 +52,7 @@ def test_files_and_functions_are_small():
 def raised() -> dict[str, str]:
     """Every code that the package gives to an error, and one place of it."""
     found = {}
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant) and ast.unparse(node.func).endswith("Error"):
                 found[node.args[0].value] = f"{path.relative_to(ROOT)}:{node.lineno}"
