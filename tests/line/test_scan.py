@@ -32,6 +32,7 @@ def test_a_code_says_something_or_is_refused(pieces):
 
 
 @pytest.mark.storm
+@pytest.mark.timeout(3600)
 @settings(max_examples=100_000, deadline=None)
 @given(st.lists(PIECES, max_size=8))
 def test_many_codes_say_something_or_are_refused(pieces):

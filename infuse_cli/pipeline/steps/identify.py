@@ -43,7 +43,15 @@ def identify(link: Board, ops: Operations, ids: McuIds) -> BoardIdentity:
     found = None if ids.source is None else mcu_id(link, ops, ids.source, ids, seen)
     if not seen.uuid and found is None:
         raise BoardError("board.no-mcu-id", "the board gives no UUID of a modem, and board.mcu_id names no source of its chip's id")
+    _same_chip(seen, found, ids)
     return dataclasses.replace(seen, mcu_id=found, uuid=seen.uuid or f"{ids.soc}:{found}")
+
+
+def _same_chip(seen: BoardIdentity, found: str | None, ids: McuIds) -> None:
+    """Where the chip's id is the board's key, both readings of it agree: what a board is bound to stays for good."""
+    hwinfo = ids.source is not None and ids.source.source == "hwinfo"
+    if hwinfo and seen.uuid.startswith(f"{ids.soc}:") and seen.uuid != f"{ids.soc}:{found}":
+        raise BoardError("serial.garbled", f"the chip's id, read twice, was not the same: {found} is one of them")
 
 
 def known(seen: BoardIdentity, soc: str) -> BoardIdentity:
