@@ -111,6 +111,8 @@ def _one(rows: Sequence[T], name: str, what: str) -> T | None:
     return matching[0] if matching else None
 
 
+_POSTS: Final = 3
+
 U = TypeVar("U", "api.CloudBoard", "api.Organisation")
 
 
@@ -164,13 +166,16 @@ class _Making:
         return mine[-1:] == [f"{self.what} intended"]
 
     def _posted(self, create: Callable[[], U], look: Callable[[], U | None]) -> U:
-        """Send once; a lost answer or a 409 (somebody was faster) is looked up, never posted again in this run."""
-        try:
-            return create()
-        except CloudError as error:
-            if not error.unknown and error.status != 409:
-                raise
-            found = self.grace.look(look)
-            if found is None:
-                raise
-            return found
+        """Send; a lost answer or a 409 (somebody was faster) is looked up, and sent again only when it is not there in time."""
+        for left in reversed(range(_POSTS)):
+            try:
+                return create()
+            except CloudError as error:
+                if not error.unknown and error.status != 409:
+                    raise
+                found = self.grace.look(look)
+                if found is not None:
+                    return found
+                if left == 0 or not error.unknown or self.grace.clock is None:
+                    raise
+        raise AssertionError("unreachable: the last try returns or raises")
