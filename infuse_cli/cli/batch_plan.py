@@ -68,7 +68,7 @@ def plan(path: Path, *, update: bool, skip_bad: bool) -> OperationResult:
     profile = load_profile(settings.profile, settings.env).profile
     with open_rows(path) as file, StopOnSignals(clock), ExitStack() as stack:
         secret = find_credential(credential_host(profile.cloud.base_url), env=settings.env, token_file=profile.cloud.auth.token_file, home=settings.home).secret
-        cloud = connect(profile.cloud, secret, clock.between_tries)
+        cloud = connect(profile.cloud, secret, clock.between_tries, through_outages=True)
         stack.callback(cloud.close)
         resolved = resolve(profile, cloud, None, "", clock)
         summary = file.check(rules_of(profile, resolved.board.metadata_fields), stopped=lambda: clock.wait(0))

@@ -92,20 +92,27 @@ class _Register:
             journal = stack.enter_context(open_journal(settings.home, station=bench.station))
             found = find_credential(credential_host(cloud.base_url), env=settings.env, token_file=cloud.auth.token_file, home=settings.home)
             client = connect(cloud, found.secret, self.clock.between_tries)
+            patient = connect(cloud, found.secret, self.clock.between_tries, through_outages=True)
             stack.callback(client.close)
+            stack.callback(patient.close)
             client.pace(self.asked.rate)
-            imagined = self._resolve(client, None)
+            imagined = self._resolve(patient, None)
             summary = self._checked(imagined)
             registry, sealer = self._for_tokens(summary, bench, found)
             report = Report(self._report_path(), private=self.asked.report is None)
             stack.callback(report.close)
-            parts = _Parts(journal, bench, client, registry, sealer, found, imagined)
+            parts = _Parts(journal, bench, client, patient, registry, sealer, found, imagined)
             return self._run(parts, summary, report)
 
     def _resolve(self, client: InfuseClient, journal: SqliteJournal | None) -> Resolved:
         from infuse_cli.pipeline.resolve import resolve
 
-        return resolve(self.profile, client, journal, self.id, self.clock)
+        with self.clock.telling(self._tell_of_outage):
+            return resolve(self.profile, client, journal, self.id, self.clock)
+
+    def _tell_of_outage(self) -> None:
+        if context.current().output == "human":
+            sys.stderr.write(f"The cloud does not answer as it should; it is asked again for up to {self.profile.cloud.outage_wait_s:g} s.\n")
 
     def _checked(self, resolved: Resolved) -> Summary:
         """The whole file read once. Raises UsageError batch.bad-rows unless --skip-bad; nothing was sent until here."""
@@ -153,7 +160,7 @@ class _Register:
 
             resolved = parts.resolved
             if NOT_YET in {resolved.organisation.id, resolved.board.id}:
-                resolved = self._resolve(parts.cloud, parts.journal)
+                resolved = self._resolve(parts.patient, parts.journal)
             events.emit(self._opening(parts, resolved, summary))
             batch = Batch(self._batch_parts(parts, resolved, events), summary.good)
             batch.tally.skipped = summary.bad
@@ -188,7 +195,7 @@ class _Register:
         from infuse_cli.pipeline.batch.model import BatchOptions, BatchParts
 
         options = BatchOptions(concurrency=self.asked.concurrency, max_failures=self.asked.max_failures, update=self.asked.update)
-        return BatchParts(run=self.id, profile=self.profile, options=options, journal=parts.journal, cloud=parts.cloud, registry=parts.registry,
+        return BatchParts(run=self.id, profile=self.profile, options=options, journal=parts.journal, cloud=parts.cloud, patient=parts.patient, registry=parts.registry,
                           sealer=parts.sealer, clock=self.clock, events=events, resolved=resolved, shelf=DiskShelf)
 
     def _start(self, parts: _Parts, summary: Summary) -> RunStart:
@@ -231,6 +238,7 @@ class _Parts:
     journal: SqliteJournal
     bench: Bench
     cloud: InfuseClient
+    patient: InfuseClient
     registry: RegistryApi | None
     sealer: Sealer | None
     credential: Found

@@ -19,16 +19,18 @@ if TYPE_CHECKING:
     from infuse_cli.cloud.auth import Auth
     from infuse_cli.types import Secret
 
-def connect(cloud: profile.Cloud, credential: Secret, stop: Callable[[float], bool]) -> InfuseClient:
+def connect(cloud: profile.Cloud, credential: Secret, stop: Callable[[float], bool], *, through_outages: bool = False) -> InfuseClient:
     """A client of the Infuse IoT API; nothing is sent yet.
+
+    `through_outages`: each call has `outage_wait_s`, where that is longer than `deadline_s`, for jobs that nobody watches.
 
     Raises ProfileError profile.invalid for a base URL that is not allowed; CredentialError credential.iam-key or
     credential.malformed for a credential that cannot work.
     """
     auth = _auth(cloud, credential, stop)
     base = parse_base_url(cloud.base_url, "cloud.base_url")
-    return InfuseClient(Transport(base, auth, timeout_s=cloud.timeout_s, deadline_s=cloud.deadline_s,
-                                  stop=stop, ca_bundle=cloud.ca_bundle))
+    deadline_s = max(cloud.deadline_s, cloud.outage_wait_s if through_outages else 0.0)
+    return InfuseClient(Transport(base, auth, timeout_s=cloud.timeout_s, deadline_s=deadline_s, stop=stop, ca_bundle=cloud.ca_bundle))
 
 
 def connect_openly(cloud: profile.Cloud, stop: Callable[[float], bool]) -> InfuseClient:

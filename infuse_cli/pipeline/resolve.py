@@ -111,7 +111,7 @@ def _one(rows: Sequence[T], name: str, what: str) -> T | None:
     return matching[0] if matching else None
 
 
-_POSTS: Final = 3
+_POSTS: Final = 10
 
 U = TypeVar("U", "api.CloudBoard", "api.Organisation")
 

@@ -139,7 +139,7 @@ def job(zygote: Zygote, tmp_path: Path) -> Iterator[Job]:
     yield from _job(zygote, tmp_path)
 
 
-def _job(zygote: Zygote, folder: Path, *, grace: float = 0.2, outage: float = 20.0) -> Iterator[Job]:
+def _job(zygote: Zygote, folder: Path, *, grace: float = 0.2, outage: float = 120.0) -> Iterator[Job]:
     server = ServerThread(CloudOptions(token=TOKEN, organisations=(ORGANISATION,)))
     url = server.start().base_url
     profile = folder / "sensor.yaml"

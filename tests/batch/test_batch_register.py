@@ -234,3 +234,12 @@ def test_people_see_totals_and_where_the_report_is(job: Job) -> None:
     assert ran.stdout.splitlines()[0] == "created 2"
     assert ran.stdout.splitlines()[-1] == f"report {job.folder / 'out.csv'}"
     assert "2 rows to register" in ran.stderr
+
+
+def test_what_all_rows_wait_for_is_asked_through_an_outage(job: Job) -> None:
+    job.profile.write_text(job.profile.read_text().replace("deadline_s: 10", "deadline_s: 0.5"))
+    job.world.set_faults("cloud:5xx-before@GET /board x4, cloud:429@GET /device x1")
+    ran = job.register(job.file(3), output="human")
+    assert ran.code == 0, ran.stdout + ran.stderr
+    assert "asked again for up to 120 s" in ran.stderr
+    assert len(job.devices()) == 3

@@ -87,7 +87,7 @@ class Batch:
     def run(self, rows: Iterator[Row]) -> None:
         """Bring the rows into the cloud, until none is left or something stops all (`trouble`). Raises what reading the list raises."""
         try:
-            self._existing.read(self._parts.cloud, self._parts.resolved, most_pages=self._total)
+            self._existing.read(self._parts.patient, self._parts.resolved, most_pages=self._total)
             while not self._is_over():
                 self._turn(rows)
         except JournalError as error:

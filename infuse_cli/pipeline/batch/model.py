@@ -43,13 +43,17 @@ class BatchOptions:
 
 @dataclass(frozen=True, slots=True)
 class BatchParts:
-    """The parts of a run. `registry` and `sealer` are there when rows have names; `shelf` makes a new, empty one."""
+    """The parts of a run. `registry` and `sealer` are there when rows have names; `shelf` makes a new, empty one.
+
+    `patient` asks through an outage, for what all rows wait for; a row's own call ends sooner, and the row comes again.
+    """
 
     run: str
     profile: prof.Profile
     options: BatchOptions
     journal: ports.Journal
     cloud: ports.InfuseApi
+    patient: ports.InfuseApi
     registry: ports.RegistryApi | None
     sealer: ports.Sealer | None
     clock: ports.Clock
