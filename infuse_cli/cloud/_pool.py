@@ -88,9 +88,9 @@ class _BoundedStream(httpcore.NetworkStream):
 
     def start_tls(self, ssl_context: ssl.SSLContext, server_hostname: str | None = None,
                   timeout: float | None = None) -> httpcore.NetworkStream:
-        bound = _bounded(timeout, httpcore.ConnectTimeout)
+        bound, name = _bounded(timeout, httpcore.ConnectTimeout), None if server_hostname is None else server_hostname.strip("[]")
         try:
-            return _BoundedStream(self._inner.start_tls(ssl_context, server_hostname, bound), None)
+            return _BoundedStream(self._inner.start_tls(ssl_context, name, bound), None)
         except httpcore.ConnectError as error:
             if self._proxy_host is None or server_hostname != self._proxy_host:
                 raise
@@ -165,6 +165,8 @@ class Pool:
         """Raise ProfileError profile.invalid for a bundle or a proxy that cannot be used."""
         self._proxy: Final = proxy_for(base, env)
         self._base: Final = base
+        # CONNECT names the host as it stands here, and wants an IPv6 address in brackets (RFC 9110, 9.3.6).
+        self._host: Final = f"[{base.host}]" if self._proxy is not None and ":" in base.host else base.host
         self._headers: Final = ((b"Host", base.netloc.encode("ascii")), *_HEADERS)
         self._pool: Final = httpcore.ConnectionPool(
             ssl_context=_tls_context(base, ca_bundle), proxy=_via(self._proxy), max_connections=SLOTS, max_keepalive_connections=SLOTS,
@@ -184,7 +186,7 @@ class Pool:
             fields.append((b"Content-Length", b"%d" % len(content)))
         if body is not None:
             fields.append((b"Content-Type", b"application/json"))
-        url = httpcore.URL(scheme=self._base.scheme, host=self._base.host, port=self._base.port, target=target)
+        url = httpcore.URL(scheme=self._base.scheme, host=self._host, port=self._base.port, target=target)
         waits = dict.fromkeys(("connect", "read", "write", "pool"), timeout_s)
         return Request(method, url, headers=fields, content=content, extensions={"timeout": waits})
 

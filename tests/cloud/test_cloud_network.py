@@ -183,13 +183,13 @@ def proxied(ca, serve, clean, make_client):
     """A client of https://api.example by way of a proxy."""
     made = []
 
-    def make(refusal=b"", user="", **env):
-        server = serve(ca.server("api.example"))
+    def make(refusal=b"", user="", host="api.example", **env):
+        server = serve(ca.server(host))
         made.append(Proxy(server.port, refusal))
         clean.setenv("HTTPS_PROXY", f"http://{user}127.0.0.1:{made[-1].port}")
         for name, value in env.items():
             clean.setenv(name, value)
-        client = make_client(base_url="https://api.example", ca_bundle=str(ca.bundle))
+        client = make_client(base_url=f"https://[{host}]" if ":" in host else f"https://{host}", ca_bundle=str(ca.bundle))
         made.append(client)
         return client, made[-2], server
 
@@ -208,6 +208,12 @@ class TestProxies:
         assert "Proxy-Authorization: Basic bGluZTpwQHNz" in head
         assert server.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
         assert "proxy-authorization" not in server.requests[0].headers
+
+    def test_an_ipv6_literal_is_asked_for_in_brackets(self, proxied):
+        client, proxy, server = proxied(host="2001:db8::7")
+        assert client.networks("o-1") == ()
+        assert [head.split("\r\n")[0] for head in proxy.heads] == ["CONNECT [2001:db8::7]:443 HTTP/1.1"]
+        assert server.requests[0].headers["host"] == "[2001:db8::7]"
 
     @pytest.mark.parametrize(("refusal", "code", "words"), [
         (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "cloud.proxy", r"wants a credential of its own \(407\)"),
