@@ -34,7 +34,7 @@ MASK: Final = "***"
 _MOST_RUNS: Final = 20
 _MOST_ATTEMPTS: Final = 50
 _SHORTEST: Final = 4
-_PARTS: Final = ("typer", "rich", "httpx", "cryptography", "pyserial", "PyYAML", "keyring", "msgspec", "cbor2", "SQLAlchemy", "paho-mqtt", "prompt_toolkit")
+_PARTS: Final = ("typer", "rich", "httpx", "cryptography", "pyserial", "PyYAML", "keyring", "msgspec", "cbor2", "SQLAlchemy", "prompt_toolkit")
 _SECRET_NAME: Final = re.compile(r"TOKEN|SECRET|PASS|KEY|CREDENTIAL", re.IGNORECASE)
 # What secrets look like, wherever they may have come from: the group that is kept, then what is masked.
 _LOOKS: Final = (

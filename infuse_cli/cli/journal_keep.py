@@ -109,6 +109,7 @@ def rekey() -> OperationResult:
 
 def _rekeyed(journal: SqliteJournal, change: Rekey) -> OperationResult:
     with noted(journal, "journal rekey") as note:
+        _alone(journal)  # once more, now that others see this run: two that change the key at once would lose secrets
         sealer = change.sealer()
         failpoint.hit("rekey:next")
 
@@ -120,8 +121,10 @@ def _rekeyed(journal: SqliteJournal, change: Rekey) -> OperationResult:
         failpoint.hit("rekey:resealed")
         change.promote()
         failpoint.hit("rekey:promoted")
-        count = journal.reseal(again)  # what a run that had loaded the old key sealed meanwhile
+        # First who may still hold the old key, then what was sealed under it: whoever ended in between is in the second.
         kept = bool(_living(journal))
+        failpoint.hit("rekey:asked")
+        count = journal.reseal(again)
         if not kept:
             change.forget()
         note("rekeyed", {"secrets": count, "oldKeyKept": kept})

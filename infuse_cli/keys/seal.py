@@ -25,7 +25,7 @@ from infuse_cli.keys.rekey import NEXT, OLD, FilePlace, KeyPlace, RingPlace
 from infuse_cli.types import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 KEY_SIZE: Final = 32
 KEY_FILE_VARIABLE: Final = "INFUSE_SEALING_KEY_FILE"
@@ -74,28 +74,46 @@ def bench_keys(home: Path, sealing: Mapping[str, Any], env: Mapping[str, str]) -
 class FileSealer:
     """`ports.Sealer` under one data key; `where` says where the key came from.
 
-    `others` are keys that open too, as long as a change of keys (`rekey.py`) is under way.
+    `others` are keys that open too, as long as a change of keys (`rekey.py`) is under way. `again` reads the keys anew,
+    for a sealer that lives longer than such a change: before the first sealing, by when the caller's run is on record and
+    its keys are kept, and once where no key opens.
     """
 
-    def __init__(self, key: bytes, where: str, others: Sequence[bytes] = ()) -> None:
-        self._aead = AESGCM(key)
-        self._all: Final = (self._aead, *map(AESGCM, others))
+    def __init__(self, key: bytes, where: str, others: Sequence[bytes] = (), again: Callable[[], Sequence[bytes]] | None = None) -> None:
+        self._all = tuple(map(AESGCM, (key, *others)))
+        self._again: Final = again
+        self._stale = again is not None
         self.where: Final = where
 
     def seal(self, secret: Secret, context: str) -> bytes:
-        """Seal the UTF-8 bytes of a secret for the row that `context` names."""
+        """Seal the UTF-8 bytes of a secret for the row that `context` names. Raises CredentialError credential.sealing-key."""
+        if self._stale:
+            self._refresh()
         nonce = os.urandom(_NONCE_SIZE)
-        return _VERSION + nonce + self._aead.encrypt(nonce, secret.reveal().encode(), _associated(context))
+        return _VERSION + nonce + self._all[0].encrypt(nonce, secret.reveal().encode(), _associated(context))
 
     def unseal(self, sealed: bytes, context: str) -> Secret:
         """Open what `seal` made. Raises CredentialError credential.sealing-key for another key, row or version."""
         if sealed[:1] != _VERSION or len(sealed) < 1 + _NONCE_SIZE + _TAG_SIZE:
             raise CredentialError("credential.sealing-key", f"the sealed value of '{context}' has a form that this version does not know")
+        found = self._open(sealed, context)
+        if found is None and self._again is not None:
+            self._refresh()
+            found = self._open(sealed, context)
+        if found is not None:
+            return found
+        raise CredentialError("credential.sealing-key", f"the sealed value of '{context}' does not open with the key from {self.where}: another key, or it was changed")
+
+    def _open(self, sealed: bytes, context: str) -> Secret | None:
         nonce, body = sealed[1:1 + _NONCE_SIZE], sealed[1 + _NONCE_SIZE:]
         for aead in self._all:
             with suppress(InvalidTag):
                 return Secret(aead.decrypt(nonce, body, _associated(context)).decode())
-        raise CredentialError("credential.sealing-key", f"the sealed value of '{context}' does not open with the key from {self.where}: another key, or it was changed")
+        return None
+
+    def _refresh(self) -> None:
+        if self._again is not None:
+            self._all, self._stale = tuple(map(AESGCM, self._again())), False
 
 
 def _associated(context: str) -> bytes:
@@ -108,9 +126,11 @@ def load_sealer(bench: BenchKeys, *, create: bool) -> FileSealer:
     Raises CredentialError credential.sealing-key when there is no key, it is inside INFUSE_HOME (a copy of the
     home would carry its own key) or not 32 bytes of base64; credential.unsafe-file when others can read it.
     """
-    if bench.keyring:
-        return _from_ring(create=create)
-    return _from_file(bench, create=create)
+    def keys() -> Sequence[bytes]:
+        return (_from_ring(create=False) if bench.keyring else _from_file(bench, create=False))[1]
+
+    where, (key, *others) = _from_ring(create=create) if bench.keyring else _from_file(bench, create=create)
+    return FileSealer(key, where, others, keys)
 
 
 class Rekey:
@@ -153,7 +173,8 @@ def _others(place: KeyPlace) -> list[bytes]:
     return [_decode(text, _WHAT) for text in texts if text is not None]
 
 
-def _from_file(bench: BenchKeys, *, create: bool) -> FileSealer:
+def _from_file(bench: BenchKeys, *, create: bool) -> tuple[str, list[bytes]]:
+    """Where the key is; it, and others that open too."""
     path = bench.key_file
     if path.resolve().is_relative_to(bench.home.resolve()):
         raise _trouble(f"{_WHAT} {path} lies inside {bench.home}, together with what it seals; move it out")
@@ -163,7 +184,7 @@ def _from_file(bench: BenchKeys, *, create: bool) -> FileSealer:
         text = files.read_private(path, _WHAT)
     except FileNotFoundError:
         raise _trouble(f"there is no sealing key file {path}") from None
-    return FileSealer(_decode(text, f"{_WHAT} {path}"), str(path), _others(FilePlace(path)))
+    return str(path), [_decode(text, f"{_WHAT} {path}"), *_others(FilePlace(path))]
 
 
 def _create(path: Path) -> None:
@@ -174,7 +195,7 @@ def _create(path: Path) -> None:
         raise _trouble(f"{_WHAT} {path} cannot be made: {error.strerror}") from error
 
 
-def _from_ring(*, create: bool) -> FileSealer:
+def _from_ring(*, create: bool) -> tuple[str, list[bytes]]:
     found = ring.get(_RING_USER)
     if found.value is None and not found.trouble and create:
         fresh = Secret(_fresh().decode())
@@ -185,7 +206,7 @@ def _from_ring(*, create: bool) -> FileSealer:
     if found.value is None:
         raise _trouble(found.trouble or "the keyring holds no sealing key")
     key = _decode(found.value.reveal().encode(), "the sealing key in the keyring")
-    return FileSealer(key, "the keyring", _others(RingPlace(_RING_USER)))
+    return "the keyring", [key, *_others(RingPlace(_RING_USER))]
 
 
 def _fresh() -> bytes:
