@@ -166,7 +166,7 @@ CODES: Final[dict[str, CodeInfo]] = {
     "identity.key-reused": CodeInfo(X.IDENTITY, F, True, "the public key was already seen on another board", "A clone: set both boards aside for an engineer."),
     "identity.name-taken": CodeInfo(X.IDENTITY, F, True, "this name has a valid certificate for another key", "Revoke the other one first (`infuse ca revoke`), or correct the name."),
     "identity.quota": CodeInfo(X.IDENTITY, E, True, "the certificate profile's limit is reached", "Find out why so many were asked for; then raise `limits` in the certificate profile."),
-    "identity.revoked": CodeInfo(X.IDENTITY, F, True, "the board's certificate was revoked", "--again gives the board a new identity."),
+    "identity.revoked": CodeInfo(X.IDENTITY, F, True, "the board's certificate was revoked", "`infuse key rotate BOARD --port PORT` gives the board a new identity; without a registry, --again does too."),
     "identity.weak-key": CodeInfo(X.IDENTITY, F, True, "the private key of this public key is to be had by anybody", "Set the board aside: its random generator or its firmware is at fault."),
     "identity.clone": CodeInfo(X.IDENTITY, F, True, "this IMEI or mcuId is on record with another board", "A clone or a wrong label: set both boards aside for an engineer."),
     "identity.certificate-mismatch": CodeInfo(X.IDENTITY, F, True, "the certificate does not fit the board's key", "Keep the board and its record for an engineer."),

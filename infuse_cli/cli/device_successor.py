@@ -94,7 +94,8 @@ def rotate(text: str, asked: Asked, reason: str) -> OperationResult:
         failpoint.hit("rotate:green")
         with tools.on_record(session, "key rotate") as record:
             revoked = _end_certificates(record, old, start, todo)
-    note = f"{old.name} has a new key and certificate; {len(revoked)} old {'certificate is' if len(revoked) == 1 else 'certificates are'} revoked: `infuse ca crl` tells brokers."
+    ended = f"{len(revoked)} old {'certificate is' if len(revoked) == 1 else 'certificates are'}" if revoked else "its old one was"
+    note = f"{old.name} has a new key and certificate; {ended} revoked{'' if revoked else ' before'}: `infuse ca crl` tells brokers."
     data = {**result.data, "board": old.board, "reason": reason, "revoked": revoked}
     return dataclasses.replace(result, command="key rotate", data=data, human=_and_then(result, note))
 
@@ -109,14 +110,16 @@ def _planned(record: tools.Record, old: Old, reason: str) -> tuple[AttemptRecord
         if one.alive and one.state.is_open:
             raise BoardError("board.in-use", f"board {old.board} is being worked on by run {one.run}")
     under_way = next((one for one in reversed(old.attempts) if (one.facts.get(ROTATION) or {}).get("state") == "begun"), None)
+    newest = old.attempts[-1].attempt
     if under_way is not None:
-        newest = record.journal.board(old.board)
-        return under_way, newest is not None and newest.open is None and newest.passed is not None and newest.passed.attempt == under_way.attempt
-    start = next((one for one in reversed(old.attempts) if one.state is AttemptState.PASSED), None)
+        return under_way, newest == under_way.facts[ROTATION].get("newest", under_way.attempt)
+    # Superseded: `provision --again` began a new identity and came to nothing, e.g. because the old one is ACTIVE.
+    start = next((one for one in reversed(old.attempts) if one.state in {AttemptState.PASSED, AttemptState.SUPERSEDED}), None)
     if start is None:
-        raise JournalError("journal.not-found", f"board {old.board} has no identity that PASSed, so there is nothing to rotate", hint="`infuse provision` brings it there first.")
+        raise JournalError("journal.not-found", f"board {old.board} has no identity that PASSed, so there is nothing to rotate",
+                           hint="`infuse provision` brings it there first; `infuse device retire` ends what there is.")
     todo = {
-        "state": "begun", "reason": reason, "registryDevices": old.registry_ids,
+        "state": "begun", "reason": reason, "newest": newest, "registryDevices": old.registry_ids,
         "tokens": [one.intent for one in old.tokens if one.state in LIVE],
         "certificates": [[one.serial, one.issuer] for one in old.certificates if one.state != "revoked"]}
     record.journal.commit(NoteAttempt(attempt=start.attempt, facts={ROTATION: todo}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 
 import pytest
@@ -10,6 +11,7 @@ from infuse_cli.journal.store import open_journal
 from infuse_cli.types import IdentityMode, TokenState
 from tests.line.conftest import audit
 from tests.line.test_kill_points import quick_grace
+from tests.line.trouble import profile_with
 
 DELETE = "DELETE /devices/{deviceId}"
 UPDATE = "PUT /device/id/{id}"
@@ -229,6 +231,20 @@ class TestRotate:
         self.rotated(bench, port, board, told["data"]["boards"][0])
         (revoked,) = [one for one in record(bench, board["board"]["uuid"])[1] if one.state == "revoked"]
         assert revoked.reason == "keyCompromise"
+
+    def test_one_that_was_revoked_and_is_live_gets_out_by_the_way_that_is_named(self, bench, monkeypatch):
+        """`--again` alone does not take a registry device away that is ACTIVE (rule 17), and its hint says what does."""
+        monkeypatch.setattr(bench, "profile", profile_with(bench, "awaited", lambda profile: profile["verify"].update(active_wait_s=20)))
+        port, board = passed(bench)
+        assert bench.infuse("ca", "revoke", "--board", board["board"]["imei"]).code == 0
+        (told,) = bench.provision(port).envelope["errors"]
+        assert (told["code"], "infuse key rotate" in told["hint"]) == ("identity.revoked", True)
+        (told,) = bench.provision(port, more=("--again",)).envelope["errors"]
+        assert told["code"] == "identity.registry-conflict"
+        (named,) = re.findall(r"`infuse (key rotate .*?)`", told["hint"])
+        rotated = run(bench, *named.split())["data"]
+        assert rotated["revoked"] == []
+        self.rotated(bench, port, board, rotated["boards"][0])
 
     def test_another_board_on_the_port_is_left_alone(self, bench):
         (_, board), (other, _) = passed(bench), passed(bench)

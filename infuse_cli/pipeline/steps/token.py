@@ -237,7 +237,9 @@ def retire(ctx: Context, device: RegistryDevice, to: TokenState = TokenState.REV
     if intent not in ours:
         raise PolicyError("identity.registry-conflict", f"registry device {device.name!r} ({device.id}) was not made by this bench")
     if device.status.upper() == "ACTIVE":
-        raise PolicyError("identity.registry-conflict", f"registry device {device.name!r} ({device.id}) is ACTIVE already")
+        raise PolicyError("identity.registry-conflict", f"registry device {device.name!r} ({device.id}) is ACTIVE already",
+                          hint=f"It is live, so it is not taken away unasked. `infuse key rotate {ctx.uuid} --port {ctx.link.port}` ends it and gives the board "
+                               "a new identity; `infuse device retire` ends it for good.")
     ctx.commit(NoteAttempt(attempt=ctx.attempt, facts={"retiredRegistryDevice": {"id": device.id, "intent": intent}}),
                *retired_writes(ctx, intent, "its answer was lost or its token ran out", to))
     for row in ctx.patiently(lambda: registry(ctx).pending_tokens()):
