@@ -159,7 +159,7 @@ class Entrance:
             while len(answer) < size:
                 tls.settimeout(self._left(ends, "did not answer"))
                 if not (piece := tls.recv(size - len(answer))):
-                    raise self._cut()
+                    raise CloudError("mqtt.bad-answer", f"{self} ended the connection in the middle of an answer") if answer else self._cut()
                 answer += piece
         except TimeoutError:
             raise self._late("did not answer") from None

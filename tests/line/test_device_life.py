@@ -232,6 +232,7 @@ class TestRotate:
         (revoked,) = [one for one in record(bench, board["board"]["uuid"])[1] if one.state == "revoked"]
         assert revoked.reason == "keyCompromise"
 
+    @pytest.mark.storm
     def test_one_that_was_revoked_and_is_live_gets_out_by_the_way_that_is_named(self, bench, monkeypatch):
         """`--again` alone does not take a registry device away that is ACTIVE (rule 17), and its hint says what does."""
         monkeypatch.setattr(bench, "profile", profile_with(bench, "awaited", lambda profile: profile["verify"].update(active_wait_s=20)))
