@@ -84,7 +84,7 @@ CODES: Final[dict[str, CodeInfo]] = {
     "batch.metadata": CodeInfo(X.USAGE, E, True, "a row lacks metadata that its board requires, or has a value that does not fit", "Fill the column metadata.KEY that is named."),
     "batch.no-certificate": CodeInfo(X.IDENTITY, E, True, "a row has no certificate on record that could be exported", "Provision the board first, on this bench."),
     "batch.nothing": CodeInfo(X.USAGE, E, True, "there is nothing in the rows that could be handed over", "`infuse batch register FILE.csv` registers them first."),
-    "batch.handed-over": CodeInfo(X.IDENTITY, E, True, "the registration token was handed over to another bench", "Use it there; --again hands it over once more, and then only one bench may use it."),
+    "batch.handed-over": CodeInfo(X.IDENTITY, E, True, "the registration token was handed over to another bench", "Use it there. `infuse batch export --take-back` revokes it, so that another can be minted; --again hands it over once more, and then only one bench may use it."),
     "credential.missing": CodeInfo(X.CREDENTIAL, E, True, "no API credential was found", "`infuse auth login`, or set INFUSE_TOKEN."),
     "credential.refused": CodeInfo(X.CREDENTIAL, E, True, "the cloud refused the credential", "`infuse auth status` says which one was used; `infuse auth login` stores another."),
     "credential.expired": CodeInfo(X.CREDENTIAL, E, True, "the credential has expired", "Get a new one (the legacy token: /admin/developer; an IAM key: Access > API Keys) and store it with `infuse auth login`."),

@@ -13,7 +13,8 @@ from infuse_cli.cli.registry_tools import location
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.errors import CloudError, InfuseError, PolicyError
 from infuse_cli.pipeline.steps.token import place as of_profile
-from infuse_cli.records import IntendToken, MintToken, MoveToken
+from infuse_cli.pipeline.steps.token import secret_name
+from infuse_cli.records import DropSecret, IntendToken, MintToken, MoveToken
 from infuse_cli.types import Secret, TokenState
 
 if TYPE_CHECKING:
@@ -183,4 +184,5 @@ def _record_revoked(journal: SqliteJournal, token: api.PendingToken) -> None:
     alive: Sequence[TokenState] = (TokenState.MINTED, TokenState.HANDED_OVER, TokenState.EXPOSED)
     for row in journal.tokens(name=token.name):
         if row.token_id == token.id and row.state in alive:
-            journal.commit(MoveToken(intent=row.intent, from_state=row.state, to_state=TokenState.REVOKED, why="revoked by hand"))
+            journal.commit(MoveToken(intent=row.intent, from_state=row.state, to_state=TokenState.REVOKED, why="revoked by hand"),
+                           DropSecret(name=secret_name(row.intent)))

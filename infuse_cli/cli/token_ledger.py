@@ -59,6 +59,8 @@ def judge(token: TokenRecord, seen: Seen, now: datetime) -> Verdict | None:
     """Compare one token with what the registry shows; None where they agree."""
     if token.token_id is None:
         return None if token.state is not S.INTENDED else Verdict("intended, and no answer is on record: a mint may have been lost")
+    if token.state is S.HANDED_OVER:
+        return None  # how it ends is on record at the other bench, and it is for that one to use
     if token.state not in LIVE:
         return Verdict(f"{token.state.value} on record, but the registry still takes it", revoke=True) if seen.pending else None
     return _living(token, seen, now)
@@ -189,12 +191,13 @@ def revoke_station(station: str, *, yes: bool) -> OperationResult:
 
 
 def _of_station(journal: SqliteJournal, station: str) -> list[TokenRecord]:
+    """Tokens that may be alive; also those that the station handed over, since it keeps their secrets sealed."""
     stations = token_queries.stations(journal)
     if station not in {*stations.values(), *journal.heads()}:
         known = ", ".join(sorted({*stations.values(), *journal.heads()})) or "none"
         raise JournalError("journal.not-found", f"no station {station!r} is on record; there is: {known}",
                            hint="A stolen bench's tokens are on its own record: `infuse journal import` a backup of it first.")
-    return [one for one in journal.tokens() if stations.get(one.intent) == station and one.state in LIVE]
+    return [one for one in journal.tokens() if stations.get(one.intent) == station and one.state in {*LIVE, S.HANDED_OVER}]
 
 
 def _unknown_pending(session: tools.Session, journal: SqliteJournal) -> list[api.PendingToken]:

@@ -42,7 +42,7 @@ def other(bench, tmp_path):
 @pytest.fixture(scope="module", params=[
     pytest.param(IdentityMode.CLOUD_CA, id="cloud-ca"), pytest.param(IdentityMode.LOCAL_CA, id="local-ca", marks=pytest.mark.storm)])
 def bench(make_bench, request):
-    with make_bench(4, request.param) as made:
+    with make_bench(6, request.param) as made:
         yield made
 
 
@@ -74,7 +74,30 @@ def test_a_token_that_was_handed_over_is_not_used_here(bench, other, tmp_path):
     assert (board["result"], board["failedStep"], board["error"]["code"]) == ("ERROR", "token", "batch.handed-over")
     assert bench.world.state()["tokens"] == tokens
     assert data(other.infuse("batch", "register", lot, *word))["totals"]["existed"] == 1
+    ledger = data(other.infuse("registry", "token", "ledger", "--settle", *word))
+    assert (ledger["states"]["handed-over"], ledger["disagreeing"]) == (1, []), "the other bench's token is nothing to settle"
     assert bench.world.state()["tokens"] == tokens
+
+
+@pytest.mark.storm
+def test_a_hand_over_that_was_a_mistake_is_taken_back(bench, other, tmp_path):
+    """Its file is of no use any more, and the next registration mints another token, with which the board PASSes here."""
+    slot, word = bench.slot(), ("--profile", bench.profile, "--output", "json")
+    lot, key, file = lot_of(bench, tmp_path, slot), passphrase(tmp_path), str(tmp_path / "lot.hand-over")
+    data(other.infuse("batch", "register", lot, *word))
+    back = ("batch", "export", lot, "--take-back")
+    assert other.infuse(*back, "--yes", *word).envelope["errors"][0]["code"] == "batch.nothing"
+    data(other.infuse("batch", "export", lot, "--for-bench", file, "--passphrase-file", key, *word))
+    assert other.infuse(*back, *word).envelope["errors"][0]["code"] == "usage.no-terminal"
+    told = data(other.infuse(*back, "--yes", *word))
+    assert (told["takenBack"], [row["state"] for row in told["tokens"]]) == (1, ["revoked"])
+    assert data(bench.infuse("journal", "import", file, "--passphrase-file", key, *word))["tokens"] == 1, "the file opens, and that is all"
+    assert data(other.infuse("batch", "register", lot, *word))["totals"]["existed"] == 1
+    (board,) = data(other.provision(bench.world.port(slot)))["boards"]
+    assert board["result"] == "PASS"
+    ledger = data(other.infuse("registry", "token", "ledger", *word))
+    assert (ledger["states"]["handed-over"], [row for row in ledger["disagreeing"] if row["trouble"]]) == (0, [])
+    assert audit(bench.world) == []
 
 
 def test_onboarding_rows_are_made_of_issued_certificates(bench, tmp_path):

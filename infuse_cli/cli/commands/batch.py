@@ -79,17 +79,25 @@ def export(
     passphrase_file: Annotated[Path | None, typer.Option("--passphrase-file", metavar="FILE", help="--for-bench: passphrase, in a 0600 file.", show_default=False)] = None,
     passphrase_fd: Annotated[int | None, typer.Option("--passphrase-fd", metavar="N", help="--for-bench: passphrase from a file descriptor.", show_default=False)] = None,
     again: Annotated[bool, typer.Option("--again", help="--for-bench: tokens that were handed over before, too.")] = False,
+    take_back: Annotated[bool, typer.Option("--take-back", help="Revoke tokens that were handed over; `batch register` then mints others.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="--take-back: do not ask.")] = False,
 ) -> None:
     """Export what came of rows: their ids, nRF Cloud's onboard.csv, or a sealed hand-over to another bench.
 
     A token that is handed over is not used on this bench any more, and not handed over twice.
     """
-    from infuse_cli.cli import batch_export, handover_export
+    from infuse_cli.cli import batch_export, handover_back, handover_export
     from infuse_cli.cli.file_passphrase import FilePassphrase
     from infuse_cli.cli.result import finish
     from infuse_cli.errors import UsageError
 
     passphrase = FilePassphrase(passphrase_file, passphrase_fd)
+    if take_back:
+        if passphrase.given or again or for_bench is not None or out is not None:
+            raise UsageError("usage.bad-option", "--take-back goes with FILE.csv and --yes alone")
+        finish(handover_back.take_back(file, yes=yes))
+    if yes:
+        raise UsageError("usage.bad-option", "--yes goes with --take-back")
     if for_bench is None:
         if passphrase.given or again:
             raise UsageError("usage.bad-option", "--passphrase-file, --passphrase-fd and --again go with --for-bench")
