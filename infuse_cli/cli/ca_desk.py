@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 from infuse_cli import failpoint
 from infuse_cli import records as rec
+from infuse_cli.cli import by_hand
 from infuse_cli.errors import InfuseError, JournalError, PolicyError
 from infuse_cli.journal import certificates
+from infuse_cli.journal.queries import device_ids, facts_of
 from infuse_cli.pki import chain, issuing
 from infuse_cli.pki.certificate_profiles import Limits
 from infuse_cli.pki.names import common_name
-from infuse_cli.pki.vetting import VettedCsr, vet_file
+from infuse_cli.pki.vetting import VettedCsr, vet_file, vet_keygen
 from infuse_cli.types import DEVICE_ID
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class Job:
     name: str | None = None
     names: tuple[tuple[str, str], ...] = ()
     other_name: str | None = None  # taken where the CSR's own is not allowed
+    keygen: str | None = field(default=None, repr=False)  # what the modem said when it made the key, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class _Vetted:
     csr: VettedCsr
     name: str
     values: dict[str, str]
+    board: str = ""  # that the modem's own text names
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,7 @@ class Desk:
             spki = one.csr.spki_sha256
             try:
                 found = self._on_record(one, known.get(spki, ()))
-                _check_owner(one, owners.get(spki), known.get(spki, ()))
+                self._check_owner(one, owners.get(spki), known.get(spki, ()))
                 if taken.get(one.name, {spki}) - {spki}:
                     raise PolicyError("identity.name-taken", f"{one.name} has a certificate for another key already")
             except PolicyError as error:
@@ -132,6 +136,27 @@ class Desk:
                 left[number] = one
                 taken.setdefault(one.name, set()).add(spki)
         return left
+
+    def _check_owner(self, one: _Vetted, owner: str | None, known: Iterable[CertificateRecord]) -> None:
+        """A key is of one device: the same key under another name is a clone, or a request given in twice.
+
+        One that was made by hand on a board of this bench (`infuse serial csr`) is signed under the cloud device of that
+        board, or where the board has none on record under any name.
+        """
+        others = sorted({record.name for record in known if record.name and record.name != one.name})
+        if others:
+            raise PolicyError("identity.key-reused", f"this public key has a certificate as {others[0]} already", hint="Revoke that one first, if the device got a new name.")
+        if one.board and owner is not None and one.board != owner:
+            raise PolicyError("identity.key-reused", f"this public key was already seen on board {owner}, and the modem's text names {one.board}")
+        if owner is None or owner == one.name or any(record.name == one.name for record in known):
+            return
+        if not by_hand.made_key(self.journal, one.csr.spki_sha256):
+            raise PolicyError("identity.key-reused", f"this public key was already seen on board {owner}")
+        attempts = self.journal.attempts(owner)
+        device = device_ids(facts_of(attempts[-1]))[0] if attempts else None
+        if device is not None and device != one.name:
+            raise PolicyError("identity.key-reused", f"this public key is of board {owner}, whose cloud device is {device}, not {one.name}",
+                              hint=f"Sign it as --device-id {device}.")
 
     def _on_record(self, one: _Vetted, known: Iterable[CertificateRecord]) -> issuing.IssuedCertificate | None:
         """The newest certificate that this CA gave this key and name, still valid: asking twice does not make a second one."""
@@ -198,7 +223,7 @@ def _vet(job: Job, profile: CertificateProfile) -> _Vetted:
         raise PolicyError("identity.csr-policy", f"certificate profile {profile.name!r} does not take the CSR's common name {csr.common_name!r}",
                           hint="Give the cloud device id with --device-id.")
     values = {"name": name, **({"deviceId": name} if DEVICE_ID.fullmatch(name) else {})}
-    return _Vetted(job, csr, common_name(profile, values), values)
+    return _Vetted(job, csr, common_name(profile, values), values, "" if job.keygen is None else vet_keygen(job.keygen, csr))
 
 
 def refuse_early(job: Job, profile: CertificateProfile) -> Outcome | None:
@@ -208,15 +233,6 @@ def refuse_early(job: Job, profile: CertificateProfile) -> Outcome | None:
     except PolicyError as error:
         return Outcome(job, error=error)
     return None
-
-
-def _check_owner(one: _Vetted, owner: str | None, known: Iterable[CertificateRecord]) -> None:
-    """A key is of one device: the same key under another name is a clone, or a request given in twice."""
-    others = sorted({record.name for record in known if record.name and record.name != one.name})
-    if others:
-        raise PolicyError("identity.key-reused", f"this public key has a certificate as {others[0]} already", hint="Revoke that one first, if the device got a new name.")
-    if owner is not None and owner != one.name and not any(record.name == one.name for record in known):
-        raise PolicyError("identity.key-reused", f"this public key was already seen on board {owner}")
 
 
 def refusal(one: Outcome) -> rec.RefuseCsr:

@@ -14,6 +14,7 @@ from infuse_cli.cli import ca_common, context
 from infuse_cli.cli.ca_desk import Desk, Job, Outcome, refusal, refuse_early
 from infuse_cli.cli.certificate_profiles import resolve
 from infuse_cli.cli.result import OperationResult
+from infuse_cli.cli.serial_csr import RAW
 from infuse_cli.errors import Exit, PolicyError, UsageError
 from infuse_cli.pki import chain, issuing, store
 from infuse_cli.pki.files import MAX_PEM, PRIVATE, PUBLIC, read_bounded, write_atomic
@@ -56,7 +57,7 @@ def sign(csrs: Sequence[Path], batch: Path | None, out: Path, options: SignOptio
 def _one(csr: Path, out: Path, options: SignOptions, passphrase: PassphraseOptions) -> OperationResult:
     ca_common.check_writable(out, csr)
     profile = _profile(options.certificate)
-    job = Job(csr, _read(csr), _device_id(options.device_id), _names(options.names))
+    job = Job(csr, _read(csr), _device_id(options.device_id), _names(options.names), keygen=_keygen(csr))
     if (early := refuse_early(job, profile)) is not None and early.error is not None:  # before a passphrase is asked for
         with ca_common.recorded("ca sign") as journal:
             journal.commit(refusal(early))
@@ -67,9 +68,11 @@ def _one(csr: Path, out: Path, options: SignOptions, passphrase: PassphraseOptio
         raise made.error or AssertionError("neither signed nor refused")
     issued = made.issued
     ca_common.write(out, issued.pem.encode())
-    data = {**ca_common.issued_data(issued), "commonName": issued.name, "profile": profile.name, "already": made.already, "out": str(out.absolute())}
+    data = {**ca_common.issued_data(issued), "commonName": issued.name, "profile": profile.name, "already": made.already, "out": str(out.absolute()),
+            "keygen": None if job.keygen is None else str(_beside(csr).absolute())}
     verb = "On record already, given out again" if made.already else "Signed"
-    return OperationResult("ca sign", data, human=f"{verb}: CN={issued.name}, serial {issued.serial}, valid to {issued.not_after:%Y-%m-%d}, in {out}")
+    return OperationResult("ca sign", data, human=f"{verb}: CN={issued.name}, serial {issued.serial}, valid to {issued.not_after:%Y-%m-%d}, in {out}"
+                           + ("" if job.keygen is None else f"\n  it agrees with what the modem said: {_beside(csr)}"))
 
 
 def _many(files: list[Path], out: Path, options: SignOptions, passphrase: PassphraseOptions) -> OperationResult:
@@ -83,7 +86,7 @@ def _many(files: list[Path], out: Path, options: SignOptions, passphrase: Passph
     outcomes: list[Outcome] = []
     with _desk(options, profile, passphrase) as desk, _progress(len(files)) as advance, _without_collector():
         for start in range(0, len(files), _CHUNK):
-            jobs = [Job(path, _read(path), None, _names(options.names), path.stem) for path in files[start:start + _CHUNK]]
+            jobs = [Job(path, _read(path), None, _names(options.names), path.stem, _keygen(path)) for path in files[start:start + _CHUNK]]
             done = desk.sign(jobs)
             for one in done:
                 _give_out(one, out)
@@ -207,6 +210,16 @@ def _names(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
             raise UsageError("usage.bad-option", f"--san is KIND:NAME such as dns:broker.example, not {text!r}")
         found.append((kind.lower(), name))
     return tuple(found)
+
+
+def _beside(csr: Path) -> Path:
+    return csr.with_name(csr.name + RAW)
+
+
+def _keygen(csr: Path) -> str | None:
+    """The modem's own text that `infuse serial csr` left beside a CSR; it is checked where it is there."""
+    beside = _beside(csr)
+    return _read(beside).decode("ascii", errors="replace") if beside.is_file() else None
 
 
 def _read(path: Path) -> bytes:

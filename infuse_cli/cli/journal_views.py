@@ -9,6 +9,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, Final
 
+from infuse_cli.cli import by_hand
 from infuse_cli.errors import JournalError, UsageError
 from infuse_cli.journal.queries import device_ids, facts_of
 from infuse_cli.records import BoardRecord
@@ -31,6 +32,7 @@ _STYLES: Final = {
     "interrupted": "yellow", "unknown": "yellow", "at work": "cyan",
 }
 _QUIET: Final = frozenset({"transcript", "failedStep"})  # shown in a place of their own
+_DONE: Final = {"written by hand": "written", "deleted by hand": "deleted", "key made by hand": "key made", "sent by hand": "sent", "typed by hand": "typed"}
 _TAIL: Final = 12
 _WIDE: Final = 100
 """Columns from which on a UUID and an IMEI have room beside each other."""
@@ -75,14 +77,19 @@ def _tail(board: str) -> str:
     return board if len(board) <= _TAIL + 1 else f"…{board[-_TAIL:]}"
 
 
-def listed(console: Console, found: Sequence[AttemptRecord], imeis: Mapping[str, str | None], total: int, *, only_open: bool) -> None:
-    """A line a board; where there is no room, the end of its UUID, by which `journal show` finds it too."""
-    if not found:
+def listed(console: Console, found: Sequence[AttemptRecord], imeis: Mapping[str, str | None], total: int, *, only_open: bool,
+           hand: Sequence[tuple[str, datetime, str | None]] = ()) -> None:
+    """A line a board; where there is no room, the end of its UUID, by which `journal show` finds it too.
+
+    `hand` are boards that no run took and a person changed.
+    """
+    if not found and not hand:
         console.print("No board is open." if only_open else "Nothing is on record yet.", soft_wrap=True)
         return
     narrow = console.width < _WIDE
     rows = [(_minute(one.opened), word(one), _tail(one.board) if narrow else one.board, imeis.get(one.board) or "", _stuck(one) or "")
             for one in found]
+    rows = sorted([*rows, *((_minute(when), "by hand", _tail(board) if narrow else board, imei or "", "") for board, when, imei in hand)], key=lambda row: row[0])
     columns(console, ("begun", "result", "board", "IMEI", "at"), rows)
     if total > len(found):
         console.print(f"and {plural(total - len(found), 'older board')}: --limit 0 shows all.", soft_wrap=True)
@@ -101,7 +108,7 @@ def record(journal: SqliteJournal, uuid: str) -> dict[str, Any]:
         "board": {"uuid": uuid, "imei": board.imei, "mcuId": board.mcu_id}, "deviceId": cloud, "registryDeviceId": registry,
         "metadata": newest.get("metadata") or {},
         "attempts": [_attempt(one, journal.run(one.run), certificates, tokens) for one in attempts],
-        "events": [_event(one) for one in events],
+        "byHand": by_hand.changes(events), "events": [_event(one) for one in events],
     }
 
 
@@ -115,6 +122,10 @@ def shown(console: Console, found: dict[str, Any], *, events: bool) -> None:
     for attempt in found["attempts"]:
         _show_attempt(console, attempt)
     console.print()
+    if found["byHand"]:
+        columns(console, ("by hand", "answer", "what"), [
+            (_minute(row["when"]), row["answer"] or "", " ".join(filter(None, (_DONE.get(row["what"], row["what"]), row["command"])))) for row in found["byHand"]])
+        console.print()
     if events:
         rows = [(str(one["seq"]), f"{one['ts']:%Y-%m-%d %H:%M:%S}", one["kind"], " ".join(filter(None, (one["step"], _arrow(one), _noted(one))))) for one in found["events"]]
         columns(console, ("event", "when", "what", ""), rows)

@@ -10,13 +10,14 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from infuse_cli.cli import context
 from infuse_cli.cli.serial_board import opened, who
 from infuse_cli.cli.serial_notes import Notes
 from infuse_cli.dialect import at_text, cme, commands
 from infuse_cli.dialect.cme import modem_error
+from infuse_cli.dialect.operations_epacket import carried
 from infuse_cli.errors import BoardError, InfuseError, UsageError
 from infuse_cli.types import Command
 
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
 
+    from infuse_cli.dialect.base import Conversation
     from infuse_cli.ports import Board
     from infuse_cli.profile import Profile
     from infuse_cli.types import Reply
+
+T = TypeVar("T")
 
 ANY_LINE: Final = re.compile(r".*")
 _BY_HAND_NOTE: Final = "sent by hand"
@@ -130,9 +134,9 @@ class Hand:
             self.dialect = link.dialect
             note = None
             if not all(map(at_text.only_reads, self.texts)):
-                self.board = link.run(who())
+                self.board = link.run(_carried(link, who()))
                 note = stack.enter_context(Notes("serial at", self.profile, port, self.board))
-            link.run(_numbers())
+            link.run(_carried(link, _numbers()))
             for text in self.texts:
                 self.answers.append(self._noted(link, text, note))
                 if not self.answers[-1].ok:
@@ -151,11 +155,16 @@ class Hand:
         command = Command(text, self.timeout_s, ANY_LINE, effect=not at_text.only_reads(text), secret=at_text.carries_secret(text))
         started = time.monotonic()
         try:
-            reply = link.run(_ask(command))
+            reply = link.run(_carried(link, _ask(command)))
         except InfuseError as error:
             return Answered(text, error=error, ms=(time.monotonic() - started) * 1000)
         refusal = None if reply.ok else _refusal(reply, text)
         return Answered(text, reply.info, reply.ok, refusal, reply.cme, (time.monotonic() - started) * 1000)
+
+
+def _carried(link: Board, conversation: Conversation[T]) -> Conversation[T]:
+    """AT commands as the board takes them: in ePacket frames the firmware hands them to its modem."""
+    return carried(conversation) if link.dialect == "epacket" else conversation
 
 
 def _numbers() -> Generator[Command, Reply, None]:

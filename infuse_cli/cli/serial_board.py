@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.cli import context, wire
+from infuse_cli.cli.by_hand import is_by_hand
 from infuse_cli.cli.journal_views import brief, word
 from infuse_cli.dialect import commands, operations
 from infuse_cli.errors import BoardError, InfuseError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.ports import Board
     from infuse_cli.profile import Profile
-    from infuse_cli.records import AttemptRecord
+    from infuse_cli.records import AttemptRecord, EventRecord
     from infuse_cli.types import BoardIdentity, Reply, StoredCredential
 
 _SOC: Final = "nRF9151"
@@ -92,6 +93,10 @@ def identify(link: Board, profile: Profile | None) -> Found:
     if profile is None or source is None:
         return Found(link.port, link.dialect, seen)
     if source.source == "scan":
+        with record() as journal:
+            known_board = None if journal is None else journal.board(seen.uuid)
+        if known_board is not None and known_board.mcu_id is not None:
+            return Found(link.port, link.dialect, dataclasses.replace(seen, mcu_id=known_board.mcu_id))
         problem = BoardError("board.no-mcu-id", "mcuId comes from a scan, and nothing is scanned here", hint="Look the board up by its IMEI or UUID.")
         return Found(link.port, link.dialect, seen, problem)
     ids = McuIds(source, chips=wire.chip_ids(load_bench(context.current().home)), soc=soc)
@@ -135,9 +140,17 @@ def on_record(journal: SqliteJournal | None, uuid: str) -> dict[str, Any] | None
     }
 
 
-def credential_rows(entries: Sequence[StoredCredential], attempts: Sequence[AttemptRecord]) -> list[dict[str, Any]]:
-    """A row a credential; `attempt` is the newest attempt on record that put it there, `known` whether there is one."""
-    return [_credential(entry, attempts) for entry in sorted(entries, key=lambda entry: (entry.sec_tag, entry.type))]
+def by_hand(journal: SqliteJournal | None, uuid: str) -> list[EventRecord]:
+    """The events of a board, which tell what was done to it by hand."""
+    return [] if journal is None or not uuid else list(journal.events(board=uuid))
+
+
+def credential_rows(entries: Sequence[StoredCredential], attempts: Sequence[AttemptRecord], events: Sequence[EventRecord] = ()) -> list[dict[str, Any]]:
+    """A row a credential; `attempt` is the newest attempt on record that put it there, `known` whether there is one.
+
+    `byHand`: by the board's `events` it is what a person put there last.
+    """
+    return [{**_credential(entry, attempts), "byHand": is_by_hand(entry, events)} for entry in sorted(entries, key=lambda entry: (entry.sec_tag, entry.type))]
 
 
 def _credential(entry: StoredCredential, attempts: Sequence[AttemptRecord]) -> dict[str, Any]:

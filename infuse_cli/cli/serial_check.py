@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.cli import context, serial_board
-from infuse_cli.dialect import operations
+from infuse_cli.cli.by_hand import changes
+from infuse_cli.dialect import capabilities, operations
+from infuse_cli.dialect.base import Can
 from infuse_cli.errors import BoardError, CredentialError, InfuseError, PolicyError
 from infuse_cli.journal.queries import device_ids, facts_of
 from infuse_cli.pipeline import slots
@@ -42,8 +44,9 @@ class Check:
     """What was found; `differences` are errors, `notes` are not."""
 
     found: serial_board.Found
-    slots: list[dict[str, Any]]
+    slots: list[dict[str, Any]] | None
     record: dict[str, Any] | None
+    by_hand: int = 0
     possession: str | None = None
     cloud: dict[str, Any] | None = None
     differences: list[InfuseError] = field(default_factory=list)
@@ -51,7 +54,7 @@ class Check:
 
     def as_json(self) -> dict[str, Any]:
         """The whole comparison as JSON values."""
-        return {**self.found.as_json(), "slots": self.slots, "record": self.record, "possession": self.possession, "cloud": self.cloud,
+        return {**self.found.as_json(), "slots": self.slots, "record": self.record, "byHand": self.by_hand, "possession": self.possession, "cloud": self.cloud,
                 "differences": [one.as_json() for one in self.differences], "notes": self.notes}
 
     def differs(self, code: str, message: str) -> None:
@@ -64,23 +67,25 @@ def check(port: str, profile: Profile | None) -> Check:
     with serial_board.opened(port, profile) as link, serial_board.record() as journal:
         found = serial_board.identify(link, profile)
         uuid = found.identity.uuid
-        entries = serial_board.stored(link, None)
-        attempts = serial_board.history(journal, uuid)
-        made = Check(found, serial_board.credential_rows(entries, attempts), serial_board.on_record(journal, uuid))
+        entries = serial_board.stored(link, None) if Can.READ_DIGEST in capabilities(link.dialect) else None
+        attempts, events = serial_board.history(journal, uuid), serial_board.by_hand(journal, uuid)
+        made = Check(found, None if entries is None else serial_board.credential_rows(entries, attempts, events),
+                     serial_board.on_record(journal, uuid), by_hand=len(changes(events)))
         if found.mcu_id_problem is not None:
             made.notes.append(f"mcuId could not be read: {found.mcu_id_problem.message}")
         _identity(made, journal)
         _product(made, profile)
-        _slots(made, entries, attempts, profile)
-        _certificate(made, link, journal, profile)
+        if entries is None:
+            made.notes.append(f"dialect {link.dialect} cannot list credentials: none of them was compared")
+        else:
+            _slots(made, entries, attempts, profile)
+            _certificate(made, link, journal, profile)
     _cloud(made, attempts, profile)
     return made
 
 
 def _identity(made: Check, journal: SqliteJournal | None) -> None:
     seen = made.found.identity
-    if journal is None or made.record is None:
-        made.notes.append("this journal knows nothing of this board")
     if journal is None:
         return
     try:
@@ -163,7 +168,7 @@ def _certificate(made: Check, link: Board, journal: SqliteJournal | None, profil
 
 def _certificate_tag(made: Check, profile: Profile | None) -> int | None:
     """The sec_tag of the certificate that is on record: the profile's, else the one place of ours that holds one."""
-    ours = [int(row["secTag"]) for row in made.slots if row["type"] == 1 and row["known"]]
+    ours = [int(row["secTag"]) for row in made.slots or () if row["type"] == 1 and row["known"]]
     if profile is not None and (profile.identity.sec_tag in ours or not ours):
         return profile.identity.sec_tag
     return ours[0] if len(ours) == 1 else None

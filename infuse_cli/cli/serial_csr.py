@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.cli import serial_board
+from infuse_cli.cli.by_hand import VETTED
 from infuse_cli.cli.serial_write import MADE, Hand, changing, described
 from infuse_cli.dialect.base import Can
 from infuse_cli.errors import BoardError, PolicyError, UsageError
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
     from infuse_cli.cli.serial_notes import Notes
 
-_RAW: Final = ".keygen"
+RAW: Final = ".keygen"
+"""Ends the name of the file beside a CSR that holds what the modem said, whole."""
 
 
 class Files:
@@ -29,7 +31,7 @@ class Files:
     def __init__(self, out: Path) -> None:
         """Raise UsageError for a place that cannot take both, before a key is made."""
         self.pem: Final = out
-        self.raw: Final = out.with_name(out.name + _RAW)
+        self.raw: Final = out.with_name(out.name + RAW)
         for path in (self.pem, self.raw):
             if path.exists():
                 raise UsageError("usage.bad-option", f"{path} exists and is not overwritten", hint="Name another file with --out.")
@@ -74,9 +76,9 @@ def _vetted(hand: Hand, notes: Notes, text: str, tag: int, *, required: bool) ->
     """Every check of the contract; that the key is new is the journal's to say (identity.key-reused)."""
     try:
         vetted = vet(text, uuid=hand.uuid, sec_tag=tag, attestation_required=required)
-        notes.note("CSR vetted", SeeKey(spki_sha256=vetted.spki_sha256, board=hand.uuid), command=f"sec_tag {tag}", answer="OK", publicKeySha256=vetted.spki_sha256)
+        notes.note(VETTED, SeeKey(spki_sha256=vetted.spki_sha256, board=hand.uuid), command=f"sec_tag {tag}", answer="OK", publicKeySha256=vetted.spki_sha256)
     except PolicyError as error:
-        notes.note("CSR vetted", command=f"sec_tag {tag}", answer=error.code)
+        notes.note(VETTED, command=f"sec_tag {tag}", answer=error.code)
         raise
     return vetted
 

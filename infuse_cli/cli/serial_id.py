@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from infuse_cli.cli import context, wire
 from infuse_cli.cli.cloud_tools import confirm
-from infuse_cli.cli.serial_notes import Notes
 from infuse_cli.cli.serial_write import opened
-from infuse_cli.errors import UsageError
+from infuse_cli.errors import BoardError, UsageError
 from infuse_cli.types import DEVICE_ID
 
 if TYPE_CHECKING:
@@ -34,9 +33,13 @@ def write_id(port: str, profile: Profile | None, device_id: str | None, *, yes: 
         if found != wanted:
             confirm(f"Write device id {wanted} into the chip of board {hand.uuid} for good?", yes=yes)
             hand.link.run(hand.ops.same_board(hand.uuid))
-            with Notes(hand.command, profile, port, hand.uuid) as notes:
+            with hand.record() as notes:
                 notes.note(_WRITTEN, command=f"device id {wanted}", answer="begun", deviceId=wanted)
-                chips.write_device_id(port, soc, wanted)
+                try:
+                    chips.write_device_id(port, soc, wanted)
+                except BoardError as error:
+                    notes.note(_WRITTEN, command=f"device id {wanted}", answer=error.code, deviceId=wanted)
+                    raise
                 notes.note(_WRITTEN, command=f"device id {wanted}", answer="OK", deviceId=wanted)
         return hand.as_json(deviceId=wanted, already=found == wanted)
 

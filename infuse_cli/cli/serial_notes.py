@@ -21,10 +21,10 @@ class Notes:
     Facts hold digests and names, never what was written (rule 20). `board` is None where the firmware has no UUID.
     """
 
-    def __init__(self, command: str, profile: Profile | None, port: str, board: str | None) -> None:
+    def __init__(self, command: str, profile: Profile | None, port: str, board: str | None, imei: str | None = None) -> None:
         self._command: Final = command
         self._profile: Final = profile
-        self._about: Final = {"port": port, "board": board}
+        self._about: Final = {"port": port, "board": board, **({} if imei is None else {"imei": imei})}
         self._run: Final = uuid.uuid4().hex
         self._journal: SqliteJournal | None = None
         self.begun = 0

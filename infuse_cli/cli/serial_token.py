@@ -36,6 +36,7 @@ def write_token(hand: Hand, secret: Secret, given: tuple[int | None, str | None]
     hand.needs(_STORES[spec.store])
     known = _known_token(secret)
     _refuse_spent(hand, known)
+    _refuse_elsewhere(hand, secret)
     device_id = given[1] or (None if known is None else known.registry_device_id)
     exposed = [] if known is None or known.state is not TokenState.MINTED else [
         MoveToken(intent=known.intent, from_state=TokenState.MINTED, to_state=TokenState.EXPOSED, why=f"written by hand to board {hand.uuid}")]
@@ -44,7 +45,8 @@ def write_token(hand: Hand, secret: Secret, given: tuple[int | None, str | None]
         there = _put(hand, _place(spec, device_id), secret, exposed)
         return {**told, "secTag": None, "credentials": [], "name": spec.name, "readBack": there}
     tag = spec.sec_tag if given[0] is None else given[0]
-    rows = write(hand, tag, token_items(secret, _wanted(device_id)), replace=replace, yes=yes, first=exposed)
+    about = {"tokenSha256": secret.sha256()}
+    rows = write(hand, tag, token_items(secret, _wanted(device_id)), replace=replace, yes=yes, first=exposed, about=about)
     return {**told, "secTag": tag, "credentials": rows, "name": None, "readBack": True}
 
 
@@ -88,6 +90,16 @@ def _known_token(secret: Secret) -> TokenRecord | None:
     with serial_board.record() as journal:
         rows = [] if journal is None else [row for row in journal.tokens() if row.sha256 == secret.sha256()]
     return rows[-1] if rows else None
+
+
+def _refuse_elsewhere(hand: Hand, secret: Secret) -> None:
+    """A token whose writing was begun on another board may be used there, whatever came of it (rule 15)."""
+    with serial_board.record() as journal:
+        told = [] if journal is None else [facts for _, facts in journal.noted(WRITTEN) if facts.get("tokenSha256") == secret.sha256()]
+    others = [facts["board"] for facts in told if facts.get("board") != hand.uuid]
+    if others:
+        raise PolicyError("run.conflict", f"this registration token was written to board {others[-1]} by hand, and {hand.uuid or 'another'} is on the port; nothing was written",
+                          hint="A token goes to one board only: mint another for this one.")
 
 
 def _refuse_spent(hand: Hand, known: TokenRecord | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.cli.journal_views import columns, fields, plural
 
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from infuse_cli.cli.serial_at import Answered
+
+
+_WIDE: Final = 120
+"""Columns from which on a digest has room beside the rest."""
 
 
 def ports(console: Console, rows: Sequence[dict[str, Any]]) -> None:
@@ -42,7 +46,8 @@ def _said(row: dict[str, Any]) -> list[str]:
 
 def probed(found: dict[str, Any]) -> str:
     """That a port answers, and how."""
-    return f"{found['port']} answers AT commands (dialect {found['dialect']})."
+    what = "ePacket frames" if found["dialect"] == "epacket" else "AT commands"
+    return f"{found['port']} answers {what} (dialect {found['dialect']})."
 
 
 def board(console: Console, found: dict[str, Any]) -> None:
@@ -52,16 +57,18 @@ def board(console: Console, found: dict[str, Any]) -> None:
     fields(console, {
         "port": f"{found['port']} (dialect {found['dialect']})", "board": told["uuid"], "IMEI": told["imei"] or "none",
         "mcuId": told["mcuId"] or (f"not read: {problem['message']}" if problem else None), "model": found["model"], "modem firmware": found["modemFirmware"],
-        "ICCID": found["iccid"], "functional mode": f"{found['functionalMode']} ({found['functionalModeName']})",
+        "ICCID": found["iccid"], "functional mode": None if found["functionalMode"] is None else f"{found['functionalMode']} ({found['functionalModeName']})",
     })
     console.print()
-    recorded(console, found["record"])
+    recorded(console, found["record"], told["uuid"], found["byHand"])
 
 
-def recorded(console: Console, record: dict[str, Any] | None) -> None:
+def recorded(console: Console, record: dict[str, Any] | None, uuid: str, by_hand: int) -> None:
     """What the journal knows of a board."""
+    if by_hand:
+        console.print(f"{plural(by_hand, 'change')} by hand on record: infuse journal show {uuid}", soft_wrap=True, markup=False)
     if record is None:
-        console.print("This journal knows nothing of this board.", soft_wrap=True)
+        console.print("No run of this bench ever took this board." if by_hand else "This journal knows nothing of this board.", soft_wrap=True)
         return
     newest = record["newest"] or {}
     fields(console, {"on record": plural(record["attempts"], "attempt"), "newest": newest.get("word"), "run": newest.get("run"),
@@ -70,13 +77,23 @@ def recorded(console: Console, record: dict[str, Any] | None) -> None:
         console.print(f"certificate {row['serial']}, until {row['notAfter']:%Y-%m-%d}", soft_wrap=True, markup=False)
 
 
-def credentials(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+def credentials(console: Console, rows: Sequence[dict[str, Any]], tag: int | None = None) -> None:
     """A line a credential; `journal` says whether this journal put it there."""
     if not rows:
-        console.print("The modem holds no credential there.", soft_wrap=True)
+        console.print("The modem holds no credential." if tag is None else f"The modem holds no credential under sec_tag {tag}.", soft_wrap=True)
         return
-    columns(console, ("sec_tag", "type", "what", "SHA-256", "journal"), [
-        (str(row["secTag"]), str(row["type"]), row["typeName"], row["sha256"] or "not given", "ours" if row["known"] else "unknown") for row in rows])
+    told = [(str(row["secTag"]), str(row["type"]), row["typeName"], _origin(row), row["sha256"] or "not given") for row in rows]
+    if console.width >= _WIDE:
+        columns(console, ("sec_tag", "type", "what", "journal", "SHA-256"), told)
+        return
+    for place, kind, what, origin, sha256 in told:
+        console.print(f"sec_tag {place}, type {kind}: {what}, {origin}", soft_wrap=True, markup=False, style="bold")
+        console.print(f"    {sha256}", soft_wrap=True, markup=False)
+
+
+def _origin(row: dict[str, Any]) -> str:
+    """Whose a credential is, by the journal of this bench."""
+    return "ours" if row["known"] else "by hand" if row["byHand"] else "unknown"
 
 
 def written(console: Console, rows: Sequence[dict[str, Any]], notes: Sequence[str]) -> None:
@@ -109,7 +126,7 @@ def requested(console: Console, made: dict[str, Any], notes: Sequence[str]) -> N
     fields(console, {"sec_tag": made["secTag"], "subject": made["subject"], "public key": f"SHA-256 {made['publicKeySha256']}",
                      "attestation": made["attestation"], "CSR": made["out"], "modem's text": made["keygen"]})
     _noted(console, notes)
-    console.print(f"Next: infuse ca sign {made['out']} --out CERT.pem", soft_wrap=True, markup=False)
+    console.print(f"Next: infuse ca sign {made['out']} --device-id ID --out CERT.pem", soft_wrap=True, markup=False)
 
 
 def _noted(console: Console, notes: Sequence[str]) -> None:
@@ -139,8 +156,9 @@ def checked(console: Console, found: dict[str, Any]) -> None:
         fields(console, {"in the cloud": cloud["deviceId"] or "not registered", "last heard": heard and f"{heard:%Y-%m-%d %H:%M:%S} UTC"})
     fields(console, {"possession": found["possession"]})
     console.print()
-    credentials(console, found["slots"])
-    console.print()
+    if found["slots"] is not None:
+        credentials(console, found["slots"])
+        console.print()
     _noted(console, found["notes"])
     count = len(found["differences"])
     console.print("No differences." if not count else f"{plural(count, 'difference')}:", soft_wrap=True, style="green" if not count else "red")

@@ -24,7 +24,7 @@ from infuse_cli.pipeline.steps.expect import kind_name
 from infuse_cli.profile import Serial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from infuse_cli.dialect.base import Operations
     from infuse_cli.ports import Board
@@ -67,6 +67,10 @@ class Hand:
         """The board."""
         return self.found.identity.uuid
 
+    def record(self) -> Notes:
+        """The run under which what is done to this board goes on record."""
+        return Notes(self.command, self.profile, self.port, self.uuid, self.found.identity.imei)
+
     def needs(self, can: Can) -> None:
         """Raise ProfileError profile.cannot where the board's dialect does not offer it: nothing was sent for it yet."""
         if can not in capabilities(self.link.dialect):
@@ -101,8 +105,9 @@ def changing(hand: Hand) -> Iterator[Notes]:
     from infuse_cli.cli.clock import RunClock, StopOnSignals
 
     mode = hand.found.identity.functional_mode
-    with StopOnSignals(RunClock()), Notes(hand.command, hand.profile, hand.port, hand.uuid) as notes:
-        notes.note(_MODE, command=f"{mode} found", answer="begun", functionalMode=mode)
+    with StopOnSignals(RunClock()), hand.record() as notes:
+        if mode is not None:
+            notes.note(_MODE, command=f"{mode} found", answer="begun", functionalMode=mode)
         try:
             hand.link.run(hand.ops.go_offline())
             yield notes
@@ -119,13 +124,15 @@ def _restore(hand: Hand, notes: Notes, mode: int | None) -> None:
     except BoardError as error:
         notes.note(_MODE, command=f"{mode} not restored", answer=error.code, functionalMode=mode)
         raise
-    notes.note(_MODE, command=f"{mode} restored", answer="OK", functionalMode=mode)
+    if mode is not None:
+        notes.note(_MODE, command=f"{mode} restored", answer="OK", functionalMode=mode)
 
 
-def write(hand: Hand, sec_tag: int, items: Sequence[Item], *, replace: bool, yes: bool, first: Sequence[Write] = ()) -> list[dict[str, Any]]:
+def write(hand: Hand, sec_tag: int, items: Sequence[Item], *, replace: bool, yes: bool, first: Sequence[Write] = (),
+          about: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """Write credentials, skip those that are there, compare digests afterwards; a row each.
 
-    `first` goes on record with the first intent. Raises PolicyError identity.slot-occupied (naming the digest, nothing
+    `first` goes on record with the first intent, `about` are facts of every note. Raises PolicyError identity.slot-occupied (naming the digest, nothing
     written), identity.not-read-back; BoardError as the operations do.
     """
     hand.needs(Can.WRITE)
@@ -140,7 +147,7 @@ def write(hand: Hand, sec_tag: int, items: Sequence[Item], *, replace: bool, yes
     if wanted:
         with changing(hand) as notes:
             for number, item in enumerate(wanted):
-                shown[item.kind] = _write_one(hand, notes, sec_tag, item, old=there[item.kind], first=first if number == 0 else ())
+                shown[item.kind] = _write_one(hand, notes, sec_tag, item, old=there[item.kind], first=first if number == 0 else (), about=about or {})
     return [_row(sec_tag, item, shown[item.kind], None if item not in wanted else there[item.kind], already=item not in wanted) for item in items]
 
 
@@ -191,9 +198,10 @@ def _fits(hand: Hand, sec_tag: int, item: Item) -> None:
     codec.encode(commands.cmng_write(sec_tag, item.kind, item.content, secret=item.secret))
 
 
-def _write_one(hand: Hand, notes: Notes, sec_tag: int, item: Item, *, old: StoredCredential | None, first: Sequence[Write]) -> str | None:
+def _write_one(hand: Hand, notes: Notes, sec_tag: int, item: Item, *, old: StoredCredential | None, first: Sequence[Write],
+               about: Mapping[str, Any]) -> str | None:
     place = {"secTag": sec_tag, "type": int(item.kind)}
-    told = {"command": f"{kind_name(item.kind)} of sec_tag {sec_tag}", **place, "sha256": sorted(item.digests), "replaced": None if old is None else old.sha256}
+    told = {"command": f"{kind_name(item.kind)} of sec_tag {sec_tag}", **place, "sha256": sorted(item.digests), "replaced": None if old is None else old.sha256, **about}
     notes.note(WRITTEN, *first, **told, answer="begun")
     try:
         if old is not None:

@@ -311,4 +311,4 @@ class Lacking:
 
     def _cannot(self, what: Can) -> Conversation[None]:
         yield from ()
-        raise ProfileError("profile.cannot", f"dialect {self.DIALECT} cannot {what.value}")
+        raise ProfileError("profile.cannot", f"dialect {self.DIALECT} cannot {what.value}", hint="Use a port of this board that takes AT commands, or a profile that does not ask for it.")

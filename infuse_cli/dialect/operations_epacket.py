@@ -8,9 +8,10 @@ Sources: contract, serial side of a board; infuse-sdk RPC and KV definitions (`r
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from infuse_cli.dialect import commands
 from infuse_cli.dialect.base import Can, Lacking
@@ -20,6 +21,7 @@ from infuse_cli.types import BoardIdentity, Command
 
 if TYPE_CHECKING:
     from infuse_cli.dialect.base import Conversation
+    from infuse_cli.types import Reply
 
 KV_MODEL, KV_FIRMWARE, KV_IMEI, KV_ICCID = 40, 41, 43, 44
 """Keys of the store that hold what `lte_modem_info` shows."""
@@ -29,6 +31,9 @@ _CHALLENGE: Final = 16
 _VALUE: Final = struct.Struct("<Hh")
 _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _IMEI_DIGITS: Final = 15
+_NUMBER: Final = re.compile(r"\+CM[ES] ERROR: (\d+)")
+
+T = TypeVar("T")
 
 
 class EpacketOperations(Lacking):
@@ -78,6 +83,28 @@ class EpacketOperations(Lacking):
         """The device's public key."""
         state = yield from self.security_state(bytes(_CHALLENGE))
         return state[32:64]
+
+
+def carried(conversation: Conversation[T]) -> Conversation[T]:
+    """A conversation of AT commands, each sent to the modem by the firmware (`lte_at_cmd`); firmware that cannot gives bare errors."""
+    try:
+        command = next(conversation)
+        while True:
+            command = conversation.send((yield from _by_firmware(command)))
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+def _by_firmware(command: Command) -> Conversation[Reply]:
+    reply = yield Command(f"lte_at_cmd {command.text.encode().hex()}", command.timeout_s, ANSWER, needs_info=True, effect=command.effect, secret=command.secret)
+    found = ANSWER.fullmatch(reply.info[0]) if reply.info else None
+    said = bytes.fromhex(found["data"]).decode("ascii", "replace").rstrip("\0") if found else ""
+    *lines, final = [line for line in said.splitlines() if line] or [""]
+    number = _NUMBER.fullmatch(final)
+    ends = final in {"OK", "ERROR"} or number is not None
+    return dataclasses.replace(reply, ok=reply.ok and final == "OK", info=tuple(lines if ends or not final else [*lines, final]),
+                               cme=int(number[1]) if number else None)
 
 
 def _rpc(name: str, parameters: bytes, *, at_least: int = 0) -> Conversation[bytes]:

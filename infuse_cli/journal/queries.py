@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 By = Literal["run", "day", "profile"]
 
+BY_HAND: Final = frozenset({"written by hand", "deleted by hand", "key made by hand", "sent by hand", "typed by hand", "device id written"})
+"""Notes of what a person changed on a board (`infuse serial`)."""
+
 _SHORTEST_PART: Final = 4
 _LONGEST: Final = 1024
 """No name on record is longer, and SQLite refuses patterns beyond some size."""
@@ -133,7 +136,8 @@ def _only_noted(connection: Connection, text: str) -> set[str]:
     """Boards that only notes name: what was done to them was done by hand, and no run of the line knows them."""
     column = _event.board
     fits = column == text.lower() if len(text) < _SHORTEST_PART else or_(column == text.lower(), _starts(text, column), _ends(text, column))
-    return {row[0] for row in connection.execute(select(column).distinct().where(fits)).all()}
+    by_imei = (_event.kind == "run-noted") & column.is_not(None) & _event.facts.contains(f'"imei":{to_json(text)}', autoescape=True)
+    return {row[0] for row in connection.execute(select(column).distinct().where(or_(fits, by_imei))).all() if row[0] is not None}
 
 
 def _starts(text: str, *columns: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -244,6 +248,20 @@ def newest_attempts(journal: SqliteJournal, *, only_open: bool = False, run: str
         newest.pop(one.board, None)
         newest[one.board] = one
     return [one for one in newest.values() if one.state.is_open or not only_open]
+
+
+def only_by_hand(journal: SqliteJournal) -> list[tuple[str, datetime, str | None]]:
+    """Boards that were changed by hand and never begun by a run: UUID, time of the first change, IMEI; in order of time."""
+    statement = (select(_event.board, _event.ts, _event.facts)
+                 .where(_event.kind == "run-noted", _event.board.is_not(None), _event.board.not_in(select(_attempt.board)))
+                 .order_by(_event.ts, _event.seq))
+    found: dict[str, tuple[str, datetime, str | None]] = {}
+    with journal.reading() as connection:
+        for row in connection.execute(statement):
+            told = from_json(row.facts)
+            if told.get("what") in BY_HAND:
+                found.setdefault(row.board, (row.board, to_time(row.ts), told.get("facts", {}).get("imei")))
+    return list(found.values())
 
 
 def imeis(journal: SqliteJournal) -> dict[str, str | None]:

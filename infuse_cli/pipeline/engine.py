@@ -111,12 +111,20 @@ class Engine:
             return self._refused(slot, link, identity, bug(error), started)
 
     def _ids(self, link: Board, ops: Operations, slot: int) -> McuIds:
-        """Where the mcuId comes from; the scan of a label is waited for as long as the board is there."""
-        labels = self.deps.labels
-        if labels is None:
-            return self._mcu_ids
+        """Where the mcuId comes from.
+
+        One that is scanned may stand in the table of metadata, or on record: a board that was bound to its label needs no
+        second scan. Else the label is waited for as long as the board is there.
+        """
+        labels, table, journal = self.deps.labels, self.deps.options.metadata_table, self.deps.journal
 
         def scanned(seen: BoardIdentity) -> str:
+            label = {} if labels is None else labels.bound(slot, seen.imei, seen.uuid)
+            given = label.get("mcuId") or row_for(table, seen).get("mcuId")
+            record = None if given or not seen.uuid else journal.board(seen.uuid)
+            found = given or (None if record is None else record.mcu_id)
+            if found or labels is None:
+                return found or ""
             return labels.await_for(
                 slot, seen.imei, seen.uuid, ("mcuId",), look=lambda: link.run(ops.same_board(seen.uuid)) if seen.uuid else None,
                 waiting=lambda why: self._tell("board-waiting", slot, seen.uuid, data={"why": why}))["mcuId"]
@@ -194,6 +202,7 @@ class Engine:
         if found.plan_hash != self._plan_hash:
             raise PolicyError("plan.changed", f"board {found.board} PASSed under another plan on {found.opened:%Y-%m-%d %H:%M} UTC",
                               hint="Use the profile it PASSed with, or --again for a new identity.")
+        self.deps.journal.check_identity(ctx.uuid, ctx.identity.imei, ctx.identity.mcu_id)
         self._load(ctx, found)
         self._same_metadata(ctx)
         ctx.facts["already"] = True

@@ -95,6 +95,24 @@ def vet_file(data: bytes, *, curves: Sequence[str] = ("P-256",), usages: Sequenc
     return vet_pem(data.decode("ascii", errors="replace"), curves=curves, asked=asked)
 
 
+def vet_keygen(keygen_text: str, csr: VettedCsr) -> str:
+    """The board (UUID, lower case) that the modem's own text, kept beside a CSR, says made its key; "" without attestation.
+
+    "Consistent", never proven (rule 40). Raises PolicyError identity.csr-unreadable, attestation-malformed, bad-signature,
+    csr-policy, weak-key as `vet`; digest-mismatch where the text is of another CSR or was changed, uuid-mismatch where it
+    names another board than the CSR's subject.
+    """
+    body, cose = attestation.split(keygen_text)
+    if _vet_der(body, cose, tuple(CURVES)).spki_sha256 != csr.spki_sha256:
+        raise PolicyError("identity.digest-mismatch", "the modem's text beside the CSR is of another key")
+    if cose is None:
+        return ""
+    found = attestation.decode(cose)
+    _check_attestation(found, body, found.uuid, found.sec_tag)
+    _check_subject_uuid(csr.common_name, found.uuid)
+    return found.uuid
+
+
 def vet_pem(pem: str, *, curves: Sequence[str] = ("P-256",), asked: _Asked | None = None) -> VettedCsr:
     """Vet a CSR that came as a PEM file, without a board.
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,17 @@ def test_a_csr_with_the_modems_own_words_beside_it(bench, desk, tmp_path):
     one_line(desk("csr", port, "--out", str(tmp_path / "third.csr"), "--sec-tag", "4201", output="human"), "identity.slot-occupied", 8)
     assert not (tmp_path / "third.csr.keygen").exists()
     assert in_slot(bench, slot)["functionalMode"] == 1
+    sign = partial(bench.infuse, "ca", "sign", str(out), "--ca", str(bench.world.folder / "ca"), "--passphrase-file", str(bench.world.folder / "passphrase"),
+                   "--output", "json", env={"INFUSE_HOME": str(desk.home)})
+    signed = data(sign("--device-id", "0123456789abcdef", "--out", str(tmp_path / "board.pem")))
+    assert (signed["commonName"], signed["keygen"]) == ("0123456789abcdef", f"{out}.keygen")
+    refused(sign("--device-id", "0123456789abcdee", "--out", str(tmp_path / "other.pem")), "identity.key-reused", 8)
+    (tmp_path / "board.csr.keygen").write_text((tmp_path / "next.csr.keygen").read_text())
+    refused(sign("--device-id", "0123456789abcdef", "--out", str(tmp_path / "again.pem")), "identity.digest-mismatch", 8)
+    journal = partial(bench.infuse, "journal", "--output", "json", env={"INFUSE_HOME": str(desk.home)})
+    assert [row["board"] for row in data(journal("list"))["byHand"]] == [uuid]
+    told = data(journal("show", in_slot(bench, slot)["imei"]))["byHand"]
+    assert [(row["what"], row["command"], row["answer"]) for row in told] == [("key made by hand", f"sec_tag {tag}", "OK") for tag in (4201, 4203)]
 
 
 def test_a_csr_that_does_not_fit_is_kept_raw_and_not_given_out(bench, desk, tmp_path):
@@ -201,6 +213,11 @@ def test_a_token_goes_onto_the_board_as_the_contract_says(bench, desk, tmp_path)
     assert (made["tokenSha256"], made["onRecord"]) == (hashlib.sha256(TOKEN.encode()).hexdigest(), False)
     for text in (TOKEN, coded):
         nowhere(text, ran, desk.home)
+    listed = data(desk("creds", "list", port))["credentials"]
+    assert [(row["known"], row["byHand"]) for row in listed] == [(False, True)] * 2
+    other = bench.slot()
+    refused(desk("token", "write", bench.world.port(other), "--file", file, "--device-id", "b6b5e1a4-0000-4000-8000-000000000001"), "run.conflict", 8)
+    assert stored(bench, other) == {}
 
 
 def test_a_refused_write_leaves_a_true_record_and_the_mode_as_it_was(bench, desk, tmp_path):
@@ -265,6 +282,27 @@ def test_a_token_goes_into_settings_where_the_profile_says_so(bench, desk, tmp_p
         assert "read back" in desk("token", "write", bench.world.port(slot), "--file", file, "--profile", profile, output="human").stdout
     nowhere(TOKEN, ran, desk.home)
     refused(desk("token", "write", bench.world.port(slot), "--file", file, "--profile", profile), "profile.cannot", 3)
+
+
+def test_a_token_goes_into_the_key_value_store_and_at_commands_through_the_firmware(bench, desk, tmp_path):
+    slot, profile = bench.slot(), profile_with(bench, "kv", lambda profile: profile.update(token={"store": "kv", "name": "20001"}))
+    file, port = private(tmp_path / "token", TOKEN), bench.world.port(slot)
+    with faults(bench, f"{slot}:dialect=epacket"):
+        ran = desk("token", "write", port, "--file", file, "--profile", profile)
+        assert (data(ran)["dialect"], data(ran)["store"], data(ran)["readBack"]) == ("epacket", "kv", True)
+        sent = desk("at", port, "AT+CGMM", "AT+NOPE", "AT+CFUN?")
+        assert [(one["ok"], one["lines"]) for one in sent.envelope["data"]["commands"]] == [(True, ["nRF9151-LACA"]), (False, [])]
+        assert "cannot list credentials" in data(desk("check", port))["notes"][0]
+    nowhere(TOKEN, ran, desk.home)
+
+
+@pytest.mark.storm
+def test_a_token_goes_by_the_profiles_own_command(bench, desk, tmp_path):
+    own = {"store": "command", "command": "settings write string prov/tok {token}", "success": ".*", "read_back": "settings read string prov/tok"}
+    slot, profile = bench.slot(), profile_with(bench, "own", lambda profile: profile.update(token=own))
+    with faults(bench, f"{slot}:dialect=at-shell"):
+        made = data(desk("token", "write", bench.world.port(slot), "--file", private(tmp_path / "token", TOKEN), "--profile", profile))
+    assert (made["store"], made["readBack"]) == ("command", True)
 
 
 @pytest.mark.parametrize(("word", "kind"), [("ca", 0), ("CLIENT_CERT", 1), ("client-key", 2), ("psk", 3), ("PSK_ID", 4), ("1", 1)])

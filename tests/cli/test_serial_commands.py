@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -460,6 +461,32 @@ def test_a_probe_that_gives_no_id_fails_the_board_before_anything_is_registered(
     assert len(bench.world.state()["devices"]) == devices
     found = data(serial(bench, "info", port, named=False, env=env))
     assert found["mcuIdProblem"]["code"] == "board.no-mcu-id"
+
+
+def test_an_mcu_id_from_the_label_is_wanted_once(bench, tmp_path):
+    slot = bench.slot()
+    profile, port = profile_with(bench, "label", lambda profile: profile["board"].update(mcu_id={"from": "scan"})), bench.world.port(slot)
+    run = partial(bench.infuse, "provision", "--profile", profile, "--port", port, "--output", "json")
+    [board] = run().envelope["data"]["boards"]
+    assert (board["result"], board["failedStep"], board["error"]["code"]) == ("FAIL", "identify", "board.no-mcu-id")
+    assert "--metadata-from" in board["error"]["hint"]
+    table = tmp_path / "labels.csv"
+    table.write_text(f"imei,mcuId\n{in_slot(bench, slot)['imei']},AABBCCDD00000003\n")
+    [board] = run("--metadata-from", str(table)).envelope["data"]["boards"]
+    assert (board["result"], board["board"]["mcuId"]) == ("PASS", "aabbccdd00000003")
+    [board] = run().envelope["data"]["boards"]
+    assert (board["result"], board["already"], board["board"]["mcuId"]) == ("PASS", True, "aabbccdd00000003")
+    [board] = run("--metadata", "mcuId=aabbccdd00000004").envelope["data"]["boards"]
+    assert (board["result"], board["error"]["code"]) == ("FAIL", "identity.clone")
+
+
+@pytest.mark.storm
+def test_an_mcu_id_from_a_command_of_the_profile(bench):
+    source = {"from": "command", "command": "AT%XICCID", "pattern": "%XICCID: [0-9]{4}([0-9A-F]{16})"}
+    profile = profile_with(bench, "asked", lambda profile: profile["board"].update(mcu_id=source))
+    ran = bench.infuse("provision", "--profile", profile, "--port", fresh(bench), "--output", "json")
+    assert ran.code == 0, ran.stdout + ran.stderr
+    assert len(ran.envelope["data"]["boards"][0]["board"]["mcuId"]) == 16
 
 
 @pytest.mark.parametrize("source", ["hwinfo", "epacket"])

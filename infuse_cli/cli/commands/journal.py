@@ -57,9 +57,11 @@ def list_boards(
     with _opened() as journal:
         found = [] if journal is None else queries.newest_attempts(journal, only_open=only_open, run=_run_id(journal, run))
         imeis = {} if journal is None else queries.imeis(journal)
+        hand = [] if journal is None or only_open or run is not None else queries.only_by_hand(journal)
     shown = found[-limit:] if limit else found
-    data = {"boards": [{**views.brief(one), "imei": imeis.get(one.board)} for one in shown], "total": len(found)}
-    finish(OperationResult("journal list", data, human=lambda console: views.listed(console, shown, imeis, len(found), only_open=only_open)))
+    data = {"boards": [{**views.brief(one), "imei": imeis.get(one.board)} for one in shown], "total": len(found),
+            "byHand": [{"board": uuid, "imei": imei, "begun": when} for uuid, when, imei in hand]}
+    finish(OperationResult("journal list", data, human=lambda console: views.listed(console, shown, imeis, len(found), only_open=only_open, hand=hand)))
 
 
 @app.command()

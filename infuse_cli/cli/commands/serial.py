@@ -118,13 +118,15 @@ def info(port: PortArgument = None, *, port_: PortOption = None) -> None:
     mcuId is read where a profile names its source.
     """
     from infuse_cli.cli import serial_board, serial_views
+    from infuse_cli.cli.by_hand import changes
     from infuse_cli.cli.result import OperationResult
 
     def work(named: str, profile: Profile | None) -> OperationResult:
         with serial_board.opened(named, profile) as link:
             found = serial_board.identify(link, profile)
         with serial_board.record() as journal:
-            data = {**found.as_json(), "record": serial_board.on_record(journal, found.identity.uuid)}
+            uuid = found.identity.uuid
+            data = {**found.as_json(), "record": serial_board.on_record(journal, uuid), "byHand": len(changes(serial_board.by_hand(journal, uuid)))}
         return OperationResult("serial info", data, human=lambda console: serial_views.board(console, data))
 
     _on_port("serial info", (port, port_), work)
@@ -195,7 +197,8 @@ def creds_list(
             found = serial_board.identify(link, None)
             entries = serial_board.stored(link, tag)
         with serial_board.record() as journal:
-            rows = serial_board.credential_rows(entries, serial_board.history(journal, found.identity.uuid))
+            uuid = found.identity.uuid
+            rows = serial_board.credential_rows(entries, serial_board.history(journal, uuid), serial_board.by_hand(journal, uuid))
         data = {"port": named, "board": found.as_json()["board"], "credentials": rows}
         return OperationResult("serial creds list", data, human=lambda console: serial_views.credentials(console, rows))
 

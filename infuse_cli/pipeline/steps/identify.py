@@ -26,7 +26,8 @@ class McuIds:
     """Where mcuId comes from in this run: the profile's source, what was given by hand, and for nrfutil the reader.
 
     `soc` is the chip's name, which says where in it the id is. `root` gives the root secret (base64) that a cloud
-    shares with the device of a public key: what a `security_state` is opened with. `scanned` waits for a label's scan.
+    shares with the device of a public key: what a `security_state` is opened with. `scanned` gives a
+    label's, and waits for its scan; empty where nothing is scanned in this run.
     """
 
     source: McuIdSource | None
@@ -68,7 +69,7 @@ def mcu_id(link: Board, ops: Operations, source: McuIdSource, ids: McuIds, seen:
             return _from_command(link, ops, source)
         case "scan":
             given = ids.given.get("mcuId", "")
-            return _checked(given if given or ids.scanned is None else ids.scanned(seen), "the scan")
+            return _from_label(given if given or ids.scanned is None else ids.scanned(seen))
         case "nrfutil" if ids.chips is not None:
             return _checked(ids.chips.chip_id(link.port, ids.soc), "nrfutil")
         case "hwinfo":
@@ -83,6 +84,13 @@ def _from_imei(seen: BoardIdentity) -> str:
     if seen.imei is None:
         raise BoardError("board.no-imei", "the module answers without an IMEI, and board.mcu_id is from: imei")
     return "0" + seen.imei  # rule 2
+
+
+def _from_label(text: str) -> str:
+    if not text:
+        raise BoardError("board.no-mcu-id", "mcuId comes from a label, and nobody scanned or gave it",
+                         hint="Give it with --metadata mcuId=ID, by a column mcuId of --metadata-from, or scan it: `infuse provision --watch`.")
+    return _checked(text, "the scan")
 
 
 def _from_command(link: Board, ops: Operations, source: McuIdSource) -> str:
