@@ -150,6 +150,8 @@ class Transport:
             answer = self._pool.send(request, maker)
         except Failed as failed:
             raise _Marked(failed, repeatable=failures.may_repeat(call, failed.kind)) from failed.__cause__
+        finally:
+            self._gate.answered()
         if call.effect:
             failpoint.hit(f"answered:{call.name}")
         return self._judge(call, answer, maker)

@@ -2,86 +2,165 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from typing import Final
+from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
 _HOLD_S: Final = 1.0
-_HOLD_NEAR_S: Final = 3.0
+_HOLD_NEAR_S: Final = (3.0, 10.0)
 _HOLD_LONG_S: Final = 30.0
 _NEAR: Final = 1.03
-_ENOUGH: Final = 10
-_SHARE: Final = 0.28
 _LEAST: Final = 5.0
+_SOME: Final = 3
+_MOST: Final = 0.6
+_MANY: Final = 0.4
+_ENOUGH: Final = 8
+"""From these shares of what was under way together on, refusals come from how often the host is asked, and not by chance: most at once, or many of enough."""
+
+_BELOW: Final = 0.96
+_ABOVE: Final = 1.05
+"""How far beside an estimate the limit is looked for."""
+
 _LESS: Final = (0.95, 0.9, 0.7, 0.5)
 """What is left of a rate that was taken before and is refused now, once, twice… in a row; after the last of them pacing ends."""
+
+
+class _Sample(NamedTuple):
+    """Requests that a host took in so many seconds, from a moment when it was rested to its first refusal."""
+
+    taken: float
+    seconds: float
+
+
+class _Known(NamedTuple):
+    """What refusals have told: a rate to ask at (0: unpaced), one that was taken, one that was refused (0: none yet)."""
+
+    rate: float = 0.0
+    good: float = 0.0
+    bad: float = 0.0
+    strikes: int = 0
+    first: _Sample | None = None
+    over: bool = False
+
+    def after(self, sample: _Sample, wait_s: float) -> _Known:
+        """What a refusal adds, that asks to wait."""
+        if not self.rate:
+            return self._begun(sample, wait_s)
+        limit = self._estimate(sample)
+        if self.rate <= self.good:
+            return self._struck(limit)
+        if self.good < limit < self.rate:
+            return self._replace(rate=max(self.good, limit * _BELOW), bad=min(self.rate, limit * _ABOVE))
+        return self._replace(rate=max(self.good, self.rate / 2), bad=self.rate)
+
+    def _begun(self, sample: _Sample, wait_s: float) -> _Known:
+        """The limit lies between what was taken with the wait and without it: nearer to the former, for a refusal costs more than a slow start."""
+        slow, fast = sample.taken / (sample.seconds + wait_s), sample.taken / sample.seconds
+        return self._replace(rate=max(_LEAST, slow, math.sqrt(slow * fast) / 2), good=_LEAST, first=sample)
+
+    def _estimate(self, sample: _Sample) -> float:
+        """The limit if the host lets a burst through before it counts: that of the first sample is in this one too. 0: cannot be told."""
+        first = self.first
+        if first is None or sample.seconds < 1.5 * first.seconds:
+            return 0.0
+        return max(0.0, sample.taken - first.taken) / (sample.seconds - first.seconds)
+
+    def _struck(self, limit: float) -> _Known:
+        """A rate is refused that was taken before. A host that does so again and again limits something else."""
+        if self.strikes == len(_LESS):
+            return self._replace(rate=0.0, over=True)
+        less = max(_LEAST, self.rate * _LESS[self.strikes])
+        good = limit * 0.985 if less * 0.97 < limit < self.rate else less
+        return self._replace(rate=good, good=good, bad=self.rate, strikes=self.strikes + 1)
+
+    def kept(self) -> _Known:
+        """Its rate was used for long enough, and not refused: the next one to try."""
+        good = self.rate
+        if not self.bad:
+            return self._replace(rate=good * 2, good=good, strikes=0)
+        if self.is_settled(good):
+            return self._replace(rate=good * _NEAR, good=good, bad=good * _NEAR * _NEAR, strikes=0)
+        return self._replace(rate=(good + self.bad) / 2, good=good, strikes=0)
+
+    def is_settled(self, good: float) -> bool:
+        """Whether what is taken and what is refused lie so near that asking for more is seldom worth it."""
+        return bool(self.bad) and self.bad <= good * _NEAR
 
 
 class Learning:
     """Finds the rate at which a host takes requests from where it begins to refuse them with 429.
 
-    Unpaced until it refuses a good part of what it is asked. From there the rate grows for as long as it is used and nothing is refused, doubling at
-    first, then half-way to the lowest rate that was refused. A host that refuses at rates which it took before limits
-    something else; then pacing would only be slow, and it ends. Times are seconds of the monotonic clock, rates requests a second.
+    Unpaced until it refuses most of what is under way at once. From there the rate grows for as long as it is used and nothing is refused, doubling at
+    first, then half-way to the lowest rate that was refused, or to what the requests that were taken until a refusal say of the
+    limit. A host that refuses at rates which it took before limits something else; then pacing would only be slow, and it
+    ends. Times are seconds of the monotonic clock, rates requests a second.
     """
 
     def __init__(self) -> None:
-        self.rate = 0.0
-        self._good = self._bad = 0.0
-        self._sent = self._refused = self._strikes = 0
-        self._first = self._since = 0.0
-        self._used = self._found = self._over = False
+        self._known = self._before = _Known()
+        self._sent = self._answered = 0
+        self._refused = self._under_way = self._all_refused = self._all_under_way = 0
+        self._rested: tuple[float, float] | None = None  # since when, and after how many requests
+        self._since = 0.0
+        self._used = self._found = False
+        self._sample = _Sample(0.0, 0.0)
+
+    @property
+    def rate(self) -> float:
+        """Requests a second; 0 without a pace."""
+        return self._known.rate
 
     def held_back(self) -> None:
         """The pace made a request wait, so the rate is in use."""
         self._used = True
 
-    def sent(self, now: float) -> None:
-        """A request goes out."""
-        self._first = self._first or now
+    def sent(self, now: float, ahead_s: float = 0.0) -> None:
+        """A request goes out; places of the present pace are given away for `ahead_s` from now."""
+        if self._rested is None or (not self._known.first and self._sent == self._answered):
+            self._rested = (now, self._sent)  # nothing is under way: what came before was not all that may come
         self._sent += 1
         if self.rate and self._used and now - self._since >= self._hold_s():
-            self._good, self._strikes, self._since, self._used = self.rate, 0, now, False
-            self.rate = self._next_rate()
+            self._since, self._used, self._rested = now + ahead_s, False, (now + ahead_s, self._sent + ahead_s * self.rate)
+            self._known = self._known.kept()
+
+    def answered(self) -> None:
+        """A request has come to its end, whatever that is."""
+        self._answered += 1
 
     def refused(self, now: float, wait_s: float, *, first: bool) -> None:
-        """A 429 that asks to wait; `first` since the host was asked again, and not one of those that were under way with it."""
+        """A 429, told of by `answered` too, that asks to wait; `first` since the host was asked again, and not one of those that were under way with it."""
+        if self._known.over:
+            return
+        if first or self._rested is None:
+            since, before = self._rested or (now, self._sent)
+            self._before, self._refused, self._since = self._known, 0, now + wait_s
+            self._sample = _Sample(self._sent - before, max(now - since, 0.005))
+            self._rested, self._used, self._under_way = (self._since, self._sent), False, self._sent - self._answered + 1
+            self._all_under_way += self._under_way
         self._refused += 1
-        if self._over or not first:
+        self._all_refused += 1
+        if not self._before.rate and not self._is_no_chance():
             return
-        if not self.rate:
-            # A few refusals among many requests come from something else than how often it is asked.
-            if self._refused >= _ENOUGH and self._refused >= _SHARE * self._sent:
-                self.rate = self._good = max(_LEAST, (self._sent - self._refused) / (now - self._first + wait_s))
-        elif self.rate > self._good:
-            self._bad, self.rate = self.rate, self._good
-        else:
-            self._strike()
-        self._since, self._used = now + wait_s, False
+        # Those that were under way are refused one by one, and then were not taken after all.
+        taken = max(1.0, self._sample.taken - self._refused)
+        self._known = self._before.after(self._sample._replace(taken=taken), wait_s)
 
-    def _strike(self) -> None:
-        self._over = self._strikes == len(_LESS)
-        if self._over:
-            self.rate = 0.0
-            return
-        self._bad, self._good = self.rate, max(_LEAST, self.rate * _LESS[self._strikes])
-        self.rate, self._strikes = self._good, self._strikes + 1
-
-    def _settled(self) -> bool:
-        return bool(self._bad) and self._bad <= self._good * _NEAR
+    def _is_no_chance(self) -> bool:
+        if self._refused >= max(_SOME, self._under_way * _MOST):
+            return True
+        return self._all_refused >= max(_ENOUGH, self._all_under_way * _MANY)
 
     def _hold_s(self) -> float:
-        self._found = self._found or self._settled()
-        return _HOLD_LONG_S if self._found else _HOLD_NEAR_S if self._bad else _HOLD_S
+        self._found = self._found or self._known.is_settled(self._known.good)
+        return _HOLD_LONG_S if self._found else self._hold_near_s() if self._known.bad else _HOLD_S
 
-    def _next_rate(self) -> float:
-        if not self._bad:
-            return self._good * 2
-        if self._settled():
-            self._bad = self._good * _NEAR * _NEAR
-            return self._good * _NEAR
-        return (self._good + self._bad) / 2
+    def _hold_near_s(self) -> float:
+        """Until a burst that the host lets through before it counts could not hide that the rate is too high by `_NEAR`."""
+        burst = self._known.first.taken if self._known.first else 0.0
+        least, most = _HOLD_NEAR_S
+        return min(max(least, burst / (self.rate * (_NEAR - 1))), most)
 
 
 class Gate:
@@ -143,11 +222,18 @@ class Gate:
             self._last = mine
             return mine - now
 
+    def answered(self) -> None:
+        """A request has come to its end."""
+        if self._learning is not None:
+            with self._lock:
+                self._learning.answered()
+
     def sent(self) -> None:
         """A request goes out now."""
         if self._learning is not None:
             with self._lock:
-                self._learning.sent(time.monotonic())
+                now = time.monotonic()
+                self._learning.sent(now, max(0.0, self._next - now))
                 self._follow(self._learning)
 
     def remaining_s(self) -> float:
