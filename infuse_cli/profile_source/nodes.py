@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from infuse_cli.profile_source.finding import Finding, Mark, Source, at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 Value = str | int | float | bool | None
 
@@ -80,8 +80,9 @@ def read(text: str, source: Source, env: Mapping[str, str]) -> tuple[Table, list
 
     empty = Table(Mark(source), {})
     try:
-        refused = _refused(text, source)
-        root = None if refused else yaml.compose(text, Loader=yaml.SafeLoader)
+        events = list(_bounded(yaml.parse(text, Loader=yaml.SafeLoader)))
+        refused = _refused(events, source)
+        root = None if refused else _composed(events)
     except yaml.MarkedYAMLError as error:
         return empty, [_bad_yaml(error, source)]
     except (yaml.YAMLError, RecursionError) as error:
@@ -231,21 +232,44 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _refused(text: str, source: Source) -> list[Finding]:
+def _bounded(events: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+    """Each event with the depth it leads to, up to the first that is too deep: what follows is not even parsed."""
+    import yaml
+
+    depth = 0
+    for event in events:
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        yield depth, event
+        if depth > _DEEPEST:
+            return
+
+
+def _refused(events: list[tuple[int, Any]], source: Source) -> list[Finding]:
     """Findings for what could grow or nest without bound; nothing else is read when there are any."""
     import yaml
 
     found: list[Finding] = []
-    depth = 0
-    events: Iterator[Any] = iter(yaml.parse(text, Loader=yaml.SafeLoader))
-    for event in events:
+    for depth, event in events:
         mark = Mark(source, event.start_mark.line + 1, event.start_mark.column + 1)
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:
-            return [*found, at(mark, "", "this is nested too deeply to be a profile", code="profile.bad-yaml")]
-        if isinstance(event, yaml.AliasEvent):
+            found.append(at(mark, "", "this is nested too deeply to be a profile", code="profile.bad-yaml"))
+        elif isinstance(event, yaml.AliasEvent):
             found.append(at(mark, "", f"the alias *{event.anchor} is not for profiles", expected="the value itself, or `extends`", code="profile.bad-yaml"))
     return found
+
+
+def _composed(events: list[tuple[int, Any]]) -> Any:
+    """The nodes of these events, None where there are none: they are composed without being parsed again."""
+    import yaml
+
+    loader: Any = yaml.SafeLoader("")
+    waiting = [event for _, event in reversed(events)]
+
+    def is_next(*kinds: type) -> bool:
+        return not kinds or isinstance(waiting[-1], kinds)
+
+    loader.check_event, loader.peek_event, loader.get_event = is_next, lambda: waiting[-1], waiting.pop
+    return loader.get_single_node()
 
 
 def _bad_yaml(error: Any, source: Source) -> Finding:

@@ -36,13 +36,6 @@ registry: {{base_url: "{url}", auth: same, tags: [line-1]}}
 """
 
 
-@pytest.fixture(scope="session")
-def zygote() -> Iterator[Zygote]:
-    runner = Zygote()
-    yield runner
-    runner.close()
-
-
 @dataclass
 class Job:
     """One CI job; `home` is its own, unless two share one."""

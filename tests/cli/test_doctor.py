@@ -18,7 +18,6 @@ from infuse_cli.cli.doctor_bundle import Scrubber
 from infuse_cli.cli.doctor_machine import Machine
 from infuse_cli.keys.credentials import Found, Source
 from infuse_cli.types import PortInfo, Secret
-from tests.line.conftest import make_bench, zygote  # noqa: F401 - fixtures
 from tests.line.trouble import ended, faults, profile_with
 
 DK = PortInfo("/dev/ttyACM0", "J-Link - CDC", 0x1366, 0x1069, "001051234567", "1-1.2", 0)
@@ -26,7 +25,7 @@ VCOM1 = PortInfo("/dev/ttyACM1", "J-Link - CDC", 0x1366, 0x1069, "001051234567",
 
 
 @pytest.fixture(scope="module")
-def bench(make_bench):  # noqa: F811
+def bench(make_bench):
     with make_bench(4) as bench:
         yield bench
 

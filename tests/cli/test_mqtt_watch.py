@@ -12,17 +12,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.support.zygote import Zygote
-
 TOKEN = "organisation-admin-4417"
 ORGANISATION = {"id": "8e7f8b7e-0000-4000-8000-000000000001", "name": "Example Provider"}
-
-
-@pytest.fixture(scope="module")
-def zygote():
-    running = Zygote()
-    yield running
-    running.close()
 
 
 class Cloud:

@@ -16,7 +16,6 @@ from infuse_cli.cli import main
 from infuse_cli.cli.serial_content import kind_of
 from infuse_cli.journal.store import open_journal
 from infuse_cli.pki.vetting import vet, vet_pem
-from tests.line.conftest import make_bench, zygote  # noqa: F401 - fixtures
 from tests.line.trouble import faults, in_slot, one_line, passes, profile_with, refused
 from tests.support import bridge
 from tests.support.zygote import Ran
@@ -26,7 +25,7 @@ TOKEN = "marked-registration-token-0815"
 
 
 @pytest.fixture(scope="module")
-def bench(make_bench):  # noqa: F811
+def bench(make_bench):
     with make_bench(24) as bench:
         yield bench
 

@@ -20,7 +20,6 @@ from infuse_cli.journal.store import open_journal
 from infuse_cli.link.discover import explain
 from infuse_cli.profile import UsbMatch
 from infuse_cli.types import PortInfo
-from tests.line.conftest import make_bench, zygote  # noqa: F401 - fixtures
 from tests.line.trouble import in_slot, one_line, passes, profile_with, refused, requests
 from tests.support import bridge
 from tests.support.nrfutil import ID, PROBE, Nrfutil, answer
@@ -35,7 +34,7 @@ ONBOARD = PortInfo("/dev/ttyS0", "n/a")
 
 
 @pytest.fixture(scope="module")
-def bench(make_bench):  # noqa: F811
+def bench(make_bench):
     with make_bench(40) as bench:
         yield bench
 

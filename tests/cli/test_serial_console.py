@@ -23,7 +23,6 @@ from infuse_cli.dialect.cms import meaning
 from infuse_cli.dialect.frame_words import outline
 from infuse_cli.dialect.frames import FrameParser, frame
 from infuse_cli.journal.store import open_journal
-from tests.line.conftest import make_bench, zygote  # noqa: F401 - fixtures
 from tests.line.trouble import in_slot, refused
 
 LEAVE = b"\x1d"
@@ -31,7 +30,7 @@ SECRET = "00aa11bb22cc33dd"
 
 
 @pytest.fixture(scope="module")
-def bench(make_bench):  # noqa: F811
+def bench(make_bench):
     with make_bench(6) as bench:
         yield bench
 

@@ -17,16 +17,10 @@ import yaml
 
 from tests.foreign.board import Board, Modem, Style
 from tests.foreign.cloud import Cloud, Issuer
+from tests.support.quick_keys import quicken
 from tests.support.zygote import Ran, Zygote
 
 PASSPHRASE = "correct horse battery staple"
-
-
-@pytest.fixture(scope="session")
-def zygote() -> Iterator[Zygote]:
-    runner = Zygote()
-    yield runner
-    runner.close()
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +32,7 @@ def ca_home(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Path:
     secret.chmod(0o600)
     ran = zygote.run("ca", "init", "--passphrase-file", str(secret), "--root-out", str(folder / "safe"), "--home", str(folder / "home"))
     assert ran.code == 0, ran.stderr
+    quicken(folder / "home" / "ca" / "default", PASSPHRASE)
     return folder
 
 

@@ -23,7 +23,6 @@ from infuse_cli.journal import chain
 from infuse_cli.journal.store import open_journal
 from infuse_cli.keys import seal, sealed_file
 from infuse_cli.types import AttemptState, Secret, StepState
-from tests.support.zygote import Zygote
 
 S = StepState
 PASSPHRASE = "correct horse"
@@ -334,13 +333,6 @@ class TestRekey:
         (infuse.folder / "sealing.key").unlink()
         assert infuse.error("journal", "rekey", code=4)["code"] == "credential.sealing-key"
         assert self.keys(infuse) == []
-
-
-@pytest.fixture(scope="module")
-def zygote():
-    runner = Zygote()
-    yield runner
-    runner.close()
 
 
 @pytest.mark.parametrize("place", ["rekey:next", "rekey:resealed", "rekey:promoted"])

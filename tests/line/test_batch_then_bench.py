@@ -9,9 +9,9 @@ import pytest
 
 from infuse_cli.journal.store import open_journal
 from infuse_cli.types import IdentityMode, TokenState
-from tests.line.conftest import Bench, audit
 from tests.line.test_kill_points import quick_grace
 from tests.line.trouble import MINT, eventually, profile_with, requests
+from tests.support.world import Bench, audit
 
 
 @pytest.fixture(scope="module")

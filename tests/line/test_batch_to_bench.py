@@ -8,7 +8,7 @@ import io
 import pytest
 
 from infuse_cli.types import IdentityMode
-from tests.line.conftest import Bench, audit
+from tests.support.world import Bench, audit
 
 MINT = "POST /api/v1/devices/registration/tokens"
 

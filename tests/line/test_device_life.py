@@ -9,9 +9,9 @@ import pytest
 
 from infuse_cli.journal.store import open_journal
 from infuse_cli.types import IdentityMode, TokenState
-from tests.line.conftest import audit
 from tests.line.test_kill_points import quick_grace
 from tests.line.trouble import profile_with
+from tests.support.world import audit
 
 DELETE = "DELETE /devices/{deviceId}"
 UPDATE = "PUT /device/id/{id}"

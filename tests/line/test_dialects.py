@@ -6,8 +6,8 @@ import pytest
 
 from infuse_cli.pki.attestation import decode_identity_token
 from infuse_cli.types import CredentialType, IdentityMode
-from tests.line.conftest import audit
 from tests.support.nrfutil import ChipMemory
+from tests.support.world import audit
 
 pytestmark = pytest.mark.posix
 

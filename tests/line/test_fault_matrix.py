@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from infuse_cli.errors import CODES
-from tests.line.conftest import audit
+from tests.support.world import audit
 
 pytestmark = pytest.mark.posix
 

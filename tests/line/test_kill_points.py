@@ -11,8 +11,8 @@ import pytest
 
 from infuse_cli.journal.store import open_journal
 from infuse_cli.types import IdentityMode
-from tests.line.conftest import audit
 from tests.support.thin import thin
+from tests.support.world import audit
 
 MINT = "POST /devices/registration/tokens"
 

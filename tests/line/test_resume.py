@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.line.conftest import audit
+from tests.support.world import audit
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from infuse_cli.journal.store import open_journal
 from infuse_cli.sim.modem import Delays
 from infuse_cli.sim.up import SimOptions, running
 from infuse_cli.types import AttemptState, IdentityMode, TokenState
-from tests.line.conftest import Bench, audit
 from tests.line.test_kill_points import quick_grace
+from tests.support.world import Bench, audit
 
 KILLS = int(os.environ.get("INFUSE_STORM_KILLS", "100"))
 SEED = int(os.environ.get("INFUSE_STORM_SEED", str(random.SystemRandom().randrange(1 << 32))))

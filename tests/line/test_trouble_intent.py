@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from infuse_cli.types import IdentityMode
-from tests.line.conftest import audit
+from tests.support.world import audit
 
 
 @pytest.mark.storm

@@ -17,7 +17,7 @@ import yaml
 
 from infuse_cli.journal.store import open_journal
 from infuse_cli.types import AttemptState, TokenState
-from tests.line.conftest import Bench, audit
+from tests.support.world import Bench, audit
 from tests.support.zygote import Ran
 
 SAFE = "The board is safe to unplug."

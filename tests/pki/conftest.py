@@ -10,6 +10,7 @@ import pytest
 from infuse_cli.cli.main import run
 from infuse_cli.pki.store import init_ca, load_ca
 from infuse_cli.types import Secret
+from tests.support.quick_keys import quicken
 
 PASSPHRASE = Secret("correct horse")
 
@@ -18,6 +19,7 @@ PASSPHRASE = Secret("correct horse")
 def made_ca(tmp_path_factory) -> Path:
     base = tmp_path_factory.mktemp("ca")
     init_ca(base / "line", "Line 1", PASSPHRASE, root_out=base / "stick")
+    quicken(base / "line", PASSPHRASE.reveal())
     return base / "line"
 
 

@@ -25,8 +25,8 @@ _CAPABILITIES_V3 = 0x20080522
 """Version of the kernel's capability sets, from linux/capability.h."""
 
 LOADED = (
-    "sqlalchemy.dialects.sqlite", "serial", "yaml", "cryptography.hazmat.backends.openssl.backend",
-    "infuse_cli.cli._lazy", "infuse_cli.cli.batch_register", "infuse_cli.cli.batch_view", "infuse_cli.cli.boards_view", "infuse_cli.cli.commands.batch", "infuse_cli.cli.commands.provision", "infuse_cli.cli.line",
+    "encodings.ascii", "encodings.idna", "encodings.utf_8_sig", "sqlalchemy.dialects.sqlite", "serial", "yaml", "cryptography.hazmat.backends.openssl.backend",
+    "infuse_cli.cli._argv", "infuse_cli.cli._lazy", "infuse_cli.cli.batch_register", "infuse_cli.cli.batch_view", "infuse_cli.cli.boards_view", "infuse_cli.cli.certificate_profiles", "infuse_cli.cli.commands.batch", "infuse_cli.cli.commands.provision", "infuse_cli.cli.line",
     "infuse_cli.cli.main", "infuse_cli.cli.metadata_input", "infuse_cli.cli.doctor_bundle", "infuse_cli.cli.doctor_report", "infuse_cli.cli.serial_at", "infuse_cli.cli.serial_check",
     "infuse_cli.cli.serial_csr", "infuse_cli.cli.serial_ports", "infuse_cli.cloud.build", "infuse_cli.journal.queries", "infuse_cli.journal.store",
     "infuse_cli.keys.credentials", "infuse_cli.keys.seal", "infuse_cli.link.direct", "infuse_cli.link.nrfutil",
@@ -124,6 +124,7 @@ def _flushed(code: int) -> int:
 def _serve() -> None:
     for name in LOADED:
         importlib.import_module(name)
+    _compile_statements()
     gc.freeze()  # or every fork would copy all of it at its first collection
     for line in sys.stdin:
         what = json.loads(line)
@@ -136,6 +137,20 @@ def _serve() -> None:
             answer = _reap(what["pid"], what["limit_s"])
         sys.stdout.write(f"{answer}\n")
         sys.stdout.flush()
+
+
+def _compile_statements() -> None:
+    """The journal's queries, which a process compiles once: a tenth of a run's time."""
+    from sqlalchemy import Executable, Insert
+    from sqlalchemy.dialects.sqlite import dialect
+
+    from infuse_cli.journal import prepared
+
+    sqlite = dialect()
+    modules = [module for name, module in sys.modules.items() if name.startswith("infuse_cli.journal")]
+    for statement in {id(value): value for module in modules for value in vars(module).values() if isinstance(value, Executable)}.values():
+        if not isinstance(statement, Insert):
+            prepared._compiled[id(statement), sqlite.name, ()] = prepared._compile(statement, sqlite, ())
 
 
 def _reap(pid: int, limit_s: float) -> int:

@@ -1,28 +1,29 @@
-"""A virtual world and a way to run `infuse` against it, shared by the tests of the whole line."""
+"""A virtual world and a way to run `infuse` against it."""
 
 from __future__ import annotations
 
 import itertools
+import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
-
+from infuse_cli.pki.store import init_ca
 from infuse_cli.sim.modem import Delays
 from infuse_cli.sim.up import SimOptions, SimWorld, running
-from infuse_cli.types import IdentityMode
-from tests.support.zygote import Ran, Zygote
+from infuse_cli.types import IdentityMode, Secret
+from tests.support.quick_keys import quicken
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pytest
+
+    from tests.support.zygote import Ran, Zygote
 
 FAST = Delays(keygen_s=0.0, nvm_s=0.0)
-
-
-@pytest.fixture(scope="session")
-def zygote():
-    runner = Zygote()
-    yield runner
-    runner.close()
+PASSPHRASE = "correct horse battery staple of the line"
 
 
 @dataclass
@@ -55,16 +56,35 @@ class Bench:
         return ("provision", "--profile", self.profile, *named, "--output", output, *more)
 
 
-@pytest.fixture(scope="session")
-def make_bench(zygote, tmp_path_factory):
-    """A context manager that opens a world with a bench at it."""
+@dataclass
+class Worlds:
+    """Opens worlds. Their cloud runs in a thread, and they share a CA whose keys open at once: both cost more than a run."""
+
+    zygote: Zygote
+    folders: pytest.TempPathFactory
+    _ca: list[Path] = field(default_factory=list)
 
     @contextmanager
-    def make(boards: int, mode: IdentityMode = IdentityMode.LOCAL_CA, **options: Any):
-        with running(SimOptions(boards=boards, mode=mode, baud=None, delays=FAST, active_wait_s=options.pop("active_wait_s", 0.0), **options)) as world:
-            yield Bench(world, tmp_path_factory.mktemp("bench") / "home", zygote, str(world.profile))
+    def __call__(self, boards: int, mode: IdentityMode = IdentityMode.LOCAL_CA, *, active_wait_s: float = 0.0, cloud_process: bool = False,
+                 **options: Any) -> Iterator[Bench]:
+        folder = self.folders.mktemp("world")
+        if mode is IdentityMode.LOCAL_CA:
+            shutil.copytree(self._made_ca(), folder, dirs_exist_ok=True)
+        options = {"baud": None, "delays": FAST, "folder": folder, **options}
+        with running(SimOptions(boards=boards, mode=mode, active_wait_s=active_wait_s, cloud_process=cloud_process, **options)) as world:
+            yield Bench(world, self.folders.mktemp("bench") / "home", self.zygote, str(world.profile))
 
-    return make
+    def _made_ca(self) -> Path:
+        """A folder with `ca` and its `passphrase`, as a world makes them."""
+        if not self._ca:
+            folder = self.folders.mktemp("line-ca")
+            secret = folder / "passphrase"
+            secret.touch(0o600)
+            secret.write_text(PASSPHRASE + "\n")
+            init_ca(folder / "ca", "sim", Secret(PASSPHRASE))
+            quicken(folder / "ca", PASSPHRASE)
+            self._ca.append(folder)
+        return self._ca[0]
 
 
 def audit(world: SimWorld) -> list[str]:
