@@ -16,9 +16,12 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from infuse_cli.types import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Exit(enum.IntEnum):
@@ -232,6 +235,9 @@ class InfuseError(Exception):
         self.board_safe: Final = self.info.board_safe if board_safe is None else board_safe
         self.details: Final = details or {}
 
+    def __reduce__(self) -> tuple[Callable[..., InfuseError], tuple[type[InfuseError], dict[str, Any]]]:
+        return _told_again, (type(self), self.__dict__)  # what crosses to another process comes back whole
+
     @property
     def exit(self) -> Exit:
         """The exit code of a run that ends with this error."""
@@ -240,6 +246,12 @@ class InfuseError(Exception):
     def as_json(self) -> dict[str, Any]:
         """The error object of the envelope (rule 38)."""
         return {"code": self.code, "message": self.message, "hint": self.hint, "boardSafe": self.board_safe}
+
+
+def _told_again(kind: type[InfuseError], values: dict[str, Any]) -> InfuseError:
+    error = kind.__new__(kind, values["message"])
+    error.__dict__.update(values)
+    return error
 
 
 class UsageError(InfuseError):

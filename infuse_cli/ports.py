@@ -194,6 +194,9 @@ class Journal(Protocol):
     def reserved_serials(self, attempt: str) -> Sequence[tuple[str, str]]:
         """(serial, issuer) pairs reserved by this attempt that are neither void nor have a certificate."""
 
+    def is_revoked(self, serial: str, issuer: str) -> bool:
+        """Whether this certificate of this issuer (SHA-256 hex of its DER) was revoked."""
+
     def key_owner(self, spki_sha256: str) -> str | None: ...  # noqa: D102
     def tokens(self, *, board: str | None = None, name: str | None = None) -> Sequence[rec.TokenRecord]: ...  # noqa: D102
     def secret(self, name: str) -> bytes | None: ...  # noqa: D102

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from infuse_cli import records as rec
 from infuse_cli.cli import context, secrets
-from infuse_cli.errors import SignerError, UsageError
+from infuse_cli.errors import UsageError
 from infuse_cli.pki import issuing, store
 from infuse_cli.pki.der import is_one_sequence
 from infuse_cli.pki.files import PUBLIC, read_bounded, write_atomic
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.pki.issuers import Issuer
-    from infuse_cli.ports import Signer
     from infuse_cli.profile import Identity
     from infuse_cli.types import Secret
 
@@ -73,16 +72,6 @@ def passphrase(ca: str | None, options: PassphraseOptions, *, confirm: bool = Fa
 def secret_name(issuer: Issuer) -> str:
     """What a person is asked for to unlock an issuer."""
     return "CA passphrase" if issuer.key_uri is None else "PIN of the CA's token"
-
-
-def refuse_revoked_issuer(journal: SqliteJournal, signer: Signer) -> None:
-    """An intermediate that was revoked signs nothing more. Raises SignerError ca.issuer-revoked."""
-    from infuse_cli.journal import certificates
-    from infuse_cli.pki.issuers import sha256_of
-
-    certificate, *above = signer.chain
-    if above and certificates.is_revoked(journal, issuing.serial_hex(certificate.serial_number), sha256_of(above[0])):
-        raise SignerError("ca.issuer-revoked", f"{certificate.subject.rfc4514_string()} was revoked")
 
 
 @contextmanager

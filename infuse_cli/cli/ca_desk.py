@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -20,7 +21,7 @@ from infuse_cli.journal.queries import device_ids, facts_of
 from infuse_cli.pki import chain, issuing
 from infuse_cli.pki.certificate_profiles import Limits
 from infuse_cli.pki.names import common_name
-from infuse_cli.pki.vetting import VettedCsr, vet_file, vet_keygen
+from infuse_cli.pki.vetting import vet_file, vet_keygen
 from infuse_cli.types import DEVICE_ID
 
 if TYPE_CHECKING:
@@ -59,12 +60,19 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class _Vetted:
-    job: Job
-    csr: VettedCsr
+class Vetted:
+    """A request that may be signed as far as can be told from itself: its public key, common name and variables."""
+
+    spki_der: bytes = field(repr=False)
+    spki_sha256: str
     name: str
     values: dict[str, str]
     board: str = ""  # that the modem's own text names
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked(Vetted):
+    job: Job = field(kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,51 +84,49 @@ class Desk:
     profile: CertificateProfile
     again: bool = False
 
-    def sign(self, jobs: Sequence[Job]) -> list[Outcome]:
+    def sign(self, jobs: Sequence[Job], judged: Sequence[Vetted | InfuseError] | None = None) -> list[Outcome]:
         """Sign what may be signed. What is refused is on record with its CSR, and does not stop the others.
 
-        Where another process signed some of it in the same moment, its certificates are given out.
+        `judged` is what `judge` said of each job, where it was asked before. Where another process signed some of it
+        in the same moment, its certificates are given out.
 
         Raises what stops all: SignerError (clock, issuer, token), JournalError, PolicyError identity.quota.
         """
+        judged = judged or [judge(job, self.profile) for job in jobs]
         for left in reversed(range(_TRIES)):
             try:
-                return self._sign(jobs)
+                return self._sign(jobs, judged)
             except JournalError as error:
                 if error.code != "journal.raced" or left == 0:
                     raise
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _sign(self, jobs: Sequence[Job]) -> list[Outcome]:
+    def _sign(self, jobs: Sequence[Job], judged: Sequence[Vetted | InfuseError]) -> list[Outcome]:
         issuing.check_clock(datetime.now(UTC), None, self.journal.newest())
         outcomes: dict[int, Outcome] = {}
-        vetted = self._vetted(jobs, outcomes)
-        left = self._looked_up(vetted, outcomes)
+        asked: dict[int, _Asked] = {}
+        for number, (job, found) in enumerate(zip(jobs, judged, strict=True)):
+            if isinstance(found, Vetted):
+                asked[number] = _Asked(found.spki_der, found.spki_sha256, found.name, found.values, found.board, job=job)
+            else:
+                outcomes[number] = Outcome(job, error=found)
+        left = self._looked_up(asked, outcomes)
         outcomes.update(self._signed(left))
-        self._repeat(vetted, outcomes)
+        self._repeat(asked, outcomes)
         done = [outcomes[number] for number in range(len(jobs))]
         if refused := [one for one in done if one.error is not None]:
             self.journal.commit(*(refusal(one) for one in refused))
         return done
 
-    def _vetted(self, jobs: Sequence[Job], outcomes: dict[int, Outcome]) -> dict[int, _Vetted]:
-        found = {}
-        for number, job in enumerate(jobs):
-            try:
-                found[number] = _vet(job, self.profile)
-            except PolicyError as error:
-                outcomes[number] = Outcome(job, error=error)
-        return found
-
-    def _looked_up(self, vetted: dict[int, _Vetted], outcomes: dict[int, Outcome]) -> dict[int, _Vetted]:
+    def _looked_up(self, asked: dict[int, _Asked], outcomes: dict[int, Outcome]) -> dict[int, _Asked]:
         """What is not on record yet; what is on record is given out again, or stands in the way."""
-        known = certificates.of_keys(self.journal, [one.csr.spki_sha256 for one in vetted.values()])
-        owners = certificates.owners_of(self.journal, [one.csr.spki_sha256 for one in vetted.values()])
-        taken = certificates.keys_of_names(self.journal, [one.name for one in vetted.values()], self.profile.name) if self.profile.unique_name else {}
-        left: dict[int, _Vetted] = {}
+        spkis = [one.spki_sha256 for one in asked.values()]
+        known, owners = certificates.of_keys(self.journal, spkis), certificates.owners_of(self.journal, spkis)
+        taken = certificates.keys_of_names(self.journal, [one.name for one in asked.values()], self.profile.name) if self.profile.unique_name else {}
+        left: dict[int, _Asked] = {}
         seen: set[str] = set()
-        for number, one in vetted.items():
-            spki = one.csr.spki_sha256
+        for number, one in asked.items():
+            spki = one.spki_sha256
             try:
                 found = self._on_record(one, known.get(spki, ()))
                 self._check_owner(one, owners.get(spki), known.get(spki, ()))
@@ -137,7 +143,7 @@ class Desk:
                 taken.setdefault(one.name, set()).add(spki)
         return left
 
-    def _check_owner(self, one: _Vetted, owner: str | None, known: Iterable[CertificateRecord]) -> None:
+    def _check_owner(self, one: _Asked, owner: str | None, known: Iterable[CertificateRecord]) -> None:
         """A key is of one device: the same key under another name is a clone, or a request given in twice.
 
         One that was made by hand on a board of this bench (`infuse serial csr`) is signed under the cloud device of that
@@ -150,7 +156,7 @@ class Desk:
             raise PolicyError("identity.key-reused", f"this public key was already seen on board {owner}, and the modem's text names {one.board}")
         if owner is None or owner == one.name or any(record.name == one.name for record in known):
             return
-        if not by_hand.made_key(self.journal, one.csr.spki_sha256):
+        if not by_hand.made_key(self.journal, one.spki_sha256):
             raise PolicyError("identity.key-reused", f"this public key was already seen on board {owner}")
         attempts = self.journal.attempts(owner)
         device = device_ids(facts_of(attempts[-1]))[0] if attempts else None
@@ -158,7 +164,7 @@ class Desk:
             raise PolicyError("identity.key-reused", f"this public key is of board {owner}, whose cloud device is {device}, not {one.name}",
                               hint=f"Sign it as --device-id {device}.")
 
-    def _on_record(self, one: _Vetted, known: Iterable[CertificateRecord]) -> issuing.IssuedCertificate | None:
+    def _on_record(self, one: _Asked, known: Iterable[CertificateRecord]) -> issuing.IssuedCertificate | None:
         """The newest certificate that this CA gave this key and name, still valid: asking twice does not make a second one."""
         issuer = issuing.issuer_id(self.signer)
         same = [record for record in known if (record.issuer, record.profile, record.name) == (issuer, self.profile.name, one.name)]
@@ -166,7 +172,7 @@ class Desk:
             return None
         return issuing.describe(chain.split_pem(same[-1].pem)[0], self.signer.chain[0])
 
-    def _signed(self, left: dict[int, _Vetted]) -> dict[int, Outcome]:
+    def _signed(self, left: dict[int, _Asked]) -> dict[int, Outcome]:
         if not left:
             return {}
         issuer, serials = issuing.issuer_id(self.signer), {number: issuing.new_serial() for number in left}
@@ -175,40 +181,41 @@ class Desk:
         self.journal.commit(*check, *(rec.ReserveSerial(serial=issuing.serial_hex(serial), issuer=issuer) for serial in serials.values()))
         outcomes: dict[int, Outcome] = {}
         try:
-            now = datetime.now(UTC)
+            press = issuing.Press(self.signer, self.profile, datetime.now(UTC), self.profile.validity_days)
             for number, one in left.items():
-                outcomes[number] = self._issue(one, serials[number], now)
+                outcomes[number] = _issue(press, one, serials[number])
             failpoint.hit("signed")
             self.journal.commit(*(
                 self._row(one.issued, left[number]) if one.issued is not None else rec.VoidSerial(serial=issuing.serial_hex(serials[number]), issuer=issuer)
                 for number, one in outcomes.items()))
         except BaseException:
-            self.journal.commit(*(rec.VoidSerial(serial=issuing.serial_hex(serial), issuer=issuer) for serial in serials.values()))
+            self._void(serials.values(), issuer)
             raise
         return outcomes
 
-    def _issue(self, one: _Vetted, serial: int, now: datetime) -> Outcome:
-        try:
-            issued = issuing.issue(self.signer, spki_der=one.csr.spki_der, common_name=one.values["name"], serial=serial, profile=self.profile, now=now,
-                                   validity_days=self.profile.validity_days, values=one.values, names=one.job.names)
-        except PolicyError as error:
-            return Outcome(one.job, error=error)
-        return Outcome(one.job, issued)
+    def _void(self, serials: Iterable[int], issuer: str) -> None:
+        """Void what was reserved and not used.
 
-    def _row(self, issued: issuing.IssuedCertificate, one: _Vetted) -> rec.StoreCertificate:
+        Refused where it came out right after the certificates' commit: then all of it is used. What stopped the
+        signing is what has to be told, and what stays reserved here is voided by the next command.
+        """
+        with suppress(JournalError):
+            self.journal.commit(*(rec.VoidSerial(serial=issuing.serial_hex(serial), issuer=issuer) for serial in serials))
+
+    def _row(self, issued: issuing.IssuedCertificate, one: _Asked) -> rec.StoreCertificate:
         return rec.StoreCertificate(
             serial=issued.serial, issuer=issued.issuer, sha256=issued.sha256, spki_sha256=issued.spki_sha256, not_before=issued.not_before,
             not_after=issued.not_after, pem=issued.pem, profile=self.profile.name, device_id=one.values.get("deviceId"), name=issued.name,
             unique_name=self.profile.unique_name and not self.again)
 
     @staticmethod
-    def _repeat(vetted: dict[int, _Vetted], outcomes: dict[int, Outcome]) -> None:
+    def _repeat(asked: dict[int, _Asked], outcomes: dict[int, Outcome]) -> None:
         """The same key twice in one chunk gets one certificate, under one name."""
-        made = {one.csr.spki_sha256: (one, outcomes[number]) for number, one in vetted.items() if number in outcomes and outcomes[number].issued is not None}
-        for number, one in vetted.items():
+        made = {one.spki_sha256: (one, outcomes[number]) for number, one in asked.items() if number in outcomes and outcomes[number].issued is not None}
+        for number, one in asked.items():
             if number in outcomes:
                 continue
-            first = made.get(one.csr.spki_sha256)
+            first = made.get(one.spki_sha256)
             if first is not None and first[0].name == one.name:
                 outcomes[number] = Outcome(one.job, first[1].issued, already=True)
             else:
@@ -216,23 +223,25 @@ class Desk:
                 outcomes[number] = Outcome(one.job, error=error)
 
 
-def _vet(job: Job, profile: CertificateProfile) -> _Vetted:
-    csr = vet_file(job.data, curves=profile.curves, usages=profile.extended_key_usage, names=bool(profile.san or profile.caller_san))
-    name = next((name for name in (job.name, csr.common_name, job.other_name) if name and (name == job.name or profile.takes_name(name))), None)
-    if name is None:
-        raise PolicyError("identity.csr-policy", f"certificate profile {profile.name!r} does not take the CSR's common name {csr.common_name!r}",
-                          hint="Give the cloud device id with --device-id.")
-    values = {"name": name, **({"deviceId": name} if DEVICE_ID.fullmatch(name) else {})}
-    return _Vetted(job, csr, common_name(profile, values), values, "" if job.keygen is None else vet_keygen(job.keygen, csr))
-
-
-def refuse_early(job: Job, profile: CertificateProfile) -> Outcome | None:
-    """The refusal of a request that no signer is needed for, None when there is nothing against it so far."""
+def judge(job: Job, profile: CertificateProfile) -> Vetted | PolicyError:
+    """What a request says of itself: neither a signer nor the journal is asked."""
     try:
-        _vet(job, profile)
+        csr = vet_file(job.data, curves=profile.curves, usages=profile.extended_key_usage, names=bool(profile.san or profile.caller_san))
+        name = next((name for name in (job.name, csr.common_name, job.other_name) if name and (name == job.name or profile.takes_name(name))), None)
+        if name is None:
+            raise PolicyError("identity.csr-policy", f"certificate profile {profile.name!r} does not take the CSR's common name {csr.common_name!r}",
+                              hint="Give the cloud device id with --device-id.")
+        values = {"name": name, **({"deviceId": name} if DEVICE_ID.fullmatch(name) else {})}
+        return Vetted(csr.spki_der, csr.spki_sha256, common_name(profile, values), values, "" if job.keygen is None else vet_keygen(job.keygen, csr))
     except PolicyError as error:
-        return Outcome(job, error=error)
-    return None
+        return error.with_traceback(None)
+
+
+def _issue(press: issuing.Press, one: _Asked, serial: int) -> Outcome:
+    try:
+        return Outcome(one.job, press.issue(one.spki_der, serial, one.values, one.job.names))
+    except PolicyError as error:
+        return Outcome(one.job, error=error)
 
 
 def refusal(one: Outcome) -> rec.RefuseCsr:

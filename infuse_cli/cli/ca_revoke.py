@@ -56,7 +56,7 @@ def revoke(chosen: Chosen, reason: str, ca: str | None, *, dry_run: bool = False
         raise UsageError("usage.bad-option", "exactly one of --serial, --file, --device, --board, --run and --station says what is revoked")
     with ca_common.recorded("ca revoke") as journal:
         writes = _chosen(journal, chosen, REASONS[reason][0], ca)
-        already = [one for one in writes if certificates.is_revoked(journal, one.serial, one.issuer)]
+        already = [one for one in writes if journal.is_revoked(one.serial, one.issuer)]
         new = [one for one in writes if one not in already]
         if new and not dry_run:
             journal.commit(*new)

@@ -7,11 +7,13 @@ import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.cli import ca_common, context
-from infuse_cli.cli.ca_desk import Desk, Job, Outcome, refusal, refuse_early
+from infuse_cli.cli.aside import Aside, can_spare
+from infuse_cli.cli.ca_desk import Desk, Job, Outcome, Vetted, judge, refusal
 from infuse_cli.cli.certificate_profiles import resolve
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.cli.serial_csr import RAW
@@ -24,10 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from infuse_cli.cli.ca_common import PassphraseOptions
+    from infuse_cli.errors import InfuseError
     from infuse_cli.pki.certificate_profiles import CertificateProfile
     from infuse_cli.ports import Signer
 
+    _Request = tuple[Job, Vetted | InfuseError]
+    _Made = tuple[Path, str, bool]
+
 _CHUNK: Final = 500
+_MANY: Final = 200  # requests from which on a second process pays for its start
 _ENDINGS: Final = frozenset({".csr", ".pem", ".der", ".req", ".p10"})
 _TOLD: Final = 20  # refusals that a person is shown one by one
 
@@ -58,10 +65,10 @@ def _one(csr: Path, out: Path, options: SignOptions, passphrase: PassphraseOptio
     ca_common.check_writable(out, csr)
     profile = _profile(options.certificate)
     job = Job(csr, _read(csr), _device_id(options.device_id), _names(options.names), keygen=_keygen(csr))
-    if (early := refuse_early(job, profile)) is not None and early.error is not None:  # before a passphrase is asked for
+    if isinstance(early := judge(job, profile), PolicyError):  # before a passphrase is asked for
         with ca_common.recorded("ca sign") as journal:
-            journal.commit(refusal(early))
-        raise early.error
+            journal.commit(refusal(Outcome(job, error=early)))
+        raise early
     with _desk(options, profile, passphrase) as desk:
         made = desk.sign([job])[0]
     if made.error is not None or made.issued is None:
@@ -83,16 +90,38 @@ def _many(files: list[Path], out: Path, options: SignOptions, passphrase: Passph
     _check_folder(files, out)
     if profile.limits.batch is not None and len(files) > profile.limits.batch:
         raise PolicyError("identity.quota", f"certificate profile {profile.name!r} allows {profile.limits.batch} certificates a batch, these are {len(files)}")
-    outcomes: list[Outcome] = []
-    with _desk(options, profile, passphrase) as desk, _progress(len(files)) as advance, _without_collector():
-        for start in range(0, len(files), _CHUNK):
-            jobs = [Job(path, _read(path), None, _names(options.names), path.stem, _keygen(path)) for path in files[start:start + _CHUNK]]
-            done = desk.sign(jobs)
-            for one in done:
-                _give_out(one, out)
+    names, outcomes = _names(options.names), list[Outcome]()
+    apart = len(files) >= _MANY and can_spare()
+    reading: Aside[list[Path], list[_Request]] = Aside(lambda some: [_judged(path, names, profile) for path in some], apart=apart)
+    writing: Aside[list[_Made], list[OSError]] = Aside(partial(_give_out, out), apart=apart)
+    with reading, writing, _desk(options, profile, passphrase) as desk, _progress(len(files)) as advance, _without_collector():
+        for read in _ahead(reading, files):
+            done = desk.sign([job for job, _ in read], [found for _, found in read])
+            _check_written(writing.end())
+            writing.begin([(one.job.source, one.issued.pem, one.already) for one in done if one.issued is not None])
             outcomes += done
             advance(len(done))
+        _check_written(writing.end())
     return _summed(outcomes, out, profile)
+
+
+def _ahead(reading: Aside[list[Path], list[_Request]], files: list[Path]) -> Iterator[list[_Request]]:
+    """Chunks of requests; the next one is read while this one is worked on."""
+    reading.begin(files[:_CHUNK])
+    for start in range(_CHUNK, len(files) + _CHUNK, _CHUNK):
+        read = reading.end() or []
+        if start < len(files):
+            reading.begin(files[start:start + _CHUNK])
+        yield read
+
+
+def _judged(path: Path, names: tuple[tuple[str, str], ...], profile: CertificateProfile) -> _Request:
+    """A request of a folder with what is to be said of it alone; one that cannot be read does not stop the others."""
+    try:
+        job = Job(path, _read(path), None, names, path.stem, _keygen(path))
+    except UsageError as error:
+        return Job(path, b""), error.with_traceback(None)
+    return job, judge(job, profile)
 
 
 @contextmanager
@@ -129,23 +158,33 @@ def _told(one: Outcome, out: Path) -> dict[str, Any]:
             "error": one.error.as_json() if one.error else None}
 
 
-def _give_out(one: Outcome, out: Path) -> None:
-    """On record it is safe already, so no file waits for the disk; what is there already is left as it is."""
-    if one.issued is None:
-        return
-    target, data = f"{out}{os.sep}{one.job.source.stem}.pem", one.issued.pem.encode()
-    part = f"{out}{os.sep}.{one.job.source.stem}.part"
-    try:
-        if one.already and _holds(target, data):
-            return
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), PUBLIC)
+def _give_out(out: Path, made: Sequence[_Made]) -> list[OSError]:
+    """Certificates into their files, up to the first that cannot be written."""
+    for source, pem, already in made:
         try:
-            os.write(descriptor, data)
-        finally:
-            os.close(descriptor)
-        os.replace(part, target)  # noqa: PTH105 - a path object for each of ten thousand files costs more than the file
-    except OSError as error:
-        raise UsageError("usage.bad-option", f"{target} cannot be written: {error.strerror}", hint="What was signed is on record: run it again when there is room.") from None
+            _write(out, source.stem, pem.encode(), already=already)
+        except OSError as error:
+            return [OSError(error.errno, error.strerror, str(_target(source, out)))]
+    return []
+
+
+def _write(out: Path, stem: str, data: bytes, *, already: bool) -> None:
+    """On record it is safe already, so no file waits for the disk; what is there already is left as it is."""
+    target, part = f"{out}{os.sep}{stem}.pem", f"{out}{os.sep}.{stem}.part"
+    if already and _holds(target, data):
+        return
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), PUBLIC)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
+    os.replace(part, target)  # noqa: PTH105 - a path object for each of ten thousand files costs more than the file
+
+
+def _check_written(errors: list[OSError] | None) -> None:
+    for error in errors or ():
+        raise UsageError("usage.bad-option", f"{error.filename} cannot be written: {error.strerror}",
+                         hint="What was signed is on record: run it again when there is room.")
 
 
 def _holds(path: str, data: bytes) -> bool:
@@ -184,7 +223,7 @@ def _check_folder(files: list[Path], out: Path) -> None:
 def _desk(options: SignOptions, profile: CertificateProfile, passphrase: PassphraseOptions) -> Iterator[Desk]:
     signer = _signer(options.ca, passphrase)
     with ca_common.recorded("ca sign") as journal:
-        ca_common.refuse_revoked_issuer(journal, signer)
+        issuing.check_issuer(signer, journal.is_revoked)
         yield Desk(journal, signer, profile, options.again)
 
 

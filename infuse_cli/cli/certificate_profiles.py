@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from infuse_cli.errors import ProfileError
 from infuse_cli.pki.certificate_profiles import PROFILES, certificate_profile, from_values
 from infuse_cli.profile_source import certificates
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from infuse_cli.pki.certificate_profiles import CertificateProfile
 
 
@@ -38,6 +40,15 @@ def load(path: Path) -> CertificateProfile:
         told = "; ".join(f"{file.place(one.key)}: {one.key}: {one.text}" for one in mistakes)
         raise ProfileError("profile.invalid", told, hint="docs/reference/certificate-profile.md lists the keys.",
                            details={"mistakes": [f"{file.place(one.key)}: {one.key}: {one.text}" for one in mistakes]})
+    return profile
+
+
+def recorded(values: Mapping[str, Any]) -> CertificateProfile:
+    """The certificate profile that a run has on record. Raises ProfileError profile.invalid where this version cannot use it."""
+    profile, mistakes = from_values(values, str(values.get("name")))
+    if profile is None:
+        told = "; ".join(f"{one.key}: {one.text}" for one in mistakes)
+        raise ProfileError("profile.invalid", f"the certificate profile on record cannot be used: {told}")
     return profile
 
 

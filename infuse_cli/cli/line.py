@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from infuse_cli.pipeline.context import Deps, Options, Resolved
     from infuse_cli.pipeline.engine import BoardResult
     from infuse_cli.pipeline.fleet import Fleet
+    from infuse_cli.pki.certificate_profiles import CertificateProfile
     from infuse_cli.ports import Signer
     from infuse_cli.profile_source import Loaded
     from infuse_cli.records import AttemptRecord
@@ -60,6 +61,7 @@ class Run:
     overridden: tuple[str, ...] = ()
     simulated: bool = False
     only: Collection[str] | None = None
+    certificate: Mapping[str, Any] | None = None  # the certificate profile on record, where this goes on with an earlier run
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     clock: RunClock = field(default_factory=RunClock)
     absent: list[dict[str, Any]] = field(default_factory=list)
@@ -75,7 +77,8 @@ class Run:
         from infuse_cli.pipeline import fleet
         from infuse_cli.pipeline.resolve import resolve
 
-        wanted = wire.Wanted(self.profile, self.home, self.env, self.asked.options, self.asked.passphrase_file, self.asked.passphrase_fd)
+        wanted = wire.Wanted(self.profile, self.home, self.env, self.asked.options, self.asked.passphrase_file, self.asked.passphrase_fd,
+                             certificate=self.certificate)
         dry = self.asked.options.dry_run
         with StopOnSignals(self.clock):
             parts = wire.parts(wanted, self.clock)
@@ -87,7 +90,7 @@ class Run:
                     parts.journal.start_run(self._start(parts))
                 try:
                     resolved = resolve(self.profile, parts.cloud, None if dry else parts.journal, self.id, self.clock)
-                    self._check_clock(parts)
+                    self._check_signer(parts)
                     deps = self._labelled(wire.deps(self.id, wanted, parts, clock=self.clock, events=events, resolved=resolved), parts.bench)
                     events.emit(self._opening(parts, resolved, len(ports) or max(parts.bench.slots.values(), default=0)))
                     line = fleet.Fleet(deps, wire.source(self.profile, list(ports)), slots=self.asked.slots)
@@ -139,16 +142,17 @@ class Run:
 
     def _start(self, parts: wire.Parts) -> RunStart:
         return RunStart(
-            run=self.id, command=self.command, profile_name=self.profile.name, profile_hash=prof.digest(self.profile),
+            run=self.id, command=self.command, profile_name=self.profile.name, profile_hash=wire.profile_hash(self.profile, parts.certificate),
             profile=prof.to_json(self.profile), operator=wire.operator_name(parts.bench), lot=self.asked.lot or parts.bench.lot,
-            simulated=self.simulated, facts={"ports": list(self.asked.ports), "overridden": list(self.overridden)})
+            simulated=self.simulated, facts={"ports": list(self.asked.ports), "overridden": list(self.overridden), **_recorded(parts.certificate)})
 
-    def _check_clock(self, parts: wire.Parts) -> None:
-        """A clock that cannot be right stops the run before a board is touched (rule 30)."""
+    def _check_signer(self, parts: wire.Parts) -> None:
+        """An issuer that was revoked or a clock that cannot be right (rule 30) stops the run before a board is touched."""
         if parts.signer is None:
             return
-        from infuse_cli.pki.issuing import check_clock
+        from infuse_cli.pki.issuing import check_clock, check_issuer
 
+        check_issuer(parts.signer, parts.journal.is_revoked)
         check_clock(self.clock.now(), parts.cloud.server_time_offset_s(), parts.journal.newest())
 
     def _opening(self, parts: wire.Parts, resolved: Resolved, ports: int) -> Event:
@@ -240,8 +244,9 @@ def _resume_groups(asked: Asked, parked: list[AttemptRecord], starts: dict[str, 
         groups.setdefault(starts[record.run].profile_hash, []).append(record)
     outcomes: list[OperationResult] = []
     for records in groups.values():
-        profile = prof.from_json(starts[records[0].run].profile)
-        run = Run("resume", profile, settings.home, settings.env, asked, only={record.board for record in records})
+        start = starts[records[0].run]
+        run = Run("resume", prof.from_json(start.profile), settings.home, settings.env, asked, only={record.board for record in records},
+                  certificate=start.facts.get("certificateProfile"))
         ports = list(asked.ports) or sorted({record.port for record in records})
         found = run.execute(ports)
         seen = {board["board"]["uuid"] for board in found.data["boards"] if board["board"] is not None}
@@ -351,6 +356,13 @@ def _show_details(results: Sequence[BoardResult]) -> None:
     for result in results:
         for key, value in (result.error.details if result.error is not None else {}).items():
             sys.stderr.write(f"slot {result.slot} {key}: {value}\n")
+
+
+def _recorded(certificate: CertificateProfile | None) -> dict[str, Any]:
+    """A certificate profile of one's own as a run has it on record: its file may be edited before the run is gone on with."""
+    from infuse_cli.pki.certificate_profiles import content, to_values
+
+    return {"certificateProfile": to_values(certificate)} if certificate is not None and content(certificate) else {}
 
 
 def _issuer(signer: Signer | None) -> str | None:

@@ -61,7 +61,6 @@ def verify(file: Path, certificate: str | None, root: Path | None, ca: str | Non
 
 def _refuse_revoked(leaf: x509.Certificate, issuers: list[x509.Certificate]) -> None:
     """What this bench's journal knows of it; a home without a journal has revoked nothing."""
-    from infuse_cli.journal import certificates
     from infuse_cli.journal.store import open_journal
 
     issuer = next((one for one in issuers if chain.issued(leaf, one)), None)
@@ -69,7 +68,7 @@ def _refuse_revoked(leaf: x509.Certificate, issuers: list[x509.Certificate]) -> 
     if issuer is None or not (home / "journal.sqlite3").exists():
         return
     with open_journal(home) as journal:
-        if certificates.is_revoked(journal, serial_hex(leaf.serial_number), sha256_of(issuer)):
+        if journal.is_revoked(serial_hex(leaf.serial_number), sha256_of(issuer)):
             raise SignerError("ca.verify-failed", f"{leaf.subject.rfc4514_string()} was revoked: serial {serial_hex(leaf.serial_number)}")
 
 

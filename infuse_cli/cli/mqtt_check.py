@@ -168,14 +168,14 @@ def _throw_away(name: str, ca: str | None, passphrase: PassphraseOptions) -> tup
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     from infuse_cli.cli.ca_desk import Desk, Job
-    from infuse_cli.pki import chain, store
+    from infuse_cli.pki import chain, issuing, store
     from infuse_cli.pki.certificate_profiles import BENCH
 
     key = ec.generate_private_key(ec.SECP256R1())
     csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
     signer = store.load_ca(ca_common.folder_of(ca), ca_common.passphrase(ca, passphrase))
     with ca_common.recorded("mqtt check") as journal:
-        ca_common.refuse_revoked_issuer(journal, signer)
+        issuing.check_issuer(signer, journal.is_revoked)
         made = Desk(journal, signer, replace(BENCH, validity_days=1)).sign([Job(Path(name), csr, name)])[0]
     if made.issued is None:
         raise made.error or AssertionError("neither signed nor refused")

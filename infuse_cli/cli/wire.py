@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import getpass
+import hashlib
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,7 @@ class Wanted:
     passphrase_file: Path | None = None
     passphrase_fd: int | None = None
     notes: list[str] = field(default_factory=list)
+    certificate: Mapping[str, Any] | None = None  # the certificate profile that an earlier run had, as values
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Parts:
     sealer: Sealer | None
     server_ca: str | None
     credential: Found
+    certificate: CertificateProfile | None
 
 
 def parts(wanted: Wanted, clock: RunClock) -> Parts:
@@ -70,7 +73,7 @@ def parts(wanted: Wanted, clock: RunClock) -> Parts:
     cloud = connect(profile.cloud, found.secret, clock.between_tries)
     registry = None if profile.registry is None else connect_registry(
         profile.registry, found.secret, clock.between_tries, cloud=profile.cloud, own=registry_credential(wanted.env))
-    return Parts(journal, bench, cloud, registry, _signer(wanted), _sealer(wanted, bench), _server_ca(profile), found)
+    return Parts(journal, bench, cloud, registry, _signer(wanted), _sealer(wanted, bench), _server_ca(profile), found, _certificate(wanted))
 
 
 def deps(run: str, wanted: Wanted, built: Parts, *, clock: RunClock, events: Events, resolved: Resolved) -> Deps:
@@ -78,10 +81,18 @@ def deps(run: str, wanted: Wanted, built: Parts, *, clock: RunClock, events: Eve
     from infuse_cli.pipeline.context import Deps
 
     return Deps(
-        run=run, profile=wanted.profile, profile_hash=prof.digest(wanted.profile), options=wanted.options, journal=built.journal,
+        run=run, profile=wanted.profile, profile_hash=profile_hash(wanted.profile, built.certificate), options=wanted.options, journal=built.journal,
         cloud=built.cloud, registry=built.registry, signer=built.signer, sealer=built.sealer, clock=clock, events=events,
-        resolved=resolved, server_ca=built.server_ca, cloud_public_key=_once(built.cloud.cloud_public_key), chip_ids=chip_ids(built.bench), certificate=_certificate(wanted),
+        resolved=resolved, server_ca=built.server_ca, cloud_public_key=_once(built.cloud.cloud_public_key), chip_ids=chip_ids(built.bench), certificate=built.certificate,
         key_sink=_key_sink(wanted.profile), known_key=functools.partial(_known_key, built.journal))
+
+
+def profile_hash(profile: prof.Profile, certificate: CertificateProfile | None) -> str:
+    """Digest of a resolved profile, with what its own certificate profile says: an edit there is a new profile too."""
+    from infuse_cli.pki.certificate_profiles import content
+
+    said = "" if certificate is None else content(certificate)
+    return hashlib.sha256(f"{prof.digest(profile)}{said}".encode()).hexdigest() if said else prof.digest(profile)
 
 
 def source(profile: prof.Profile, ports: Sequence[str] | None) -> SerialSource:
@@ -167,10 +178,13 @@ def _sealer(wanted: Wanted, bench: Bench) -> Sealer | None:
 
 
 def _certificate(wanted: Wanted) -> CertificateProfile | None:
-    """What the CA signs, read once a run; None where nothing is signed here."""
+    """What the CA signs, read once a run, by resume from the run's record (rule 23); None where nothing is signed here."""
     if wanted.profile.identity.mode != "local-ca":
         return None
-    from infuse_cli.cli.certificate_profiles import resolve
+    from infuse_cli.cli.certificate_profiles import recorded, resolve
+
+    if wanted.certificate is not None:
+        return recorded(wanted.certificate)
 
     return resolve(wanted.profile.identity.certificate, wanted.home)
 

@@ -47,6 +47,7 @@ _RUN = select(schema.run).where(schema.run.c.run == bindparam("r"))
 _RUNS = select(schema.run).order_by(schema.run.c.started)
 _SECRET = select(schema.secret.c.sealed).where(schema.secret.c.name == bindparam("n"))
 _KEY_OWNER = select(schema.seen_key.c.board).where(schema.seen_key.c.spki_sha256 == bindparam("k"))
+_REVOKED = select(schema.revocation.c.at).where(schema.revocation.c.serial == bindparam("n"), schema.revocation.c.issuer == bindparam("i"))
 _RESERVED = select(schema.serial.c.serial, schema.serial.c.issuer).where(
     schema.serial.c.attempt == bindparam("a"), schema.serial.c.state == "reserved").order_by(schema.serial.c.serial)
 _TOKENS: Final[dict[tuple[str, ...], Any]] = {
@@ -169,6 +170,11 @@ def key_owner(connection: Connection, spki_sha256: str) -> str | None:
 def reserved(connection: Connection, attempt: str) -> list[tuple[str, str]]:
     """(serial, issuer) of what an attempt reserved and neither issued nor voided."""
     return [(row[0], row[1]) for row in connection.execute(_RESERVED, {"a": attempt}).all()]
+
+
+def is_revoked(connection: Connection, serial: str, issuer: str) -> bool:
+    """Whether a certificate was revoked, on record as a certificate or not."""
+    return Prepared(connection).first(_REVOKED, {"n": serial, "i": issuer}) is not None
 
 
 def newest(connection: Connection) -> str | None:

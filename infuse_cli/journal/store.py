@@ -211,6 +211,11 @@ class SqliteJournal:
         with self.reading() as connection:
             return reads.reserved(connection, attempt)
 
+    def is_revoked(self, serial: str, issuer: str) -> bool:
+        """Whether this certificate of this issuer (SHA-256 hex of its DER) was revoked."""
+        with self.reading() as connection:
+            return reads.is_revoked(connection, serial, issuer)
+
     def key_owner(self, spki_sha256: str) -> str | None:
         """The board that a public key was seen on, None for a new key."""
         with self.reading() as connection:

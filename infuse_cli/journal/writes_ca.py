@@ -37,9 +37,9 @@ _MOVE_CERTIFICATE = (
 )
 _CERTIFICATE = select(_certificate.state, _certificate.board, _certificate.attempt).where(
     _certificate.serial == bindparam("n"), _certificate.issuer == bindparam("i"))
-_NAMESAKE = select(_certificate.serial, _certificate.spki_sha256, _certificate.board).where(
-    _certificate.name == bindparam("c"), _certificate.profile == bindparam("p"), _certificate.state == "issued",
-    _certificate.not_after > bindparam("t"))
+# Of the profile it is asked here below: named in the statement, SQLite would read all certificates of the profile for one name.
+_NAMESAKE = select(_certificate.profile, _certificate.serial, _certificate.spki_sha256, _certificate.board).where(
+    _certificate.name == bindparam("c"), _certificate.state == "issued", _certificate.not_after > bindparam("t"))
 _ADD_REVOCATION = insert(schema.revocation)
 _NEWEST_CRL = select(func.max(_crl.number)).where(_crl.issuer == bindparam("i"))
 _ADD_CRL = insert(schema.crl)
@@ -96,7 +96,9 @@ def _store_certificate(tx: Transaction, write: rec.StoreCertificate) -> None:
 
 def _check_name(tx: Transaction, write: rec.StoreCertificate | rec.CheckName) -> None:
     """One live certificate a name: another key may take it over only on the same board, the same key gets no second one."""
-    for serial, spki, board in tx.sql.all(_NAMESAKE, {"c": write.name, "p": write.profile, "t": tx.now}):
+    for profile, serial, spki, board in tx.sql.all(_NAMESAKE, {"c": write.name, "t": tx.now}):
+        if profile != write.profile:
+            continue
         if spki == write.spki_sha256 and isinstance(write, rec.StoreCertificate):
             raise JournalError("journal.raced", f"{write.name} was signed by another process just now: serial {serial}")
         if spki != write.spki_sha256 and (board is None or board != write.board):

@@ -86,7 +86,7 @@ class Engine:
         self._lock = threading.Lock()
         self._proved: set[str | None] = set()  # modem firmware that PASSed with this profile and CA
         self._plan = plan_for(deps.profile)
-        self._plan_hash = plan_hash(deps.profile)
+        self._plan_hash = plan_hash(deps.profile, deps.certificate)
         self._asks = asks(self._plan, deps.profile)
         if (named := deps.profile.board.serial.dialect) != "auto":
             check_dialect(self._asks, named, capabilities(named))

@@ -26,9 +26,11 @@ from infuse_cli.pipeline.steps.token import MintTokenStep
 from infuse_cli.pipeline.steps.verify import Verify
 from infuse_cli.pipeline.steps.vet import Vet
 from infuse_cli.pipeline.steps.write_id import WriteId
+from infuse_cli.pki.certificate_profiles import content
 
 if TYPE_CHECKING:
     from infuse_cli.pipeline.step import Acting, Reading
+    from infuse_cli.pki.certificate_profiles import CertificateProfile
     from infuse_cli.profile import Profile, Token
 
 AnyStep = Any
@@ -135,13 +137,18 @@ def _outside(token: Token) -> tuple[str | None, ...]:
     return () if token.store == "psk" else (token.name, token.command)
 
 
-def plan_hash(profile: Profile) -> str:
-    """Digest what must not change between the runs of one attempt: steps, slots, token place, cloud board.
+def plan_hash(profile: Profile, certificate: CertificateProfile | None = None) -> str:
+    """Digest what must not change between the runs of one attempt: steps, slots, token place, cloud board, what is signed.
 
     Addresses are left out: a cloud that moved is still the same cloud.
     """
     cloud = profile.cloud
     parts = (plan_for(profile), profile.identity.mode, profile.identity.sec_tag, profile.identity.certificate,
              None if profile.token is None else (profile.token.store, profile.token.sec_tag, *_outside(profile.token)),
-             (cloud.organisation.id, cloud.organisation.name), (cloud.board.id, cloud.board.name), profile.board.soc)
+             (cloud.organisation.id, cloud.organisation.name), (cloud.board.id, cloud.board.name), profile.board.soc, *_signed(certificate))
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
+
+
+def _signed(certificate: CertificateProfile | None) -> tuple[str, ...]:
+    """What a certificate profile of one's own says, beside its name: it is a file, and can be edited under the same name."""
+    return (said,) if certificate is not None and (said := content(certificate)) else ()

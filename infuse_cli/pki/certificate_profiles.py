@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -127,6 +129,31 @@ def from_values(values: Mapping[str, Any], name: str) -> tuple[CertificateProfil
     reader = _Reader(values)
     found = reader.profile(name)
     return (None if reader.mistakes else found), reader.mistakes
+
+
+def to_values(profile: CertificateProfile) -> dict[str, Any]:
+    """Plain values of which `from_values` makes the same profile."""
+    usages = {oid: name for name, oid in EXTENDED_KEY_USAGES.items()}
+    limits = {name: value for name in ("run", "batch", "day") if (value := getattr(profile.limits, name)) is not None}
+    return {
+        "name": profile.name, "subject": [dict([pair]) for pair in profile.subject], "san": [dict([pair]) for pair in profile.san],
+        "caller_san": list(profile.caller_san), "allow": {kind: pattern.pattern for kind, pattern in profile.allow.items()},
+        "key_usage": list(profile.key_usage), "extended_key_usage": [usages[oid] for oid in profile.extended_key_usage],
+        "curves": list(profile.curves), "validity_days": profile.validity_days,
+        "backdate_hours": int(profile.backdated / timedelta(hours=1)), "limits": limits, "unique_name": profile.unique_name,
+    }
+
+
+def content(profile: CertificateProfile) -> str:
+    """Digest of what certificates of a profile of one's own say, empty for a built-in one.
+
+    Limits and what may be asked for are left out: a certificate is the same whatever they are. SHA-256, hex.
+    """
+    if PROFILES.get(profile.name) == profile:
+        return ""
+    values = to_values(profile)
+    said = {key: values[key] for key in ("name", "subject", "san", "key_usage", "extended_key_usage", "validity_days", "backdate_hours")}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 class _Reader:

@@ -25,12 +25,12 @@ from infuse_cli.pki.names import alternatives, subject_of
 from infuse_cli.pki.serials import new_serial, serial_hex
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from infuse_cli.pki.certificate_profiles import CertificateProfile
     from infuse_cli.ports import Signer
 
-__all__ = ["IssuedCertificate", "check_clock", "describe", "issue", "issuer_id", "new_serial", "serial_hex"]
+__all__ = ["IssuedCertificate", "Press", "check_clock", "check_issuer", "describe", "issue", "issuer_id", "new_serial", "serial_hex"]
 
 _CLOCK_LIMIT_S: Final = 300.0
 _STEP_BACK: Final = timedelta(seconds=2)  # what a time service may set back between two records
@@ -63,35 +63,56 @@ def issuer_id(signer: Signer) -> str:
 
 def issue(signer: Signer, *, spki_der: bytes, common_name: str, serial: int, profile: CertificateProfile, now: datetime,
           validity_days: int, values: Mapping[str, str] | None = None, names: Sequence[tuple[str, str]] = ()) -> IssuedCertificate:
-    """Sign a certificate for a public key; it never outlives its issuer nor begins before it.
+    """Sign one certificate for a public key: `Press` for what it does and raises."""
+    press = Press(signer, profile, now, validity_days)
+    return press.issue(spki_der, serial, {**(values or {}), "name": common_name}, names)
 
-    `common_name` fills the profile's `{name}`, `values` its other variables; `names` are alternative names asked for,
-    as (kind, text). Raises SignerError ca.issuer-expired, PolicyError identity.csr-policy (the key is not of an allowed
-    curve, a name does not fit the profile), identity.weak-key (it is the CA's own).
+
+class Press:
+    """Makes certificates of one profile at one moment: what they have in common is worked out once.
+
+    They never outlive their issuer nor begin before it. Raises SignerError ca.issuer-expired.
     """
-    not_before, not_after = _validity(signer, profile, now, validity_days)
-    issuer, key = signer.chain[0], _public_key(spki_der, profile)
-    if spki_der in (_facts(certificate).spki for certificate in signer.chain):
-        raise PolicyError("identity.weak-key", "the public key is the CA's own")
-    filled = {**(values or {}), "name": common_name}
-    alternative = alternatives(profile, filled, names)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject_of(profile, filled))
-        .issuer_name(issuer.subject)
-        .public_key(key)
-        .serial_number(serial)
-        .not_valid_before(not_before)
-        .not_valid_after(not_after)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(key_usage(allowed=profile.key_usage), critical=True)
-        .add_extension(x509.ExtendedKeyUsage(profile.extended_key_usage), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-        .add_extension(_facts(issuer).key_id, critical=False)
-    )
-    if alternative is not None:
-        builder = builder.add_extension(alternative, critical=False)
-    return _described(builder.sign(signer.private_key, hashes.SHA256()), issuer, spki_der)
+
+    def __init__(self, signer: Signer, profile: CertificateProfile, now: datetime, validity_days: int) -> None:
+        self._signer: Final = signer
+        self._profile: Final = profile
+        self._not_before, self._not_after = _validity(signer, profile, now, validity_days)
+        self._issuer: Final = _facts(signer.chain[0])
+        self._own: Final = frozenset(_facts(certificate).spki for certificate in signer.chain)
+        self._common: Final = (
+            x509.CertificateBuilder()
+            .issuer_name(signer.chain[0].subject)
+            .not_valid_before(self._not_before)
+            .not_valid_after(self._not_after)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(key_usage(allowed=profile.key_usage), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(profile.extended_key_usage), critical=False)
+        )
+
+    def issue(self, spki_der: bytes, serial: int, values: Mapping[str, str], names: Sequence[tuple[str, str]] = ()) -> IssuedCertificate:
+        """Sign a certificate for a public key.
+
+        `values` fill the profile's variables, `name` always among them; `names` are alternative names asked for, as
+        (kind, text). Raises PolicyError identity.csr-policy (the key is not of an allowed curve, a name does not fit
+        the profile), identity.weak-key (it is the CA's own).
+        """
+        key = _public_key(spki_der, self._profile)
+        if spki_der in self._own:
+            raise PolicyError("identity.weak-key", "the public key is the CA's own")
+        subject, alternative = subject_of(self._profile, values), alternatives(self._profile, values, names)
+        builder = self._common.subject_name(subject).public_key(key).serial_number(serial)
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False).add_extension(self._issuer.key_id, critical=False)
+        if alternative is not None:
+            builder = builder.add_extension(alternative, critical=False)
+        return self._described(builder.sign(self._signer.private_key, hashes.SHA256()), spki_der, serial, subject)
+
+    def _described(self, certificate: x509.Certificate, spki: bytes, serial: int, subject: x509.Name) -> IssuedCertificate:
+        """As `describe`, of what is known here already."""
+        encoded = certificate.public_bytes(Encoding.DER)
+        return IssuedCertificate(
+            pem=_pem(encoded), sha256=_sha256(encoded), serial=serial_hex(serial), issuer=self._issuer.sha256, spki_sha256=_sha256(spki),
+            not_before=self._not_before, not_after=self._not_after, name=_common_name(subject))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +138,8 @@ def _pem(encoded: bytes) -> str:
 
 def describe(certificate: x509.Certificate, issuer: x509.Certificate) -> IssuedCertificate:
     """What the journal records of a certificate, also of one that another CA made."""
-    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return _described(certificate, issuer, spki)
-
-
-def _described(certificate: x509.Certificate, issuer: x509.Certificate, spki: bytes) -> IssuedCertificate:
     encoded = certificate.public_bytes(Encoding.DER)
+    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return IssuedCertificate(
         pem=_pem(encoded),
         sha256=_sha256(encoded),
@@ -131,8 +148,13 @@ def _described(certificate: x509.Certificate, issuer: x509.Certificate, spki: by
         spki_sha256=_sha256(spki),
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,
-        name=str(found[0].value) if (found := certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)) else "",
+        name=_common_name(certificate.subject),
     )
+
+
+def _common_name(subject: x509.Name) -> str:
+    found = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found[0].value) if found else ""
 
 
 def check_clock(now: datetime, server_offset_s: float | None, newest: datetime | None) -> None:
@@ -146,6 +168,16 @@ def check_clock(now: datetime, server_offset_s: float | None, newest: datetime |
         raise SignerError("ca.clock", f"this machine's clock is {abs(server_offset_s) / 60:.0f} minutes {side} the cloud's; more than 5 are refused")
     if newest is not None and now < newest - _STEP_BACK:
         raise SignerError("ca.clock", f"this machine's clock says {_utc(now)}, but the newest record is from {_utc(newest)}")
+
+
+def check_issuer(signer: Signer, is_revoked: Callable[[str, str], bool]) -> None:
+    """An intermediate that was revoked signs nothing more. Raises SignerError ca.issuer-revoked.
+
+    `is_revoked` is the journal's, of a serial and the SHA-256 of the certificate that issued it.
+    """
+    certificate, *above = signer.chain
+    if above and is_revoked(serial_hex(certificate.serial_number), _facts(above[0]).sha256):
+        raise SignerError("ca.issuer-revoked", f"{certificate.subject.rfc4514_string()} was revoked")
 
 
 def _validity(signer: Signer, profile: CertificateProfile, now: datetime, days: int) -> tuple[datetime, datetime]:

@@ -153,14 +153,15 @@ def _vet_der(body: bytes, cose: bytes | None, curves: Sequence[str], asked: _Ask
     key = _guarded(csr.public_key)
     if not _guarded(lambda: csr.is_signature_valid):
         raise PolicyError("identity.bad-signature", "the CSR's signature was not made with the key that it carries")
-    _check_policy(csr, key, curves, asked or _Asked())
+    subject: x509.Name = _guarded(lambda: csr.subject)  # the parser makes it anew each time it is asked
+    _check_policy(csr, key, subject, curves, asked or _Asked())
     if (why := known(key)) is not None:
         raise PolicyError("identity.weak-key", f"the CSR is refused: {why}")
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    names = csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return VettedCsr(
         csr_pem=csr.public_bytes(Encoding.PEM).decode(), body=body, cose=cose, spki_der=spki,
-        spki_sha256=hashlib.sha256(spki).hexdigest(), subject=csr.subject.rfc4514_string(),
+        spki_sha256=hashlib.sha256(spki).hexdigest(), subject=subject.rfc4514_string(),
         common_name=str(names[0].value) if names else None,
         attestation="absent" if cose is None else "consistent",
     )
@@ -175,14 +176,14 @@ def _guarded(read: Callable[[], Any]) -> Any:
                           details={"parser": f"{type(error).__name__}: {error}"[:300]}) from None
 
 
-def _check_policy(csr: x509.CertificateSigningRequest, key: object, curves: Sequence[str], asked: _Asked) -> None:
+def _check_policy(csr: x509.CertificateSigningRequest, key: object, subject: x509.Name, curves: Sequence[str], asked: _Asked) -> None:
     allowed = " or ".join(curves)
     curve = key.curve.name if isinstance(key, ec.EllipticCurvePublicKey) else type(key).__name__
     if not isinstance(key, ec.EllipticCurvePublicKey) or _CURVE_OF.get(curve) not in curves:
         raise _policy(f"its key is {_CURVE_OF.get(curve, curve)}, allowed is {allowed}")
     if csr.signature_algorithm_oid not in {SignatureAlgorithmOID.ECDSA_WITH_SHA256, SignatureAlgorithmOID.ECDSA_WITH_SHA384}:
         raise _policy(f"its signature algorithm is {csr.signature_algorithm_oid.dotted_string}, allowed is ECDSA with SHA-256 or SHA-384")
-    _check_subject(_guarded(lambda: csr.subject))
+    _check_subject(subject)
     for attribute in _guarded(lambda: list(csr.attributes)):
         if attribute.oid != _EXTENSION_REQUEST:
             raise _policy(f"it has the attribute {attribute.oid.dotted_string}, allowed is only an extension request")

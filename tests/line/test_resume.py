@@ -5,7 +5,10 @@ from __future__ import annotations
 import signal
 
 import pytest
+import yaml
+from cryptography import x509
 
+from infuse_cli.journal.store import open_journal
 from tests.support.world import audit
 
 
@@ -45,14 +48,23 @@ def test_resume_leaves_other_boards_alone_and_lists_the_absent(bench):
     assert bench.infuse("resume", "--output", "json").code == 0
 
 
-def test_resume_uses_the_recorded_profile_even_if_the_file_has_gone(bench, tmp_path):
-    copy = tmp_path / "moved.yaml"
-    copy.write_text(bench.world.profile.read_text())
-    port = bench.world.port(bench.slot())
-    killed = bench.infuse("provision", "--profile", str(copy), "--port", port, failpoint="done:register")
-    assert killed.code == -signal.SIGKILL
+def test_resume_uses_what_was_recorded_whatever_became_of_the_files(bench, tmp_path):
+    """Of the profile, and of the certificate profile of one's own that it names."""
+    copy, own = tmp_path / "moved.yaml", tmp_path / "plant.yaml"
+    copy.write_text(yaml.safe_dump({**(told := yaml.safe_load(bench.world.profile.read_text())), "identity": {**told["identity"], "certificate": str(own)}}))
+    own.write_text("subject: {CN: '{name}', O: Example Provider}\nallow: {CN: '[0-9a-f]{16}'}\nlimits: {day: 9}\n")
+    words = ("provision", "--profile", str(copy), "--port", bench.world.port(bench.slot()), "--output", "json")
+    assert bench.infuse(*words, failpoint="done:register").code == -signal.SIGKILL
+    own.write_text(own.read_text().replace("Example Provider", "Another Provider"))
+    changed = bench.infuse(*words)
+    assert (changed.code, changed.envelope["errors"][0]["code"]) == (8, "plan.changed")
     copy.unlink()
-    assert bench.infuse("resume", "--output", "json").envelope["data"]["boards"][0]["result"] == "PASS"
+    own.unlink()
+    board = bench.infuse("resume", "--output", "json").envelope["data"]["boards"][0]
+    assert board["result"] == "PASS"
+    with open_journal(bench.home) as journal:
+        record = next(one for one in journal.certificates() if one.serial == board["certificate"]["serial"])
+    assert x509.load_pem_x509_certificate(record.pem.encode()).subject.rfc4514_string() == f"O=Example Provider,CN={board['deviceId']}"
 
 
 def test_provision_goes_on_too_and_names_what_is_unfinished(bench):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -95,6 +96,13 @@ def test_ca_files_that_do_not_fit_together(bench, at):
     path.write_bytes(good)
 
 
+def test_an_intermediate_that_was_revoked(bench, at, tmp_path):
+    there = replace(bench, home=tmp_path / "home")
+    revoked = there.infuse("ca", "revoke", "--file", str(bench.world.folder / "ca" / "intermediate.pem"), "--ca", str(bench.world.folder / "ca"))
+    assert revoked.code == 0, revoked.stderr
+    assert "infuse ca renew" in both(there, at, "ca.issuer-revoked", 9)
+
+
 def test_a_clock_that_cannot_be_right(bench, at):
     with faults(bench, "cloud:date=+600s"):
         assert "clock" in both(bench, at, "ca.clock", 9)
@@ -113,6 +121,18 @@ def test_a_clock_that_goes_wrong_during_the_run_signs_nothing(bench):
     registered = requests(bench, "POST /device")
     passes(bench, slot)
     assert requests(bench, "POST /device") == registered
+
+
+@pytest.mark.storm
+def test_an_intermediate_that_is_revoked_during_the_run_signs_nothing(bench, tmp_path):
+    slot, there = bench.slot(), replace(bench, home=tmp_path / "home")
+    with faults(bench, f"{slot}:slow=500@keygen"), under_way(there, bench.world.port(slot)) as run:
+        run.until(event="step-begun", step="keygen")
+        folder = bench.world.folder / "ca"
+        assert there.infuse("ca", "revoke", "--file", str(folder / "intermediate.pem"), "--ca", str(folder)).code == 0
+        assert run.wait().code == 9
+    assert run.of(1, "board-ended")["error"]["code"] == "ca.issuer-revoked"
+    assert there.infuse("ca", "list", "--output", "json").envelope["data"]["certificates"] == []
 
 
 @contextmanager

@@ -127,6 +127,7 @@ def test_a_clock_before_the_newest_record_signs_nothing(infuse, bench):
     assert not (bench / "b.pem").exists()
 
 
+@pytest.mark.storm
 @pytest.mark.skipif(os.name != "posix", reason="kills by SIGKILL")
 def test_killed_between_signing_and_record_nothing_got_out(infuse, bench):
     words = ["ca", "sign", request(bench, Modem()), "--out", bench / "a.pem", "--device-id", DEVICE_ID, "--passphrase-file", bench / "word"]

@@ -28,9 +28,10 @@ class Sign(Acting):
     gives: ClassVar[frozenset[str]] = frozenset({"certificate"})
 
     def prepare(self, ctx: Context) -> Given:
-        """Refuse on a clock that cannot be right, else reserve the serial."""
+        """Refuse on a clock that cannot be right or an issuer that was revoked, else reserve the serial."""
         deps = ctx.deps
         issuing.check_clock(deps.clock.now(), deps.cloud.server_time_offset_s(), deps.journal.newest())
+        issuing.check_issuer(signer(ctx), deps.journal.is_revoked)
         serial, issuer = issuing.serial_hex(issuing.new_serial()), issuing.issuer_id(signer(ctx))
         profile = certificate(ctx)
         limits = CheckLimits(profile=profile.name, per_run=profile.limits.run, per_day=profile.limits.day)

@@ -1,0 +1,122 @@
+"""`ca sign --batch` of many requests: two processes share the work, and a kill leaves nothing out that is not on record."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from pki_board import DEVICE_ID, Modem, request
+from test_pki_ca_policy import HOSTILE, csr, pem
+
+from infuse_cli.cli.aside import Aside
+from infuse_cli.journal.store import SqliteJournal, open_journal
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills by SIGKILL")
+
+
+def requests(bench: Path, count: int) -> Path:
+    folder = bench / "csrs"
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"{number:04}.csr").write_bytes(pem(csr(name=f"{number:016x}")))
+    return folder
+
+
+def batch(bench: Path, **environment: str) -> subprocess.Popen[str]:
+    words = ["ca", "sign", "--batch", bench / "csrs", "--out", bench / "certs", "--passphrase-file", bench / "word", "--output", "json"]
+    return subprocess.Popen([sys.executable, "-m", "infuse_cli.cli.main", *map(str, words)], env={**os.environ, **environment},
+                            stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def consistent(bench: Path) -> dict[str, bytes]:
+    """What is out is on record, each serial is there once, the chain holds. The certificates that are out, by file."""
+    with open_journal(bench / "home") as journal:
+        rows = {one.serial: one.pem for one in journal.certificates()}
+        reserved = [event.facts["serial"] for event in journal.events() if event.kind == "serial-reserved"]
+        assert journal.verify() == []
+    assert len(set(reserved)) == len(reserved)
+    out = {path.name: path.read_bytes() for path in (bench / "certs").glob("*.pem")}
+    for text in out.values():
+        assert text.decode() in rows.values()
+    assert len({x509.load_pem_x509_certificate(text).serial_number for text in out.values()}) == len(out)
+    return out
+
+
+def test_killed_in_the_middle_it_goes_on_where_it_was(bench):
+    folder = requests(bench, 520)
+    (folder / "0100.csr").write_bytes(HOSTILE["truncated"])
+    (folder / "0510.csr").write_bytes(HOSTILE["10,000 names"])
+    killed = batch(bench, INFUSE_FAILPOINT="signed#2")
+    killed.communicate(timeout=60)  # to the end of the output, which the helpers hold open too: none of them stays behind
+    assert killed.returncode == -signal.SIGKILL
+    first = consistent(bench)
+    assert len(first) in {0, 499}  # the first chunk, or nothing where the writer was not that far
+    again = batch(bench)
+    answer = json.loads(again.communicate(timeout=60)[0])
+    assert again.returncode == 11
+    data = answer["data"]
+    assert (answer["status"], data["signed"], data["already"], data["refused"]) == ("partial", 19, 499, 2)
+    assert {one["csr"]: one["error"]["code"] for one in data["certificates"] if one["error"]} == dict.fromkeys(("0100.csr", "0510.csr"), "identity.csr-unreadable")
+    out = consistent(bench)
+    assert {name: out[name] for name in first} == first
+    assert len(out) == 518
+    with open_journal(bench / "home") as journal:
+        assert len(journal.certificates()) == 518
+
+
+@pytest.mark.storm
+def test_a_storm_of_kills(bench):
+    requests(bench, 3000)
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+    chance = random.Random(seed)
+    for _ in range(15):
+        run = batch(bench)
+        try:
+            run.communicate(timeout=chance.uniform(0.3, 4.0))
+        except subprocess.TimeoutExpired:
+            os.kill(run.pid, signal.SIGKILL)
+            run.communicate(timeout=60)  # as above: the helpers end too
+        consistent(bench)
+    run = batch(bench)
+    assert json.loads(run.communicate(timeout=120)[0])["data"]["refused"] == 0
+    assert len(consistent(bench)) == 3000
+    with open_journal(bench / "home") as journal:
+        assert len(journal.certificates()) == 3000
+
+
+def test_a_helper_that_dies_is_done_without():
+    with Aside(lambda number: (number * 2, os.getpid()), apart=True) as work:
+        work.begin(1)
+        doubled, other = work.end()
+        assert (doubled, other != os.getpid()) == (2, True)
+        work.begin(2)
+        os.kill(other, signal.SIGKILL)
+        assert work.end()[0] == 4
+        work.begin(3)
+        assert work.end() == (6, os.getpid())
+        assert work.end() is None
+
+
+def test_an_interrupt_right_after_the_record_is_told_as_one(infuse, bench, monkeypatch):
+    """The serials are used by then: that nothing of them can be voided must not hide what stopped the program."""
+    commit = SqliteJournal.commit
+
+    def stopped(self, *writes) -> None:
+        commit(self, *writes)
+        if type(writes[-1]).__name__ == "StoreCertificate":
+            raise KeyboardInterrupt
+
+    words = ("ca", "sign", request(bench, Modem()), "--out", bench / "a.pem", "--device-id", DEVICE_ID, "--passphrase-file", bench / "word")
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteJournal, "commit", stopped)
+        assert infuse(*words, code=130)["code"] == "run.interrupted"
+    assert not (bench / "a.pem").exists()
+    assert infuse(*words)["already"] is True
