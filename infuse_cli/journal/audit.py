@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import bindparam, select
@@ -13,7 +14,7 @@ from infuse_cli.journal.prepared import Prepared
 from infuse_cli.journal.replay import Replay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from sqlalchemy import Connection
@@ -50,9 +51,14 @@ def faults(connection: Connection, path: Path, kept: Mapping[str, chain.Head]) -
         raise JournalError("journal.corrupt", f"{path} is damaged: {damage}")
     recorded = heads(connection)
     stations = sorted({row[0] for row in Prepared(connection).all(_STATIONS, {})} | set(recorded) | set(kept))
-    checked = (chain.check(_links(connection, name), recorded.get(name, chain.Head()), kept=kept.get(name), station=name) for name in stations)
-    found = [fault for fault in checked if fault is not None]
-    return found or _belied(connection, stations)
+    found: list[chain.Fault] = []
+    replay = Replay()
+    chains = [_in_time(chain.held(_links(connection, name), recorded.get(name, chain.Head()), found.append, kept=kept.get(name), station=name))
+              for name in stations]
+    for _, link in heapq.merge(*chains, key=_moment) if len(chains) > 1 else itertools.chain(*chains):
+        if not found:
+            replay.tell(link)
+    return sorted(found, key=lambda fault: fault.station) or _belied(connection, replay)
 
 
 def _links(connection: Connection, station: str) -> Iterator[tuple[chain.Link, str]]:
@@ -60,18 +66,18 @@ def _links(connection: Connection, station: str) -> Iterator[tuple[chain.Link, s
         yield chain.Link(*row[:-1]), row[-1]
 
 
-def _belied(connection: Connection, stations: list[str]) -> list[chain.Fault]:
+def _belied(connection: Connection, replay: Replay) -> list[chain.Fault]:
     """Rows of other tables that differ from what the chain, which holds, says."""
-    replay = Replay()
-    for _, _, link in heapq.merge(*(_in_time(connection, name) for name in stations), key=lambda one: one[:2]):
-        replay.tell(link)
-    found = [chain.Fault("", 0, why, what) for what, why in replay.differing(connection)]
-    return found[:_ROWS_TOLD]
+    return [chain.Fault("", 0, why, what) for what, why in itertools.islice(replay.differing(connection), _ROWS_TOLD)]
 
 
-def _in_time(connection: Connection, station: str) -> Iterator[tuple[str, int, chain.Link]]:
+def _in_time(links: Iterable[chain.Link]) -> Iterator[tuple[str, chain.Link]]:
     """A chain's events with times that never go back, as a clock may: its own order is certain, that between chains is by time."""
     newest = ""
-    for link, _ in _links(connection, station):
+    for link in links:
         newest = max(newest, link.ts)
-        yield newest, link.seq, link
+        yield newest, link
+
+
+def _moment(one: tuple[str, chain.Link]) -> tuple[str, int]:
+    return one[0], one[1].seq

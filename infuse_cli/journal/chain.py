@@ -17,15 +17,14 @@ import msgspec
 from infuse_cli.journal.codec import to_json, to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from infuse_cli.records import EventRecord
 
 GENESIS: Final = "0" * 64
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True, gc=False):
     """An event as it is hashed; `facts` is its JSON text, `ts` its time as text."""
 
     station: str
@@ -120,20 +119,30 @@ def verify(events: Iterable[EventRecord], head: Head | None = None, *, station: 
 def check(links: Iterable[tuple[Link, str]], head: Head | None = None, *, kept: Head | None = None, station: str = "",
           after: Head | None = None) -> Fault | None:
     """As `verify`, of links with the hash that stands beside each. `kept` is a head that was recorded elsewhere."""
+    found: list[Fault] = []
+    for _ in held(links, head, found.append, kept=kept, station=station, after=after):
+        pass
+    return found[0] if found else None
+
+
+def held(links: Iterable[tuple[Link, str]], head: Head | None, tell: Callable[[Fault], None], *, kept: Head | None = None, station: str = "",
+         after: Head | None = None) -> Iterator[Link]:
+    """The links up to the first fault of the chain, which is told; each is given on once it holds."""
     prev, expected = (GENESIS, 1) if after is None else (after.hash, after.seq + 1)
     for link, hash_ in links:
         station = station or link.station
         why = _fault(link, hash_, expected, prev)
+        if not why and kept is not None and kept.seq == expected and kept.hash != hash_:
+            why = "it is not the event that the head names: the chain was made anew, or is another bench's"
         if why:
-            return Fault(station, expected, why)
-        if kept is not None and kept.seq == expected and kept.hash != hash_:
-            return Fault(station, expected, "it is not the event that the head names: the chain was made anew, or is another bench's")
+            tell(Fault(station, expected, why))
+            return
+        yield link
         prev, expected = hash_, expected + 1
     if kept is not None and kept.seq >= expected:
-        return Fault(station, expected, f"cut: the chain ends at {expected - 1}, but the head names event {kept.seq}")
-    if head is not None and head != Head(expected - 1, prev):
-        return Fault(station, expected, f"the chain ends at {expected - 1}, but event {head.seq} was recorded as the last")
-    return None
+        tell(Fault(station, expected, f"cut: the chain ends at {expected - 1}, but the head names event {kept.seq}"))
+    elif head is not None and head != Head(expected - 1, prev):
+        tell(Fault(station, expected, f"the chain ends at {expected - 1}, but event {head.seq} was recorded as the last"))
 
 
 def _fault(link: Link, hash_: str, expected: int, prev: str) -> str:
