@@ -12,7 +12,7 @@ from infuse_cli.cli.certificate_profiles import resolve
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.errors import PolicyError, SignerError, UsageError
 from infuse_cli.pki import chain, store
-from infuse_cli.pki.issuers import all_issuers, sha256_of
+from infuse_cli.pki.issuers import all_issuers, find_issuer, sha256_of
 from infuse_cli.pki.profile_check import deviations
 from infuse_cli.pki.renewal import waiting
 from infuse_cli.pki.serials import serial_hex
@@ -32,12 +32,13 @@ def show(ca: str | None) -> OperationResult:
     return OperationResult("ca show", found, human=human(found))
 
 
-def export(out: Path, ca: str | None, *, whole: bool, der: bool) -> OperationResult:
-    """Write the root, or, with `whole`, the intermediate and all above it to the root."""
-    path = store.read_chain(ca_common.folder_of(ca))
+def export(out: Path, ca: str | None, *, whole: bool, der: bool, issuer: str | None = None) -> OperationResult:
+    """Write the root; of an issuer that is named its certificate; or, with `whole`, the issuer and all above it to the root."""
     if whole and der:
-        raise UsageError("usage.bad-option", "--der holds one certificate; --chain is two")
-    chosen = path if whole else path[-1:]
+        raise UsageError("usage.bad-option", "--der holds one certificate; --chain is several")
+    folder = ca_common.folder_of(ca)
+    path = store.read_chain(folder) if issuer in {None, "root"} else find_issuer(folder, issuer or "").chain
+    chosen = path if whole else path[-1:] if issuer in {None, "root"} else path[:1]
     ca_common.check_writable(out)
     ca_common.write(out, chosen[0].public_bytes(Encoding.DER) if der else chain.pem_bundle(chosen).encode())
     data = {"out": str(out.absolute()), "format": "der" if der else "pem", "certificates": [ca_common.certificate_data(one) for one in chosen]}

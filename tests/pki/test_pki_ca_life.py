@@ -52,6 +52,14 @@ def test_after_a_renewal_old_and_new_boards_are_good(infuse, bench, made_ca):
     openssl_takes(bench, 2)
     for number in (1, 2):
         assert infuse("ca", "verify", bench / f"{number}.pem")["profile"] == "device"
+    before = renewed["replaced"]["serial"]
+    infuse("ca", "export", "--chain", "--issuer", before[:8], "--out", bench / "chain.pem")
+    openssl_takes(bench, 1)
+    infuse("ca", "export", "--der", "--issuer", renewed["older"][0]["sha256"][:12], "--out", bench / "old.der")
+    assert f"{x509.load_der_x509_certificate((bench / 'old.der').read_bytes()).serial_number:x}" == before.lstrip("0")
+    named = [infuse("ca", "export", *more, "--out", bench / "x.pem")["certificates"][0]["subject"] for more in ((), ("--issuer", "root"), ("--issuer", "current"))]
+    assert named == ["CN=Line 1 Root", "CN=Line 1 Root", "CN=Line 1 Intermediate 2"]
+    assert infuse("ca", "export", "--issuer", "beef", "--out", bench / "x.pem", code=9)["code"] == "ca.not-found"
     infuse("ca", "revoke", "--device", f"{1:016x}")
     old = infuse("ca", "crl", "--issuer", renewed["replaced"]["serial"][:8], *word, "--out", bench / "old.crl")
     assert (old["issuer"], old["entries"]) == ("CN=Line 1 Intermediate", 1)

@@ -243,15 +243,19 @@ def crl(
 def export(
     *,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where it goes.", show_default=False)],
-    chain: Annotated[bool, typer.Option("--chain", help="Intermediate then root, instead of the root alone.")] = False,
+    chain: Annotated[bool, typer.Option("--chain", help="The intermediate, then all above it to the root.")] = False,
     der: Annotated[bool, typer.Option("--der", help="Binary DER instead of PEM (one certificate only).")] = False,
+    issuer: Annotated[str | None, typer.Option("--issuer", metavar="ISSUER", help="Which: root, current, or the beginning of an older issuer's serial or SHA-256 (`infuse ca show`). [default: root; with --chain current]", show_default=False)] = None,
     ca: Ca = None,
 ) -> None:
-    """Write the root certificate, which a broker or cloud has to trust; with --chain intermediate and root."""
+    """Write a certificate of the CA: the root, which a broker or cloud has to trust.
+
+    With --issuer it is an intermediate, also one that was replaced; with --chain the intermediate and all above it.
+    """
     from infuse_cli.cli import local_ca
     from infuse_cli.cli.result import finish
 
-    finish(local_ca.export(out, ca, whole=chain, der=der))
+    finish(local_ca.export(out, ca, whole=chain, der=der, issuer=issuer))
 
 
 @app.command()
