@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from infuse_cli import api_types as api
     from infuse_cli import records as rec
+    from infuse_cli.records.modes import OwedMode
     from infuse_cli.rows import RowRecord
     from infuse_cli.types import Command, Event, Plugged, PortInfo, Reply, Secret
 
@@ -205,6 +206,9 @@ class Journal(Protocol):
 
     def rows(self, organisation: str, soc: str, mcu_ids: Sequence[str]) -> dict[str, RowRecord]:
         """Those of these rows that were seen here, by mcuId."""
+
+    def modes_owed(self, board: str | None = None) -> Sequence[OwedMode]:
+        """Boards that a change by hand left in flight mode (rule 7), one or all."""
 
     def labelled(self, name: str, value: str) -> Sequence[str]:
         """Boards whose metadata `name` is on record as `value`; superseded and closed attempts do not count."""

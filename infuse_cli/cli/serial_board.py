@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.cli import context, wire
-from infuse_cli.cli.by_hand import is_by_hand
+from infuse_cli.cli.by_hand import changes, is_by_hand
 from infuse_cli.cli.journal_views import brief, word
 from infuse_cli.dialect import commands, operations
 from infuse_cli.errors import BoardError, InfuseError
@@ -126,6 +126,12 @@ def history(journal: SqliteJournal | None, uuid: str) -> Sequence[AttemptRecord]
     return () if journal is None else journal.attempts(uuid)
 
 
+def mode_owed(journal: SqliteJournal | None, found: Found) -> int | None:
+    """The functional mode that a board in flight mode was in before a change by hand that was stopped (rule 7)."""
+    owed = () if journal is None or found.identity.functional_mode != commands.FLIGHT_MODE else journal.modes_owed(found.identity.uuid)
+    return owed[0].mode if owed else None
+
+
 def on_record(journal: SqliteJournal | None, uuid: str) -> dict[str, Any] | None:
     """What the journal knows of a board, None when it was never begun here."""
     board = None if journal is None else journal.board(uuid)
@@ -143,6 +149,12 @@ def on_record(journal: SqliteJournal | None, uuid: str) -> dict[str, Any] | None
 def by_hand(journal: SqliteJournal | None, uuid: str) -> list[EventRecord]:
     """The events of a board, which tell what was done to it by hand."""
     return [] if journal is None or not uuid else list(journal.events(board=uuid))
+
+
+def journalled(journal: SqliteJournal | None, found: Found) -> dict[str, Any]:
+    """What the journal knows of a board, how many changes by hand are on record, and the mode that one of them owes it."""
+    uuid = found.identity.uuid
+    return {"record": on_record(journal, uuid), "byHand": len(changes(by_hand(journal, uuid))), "functionalModeOwed": mode_owed(journal, found)}
 
 
 def credential_rows(entries: Sequence[StoredCredential], attempts: Sequence[AttemptRecord], events: Sequence[EventRecord] = ()) -> list[dict[str, Any]]:

@@ -59,6 +59,8 @@ def board(console: Console, found: dict[str, Any]) -> None:
         "mcuId": told["mcuId"] or (f"not read: {problem['message']}" if problem else None), "model": found["model"], "modem firmware": found["modemFirmware"],
         "ICCID": found["iccid"], "functional mode": None if found["functionalMode"] is None else f"{found['functionalMode']} ({found['functionalModeName']})",
     })
+    if (owed := found.get("functionalModeOwed")) is not None:
+        console.print(f"A change by hand was stopped before it brought functional mode {owed} back: `infuse resume` does.", soft_wrap=True, style="yellow")
     console.print()
     recorded(console, found["record"], told["uuid"], found["byHand"])
 

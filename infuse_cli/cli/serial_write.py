@@ -18,10 +18,12 @@ from infuse_cli.cli.cloud_tools import confirm
 from infuse_cli.cli.serial_notes import Notes
 from infuse_cli.dialect import capabilities, operations
 from infuse_cli.dialect.base import Can
+from infuse_cli.dialect.commands import FLIGHT_MODE
 from infuse_cli.errors import BoardError, PolicyError, ProfileError
 from infuse_cli.pipeline import slots
 from infuse_cli.pipeline.steps.expect import kind_name
 from infuse_cli.profile import Serial
+from infuse_cli.records.modes import MODE, mode_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 WRITTEN: Final = "written by hand"
 DELETED: Final = "deleted by hand"
 MADE: Final = "key made by hand"
-_MODE: Final = "functional mode"
 _OURS: Final = "the line's record of this board no longer fits it: `infuse serial check` names the difference"
 
 
@@ -104,10 +105,10 @@ def changing(hand: Hand) -> Iterator[Notes]:
     """
     from infuse_cli.cli.clock import RunClock, StopOnSignals
 
-    mode = hand.found.identity.functional_mode
     with StopOnSignals(RunClock()), hand.record() as notes:
+        mode = _mode_to_restore(hand, notes)
         if mode is not None:
-            notes.note(_MODE, command=f"{mode} found", answer="begun", functionalMode=mode)
+            notes.note(MODE, **mode_facts(mode, restored=None))
         try:
             hand.link.run(hand.ops.go_offline())
             yield notes
@@ -119,13 +120,25 @@ def changing(hand: Hand) -> Iterator[Notes]:
 
 
 def _restore(hand: Hand, notes: Notes, mode: int | None) -> None:
+    if mode is None:
+        return
     try:
+        hand.link.run(hand.ops.same_board(hand.uuid))
         hand.link.run(hand.ops.restore(mode))
     except BoardError as error:
-        notes.note(_MODE, command=f"{mode} not restored", answer=error.code, functionalMode=mode)
+        notes.note(MODE, **{**mode_facts(mode, restored=False), "answer": error.code})
         raise
-    if mode is not None:
-        notes.note(_MODE, command=f"{mode} restored", answer="OK", functionalMode=mode)
+    notes.note(MODE, **mode_facts(mode, restored=True))
+
+
+def _mode_to_restore(hand: Hand, notes: Notes) -> int | None:
+    """The mode that was found, or before an earlier change that was stopped and left flight mode behind (rule 7)."""
+    found = hand.found.identity.functional_mode
+    owed = notes.journal.modes_owed(hand.uuid) if found == FLIGHT_MODE else ()
+    if not owed:
+        return found
+    hand.notes.append(f"`infuse {owed[0].command}` was stopped before it brought functional mode {owed[0].mode} back; this command does")
+    return owed[0].mode
 
 
 def write(hand: Hand, sec_tag: int, items: Sequence[Item], *, replace: bool, yes: bool, first: Sequence[Write] = (),

@@ -11,7 +11,8 @@ import re
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from infuse_cli.dialect.base import PROBE_S, PROBES, CodecOptions, Heard, LinkEvent, LinkState, after, head
+from infuse_cli.dialect.base import CodecOptions, Heard, LinkEvent, LinkState, after, head
+from infuse_cli.dialect.host_codec import HostCodec
 from infuse_cli.errors import BoardError, ProfileError
 from infuse_cli.types import Reply
 
@@ -22,7 +23,6 @@ LONGEST_LINE: Final = 16 * 1024
 """Bytes without a line end that are kept; what goes beyond is garbage and dropped up to the next line end."""
 
 _MOST_INFO: Final = 2048
-MOST_UNSOLICITED: Final = 128
 
 _LINE_ENDS: Final = re.compile(rb"[\r\n]+")
 NOISE: Final = re.compile(rb"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -40,58 +40,25 @@ _END_HALF_QUOTE: Final = '"x{end}AT{end}'
 _PROBES: Final = (_END_HALF_LINE, _END_HALF_QUOTE, _END_HALF_QUOTE)
 
 
-class AtCodec:
+class AtCodec(HostCodec):
     """Host role of dialect `at`; see `base.Codec`."""
 
     NAME = "at"
     _ASKS = "AT"
 
     def __init__(self, options: CodecOptions | None = None) -> None:
+        super().__init__()
         chosen = options or CodecOptions()
         self._limit: Final = chosen.line_limit
         self._end: Final = _TERMINATORS[chosen.terminator]
-        self._state = LinkState.IDLE
         self._tail = b""
         self._overlong = False
         self._command: Command | None = None
         self._echo: deque[str] = deque()
         self._info: list[str] = []
-        self._unsolicited: deque[str] = deque(maxlen=MOST_UNSOLICITED)
         self._masked = False
-        self._rebooted = False
-        self._replies: deque[Reply] = deque()
         self._probes = 0
         self._finals: list[str] = []
-
-    @property
-    def name(self) -> str:
-        """Name of the dialect."""
-        return self.NAME
-
-    @property
-    def question(self) -> str:
-        """What a probe asks."""
-        return self._ASKS
-
-    @property
-    def probe_s(self) -> float:
-        """How long the answer to a probe may take, in seconds."""
-        return PROBE_S
-
-    @property
-    def probes(self) -> int:
-        """How many probes a silent board gets."""
-        return PROBES
-
-    @property
-    def state(self) -> LinkState:
-        """Where the codec is."""
-        return self._state
-
-    @property
-    def rebooted(self) -> bool:
-        """Whether boot text was heard since the last reply."""
-        return self._rebooted
 
     def encode(self, command: Command) -> bytes:
         """The command's bytes with their terminator; refused here rather than cut off by the board."""
@@ -118,15 +85,6 @@ class AtCodec:
             text = NOISE.sub(b"", line).decode("ascii", "replace").strip()
             if text:
                 self._take(text)
-
-    def next_reply(self) -> Reply | None:
-        """The answer to the command under way, None as long as it is not complete."""
-        return self._replies.popleft() if self._replies else None
-
-    def desync(self) -> None:
-        """Only a resync leads back."""
-        self._state = after(self._state, LinkEvent.OUT_OF_STEP)
-        self._replies.clear()
 
     def abandon(self) -> Reply:
         """Give up on the command under way and return what was heard."""
@@ -155,10 +113,6 @@ class AtCodec:
         self._probes, self._tail, self._overlong, self._command = 0, b"", False, None
         self._finals.clear()
         self._echo.clear()
-
-    def close(self) -> None:
-        """The port is gone."""
-        self._state = after(self._state, LinkEvent.CLOSE)
 
     def _wire(self, command: Command) -> bytes:
         """The line that carries the command, without its terminator."""
@@ -210,9 +164,6 @@ class AtCodec:
         self._echo.clear()
         self._unsolicited.clear()
         return reply
-
-    def _note(self, line: str) -> None:
-        self._unsolicited.append(line)
 
 
 def checked(command: Command) -> bytes:

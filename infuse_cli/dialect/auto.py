@@ -26,6 +26,9 @@ _MOST: Final = 5
 _PINGS: Final = {2, 4}
 """Which of the probes are pings; a device answers one a second."""
 
+_PINGS_AFTER_BOOT: Final = {4, 6, 8}
+"""The same for a board that boots just now: an AT host gets the time that it needs to be there first."""
+
 _MOST_A_SHELL: Final = 2
 
 
@@ -137,6 +140,7 @@ class AutoCodec:
                     self._asked_shells[index] += 1
                     return shell
                 self._asked_shells[index] = _MOST_A_SHELL
-        quiet = self._at.probed() is Heard.NOTHING and not self._at.rebooted
-        # A ping in an AT host's line would spoil its next command, so one that makes a sound is not pinged.
-        return self._epacket if self._epacket is not None and quiet and self._made in _PINGS else self._at
+        pings = _PINGS_AFTER_BOOT if self._at.rebooted else _PINGS
+        # A ping in an AT host's line would spoil its next command, so one that answers anything is not pinged.
+        quiet = self._at.probed() is Heard.NOTHING
+        return self._epacket if self._epacket is not None and quiet and self._made in pings else self._at

@@ -105,6 +105,9 @@ TRANSITIONS: Final[Mapping[tuple[LinkState, LinkEvent], LinkState]] = {
 }
 
 
+_RPC: Final = re.compile(r"[a-z_]+ (?:[0-9a-f]{2})+")
+
+
 def after(state: LinkState, event: LinkEvent) -> LinkState:
     """The state after an event. Raises serial.line-ended when closed, tool.bug for a move that makes no sense."""
     if state is LinkState.CLOSED and event is not LinkEvent.CLOSE:
@@ -116,7 +119,9 @@ def after(state: LinkState, event: LinkEvent) -> LinkState:
 
 
 def head(command: Command) -> str:
-    """The part of a command that may be shown: without quoted content, of a secret one only its first word."""
+    """The part of a command that may be shown: without quoted content, of a secret one and of an RPC only its first word."""
+    if _RPC.fullmatch(command.text):
+        return command.text.partition(" ")[0]
     return re.split(r"[ =]" if command.secret and '"' not in command.text else '"', command.text)[0].rstrip(",")
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 import struct
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from infuse_cli.dialect.at import BOOT, LONGEST_LINE, MOST_UNSOLICITED, NOISE
+from infuse_cli.dialect.at import BOOT, LONGEST_LINE, NOISE
 from infuse_cli.dialect.base import CodecOptions, Heard, LinkEvent, LinkState, after
 from infuse_cli.dialect.frames import LARGEST, OVERHEAD, PING, FrameParser, Kind, Packet, frame, opened, sealed
+from infuse_cli.dialect.host_codec import HostCodec
 from infuse_cli.errors import BoardError, ProfileError
 from infuse_cli.types import Reply
 
@@ -33,14 +33,18 @@ _REQUEST: Final = struct.Struct("<IH")
 _RESPONSE: Final = struct.Struct("<IHh")
 _LINE_ENDS: Final = re.compile(rb"[\r\n]+")
 _FAST_BAUD: Final = 115200
-_PROBE_S: Final = 0.85
-_PROBES: Final = 2
 
 
-class EpacketCodec:
+class EpacketCodec(HostCodec):
     """Host role of dialect `epacket`; see `base.Codec`."""
 
+    NAME = "epacket"
+    _ASKS = "an ePacket ping"
+    _PROBE_S = 0.85  # a device answers one ping a second
+    _PROBES = 2
+
     def __init__(self, options: CodecOptions) -> None:
+        super().__init__()
         if options.cipher is None:
             raise ProfileError("profile.cannot", "dialect epacket needs the network's key")
         self._cipher: Final = options.cipher
@@ -49,45 +53,11 @@ class EpacketCodec:
         # Two zero bytes wake a receiver that sleeps, which it does above this speed.
         self._wake: Final = b"\0\0" if options.baud > _FAST_BAUD else b""
         self._parser: Final = FrameParser(self._accept, self._console)
-        self._state = LinkState.IDLE
         self._request: bytes | None = None
         self._command = 0
         self._text = b""
-        self._unsolicited: deque[str] = deque(maxlen=MOST_UNSOLICITED)
-        self._rebooted = False
-        self._replies: deque[Reply] = deque()
         self._probes_made = 0
         self._pongs = 0
-
-    @property
-    def name(self) -> str:
-        """Name of the dialect."""
-        return "epacket"
-
-    @property
-    def question(self) -> str:
-        """What a probe asks."""
-        return "an ePacket ping"
-
-    @property
-    def probe_s(self) -> float:
-        """A device answers one ping a second."""
-        return _PROBE_S
-
-    @property
-    def probes(self) -> int:
-        """How many probes a silent board gets."""
-        return _PROBES
-
-    @property
-    def state(self) -> LinkState:
-        """Where the codec is."""
-        return self._state
-
-    @property
-    def rebooted(self) -> bool:
-        """Whether boot text was heard since the last reply."""
-        return self._rebooted
 
     def encode(self, command: Command) -> bytes:
         """The frame of an RPC, network authentication, for whichever device is on the port."""
@@ -106,15 +76,10 @@ class EpacketCodec:
         """Take bytes of the board, however they are split."""
         self._parser.receive(data)
 
-    def next_reply(self) -> Reply | None:
-        """The answer to the command under way, None as long as it is not there."""
-        return self._replies.popleft() if self._replies else None
-
     def desync(self) -> None:
         """Only a resync leads back."""
-        self._state = after(self._state, LinkEvent.OUT_OF_STEP)
+        super().desync()
         self._request = None
-        self._replies.clear()
 
     def abandon(self) -> Reply:
         """Give up on the command under way."""
@@ -138,10 +103,6 @@ class EpacketCodec:
         """The line is quiet: IDLE again."""
         self._state = after(self._state, LinkEvent.SETTLED)
         self._probes_made = self._pongs = 0
-
-    def close(self) -> None:
-        """The port is gone."""
-        self._state = after(self._state, LinkEvent.CLOSE)
 
     def _accept(self, payload: bytes) -> bool:
         packet = opened(payload, self._cipher)
@@ -174,7 +135,7 @@ class EpacketCodec:
 
     def _note(self, line: str) -> None:
         if line:
-            self._unsolicited.append(line)
+            super()._note(line)
 
     def _reply(self, *, ok: bool, info: tuple[str, ...] = ()) -> Reply:
         reply = Reply(ok, info, None, self._rebooted, tuple(self._unsolicited))

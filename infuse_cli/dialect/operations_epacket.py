@@ -45,11 +45,14 @@ class EpacketOperations(Lacking):
         self._public_key: bytes | None = None
 
     def identify(self) -> Conversation[BoardIdentity]:
-        """What the key-value store knows of modem and SIM, and the modem's UUID where it can be asked for."""
-        values = yield from _kv_read(KV_MODEL, KV_FIRMWARE, KV_IMEI, KV_ICCID)
+        """What the key-value store knows of modem and SIM, and the modem's UUID where it can be asked for.
+
+        Raises BoardError board.changed where another board came while this one was asked.
+        """
         uuid = yield from _modem_uuid()
-        if uuid is None:
-            self._public_key = yield from self._shown()
+        self._public_key = None if uuid is not None else (yield from self._shown())
+        values = yield from _kv_read(KV_MODEL, KV_FIRMWARE, KV_IMEI, KV_ICCID)
+        yield from self.same_board(uuid or "the one that was asked who it is")
         raw = values.get(KV_IMEI, b"")
         imei = f"{int.from_bytes(raw, 'little'):015d}" if raw.strip(b"\0") else None
         return BoardIdentity(
@@ -133,8 +136,16 @@ def _kv_read(*keys: int) -> Conversation[dict[int, bytes]]:
 
 
 def _modem_uuid() -> Conversation[str | None]:
-    """By an AT command through the firmware; None where it runs none."""
-    reply = yield Command(f"lte_at_cmd {b'AT%DEVICEUUID'.hex()}", commands.SIGN_S, ANSWER, needs_info=True)
+    """By an AT command through the firmware; None where it runs none: that is said twice, for a board is bound to its key for good."""
+    first = yield from _uuid_shown()
+    return first if first is not None else (yield from _uuid_shown())
+
+
+def _uuid_shown() -> Conversation[str | None]:
+    command = Command(f"lte_at_cmd {b'AT%DEVICEUUID'.hex()}", commands.SIGN_S, ANSWER, needs_info=True)
+    reply = yield command
+    if not reply.ok and reply.rebooted:
+        reply = yield command
     found = ANSWER.fullmatch(reply.info[0]) if reply.ok and reply.info else None
     shown = _UUID.search(bytes.fromhex(found["data"]).decode("ascii", "replace")) if found else None
     return shown.group().lower() if shown else None

@@ -14,7 +14,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from infuse_cli._version import __version__
 from infuse_cli.errors import JournalError
-from infuse_cli.journal import audit, chain, database, identity, reads, rows, schema, writes
+from infuse_cli.journal import audit, chain, database, identity, mode_queries, reads, rows, schema, writes
 from infuse_cli.journal.bench import load_bench
 from infuse_cli.journal.codec import maybe_time, to_json, to_text
 from infuse_cli.journal.group import GroupCommit
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from infuse_cli import records as rec
+    from infuse_cli.records.modes import OwedMode
     from infuse_cli.rows import RowRecord
 
 _ADD_RUN = insert(schema.run)
@@ -260,6 +261,11 @@ class SqliteJournal:
         """What runs noted under these names, with its facts, the oldest first."""
         with self.reading() as connection:
             return reads.noted(connection, what)
+
+    def modes_owed(self, board: str | None = None) -> Sequence[OwedMode]:
+        """Boards that a change by hand left in flight mode, one or all."""
+        with self.reading() as connection:
+            return mode_queries.owed(connection, board, self.alive)
 
     def labelled(self, name: str, value: str) -> Sequence[str]:
         """Boards whose metadata `name` is on record as `value`; superseded and closed attempts do not count."""

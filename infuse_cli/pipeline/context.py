@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from infuse_cli.dialect.commands import FLIGHT_MODE
 from infuse_cli.errors import CloudError, Interrupted
 from infuse_cli.types import AttemptState, CredentialType, StepState
 
@@ -78,6 +79,12 @@ class Deps:
     certificate: CertificateProfile | None = None
 
 
+def mode_owed(deps: Deps, identity: BoardIdentity) -> int | None:
+    """The functional mode that a board in flight mode was in before a change by hand that did not bring it back (rule 7)."""
+    found = deps.journal.modes_owed(identity.uuid) if identity.functional_mode == FLIGHT_MODE else ()
+    return found[0].mode if found else None
+
+
 @dataclass(slots=True)
 class Context:
     """One board's way through the plan; owned by its slot's thread."""
@@ -94,6 +101,7 @@ class Context:
     tries: dict[str, int] = field(default_factory=dict)
     on_record: dict[str, dict[str, Any]] = field(default_factory=dict)  # what each step has on record
     resumed: bool = False
+    mode_owed: int | None = None  # the functional mode that a change by hand found and did not bring back
     waiting: Callable[[str], None] = lambda _why: None
     token: Secret | None = None
     _slots: dict[int, tuple[StoredCredential, ...]] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from infuse_cli.dialect import capabilities, operations
 from infuse_cli.dialect.commands import FLIGHT_MODE
 from infuse_cli.errors import BoardError, InfuseError, JournalError, PolicyError
-from infuse_cli.pipeline.context import Context
+from infuse_cli.pipeline.context import Context, mode_owed
 from infuse_cli.pipeline.metadata import row_for
 from infuse_cli.pipeline.plan import already_plan, asks, check_dialect, check_firmware, plan_for, plan_hash
 from infuse_cli.pipeline.steps.identify import McuIds, identify
@@ -156,8 +156,9 @@ class Engine:
     def _course(self, link: Board, ops: Operations, slot: int, identity: BoardIdentity) -> _Course:
         deps = self.deps
         record = deps.journal.board(identity.uuid)
-        ctx = Context(deps=deps, link=link, ops=ops, identity=identity, slot=slot,
-                      attempt=uuid.uuid4().hex, facts={"identity": identity.uuid, "functionalMode": identity.functional_mode})
+        owed = mode_owed(deps, identity)
+        ctx = Context(deps=deps, link=link, ops=ops, identity=identity, slot=slot, mode_owed=owed, attempt=uuid.uuid4().hex,
+                      facts={"identity": identity.uuid, "functionalMode": identity.functional_mode if owed is None else owed})
         ctx.waiting = lambda why: self._tell("board-waiting", slot, identity.uuid, data={"why": why})
         if record is None:
             return self._new(ctx, [])
@@ -226,7 +227,7 @@ class Engine:
 
     def _new(self, ctx: Context, before: list[Write]) -> _Course:
         plan, seen = self._plan, ctx.identity
-        facts = {"functionalMode": seen.functional_mode, "model": seen.model, "modemFirmware": seen.modem_firmware,
+        facts = {"functionalMode": ctx.facts["functionalMode"], "model": seen.model, "modemFirmware": seen.modem_firmware,
                  "iccid": seen.iccid, "profile": self.deps.profile.name, "profileHash": self.deps.profile_hash}
         opening = OpenAttempt(
             attempt=ctx.attempt, run=self.deps.run, board=seen.uuid, soc=self.deps.resolved.soc, slot=ctx.slot,
@@ -239,6 +240,8 @@ class Engine:
         ctx.facts.update({key: value for key, value in found.facts.items() if key != "transcript"})
         if ctx.facts.get("functionalMode") == FLIGHT_MODE and ctx.identity.functional_mode is not None:
             ctx.facts["functionalMode"] = ctx.identity.functional_mode  # only others leave flight mode: this is what is found now
+        if ctx.mode_owed is not None:
+            ctx.facts["functionalMode"] = ctx.mode_owed
         for name, row in sorted(found.steps.items(), key=lambda item: _position(found.plan, item[0])):
             ctx.facts.update(row.facts)
             ctx.states[name] = StepState.UNKNOWN if row.state is StepState.BEGUN else row.state
@@ -256,7 +259,8 @@ class Engine:
                 "index": place, "steps": len(steps), "serialNumber": ctx.facts.get("metadata", {}).get("serialNumber")})
 
         walk = Walk(ctx, course.plan, course.pending, notify)
-        walk.offline = ctx.resumed and course.already is None and ctx.facts.get("functionalMode") != ctx.identity.functional_mode
+        left = ctx.resumed and course.already is None and ctx.facts.get("functionalMode") != ctx.identity.functional_mode
+        walk.offline = left or ctx.mode_owed is not None
         try:
             if self.deps.options.dry_run:
                 return self._dry(walk, started)

@@ -15,7 +15,8 @@ from infuse_cli.errors import BoardError, CloudError, InfuseError, Interrupted, 
 from infuse_cli.pipeline import state as states
 from infuse_cli.pipeline.plan import STEPS
 from infuse_cli.pipeline.step import Done, Effect, Given, NotDone, Rewind, RewindNeeded
-from infuse_cli.records import MoveStep
+from infuse_cli.records import MoveStep, NoteRun
+from infuse_cli.records.modes import MODE, mode_facts
 from infuse_cli.types import StepState
 
 if TYPE_CHECKING:
@@ -83,7 +84,15 @@ class Walk:
         if self.offline and mode is not None:
             self.ctx.link.run(self.ctx.ops.same_board(self.ctx.uuid))
             self.ctx.link.run(self.ctx.ops.restore(mode))
+            self._settle_mode(mode)
         self.offline = False
+
+    def _settle_mode(self, mode: int) -> None:
+        """What a change by hand owed is paid, and on record with the next commit."""
+        if self.ctx.mode_owed is not None:
+            self.ctx.mode_owed = None
+            facts = {"port": self.ctx.link.port, "board": self.ctx.uuid, **mode_facts(mode, restored=True)}
+            self.pending.append(NoteRun(run=self.ctx.deps.run, what=MODE, facts=facts))
 
     # -- one step ---------------------------------------------------------------------------------------------------
 

@@ -29,6 +29,9 @@ TOKEN_KEY: Final = 20001
 _NAMES: Final = {number: name for name, number in RPCS.items()}
 _UNKNOWN, _INVALID = -134, -22  # -ENOTSUP, -EINVAL
 _VALUE: Final = struct.Struct("<Hh")
+_MOST_ASKED: Final = 64
+"""Requests that are remembered: one that is never answered, because the board hangs, is forgotten behind these."""
+
 _QUOTE: Final = 0x22
 _ENDS: Final = b"\r\n"
 
@@ -58,6 +61,8 @@ class EpacketFront:
             name = _NAMES.get(heard.command, f"rpc{heard.command}")
             line = f"{name} {heard.parameters.hex()} #{heard.request}"
             self._asked[line] = heard
+            if len(self._asked) > _MOST_ASKED:
+                del self._asked[next(iter(self._asked))]
             at = heard.parameters.decode("latin-1").rstrip("\0") if name == "lte_at_cmd" else f"{name} {heard.parameters.hex()}"
             yield Request(at, line)
 
@@ -86,9 +91,8 @@ class EpacketFront:
         return b"".join(map(self.unsolicited, lines))
 
     def reset(self) -> None:
-        """As `Front.reset`."""
+        """As `Front.reset`; a request that is being carried out is answered by the board that was put here meanwhile."""
         self._device.reset()
-        self._asked.clear()
 
     def reboots(self, request: Request) -> bool:
         """As `Front.reboots`."""

@@ -18,6 +18,7 @@ from infuse_cli.errors import InfuseError, Interrupted, UsageError
 from infuse_cli.profile import BoardSection, McuIdSource, MetadataFieldSpec, MetadataValue, Profile
 from infuse_cli.row_source import Rules, lines, open_rows, rules_of
 from infuse_cli.rows import Row
+from tests.support import garbage
 
 ID, OTHER, THIRD = "0011223344556677", "8899aabbccddeeff", "00000000000000aa"
 KEY = base64.b64encode(bytes(range(32))).decode()
@@ -314,13 +315,29 @@ def test_memory_stays_flat(file):
 @settings(max_examples=80, deadline=None)
 def test_any_bytes_give_rows_or_named_errors(content):
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "any.csv"
-        path.write_bytes(content)
-        with contextlib.suppress(InfuseError), open_rows(path) as found:
-            summary = found.check(Rules(required=("a",), unique=("a",)))
-            assert len(list(found.rows())) == summary.good
-            for one in found.troubles():
-                one.why.encode()
+        gives_rows_or_named_errors(Path(folder) / "any.csv", content)
+
+
+def gives_rows_or_named_errors(path, content):
+    path.write_bytes(content)
+    with contextlib.suppress(InfuseError), open_rows(path) as found:
+        summary = found.check(Rules(required=("a",), unique=("a",)))
+        assert len(list(found.rows())) == summary.good
+        for one in found.troubles():
+            one.why.encode()
+
+
+CELLS = (b"mcuId,metadata.a\n", b"mcuId;name\r\n", b",", b";", b"\t", b"\n", b"\r", b"\r\n", b'"', b'""', b"\0", b"\xff\xfe", b"\xef\xbb\xbf", ID.encode(), ID.upper().encode(), b"0x", b"name", b"=", b"metadata.", b"metadata.a",
+         b"deviceId", b"tags", b"|", b"x" * 200)
+
+
+@pytest.mark.storm
+@pytest.mark.timeout(3600)
+@given(garbage.drawn, st.sampled_from(CELLS[:2]))
+@garbage.LONG
+def test_any_bytes_give_rows_or_named_errors_in_a_long_run(data, head):
+    with tempfile.TemporaryDirectory() as folder:
+        gives_rows_or_named_errors(Path(folder) / "any.csv", (head if data[0] % 4 else b"") + garbage.text(data[1:], CELLS))
 
 
 TEXT = st.text(st.characters(exclude_categories=("Cc", "Cf", "Cs", "Zl", "Zp")), min_size=1, max_size=20).map(str.strip).filter(

@@ -1,6 +1,9 @@
 """Profiles: every mistake at once with its line, `extends`, variables, and no secret in them."""
 
+import contextlib
+import tempfile
 import textwrap
+from pathlib import Path
 
 import pytest
 import yaml
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from infuse_cli import profile_source as ps
 from infuse_cli.errors import CODES, ProfileError
+from tests.support import garbage
 
 GOOD = """\
 name: field-sensor
@@ -151,6 +155,22 @@ def test_any_text_is_checked_without_an_exception(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("p") / "p.yaml"
     path.write_text(text, encoding="utf-8")
     ps.check(str(path), {})
+
+
+WORDS = (b"name: x\n", b"extends: nrf9151-dk\n", b"\n", b"  ", b": ", b"- ", b"{", b"}", b"[", b"]", b"'", b'"', b"${", b"${A:-", b"&a ", b"*a", b"!x ", b"|\n", b"identity: {mode: local-ca}\n", b"board:", b"token: {store: psk, sec_tag: ",
+         b"metadata:", b"verify:\n  ", b"null", b"1e9", b"0x10", b"true", b"#", b"\t", b"\xc3\xa4", b"\xff", b"---\n", b"cloud: {base_url: http://")
+
+
+@pytest.mark.storm
+@pytest.mark.timeout(3600)
+@given(garbage.drawn)
+@garbage.LONG
+def test_any_bytes_are_checked_without_an_exception_in_a_long_run(data):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "p.yaml"
+        path.write_bytes((GOOD.encode() if data[0] % 3 else b"") + garbage.text(data[1:], WORDS))
+        with contextlib.suppress(ProfileError):  # bytes that are no text at all
+            assert all(finding.message for finding in ps.check(str(path), {}))
 
 
 def test_a_key_that_is_given_twice_names_the_first(write):

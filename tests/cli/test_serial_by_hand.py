@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -16,7 +17,7 @@ from infuse_cli.cli import main
 from infuse_cli.cli.serial_content import kind_of
 from infuse_cli.journal.store import open_journal
 from infuse_cli.pki.vetting import vet, vet_pem
-from tests.line.trouble import faults, in_slot, one_line, passes, profile_with, refused
+from tests.line.trouble import eventually, faults, in_slot, one_line, passes, profile_with, refused
 from tests.support import bridge
 from tests.support.zygote import Ran
 
@@ -236,11 +237,77 @@ def test_another_board_on_the_port_is_not_written_to(bench, desk, tmp_path):
     assert stored(bench, slot) == {}
 
 
-def test_a_kill_in_the_middle_leaves_the_intent_on_record(bench, desk, tmp_path):
+def killed(bench, desk, tmp_path, failpoint="wire:"):
+    """A slot whose board a by-hand write left in flight mode."""
     slot = bench.slot()
-    ran = desk("creds", "write", bench.world.port(slot), "--sec-tag", "4201", "--type", "cert", "--file", public(bench, tmp_path), failpoint="wire:")
-    assert ran.code == -9
-    assert notes(desk.home, "written by hand") == [("written by hand", "client certificate of sec_tag 4201", "begun")]
+    ran = desk("creds", "write", bench.world.port(slot), "--sec-tag", "4205", "--type", "cert", "--file", public(bench, tmp_path), failpoint=failpoint)
+    assert (ran.code, in_slot(bench, slot)["functionalMode"]) == (-9, 4)
+    return slot
+
+
+def test_a_kill_in_the_middle_leaves_the_intent_on_record_and_resume_brings_the_mode_back(bench, desk, tmp_path):
+    slot = killed(bench, desk, tmp_path)
+    port, home = bench.world.port(slot), {"INFUSE_HOME": str(desk.home)}
+    assert notes(desk.home, "written by hand") == [("written by hand", "client certificate of sec_tag 4205", "begun")]
+    assert data(desk("info", port))["functionalModeOwed"] == 1
+    assert "`infuse resume`" in desk("info", port, output="human").stdout
+    resumed = bench.infuse("resume", "--output", "json", env=home)
+    [row] = data(resumed)["modes"]
+    assert (row["board"], row["mode"], row["state"], in_slot(bench, slot)["functionalMode"]) == (in_slot(bench, slot)["uuid"], 1, "restored", 1)
+    assert notes(desk.home)[-1] == ("functional mode", "1 restored", "OK")
+    assert bench.infuse("resume", env=home).stdout == "Nothing to go on with.\n"
+
+
+def test_the_next_command_by_hand_brings_the_mode_back_that_a_killed_one_found(bench, desk, tmp_path):
+    slot = killed(bench, desk, tmp_path)
+    made = data(desk("creds", "write", bench.world.port(slot), "--sec-tag", "4205", "--type", "cert", "--file", public(bench, tmp_path)))
+    assert "was stopped before it brought functional mode 1 back" in made["notes"][0]
+    assert (in_slot(bench, slot)["functionalMode"], made["credentials"][0]["already"]) == (1, False)
+    assert [told[1:] for told in notes(desk.home, "functional mode")] == [("1 found", "begun"), ("1 found", "begun"), ("1 restored", "OK")]
+
+
+def test_provision_brings_the_mode_back_that_a_killed_command_by_hand_found(bench, desk, tmp_path):
+    """On a board that is new to the line, and on one that PASSed before."""
+    slot = killed(bench, desk, tmp_path)
+    for already in (False, True):
+        home = {"INFUSE_HOME": str(desk.home)}
+        ran = bench.infuse(*bench.provisioning(bench.world.port(slot)), env=home)
+        assert (ran.code, ran.envelope["data"]["boards"][0]["already"]) == (0, already), ran.stdout
+        assert in_slot(bench, slot)["functionalMode"] == 1
+        assert notes(desk.home)[-1] == ("functional mode", "1 restored", "OK")
+        if not already:
+            again = desk("creds", "delete", bench.world.port(slot), "--sec-tag", "4201", "--type", "ca", "--yes", failpoint="wire:")
+            assert again.code == -9
+
+
+STOPPED = [(command, place, stop) for command, place in (("creds", "install"), ("csr", "keygen"), ("token", "token")) for stop in ((signal.SIGKILL,), (signal.SIGINT, signal.SIGINT))]
+
+
+@pytest.mark.storm
+@pytest.mark.parametrize(("command", "place", "stop"), STOPPED)
+def test_a_stop_in_the_middle_of_any_change_by_hand_is_made_good(bench, desk, tmp_path, command, place, stop):
+    slot = bench.slot()
+    port = bench.world.port(slot)
+    words = {"creds": ("creds", "write", port, "--sec-tag", "4205", "--type", "cert", "--file", public(bench, tmp_path)),
+             "csr": ("csr", port, "--out", str(tmp_path / "board.csr")),
+             "token": ("token", "write", port, "--file", private(tmp_path / "token", TOKEN), "--device-id", "b6b5e1a4-0000-4000-8000-000000000001")}[command]
+    home = {"INFUSE_HOME": str(desk.home)}
+    with faults(bench, f"{slot}:slow=3000@{place}"):
+        process = bench.zygote.start("serial", *words, env={**bench.env, **home})
+        eventually(lambda: in_slot(bench, slot)["counts"]["keygen" if command == "csr" else "write"])
+        for number in stop:
+            os.kill(process[0], number)
+        assert bench.zygote.wait(*process).code != 0
+    assert in_slot(bench, slot)["functionalMode"] == 4
+    assert [row["state"] for row in data(bench.infuse("resume", "--output", "json", env=home))["modes"]] == ["restored"]
+    assert in_slot(bench, slot)["functionalMode"] == 1
+
+
+def test_a_mode_that_a_person_set_after_a_kill_is_left_alone(bench, desk, tmp_path):
+    slot = killed(bench, desk, tmp_path)
+    data(desk("at", bench.world.port(slot), "AT+CFUN=4"))
+    data(desk("creds", "write", bench.world.port(slot), "--sec-tag", "4205", "--type", "cert", "--file", public(bench, tmp_path)))
+    assert in_slot(bench, slot)["functionalMode"] == 4
 
 
 @pytest.mark.storm

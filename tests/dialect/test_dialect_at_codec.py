@@ -127,22 +127,6 @@ def test_no_bytes_at_all_break_the_codec(pieces):
     bytes_break_nothing(pieces)
 
 
-@pytest.mark.storm
-@pytest.mark.timeout(3600)
-@given(*garbage)
-@settings(max_examples=100_000, deadline=None)
-def test_garbage_between_lines_changes_nothing_in_a_long_run(before, between):
-    garbage_changes_nothing(before, between)
-
-
-@pytest.mark.storm
-@pytest.mark.timeout(3600)
-@given(stream_pieces)
-@settings(max_examples=100_000, deadline=None)
-def test_no_bytes_at_all_break_the_codec_in_a_long_run(pieces):
-    bytes_break_nothing(pieces)
-
-
 def test_a_line_without_end_is_bounded_and_the_next_answer_still_read():
     codec = AtCodec()
     codec.encode(ASKED)

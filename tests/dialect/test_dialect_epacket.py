@@ -243,11 +243,3 @@ def a_request_gets_through(chunks: list[bytes], cuts: list[int]) -> None:
 @settings(max_examples=60)
 def test_nothing_keeps_a_host_from_getting_into_step(chunks, cuts):
     a_request_gets_through(chunks, cuts)
-
-
-@pytest.mark.storm
-@pytest.mark.timeout(3600)
-@given(garbage, st.lists(st.integers(0, 200), max_size=5))
-@settings(max_examples=100_000, deadline=None)
-def test_nothing_keeps_a_host_from_getting_into_step_in_a_long_run(chunks, cuts):
-    a_request_gets_through(chunks, cuts)

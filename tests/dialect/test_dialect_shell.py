@@ -181,19 +181,3 @@ def test_no_bytes_at_all_break_the_codec(chunks):
 @settings(max_examples=60)
 def test_host_and_device_understand_each_other_at_any_split(text, cuts, echo, colour):
     a_board_is_understood(text, cuts, echo=echo, colour=colour)
-
-
-@pytest.mark.storm
-@pytest.mark.timeout(3600)
-@given(pieces)
-@settings(max_examples=100_000, deadline=None)
-def test_no_bytes_at_all_break_the_codec_in_a_long_run(chunks):
-    hearing_nothing_breaks(chunks)
-
-
-@pytest.mark.storm
-@pytest.mark.timeout(3600)
-@given(plain, st.lists(st.integers(0, 4000), max_size=6), st.booleans(), st.booleans())
-@settings(max_examples=100_000, deadline=None)
-def test_host_and_device_understand_each_other_in_a_long_run(text, cuts, echo, colour):
-    a_board_is_understood(text, cuts, echo=echo, colour=colour)

@@ -42,11 +42,15 @@ def test_boards_with_a_credential_shell_pass_and_are_known_by_their_chip(make_be
 
 
 def test_boards_with_infuse_iot_firmware_provision_themselves_with_a_token_by_kv_write(make_bench):
-    with make_bench(2, IdentityMode.FIRST_BOOT, faults="*:dialect=epacket, 2:urc", active_wait_s=20.0) as bench:
+    # 3 once says nothing of its UUID, 4 is swapped while it is asked who it is, 5 is pulled when its token is used already.
+    faults = "*:dialect=epacket, 2:urc, 3:refuse=ERROR@identify, 4:swap@any#3, 5:unplug=10ms@any#11"
+    with make_bench(5, IdentityMode.FIRST_BOOT, faults=faults, active_wait_s=20.0) as bench:
         ran = bench.provision(*bench.world.ports)
-        assert ran.code == 0, ran.stdout + ran.stderr
-        assert [board["result"] for board in ran.envelope["data"]["boards"]] == ["PASS"] * 2
-        assert [device["status"] for device in bench.world.state()["registryDevices"]] == ["ACTIVE"] * 2
+        told = [(board["result"], board["error"] and board["error"]["code"]) for board in ran.envelope["data"]["boards"]]
+        assert told == [*[("PASS", None)] * 3, ("ABORTED", "board.changed"), ("ERROR", "serial.unplugged")], ran.stdout
+        again = bench.provision(*bench.world.ports)
+        assert [board["result"] for board in again.envelope["data"]["boards"]] == ["PASS"] * 5, again.stdout
+        assert [device["status"] for device in bench.world.state()["registryDevices"]] == ["ACTIVE"] * 5
         assert audit(bench.world) == []
         probed = bench.infuse("serial", "probe", "--port", bench.world.port(2), "--output", "json").envelope
         assert probed["data"]["dialect"] == "epacket"

@@ -8,6 +8,8 @@ from __future__ import annotations
 import pytest
 
 from infuse_cli.errors import CODES
+from infuse_cli.journal.store import open_journal
+from infuse_cli.types import IdentityMode
 from tests.support.world import audit
 
 pytestmark = pytest.mark.posix
@@ -16,27 +18,48 @@ PLACES = {
     "at": ("identify", "list", "server-ca", "keygen", "install", "token", "jwt", "any#9"),
     "at-shell": ("identify", "list", "server-ca", "keygen", "install", "token", "jwt", "any#9"),
     "cred-shell": ("identify", "list", "server-ca", "keygen", "install", "token", "any#9"),
+    "epacket": ("identify", "token", "any#3", "any#9"),
 }
 STRUCK_ONCE = ("unplug=1s", "unplug-before=1s", "lost", "lost-before", "reset", "reset-before", "hang", "hang-before", "flip", "flip-before", "drop",
                "drop-before", "brown-out", "swap", "refuse=CME515", "refuse=CME527", "refuse=CME528", "refuse=ERROR", "active")
 ALL_ALONG = ("urc", "garbage", "slow=100", "boot-log", "dtr-reset", "slow-nvm=200")
+BAD_BOARDS = ("no-imei", "bad-csr=null", "bad-csr=signature", "no-cose", "no-digest", "no-jwt", "bad-jwt", "wrong-readback", "mute", "gps", "wrong-baud")
+LOOKS = {"at": ("echo", "blank"), "at-shell": ("plain", "no-echo"), "cred-shell": ("plain", "no-echo"), "epacket": ()}
+WELL = ""
+"""A board without a fault, beside all the others."""
+
+COMMANDS = range(1, 41)
 LONGEST_S = 120.0
 """A KEYGEN may take 30 s and is given two chances, between which a board is waited for."""
 
 
-def run_twice(make_bench, plan: list[str], dialect: str) -> tuple[list[dict], list[dict]]:
-    """Results of the boards in slot order with the plan's faults, and of the run after every board was reset."""
-    faults = ", ".join([f"*:dialect={dialect}", *(f"{slot}:{fault}" for slot, fault in enumerate(plan, 1)), "seed=7"])
-    with make_bench(len(plan), faults=faults) as bench:
+def run_twice(make_bench, plan: list[str], dialect: str, *, cured: bool = False) -> tuple[list[dict], list[dict]]:
+    """Results of the boards in slot order with the plan's faults, and of the run after every board was reset, or `cured` of its fault."""
+    told = [f"*:dialect={dialect}", "seed=7"]
+    faults = ", ".join([*told, *(f"{slot}:{fault}" for slot, fault in enumerate(plan, 1) if fault)])
+    frames = {"mode": IdentityMode.FIRST_BOOT, "active_wait_s": 10.0} if dialect == "epacket" else {}
+    with make_bench(len(plan), faults=faults, **frames) as bench:
         first = boards(bench.provision(*bench.world.ports))
+        agrees(bench, first)
+        if cured:
+            bench.world.set_faults(", ".join(told))
         for slot in range(1, len(plan) + 1):
             bench.world.plug(slot)
             bench.world.reset(slot)
         second = boards(bench.provision(*bench.world.ports))
+        agrees(bench, second)
         assert audit(bench.world) == []
-        verified = bench.infuse("journal", "verify", "--output", "json")
-        assert verified.code == 0, verified.stdout
         return first, second
+
+
+def agrees(bench, told: list[dict]) -> None:
+    """The journal is sound, and holds of each board what was told of it."""
+    with open_journal(bench.home) as journal:
+        assert journal.verify() == []
+        for board in told:
+            uuid = None if board["board"] is None else board["board"]["uuid"]
+            if uuid is not None and (attempts := journal.attempts(uuid)) and not board["already"] and board["failedStep"] != "identify":
+                assert attempts[-1].outcome == board["result"], board
 
 
 def boards(ran) -> list[dict]:
@@ -71,16 +94,38 @@ def test_trouble_at_install_beside_boards_that_are_well(make_bench):
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("dialect", "place"), [(dialect, place) for dialect, places in PLACES.items() for place in places])
 def test_every_fault_at_this_place(make_bench, dialect, place):
-    name, _, nth = place.partition("#")
-    plan = [f"{fault}@{name}{'#' + nth if nth else ''}" for fault in STRUCK_ONCE]
-    assert wrong(plan, *run_twice(make_bench, plan, dialect)) == []
+    plan = [WELL, *(f"{fault}@{place}" for fault in STRUCK_ONCE)]
+    first, second = run_twice(make_bench, plan, dialect)
+    assert wrong(plan, first, second) == []
+    assert first[0]["result"] == "PASS"
+
+
+@pytest.mark.storm
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("dialect", PLACES)
+@pytest.mark.parametrize("fault", ["hang", "unplug=1s", "swap", "reset"])
+def test_a_fault_at_any_command_there_is(make_bench, dialect, fault):
+    plan = [WELL, *(f"{fault}@any#{number}" for number in COMMANDS)]
+    first, second = run_twice(make_bench, plan, dialect, cured=True)
+    assert wrong(plan, first, second) == []
+    assert first[0]["result"] == "PASS"
 
 
 @pytest.mark.storm
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("dialect", PLACES)
 def test_every_fault_that_lasts(make_bench, dialect):
-    plan = [*ALL_ALONG, *(("plain", "no-echo") if dialect != "at" else ("echo", "blank"))]
+    plan = [*ALL_ALONG, *LOOKS[dialect]]
     first, second = run_twice(make_bench, plan, dialect)
     assert wrong(plan, first, second) == []
     assert [board["result"] for board in first] == ["PASS"] * len(plan)
+
+
+@pytest.mark.storm
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("dialect", PLACES)
+def test_a_board_that_is_bad_from_the_start_fails_with_a_name_and_passes_once_it_is_cured(make_bench, dialect):
+    plan = [WELL, *BAD_BOARDS]
+    first, second = run_twice(make_bench, plan, dialect, cured=True)
+    assert wrong(plan, first, second) == []
+    assert first[0]["result"] == "PASS"

@@ -6,7 +6,8 @@ import pytest
 from tiny_modem import BOOT, KEYGEN_TEXT, OTHER_UUID, UUID
 
 from infuse_cli import dialect, ports
-from infuse_cli.dialect import at, commands
+from infuse_cli.dialect import commands
+from infuse_cli.dialect.at import AtCodec
 from infuse_cli.errors import BoardError, Interrupted
 from infuse_cli.link import session as session_module
 from infuse_cli.link.session import Session
@@ -105,7 +106,7 @@ def test_a_garbled_final_line_does_not_hang(board, open_link):
 
 
 def test_a_board_that_died_is_not_sent_anything_new(board, open_link, monkeypatch):
-    monkeypatch.setattr(at, "PROBE_S", 0.05)
+    monkeypatch.setattr(AtCodec, "_PROBE_S", 0.05)
     link = open_link(board.port)
     board.mute = True
     refusal(link, ask(Command("AT+CFUN?", 0.05)))

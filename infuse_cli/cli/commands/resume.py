@@ -22,10 +22,12 @@ def command(
     """Go on with what an earlier run left unfinished.
 
     Boards are known by their UUID, on any port, and go on under the profile that their run recorded. Boards that
-    are on no port are listed.
+    are on no port are listed. A board that a stopped command by hand left in flight mode comes back from it.
     """
-    from infuse_cli.cli import line
+    from infuse_cli.cli import line, resume_modes
     from infuse_cli.cli.result import finish
     from infuse_cli.pipeline.context import Options
 
-    finish(line.resume(line.Asked(Options(), tuple(port or []), slots, passphrase_file=passphrase_file, passphrase_fd=passphrase_fd)))
+    rows, errors = resume_modes.restore(port or [])
+    result = line.resume(line.Asked(Options(), tuple(port or []), slots, passphrase_file=passphrase_file, passphrase_fd=passphrase_fd))
+    finish(resume_modes.told(result, rows, errors))

@@ -118,15 +118,13 @@ def info(port: PortArgument = None, *, port_: PortOption = None) -> None:
     mcuId is read where a profile names its source.
     """
     from infuse_cli.cli import serial_board, serial_views
-    from infuse_cli.cli.by_hand import changes
     from infuse_cli.cli.result import OperationResult
 
     def work(named: str, profile: Profile | None) -> OperationResult:
         with serial_board.opened(named, profile) as link:
             found = serial_board.identify(link, profile)
         with serial_board.record() as journal:
-            uuid = found.identity.uuid
-            data = {**found.as_json(), "record": serial_board.on_record(journal, uuid), "byHand": len(changes(serial_board.by_hand(journal, uuid)))}
+            data = {**found.as_json(), **serial_board.journalled(journal, found)}
         return OperationResult("serial info", data, human=lambda console: serial_views.board(console, data))
 
     _on_port("serial info", (port, port_), work)

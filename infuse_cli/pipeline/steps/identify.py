@@ -6,7 +6,7 @@ import base64
 import dataclasses
 import secrets
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from infuse_cli.errors import BoardError, ProfileError
 from infuse_cli.keys import derivation
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from infuse_cli.ports import Board, ChipIds
     from infuse_cli.profile import McuIdSource
     from infuse_cli.types import BoardIdentity, Secret
+
+_TAKES_TIME: Final = frozenset({"nrfutil", "epacket", "command", "hwinfo"})
+"""Sources that are asked after the board said who it is: another one may have come meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ def identify(link: Board, ops: Operations, ids: McuIds) -> BoardIdentity:
     if not seen.uuid and found is None:
         raise BoardError("board.no-mcu-id", "the board gives no UUID of a modem, and board.mcu_id names no source of its chip's id")
     _same_chip(seen, found, ids)
+    if ids.source is not None and ids.source.source in _TAKES_TIME:
+        link.run(ops.same_board(seen.uuid or f"{ids.soc}:{found}"))  # both were read of the board that is still there
     return dataclasses.replace(seen, mcu_id=found, uuid=seen.uuid or f"{ids.soc}:{found}")
 
 

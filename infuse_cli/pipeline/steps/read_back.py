@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from infuse_cli.errors import BoardError, PolicyError
 from infuse_cli.pipeline import slots
 from infuse_cli.pipeline.step import Given, Reading, Rewind, RewindNeeded
-from infuse_cli.pipeline.steps import flash
+from infuse_cli.pipeline.steps import flash, token
 from infuse_cli.pipeline.steps.expect import kind_name
 from infuse_cli.pki import chain as chains
 from infuse_cli.types import CredentialType
@@ -51,8 +51,8 @@ class ReadBack(Reading):
             raise PolicyError("identity.revoked", f"the board's certificate, serial {row.serial}, was revoked ({row.reason})")
 
     def _token(self, ctx: Context) -> None:
-        """A token outside the modem: read once more, as far as the board lets it be."""
-        if ctx.facts.get("already") or ctx.facts.get("tokenStore", "psk") == "psk":
+        """A token outside the modem: read once more, as far as the board lets it be; one that the board has used is nobody's to compare."""
+        if ctx.facts.get("already") or ctx.facts.get("tokenStore", "psk") == "psk" or token.was_used(ctx):
             return
         if flash.is_there(ctx) is False:
             error = PolicyError("identity.not-read-back", f"the board does not hold the token that was written (store {ctx.facts['tokenStore']})")

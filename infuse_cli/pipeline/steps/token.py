@@ -190,6 +190,12 @@ def is_active(ctx: Context) -> bool:
     return device is not None and device.status.upper() == "ACTIVE"
 
 
+def was_used(ctx: Context) -> bool:
+    """Whether this attempt's token is on record as used by its board: its secret is forgotten then."""
+    rows = ctx.deps.journal.tokens(name=ctx.facts["name"])
+    return any(row.intent == ctx.facts["token"]["intent"] and row.state is TokenState.CONSUMED for row in rows)
+
+
 def reveal(ctx: Context) -> Secret:
     """Return the token of this attempt, from memory or unsealed from the journal."""
     if ctx.token is None:
