@@ -6,7 +6,7 @@ a deadline and gives up early when the run's stop event is set.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -135,8 +135,11 @@ class InfuseApi(Protocol):
     def shared_secret(self, device_public_key: bytes) -> Secret:
         """POST /key/sharedSecret: the device's root secret as base64 of 32 bytes."""
 
-    def device_secret(self, device_id: str) -> Secret:
-        """POST /key/sharedSecret/device: the root secret of a device that the cloud knows; not every cloud has the call."""
+    def device_secret(self, device_id: str, security_state: Mapping[str, Any] | None = None) -> Secret:
+        """POST /key/sharedSecret/device: the root secret of a device that the cloud knows; not every cloud has the call.
+
+        `security_state` is what the device said of its keys.
+        """
 
     def server_time_offset_s(self) -> float | None:
         """Server's Date minus this machine's clock in seconds, from the newest answer; None before any."""

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _SOC: Final = "nRF9151"
 """Whose id is read where no profile says otherwise: the boards that this tool is for."""
 
+LAST_TAG: Final = 2147483647
+"""What has a higher sec_tag is the modem's own: it is shown in lists, and cannot be written or deleted."""
+
 _MODES: Final = {0: "off", 1: "normal", 2: "receive only", 4: "flight mode", 20: "LTE off", 21: "LTE on", 30: "GNSS off", 31: "GNSS on",
                  40: "receive only", 41: "flight mode with SIM", 44: "flight mode, SIM kept"}
 
@@ -117,7 +120,18 @@ def who() -> Generator[Command, Reply, str | None]:
 
 
 def stored(link: Board, sec_tag: int | None) -> tuple[StoredCredential, ...]:
-    """The credentials in the modem, under one sec_tag or all."""
+    """The credentials in the modem, under one sec_tag or all; the keys that it was born with are left out."""
+    return parted(listed(link, sec_tag))[0]
+
+
+def parted(entries: Sequence[StoredCredential]) -> tuple[tuple[StoredCredential, ...], list[dict[str, Any]]]:
+    """What people put there, and as JSON values what is the modem's own."""
+    own = [{"secTag": row.sec_tag, "type": row.type, "sha256": row.sha256} for row in entries if row.sec_tag > LAST_TAG]
+    return tuple(row for row in entries if row.sec_tag <= LAST_TAG), own
+
+
+def listed(link: Board, sec_tag: int | None) -> tuple[StoredCredential, ...]:
+    """All that the modem lists."""
     return link.run(operations(link.dialect).list_credentials(sec_tag))
 
 

@@ -93,6 +93,13 @@ def credentials(console: Console, rows: Sequence[dict[str, Any]], tag: int | Non
         console.print(f"    {sha256}", soft_wrap=True, markup=False)
 
 
+def listed(console: Console, rows: Sequence[dict[str, Any]], own: Sequence[dict[str, Any]], tag: int | None) -> None:
+    """The credentials, then how many keys are the modem's own."""
+    credentials(console, rows, tag)
+    if own:
+        console.print(f"and {plural(len(own), 'key')} of the modem's own, which nobody can write or delete", soft_wrap=True)
+
+
 def _origin(row: dict[str, Any]) -> str:
     """Whose a credential is, by the journal of this bench."""
     return "ours" if row["known"] else "by hand" if row["byHand"] else "unknown"

@@ -36,7 +36,7 @@ class Dialect:
 
 
 _SHELL: Final = frozenset({Can.TOKEN_SETTINGS, Can.HWINFO})
-_MODEM: Final = frozenset(Can) - _SHELL - {Can.TOKEN_KV, Can.SECURITY_STATE}
+_MODEM: Final = frozenset(Can) - _SHELL - {Can.TOKEN_KV, Can.SECURITY_STATE, Can.PUBLIC_KEY}
 
 DIALECTS: Final[Mapping[str, Dialect]] = {
     "at": Dialect(AtCodec, lambda _: AtOperations(), _MODEM),

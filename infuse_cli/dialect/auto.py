@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from infuse_cli.dialect.base import Codec, CodecOptions, LinkState
     from infuse_cli.types import Command, Reply
 
-_FIRST_S: Final = 0.2
-"""How long the very first probe is waited for, before another dialect is asked."""
+_FIRST_S: Final = 0.1
+"""How long the very first probe is waited for, before another dialect is asked: what comes later still counts."""
+
+_PING_S: Final = 0.2
 
 _LATER_S: Final = 0.45
 _MOST: Final = 5
@@ -65,7 +67,9 @@ class AutoCodec:
         """How long the answer to the newest probe may take, in seconds."""
         if self._chosen is not None:
             return self._chosen.probe_s
-        return _FIRST_S if self._made == 1 or self._asked is self._epacket else _LATER_S
+        if self._asked is self._epacket:
+            return _PING_S
+        return _FIRST_S if self._made == 1 else _LATER_S
 
     @property
     def probes(self) -> int:
@@ -116,6 +120,8 @@ class AutoCodec:
         heard = self._now.probed()
         if self._chosen is None and self._asked is self._at and self._has_prompt and heard in {Heard.NOTHING, Heard.REFUSED}:
             return Heard.REFUSED
+        if self._chosen is None and self._asked is self._epacket and heard is Heard.NOTHING and self._is_text:
+            return Heard.REFUSED  # a late answer to the question before: what of a ping is in that board's line is ended next
         return heard
 
     def settle(self) -> None:
@@ -127,6 +133,10 @@ class AutoCodec:
         """The port is gone."""
         for codec in self._all:
             codec.close()
+
+    @property
+    def _is_text(self) -> bool:
+        return self._has_prompt or self._at.probed() is not Heard.NOTHING
 
     @property
     def _has_prompt(self) -> bool:

@@ -50,6 +50,7 @@ class Can(enum.Enum):
     RAW = "send a command of the profile"
     HWINFO = "read the chip's id by hwinfo"
     SECURITY_STATE = "prove the chip's id by security_state"
+    PUBLIC_KEY = "tell its public key by security_public_keys"
 
 
 class LinkState(enum.Enum):
@@ -217,6 +218,9 @@ class Operations(Protocol):
     def security_state(self, challenge: bytes) -> Conversation[bytes]:
         """What the device says of itself over a challenge of 16 bytes (contract: keys). Raises profile.cannot."""
 
+    def public_keys(self) -> Conversation[tuple[bytes, bytes | None]]:
+        """The device's X25519 public key, and its cloud's where it tells that. Raises profile.cannot, modem.error."""
+
     def same_board(self, uuid: str) -> Conversation[None]:
         """Raises board.changed, naming both, when another board answers."""
 
@@ -273,6 +277,11 @@ class Lacking:
         """Not offered."""
         yield from self._cannot(Can.SECURITY_STATE)
         return b""
+
+    def public_keys(self) -> Conversation[tuple[bytes, bytes | None]]:
+        """Not offered."""
+        yield from self._cannot(Can.PUBLIC_KEY)
+        return b"", None
 
     def list_credentials(self, sec_tag: int | None = None) -> Conversation[tuple[StoredCredential, ...]]:  # noqa: ARG002
         """Not offered."""

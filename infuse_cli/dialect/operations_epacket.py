@@ -28,6 +28,8 @@ KV_MODEL, KV_FIRMWARE, KV_IMEI, KV_ICCID = 40, 41, 43, 44
 
 STATE_HEADER: Final = 69
 _CHALLENGE: Final = 16
+_KEY: Final = 32
+_DEVICE_KEY, _CLOUD_KEY = 3, 4
 _VALUE: Final = struct.Struct("<Hh")
 _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _IMEI_DIGITS: Final = 15
@@ -82,10 +84,27 @@ class EpacketOperations(Lacking):
         """The answer as it is: 69 bytes in the clear, then the sealed block, which firmware may leave out."""
         return (yield from _rpc("security_state", challenge, at_least=STATE_HEADER))
 
+    def public_keys(self) -> Conversation[tuple[bytes, bytes | None]]:
+        """The device's X25519 public key, and the cloud's that its firmware was built with, where it tells it.
+
+        Firmware without `security_public_keys` tells both in its `security_state`. Raises BoardError modem.error.
+        """
+        try:
+            data = yield from _rpc("security_public_keys", b"")
+        except BoardError as error:
+            if error.code != "modem.error":
+                raise
+            state = yield from self.security_state(bytes(_CHALLENGE))
+            return state[_KEY:2 * _KEY], state[:_KEY]
+        keys = {data[at]: data[at + 1:at + 1 + _KEY] for at in range(0, len(data) - _KEY, 1 + _KEY)}
+        if _DEVICE_KEY not in keys:
+            raise BoardError("modem.error", f"security_public_keys: no key of the device among {sorted(keys)}")
+        return keys[_DEVICE_KEY], keys.get(_CLOUD_KEY)
+
     def _shown(self) -> Conversation[bytes]:
         """The device's public key."""
         state = yield from self.security_state(bytes(_CHALLENGE))
-        return state[32:64]
+        return state[_KEY:2 * _KEY]
 
 
 def carried(conversation: Conversation[T]) -> Conversation[T]:
@@ -158,4 +177,4 @@ def _text(value: bytes | None) -> str | None:
     return value[1:1 + value[0]].rstrip(b"\0").decode("ascii", "replace") or None
 
 
-CAN: Final = frozenset({Can.IDENTIFY, Can.OFFLINE, Can.TOKEN_KV, Can.SECURITY_STATE})
+CAN: Final = frozenset({Can.IDENTIFY, Can.OFFLINE, Can.TOKEN_KV, Can.SECURITY_STATE, Can.PUBLIC_KEY})

@@ -6,11 +6,12 @@ Pure functions over bytes; all keys are 32 bytes. A root is the X25519 secret th
 
 from __future__ import annotations
 
+import base64
 import struct
 import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -103,6 +104,15 @@ def parse_security_header(data: bytes) -> SecurityHeader:
     if len(data) != SecurityHeader.SIZE:
         raise ValueError(f"a security_state header has {SecurityHeader.SIZE} bytes, not {len(data)}")
     return SecurityHeader(*struct.unpack("<32s32sIB", data))
+
+
+def as_cloud_takes_it(state: bytes, challenge: bytes) -> dict[str, Any]:
+    """A `security_state` answer as `securityState` of the cloud's key calls: bytes in base64. Raises ValueError for a short one."""
+    header = parse_security_header(state[:SecurityHeader.SIZE])
+    told = {"cloudPublicKey": header.cloud_public, "devicePublicKey": header.device_public, "challenge": challenge,
+            "challengeResponse": state[SecurityHeader.SIZE:]}
+    return {**{name: base64.b64encode(value).decode() for name, value in told.items()},
+            "networkId": header.network_id, "challengeResponseType": header.response_type}
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,6 +256,9 @@ class Session:
             self._check_abort(None)
             if not self._pump() and heard is Heard.REFUSED:
                 break  # what could answer the AT behind it would be here by now
+        if heard is Heard.NOTHING:
+            self._drain()  # on a machine that was busy elsewhere the answer may have come in time and not have been read
+            heard = self._codec.probed()
         return heard
 
     def _quiet_down(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+import struct
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from msgspec import UNSET
 
+from infuse_cli.keys import derivation
 from infuse_cli.sim import wire
 from infuse_cli.sim.rpc_state import RpcState
 from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp, wanted
@@ -227,11 +229,11 @@ class CloudState:
 
     def device_secret(self, ask: Ask) -> wire.Key:
         """POST /key/sharedSecret/device."""
-        return _key(self._root_of(self.by_device_id(ask.body.device_id)))
+        return _key(self._root_of(self.by_device_id(ask.body.device_id), ask.body.security_state))
 
     def derived_key(self, ask: Ask) -> wire.Key:
         """POST /key/derived/device: today's packet key of an interface (contract: keys)."""
-        root = self._root_of(self.by_device_id(ask.body.device_id))
+        root = self._root_of(self.by_device_id(ask.body.device_id), ask.body.security_state)
         day = (int(self._clock.now().timestamp()) - GPS_EPOCH + LEAP_SECONDS) // 86400
         return _key(HKDF(hashes.SHA256(), 32, day.to_bytes(4, "little"), ask.body.interface.encode()).derive(root))
 
@@ -242,9 +244,22 @@ class CloudState:
         until = now + timedelta(seconds=ask.body.ttl_seconds)
         return wire.MqttToken(token=secrets.token_urlsafe(32), issued_at=stamp(now), expires_at=stamp(until))
 
-    def _root_of(self, device: wire.Device) -> bytes:
-        # The virtual board has no key pair of its own for packets: its root is made from the cloud's key and its id.
+    def _root_of(self, device: wire.Device, told: dict[str, Any] | None) -> bytes:
+        """The root that is shared with a device: by the key pair that it proves to have, else one made from the cloud's key and its id."""
+        if told is not None:
+            return self._proven_root(told)
         return hashlib.sha256(self._key.private_bytes_raw() + bytes.fromhex(device.device_id)).digest()
+
+    def _proven_root(self, told: dict[str, Any]) -> bytes:
+        try:
+            device, challenge, response = (base64.b64decode(told[name], validate=True) for name in ("devicePublicKey", "challenge", "challengeResponse"))
+            root = self._key.exchange(X25519PublicKey.from_public_bytes(device))
+            header = derivation.SecurityHeader(base64.b64decode(told["cloudPublicKey"]), device, told["networkId"], told["challengeResponseType"])
+            if derivation.open_security_block(root, header, response).challenge != challenge:
+                raise ValueError
+        except (KeyError, TypeError, ValueError, struct.error):
+            raise Refused(400, "securityState proves no key that a secret can be shared with") from None
+        return root
 
     def _known_organisation(self, organisation_id: str) -> None:
         if organisation_id not in self.organisations:

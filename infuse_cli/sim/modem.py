@@ -6,6 +6,7 @@ boot CMEE is 0 (bare ERROR) and the modem is active: the firmware connects by it
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 import secrets
@@ -88,6 +89,10 @@ class Answer:
     ok: bool = True
     cme: int | None = None
     delay_s: float = 0.0
+
+
+OWN_KEYS: Final = ((4294967292, 11), (4294967293, 10), (4294967294, 6))
+"""sec_tag and type of the keys that a modem leaves its maker with."""
 
 
 @dataclass(slots=True)
@@ -245,8 +250,12 @@ class Modem:
 
     def _list(self, found: re.Match[str]) -> Answer:
         tag, kind = (None if text is None else int(text) for text in found.groups())
-        rows = [row for row in self.nvm.listed() if tag in {None, row[0]} and kind in {None, row[1]}]
+        rows = [row for row in (*self.nvm.listed(), *self._own()) if tag in {None, row[0]} and kind in {None, row[1]}]
         return Answer(tuple(f"%CMNG: {tag},{kind}" + ("" if self.quirks.no_digest else f',"{digest}"') for tag, kind, digest in rows))
+
+    def _own(self) -> list[tuple[int, int, str]]:
+        """Keys that the modem was born with: it lists them, and nobody can write, read or delete them."""
+        return [(tag, kind, hashlib.sha256(f"{self.identity.uuid} {kind}".encode()).hexdigest().upper()) for tag, kind in OWN_KEYS]
 
     def _write(self, found: re.Match[str]) -> Answer:
         self._refuse_active()

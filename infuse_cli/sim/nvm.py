@@ -75,6 +75,8 @@ class Nvm:
 
     def read(self, tag: int, kind: int) -> Entry:
         """The entry as %CMNG=2 shows it. Refuses 513, and 514 for what may not leave the modem."""
+        if tag > MAX_SEC_TAG:
+            raise ModemRefusal(NOT_ALLOWED)
         entry = self._entries.get((tag, kind))
         if entry is None:
             raise ModemRefusal(NOT_FOUND)

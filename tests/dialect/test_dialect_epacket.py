@@ -14,10 +14,11 @@ from infuse_cli.dialect.base import CodecOptions, Heard, LinkState
 from infuse_cli.dialect.epacket import ANSWER, EpacketCodec
 from infuse_cli.dialect.epacket_device import EpacketDevice, Ping, Rpc
 from infuse_cli.dialect.frames import LARGEST, PING, SYNC, FrameParser, Kind, Packet, frame, opened, sealed
+from infuse_cli.dialect.operations_epacket import EpacketOperations
 from infuse_cli.dialect.token_places import TokenPlace, token_is_there, write_token
 from infuse_cli.errors import BoardError, CredentialError, ProfileError
 from infuse_cli.keys.frames import NetworkCipher, network_cipher
-from infuse_cli.types import Command
+from infuse_cli.types import Command, Reply
 
 CIPHER = network_cipher()
 DEVICE_ID = 0xD291D4D66BF0A955
@@ -136,6 +137,42 @@ def test_a_ping_gets_into_step_and_boot_text_is_noticed():
     codec.settle()
     assert codec.rebooted
     assert ask(codec, board, "kv_read 00", 0, b"").rebooted
+
+
+def test_a_device_tells_its_public_keys_and_older_firmware_its_security_state():
+    mine, cloud = bytes(range(32)), bytes(range(100, 132))
+
+    def answer(code: int, data: bytes) -> Reply:
+        return Reply(code >= 0, (f"{DEVICE_ID:016x} 000000 {code} {data.hex()}",))
+
+    def asked(*replies: Reply) -> tuple[bytes, bytes | None]:
+        conversation = EpacketOperations().public_keys()
+        next(conversation)
+        for reply in replies[:-1]:
+            conversation.send(reply)
+        with pytest.raises(StopIteration) as ended:
+            conversation.send(replies[-1])
+        return ended.value.value
+
+    assert asked(answer(0, b"\4" + cloud + b"\3" + mine)) == (mine, cloud)
+    assert asked(answer(0, b"\3" + mine)) == (mine, None)
+    assert asked(answer(-134, b""), answer(0, cloud + mine + bytes(5))) == (mine, cloud)
+    with pytest.raises(BoardError):
+        asked(answer(0, b"\4" + cloud))
+
+
+def test_auto_asks_in_turn_and_a_late_answer_still_counts():
+    codec = dialect.codec("auto", CodecOptions(cipher=CIPHER))
+    assert codec.probe().endswith(b"AT\r")
+    assert (codec.probed(), codec.probe_s) == (Heard.NOTHING, 0.1)
+    assert codec.probe() == PING
+    codec.receive(b"\r\nOK\r\n")  # of the AT host that was asked before the ping
+    assert codec.probed() is Heard.REFUSED
+    assert codec.probe().endswith(b"AT\r")
+    codec.receive(b"ERROR\r\nOK\r\n")
+    assert codec.probed() is Heard.NOISY
+    codec.settle()
+    assert codec.name == "at"
 
 
 def test_limits_are_known_before_anything_is_sent():

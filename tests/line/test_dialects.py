@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from infuse_cli.journal.store import open_journal
 from infuse_cli.pki.attestation import decode_identity_token
 from infuse_cli.types import CredentialType, IdentityMode
 from tests.support.nrfutil import ChipMemory
@@ -52,6 +53,10 @@ def test_boards_with_infuse_iot_firmware_provision_themselves_with_a_token_by_kv
         assert [board["result"] for board in again.envelope["data"]["boards"]] == ["PASS"] * 5, again.stdout
         assert [device["status"] for device in bench.world.state()["registryDevices"]] == ["ACTIVE"] * 5
         assert audit(bench.world) == []
+        with open_journal(bench.home, create=False) as journal:
+            keys = [journal.attempts(board["board"]["uuid"])[-1].facts for board in ran.envelope["data"]["boards"]]
+        assert [(one["derived"][0]["source"], one["deviceKey"]["from"], one["deviceKey"]["agrees"]) for one in keys] == [("local", "device", True)] * 2
+        assert all("otherCloud" not in one["deviceKey"] and len(one["deviceKey"]["keyId"]) == 6 for one in keys)
         probed = bench.infuse("serial", "probe", "--port", bench.world.port(2), "--output", "json").envelope
         assert probed["data"]["dialect"] == "epacket"
 

@@ -145,7 +145,7 @@ def test_lost_answer(fault, kept):
     with Rig(f"1:{fault}") as rig, rig.host() as host:
         host.ready().raw(b"AT%KEYGEN=4201,2,0\r")
         assert host.read() == b""
-        assert len(host.ask("AT%CMNG=1").info) == kept
+        assert len(host.ask("AT%CMNG=1,4201").info) == kept
 
 
 def test_reset_reboots_with_its_text_and_keeps_nvm():
@@ -154,7 +154,7 @@ def test_reset_reboots_with_its_text_and_keeps_nvm():
         assert b"Booting" in host.read()
         assert host.ask("AT+CFUN?").info == ["+CFUN: 1"]
         assert host.ask("AT+CMEE?").info == ["+CMEE: 0"]
-        assert len(host.ask("AT%CMNG=1").info) == 1
+        assert len(host.ask("AT%CMNG=1,2").info) == 1
 
 
 @pytest.mark.parametrize(("place", "before"), [
@@ -199,7 +199,7 @@ def test_missing_parts():
     with Rig("1:no-imei, 1:no-digest, 1:no-cose, 1:no-jwt, 1:occupied=4202/3") as rig, rig.host() as host:
         host.ready()
         assert host.ask("AT+CGSN=1").final == "ERROR"
-        assert host.ask("AT%CMNG=1").info == ["%CMNG: 4202,3"]
+        assert host.ask("AT%CMNG=1,4202").info == ["%CMNG: 4202,3"]
         assert "." not in host.ask("AT%KEYGEN=4201,2,0").info[0]
         assert host.ask('AT%JWT=0,0,"","",4201,2').final == "ERROR"
 

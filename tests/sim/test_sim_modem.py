@@ -48,7 +48,15 @@ def gone(fd):
 
 
 def listed(host):
-    return [tuple(part.strip('"') for part in line.removeprefix("%CMNG: ").split(",")) for line in host.ask("AT%CMNG=1").info]
+    return [tuple(part.strip('"') for part in line.removeprefix("%CMNG: ").split(",")) for line in host.ask("AT%CMNG=1").info if "42949672" not in line]
+
+
+def test_the_modems_own_keys_are_listed_and_nobodys_to_touch(host):
+    host.ready()
+    own = [line.removeprefix("%CMNG: ").split(",") for line in host.ask("AT%CMNG=1").info]
+    assert [(tag, kind) for tag, kind, _ in own] == [("4294967292", "11"), ("4294967293", "10"), ("4294967294", "6")]
+    for command in ("AT%CMNG=2,4294967293,10", "AT%CMNG=3,4294967294,6", 'AT%CMNG=0,4294967292,3,"ab"'):
+        assert host.ask(command).final == "+CME ERROR: 514"
 
 
 def test_identity_is_what_a_real_module_shows(host, modem):

@@ -193,12 +193,12 @@ def creds_list(
     def work(named: str, profile: Profile | None) -> OperationResult:
         with serial_board.opened(named, profile) as link:
             found = serial_board.identify(link, None)
-            entries = serial_board.stored(link, tag)
+            entries, own = serial_board.parted(serial_board.listed(link, tag))
         with serial_board.record() as journal:
             uuid = found.identity.uuid
             rows = serial_board.credential_rows(entries, serial_board.history(journal, uuid), serial_board.by_hand(journal, uuid))
-        data = {"port": named, "board": found.as_json()["board"], "credentials": rows}
-        return OperationResult("serial creds list", data, human=lambda console: serial_views.credentials(console, rows))
+        data = {"port": named, "board": found.as_json()["board"], "credentials": rows, "modemOwn": own}
+        return OperationResult("serial creds list", data, human=lambda console: serial_views.listed(console, rows, own, tag))
 
     _on_port("serial creds list", (port, port_), work)
 

@@ -1,6 +1,7 @@
 """derive: the interface keys exist, have the right form, and go where the profile says (contract: keys).
 
-Where the device's public key is known the root comes from it and the keys are made here; otherwise the cloud makes them.
+Where the device's public key is known (it tells it over ePacket, a command reads it, a batch named it) the root comes from
+it and the keys are made here; otherwise the cloud makes them.
 Keys change with the day and the cloud's answer names none, so a difference is put on record and never fails a board.
 """
 
@@ -9,8 +10,11 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import secrets
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from infuse_cli.dialect import capabilities
+from infuse_cli.dialect.base import Can
 from infuse_cli.errors import BoardError, CloudError, ProfileError
 from infuse_cli.keys import derivation as kd
 from infuse_cli.pipeline.step import Given, Reading
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 
 _KEY_BYTES: Final = 32
 _COMMAND_S: Final = 5.0
+_CHALLENGE_BYTES: Final = 16
+_DEVICE: Final = "device"
 _OUTAGE: Final = frozenset({"cloud.unreachable", "cloud.timeout", "cloud.unavailable"})
 
 
@@ -43,7 +49,7 @@ class Derive(Reading):
             return Given({"derived": []})
         cloud_key = ctx.patiently(ctx.deps.cloud_public_key) if ctx.deps.cloud_public_key is not None else None
         day = kd.day_index(kd.gps_seconds(ctx.deps.clock.now()))
-        public, where = _public_key(ctx, keys)
+        public, where, theirs = _public_key(ctx, keys)
         root = None if public is None else _root(ctx, public)
         rows: list[dict[str, Any]] = []
         writes: list[Write] = []
@@ -53,8 +59,8 @@ class Derive(Reading):
             writes += self._keep(ctx, interface, key, day)
         more: dict[str, Any] = {}
         if public is not None and root is not None:
-            more["deviceKey"] = {"publicKey": base64.b64encode(public).decode(), "from": where, **_agreement(ctx, root, keys, day)}
-            more["deviceKey"] |= {} if cloud_key is None else {"keyId": f"{kd.device_key_id(cloud_key, public):06x}"}
+            more["deviceKey"] = {"publicKey": base64.b64encode(public).decode(), "from": where, **_agreement(ctx, root, keys, day, where)}
+            more["deviceKey"] |= {} if cloud_key is None else {"keyId": f"{kd.device_key_id(cloud_key, public):06x}", **_another_cloud(theirs, cloud_key)}
         return Given({"derived": rows, **more}, tuple(writes))
 
     def _keep(self, ctx: Context, interface: str, key: Secret, day: int) -> list[Write]:
@@ -77,16 +83,45 @@ class Derive(Reading):
                 raise ProfileError("profile.cannot", f"keys.to: {to} is not offered; none, sealed, file:TEMPLATE and command:WORDS are")
 
 
-def _public_key(ctx: Context, keys: Keys) -> tuple[bytes | None, str]:
-    """The device's X25519 public key and where it is from: the profile's command, or the batch that registered the board."""
+def _public_key(ctx: Context, keys: Keys) -> tuple[bytes | None, str, bytes | None]:
+    """The device's X25519 public key, where it is from, and the cloud's key that the device was built with, where it tells that.
+
+    It is from the profile's command, from the device itself over ePacket, or from the batch that registered the board.
+    """
     if keys.public_key is not None:
         text = ctx.link.run(ctx.ops.raw(keys.public_key.command, keys.public_key.pattern, _COMMAND_S))
         found = _bytes_of(text)
         if found is None:
             raise BoardError("serial.garbled", f"the answer to {keys.public_key.command!r} holds no public key of {_KEY_BYTES} bytes in hex or base64")
-        return found, "command"
+        return found, "command", None
+    if Can.PUBLIC_KEY in capabilities(ctx.link.dialect):
+        try:
+            device, cloud = ctx.link.run(ctx.ops.public_keys())
+        except BoardError as error:
+            if not error.code.startswith("modem."):
+                raise  # firmware that does not tell it: the cloud makes the keys
+        else:
+            return device, _DEVICE, cloud
     known = ctx.deps.known_key(ctx.deps.resolved.soc, ctx.identity.mcu_id or "") if ctx.deps.known_key is not None else None
-    return (None, "") if known is None else (_bytes_of(known), "batch")
+    return (None, "", None) if known is None else (_bytes_of(known), "batch", None)
+
+
+def _another_cloud(told: bytes | None, ours: bytes) -> dict[str, str]:
+    """A device that was built for another cloud shares another root with it; that is told and fails no board."""
+    return {} if told in {None, ours} else {"otherCloud": "the firmware was built for another cloud's public key than GET /key/publicKey gives"}
+
+
+def _security_state(ctx: Context, where: str) -> dict[str, Any] | None:
+    """What a device that tells its own key proves of it, for the cloud; None where it does not."""
+    if where != _DEVICE:
+        return None
+    challenge = secrets.token_bytes(_CHALLENGE_BYTES)
+    try:
+        return kd.as_cloud_takes_it(ctx.link.run(ctx.ops.security_state(challenge)), challenge)
+    except BoardError as error:
+        if not error.code.startswith("modem."):
+            raise
+        return None
 
 
 def _root(ctx: Context, public: bytes) -> bytes:
@@ -97,10 +132,10 @@ def _root(ctx: Context, public: bytes) -> bytes:
     return root
 
 
-def _agreement(ctx: Context, root: bytes, keys: Keys, day: int) -> dict[str, Any]:
+def _agreement(ctx: Context, root: bytes, keys: Keys, day: int, where: str) -> dict[str, Any]:
     """Whether the cloud has the same root for this device: by the secret itself, else by a derived key of today."""
-    device_id = ctx.facts["device"]["deviceId"]
-    attempts: list[tuple[str, Callable[[], Secret], bytes]] = [("POST /key/sharedSecret/device", lambda: ctx.deps.cloud.device_secret(device_id), root)]
+    device_id, state = ctx.facts["device"]["deviceId"], _security_state(ctx, where)
+    attempts: list[tuple[str, Callable[[], Secret], bytes]] = [("POST /key/sharedSecret/device", lambda: ctx.deps.cloud.device_secret(device_id, state), root)]
     if keys.interfaces:
         first = keys.interfaces[0]
         attempts.append((f"POST /key/derived/device {first}", lambda: ctx.deps.cloud.derived_key(device_id, first), kd.packet_key(root, first, day)))
