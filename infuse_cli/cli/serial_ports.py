@@ -43,13 +43,16 @@ def named_port(argument: str | None, option: str | None) -> str | None:
 
 def only_port(named: str | None, profile: Profile | None) -> str:
     """The port that was named, else the one that is a board's. Raises NoOnePort serial.none, serial.ambiguous."""
+    from infuse_cli.journal.bench import load_bench
+
     if named:
         return named
     seen = explain(list_ports(), () if profile is None else profile.board.usb)
     chosen = [one.info.port for one in seen if one.chosen]
     if len(chosen) == 1:
         return chosen[0]
-    rows = [as_row(one) for one in seen]
+    slots = load_bench(context.current().home).slots
+    rows = [as_row(one, slots=slots) for one in seen]
     if not chosen:
         raise NoOnePort("serial.none", "no port looks like a board", rows)
     raise NoOnePort("serial.ambiguous", f"{len(chosen)} ports look like a board's: {', '.join(chosen)}", rows)

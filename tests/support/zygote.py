@@ -1,6 +1,6 @@
 """Runs `infuse` many times without paying for its start: a process that has everything imported and forks per run.
 
-As a program it reads a JSON line a run from stdin ({"argv", "env", "failpoint", "out", "file_limit", "powerless"}),
+As a program it reads a JSON line a run from stdin ({"argv", "env", "failpoint", "out", "file_limit", "powerless", "usb"}),
 forks, and answers with the wait status. `Zygote` is the side that the tests use.
 """
 
@@ -58,16 +58,16 @@ class Zygote:
         self._process = subprocess.Popen([sys.executable, str(Path(__file__))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def start(self, *argv: str, env: dict[str, str] | None = None, failpoint: str = "", file_limit: int | None = None,
-              powerless: bool = False) -> tuple[int, Path]:
+              powerless: bool = False, usb: Path | None = None) -> tuple[int, Path]:
         """Begin a run; its process id, and the prefix of the files with its output.
 
         `file_limit` is the most bytes that it can write into any file: a disk that is full. `powerless` takes a
-        superuser's power to ignore permissions away.
+        superuser's power to ignore permissions away, `usb` is a table of ports as `tests.support.usb` writes it.
         """
         self._count += 1
         out = Path(self._folder.name) / f"run{self._count}"
         self._tell({"do": "run", "argv": argv, "env": env or {}, "failpoint": failpoint, "out": str(out),
-                    "file_limit": file_limit, "powerless": powerless})
+                    "file_limit": file_limit, "powerless": powerless, "usb": str(usb or "")})
         return int(self._process.stdout.readline()), out
 
     def wait(self, pid: int, out: Path, limit_s: float = 90.0) -> Ran:
@@ -102,6 +102,8 @@ def _child(what: dict[str, Any]) -> None:
     from infuse_cli import failpoint
     from infuse_cli.cli.main import run
 
+    if what["usb"]:
+        importlib.import_module("usb").show(what["usb"])  # beside this program
     failpoint.arm(what["failpoint"])
     os._exit(_flushed(run(what["argv"])))
 

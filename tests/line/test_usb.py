@@ -1,0 +1,83 @@
+"""Boards on a USB hub, through the command: slots that were learned, ports under other names, a hub that is reset, boards that cannot be told apart."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.line.trouble import faults, once_each, refused, under_way
+from tests.support.usb import Machine
+
+pytestmark = pytest.mark.posix
+
+
+@pytest.fixture(scope="module")
+def bench(make_bench):
+    with make_bench(8) as bench:
+        yield bench
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path)
+
+
+def boards(ran):
+    assert ran.code == 0, ran.stdout + ran.stderr
+    return {board["slot"]: board for board in ran.envelope["data"]["boards"]}
+
+
+def test_boards_that_cannot_be_told_apart_are_listed_and_none_is_taken(bench, machine):
+    def infuse(*words):
+        return bench.infuse(*words, "--profile", bench.profile, "--output", "json", usb=machine.table)
+
+    refused(infuse("provision"), "serial.none", 7)
+    before = len(bench.world.state()["devices"])
+    machine.plug("1-1.1", bench.world.port(7), "ttyACM0", "A", interfaces=False)
+    assert "several ports" in refused(infuse("provision"), "serial.ambiguous", 7)["message"]
+    machine.pull("1-1.1")
+    machine.plug("1-1.1", bench.world.port(7), "ttyACM0", "A")
+    machine.plug("1-1.2", bench.world.port(8), "ttyACM1", "B")
+    for words in (("serial", "info"), ("serial", "at", "AT+CFUN=4"), ("serial", "csr", "--out", str(machine.table.parent / "x.csr"))):
+        ran = infuse(*words)
+        assert (ran.code, ran.envelope["errors"][0]["code"]) == (7, "serial.ambiguous")
+        assert [row["chosen"] for row in ran.envelope["data"]["ports"]] == [True, False, True, False]
+    assert len(bench.world.state()["devices"]) == before
+
+
+@pytest.mark.storm
+def test_learned_slots_stay_through_other_names_and_a_reset_of_the_hub(bench, machine):
+    def infuse(*words, **more):
+        return bench.infuse(*words, "--output", "json", usb=machine.table, **more)
+
+    one, two, three, four = (bench.slot() for _ in range(4))
+    machine.plug("1-1.3", bench.world.port(one), "ttyACM0", "A")
+    machine.plug("1-1.1", bench.world.port(two), "ttyACM1", "B")
+    learned = infuse("serial", "slots", "learn", "--from-present").envelope["data"]["learned"]
+    assert [(row["slot"], row["place"]) for row in learned] == [(1, "1-1.1"), (2, "1-1.3")]
+    first = boards(infuse("provision", "--profile", bench.profile))
+    assert {slot: (board["result"], board["port"][-1]) for slot, board in first.items()} == {1: ("PASS", "1"), 2: ("PASS", "0")}
+
+    machine.pull("1-1.1", "1-1.3")
+    machine.plug("1-1.10", bench.world.port(three), "ttyACM0", "C")  # another socket, and the first name
+    machine.plug("1-1.3", bench.world.port(one), "ttyACM5", "A")
+    machine.plug("1-1.1", bench.world.port(two), "ttyACM7", "B")
+    again = boards(infuse("provision", "--profile", bench.profile))
+    assert {slot: (board["already"], board["port"][-1]) for slot, board in again.items()} == {1: (True, "7"), 2: (True, "5"), 3: (False, "0")}
+    assert [again[slot]["board"] for slot in (1, 2)] == [first[slot]["board"] for slot in (1, 2)]
+
+    machine.pull("1-1.1", "1-1.3", "1-1.10")
+    plan = f"{four}:unplug@install, {two}:unplug@list"
+    with faults(bench, plan), under_way(bench, more=("--watch", "--count", "2"), usb=machine.table) as run:
+        run.until(event="run-started")
+        machine.plug("1-1.1", bench.world.port(four), "ttyACM0", "D")
+        machine.plug("1-1.3", bench.world.port(two), "ttyACM1", "B")
+        lost = run.until(event="hub-lost")
+        machine.pull("1-1.1", "1-1.3")
+        machine.plug("1-1.3", bench.world.plug(two), "ttyACM0", "B")  # it comes back with its names exchanged
+        machine.plug("1-1.1", bench.world.plug(four), "ttyACM1", "D")
+        ran = run.wait()
+    assert ran.code == 0, ran.stdout + ran.stderr
+    assert lost["data"] == {"slots": [1, 2]}
+    assert sum(row["event"] == "hub-lost" for row in run.events) == 1
+    assert sorted((row["slot"], row["state"]) for row in run.events if row["event"] == "board-ended") == [(1, "PASS"), (2, "PASS")]
+    once_each(bench, [*first.values(), again[3]])
