@@ -54,8 +54,8 @@ def test_boards_with_infuse_iot_firmware_provision_themselves_with_a_token_by_kv
         assert [device["status"] for device in bench.world.state()["registryDevices"]] == ["ACTIVE"] * 5
         assert audit(bench.world) == []
         with open_journal(bench.home, create=False) as journal:
-            keys = [journal.attempts(board["board"]["uuid"])[-1].facts for board in ran.envelope["data"]["boards"]]
-        assert [(one["derived"][0]["source"], one["deviceKey"]["from"], one["deviceKey"]["agrees"]) for one in keys] == [("local", "device", True)] * 2
+            keys = [journal.attempts(board["board"]["uuid"])[-1].facts for board in again.envelope["data"]["boards"]]
+        assert [(one["derived"][0]["source"], one["deviceKey"]["from"], one["deviceKey"]["agrees"]) for one in keys] == [("local", "device", True)] * 5
         assert all("otherCloud" not in one["deviceKey"] and len(one["deviceKey"]["keyId"]) == 6 for one in keys)
         probed = bench.infuse("serial", "probe", "--port", bench.world.port(2), "--output", "json").envelope
         assert probed["data"]["dialect"] == "epacket"
