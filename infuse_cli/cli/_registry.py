@@ -47,7 +47,9 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("completion", "Print the completion script of a shell: bash, zsh or fish.", f"{_COMMANDS}.completion", "command"),
 )
 
-BOARDLESS: Final[frozenset[str]] = frozenset({"batch", "ca", "org", "board", "network", "device", "mqtt", "rpc", "registry", "auth"})
+BOARDLESS: Final[frozenset[str]] = frozenset({
+    "batch", "ca", "org", "board", "network", "device", "mqtt", "rpc", "registry", "auth",
+    "key public", "key id", "key shared-secret", "key derive", "key network", "key verify"})
 """Commands that have nothing to do with a board on a cable: their errors need not say whether it may be pulled."""
 
 VALUE_OPTIONS: Final[frozenset[str]] = frozenset({

@@ -139,7 +139,7 @@ def network(key_file: Path, interface: str, day: int | None, out: Path | None, *
 
 def key_id(device_public_key: str, cloud_public_key: str | None) -> OperationResult:
     """The id that a device gives its key: 24 bits over both public keys."""
-    device = public_key(device_public_key)
+    device = public_key(device_public_key, "PUBLIC_KEY")
     with tools.opened() as session:
         cloud, source = _cloud_key(session, cloud_public_key)
     data = {"keyId": _key_id(cloud, device), "cloudPublicKey": base64.b64encode(cloud).decode(), "cloudKeyFrom": source}

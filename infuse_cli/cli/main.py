@@ -111,7 +111,7 @@ def _run(found: Globals, rest: list[str]) -> int:
 
     context.prepare(lambda: context.settings_of(
         os.environ, home=found.home, output=found.output, profile=found.profile, no_color=found.no_color,
-        verbose=found.verbose, ca_bundle=found.ca_bundle), boards=not rest or rest[0] not in BOARDLESS)
+        verbose=found.verbose, ca_bundle=found.ca_bundle), boards=not BOARDLESS & {" ".join(rest[:words]) for words in (1, 2)})
     if found.problem:
         from infuse_cli.errors import UsageError
 
@@ -196,12 +196,15 @@ def _bug(error: Exception) -> InfuseError:
 def _report(found: Globals, rest: list[str], error: InfuseError) -> None:
     from infuse_cli.cli.result import OperationResult, envelope, error_line, json_line
 
+    command = _command_words(rest)
+    told = error.as_json()
+    told["hint"] = told["hint"].replace("infuse COMMAND", f"infuse {command}" if command else "infuse COMMAND")
     if (found.output or os.environ.get("INFUSE_OUTPUT")) in {"json", "jsonl"}:
-        result = OperationResult(_command_words(rest), {}, status="error", errors=[error.as_json()])
+        result = OperationResult(command, {}, status="error", errors=[told])
         sys.stdout.write(json_line(envelope(result)) + "\n")
         sys.stdout.flush()
     else:
-        sys.stderr.write(error_line(error.as_json()) + "\n")
+        sys.stderr.write(error_line(told) + "\n")
 
 
 def _command_words(rest: list[str]) -> str:

@@ -32,6 +32,9 @@ _SHORTEST_PART: Final = 4
 _LONGEST: Final = 1024
 """No name on record is longer, and SQLite refuses patterns beyond some size."""
 
+_OTHERS: Final = frozenset({"replaces", "retirement", "infuseReplaces", "infuseReplacedBy"})
+"""Keys of facts and metadata under which another board is named: the one before, or the one after."""
+
 _ID_KEYS: Final = frozenset({"deviceid", "registrydevice", "registrydeviceid", "iccid", "imei", "mcuid", "uuid"})
 _board, _attempt, _step, _event = schema.board.c, schema.attempt.c, schema.step.c, schema.event.c
 _certificate, _token = schema.certificate.c, schema.token.c
@@ -111,9 +114,11 @@ def _by_fact(connection: Connection, text: str) -> set[str]:
 
 
 def _ids(value: Any, *, every: bool = False) -> Iterator[str]:
-    """Values under keys that name a board: ids, and all that is in metadata."""
+    """Values under keys that name a board: ids, and all that is in metadata, but not what names another one."""
     if isinstance(value, dict):
         for key, inner in value.items():
+            if key in _OTHERS:
+                continue
             named = every or key.lower().replace("_", "") in _ID_KEYS
             if isinstance(inner, str):
                 if named:

@@ -15,7 +15,7 @@ MINTED = re.compile(rb"drt_[\w-]{20,}|6472745f[0-9a-fA-F]{40,}|ZHJ0X[\w+/-]{20,}
 
 
 def forms(secret: bytes) -> set[bytes]:
-    """How these bytes may be written."""
+    """How these bytes may be written; a text of several lines also line by line, since it may be shown indented."""
     plain, url = (encode(secret).rstrip(b"=") for encode in (base64.b64encode, base64.urlsafe_b64encode))
     return {secret, secret.hex().encode(), secret.hex().upper().encode(), plain, url}
 

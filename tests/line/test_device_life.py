@@ -160,6 +160,7 @@ class TestReplace:
         assert device(bench, new["deviceId"])["metadata"] | {"serialNumber": serial, "infuseReplaces": old["deviceId"]} == device(bench, new["deviceId"])["metadata"]
         attempts, certificates, _ = record(bench, new["board"]["uuid"])
         assert attempts[-1].facts["replaces"] == {"board": old["board"]["uuid"], "deviceId": old["deviceId"]}
+        assert run(bench, "journal", "show", old["deviceId"])["data"]["board"]["uuid"] == old["board"]["uuid"], "the old id names the old board alone"
         assert {one.state for one in certificates} == {"issued"}
 
     def test_one_cannot_replace_itself(self, bench):
