@@ -226,7 +226,7 @@ def _note(row: SlotRow) -> str:
     if row.state in {WAITING, LOST}:
         return row.why
     if row.state == READY:
-        return "no board yet"
+        return row.why or "no board yet"
     if row.already:
         return "already"
     return ""

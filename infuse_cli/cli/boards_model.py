@@ -129,6 +129,8 @@ class Boards:
                 self.notice = scanned(event)
             case "board-left" if event.slot is not None:
                 return self._left(event.slot)
+            case "slot-silent" if event.slot is not None:
+                self._silent(event, event.slot)
             case _ if event.slot is not None:
                 return self._slot(event, event.slot, now)
         return None
@@ -140,6 +142,12 @@ class Boards:
             if not before.ended:
                 self.rows[slot] = replace(before, state=LOST, why="goes on when it is back")
 
+    def _silent(self, event: Event, slot: int) -> None:
+        self.notice = silent(event)
+        row = self.rows.get(slot, SlotRow(slot))
+        if row.state == READY:
+            self.rows[slot] = replace(row, why="no answer" if event.data.get("heard") else "silent")
+
     def _left(self, slot: int) -> SlotRow | None:
         before = self.rows.get(slot)
         self.rows[slot] = SlotRow(slot)
@@ -149,7 +157,7 @@ class Boards:
         self.since = now if self.since is None else self.since
         before = self.rows.get(slot, SlotRow(slot))
         pushed = before if before.ended and event.event == "board-found" else None
-        if (before.ended and event.event in {"board-found", "step-begun"}) or (before.state == LOST and event.event == "board-found"):
+        if (before.ended and event.event in {"board-found", "step-begun"}) or (before.state in {LOST, READY} and event.event == "board-found"):
             before = SlotRow(slot)
         self.rows[slot] = _after(before, event, now)
         if event.event == "board-ended" and event.state:
@@ -233,6 +241,11 @@ def header_lines(data: dict[str, Any]) -> list[str]:
 def scanned(event: Event) -> str:
     """What a person reads of a scan."""
     return f"{'Scanned' if event.event == 'scan-bound' else 'SCAN REFUSED'} · {event.data.get('text', '')}"
+
+
+def silent(event: Event) -> str:
+    """What a person reads of a slot in which nothing answers."""
+    return f"Slot {event.slot}: {event.data.get('why', 'nothing answers')}"
 
 
 def hub_lost(event: Event) -> str:

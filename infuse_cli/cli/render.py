@@ -9,14 +9,22 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
 
-from infuse_cli.cli.boards_model import STOPPING, Boards, SlotRow, action, board_label, header_lines, hub_lost, scanned
+from infuse_cli.cli.boards_model import STOPPING, Boards, SlotRow, action, board_label, header_lines, hub_lost, scanned, silent
 from infuse_cli.cli.result import json_line
 from infuse_cli.types import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from infuse_cli.types import Event
 
-_WITH_DATA: Final = ("run-started", "run-ended", "row-ended", "hub-lost", "scan-bound", "scan-refused")
+_TOLD: Final[dict[str, Callable[[Event], str]]] = {
+    "run-stopping": lambda _: STOPPING, "hub-lost": hub_lost, "scan-bound": scanned, "scan-refused": scanned,
+    "slot-silent": silent, "board-left": lambda event: f"slot {event.slot} is free",
+}
+"""Events that are one line whatever the slots look like."""
+
+_WITH_DATA: Final = ("run-started", "run-ended", "row-ended", "hub-lost", "scan-bound", "scan-refused", "slot-silent")
 
 
 class Renderer(Protocol):
@@ -104,20 +112,14 @@ class PlainLines(_Lines):
         stamp = event.ts.astimezone().strftime("%H:%M:%S")
         self._write(*(f"{stamp} {line}" for line in lines))
 
-    def _lines(self, event: Event) -> list[str]:  # noqa: PLR0911, C901 - a table of events
+    def _lines(self, event: Event) -> list[str]:  # noqa: PLR0911 - a table of events
         row = self._boards.rows.get(event.slot) if event.slot is not None else None
         where = f"slot {event.slot} board {row.board or '?'}" if row is not None else ""
         match event.event:
             case "run-started":
                 return header_lines(event.data)
-            case "run-stopping":
-                return [STOPPING]
-            case "hub-lost":
-                return [hub_lost(event)]
-            case "scan-bound" | "scan-refused":
-                return [scanned(event)]
-            case "board-left":
-                return [f"slot {event.slot} is free"]
+            case told if told in _TOLD:
+                return [_TOLD[told](event)]
             case "run-ended":
                 return [self._boards.totals.line()]
             case "board-found":

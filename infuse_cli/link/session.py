@@ -83,9 +83,9 @@ class Session:
         self._drain()
         begun = time.monotonic()
         if not self._resync():
-            took = time.monotonic() - begun
-            raise BoardError("serial.silent", f"nothing on {self._port} answered {self._codec.question} within {took:.1f} s"
-                             f"{described(self._overheard)}")
+            took, heard = time.monotonic() - begun, described(self._overheard)
+            raise BoardError("serial.silent", f"nothing on {self._port} answered {self._codec.question} within {took:.1f} s{heard}",
+                             details={"heard": heard.removeprefix("; ")})
         self._overheard = None
 
     def run(self, conversation: Conversation[T]) -> T:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from infuse_cli.dialect import operations
 from infuse_cli.errors import InfuseError
 from infuse_cli.pipeline.engine import BoardResult
+from infuse_cli.types import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 ASK_S: Final = 1.0
 """Pause between two questions."""
+
+SILENT_S: Final = 30.0
+"""A port that was silent for so long is told of: its jig is empty, or its board is mute."""
+
+_HEARD_TWICE: Final = 2
+"""Something that speaks and does not answer is told of at once, but not a board that is still booting."""
 
 _EMPTY: Final = frozenset({"serial.silent", "serial.garbled"})
 _AWAY: Final = frozenset({"serial.no-port", "serial.unplugged"})
@@ -42,6 +49,7 @@ class Jig:
         self._tell: Final = tell
         self._left: Final = left
         self._told: str | None = None
+        self._silence = _Silence(port)
 
     def run(self) -> None:
         """Take one board after another."""
@@ -65,11 +73,14 @@ class Jig:
 
     def _answering(self) -> Board | None:
         """The open port with a board on it; None when the port is gone or the run is stopped."""
-        while not self._fleet.deps.clock.wait(0):
+        clock = self._fleet.deps.clock
+        self._silence = _Silence(self._port, since=clock.monotonic())
+        while not clock.wait(0):
             found = self._fleet.opened(self._slot, self._port)
             if not isinstance(found, BoardResult):
                 self._told = None
                 return found
+            self._tell_of_silence(found)
             code = "" if found.error is None else found.error.code
             if code in _AWAY and "://" not in self._port:
                 return None
@@ -78,6 +89,11 @@ class Jig:
                 self._told = code
             self._pause()
         return None
+
+    def _tell_of_silence(self, found: BoardResult) -> None:
+        deps = self._fleet.deps
+        if (told := self._silence.after(found.error, deps.clock.monotonic())) is not None:
+            deps.events.emit(Event(ts=deps.clock.now(), run=deps.run, event="slot-silent", slot=self._slot, data={"port": self._port, **told}))
 
     def _until_gone(self, link: Board, result: BoardResult) -> bool:
         """Wait until another board answers, or none does; False when the run is stopped before."""
@@ -99,3 +115,35 @@ class Jig:
         if isinstance(found, BoardResult):
             raise found.error or InfuseError("serial.silent", f"nothing on {self._port} answers")
         found.close()
+
+
+class _Silence:
+    """How long a port has been silent, and what it said instead of an answer; told once each, until a board answers.
+
+    Nobody but a person can tell an empty jig from one with a mute board: this is what makes one look.
+    """
+
+    def __init__(self, port: str, since: float = 0.0) -> None:
+        self._port: Final = port
+        self._since: Final = since
+        self._heard = ("", 0)
+        self._told: set[str] = set()
+
+    def after(self, error: InfuseError | None, now: float) -> dict[str, str | None] | None:
+        """What there is to be told after one more question, `why` in words and what was `heard`; None for nothing new. `now` in seconds."""
+        if error is None or error.code != "serial.silent":
+            return None
+        heard = str(error.details.get("heard") or "")
+        times = self._heard[1] + 1 if heard and heard == self._heard[0] else 1
+        self._heard = (heard, times)
+        if heard and times >= _HEARD_TWICE:
+            return self._once(heard, f"{self._port} answers nothing, but is not empty: {heard}")
+        if not heard and now - self._since >= SILENT_S:
+            return self._once("", f"{self._port} silent for {SILENT_S:.0f} s: no board, or a mute one (`infuse serial probe {self._port}`)")
+        return None
+
+    def _once(self, heard: str, why: str) -> dict[str, str | None] | None:
+        if heard in self._told:
+            return None
+        self._told.add(heard)
+        return {"why": why, "heard": heard or None}

@@ -284,6 +284,10 @@ def test_a_board_that_left_frees_its_slot_and_leaves_its_line_above():
     assert pushed is not None
     assert pushed.state == "FAIL"
     assert boards.rows[2].state == "ready"
+    boards.apply(event("slot-silent", 2, data={"port": "/dev/ttyACM1", "why": "/dev/ttyACM1 silent for 30 s"}), 1.5)
+    assert (boards.rows[2].state, boards.rows[2].why, boards.notice) == ("ready", "silent", "Slot 2: /dev/ttyACM1 silent for 30 s")
+    boards.apply(event("board-found", 2), 1.6)
+    assert (boards.rows[2].state, boards.rows[2].why) == ("working", "")
     boards.apply(event("hub-lost", data={"slots": [1, 4]}), 2.0)
     assert boards.rows[4].state == "hub lost"
     assert boards.rows[1].state == "PASS"

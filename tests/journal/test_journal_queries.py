@@ -151,3 +151,15 @@ def test_the_newest_attempt_of_each_board(filled: Line) -> None:
     filled.end("attempt-two")
     assert [one.attempt for one in queries.newest_attempts(filled.journal, only_open=True)] == ["attempt-three"]
     assert queries.newest_attempts(filled.journal, run="other") == []
+
+
+def test_a_label_is_on_record_for_its_board_until_that_is_closed_or_superseded(line: Line) -> None:
+    """What keeps a label that was scanned from going to two boards (rule 31)."""
+    fill(line)
+    assert list(line.journal.labelled("serialNumber", "SN-00001")) == [UUID_1]
+    assert list(line.journal.labelled("serialNumber", 'SN-"100%"')) == [UUID_2]
+    for name, value in (("deploymentSite", "SN-00001"), ("serialNumber", "SN-0000"), ("serialNumber", "%"), ("serialNumber", "Brisbane"), ("iccid", "8944500")):
+        assert list(line.journal.labelled(name, value)) == []
+    line.end("attempt-one", AttemptState.SUPERSEDED, None)
+    line.end("attempt-two", AttemptState.CLOSED, "ABORTED")
+    assert list(line.journal.labelled("serialNumber", "SN-00001")) == list(line.journal.labelled("serialNumber", 'SN-"100%"')) == []

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.line.trouble import eventually, faults, once_each, profile_with, under_way
+from infuse_cli.errors import BoardError
+from infuse_cli.pipeline import jig
+from tests.line.trouble import eventually, faults, in_slot, once_each, profile_with, under_way
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +139,27 @@ def test_a_stop_with_a_board_in_hand_parks_it_and_a_killed_shift_goes_on(bench, 
     once_each(bench, ran.envelope["data"]["boards"])
 
 
+def test_a_jig_that_stays_silent_is_told_of_once_and_one_that_speaks_at_once():
+    """Pure: no clock but the one that is given."""
+    silent, speaks = BoardError("serial.silent", "nothing"), BoardError("serial.silent", "nothing", details={"heard": "it sends NMEA sentences"})
+    silence = jig._Silence("/dev/ttyACM0", since=100.0)
+    told = [silence.after(error, 100.0 + at) for error, at in ((silent, 5), (speaks, 10), (silent, 29), (silent, 30), (silent, 60), (speaks, 61), (speaks, 62), (speaks, 63))]
+    assert [one is not None for one in told] == [False, False, False, True, False, False, True, False]
+    assert ("infuse serial probe /dev/ttyACM0" in told[3]["why"], "NMEA" in told[6]["heard"]) == (True, True)
+    assert silence.after(BoardError("serial.busy", "held"), 500.0) is None
+
+
+@pytest.mark.storm
+def test_in_a_jig_a_port_that_speaks_without_answering_is_told_of(bench):
+    slot = bench.slot()
+    profile = profile_with(bench, "jig", lambda profile: profile["board"].update(presence="answer"))
+    with faults(bench, f"{slot}:gps"), under_way(bench, bench.world.port(slot), more=("--watch", "--profile", profile)) as run:
+        told = run.until(event="slot-silent", slot=1)
+        run.signal(signal.SIGINT)
+        assert run.wait().code == 0
+    assert "GPS receiver" in told["data"]["why"]
+
+
 @pytest.mark.storm
 def test_in_a_jig_whose_port_stays_another_answer_is_another_board(bench):
     slot = bench.slot()
@@ -178,9 +201,10 @@ def labels(bench) -> dict[str, str]:
 
 
 def test_a_label_is_bound_by_slot_or_by_imei_and_never_by_timing(bench, scanner):
-    slots = [bench.slot(), bench.slot()]
+    slots, later = [bench.slot(), bench.slot()], bench.slot()
     imeis = [row["imei"] for row in bench.world.state()["slots"] if row["slot"] in slots]
-    more = ("--watch", "--count", "2", "--profile", profile_with(bench, "scan", scans))
+    profile = profile_with(bench, "scan", scans)
+    more = ("--watch", "--count", "2", "--profile", profile)
     with under_way(bench, *(bench.world.port(slot) for slot in slots), more=more) as run:
         eventually(lambda: count(run, "board-waiting") >= 2)
         scanner("SN-00007")  # whose?
@@ -194,6 +218,14 @@ def test_a_label_is_bound_by_slot_or_by_imei_and_never_by_timing(bench, scanner)
         scanner(f"{imeis[0]} SN-00001")
         assert run.wait().code == 0
     assert {mcu_id: label for mcu_id, label in labels(bench).items() if mcu_id[1:] in imeis} == {f"0{imeis[0]}": "SN-00001", f"0{imeis[1]}": "SN-00002"}
+    with under_way(bench, bench.world.port(later), more=("--watch", "--count", "1", "--profile", profile)) as run:
+        run.until(event="board-waiting")
+        scanner("SLOT-1", "SN-00002")  # on record since the run before
+        refused = run.until(event="scan-refused")
+        scanner("SLOT-1", "SN-00003")  # was refused then, and is nobody's
+        assert run.wait().code == 0
+    assert f"on record for board {in_slot(bench, slots[1])['uuid']}" in refused["data"]["text"]
+    assert "SN-00003" in labels(bench).values()
 
 
 @pytest.mark.storm
