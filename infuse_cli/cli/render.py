@@ -9,7 +9,17 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
 
-from infuse_cli.cli.boards_model import STOPPING, Boards, SlotRow, action, board_label, header_lines, hub_lost, scanned, silent
+from infuse_cli.cli.boards_model import (
+    STOPPING,
+    Boards,
+    SlotRow,
+    action,
+    board_label,
+    header_lines,
+    hub_lost,
+    scanned,
+    silent,
+)
 from infuse_cli.cli.result import json_line
 from infuse_cli.types import Outcome
 
