@@ -266,6 +266,7 @@ def test_the_next_command_by_hand_brings_the_mode_back_that_a_killed_one_found(b
     assert [told[1:] for told in notes(desk.home, "functional mode")] == [("1 found", "begun"), ("1 found", "begun"), ("1 restored", "OK")]
 
 
+@pytest.mark.storm
 def test_provision_brings_the_mode_back_that_a_killed_command_by_hand_found(bench, desk, tmp_path):
     """On a board that is new to the line, and on one that PASSed before."""
     slot = killed(bench, desk, tmp_path)
@@ -303,6 +304,7 @@ def test_a_stop_in_the_middle_of_any_change_by_hand_is_made_good(bench, desk, tm
     assert in_slot(bench, slot)["functionalMode"] == 1
 
 
+@pytest.mark.storm
 def test_a_mode_that_a_person_set_after_a_kill_is_left_alone(bench, desk, tmp_path):
     slot = killed(bench, desk, tmp_path)
     data(desk("at", bench.world.port(slot), "AT+CFUN=4"))

@@ -88,6 +88,8 @@ def test_a_session_with_a_board(bench, tmp_path):
     terminal = Terminal(bench.world.port(slot), "--log", str(tmp_path / "console.log"), env={**bench.env, "INFUSE_HOME": str(home)})
     uuid = in_slot(bench, slot)["uuid"]
     terminal.until(f"board {uuid}")
+    for words in (bench.provisioning(bench.world.port(slot)), ("serial", "at", bench.world.port(slot), "AT+CFUN=4", "--output", "json"), ("serial", "check", bench.world.port(slot), "--output", "json")):
+        assert f"(pid {terminal.pid})" in refused(bench.infuse(*words), "serial.busy", 7)["message"]
     terminal.type("AT+CGMM")
     terminal.until("nRF9151-LACA")
     terminal.type("AT+CMEE=1")
@@ -112,6 +114,22 @@ def test_a_session_with_a_board(bench, tmp_path):
         assert path.stat().st_mode & 0o777 == 0o600
     assert all(SECRET not in path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file())
     assert "AT+CGMM" in (home / "console-history").read_text()
+
+
+@pytest.mark.storm
+def test_a_second_console_on_a_port_names_the_first_and_sends_nothing(bench, tmp_path):
+    slot = bench.slot()
+    env = {**bench.env, "INFUSE_HOME": str(tmp_path)}
+    first = Terminal(bench.world.port(slot), env=env)
+    first.until("Ctrl-] leaves")
+    before = bench.world.bench.call(lambda: list(bench.world.bench.board(slot).commands))
+    second = Terminal(bench.world.port(slot), env=env)
+    second.until("error serial.busy")
+    second.until(f"(pid {first.pid})")
+    assert second.end() == 7
+    assert bench.world.bench.call(lambda: list(bench.world.bench.board(slot).commands)) == before
+    first.type(LEAVE, enter=False)
+    assert first.end() == 0
 
 
 @pytest.mark.storm

@@ -100,12 +100,18 @@ def test_a_port_without_permission(bench):
 
 
 def test_a_silent_port_is_found_out_within_two_seconds(bench):
-    slot = bench.slot()
-    with faults(bench, f"{slot}:mute"):
-        error = refused(bench.provision(bench.world.port(slot)), "serial.silent", 7)
-    assert bench.world.port(slot) in error["message"]
+    slots = [bench.slot() for _ in range(3)]
+    ports = [bench.world.port(slot) for slot in slots]
+    with faults(bench, f"{slots[0]}:mute, {slots[1]}:gps, {slots[2]}:wrong-baud"):
+        ran = bench.provision(*ports)
+        assert "GPS receiver" in one_line(bench.infuse("serial", "probe", ports[1]), "serial.silent", 7)
+    for number, (port, said) in enumerate(zip(ports, ("answered AT within", "this is a GPS receiver", "the baud rate may be wrong"), strict=True), 1):
+        board = ended(ran, number)
+        assert (board["result"], board["error"]["code"], board["failedStep"]) == ("ERROR", "serial.silent", "open")
+        assert port in board["error"]["message"]
+        assert said in well_said(board["error"])["message"]
     assert PROBES * PROBE_S <= 2.0
-    passes(bench, slot)
+    passes(bench, *slots)
 
 
 UNPLUGGED = [(kind, place) for kind in ("unplug", "unplug-before") for place in ("identify", "list", "server-ca", "keygen")] + [

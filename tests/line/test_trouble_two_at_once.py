@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -27,18 +28,40 @@ def bench(make_bench):
         yield bench
 
 
-def test_a_second_infuse_on_the_same_port_names_the_first(bench):
+BY_HAND = ("probe", "info", "check", "at", "creds list", "creds write", "creds delete", "csr", "token write", "write-id")
+
+
+def by_hand(bench, port: str, folder: Path) -> dict[str, tuple[str, ...]]:
+    """Every command that wants a port, as a person types it."""
+    secret = folder / "secret"
+    secret.write_text("00112233445566778899aabbccddeeff\n")
+    secret.chmod(0o600)
+    more = {"at": ("AT+CFUN=1",), "creds write": ("--sec-tag", "9", "--type", "psk", "--file", str(secret)), "creds delete": ("--sec-tag", "9", "--yes"),
+            "csr": ("--out", str(folder / "board.csr")), "token write": ("--file", str(secret), "--device-id", "b6b5e1a4-0000-4000-8000-000000000001"),
+            "write-id": ("--device-id", "0011223344556677", "--yes")}
+    return {name: ("serial", *name.split(), "--port", port, *more.get(name, ())) for name in BY_HAND}
+
+
+def heard(bench, slot: int) -> list[str]:
+    return bench.world.bench.call(lambda: list(bench.world.bench.board(slot).commands))
+
+
+def test_a_second_infuse_on_the_same_port_names_the_first(bench, tmp_path, request):
     slot = bench.slot()
     port = bench.world.port(slot)
     with faults(bench, f"{slot}:hang@install"):
         with under_way(bench, port) as run:
             run.until(event="step-begun", step="install")
-            error = refused(bench.provision(port), "serial.busy", 7)
+            until_written(bench, slot, credential=1)
+            rivals = list(by_hand(bench, port, tmp_path).values())[::1 if request.config.getoption("--storm") else 3]
+            before = heard(bench, slot)
+            errors = [refused(bench.provision(port), "serial.busy", 7)]
+            errors += [refused(bench.infuse(*words, "--profile", bench.profile, "--output", "json"), "serial.busy", 7) for words in rivals]
             line = one_line(bench.provision(port, output="human"), "serial.busy", 7)
+            assert heard(bench, slot) == before  # not a byte of theirs
             bench.world.unplug(slot)
             run.wait()
-    assert f"(pid {run.pid})" in error["message"]
-    assert f"(pid {run.pid})" in line
+    assert all(f"(pid {run.pid})" in told for told in (line, *(error["message"] for error in errors)))
     bench.world.plug(slot)
     passes(bench, slot)
     assert in_slot(bench, slot)["counts"]["keygen"] == 1
@@ -95,6 +118,22 @@ def test_many_at_once_on_one_port_give_one_pass(bench):
     assert {board["error"]["code"] for board in boards if board["error"]} <= {"serial.busy"}
     once_each(bench, [next(board for board in boards if board["result"] == "PASS")])
     assert in_slot(bench, slot)["counts"]["keygen"] == 1
+
+
+@pytest.mark.storm
+@pytest.mark.parametrize("rivals", [("creds write", "provision"), ("csr", "creds write", "token write"), ("provision", "csr", "at"), ("creds write",) * 4])
+def test_different_commands_at_once_on_one_port_go_one_after_another_or_not_at_all(bench, tmp_path, rivals):
+    slot = bench.slot()
+    port = bench.world.port(slot)
+    words = {**by_hand(bench, port, tmp_path), "provision": ("provision", "--port", port)}
+    for _ in range(3):
+        started = [bench.zygote.start(*words[name], "--profile", bench.profile, "--output", "json", env=bench.env) for name in rivals]
+        ran = [bench.zygote.wait(*one) for one in started]
+        codes = {error["code"] for one in ran for error in one.envelope["errors"]}
+        assert codes <= {"serial.busy", "usage.bad-option", "identity.slot-occupied"}, codes  # the CSR's file is there, the key is not the line's
+        assert any(one.code != 7 for one in ran)
+    assert in_slot(bench, slot)["functionalMode"] == 1
+    passes(bench, slot, more=("--replace",))
 
 
 def test_many_at_once_on_their_own_boards_in_a_fresh_home(bench, tmp_path):
