@@ -139,7 +139,7 @@ class _Silence:
         if heard and times >= _HEARD_TWICE:
             return self._once(heard, f"{self._port} answers nothing, but is not empty: {heard}")
         if not heard and now - self._since >= SILENT_S:
-            return self._once("", f"{self._port} silent for {SILENT_S:.0f} s: no board, or a mute one (`infuse serial probe {self._port}`)")
+            return self._once("", f"{self._port} silent for {SILENT_S:.0f} s: no board, or a mute one (power? firmware? baud rate?)")
         return None
 
     def _once(self, heard: str, why: str) -> dict[str, str | None] | None:

@@ -145,7 +145,7 @@ def test_a_jig_that_stays_silent_is_told_of_once_and_one_that_speaks_at_once():
     silence = jig._Silence("/dev/ttyACM0", since=100.0)
     told = [silence.after(error, 100.0 + at) for error, at in ((silent, 5), (speaks, 10), (silent, 29), (silent, 30), (silent, 60), (speaks, 61), (speaks, 62), (speaks, 63))]
     assert [one is not None for one in told] == [False, False, False, True, False, False, True, False]
-    assert ("infuse serial probe /dev/ttyACM0" in told[3]["why"], "NMEA" in told[6]["heard"]) == (True, True)
+    assert ("/dev/ttyACM0 silent for 30 s" in told[3]["why"], "NMEA" in told[6]["heard"]) == (True, True)
     assert silence.after(BoardError("serial.busy", "held"), 500.0) is None
 
 
