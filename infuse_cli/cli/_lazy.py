@@ -5,6 +5,7 @@ Typer's private names have moved between releases before; whatever moves again i
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
@@ -45,8 +46,9 @@ class LazyGroup(core.TyperGroup):
         return name, found, rest
 
 
+@functools.cache
 def load(row: Row) -> Any:
-    """Import a row's command and make it Typer's."""
+    """Import a row's command and make it Typer's, once a process."""
     target = getattr(importlib.import_module(row.module), row.attr)
     if not isinstance(target, typer.Typer):
         target = _single(target)

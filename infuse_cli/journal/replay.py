@@ -45,6 +45,8 @@ JUDGED: Final[dict[str, tuple[Table, tuple[str, ...], tuple[str, ...]]]] = {
 }
 """By name of a projection: its table, the columns of its key, and those that must be as the events have them."""
 
+_ROWS: Final = {name: select(*(table.c[column] for column in (*key, *columns))) for name, (table, key, columns) in JUDGED.items()}
+
 
 @dataclass(slots=True)
 class Replay:
@@ -69,10 +71,9 @@ class Replay:
 
     def differing(self, connection: Connection) -> Iterator[tuple[str, str]]:
         """What is wrong, as (row, why), tables in the order of `JUDGED`."""
-        for name, (table, key, columns) in JUDGED.items():
+        for name, (_, key, columns) in JUDGED.items():
             wanted = dict(self.rows[name])
-            statement = select(*(table.c[column] for column in (*key, *columns)))
-            for found in Prepared(connection).all(statement, {}):
+            for found in Prepared(connection).all(_ROWS[name], {}):
                 at = tuple(map(str, found[:len(key)]))
                 expected = wanted.pop(at, None)
                 if why := self._why(columns, expected, found[len(key):], at):

@@ -222,6 +222,8 @@ class TestOverTheVirtualCloud:
         server = ServerThread(CloudOptions(token=KEY, scheme="exchanged", organisations=("Acme",), iam_ttl_s=1.5))
         client = connect(Cloud(base_url=server.start().base_url, auth=EXCHANGED), Secret(KEY), threading.Event().wait)
 
+        pace = threading.Event()
+
         def exchanges():
             return server.world.requests["POST /iam/auth/token"].count
 
@@ -230,6 +232,7 @@ class TestOverTheVirtualCloud:
                 assert [one.name for one in client.organisations()] == ["Acme"]
                 if exchanges() >= 3:
                     return
+                pace.wait(0.01)
 
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(work, range(4)))

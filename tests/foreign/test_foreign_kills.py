@@ -119,7 +119,7 @@ def killed_then_green(make_bench, mode, point):
     assert board.modem.counts["keygen"] <= 2
 
 
-QUICK = [("local-ca", "answered:POST /device"), ("local-ca", "wire:flash#2"), ("cloud-ca", "answered:POST /devices/provision")]
+QUICK = [("local-ca", "wire:flash#2"), ("cloud-ca", "answered:POST /devices/provision")]
 
 
 @pytest.mark.parametrize(("mode", "point"), QUICK)

@@ -49,12 +49,17 @@ def test_files_and_functions_are_small():
     assert long_files + long_functions == []
 
 
+def called(node: ast.Call) -> str:
+    """The last word of what is called."""
+    return getattr(node.func, "attr", None) or getattr(node.func, "id", "")
+
+
 def raised() -> dict[str, str]:
     """Every code that the package gives to an error, and one place of it."""
     found = {}
     for path, tree in trees().items():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant) and ast.unparse(node.func).endswith("Error"):
+            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant) and called(node).endswith("Error"):
                 found[node.args[0].value] = f"{path.relative_to(ROOT)}:{node.lineno}"
     return {code: place for code, place in found.items() if isinstance(code, str) and CODE.fullmatch(code)}
 

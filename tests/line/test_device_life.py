@@ -20,7 +20,7 @@ RETIRE = ["retire:begun", "retire:certificates", "retire:tokens", "retire:regist
 ROTATE = ["rotate:registry", "rotate:begun", "rotate:green", "begun:keygen", "begun:sign", "signed", "wire:install", "before:verify",
           f"sent:{DELETE}", "answered:POST /devices/registration/tokens"]
 REPLACES = ["retire:freed", "begun:register", "answered:POST /device", "replaces:green", "retire:certificates", f"answered:{UPDATE}#2", "retire:marked"]
-QUICK = {"retire:registry", f"sent:{UPDATE}", "rotate:begun", "begun:sign", "replaces:green"}
+QUICK = {f"sent:{UPDATE}", "begun:sign", "replaces:green"}
 LIVE = {TokenState.INTENDED, TokenState.MINTED, TokenState.EXPOSED}
 
 

@@ -95,7 +95,7 @@ def certificates(bench, board: dict) -> list[str]:
         return [row.serial for row in journal.certificates(board=board["board"]["uuid"])]
 
 
-@pytest.mark.parametrize("point", thin(LOCAL_CA, 5))
+@pytest.mark.parametrize("point", thin(LOCAL_CA, 7))
 def test_local_ca_survives_a_kill(local_ca, point):
     board = killed_then_passes(local_ca, point)
     assert certificates(local_ca, board) == [board["certificate"]["serial"]]

@@ -149,11 +149,10 @@ def test_openssl_takes_the_chain_strictly(files):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("which", [0, 1, 2], ids=["root", "intermediate", "leaf"])
-def test_an_independent_linter_finds_no_error(files, which):
+def test_an_independent_linter_finds_no_error(files):
     pytest.importorskip("pkilint", reason="pkilint is not installed")
-    linter = "from pkilint.bin.lint_pkix_cert import main; import sys; sys.exit(main())"
-    done = subprocess.run([sys.executable, "-c", linter, "lint", "-s", "ERROR", str(files[which])], capture_output=True, text=True, timeout=60, check=False)
+    linter = "from pkilint.bin.lint_pkix_cert import main; import sys; sys.exit(sum(main(['lint', '-s', 'ERROR', one]) for one in sys.argv[1:]))"
+    done = subprocess.run([sys.executable, "-c", linter, *map(str, files)], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stdout + done.stderr
 
 

@@ -126,6 +126,7 @@ def _flushed(code: int) -> int:
 def _serve() -> None:
     for name in LOADED:
         importlib.import_module(name)
+    _build_commands()
     _compile_statements()
     gc.freeze()  # or every fork would copy all of it at its first collection
     for line in sys.stdin:
@@ -139,6 +140,14 @@ def _serve() -> None:
             answer = _reap(what["pid"], what["limit_s"])
         sys.stdout.write(f"{answer}\n")
         sys.stdout.flush()
+
+
+def _build_commands() -> None:
+    from infuse_cli.cli._lazy import load
+    from infuse_cli.cli._registry import ROWS
+
+    for row in ROWS:
+        load(row)
 
 
 def _compile_statements() -> None:
