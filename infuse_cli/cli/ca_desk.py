@@ -18,7 +18,7 @@ from infuse_cli.cli import by_hand
 from infuse_cli.errors import InfuseError, JournalError, PolicyError
 from infuse_cli.journal import certificates
 from infuse_cli.journal.queries import device_ids, facts_of
-from infuse_cli.pki import chain, issuing
+from infuse_cli.pki import issuing
 from infuse_cli.pki.certificate_profiles import Limits
 from infuse_cli.pki.names import common_name
 from infuse_cli.pki.vetting import vet_file, vet_keygen
@@ -34,6 +34,13 @@ if TYPE_CHECKING:
     from infuse_cli.records import CertificateRecord
 
 _TRIES: Final = 5
+_HINTS: Final = {
+    "identity.csr-unreadable": "Have the request sent again: one PKCS#10 request, whole, as PEM or DER.",
+    "identity.csr-policy": "Have another request made, or name the certificate profile that takes it with --certificate.",
+    "identity.bad-signature": "Have the request made anew, by whoever holds the key.",
+    "identity.weak-key": "Have a new key made, and find out where this one came from.",
+}
+"""What to do about a request in a file, where CODES speaks of a board."""
 _KEPT: Final = 16_384  # bytes of a refused CSR on record; none that could be signed is longer
 
 
@@ -77,12 +84,16 @@ class _Asked(Vetted):
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """A signer with its profile and journal; `again` signs once more what is on record already."""
+    """A signer with its profile and journal; `again` signs once more what is on record already.
+
+    `issuers` (SHA-256) are others of this CA whose certificates hold.
+    """
 
     journal: SqliteJournal
     signer: Signer
     profile: CertificateProfile
     again: bool = False
+    issuers: frozenset[str] = frozenset()
 
     def sign(self, jobs: Sequence[Job], judged: Sequence[Vetted | InfuseError] | None = None) -> list[Outcome]:
         """Sign what may be signed. What is refused is on record with its CSR, and does not stop the others.
@@ -122,12 +133,16 @@ class Desk:
         """What is not on record yet; what is on record is given out again, or stands in the way."""
         spkis = [one.spki_sha256 for one in asked.values()]
         known, owners = certificates.of_keys(self.journal, spkis), certificates.owners_of(self.journal, spkis)
+        exposed = certificates.exposed_keys(self.journal, spkis)
         taken = certificates.keys_of_names(self.journal, [one.name for one in asked.values()], self.profile.name) if self.profile.unique_name else {}
         left: dict[int, _Asked] = {}
         seen: set[str] = set()
         for number, one in asked.items():
             spki = one.spki_sha256
             try:
+                if spki in exposed:
+                    raise PolicyError("identity.weak-key", f"certificate {exposed[spki]} of this key was revoked because the key is compromised",
+                                      hint="Have a new key made: this one is signed no more.")
                 found = self._on_record(one, known.get(spki, ()))
                 self._check_owner(one, owners.get(spki), known.get(spki, ()))
                 if taken.get(one.name, {spki}) - {spki}:
@@ -165,12 +180,13 @@ class Desk:
                               hint=f"Sign it as --device-id {device}.")
 
     def _on_record(self, one: _Asked, known: Iterable[CertificateRecord]) -> issuing.IssuedCertificate | None:
-        """The newest certificate that this CA gave this key and name, still valid: asking twice does not make a second one."""
-        issuer = issuing.issuer_id(self.signer)
-        same = [record for record in known if (record.issuer, record.profile, record.name) == (issuer, self.profile.name, one.name)]
-        if self.again or not same:
-            return None
-        return issuing.describe(chain.split_pem(same[-1].pem)[0], self.signer.chain[0])
+        """The newest certificate that this CA gave this key and name, still valid: asking twice does not make a second one.
+
+        One of an issuer that was replaced is as good as before, one of an issuer that was revoked is none.
+        """
+        good = self.issuers | {issuing.issuer_id(self.signer)}
+        same = [record for record in known if (record.profile, record.name) == (self.profile.name, one.name) and record.issuer in good]
+        return None if self.again or not same else issuing.of_record(same[-1])
 
     def _signed(self, left: dict[int, _Asked]) -> dict[int, Outcome]:
         if not left:
@@ -234,7 +250,8 @@ def judge(job: Job, profile: CertificateProfile) -> Vetted | PolicyError:
         values = {"name": name, **({"deviceId": name} if DEVICE_ID.fullmatch(name) else {})}
         return Vetted(csr.spki_der, csr.spki_sha256, common_name(profile, values), values, "" if job.keygen is None else vet_keygen(job.keygen, csr))
     except PolicyError as error:
-        return error.with_traceback(None)
+        return PolicyError(error.code, error.message, hint=_HINTS.get(error.code, error.hint) if error.hint == error.info.hint else error.hint,
+                           details=error.details)
 
 
 def _issue(press: issuing.Press, one: _Asked, serial: int) -> Outcome:

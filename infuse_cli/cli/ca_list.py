@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 STATES: Final = ("issued", "expired", "revoked", "superseded", "issued-unseen", *SERIAL_STATES, "refused")
 _TITLES: Final = {"stored": "issued", "state": "state", "name": "name", "serial": "serial"}
+_COLUMNS: Final = ("serial", "issuerSha256", "name", "deviceId", "board", "state", "profile", "notBefore", "notAfter", "stored", "revoked", "reason",
+                   "run", "station", "sha256", "publicKeySha256")
 _SERIAL_TITLES: Final = {"reserved": "reserved", "state": "state", "serial": "serial"}
 _REFUSED_TITLES: Final = {"ts": "when", "code": "code", "source": "file", "message": "why"}
 
@@ -44,7 +46,7 @@ def listed(wanted: Wanted, shown: Shown, *, ca: str | None, dates: tuple[str | N
     if shown.out is None and shown.format == "table":
         cells = [[cloud_views.text(_brief(row.get(name))) for name in titles] for row in rows]
         return OperationResult("ca list", {key: rows}, human=lambda console: cloud_views.table(console, list(titles.values()), cells, "No certificate fits."))
-    text = journal_views.as_json(rows) if shown.format == "json" else journal_views.as_csv(rows)
+    text = journal_views.as_json(rows) if shown.format == "json" else journal_views.as_csv(rows, _COLUMNS if key == "certificates" else ())
     if shown.out is not None:
         journal_views.write(shown.out, text)
         text = f"{journal_views.plural(len(rows), 'row')} in {shown.out}"

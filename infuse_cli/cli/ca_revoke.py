@@ -63,8 +63,20 @@ def revoke(chosen: Chosen, reason: str, ca: str | None, *, dry_run: bool = False
     data = {"revoked": [_told(one) for one in new], "already": [_told(one) for one in already], "reason": REASONS[reason][0], "dryRun": dry_run}
     verb = "Would be revoked" if dry_run else "Revoked"
     lines = [f"{verb}: {one.name or '-'}, serial {one.serial}" for one in new] + [f"Revoked before: {one.name or '-'}, serial {one.serial}" for one in already]
-    last = "Next: infuse ca crl --out FILE, and give the list to the broker." if new and not dry_run else ""
-    return OperationResult("ca revoke", data, human="\n".join(filter(None, [*lines, last])))
+    return OperationResult("ca revoke", data, human="\n".join([*lines, *(() if dry_run else _next(new, ca))]))
+
+
+def _next(new: Sequence[rec.RevokeCertificate], ca: str | None) -> list[str]:
+    """The lists that say so to the world, one of each issuer; an intermediate is in the root's."""
+    issuers = _issuers(ca)
+    lists = {one.chain[-1]: "--issuer root --root-key DIR " for one in issuers} | {
+        one.certificate: "" if one.current else f"--issuer {serial_hex(one.certificate.serial_number)[:12]} " for one in issuers}
+    of = {sha256_of(certificate): words for certificate, words in lists.items()}
+    found = [f"Next: infuse ca crl {of[issuer]}--out FILE, and give the list to the broker." for issuer in dict.fromkeys(one.issuer for one in new) if issuer in of]
+    gone = {(one.serial, one.issuer) for one in new}
+    current = [one for one in issuers if one.current and len(one.chain) > 1]
+    renew = any((serial_hex(one.chain[0].serial_number), sha256_of(one.chain[1])) in gone for one in current)
+    return [*found, *(["This CA signs nothing more until `infuse ca renew --root-key DIR` made a new intermediate."] if renew else [])]
 
 
 def _told(one: rec.RevokeCertificate) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from infuse_cli.cli.serial_csr import RAW
 from infuse_cli.errors import Exit, PolicyError, UsageError
 from infuse_cli.pki import chain, issuing, store
 from infuse_cli.pki.files import MAX_PEM, PRIVATE, PUBLIC, read_bounded, write_atomic
+from infuse_cli.pki.issuers import all_issuers
 from infuse_cli.types import DEVICE_ID
 
 if TYPE_CHECKING:
@@ -224,7 +225,8 @@ def _desk(options: SignOptions, profile: CertificateProfile, passphrase: Passphr
     signer = _signer(options.ca, passphrase)
     with ca_common.recorded("ca sign") as journal:
         issuing.check_issuer(signer, journal.is_revoked)
-        yield Desk(journal, signer, profile, options.again)
+        good = frozenset(one.sha256 for one in all_issuers(ca_common.folder_of(options.ca)) if not issuing.is_revoked(one.chain, journal.is_revoked))
+        yield Desk(journal, signer, profile, options.again, good)
 
 
 def _signer(ca: str | None, passphrase: PassphraseOptions) -> Signer:

@@ -156,9 +156,12 @@ def summed(console: Console, found: Sequence[Summary], by: str) -> None:
                 console.print(f"  {title}: {', '.join(f'{name} {count}' for name, count in counts)}", soft_wrap=True)
 
 
-def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as CSV (RFC 4180, but with line feeds); metadata that some boards lack is empty there."""
-    names = list(dict.fromkeys(name for row in rows for name in row if not name.startswith("metadata.")))
+def as_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str] = ()) -> str:
+    """Rows as CSV (RFC 4180, but with line feeds); metadata that some boards lack is empty there.
+
+    `columns` are there also where there is no row.
+    """
+    names = list(dict.fromkeys((*columns, *(name for row in rows for name in row if not name.startswith("metadata.")))))
     names += sorted({name for row in rows for name in row if name.startswith("metadata.")})
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")

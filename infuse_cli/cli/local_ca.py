@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -18,6 +19,7 @@ from infuse_cli.pki.renewal import waiting
 from infuse_cli.pki.serials import serial_hex
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from cryptography import x509
@@ -51,7 +53,7 @@ def verify(file: Path, certificate: str | None, root: Path | None, ca: str | Non
     leaf, *others = _certificates(file)
     above, roots = ([], _certificates(root)) if root else _local(ca)
     chain.verify_chain(leaf, [*others, *above], roots, datetime.now(UTC))
-    _refuse_revoked(leaf, [*above, *roots])
+    _refuse_revoked(chain.order(leaf, [*others, *above, *roots]))
     is_ca = chain.is_ca(leaf)
     if not is_ca and (found := deviations(leaf, profile)):
         raise SignerError("ca.verify-failed", f"the certificate is not what profile {profile.name!r} says: {'; '.join(found)}")
@@ -60,17 +62,27 @@ def verify(file: Path, certificate: str | None, root: Path | None, ca: str | Non
     return OperationResult("ca verify", data, human=f"{file}: {leaf.subject.rfc4514_string()}, {kind}: chain, dates and contents are right")
 
 
-def _refuse_revoked(leaf: x509.Certificate, issuers: list[x509.Certificate]) -> None:
-    """What this bench's journal knows of it; a home without a journal has revoked nothing."""
+def _refuse_revoked(path: Sequence[x509.Certificate]) -> None:
+    """A certificate and all above it that this bench's journal knows to be revoked."""
+    is_revoked = _revoked_here()
+    for certificate, issuer in pairwise(path):
+        if is_revoked(certificate, issuer):
+            raise SignerError("ca.verify-failed", f"{certificate.subject.rfc4514_string()} was revoked: serial {serial_hex(certificate.serial_number)}")
+
+
+def _revoked_here() -> Callable[[x509.Certificate, x509.Certificate], bool]:
+    """Whether a certificate of an issuer is on record as revoked; a home without a journal has revoked nothing."""
     from infuse_cli.journal.store import open_journal
 
-    issuer = next((one for one in issuers if chain.issued(leaf, one)), None)
     home = context.current().home
-    if issuer is None or not (home / "journal.sqlite3").exists():
-        return
-    with open_journal(home) as journal:
-        if journal.is_revoked(serial_hex(leaf.serial_number), sha256_of(issuer)):
-            raise SignerError("ca.verify-failed", f"{leaf.subject.rfc4514_string()} was revoked: serial {serial_hex(leaf.serial_number)}")
+    if not (home / "journal.sqlite3").exists():
+        return lambda _certificate, _issuer: False
+
+    def is_revoked(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+        with open_journal(home) as journal:
+            return journal.is_revoked(serial_hex(certificate.serial_number), sha256_of(issuer))
+
+    return is_revoked
 
 
 def _local(ca: str | None) -> tuple[list[x509.Certificate], list[x509.Certificate]]:
@@ -89,17 +101,18 @@ def _certificates(path: Path) -> list[x509.Certificate]:
 
 def described_ca(folder: Path) -> dict[str, Any]:
     """A CA as JSON values: its certificates, the issuers before, what is wrong with its files."""
-    issuers = all_issuers(folder)
+    issuers, is_revoked = all_issuers(folder), _revoked_here()
     path = issuers[0].chain
+    told = [{**ca_common.certificate_data(one.certificate), "revoked": len(one.chain) > 1 and is_revoked(*one.chain[:2])} for one in issuers]
     return {
-        "ca": folder.name, "folder": str(folder), "root": ca_common.certificate_data(path[-1]), "intermediate": ca_common.certificate_data(path[0]),
-        "key": issuers[0].key_uri or "file", "older": [ca_common.certificate_data(one.certificate) for one in issuers[1:]],
-        "rootKeyOnBench": store.root_key_here(folder), "request": waiting(folder), "warnings": _warnings(folder, path),
+        "ca": folder.name, "folder": str(folder), "root": ca_common.certificate_data(path[-1]), "intermediate": told[0],
+        "key": issuers[0].key_uri or "file", "older": told[1:],
+        "rootKeyOnBench": store.root_key_here(folder), "request": waiting(folder), "warnings": _warnings(folder, path, revoked=bool(told[0]["revoked"])),
     }
 
 
-def _warnings(folder: Path, certificates: tuple[x509.Certificate, ...]) -> list[str]:
-    found = []
+def _warnings(folder: Path, certificates: tuple[x509.Certificate, ...], *, revoked: bool) -> list[str]:
+    found = ["The intermediate was revoked and signs nothing more: `infuse ca renew`."] if revoked else []
     if (request := waiting(folder)) is not None:
         found.append(f"{request} waits to be signed by your root: then `infuse ca import CERTIFICATE`.")
     if (days := (certificates[0].not_valid_after_utc - datetime.now(UTC)).days) < _RENEW_DAYS:
@@ -128,5 +141,6 @@ def human(described: dict[str, Any]) -> str:
 
 
 def _paragraph(role: str, one: dict[str, Any]) -> list[str]:
-    return [f"  {role}: {one['subject']}", f"    valid  {one['notBefore']:%Y-%m-%d} to {one['notAfter']:%Y-%m-%d}",
+    revoked = ["    revoked"] if one.get("revoked") else []
+    return [f"  {role}: {one['subject']}", *revoked, f"    valid  {one['notBefore']:%Y-%m-%d} to {one['notAfter']:%Y-%m-%d}",
             f"    serial {one['serial']}", f"    sha256 {one['sha256']}"]

@@ -148,6 +148,15 @@ def of_keys(journal: SqliteJournal, spkis: Sequence[str], *, now: datetime | Non
     return found
 
 
+def exposed_keys(journal: SqliteJournal, spkis: Sequence[str]) -> dict[str, str]:
+    """Those of these public keys that a certificate was revoked for as compromised, each with its serial."""
+    with journal.reading() as connection:
+        return {row.spki_sha256: row.serial for part in _parts(spkis) for row in connection.execute(
+            select(_certificate.spki_sha256, _certificate.serial)
+            .join(schema.revocation, (_revocation.serial == _certificate.serial) & (_revocation.issuer == _certificate.issuer))
+            .where(_certificate.spki_sha256.in_(part), _revocation.reason == "keyCompromise"))}
+
+
 def owners_of(journal: SqliteJournal, spkis: Sequence[str]) -> dict[str, str]:
     """The boards that these public keys were seen on."""
     seen = schema.seen_key.c

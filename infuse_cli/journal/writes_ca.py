@@ -38,7 +38,7 @@ _MOVE_CERTIFICATE = (
 _CERTIFICATE = select(_certificate.state, _certificate.board, _certificate.attempt).where(
     _certificate.serial == bindparam("n"), _certificate.issuer == bindparam("i"))
 # Of the profile it is asked here below: named in the statement, SQLite would read all certificates of the profile for one name.
-_NAMESAKE = select(_certificate.profile, _certificate.serial, _certificate.spki_sha256, _certificate.board).where(
+_NAMESAKE = select(_certificate.profile, _certificate.issuer, _certificate.serial, _certificate.spki_sha256, _certificate.board).where(
     _certificate.name == bindparam("c"), _certificate.state == "issued", _certificate.not_after > bindparam("t"))
 _ADD_REVOCATION = insert(schema.revocation)
 _NEWEST_CRL = select(func.max(_crl.number)).where(_crl.issuer == bindparam("i"))
@@ -95,11 +95,11 @@ def _store_certificate(tx: Transaction, write: rec.StoreCertificate) -> None:
 
 
 def _check_name(tx: Transaction, write: rec.StoreCertificate | rec.CheckName) -> None:
-    """One live certificate a name: another key may take it over only on the same board, the same key gets no second one."""
-    for profile, serial, spki, board in tx.sql.all(_NAMESAKE, {"c": write.name, "t": tx.now}):
+    """One live certificate a name: another key may take it over only on the same board, the same key gets no second one of an issuer."""
+    for profile, issuer, serial, spki, board in tx.sql.all(_NAMESAKE, {"c": write.name, "t": tx.now}):
         if profile != write.profile:
             continue
-        if spki == write.spki_sha256 and isinstance(write, rec.StoreCertificate):
+        if spki == write.spki_sha256 and isinstance(write, rec.StoreCertificate) and issuer == write.issuer:
             raise JournalError("journal.raced", f"{write.name} was signed by another process just now: serial {serial}")
         if spki != write.spki_sha256 and (board is None or board != write.board):
             raise PolicyError("identity.name-taken", f"{write.name} has a certificate for another key already: serial {serial}"

@@ -85,11 +85,16 @@ def set_current(folder: Path, issuer: str) -> None:
 
 def read_chain(folder: Path) -> tuple[x509.Certificate, ...]:
     """The chain of the issuer that signs now, issuer first. Raises SignerError ca.not-found, ca.broken."""
+    return file_signer.read_chain(_complete(folder))
+
+
+def _complete(folder: Path) -> Path:
+    """The folder of the issuer that signs now, once the external root signed its certificate."""
     where = current_folder(folder)
     if where == folder and not (folder / INTERMEDIATE).exists() and (folder / "pending").exists():
         raise SignerError("ca.not-found", f"the CA in {folder} waits for the certificate of its intermediate",
-                          hint=f"Have {folder / 'pending' / 'request.pem'} signed by your root, then `infuse ca import CERTIFICATE`.")
-    return file_signer.read_chain(where)
+                          hint=f"Have {folder / 'pending' / 'request.pem'} signed by your root, then `infuse ca import CERTIFICATE --root ROOT`.")
+    return where
 
 
 def read_root(folder: Path) -> x509.Certificate:
@@ -120,7 +125,7 @@ def find_issuer(folder: Path, named: str) -> Issuer:
 
 def load_ca(folder: Path, passphrase: Secret, *, now: datetime | None = None) -> FileSigner:
     """Unlock the issuer that signs now; `load_issuer` says what is checked and raised."""
-    return load_issuer(current_folder(folder), passphrase, now=now)
+    return load_issuer(_complete(folder), passphrase, now=now)
 
 
 def load_issuer(folder: Path, passphrase: Secret, *, now: datetime | None = None) -> FileSigner:

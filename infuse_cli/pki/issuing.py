@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
     from infuse_cli.pki.certificate_profiles import CertificateProfile
     from infuse_cli.ports import Signer
+    from infuse_cli.records import CertificateRecord
 
-__all__ = ["IssuedCertificate", "Press", "check_clock", "check_issuer", "describe", "issue", "issuer_id", "new_serial", "serial_hex"]
+__all__ = ["IssuedCertificate", "Press", "check_clock", "check_issuer", "describe", "is_revoked", "issue", "issuer_id", "new_serial", "of_record", "serial_hex"]
 
 _CLOCK_LIMIT_S: Final = 300.0
 _STEP_BACK: Final = timedelta(seconds=2)  # what a time service may set back between two records
@@ -152,6 +153,12 @@ def describe(certificate: x509.Certificate, issuer: x509.Certificate) -> IssuedC
     )
 
 
+def of_record(one: CertificateRecord) -> IssuedCertificate:
+    """A certificate as it stands in the journal."""
+    return IssuedCertificate(pem=one.pem, sha256=one.sha256, serial=one.serial, issuer=one.issuer, spki_sha256=one.spki_sha256,
+                             not_before=one.not_before, not_after=one.not_after, name=one.name or "")
+
+
 def _common_name(subject: x509.Name) -> str:
     found = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(found[0].value) if found else ""
@@ -170,14 +177,18 @@ def check_clock(now: datetime, server_offset_s: float | None, newest: datetime |
         raise SignerError("ca.clock", f"this machine's clock says {_utc(now)}, but the newest record is from {_utc(newest)}")
 
 
-def check_issuer(signer: Signer, is_revoked: Callable[[str, str], bool]) -> None:
+def check_issuer(signer: Signer, revoked: Callable[[str, str], bool]) -> None:
     """An intermediate that was revoked signs nothing more. Raises SignerError ca.issuer-revoked.
 
-    `is_revoked` is the journal's, of a serial and the SHA-256 of the certificate that issued it.
+    `revoked` is the journal's, of a serial and the SHA-256 of the certificate that issued it.
     """
-    certificate, *above = signer.chain
-    if above and is_revoked(serial_hex(certificate.serial_number), _facts(above[0]).sha256):
-        raise SignerError("ca.issuer-revoked", f"{certificate.subject.rfc4514_string()} was revoked")
+    if is_revoked(signer.chain, revoked):
+        raise SignerError("ca.issuer-revoked", f"{signer.chain[0].subject.rfc4514_string()} was revoked")
+
+
+def is_revoked(chain: Sequence[x509.Certificate], revoked: Callable[[str, str], bool]) -> bool:
+    """Whether the first certificate of a chain is, by `revoked` as `check_issuer` takes it, revoked."""
+    return len(chain) > 1 and revoked(serial_hex(chain[0].serial_number), _facts(chain[1]).sha256)
 
 
 def _validity(signer: Signer, profile: CertificateProfile, now: datetime, days: int) -> tuple[datetime, datetime]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 CURVES: Final[dict[str, str]] = {"P-256": "secp256r1", "P-384": "secp384r1"}
 _EXTENSION_REQUEST: Final = ObjectIdentifier("1.2.840.113549.1.9.14")  # PKCS#9
 _MAX_PEM: Final = 16384  # characters
+_TOO_LONG: Final = f"the file is longer than the {_MAX_PEM} bytes that a request may have"
 _MAX_SUBJECT: Final = 16  # attributes
 _PEM: Final = re.compile(r"-----BEGIN (?P<label>(?:NEW )?CERTIFICATE REQUEST)-----[A-Za-z0-9+/=\s]+-----END (?P=label)-----\s*")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -90,7 +91,7 @@ def vet_file(data: bytes, *, curves: Sequence[str] = ("P-256",), usages: Sequenc
     asked = _Asked(tuple(usages), names)
     if data[:1] == b"\x30":
         if len(data) > _MAX_PEM:
-            raise PolicyError("identity.csr-unreadable", f"the file has {len(data)} bytes, at most {_MAX_PEM} are read")
+            raise PolicyError("identity.csr-unreadable", _TOO_LONG)
         return _vet_der(data, None, curves, asked)
     return vet_pem(data.decode("ascii", errors="replace"), curves=curves, asked=asked)
 
@@ -118,7 +119,9 @@ def vet_pem(pem: str, *, curves: Sequence[str] = ("P-256",), asked: _Asked | Non
 
     Raises PolicyError identity.csr-unreadable, bad-signature, csr-policy, weak-key.
     """
-    if len(pem) > _MAX_PEM or _PEM.fullmatch(pem.strip()) is None:
+    if len(pem) > _MAX_PEM:
+        raise PolicyError("identity.csr-unreadable", _TOO_LONG)
+    if _PEM.fullmatch(pem.strip()) is None:
         raise PolicyError("identity.csr-unreadable", "the file is not one CERTIFICATE REQUEST in PEM")
     return _vet_der(_guarded(lambda: _pem_bytes(pem)), None, curves, asked)
 
@@ -200,7 +203,7 @@ def _check_subject(subject: x509.Name) -> None:
     for attribute in attributes:
         value = attribute.value
         if not isinstance(value, str) or not 1 <= len(value) <= 128 or not value.isprintable():
-            raise _policy(f"its subject's {attribute.oid.dotted_string} is not 1 to 128 printable characters")
+            raise _policy(f"its subject's {attribute.rfc4514_attribute_name} is not 1 to 128 printable characters")
 
 
 def _check_extension(extension: x509.Extension[Any], asked: _Asked) -> None:
@@ -214,6 +217,8 @@ def _check_extension(extension: x509.Extension[Any], asked: _Asked) -> None:
             raise _policy(f"it asks for an extended key usage other than {allowed}")
         case x509.SubjectAlternativeName() if asked.names:
             return
+        case x509.SubjectAlternativeName():
+            raise _policy("it asks for alternative names, and the certificate profile has none")
         case x509.KeyUsage() | x509.BasicConstraints() | x509.ExtendedKeyUsage() | x509.SubjectKeyIdentifier():
             return
         case _:
