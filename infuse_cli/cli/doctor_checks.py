@@ -191,6 +191,7 @@ def _room(home: Path) -> list[Finding]:
 
 def ca(subject: Subject) -> Sequence[Finding]:
     """Whether the CA is whole, private, valid for long enough, and opens with the passphrase that a run would use."""
+    from infuse_cli.cli.local_ca import revoked_here
     from infuse_cli.pki.store import ca_folder, key_is_loose, read_chain, root_key_here
 
     section = subject.profile
@@ -200,6 +201,8 @@ def ca(subject: Subject) -> Sequence[Finding]:
     if not wanted and not folder.exists():
         return [passed("CA", "none on this bench, and none is needed" if section is not None else "none on this bench yet; `infuse ca init` makes one")]
     chain = read_chain(folder)
+    if revoked_here(subject.home)(chain[0], chain[1]):
+        return [failed("CA", SignerError("ca.issuer-revoked", f"{chain[0].subject.rfc4514_string()} was revoked"))]
     if key_is_loose(folder):
         return [failed("CA", SignerError("ca.unsafe-key", f"others can read the CA's key in {folder}"))]
     findings = [_validity(folder, chain)]

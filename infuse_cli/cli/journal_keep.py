@@ -72,6 +72,7 @@ def restore(path: Path, passphrase: FilePassphrase, *, sealed: bool) -> Operatio
         with open_journal(home, operator=operator()) as here, open_journal(folder, station=here.station, create=False) as copy:
             before = here.event_count()
             _alone(here)
+            _sound(here)
             compared = compare(here, copy)
             match compared.relation:
                 case Relation.SAME | Relation.AHEAD:
@@ -82,7 +83,6 @@ def restore(path: Path, passphrase: FilePassphrase, *, sealed: bool) -> Operatio
                     raise JournalError("journal.diverged", f"{path} does not hold event {compared.seq} of station {compared.station} as it is in "
                                        f"{here.path}, and that holds not all of {path}: chains are never merged")
                 case Relation.BEHIND:
-                    _sound(here)
                     failpoint.hit("before:import")
                     here.become(copy)
                     failpoint.hit("imported")
@@ -163,16 +163,22 @@ def _alone(journal: SqliteJournal) -> None:
 
 
 def _sound(journal: SqliteJournal) -> None:
+    """A journal that does not hold is not compared with, nor written over: it may be all that is left of some boards."""
     if faults := journal.verify():
-        raise broken(journal.path, faults)
+        error = broken(journal.path, faults)
+        raise JournalError(error.code, error.message, details=error.details,
+                           hint=f"Move {FILE} and what lies beside it with -wal and -shm to a safe place, then import again: into the empty home.")
 
 
 def _verified(folder: Path, named: Path) -> dict[str, Any]:
     """Check the copy in a folder as `journal verify` does; how much it holds."""
-    with open_journal(folder, station="copy", create=False) as copy:
-        if faults := copy.verify():
-            raise broken(named, faults)
-        return {"events": copy.event_count(), "stations": sorted(copy.heads())}
+    try:
+        with open_journal(folder, station="copy", create=False) as copy:
+            if faults := copy.verify():
+                raise broken(named, faults)
+            return {"events": copy.event_count(), "stations": sorted(copy.heads())}
+    except JournalError as error:
+        raise JournalError(error.code, error.message.replace(str(folder / FILE), str(named)), details=error.details) from None
 
 
 def _target(out: Path, *, sealed: bool) -> Path:

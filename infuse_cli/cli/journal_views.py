@@ -197,8 +197,8 @@ def write(out: Path, text: str) -> None:
 def broken(path: Path, faults: Sequence[Fault]) -> JournalError:
     """The error for a chain that does not hold."""
     told = "; ".join(f"{one.what or f'event {one.seq} of station {one.station}'}: {one.why}" for one in faults)
-    what = "a record was edited behind the chain of" if faults[0].what else "the chain is broken of"
-    return JournalError("journal.corrupt", f"{what} {path}: {told}",
+    what = f"a record was edited behind the chain of {path}" if faults[0].what else f"the chain of {path} is broken"
+    return JournalError("journal.corrupt", f"{what}: {told}",
                         details={"faults": [{"station": one.station, "seq": one.seq, "row": one.what or None, "why": one.why} for one in faults]})
 
 

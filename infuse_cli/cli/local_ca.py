@@ -64,22 +64,21 @@ def verify(file: Path, certificate: str | None, root: Path | None, ca: str | Non
 
 def _refuse_revoked(path: Sequence[x509.Certificate]) -> None:
     """A certificate and all above it that this bench's journal knows to be revoked."""
-    is_revoked = _revoked_here()
+    is_revoked = revoked_here(context.current().home)
     for certificate, issuer in pairwise(path):
         if is_revoked(certificate, issuer):
             raise SignerError("ca.verify-failed", f"{certificate.subject.rfc4514_string()} was revoked: serial {serial_hex(certificate.serial_number)}")
 
 
-def _revoked_here() -> Callable[[x509.Certificate, x509.Certificate], bool]:
+def revoked_here(home: Path) -> Callable[[x509.Certificate, x509.Certificate], bool]:
     """Whether a certificate of an issuer is on record as revoked; a home without a journal has revoked nothing."""
     from infuse_cli.journal.store import open_journal
 
-    home = context.current().home
     if not (home / "journal.sqlite3").exists():
         return lambda _certificate, _issuer: False
 
     def is_revoked(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-        with open_journal(home) as journal:
+        with open_journal(home, create=False) as journal:
             return journal.is_revoked(serial_hex(certificate.serial_number), sha256_of(issuer))
 
     return is_revoked
@@ -101,7 +100,7 @@ def _certificates(path: Path) -> list[x509.Certificate]:
 
 def described_ca(folder: Path) -> dict[str, Any]:
     """A CA as JSON values: its certificates, the issuers before, what is wrong with its files."""
-    issuers, is_revoked = all_issuers(folder), _revoked_here()
+    issuers, is_revoked = all_issuers(folder), revoked_here(context.current().home)
     path = issuers[0].chain
     told = [{**ca_common.certificate_data(one.certificate), "revoked": len(one.chain) > 1 and is_revoked(*one.chain[:2])} for one in issuers]
     return {

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Key = tuple[str, ...]
 
 _JSON: Final = frozenset({"facts", "error", "totals"})
+_MAY_LACK: Final = frozenset({("board", None), ("name", None), ("station", None)})  # rows of before there were these columns, and boards seen later
 _CERTIFICATE: Final = ("sha256", "spki_sha256", "not_before", "not_after", "pem", "profile", "device_id")
 
 JUDGED: Final[dict[str, tuple[Table, tuple[str, ...], tuple[str, ...]]]] = {
@@ -36,7 +37,7 @@ JUDGED: Final[dict[str, tuple[Table, tuple[str, ...], tuple[str, ...]]]] = {
     "attempt": (schema.attempt, ("attempt",), ("run", "board", "soc", "state", "plan_hash", "opened", "ended", "outcome", "error", "facts")),
     "step": (schema.step, ("attempt", "step"), ("state", "error", "facts", "at")),
     "serial": (schema.serial, ("serial", "issuer"), ("state", "attempt")),
-    "certificate": (schema.certificate, ("serial", "issuer"), (*_CERTIFICATE, "state", "board", "attempt")),
+    "certificate": (schema.certificate, ("serial", "issuer"), (*_CERTIFICATE, "state", "board", "attempt", "name", "stored", "station")),
     "seen_key": (schema.seen_key, ("spki_sha256",), ("board",)),
     "token": (schema.token, ("intent",), ("name", "state", "board", "attempt", "token_id", "registry_device_id", "sha256", "expires_at")),
     "revocation": (schema.revocation, ("serial", "issuer"), ("at", "reason")),
@@ -87,7 +88,7 @@ class Replay:
         if expected is None:
             return "no event of the chain made it"
         wrong = [column for column, value in zip(columns, found, strict=True)
-                 if _value(column, value) != (expected.get(column) or None) and (column, value) != ("board", None)]
+                 if _value(column, value) != (expected.get(column) or None) and (column, value) not in _MAY_LACK]
         return f"it differs from the chain in {', '.join(wrong)}" if wrong else None
 
     def _leave(self, at: Key, row: Row) -> bool:
@@ -155,7 +156,8 @@ def _certificate_stored(made: Replay, event: Link, facts: Row) -> None:
     made.row("serial", *key)["state"] = "issued"
     dates = {name: _moment(facts.get(name)) for name in ("not_before", "not_after")}
     made.row("certificate", *key).update(
-        {name: facts.get(name) for name in _CERTIFICATE} | dates, state=event.to_state, attempt=event.attempt, board=event.board)
+        {name: facts.get(name) for name in _CERTIFICATE} | dates, state=event.to_state, attempt=event.attempt, board=event.board,
+        name=facts.get("name") or facts.get("device_id"), stored=event.ts, station=event.station)
     if event.board is not None and (spki := (facts.get("spki_sha256", ""),)) not in made.rows["seen_key"]:
         made.rows["seen_key"][spki] = {"board": event.board}
         made.maybe.add(spki)
