@@ -101,7 +101,7 @@ class TestProjections:
         ("UPDATE attempt SET facts = '{}' WHERE attempt = 'a1'", "attempt a1: it differs from the chain in facts"),
         ("DELETE FROM attempt WHERE attempt = 'a2'", "attempt a2: it is in the chain, but its row is gone"),
         ("UPDATE step SET state = 'done' WHERE attempt = 'a2'", "step a2 keygen: it differs from the chain in state"),
-        ("UPDATE certificate SET pem = 'another'", "certificate a1 ca: it differs from the chain in pem"),
+        ("UPDATE certificate SET pem = 'another', name = 'another'", "certificate a1 ca: it differs from the chain in pem, name"),
         ("INSERT INTO serial (serial, issuer, state) VALUES ('ff', 'ca', 'issued')", "serial ff ca: no event of the chain made it"),
         ("UPDATE serial SET state = 'reserved' WHERE serial = 'a1'", "serial a1 ca: it differs from the chain in state"),
         ("DELETE FROM token", "token i1: it is in the chain, but its row is gone"),
@@ -154,6 +154,7 @@ class TestBackup:
         before = (tmp_path / "safe").joinpath(out).read_bytes()
         assert infuse.error("journal", "backup", out)["code"] == "journal.corrupt"
         assert (tmp_path / "safe").joinpath(out).read_bytes() == before, "a good copy is not replaced by a bad one"
+        assert "empty home" in infuse.error("journal", "import", out)["hint"], "nor is a journal that does not hold said to hold all"
 
     def test_a_backup_that_goes_on_where_the_journal_here_ends_is_taken_in(self, infuse, tmp_path):
         infuse("journal", "backup", tmp_path / "old")

@@ -52,7 +52,10 @@ def test_after_a_renewal_old_and_new_boards_are_good(infuse, bench, made_ca):
     openssl_takes(bench, 2)
     for number in (1, 2):
         assert infuse("ca", "verify", bench / f"{number}.pem")["profile"] == "device"
-    before = renewed["replaced"]["serial"]
+    words = ("ca", "sign", bench / "1.csr", "--device-id", f"{1:016x}", *word, "--out", bench / "1.pem")
+    before, first = renewed["replaced"]["serial"], (bench / "1.pem").read_bytes()
+    assert infuse(*words)["already"] is True  # what the issuer before it signed is as good as before
+    assert (bench / "1.pem").read_bytes() == first
     infuse("ca", "export", "--chain", "--issuer", before[:8], "--out", bench / "chain.pem")
     openssl_takes(bench, 1)
     infuse("ca", "export", "--der", "--issuer", renewed["older"][0]["sha256"][:12], "--out", bench / "old.der")
@@ -65,6 +68,14 @@ def test_after_a_renewal_old_and_new_boards_are_good(infuse, bench, made_ca):
     assert (old["issuer"], old["entries"]) == ("CN=Line 1 Intermediate", 1)
     assert infuse("ca", "crl", *word)["entries"] == 0
     assert infuse("ca", "crl", "--issuer", "beef", *word, code=9)["code"] == "ca.not-found"
+    sign(infuse, bench, 3)
+    infuse("ca", "revoke", "--serial", renewed["intermediate"]["serial"])
+    assert "was revoked" in infuse("ca", "verify", bench / "3.pem", code=9)["message"]
+    infuse("ca", "renew", "--root-key", stick, *word)
+    again = infuse("ca", "sign", bench / "3.csr", "--device-id", f"{3:016x}", *word, "--out", bench / "3.pem")
+    assert again["already"] is False  # one of an issuer that was revoked is none
+    infuse("ca", "verify", bench / "3.pem")
+    assert infuse("ca", "list", "--format", "csv", "--since", "2199-01-01")["certificates"] == []
 
 
 def own_root(days: int = 3000) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:

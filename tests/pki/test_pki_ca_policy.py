@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pki_board import DEVICE_ID, Modem, request
 
 from infuse_cli.errors import PolicyError, SignerError
@@ -43,11 +43,23 @@ def nested(depth: int) -> bytes:
 
 
 GOOD = csr()
-ZERO = GOOD.replace(x509.load_der_x509_csr(GOOD).public_key().public_bytes(Encoding.X962, __import__("cryptography").hazmat.primitives.serialization.PublicFormat.UncompressedPoint), b"\x04" + bytes(64))
+ZERO = GOOD.replace(x509.load_der_x509_csr(GOOD).public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint), b"\x04" + bytes(64))
 NAMES = csr(None, x509.SubjectAlternativeName([x509.DNSName(f"n{number}.example") for number in range(10_000)]))
 USAGE = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
 
+def doubled() -> bytes:
+    """A request that asks twice for the same extension, and is signed for all that."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    extension = der.element(der.SEQUENCE, bytes.fromhex("0603551d13"), der.element(der.OCTET_STRING, bytes.fromhex("3000")))
+    asked = der.element(der.SEQUENCE, bytes.fromhex("06092a864886f70d01090e"), der.element(0x31, der.element(der.SEQUENCE, extension, extension)))
+    inner = der.element(der.SEQUENCE, der.integer(0), x509.load_der_x509_csr(GOOD).subject.public_bytes(), spki, der.element(0xA0, asked))
+    signature = key.sign(inner, ec.ECDSA(hashes.SHA256()))
+    return der.element(der.SEQUENCE, inner, bytes.fromhex("300a06082a8648ce3d040302"), der.element(0x03, b"\0", signature))
+
+
 HOSTILE = {
+    "the same extension twice": doubled(),
     "empty": b"", "a megabyte": pem(b"\x30\x83\x0f\xff\xf0" + bytes(1 << 20)), "a megabyte of DER": b"\x30\x83\x0f\xff\xf0" + bytes(1 << 20),
     "nested": nested(3000), "nested PEM": pem(nested(900)), "truncated": GOOD[:-9], "truncated PEM": pem(GOOD)[:200], "longer": GOOD + b"\0",
     "two": pem(GOOD) * 2, "a certificate's label": pem(GOOD, "CERTIFICATE"), "a key's label": pem(GOOD, "PRIVATE KEY"), "zero key": ZERO,
@@ -64,16 +76,6 @@ def test_a_hostile_request_is_refused_with_a_code(what):
     assert caught.value.code in {"identity.csr-unreadable", "identity.csr-policy", "identity.bad-signature"}
 
 
-def test_twice_the_same_extension():
-    import pki_board
-
-    twice = pki_board.Modem().csr(x509.BasicConstraints(False, None))
-    block = der.element(der.SEQUENCE, bytes.fromhex("0603551d13"), der.element(der.OCTET_STRING, bytes.fromhex("3000")))
-    assert block in twice
-    with pytest.raises(PolicyError):
-        vet_file(twice.replace(block, block * 2))
-
-
 @pytest.mark.parametrize("number", [1, 2, 128, 0xC9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721])
 def test_a_key_that_anybody_has_is_refused(number):
     order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -85,7 +87,7 @@ def test_a_key_that_anybody_has_is_refused(number):
 
 
 def test_the_cas_own_key_is_not_certified(signer):
-    spki = signer.chain[0].public_key().public_bytes(Encoding.DER, __import__("cryptography").hazmat.primitives.serialization.PublicFormat.SubjectPublicKeyInfo)
+    spki = signer.chain[0].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     with pytest.raises(PolicyError) as caught:
         issuing.issue(signer, spki_der=spki, common_name=DEVICE_ID, serial=issuing.new_serial(), profile=DEVICE, now=datetime.now(UTC), validity_days=9)
     assert caught.value.code == "identity.weak-key"
@@ -146,8 +148,9 @@ def test_one_key_is_one_device_and_one_name_one_key(infuse, bench):
     infuse(*signing(bench, "a.pem", "--device-id", f"{1:016x}"), first)
     assert infuse(*signing(bench, "b.pem", "--device-id", f"{2:016x}"), first, code=8)["code"] == "identity.key-reused"
     assert infuse(*signing(bench, "c.pem", "--device-id", f"{1:016x}"), request(bench, Modem(), "c.csr"), code=8)["code"] == "identity.name-taken"
-    infuse("ca", "revoke", "--device", f"{1:016x}")
+    infuse("ca", "revoke", "--device", f"{1:016x}", "--reason", "key-compromise")
     infuse(*signing(bench, "c.pem", "--device-id", f"{1:016x}"), bench / "c.csr")
+    assert infuse(*signing(bench, "a.pem", "--device-id", f"{3:016x}"), first, code=8)["code"] == "identity.weak-key"
 
 
 PROFILE = """
@@ -223,6 +226,8 @@ def test_people_and_brokers_get_key_and_certificate(infuse, bench):
 
 def test_a_revoked_intermediate_signs_nothing(infuse, bench):
     infuse("ca", "revoke", "--serial", infuse("ca", "show")["intermediate"]["serial"])
+    shown = infuse("ca", "show")
+    assert (shown["intermediate"]["revoked"], "infuse ca renew" in shown["warnings"][0]) == (True, True)
     assert infuse(*signing(bench, "a.pem", "--device-id", DEVICE_ID), request(bench, Modem()), code=9)["code"] == "ca.issuer-revoked"
 
 

@@ -129,7 +129,7 @@ CN = x509.NameOID.COMMON_NAME
     ([key_usage(certificates=True)], None, (), "sign certificates"),
     ([x509.BasicConstraints(ca=True, path_length=0)], None, (), "become a CA"),
     ([x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH])], None, (), "client authentication"),
-    ([x509.SubjectAlternativeName([x509.DNSName("broker.example")])], None, (), "2.5.29.17"),
+    ([x509.SubjectAlternativeName([x509.DNSName("broker.example")])], None, (), "alternative names"),
     ([x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")], None, (), "1.2.3.4"),
     ([], names((CN, "a"), (CN, "b")), (), "common name"),
     ([], names((CN, "a\nb")), (), "printable"),
