@@ -63,3 +63,19 @@ def test_the_steps_do_what_they_say(bench, tmp_path, monkeypatch):
     assert listed.serial_number == chain[0].serial_number
     assert [row["name"] for row in done[4]["data"]["tokens"] if row["state"] == "revoked"] == ["gw"]
     assert board["certificate"]["serial"] in (tmp_path / "boards.csv").read_text()
+
+
+@pytest.mark.storm
+def test_a_board_gets_an_identity_of_another_bench(bench, tmp_path):
+    """As the page says, and as the first refusal there says too."""
+    board, home = bench.provision(bench.world.port(bench.slot())).envelope["data"]["boards"][0], tmp_path / "line-3"
+    for words in ("registry device delete {deviceId}", "provision --replace"):
+        assert words.format(deviceId="DEVICE") in PAGE.read_text(encoding="utf-8")
+    env, port = {"INFUSE_HOME": str(home), "INFUSE_SEALING_KEY_FILE": f"{home}.sealing", "INFUSE_PROFILE": bench.profile}, board["port"]
+    (told,) = bench.infuse("provision", "--replace", "--port", port, "--output", "json", env=env).envelope["errors"]
+    (named,) = re.findall(r"`infuse (registry device delete .*?)`", told["hint"])
+    assert (told["code"], named) == ("identity.registry-conflict", f"registry device delete {board['deviceId']}")
+    assert bench.infuse(*named.split(), "--yes", env=env).code == 0
+    (after,) = bench.infuse("provision", "--replace", "--port", port, "--output", "json", env=env).envelope["data"]["boards"]
+    assert (after["result"], after["deviceId"]) == ("PASS", board["deviceId"])
+    assert after["certificate"]["sha256"] != board["certificate"]["sha256"]

@@ -241,7 +241,9 @@ def retire(ctx: Context, device: RegistryDevice, to: TokenState = TokenState.REV
     intent = str(device.metadata.get(INTENT, ""))
     ours = {row.intent for row in (*ctx.deps.journal.tokens(board=ctx.uuid), *batch_tokens(ctx))}
     if intent not in ours:
-        raise PolicyError("identity.registry-conflict", f"registry device {device.name!r} ({device.id}) was not made by this bench")
+        raise PolicyError("identity.registry-conflict", f"registry device {device.name!r} ({device.id}) was not made by this bench",
+                          hint=f"If another bench made it for this very board, `infuse registry device delete {device.name}` frees the name: then run again. "
+                               "If it is another device's, choose another `registry.name`.")
     if device.status.upper() == "ACTIVE":
         raise PolicyError("identity.registry-conflict", f"registry device {device.name!r} ({device.id}) is ACTIVE already",
                           hint=f"It is live, so it is not taken away unasked. `infuse key rotate {ctx.uuid} --port {ctx.link.port}` ends it and gives the board "
