@@ -10,13 +10,17 @@ from infuse_cli.cli import cloud_tools as tools
 from infuse_cli.cli import context, line
 from infuse_cli.cli.device_life import LIVE, REASONS, Old, Retirement, end_token, look_up, tie
 from infuse_cli.cli.devices import patched
+from infuse_cli.cli.serial_board import identify, opened
 from infuse_cli.errors import BoardError, JournalError, PolicyError, UsageError
 from infuse_cli.records import NoteAttempt, RevokeCertificate
 from infuse_cli.types import AttemptState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from infuse_cli.cli.line import Asked
     from infuse_cli.cli.result import OperationResult
+    from infuse_cli.profile import Profile
     from infuse_cli.records import AttemptRecord
 
 ROTATION: Final = "rotation"
@@ -85,12 +89,17 @@ def rotate(text: str, asked: Asked, reason: str) -> OperationResult:
             old = look_up(session, record.journal, text)
             start, again = _planned(record, old, reason)
             todo = dict(record.journal.attempt(start.attempt).facts[ROTATION])
-            _end_registry(session, record, old, todo)
-        failpoint.hit("rotate:begun")
-        result = _provisioned(asked, old, again=again)
+
+        def end_registry() -> None:
+            with tools.on_record(session, "key rotate") as record:
+                _end_registry(session, record, old, todo)
+            failpoint.hit("rotate:begun")
+
+        result = _provisioned(asked, old, end_registry, again=again)
         boards = result.data["boards"]
         if len(boards) != 1 or boards[0]["result"] != "PASS":
-            return dataclasses.replace(result, command="key rotate", data={**result.data, "revoked": []})
+            note = f"{old.name} is not rotated yet, and its old certificate is not revoked: run this again."
+            return dataclasses.replace(result, command="key rotate", data={**result.data, "revoked": []}, human=_and_then(result, note))
         failpoint.hit("rotate:green")
         with tools.on_record(session, "key rotate") as record:
             revoked = _end_certificates(record, old, start, todo)
@@ -141,16 +150,32 @@ def _end_registry(session: tools.Session, record: tools.Record, old: Old, todo: 
     failpoint.hit("rotate:registry")
 
 
-def _provisioned(asked: Asked, old: Old, *, again: bool) -> OperationResult:
+def _provisioned(asked: Asked, old: Old, end_registry: Callable[[], None], *, again: bool) -> OperationResult:
+    """Provision anew. What is there ends only with the CA unlocked and the board seen on its port: it may be in the field."""
     settings = context.current()
     loaded = line.load_profile(settings.profile, settings.env)
     wanted = dataclasses.replace(asked, options=dataclasses.replace(asked.options, again=again))
-    run = line.Run("key rotate", loaded.profile, settings.home, settings.env, wanted, overridden=loaded.overridden, only={old.board or ""})
     ports = wanted.ports or (old.attempts[-1].port,)
-    result = run.execute(ports)
-    if not [one for one in result.data["boards"] if one["board"] is not None] and not result.errors:
-        raise BoardError("serial.none", f"board {old.board} is not on {', '.join(ports)}", hint="Plug it in, and name its --port.")
-    return result
+
+    def before() -> None:
+        _see(old, ports, loaded.profile)
+        end_registry()
+
+    run = line.Run("key rotate", loaded.profile, settings.home, settings.env, wanted, overridden=loaded.overridden, only={old.board or ""}, before=before)
+    return run.execute(ports)
+
+
+def _see(old: Old, ports: Sequence[str], profile: Profile) -> None:
+    """Raise BoardError serial.none where none of the ports has this board, or what kept the only one from being asked."""
+    for port in ports:
+        try:
+            with opened(port, profile) as link:
+                if identify(link, profile).identity.uuid == old.board:
+                    return
+        except BoardError:
+            if len(ports) == 1:
+                raise
+    raise BoardError("serial.none", f"board {old.board} is not on {', '.join(ports)}", hint="Plug it in, and name its --port.")
 
 
 def _end_certificates(record: tools.Record, old: Old, start: AttemptRecord, todo: dict[str, Any]) -> list[str]:

@@ -69,6 +69,7 @@ class Run:
     mirror: Mirror | None = None
     trouble: InfuseError | None = None  # what kept the end of the run from being recorded
     scans: bool = False  # labels are scanned in this run
+    before: Callable[[], None] | None = None  # what happens once all is at hand (CA unlocked, cloud resolved) and before a board is touched
     ended: bool = False  # a watching run that was stopped with no board in hand: that is its normal end (rule 26)
 
     def execute(self, ports: Sequence[str]) -> OperationResult:
@@ -94,6 +95,8 @@ class Run:
                     deps = self._labelled(wire.deps(self.id, wanted, parts, clock=self.clock, events=events, resolved=resolved), parts.bench)
                     events.emit(self._opening(parts, resolved, len(ports) or max(parts.bench.slots.values(), default=0)))
                     line = fleet.Fleet(deps, wire.source(self.profile, list(ports)), slots=self.asked.slots)
+                    if self.before is not None:
+                        self.before()
                     results = self._work(line, ports, parts.bench)
                 finally:
                     totals = fleet.totals(results)

@@ -251,6 +251,12 @@ class TestRotate:
     def test_another_board_on_the_port_is_left_alone(self, bench):
         (_, board), (other, _) = passed(bench), passed(bench)
         assert run(bench, "key", "rotate", board["deviceId"], "--port", other, code=7)["errors"][0]["code"] == "serial.none"
+        assert run(bench, "key", "rotate", board["deviceId"], "--port", "/dev/nowhere", code=7)["errors"][0]["code"] == "serial.no-port"
+        wrong = bench.home.with_name("wrong.pass")
+        wrong.touch(0o600)
+        wrong.write_text("another passphrase")
+        assert run(bench, "key", "rotate", board["deviceId"], "--passphrase-file", str(wrong), code=9)["errors"][0]["code"] == "ca.bad-passphrase"
+        assert board["registryDeviceId"] in {one["id"] for one in bench.world.state()["registryDevices"]}, "it goes on working where it is"
         assert passes(bench, other)["already"] is True
 
     def test_one_that_never_passed_has_nothing_to_rotate(self, bench):
