@@ -31,13 +31,22 @@ def replacing(text: str, asked: Asked) -> OperationResult:
     """Free the old device's unique metadata, provision the board on the port, and once it is green end the old one."""
     if asked.sim is not None or (len(asked.ports) != 1 and asked.count != 1):
         raise UsageError("usage.bad-option", "--replaces is for one board: name its --port, or give --count 1")
+    if asked.options.dry_run:
+        raise UsageError("usage.bad-option", "--replaces changes the old device in the cloud, so it does not go with --dry-run")
     with tools.opened() as session:
-        with tools.on_record(session, "provision --replaces") as record:
-            ending = Retirement(session, record, look_up(session, record.journal, text), "replaced")
-            if ending.old.fact.get("state") != "done":
-                ending.begin()
-                ending.free()
-        result = line.provision(asked)
+        ended: list[Retirement] = []
+
+        def before() -> None:
+            with tools.on_record(session, "provision --replaces") as record:
+                old = look_up(session, record.journal, text)
+                _not_itself(old, asked.ports, session.profile)
+                ended.append(Retirement(session, record, old, "replaced"))
+                if old.fact.get("state") != "done":
+                    ended[0].begin()
+                    ended[0].free()
+
+        result = line.provision(asked, before)
+        ending = ended[0]
         boards = result.data["boards"]
         if [one for one in boards if one["board"] is not None and one["board"]["uuid"] == ending.old.board]:
             _undo(session, text)
@@ -46,13 +55,25 @@ def replacing(text: str, asked: Asked) -> OperationResult:
         return _succeeded(session, text, result, boards[0])
 
 
+def _not_itself(old: Old, ports: Sequence[str], profile: Profile | None) -> None:
+    """Before anything is freed: a port that is there, and has another board. Raises BoardError, UsageError."""
+    for port in ports:
+        with opened(port, profile) as link:
+            if identify(link, profile).identity.uuid == old.board:
+                raise _itself(old)
+
+
+def _itself(old: Old) -> UsageError:
+    return UsageError("usage.bad-option", f"the board on the port is {old.name} itself, so nothing was replaced", hint="`infuse key rotate` gives a board new keys.")
+
+
 def _undo(session: tools.Session, text: str) -> None:
     """The board on the port is the old one: it keeps what it has. Raises UsageError."""
     with tools.on_record(session, "provision --replaces") as record:
         old = look_up(session, record.journal, text)
         if old.fact.get("state") == "begun":
             Retirement(session, record, old, "replaced").give_back()
-    raise UsageError("usage.bad-option", f"the board on the port is {old.name} itself, so nothing was replaced", hint="`infuse key rotate` gives a board new keys.")
+    raise _itself(old)
 
 
 def _waiting(result: OperationResult, old: Old) -> OperationResult:

@@ -198,14 +198,14 @@ class Run:
                                human=_results(data["boards"], data["totals"]), streamed=True, told=shown)
 
 
-def provision(asked: Asked) -> OperationResult:
-    """`infuse provision`."""
+def provision(asked: Asked, before: Callable[[], None] | None = None) -> OperationResult:
+    """`infuse provision`; `before` as for `Run`."""
     settings = context.current()
     with ExitStack() as stack:
         if asked.sim is not None:
             return _simulated(asked, stack)
         loaded = load_profile(settings.profile, settings.env)
-        run = Run("provision", loaded.profile, settings.home, settings.env, asked, overridden=loaded.overridden)
+        run = Run("provision", loaded.profile, settings.home, settings.env, asked, overridden=loaded.overridden, before=before)
         return run.execute(_ports(run, asked))
 
 

@@ -200,6 +200,9 @@ class TestReplaces:
         assert device(bench, old["deviceId"])["metadata"] == before
         assert passes(bench, port)["already"] is True
         assert bench.provision(port, more=("--replaces", old["deviceId"], "--port", port)).code == 2
+        assert bench.provision(port, more=("--replaces", old["deviceId"], "--dry-run")).code == 2
+        assert bench.provision("/dev/nowhere", more=("--replaces", old["deviceId"])).envelope["errors"][0]["code"] == "serial.no-port"
+        assert device(bench, old["deviceId"])["metadata"] == before, "nothing is freed for a board that is not there"
         assert {one.state for one in record(bench, old["board"]["uuid"])[1]} == {"issued"}
 
     @pytest.mark.parametrize("place", quick(REPLACES))
