@@ -23,6 +23,7 @@ from infuse_cli.types import PortInfo
 from tests.line.trouble import in_slot, one_line, passes, profile_with, refused, requests
 from tests.support import bridge
 from tests.support.nrfutil import ID, PROBE, Nrfutil, answer
+from tests.support.usb import Machine
 from tests.support.zygote import Ran
 
 PSK = "0011223344556677"
@@ -111,6 +112,26 @@ def test_several_candidates_are_named_and_none_is_taken(monkeypatch):
     assert caught.value.code == "serial.ambiguous"
     assert "/dev/ttyACM0, /dev/ttyACM2" in caught.value.message
     assert [row["chosen"] for row in caught.value.rows] == [True, False, True]
+
+
+def test_boards_that_cannot_be_told_apart_are_listed_and_none_is_taken(bench, tmp_path):
+    machine, ports = Machine(tmp_path), [fresh(bench), fresh(bench)]
+
+    def infuse(*words):
+        return bench.infuse(*words, "--profile", bench.profile, "--output", "json", usb=machine.table)
+
+    refused(infuse("provision"), "serial.none", 7)
+    before = len(bench.world.state()["devices"])
+    machine.plug("1-1.1", ports[0], "ttyACM0", "A", interfaces=False)
+    assert "several ports" in refused(infuse("provision"), "serial.ambiguous", 7)["message"]
+    machine.pull("1-1.1")
+    machine.plug("1-1.1", ports[0], "ttyACM0", "A")
+    machine.plug("1-1.2", ports[1], "ttyACM1", "B")
+    for words in (("serial", "info"), ("serial", "at", "AT+CFUN=4"), ("serial", "csr", "--out", str(tmp_path / "x.csr"))):
+        ran = infuse(*words)
+        assert (ran.code, ran.envelope["errors"][0]["code"]) == (7, "serial.ambiguous")
+        assert [row["chosen"] for row in ran.envelope["data"]["ports"]] == [True, False, True, False]
+    assert len(bench.world.state()["devices"]) == before
 
 
 def test_the_ports_of_this_machine_are_listed(bench):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.line.trouble import faults, once_each, refused, under_way
+from tests.line.trouble import faults, once_each, under_way
 from tests.support.usb import Machine
 
 pytestmark = pytest.mark.posix
@@ -24,24 +24,6 @@ def machine(tmp_path):
 def boards(ran):
     assert ran.code == 0, ran.stdout + ran.stderr
     return {board["slot"]: board for board in ran.envelope["data"]["boards"]}
-
-
-def test_boards_that_cannot_be_told_apart_are_listed_and_none_is_taken(bench, machine):
-    def infuse(*words):
-        return bench.infuse(*words, "--profile", bench.profile, "--output", "json", usb=machine.table)
-
-    refused(infuse("provision"), "serial.none", 7)
-    before = len(bench.world.state()["devices"])
-    machine.plug("1-1.1", bench.world.port(7), "ttyACM0", "A", interfaces=False)
-    assert "several ports" in refused(infuse("provision"), "serial.ambiguous", 7)["message"]
-    machine.pull("1-1.1")
-    machine.plug("1-1.1", bench.world.port(7), "ttyACM0", "A")
-    machine.plug("1-1.2", bench.world.port(8), "ttyACM1", "B")
-    for words in (("serial", "info"), ("serial", "at", "AT+CFUN=4"), ("serial", "csr", "--out", str(machine.table.parent / "x.csr"))):
-        ran = infuse(*words)
-        assert (ran.code, ran.envelope["errors"][0]["code"]) == (7, "serial.ambiguous")
-        assert [row["chosen"] for row in ran.envelope["data"]["ports"]] == [True, False, True, False]
-    assert len(bench.world.state()["devices"]) == before
 
 
 @pytest.mark.storm
