@@ -25,6 +25,7 @@ LONGEST_LINE: Final = 16 * 1024
 _MOST_INFO: Final = 2048
 
 _LINE_ENDS: Final = re.compile(rb"[\r\n]+")
+_TEXT_ENDS: Final = re.compile(r"[\r\n]+")
 NOISE: Final = re.compile(rb"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FINAL: Final = re.compile(r"OK|ERROR|\+CM[ES] ERROR: *.*")
 _NUMBERED: Final = re.compile(r"\+CME ERROR: *(\d{1,5})")
@@ -69,7 +70,7 @@ class AtCodec(HostCodec):
                              f"the board's line holds {self._limit}")
         self._state, self._command, self._info = state, command, []
         self._masked = command.secret
-        self._echo = deque(filter(None, (line.strip() for line in re.split(r"[\r\n]+", data.decode("ascii")))))
+        self._echo = deque(filter(None, map(str.strip, _TEXT_ENDS.split(data.decode("ascii")))))
         return data
 
     def receive(self, data: bytes) -> None:

@@ -200,7 +200,7 @@ def _heard(command: Command, what: str) -> Conversation[Reply]:
         reply = yield command
         rebooted = rebooted or reply.rebooted
         if reply.ok or not reply.rebooted:
-            return replace(reply, rebooted=rebooted)
+            return reply if reply.rebooted is rebooted else replace(reply, rebooted=rebooted)
     raise BoardError("serial.timeout", f"{what}: the board keeps rebooting")
 
 

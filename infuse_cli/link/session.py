@@ -36,7 +36,9 @@ QUIET_LIMIT_S: Final = 0.5
 REBOOT_GRACE_S: Final = 1.5
 """After boot text an answer that is not there by then will not come."""
 
-CHUNK: Final = 256
+CHUNK: Final = 1024
+"""Most bytes of one write: a certificate takes a call or two, and a stop is heard within a tenth of a second of wire."""
+
 _MOST_AT_ONCE: Final = 4096
 _MOST_DRAINED: Final = 256 * 1024
 
@@ -56,7 +58,10 @@ class Session:
     """An open port; see `ports.Board`. `label` is the step at work, set by the pipeline."""
 
     def __init__(self, handle: Port, codec: Codec, *, port: str, abort: threading.Event) -> None:
+        from serial import SerialTimeoutException
+
         self.label = ""
+        self._stalls: Final[type[OSError]] = SerialTimeoutException
         self._handle: Final = handle
         self._read_some: Final[Callable[[int], bytes]] = getattr(handle, "read_some", self._read_by_two)
         self._codec: Final = codec
@@ -150,11 +155,9 @@ class Session:
                 self._fail_point()
 
     def _write(self, command: Command, chunk: bytes) -> None:
-        from serial import SerialTimeoutException
-
         try:
             self._handle.write(chunk)
-        except SerialTimeoutException:
+        except self._stalls:
             self._codec.desync()
             raise BoardError("serial.timeout", f"{self._port} takes no more bytes of {head(command)}: flow control "
                              "holds, or the board is off", unknown=command.effect) from None
@@ -240,13 +243,11 @@ class Session:
         return attempts + PROBES_AFTER_REFUSAL if heard is Heard.REFUSED else attempts
 
     def _probe(self) -> Heard:
-        from serial import SerialTimeoutException
-
         data = self._codec.probe()
         self._transcript.remark(f"asking {self._codec.question}")
         try:
             self._handle.write(data)
-        except SerialTimeoutException:
+        except self._stalls:
             return Heard.NOTHING
         return self._hear_probe()
 
