@@ -345,6 +345,6 @@ def test_every_modem_error_has_a_row_and_every_row_a_code():
 def test_capabilities_are_known_by_name():
     with pytest.raises(ProfileError, match="epacket"):
         dialect.capabilities("klingon")
-    assert dialect.capabilities("epacket") == {Can.IDENTIFY, Can.OFFLINE, Can.TOKEN_KV, Can.SECURITY_STATE}
+    assert dialect.capabilities("epacket") == {Can.IDENTIFY, Can.OFFLINE, Can.TOKEN_KV, Can.SECURITY_STATE, Can.PUBLIC_KEY}
     assert Can.POSSESSION in dialect.capabilities("at")
     assert Can.TOKEN_KV not in dialect.capabilities("at-shell")
