@@ -246,7 +246,7 @@ class CloudState:
 
     def _root_of(self, device: wire.Device, told: dict[str, Any] | None) -> bytes:
         """The root that is shared with a device: by the key pair that it proves to have, else one made from the cloud's key and its id."""
-        if told is not None:
+        if told is not None and "devicePublicKey" in told:
             return self._proven_root(told)
         return hashlib.sha256(self._key.private_bytes_raw() + bytes.fromhex(device.device_id)).digest()
 
