@@ -73,6 +73,8 @@ def check(port: str, profile: Profile | None) -> Check:
                      serial_board.on_record(journal, uuid), by_hand=len(changes(events)))
         if found.mcu_id_problem is not None:
             made.notes.append(f"mcuId could not be read: {found.mcu_id_problem.message}")
+        if (owed := serial_board.mode_owed(journal, found)) is not None:
+            made.notes.append(f"a change by hand was stopped before it brought functional mode {owed} back: `infuse resume` does")
         _identity(made, journal)
         _product(made, profile)
         if entries is None:

@@ -106,7 +106,7 @@ TRANSITIONS: Final[Mapping[tuple[LinkState, LinkEvent], LinkState]] = {
 }
 
 
-_RPC: Final = re.compile(r"[a-z_]+ (?:[0-9a-f]{2})+")
+_RPC: Final = re.compile(r"[a-z_]+ (?:[0-9a-f]{2})*")
 
 
 def after(state: LinkState, event: LinkEvent) -> LinkState:
