@@ -39,6 +39,8 @@ _FAILED: Final = re.compile(
     r"|Please provide a credential to add\.|(?:Key generation|CSR generation|Key deletion|Public key export|Base64 encoding) failed: .*"
     r"|Invalid sec tag: .*|Setting not found.*|Unable to .*")
 
+_NAMES_ITS_COMMAND: Final = re.compile(r"(.*\S): (?:command not found|wrong parameter count)")
+
 # Beginning of a shell command, and the line that ends it well; a command that is not here ends with the next prompt.
 _ENDS: Final = tuple((begin, re.compile(pattern)) for begin, pattern in (
     ("cred buf ", r"Stored \d+ bytes\."),
@@ -68,6 +70,7 @@ class ShellCodec(AtCodec):
         self._is_at = True
         self._ends: re.Pattern[str] | None = None
         self._echoed = False
+        self._echoes = False  # whether this shell was seen to repeat what it is sent
         self.prompted = False
         """Whether a prompt was seen since the link was opened: there is a shell."""
 
@@ -124,7 +127,7 @@ class ShellCodec(AtCodec):
         elif self._ends_command(text):
             return
         elif self._is_own_echo(text):
-            self._echoed = True
+            self._echoed = self._echoes = True
         else:
             super()._take(text)
 
@@ -133,7 +136,9 @@ class ShellCodec(AtCodec):
             self._finals.append("OK")
         elif self._ENDS_BADLY.fullmatch(text):  # any other refusal is that of an earlier question
             self._finals.append("ERROR")
-        elif text not in {self._ASKS, "^C"}:
+        elif text == self._ASKS:
+            self._echoes = True
+        elif text != "^C":
             super()._take(text)
 
     def _ends_command(self, text: str) -> bool:
@@ -144,7 +149,12 @@ class ShellCodec(AtCodec):
             return self._end_with(text, ok=False) if _AT_FAILED.fullmatch(text) else False
         if self._ends is not None and self._ends.fullmatch(text):
             return self._end_with(text, ok=True)
-        return self._end_with(text, ok=False) if _FAILED.fullmatch(text) else False
+        return self._end_with(text, ok=False) if _FAILED.fullmatch(text) and self._is_of_this(text) else False
+
+    def _is_of_this(self, text: str) -> bool:
+        """Whether a refusal that names a command names this one: that of an earlier command may come late, behind a reboot's prompt."""
+        named = _NAMES_ITS_COMMAND.fullmatch(text)
+        return named is None or self._command is None or named[1].split()[-1] in self._command.text.split()
 
     def _end_with(self, text: str, *, ok: bool) -> bool:
         if not ok:
@@ -162,10 +172,10 @@ class ShellCodec(AtCodec):
     def _on_prompt(self) -> None:
         if self._state is not LinkState.AWAITING or self._is_at:
             return
-        if self._ends is None:
+        if self._ends is None and (self._echoed or not self._echoes):
             self._state = after(self._state, LinkEvent.FINAL)
             self._replies.append(self._reply(ok=True, cme=None))
-        elif self._echoed:
+        elif self._ends is not None and self._echoed:
             self._end_with("(the shell came back without the line that was expected)", ok=False)
 
     def _plain(self, data: bytes) -> str:

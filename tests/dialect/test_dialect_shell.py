@@ -107,6 +107,29 @@ def test_a_shell_without_at_is_a_refusal_and_one_with_it_answers():
     assert codec.state is LinkState.IDLE
 
 
+def test_a_prompt_of_before_ends_no_command_of_a_shell_that_echoes():
+    """A board that reboots shows a prompt of its own: what was asked meanwhile is answered behind it."""
+    codec = ShellCodec()
+    codec.probe()
+    codec.receive(b"\r\nuart:~$ at AT\r\nOK\r\n\r\nuart:~$ ")
+    codec.settle()
+    codec.encode(Command("settings"))
+    codec.receive(b"*** Booting Zephyr OS build v4.1 ***\r\nuart:~$ ")
+    assert codec.next_reply() is None
+    codec.receive(b"settings\r\nsettings: wrong parameter count\r\nuart:~$ ")
+    assert codec.next_reply().info == ("settings: wrong parameter count",)
+
+
+def test_a_refusal_that_names_another_command_is_not_this_ones():
+    codec = ShellCodec()
+    codec.encode(Command("hwinfo devid", info=re.compile("ID: .*")))
+    codec.receive(b"settings: wrong parameter count\r\nuart:~$ Length: 8\r\nID: 0x0011223344556677\r\nuart:~$ ")
+    assert codec.next_reply().info == ("ID: 0x0011223344556677",)
+    codec.encode(Command("hwinfo devid", info=re.compile("ID: .*")))
+    codec.receive(b"devid: wrong parameter count\r\nuart:~$ ")
+    assert not codec.next_reply().ok
+
+
 def test_a_late_refusal_of_an_earlier_question_is_not_this_ones():
     codec = ShellCodec()
     codec.probe()
