@@ -127,7 +127,8 @@ class ShellCodec(AtCodec):
         elif self._ends_command(text):
             return
         elif self._is_own_echo(text):
-            self._echoed = self._echoes = True
+            self._echoed = True
+            self._echoes = self._echoes or text in self._echo  # whole: a piece may be anything that the board says
         else:
             super()._take(text)
 
