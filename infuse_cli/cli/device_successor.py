@@ -133,7 +133,7 @@ def rotate(text: str, asked: Asked, reason: str) -> OperationResult:
 def _planned(record: tools.Record, old: Old, reason: str) -> tuple[AttemptRecord, bool]:
     """The attempt whose identity ends, with what has to end on record, and whether a new one has still to be begun."""
     if old.board is None:
-        raise JournalError("journal.not-found", f"{old.name} was not made on this bench", hint="Rotate it where it is on record, or `infuse provision --again` here.")
+        raise JournalError("journal.not-found", f"{old.name} was not made on this bench", hint="Rotate it where it is on record, or free its name with `infuse registry device delete` and `infuse provision --replace` it here.")
     if old.fact.get("state") in {"begun", "done"}:
         raise PolicyError("identity.retired", f"board {old.board} was retired: {old.fact.get('reason')}")
     for one in old.attempts:

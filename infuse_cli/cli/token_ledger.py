@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from infuse_cli.cli import cloud_tools as tools
 from infuse_cli.cli import cloud_views as views
 from infuse_cli.cli.device_life import LIVE, end_token
+from infuse_cli.cli.journal_views import plural
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.errors import CloudError, JournalError
 from infuse_cli.journal import token_queries
@@ -154,7 +155,7 @@ def _revoked(session: tools.Session, token: TokenRecord) -> bool:
 
 def _show(console: Any, data: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
     counts = "  ".join(f"{count} {name}" for name, count in data["states"].items() if count)
-    views.say(console, f"{data['tokens']} registration tokens on record{': ' + counts if counts else '.'}")
+    views.say(console, f"{plural(data['tokens'], 'registration token')} on record{': ' + counts if counts else '.'}")
     for row in rows:
         after = "settled" if row.get("settled") else row["settles"] or ("to be revoked" if row["revoke"] else _LOOK_AT)
         views.say(console, f"  {row['name']}  {row['state']}: {row['why']} ({after})")
@@ -173,7 +174,7 @@ def revoke_station(station: str, *, yes: bool) -> OperationResult:
     with tools.opened() as session, tools.on_record(session, "registry token revoke --station") as record:
         journal = record.journal
         live = _of_station(journal, station)
-        tools.confirm(f"Revoke {len(live)} live registration tokens that station {station!r} minted?", yes=yes or not live)
+        tools.confirm(f"Revoke {plural(len(live), 'live registration token')} that station {station!r} minted?", yes=yes or not live)
         record.note("revocation of a station's tokens intended", station=station, tokens=len(live))
         done: list[dict[str, Any]] = []
         for one in live:
@@ -184,7 +185,7 @@ def revoke_station(station: str, *, yes: bool) -> OperationResult:
         foreign = _unknown_pending(session, journal)
     used = [row for row in done if row["state"] != S.REVOKED.value]
     data = {"station": station, "tokens": done, "pendingElsewhere": [views.plain(one) for one in foreign]}
-    lines = [f"{len(done)} live tokens of station {station}: {len(done) - len(used)} revoked" + (f", {len(used)} used already:" if used else ".")]
+    lines = [f"{plural(len(done), 'live token')} of station {station}: {len(done) - len(used)} revoked" + (f", {len(used)} used already:" if used else ".")]
     lines += [f"  {row['name']}  {row['state']}: look at its device {row['registryDeviceId']}" for row in used]
     lines += [f"{len(foreign)} pending tokens are on no record here: `infuse registry token list` shows them."] if foreign else []
     return OperationResult("registry token revoke", data, human="\n".join(lines))

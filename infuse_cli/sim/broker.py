@@ -14,13 +14,14 @@ import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
+from amqtt.adapters import StreamReaderAdapter
 from amqtt.broker import Broker
 from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
 from amqtt.plugins.base import BaseAuthPlugin
 from cryptography import x509
 
 from infuse_cli.pki.tls_key import load_key_pair
+from infuse_cli.sim.tls_stream import TlsStream
 
 if TYPE_CHECKING:
     import socket
@@ -87,7 +88,7 @@ class BoardBroker:
     async def start(self, listening: socket.socket) -> None:
         """Serve who connects, and who did already."""
         await self._broker.start()
-        self._listening = await asyncio.start_server(self._accept, sock=listening, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_S)
+        self._listening = await asyncio.start_server(self._accept, sock=listening)
 
     async def end(self) -> None:
         """Cut every connection and stop."""
@@ -107,8 +108,14 @@ class BoardBroker:
         task.add_done_callback(self._under_way.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stream = TlsStream(self._context, reader, writer)
         try:
-            await self._broker.external_connected(StreamReaderAdapter(reader), StreamWriterAdapter(writer), _LISTENER)
+            async with asyncio.timeout(HANDSHAKE_S):
+                await stream.shake_hands()
+            async with asyncio.TaskGroup() as both:
+                pump = both.create_task(stream.pump())
+                await self._broker.external_connected(StreamReaderAdapter(stream.reader), stream, _LISTENER)
+                pump.cancel()
         except Exception:  # noqa: BLE001, S110 - whatever a client sent must not end the broker; its end shows the client
             pass
         finally:

@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from infuse_cli import mqtt_packets as mqtt
+from infuse_cli.cloud.broker import Entrance, Login
+from infuse_cli.errors import CloudError
 from infuse_cli.pki.tls_key import _through_a_file
 from infuse_cli.sim.authority import Authority, pem
 from infuse_cli.sim.checkin import Credentials, check_in, client_context
@@ -99,6 +101,20 @@ def test_another_authoritys_certificate_is_refused(cloud):
     with pytest.raises(OSError, match=r".*"):
         check_in("127.0.0.1", cloud.address.broker_port, Credentials(certificate, key, cloud.address.root_pem), "stranger")
     assert seen(cloud, "stranger") == 0
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["TLS 1.2", "TLS 1.3"])
+@pytest.mark.parametrize(("whose", "why"), [("nobody's", "requires"), ("another authority's", "does not know the CA")])
+def test_who_is_kept_out_learns_why(cloud, whose, why, version):
+    """As from a broker in the field: the reason comes as an alert, and the connection does not just break."""
+    if whose == "nobody's":
+        context = ssl.create_default_context(cadata=cloud.address.root_pem)
+    else:
+        context = client_context(Credentials(*board(Authority(), "stranger"), cloud.address.root_pem))
+    context.maximum_version = version
+    with pytest.raises(CloudError) as refused:
+        Entrance("127.0.0.1", cloud.address.broker_port, WAIT_S).enter(context, Login("client"))
+    assert (refused.value.code, why in refused.value.message) == ("mqtt.certificate-refused", True), refused.value.message
 
 
 def test_a_client_that_talks_nonsense_harms_nobody(cloud, capfd):
