@@ -21,8 +21,10 @@ CODE = re.compile(r"[a-z]+\.[a-z0-9-]+")
 
 
 @functools.cache
-def trees() -> dict[Path, ast.Module]:
-    return {path: ast.parse(text) for path, text in PACKAGE.items()}
+def nodes() -> dict[Path, list[ast.FunctionDef | ast.AsyncFunctionDef | ast.Call]]:
+    """Functions and calls of each file of the package."""
+    wanted = ast.FunctionDef | ast.AsyncFunctionDef | ast.Call
+    return {path: [node for node in ast.walk(ast.parse(text)) if isinstance(node, wanted)] for path, text in PACKAGE.items()}
 
 
 def tracked() -> list[Path]:
@@ -44,7 +46,7 @@ def lines_with(pattern: str) -> list[str]:
 def test_files_and_functions_are_small():
     long_files = [f"{path}: {count} lines" for path, text in PACKAGE.items()
                   if (count := len(text.splitlines())) >= MOST_LINES and path.relative_to(ROOT).as_posix() not in LONG]
-    long_functions = [f"{path}:{node.lineno}: {node.name} has {length} lines" for path, tree in trees().items() for node in ast.walk(tree)
+    long_functions = [f"{path}:{node.lineno}: {node.name} has {length} lines" for path, found in nodes().items() for node in found
                       if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (length := node.end_lineno - node.lineno + 1) > MOST_IN_A_FUNCTION]
     assert long_files + long_functions == []
 
@@ -57,8 +59,8 @@ def called(node: ast.Call) -> str:
 def raised() -> dict[str, str]:
     """Every code that the package gives to an error, and one place of it."""
     found = {}
-    for path, tree in trees().items():
-        for node in ast.walk(tree):
+    for path, inside in nodes().items():
+        for node in inside:
             if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant) and called(node).endswith("Error"):
                 found[node.args[0].value] = f"{path.relative_to(ROOT)}:{node.lineno}"
     return {code: place for code, place in found.items() if isinstance(code, str) and CODE.fullmatch(code)}
