@@ -333,11 +333,11 @@ CELLS = (b"mcuId,metadata.a\n", b"mcuId;name\r\n", b",", b";", b"\t", b"\n", b"\
 
 @pytest.mark.storm
 @pytest.mark.timeout(3600)
-@given(garbage.drawn, st.sampled_from(CELLS[:2]))
-@garbage.LONG
-def test_any_bytes_give_rows_or_named_errors_in_a_long_run(data, head):
+@garbage.many
+def test_any_bytes_give_rows_or_named_errors_in_a_long_run(data):
+    head = (CELLS[0], CELLS[1], b"")[data[0] % 3]
     with tempfile.TemporaryDirectory() as folder:
-        gives_rows_or_named_errors(Path(folder) / "any.csv", (head if data[0] % 4 else b"") + garbage.text(data[1:], CELLS))
+        gives_rows_or_named_errors(Path(folder) / "any.csv", head + garbage.text(data[1:], CELLS))
 
 
 TEXT = st.text(st.characters(exclude_categories=("Cc", "Cf", "Cs", "Zl", "Zp")), min_size=1, max_size=20).map(str.strip).filter(

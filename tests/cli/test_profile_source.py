@@ -163,8 +163,7 @@ WORDS = (b"name: x\n", b"extends: nrf9151-dk\n", b"\n", b"  ", b": ", b"- ", b"{
 
 @pytest.mark.storm
 @pytest.mark.timeout(3600)
-@given(garbage.drawn)
-@garbage.LONG
+@garbage.many
 def test_any_bytes_are_checked_without_an_exception_in_a_long_run(data):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "p.yaml"

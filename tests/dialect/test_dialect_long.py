@@ -10,7 +10,6 @@ import contextlib
 import re
 
 import pytest
-from hypothesis import given
 from test_dialect_at_codec import ASKED, UUID_LINE
 from test_dialect_epacket import a_request_gets_through, device, heard, host
 
@@ -26,7 +25,7 @@ from infuse_cli.dialect.shell_device import ShellDevice, ShellError, unescaped, 
 from infuse_cli.errors import UsageError
 from infuse_cli.keys.frames import network_cipher
 from infuse_cli.types import Command
-from tests.support.garbage import LONG, drawn, stream
+from tests.support.garbage import many, stream
 
 pytestmark = [pytest.mark.storm, pytest.mark.timeout(3600)]
 
@@ -36,8 +35,7 @@ ANSWERS = {AtCodec: (ASKED, f"{UUID_LINE}\r\nOK\r\n"), ShellCodec: (ASKED, f"{UU
 
 
 @pytest.mark.parametrize("kind", PROBE_ANSWERS, ids=lambda kind: kind.NAME)
-@given(drawn)
-@LONG
+@many
 def test_a_host_gets_into_step_again_after_any_bytes(kind, data):
     codec = kind(CodecOptions())
     command, answer = ANSWERS[kind]
@@ -58,8 +56,7 @@ def test_a_host_gets_into_step_again_after_any_bytes(kind, data):
     assert codec.next_reply().info == (answer.splitlines()[-2],)
 
 
-@given(drawn)
-@LONG
+@many
 def test_noise_before_an_answer_changes_nothing_of_it(data):
     """Whole lines that are no part of a protocol; a final line among them ends the command, and is not drawn here."""
     noise = re.sub(rb"OK|ERROR|DEVICEUUID|Booting|Ready|[\r\n]+", b" ", b"".join(stream(data)))
@@ -71,8 +68,7 @@ def test_noise_before_an_answer_changes_nothing_of_it(data):
     assert (reply.ok, reply.info, reply.cme) == (True, (UUID_LINE,), None)
 
 
-@given(drawn)
-@LONG
+@many
 def test_a_frame_parser_loses_no_byte_and_minds_no_split(data):
     parts = stream(data)
     whole = b"".join(parts)
@@ -82,14 +78,12 @@ def test_a_frame_parser_loses_no_byte_and_minds_no_split(data):
     assert len(text) + sum(len(payload) + 4 for payload in payloads) <= len(whole)
 
 
-@given(drawn)
-@LONG
+@many
 def test_a_host_of_frames_gets_into_step_again(data):
     a_request_gets_through(stream(data), [data[0], data[-1]])
 
 
-@given(drawn)
-@LONG
+@many
 def test_a_host_of_frames_waits_for_its_own_answer(data):
     codec, board = host(), device()
     [rpc] = board.receive(codec.encode(Command("kv_read 00", info=ANSWER, needs_info=True)))
@@ -101,8 +95,7 @@ def test_a_host_of_frames_waits_for_its_own_answer(data):
     assert codec.next_reply().info[0].endswith(b"abc".hex())
 
 
-@given(drawn)
-@LONG
+@many
 def test_no_bytes_break_the_search_for_a_dialect(data):
     codec = AutoCodec(CodecOptions(cipher=network_cipher()))
     parts = stream(data)
@@ -122,8 +115,7 @@ def test_no_bytes_break_the_search_for_a_dialect(data):
     codec.close()
 
 
-@given(drawn)
-@LONG
+@many
 def test_a_board_makes_the_same_commands_of_any_split(data):
     parts = stream(data)
     whole = b"".join(parts)
@@ -140,8 +132,7 @@ def test_a_board_makes_the_same_commands_of_any_split(data):
     assert [rpc for part in parts for rpc in frames.receive(part)] == again.receive(whole)
 
 
-@given(drawn)
-@LONG
+@many
 def test_a_consoles_lines_move_no_cursor(data):
     parts = stream(data)
     apart, together = console_text.Lines(), console_text.Lines()
@@ -153,8 +144,7 @@ def test_a_consoles_lines_move_no_cursor(data):
         assert cms.meaning(line) is None or "ERROR" in line
 
 
-@given(drawn)
-@LONG
+@many
 def test_what_a_port_said_and_frames_are_told_of_in_plain_words(data):
     whole = b"".join(stream(data))
     for said in (overheard.described(whole), frame_words.outline(whole) or "", frame_words.outline(b"\0" + whole) or ""):
@@ -162,8 +152,7 @@ def test_what_a_port_said_and_frames_are_told_of_in_plain_words(data):
     assert overheard.described(whole)[:2] in {"", "; "}
 
 
-@given(drawn)
-@LONG
+@many
 def test_what_people_type_is_read_or_refused_and_no_secret_kept(data):
     lines = b"".join(stream(data)).decode("latin-1").splitlines()
     with contextlib.suppress(UsageError):
@@ -182,8 +171,7 @@ def test_what_people_type_is_read_or_refused_and_no_secret_kept(data):
             assert secret not in log.received(f"uart:~$ {typed}")
 
 
-@given(drawn)
-@LONG
+@many
 def test_a_modems_lines_give_values_or_nothing(data):
     lines = b"".join(stream(data)).decode("latin-1").splitlines()
     for row in commands.credentials([*lines, *(f'%CMNG: 16,1,"{line}"' for line in lines)]):
