@@ -51,10 +51,11 @@ class Check:
     cloud: dict[str, Any] | None = None
     differences: list[InfuseError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    mode_owed: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The whole comparison as JSON values."""
-        return {**self.found.as_json(), "slots": self.slots, "record": self.record, "byHand": self.by_hand, "possession": self.possession, "cloud": self.cloud,
+        return {**self.found.as_json(), "slots": self.slots, "record": self.record, "byHand": self.by_hand, "functionalModeOwed": self.mode_owed, "possession": self.possession, "cloud": self.cloud,
                 "differences": [one.as_json() for one in self.differences], "notes": self.notes}
 
     def differs(self, code: str, message: str) -> None:
@@ -73,8 +74,7 @@ def check(port: str, profile: Profile | None) -> Check:
                      serial_board.on_record(journal, uuid), by_hand=len(changes(events)))
         if found.mcu_id_problem is not None:
             made.notes.append(f"mcuId could not be read: {found.mcu_id_problem.message}")
-        if (owed := serial_board.mode_owed(journal, found)) is not None:
-            made.notes.append(f"a change by hand was stopped before it brought functional mode {owed} back: `infuse resume` does")
+        made.mode_owed = serial_board.mode_owed(journal, found)
         _identity(made, journal)
         _product(made, profile)
         if entries is None:
