@@ -6,6 +6,7 @@ The pipeline reads these through `ports`, the client fills them, the simulator s
 
 from __future__ import annotations
 
+import enum
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -238,6 +239,14 @@ class MintedToken(ApiObject, frozen=True):
     token: str
     status: str = "PENDING"
     expires_at: Moment | None = None
+
+
+class TokenEnd(enum.Enum):
+    """How DELETE of a registration token was answered: 204, 404, or 409 for one that was used or revoked before."""
+
+    REVOKED = "revoked"
+    UNKNOWN = "unknown"
+    USED = "used"
 
 
 class PendingToken(ApiObject, frozen=True):

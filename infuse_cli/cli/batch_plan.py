@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.cli import context
+from infuse_cli.cli.batch_outage import outage_told
 from infuse_cli.cli.clock import RunClock, StopOnSignals
 from infuse_cli.cli.journal_views import fields, plural
 from infuse_cli.cli.line import load_profile
@@ -70,6 +71,7 @@ def plan(path: Path, *, update: bool, skip_bad: bool) -> OperationResult:
         secret = find_credential(credential_host(profile.cloud.base_url), env=settings.env, token_file=profile.cloud.auth.token_file, home=settings.home).secret
         cloud = connect(profile.cloud, secret, clock.between_tries, through_outages=True)
         stack.callback(cloud.close)
+        stack.enter_context(outage_told(clock, profile.cloud))
         resolved = resolve(profile, cloud, None, "", clock)
         summary = file.check(rules_of(profile, resolved.board.metadata_fields), stopped=lambda: clock.wait(0))
         found = _Plan(path, summary, resolved, update)

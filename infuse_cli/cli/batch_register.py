@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli import profile as prof
 from infuse_cli.cli import context, wire
+from infuse_cli.cli.batch_outage import outage_told
 from infuse_cli.cli.batch_report import Report
 from infuse_cli.cli.boards_model import plural
 from infuse_cli.cli.clock import RunClock, StopOnSignals
@@ -107,12 +108,8 @@ class _Register:
     def _resolve(self, client: InfuseClient, journal: SqliteJournal | None) -> Resolved:
         from infuse_cli.pipeline.resolve import resolve
 
-        with self.clock.telling(self._tell_of_outage):
+        with outage_told(self.clock, self.profile.cloud):
             return resolve(self.profile, client, journal, self.id, self.clock)
-
-    def _tell_of_outage(self) -> None:
-        if context.current().output == "human":
-            sys.stderr.write(f"The cloud does not answer as it should; it is asked again for up to {self.profile.cloud.outage_wait_s:g} s.\n")
 
     def _checked(self, resolved: Resolved) -> Summary:
         """The whole file read once. Raises UsageError batch.bad-rows unless --skip-bad; nothing was sent until here."""

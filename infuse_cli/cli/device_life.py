@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli import failpoint
+from infuse_cli.api_types import TokenEnd
 from infuse_cli.cli import cloud_tools as tools
 from infuse_cli.cli import cloud_views as views
 from infuse_cli.cli.devices import find, patched
@@ -180,7 +181,7 @@ class Retirement:
             self.done.tell("certificates", f"{len(rows)} revoked; `infuse ca crl` tells brokers" if rows else "none left to revoke")
 
     def _tokens(self) -> None:
-        live = [one for one in self.old.tokens if one.state in LIVE]
+        live = [one for one in self.old.tokens if one.state in {*LIVE, TokenState.HANDED_OVER}]
         for one in live:
             self.journal.commit(*end_token(self.session, one, self.reason))
         self.done.tell("tokens", f"{len(live)} revoked" if live else "none left to revoke")
@@ -255,14 +256,30 @@ class Retirement:
 
 def end_token(session: tools.Session, token: TokenRecord, why: str) -> list[Write]:
     """Revoke a live token where the registry still has it; the writes that end it on record and forget its secret."""
-    to = TokenState.REVOKED
-    if token.token_id is not None and session.has_registry:
-        client, token_id = session.registry, token.token_id
-        gone = tools.once(session, lambda: client.revoke_token(token_id), lambda: None if any(row.id == token_id for row in client.pending_tokens()) else True)
-        if not gone:
-            device = client.device(token.registry_device_id) if token.registry_device_id else None
-            to = TokenState.CONSUMED if device is not None and device.status.upper() in {"ACTIVE", "OFFLINE"} else TokenState.BURNT
+    to = TokenState.REVOKED if token.token_id is None else revoked(session, token)
     return [MoveToken(intent=token.intent, from_state=token.state, to_state=to, why=why), DropSecret(name=f"token:{token.intent}")]
+
+
+def revoked(session: tools.Session, token: TokenRecord) -> TokenState:
+    """Revoke a token that was minted: how it ended. Raises ProfileError where no registry is named, CloudError.
+
+    `revoked` also where the registry knows its device, but no such token any more; `consumed` by a device that was
+    online, `burnt` where nobody can say who used it, or neither token nor device is known there.
+    """
+    end = ended(session, token)
+    if end is TokenEnd.REVOKED:
+        return TokenState.REVOKED
+    device = session.registry.device(token.registry_device_id) if token.registry_device_id else None
+    if end is TokenEnd.UNKNOWN and device is not None:
+        return TokenState.REVOKED
+    return TokenState.CONSUMED if device is not None and device.status.upper() != "PENDING" else TokenState.BURNT
+
+
+def ended(session: tools.Session, token: TokenRecord) -> TokenEnd:
+    """DELETE a minted token; `unknown` also where the answer was lost and it is not pending any more."""
+    client, token_id = session.registry, token.token_id or ""
+    return tools.once(session, lambda: client.end_token(token_id),
+                      lambda: None if any(row.id == token_id for row in client.pending_tokens()) else TokenEnd.UNKNOWN)
 
 
 def freed(device: api.Device, value: str) -> str:

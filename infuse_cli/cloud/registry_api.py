@@ -51,13 +51,17 @@ class RegistryClient(InventoryCalls, Client):
 
     def revoke_token(self, token_id: str) -> bool:
         """True when revoked or already gone (404), False when already used or revoked (409)."""
+        return self.end_token(token_id) is not api.TokenEnd.USED
+
+    def end_token(self, token_id: str) -> api.TokenEnd:
+        """As `revoke_token`, telling a token that was revoked now from one that the registry does not know."""
         try:
-            self._transport.find(REVOKE_TOKEN, path={"tokenId": token_id})
+            found = self._transport.find(REVOKE_TOKEN, path={"tokenId": token_id})
         except CloudError as error:
             if error.status != _USED:
                 raise
-            return False
-        return True
+            return api.TokenEnd.USED
+        return api.TokenEnd.UNKNOWN if found is None else api.TokenEnd.REVOKED
 
     def provision(self, token: Secret, csr_pem: str) -> api.Provisioned:
         """POST /devices/provision without an Authorization header, once.

@@ -241,5 +241,14 @@ def test_what_all_rows_wait_for_is_asked_through_an_outage(job: Job) -> None:
     job.world.set_faults("cloud:5xx-before@GET /board x4, cloud:429@GET /device x1")
     ran = job.register(job.file(3), output="human")
     assert ran.code == 0, ran.stdout + ran.stderr
-    assert "asked again for up to 120 s" in ran.stderr
+    assert "asked again for up to 120 s (5 s if it cannot be connected to)" in ran.stderr
     assert len(job.devices()) == 3
+
+
+@pytest.mark.storm
+def test_a_plan_says_why_it_takes_long(job: Job) -> None:
+    job.profile.write_text(job.profile.read_text().replace("deadline_s: 10", "deadline_s: 0.5"))
+    job.world.set_faults("cloud:5xx-before@GET /board x4")
+    ran = job.zygote.run("batch", "plan", str(job.file(3)), env=job.env)
+    assert ran.code == 0, ran.stdout + ran.stderr
+    assert "asked again for up to 120 s" in ran.stderr
