@@ -80,7 +80,7 @@ def renew(ca: str | None, root_key: Path | None, request: InitOptions, key: KeyO
     described = local_ca.described_ca(folder)
     data = {**described, "replaced": ca_common.certificate_data(before)}
     revoked = any(one["revoked"] and one["serial"] == data["replaced"]["serial"] for one in described["older"])
-    stays = "was revoked: give boards with certificates of it new ones (infuse key rotate)" if revoked else "stays good for the boards that it signed for"
+    stays = "was revoked: give boards with certificates of it new ones (infuse key rotate BOARD)" if revoked else "stays good for the boards that it signed for"
     text = f"{local_ca.human(described)}\n{before.subject.rfc4514_string()} {stays}. Keep its key for its revocation lists."
     return OperationResult("ca renew", data, human=f"{text}\nNext: give brokers that hold intermediates the new one: infuse ca export --chain --out chain.pem")
 

@@ -124,15 +124,20 @@ def test_a_clock_that_goes_wrong_during_the_run_signs_nothing(bench):
 
 
 @pytest.mark.storm
-def test_an_intermediate_that_is_revoked_during_the_run_signs_nothing(bench, tmp_path):
-    slot, there = bench.slot(), replace(bench, home=tmp_path / "home")
+def test_an_intermediate_that_is_revoked_during_the_run_signs_nothing_and_what_it_signed_is_green_no_more(bench, tmp_path):
+    slot, there, folder = bench.slot(), replace(bench, home=tmp_path / "home"), bench.world.folder / "ca"
+    before = bench.world.port(bench.slot())
+    assert there.provision(before).code == 0
     with faults(bench, f"{slot}:slow=500@keygen"), under_way(there, bench.world.port(slot)) as run:
         run.until(event="step-begun", step="keygen")
-        folder = bench.world.folder / "ca"
         assert there.infuse("ca", "revoke", "--file", str(folder / "intermediate.pem"), "--ca", str(folder)).code == 0
         assert run.wait().code == 9
     assert run.of(1, "board-ended")["error"]["code"] == "ca.issuer-revoked"
-    assert there.infuse("ca", "list", "--output", "json").envelope["data"]["certificates"] == []
+    assert len(there.infuse("ca", "list", "--output", "json").envelope["data"]["certificates"]) == 1
+    word = ("--passphrase-file", str(bench.world.folder / "passphrase"))
+    assert there.infuse("ca", "renew", "--ca", str(folder), *word).code == 0
+    assert there.provision(bench.world.port(slot)).code == 0
+    assert "Intermediate" in refused(there.provision(before), "identity.revoked", 8)["message"]
 
 
 @contextmanager

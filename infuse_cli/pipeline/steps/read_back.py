@@ -10,6 +10,7 @@ from infuse_cli.pipeline.step import Given, Reading, Rewind, RewindNeeded
 from infuse_cli.pipeline.steps import flash, token
 from infuse_cli.pipeline.steps.expect import kind_name
 from infuse_cli.pki import chain as chains
+from infuse_cli.pki import issuing
 from infuse_cli.types import CredentialType
 
 if TYPE_CHECKING:
@@ -41,14 +42,18 @@ class ReadBack(Reading):
             certificate = ctx.facts["certificate"]
             # The CSR's key where it was vetted in this run, else the one on record with the certificate.
             chains.check_certificate_fits(certificate["pem"], ctx.facts.get("spki", certificate["spki"]), now=ctx.deps.clock.now())
-            self._not_revoked(ctx, certificate["sha256"])
+            self._not_revoked(ctx, certificate)
         return Given({"readBack": rows})
 
-    def _not_revoked(self, ctx: Context, sha256: str) -> None:
-        """A board that PASSed before must not PASS again with a certificate that was taken back since."""
-        row = next((one for one in ctx.deps.journal.certificates(board=ctx.uuid) if one.sha256 == sha256), None)
+    def _not_revoked(self, ctx: Context, certificate: dict[str, Any]) -> None:
+        """A board that PASSed before must not PASS again with a certificate that was taken back since, or whose issuer was."""
+        journal = ctx.deps.journal
+        row = next((one for one in journal.certificates(board=ctx.uuid) if one.sha256 == certificate["sha256"]), None)
         if row is not None and row.state == "revoked":
             raise PolicyError("identity.revoked", f"the board's certificate, serial {row.serial}, was revoked ({row.reason})")
+        above = chains.split_pem("".join(certificate["chain"])) if certificate["chain"] else ()
+        if row is not None and issuing.is_revoked(above, journal.is_revoked):
+            raise PolicyError("identity.revoked", f"{above[0].subject.rfc4514_string()}, which issued the board's certificate, was revoked")
 
     def _token(self, ctx: Context) -> None:
         """A token outside the modem: read once more, as far as the board lets it be; one that the board has used is nobody's to compare."""
