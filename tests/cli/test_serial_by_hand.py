@@ -27,7 +27,7 @@ TOKEN = "marked-registration-token-0815"
 
 @pytest.fixture(scope="module")
 def bench(make_bench):
-    with make_bench(24) as bench:
+    with make_bench(32) as bench:
         yield bench
 
 

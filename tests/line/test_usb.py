@@ -31,7 +31,7 @@ def test_learned_slots_stay_through_other_names_and_a_reset_of_the_hub(bench, ma
     def infuse(*words, **more):
         return bench.infuse(*words, "--output", "json", usb=machine.table, **more)
 
-    one, two, three, four = (bench.slot() for _ in range(4))
+    one, two, three, four, five = (bench.slot() for _ in range(5))
     machine.plug("1-1.3", bench.world.port(one), "ttyACM0", "A")
     machine.plug("1-1.1", bench.world.port(two), "ttyACM1", "B")
     learned = infuse("serial", "slots", "learn", "--from-present").envelope["data"]["learned"]
@@ -48,14 +48,18 @@ def test_learned_slots_stay_through_other_names_and_a_reset_of_the_hub(bench, ma
     assert [again[slot]["board"] for slot in (1, 2)] == [first[slot]["board"] for slot in (1, 2)]
 
     machine.pull("1-1.1", "1-1.3", "1-1.10")
-    plan = f"{four}:unplug@install, {two}:unplug@list"
+    plan = f"{four}:slow=3000@keygen, {five}:slow=3000@keygen"
     with faults(bench, plan), under_way(bench, more=("--watch", "--count", "2"), usb=machine.table) as run:
         run.until(event="run-started")
         machine.plug("1-1.1", bench.world.port(four), "ttyACM0", "D")
-        machine.plug("1-1.3", bench.world.port(two), "ttyACM1", "B")
+        machine.plug("1-1.3", bench.world.port(five), "ttyACM1", "E")
+        for slot in (1, 2):
+            run.until(event="step-begun", step="keygen", slot=slot)
+        for slot in (four, five):
+            bench.world.unplug(slot)
         lost = run.until(event="hub-lost")
         machine.pull("1-1.1", "1-1.3")
-        machine.plug("1-1.3", bench.world.plug(two), "ttyACM0", "B")  # it comes back with its names exchanged
+        machine.plug("1-1.3", bench.world.plug(five), "ttyACM0", "E")  # they come back with their names exchanged
         machine.plug("1-1.1", bench.world.plug(four), "ttyACM1", "D")
         ran = run.wait()
     assert ran.code == 0, ran.stdout + ran.stderr

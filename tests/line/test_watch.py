@@ -17,7 +17,7 @@ from tests.line.trouble import eventually, faults, in_slot, once_each, profile_w
 
 @pytest.fixture(scope="module")
 def bench(make_bench):
-    with make_bench(16) as bench:
+    with make_bench(20) as bench:
         yield bench
 
 
