@@ -168,6 +168,8 @@ class ShellCodec(AtCodec):
 
     def _is_own_echo(self, text: str) -> bool:
         """Whether this is what was sent, or a piece of it: a shell wraps its echo, and repeats it after a log line."""
+        if not self._echoed and text in self._echo:
+            return True  # the first whole repetition is the echo, even where a profile's pattern takes any line for an answer
         return any(text in sent for sent in self._echo) and not self._is_info(text) and text not in {"OK", "ERROR"}
 
     def _on_prompt(self) -> None:

@@ -204,3 +204,13 @@ def test_no_bytes_at_all_break_the_codec(chunks):
 @settings(max_examples=60)
 def test_host_and_device_understand_each_other_at_any_split(text, cuts, echo, colour):
     a_board_is_understood(text, cuts, echo=echo, colour=colour)
+
+
+def test_an_echo_is_one_even_where_any_line_is_an_answer():
+    codec = ShellCodec()
+    codec.probe()
+    codec.receive(b"uart:~$ at AT\r\nOK\r\nuart:~$ ")
+    codec.settle()
+    codec.encode(Command("prov token abc", 5.0, re.compile(".*")))
+    codec.receive(b"prov token abc\r\nuart:~$ ")
+    assert codec.next_reply() == Reply(ok=True)
