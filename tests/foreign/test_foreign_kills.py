@@ -300,9 +300,10 @@ def test_a_provision_that_is_lost_twice_is_for_a_person(make_bench):
     assert ran.code == 8, ran.stdout
     assert ran.envelope["errors"][0]["code"] == "identity.token-spent"
     assert len(bench.cloud.issuer.issued) == 2
+    assert [token["state"] for token in of_attempts(bench.show(board.modem.uuid), "tokens")] == ["burnt", "burnt"]
     bench.cloud.faults.clear()
     ran = bench.provision(board)
-    assert ran.code == 8, ran.stdout
+    assert (ran.code, ran.envelope["errors"][0]["code"]) == (8, "identity.token-spent"), ran.stdout
     assert len(bench.cloud.issuer.issued) == 2, "nothing more was signed"
 
 

@@ -74,6 +74,8 @@ class Provision(Acting):
         lost = ctx.facts.get("issuedUnseen")
         intent = ctx.facts["token"]["intent"]
         if lost is not None and lost["intent"] != intent:
+            if writes := token.retired_writes(ctx, intent, why, TokenState.BURNT):
+                ctx.commit(*writes)
             raise self._spent(why)
         if lost is None:  # else a kill broke off the retiring of this very token
             ctx.facts["issuedUnseen"] = {"registryDeviceId": ctx.facts["registryDevice"], "intent": intent,
