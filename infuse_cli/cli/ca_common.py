@@ -62,6 +62,13 @@ def folder_of(ca: str | None) -> Path:
     return store.ca_folder(context.current().home, ca or identity().ca)
 
 
+def naming(folder: Path) -> str:
+    """What the next command needs in order to mean this CA: ` --ca NAME`, nothing where it is the one meant anyway."""
+    if folder == folder_of(None):
+        return ""
+    return f" --ca {folder.name if folder == store.ca_folder(context.current().home, folder.name) else folder}"
+
+
 def passphrase(ca: str | None, options: PassphraseOptions, *, confirm: bool = False, what: str = "CA passphrase") -> Secret:
     """The secret of a CA, from the first source that has it; the PIN where its key is in a token."""
     profile = None if options.given else identity().passphrase

@@ -64,7 +64,7 @@ def init(options: InitOptions, key: KeyOptions, passphrase: PassphraseOptions) -
     if root_out is not None and root_out.stat().st_dev == folder.stat().st_dev:
         described["warnings"].append(f"{root_out} is on the same disk as the bench's own files: is the medium for the root's key mounted?")
     where = "" if described["rootKeyOnBench"] else f"\nThe root's key is in {root_out}: take it away from the bench, and keep a copy."
-    return OperationResult("ca init", described, human=f"{local_ca.human(described)}{where}\nNext: infuse ca export --out root.pem")
+    return OperationResult("ca init", described, human=f"{local_ca.human(described)}{where}\nNext: infuse ca export{ca_common.naming(folder)} --out root.pem")
 
 
 def renew(ca: str | None, root_key: Path | None, request: InitOptions, key: KeyOptions, passphrase: PassphraseOptions) -> OperationResult:
@@ -82,7 +82,7 @@ def renew(ca: str | None, root_key: Path | None, request: InitOptions, key: KeyO
     revoked = any(one["revoked"] and one["serial"] == data["replaced"]["serial"] for one in described["older"])
     stays = "was revoked: give boards with certificates of it new ones (infuse key rotate BOARD)" if revoked else "stays good for the boards that it signed for"
     text = f"{local_ca.human(described)}\n{before.subject.rfc4514_string()} {stays}. Keep its key for its revocation lists."
-    return OperationResult("ca renew", data, human=f"{text}\nNext: give brokers that hold intermediates the new one: infuse ca export --chain --out chain.pem")
+    return OperationResult("ca renew", data, human=f"{text}\nNext: give brokers that hold intermediates the new one: infuse ca export{ca_common.naming(folder)} --chain --out chain.pem")
 
 
 def _asked(folder: Path, name: str, csr_out: Path | None, key: KeyOptions, passphrase: PassphraseOptions, *, command: str) -> OperationResult:
@@ -95,7 +95,7 @@ def _asked(folder: Path, name: str, csr_out: Path | None, key: KeyOptions, passp
     ca_common.write(csr_out, pem)
     data = {"ca": folder.name, "folder": str(folder), "subject": f"CN={name}", "out": str(csr_out.absolute()), "key": key.uri or "file"}
     return OperationResult(command, data, human=f"Request for CN={name} in {csr_out}.\nNext: have it signed (CA, path length 0, keyCertSign and cRLSign), then: "
-                           f"infuse ca import CERTIFICATE --root ROOT")
+                           f"infuse ca import{ca_common.naming(folder)} CERTIFICATE --root ROOT")
 
 
 def import_(file: Path, root: Path | None, ca: str | None, passphrase: PassphraseOptions) -> OperationResult:
@@ -111,7 +111,7 @@ def import_(file: Path, root: Path | None, ca: str | None, passphrase: Passphras
     made = renewal.import_signed(folder, given, ca_common.passphrase(ca, passphrase, what=what))
     described = local_ca.described_ca(folder)
     data = {**described, "imported": ca_common.certificate_data(made)}
-    return OperationResult("ca import", data, human=f"{local_ca.human(described)}\nNext: infuse ca export --out root.pem")
+    return OperationResult("ca import", data, human=f"{local_ca.human(described)}\nNext: infuse ca export{ca_common.naming(folder)} --out root.pem")
 
 
 def _known_roots(folder: Path) -> list:  # type: ignore[type-arg]

@@ -27,7 +27,8 @@ def lint(file: Path, named: str | None) -> OperationResult:
     width = max(len(point.what) for point in found)
     lines = [f"{'ok ' if point.ok else 'BAD'}  {point.what:<{width}}  {point.found}" + ("" if point.ok else f"\n     {'':<{width}}  wanted: {point.wanted}") for point in found]
     verdict = f"{file}: as certificate profile {profile.name!r} wants it" if not wrong else f"{file}: {len(wrong)} of {len(found)} points are not what certificate profile {profile.name!r} wants"
-    errors = [] if not wrong else [SignerError("ca.verify-failed", f"{', '.join(point.what for point in wrong)} of {file} are not what certificate profile {profile.name!r} wants").as_json()]
+    errors = [] if not wrong else [SignerError("ca.verify-failed", f"{', '.join(point.what for point in wrong)} of {file} are not what certificate profile {profile.name!r} wants",
+                                            hint="Where it was made under another one, --certificate names that; else the lines above say what is wrong.").as_json()]
     return OperationResult("ca lint", {"file": str(file.absolute()), "profile": profile.name, "points": [asdict(point) for point in found]},
                            status="error" if wrong else "ok", errors=errors, exit_code=9 if wrong else 0, human="\n".join([*lines, verdict]))
 

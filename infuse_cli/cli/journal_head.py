@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from infuse_cli._version import __version__
-from infuse_cli.cli import context
+from infuse_cli.cli import ca_common, context
 from infuse_cli.cli.journal_views import operator, plural
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.errors import JournalError, UsageError
@@ -68,13 +68,13 @@ class Checked:
     signer: str
 
 
-def write(out: Path, ca: str | None, passphrase: Secret) -> OperationResult:
-    """Sign the journal's present head with the CA's intermediate, and write it."""
+def write(out: Path, ca: Path, passphrase: Secret) -> OperationResult:
+    """Sign the journal's present head with the intermediate of the CA in this folder, and write it."""
     from infuse_cli.cli.journal_views import write as write_file
-    from infuse_cli.pki.store import ca_folder, load_ca
+    from infuse_cli.pki.store import load_ca
 
     home = context.current().home
-    signer = load_ca(ca_folder(home, ca or "default"), passphrase)
+    signer = load_ca(ca, passphrase)
     with open_journal(home, operator=operator(), create=False) as journal:
         heads = journal.heads()
     told: dict[str, Any] = {
@@ -92,7 +92,7 @@ def _signature(signer: Signer, told: dict[str, Any]) -> dict[str, Any]:
 
 
 def read(path: Path, root: Path | None) -> Checked:
-    """A head whose signature holds under a root that is trusted: `root`, else those of the CAs in this home.
+    """A head whose signature holds under a root that is trusted: `root`, else those of the profile's CA and of the CAs in this home.
 
     Raises JournalError journal.bad-head, UsageError for files that cannot be read.
     """
@@ -134,11 +134,16 @@ def _issued(below: x509.Certificate, root: x509.Certificate) -> bool:
 
 
 def _roots(root: Path | None) -> list[x509.Certificate]:
-    paths = [root] if root is not None else sorted((context.current().home / "ca").glob("*/root.pem"))
+    paths = [root] if root is not None else sorted({*(context.current().home / "ca").glob("*/root.pem"), *_profiles_root()})
     try:
         return [one for path in paths for one in x509.load_pem_x509_certificates(_bytes(path))]
     except ValueError as error:
         raise UsageError("usage.bad-option", f"{root} holds no certificate in PEM") from error
+
+
+def _profiles_root() -> list[Path]:
+    path = ca_common.folder_of(None) / "root.pem"
+    return [path] if path.exists() else []
 
 
 def _bytes(path: Path) -> bytes:

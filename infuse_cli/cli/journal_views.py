@@ -150,7 +150,8 @@ def summed(console: Console, found: Sequence[Summary], by: str) -> None:
     for one in found:
         totals = "  ".join(f"{one.outcomes.get(name, 0)} {name}" for name in ("PASS", "FAIL", "ERROR", "ABORTED"))
         console.print(f"{by} {one.group}", soft_wrap=True)
-        console.print(f"  {plural(one.boards, 'board')}: {totals}   yield {_percent(one.yield_)}, first pass {_percent(one.first_pass_yield)}", soft_wrap=True)
+        console.print(f"  {plural(one.boards, 'board')}: {totals}", soft_wrap=True)
+        console.print(f"  yield {_percent(one.yield_)}, first pass {_percent(one.first_pass_yield)}", soft_wrap=True)
         for title, counts in (("failing steps", one.steps), ("causes", one.codes)):
             if counts:
                 console.print(f"  {title}: {', '.join(f'{name} {count}' for name, count in counts)}", soft_wrap=True)

@@ -159,7 +159,7 @@ def _failed(found: Globals, rest: list[str], error: Exception) -> int:
     except BrokenPipeError:
         return _pipe_closed()
     except OSError as failure:
-        sys.stderr.write(_line(known))
+        _tell(known)
         return _output_lost(failure)
     return int(known.exit)
 
@@ -177,14 +177,14 @@ def _output_lost(error: OSError) -> int:
 
     _silence()
     lost = UsageError("usage.output-lost", f"standard output cannot be written: {error.strerror}")
-    sys.stderr.write(_line(lost))
+    _tell(lost)
     return int(lost.exit)
 
 
-def _line(error: InfuseError) -> str:
-    from infuse_cli.cli.result import error_line
+def _tell(error: InfuseError) -> None:
+    from infuse_cli.cli.result import error_line, tell
 
-    return error_line(error.as_json()) + "\n"
+    tell(error_line(error.as_json()))
 
 
 def _bug(error: Exception) -> InfuseError:
@@ -194,7 +194,7 @@ def _bug(error: Exception) -> InfuseError:
 
 
 def _report(found: Globals, rest: list[str], error: InfuseError) -> None:
-    from infuse_cli.cli.result import OperationResult, envelope, error_line, json_line
+    from infuse_cli.cli.result import OperationResult, envelope, error_line, json_line, tell
 
     command = _command_words(rest)
     told = error.as_json()
@@ -204,7 +204,7 @@ def _report(found: Globals, rest: list[str], error: InfuseError) -> None:
         sys.stdout.write(json_line(envelope(result)) + "\n")
         sys.stdout.flush()
     else:
-        sys.stderr.write(error_line(told) + "\n")
+        tell(error_line(told))
 
 
 def _command_words(rest: list[str]) -> str:

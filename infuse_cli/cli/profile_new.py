@@ -111,7 +111,7 @@ def _ask_once(question: str, *, default: str | None, choices: list[str] | None) 
 
     console = Console(file=sys.stderr, no_color=current().no_color or None)
     try:
-        answer = Prompt.ask(question, console=console, choices=choices, default=default) if default is not None \
+        answer = Prompt.ask(question, console=console, choices=choices, default=default, show_default=bool(default)) if default is not None \
             else Prompt.ask(question, console=console, choices=choices)
     except EOFError as error:
         raise UsageError("usage.no-terminal", f"no answer to: {question}") from error
@@ -140,7 +140,7 @@ def _bad_url(text: str) -> str | None:
 
 def _ask_mode(_: Answers) -> str:
     for mode, meaning in _MODES.items():
-        sys.stderr.write(f"  {mode:11}{meaning}\n")
+        sys.stderr.write(f"  {mode:12}{meaning}\n")
     return _ask("Who makes the board's certificate?", default="local-ca", choices=list(_MODES))
 
 
@@ -160,8 +160,8 @@ def _ask_base(_: Answers) -> str:
 def _ask_mcu_id(answers: Answers) -> str:
     usual = profile_source.read(answers.base or "", current().env).profile.board.mcu_id
     for name, meaning in _MCU_IDS.items():
-        sys.stderr.write(f"  {name:11}{meaning}\n")
-    sys.stderr.write("  It names the device in the cloud for good: every bench of a product uses the same source.\n")
+        sys.stderr.write(f"  {name:12}{meaning}\n")
+    sys.stderr.write("  It names the device in the cloud for good: every bench of a product uses the\n  same source.\n")
     return _ask("Where does mcuId come from?", default=usual.source if usual is not None and usual.source in _MCU_IDS else "nrfutil", choices=list(_MCU_IDS))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.cli import cloud_tools as tools
@@ -134,7 +135,7 @@ def _minted(session: tools.Session, minted: api.MintedToken, place: tools.Destin
     values = {**views.plain(minted), "sha256": secret.sha256()}
     del values["token"]
     lines = [f"Registration token for {minted.name!r}: registry device {minted.device_id} is {minted.status}.",
-             *place.shown(secret, "Token"), f"It expires at {values['expiresAt']}."]
+             *place.shown(secret, "Token"), *([] if minted.expires_at is None else [f"It expires at {minted.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."])]
     if wish.wait_s is None:
         return OperationResult("registry token create", {"token": values, "out": place.out}, human="\n".join(lines))
     status = _await_active(session, minted.device_id, wish.wait_s)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import os
 import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import Console
+
+_HELD = "\x1f"
 
 Status = Literal["ok", "partial", "error"]
 
@@ -92,7 +95,26 @@ def _show_human(result: OperationResult) -> None:
         result.human(console())
     sys.stdout.flush()
     for error in result.errors[result.told:]:
-        sys.stderr.write(error_line(error) + "\n")
+        tell(error_line(error))
+
+
+def tell(text: str) -> None:
+    """Write a line of prose to stderr; on a terminal it is folded between words, and never within a command in backquotes."""
+    columns = _columns()
+    if 0 < columns < len(text):
+        import re
+        import textwrap
+
+        held = re.sub(r"`[^`]*`", lambda found: found[0].replace(" ", _HELD), text)
+        text = textwrap.fill(held, columns, break_long_words=False, break_on_hyphens=False).replace(_HELD, " ")
+    sys.stderr.write(text + "\n")
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError, AttributeError):  # a stream that is no file
+        return 0
 
 
 def _sentence(text: str) -> str:

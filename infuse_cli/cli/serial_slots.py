@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from infuse_cli.cli import context
 from infuse_cli.cli.bench_file import store_slots
 from infuse_cli.cli.journal_views import columns, plural
-from infuse_cli.cli.result import OperationResult
+from infuse_cli.cli.result import OperationResult, tell
 from infuse_cli.cli.serial_ports import profile_in_use
 from infuse_cli.errors import BoardError, UsageError
 from infuse_cli.journal.bench import load_bench
@@ -155,5 +155,5 @@ def _table(console: Console, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    tell(text)
     sys.stderr.flush()

@@ -22,7 +22,7 @@ from infuse_cli.pipeline.steps.read_back import ReadBack
 from infuse_cli.pipeline.steps.register import Register
 from infuse_cli.pipeline.steps.server_ca import ServerCa
 from infuse_cli.pipeline.steps.sign import Sign
-from infuse_cli.pipeline.steps.token import MintTokenStep
+from infuse_cli.pipeline.steps.token import MintTokenStep, mints
 from infuse_cli.pipeline.steps.verify import Verify
 from infuse_cli.pipeline.steps.vet import Vet
 from infuse_cli.pipeline.steps.write_id import WriteId
@@ -73,8 +73,8 @@ def plan_for(profile: Profile) -> tuple[str, ...]:
     """Return the step names for a profile, those left out that it gives nothing to do."""
     absent = {
         "server-ca": profile.identity.server_ca is None,
-        "token": profile.identity.mode == "local-ca" and profile.token is None,
-        "flash": profile.identity.mode == "local-ca" and profile.token is None,
+        "token": not mints(profile),
+        "flash": not mints(profile),
         "write-id": not profile.board.write_id,
         "derive": profile.keys is None,
         "check-in": profile.identity.mode != "first-boot" and not (profile.verify.active_wait_s or profile.verify.state_wait_s),

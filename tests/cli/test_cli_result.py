@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from infuse_cli.cli import context
-from infuse_cli.cli.result import OperationResult, error_line, finish, json_line
+from infuse_cli.cli.result import OperationResult, error_line, finish, json_line, tell
 from infuse_cli.errors import BoardError, InfuseError
 from infuse_cli.types import Outcome, Secret
 
@@ -87,6 +87,15 @@ def test_settings_take_a_flag_before_the_environment(tmp_path):
     assert settings.env["INFUSE_PROFILE"] == "flag"
     fallen_back = context.settings_of(env)
     assert (str(fallen_back.home), fallen_back.output, fallen_back.profile) == ("/from/env", "jsonl", "env")
+
+
+def test_a_terminal_folds_errors_between_words_and_never_a_command(monkeypatch, capsys):
+    text = "error serial.no-port: there is no port /dev/ttyACM0. `infuse serial ports` lists what is there."
+    for columns, told in ((0, [text]), (50, ["error serial.no-port: there is no port", "/dev/ttyACM0. `infuse serial ports` lists what is", "there."]),
+                          (20, ["error", "serial.no-port:", "there is no port", "/dev/ttyACM0.", "`infuse serial ports`", "lists what is there."])):
+        monkeypatch.setattr("infuse_cli.cli.result._columns", lambda columns=columns: columns)
+        tell(text)
+        assert capsys.readouterr().err.splitlines() == told
 
 
 def test_a_simulated_run_never_speaks_of_resume():

@@ -143,7 +143,7 @@ def test_show_says_when_nothing_or_several_fit(infuse: Shell, done: None) -> Non
 def test_summary(infuse: Shell, done: None) -> None:
     code, out, _ = infuse("summary")
     assert code == 0
-    assert "2 boards: 1 PASS  1 FAIL  0 ERROR  0 ABORTED   yield 50.0 %, first pass 50.0 %" in out
+    assert "2 boards: 1 PASS  1 FAIL  0 ERROR  0 ABORTED\n  yield 50.0 %, first pass 50.0 %" in out
     assert "failing steps: install 1" in out
     (group,) = infuse.json("summary", "--by", "profile")[1]["data"]["groups"]
     assert (group["group"], group["yield"], group["totals"]) == ("field-sensor", 0.5, {"pass": 1, "fail": 1})

@@ -244,8 +244,10 @@ class TestRotate:
         assert bench.infuse("ca", "revoke", "--board", board["board"]["imei"]).code == 0
         (told,) = bench.provision(port).envelope["errors"]
         assert (told["code"], "infuse key rotate" in told["hint"]) == ("identity.revoked", True)
+        held = bench.infuse("serial", "creds", "list", port, "--output", "json").envelope["data"]
         (told,) = bench.provision(port, more=("--again",)).envelope["errors"]
         assert told["code"] == "identity.registry-conflict"
+        assert bench.infuse("serial", "creds", "list", port, "--output", "json").envelope["data"]["credentials"] == held["credentials"], "it keeps what it has"
         (named,) = re.findall(r"`infuse (key rotate .*?)`", told["hint"])
         rotated = run(bench, *named.split())["data"]
         assert rotated["revoked"] == []

@@ -166,7 +166,7 @@ def reconcile(
 def verify(
     *,
     head: Annotated[Path | None, typer.Option("--head", metavar="FILE", help="A signed head that was kept elsewhere: a chain that was cut or made anew is found too.", show_default=False)] = None,
-    root: Annotated[Path | None, typer.Option("--root", metavar="FILE", help="Root certificate that vouches for the head's signature. [default: those of the CAs in this home]", show_default=False)] = None,
+    root: Annotated[Path | None, typer.Option("--root", metavar="FILE", help="Root certificate that vouches for the head's signature. [default: those of the profile's CA and of the CAs in this home]", show_default=False)] = None,
 ) -> None:
     """Check the file, the chain of hashes, and all that `show` and `list` read against it.
 
@@ -191,17 +191,16 @@ def verify(
 def head(
     *,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write it. Keep it off this bench.", show_default=False)],
-    ca: Annotated[str | None, typer.Option("--ca", metavar="NAME", help="The CA whose intermediate signs. [default: default]", show_default=False)] = None,
+    ca: Annotated[str | None, typer.Option("--ca", metavar="NAME|FOLDER", help="The CA whose intermediate signs. [default: the profile's, else 'default']", show_default=False)] = None,
     passphrase_file: _CaFile = None,
     passphrase_fd: _CaFd = None,
 ) -> None:
     """Sign what the journal ends with now, for `journal verify --head` later on."""
-    from infuse_cli.cli import journal_head, secrets
+    from infuse_cli.cli import ca_common, journal_head
     from infuse_cli.cli.result import finish
 
-    named = ca or "default"
-    passphrase = secrets.passphrase(file=passphrase_file, fd=passphrase_fd, keyring_name=secrets.ca_keyring_name(named))
-    finish(journal_head.write(out, named, passphrase))
+    passphrase = ca_common.passphrase(ca, ca_common.PassphraseOptions(passphrase_file, passphrase_fd))
+    finish(journal_head.write(out, ca_common.folder_of(ca), passphrase))
 
 
 @app.command()

@@ -13,6 +13,8 @@ import msgspec
 from infuse_cli.errors import BoardError, PolicyError
 from infuse_cli.pipeline import metadata
 from infuse_cli.pipeline.step import Given, Reading
+from infuse_cli.pipeline.steps.expect import occupied
+from infuse_cli.pipeline.steps.token import mints, refuse_held
 from infuse_cli.records import NoteAttempt
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ class Lookup(Reading):
         patch = {} if device is None else decide(ctx, device, values)
         wanted = values if device is None else patch
         self._check_unique(ctx, wanted, device)
+        if device is not None and mints(ctx.profile) and occupied(ctx):
+            refuse_held(ctx, device.device_id, values)
         facts = {"metadata": values, "patch": patch,
                  "existing": None if device is None else msgspec.to_builtins(device)}
         return Given(facts, (NoteAttempt(attempt=ctx.attempt, facts={"metadata": values}),))

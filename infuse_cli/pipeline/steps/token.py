@@ -16,7 +16,7 @@ from infuse_cli.pipeline import metadata
 from infuse_cli.pipeline.step import Acting, Effect, Given, NotDone, Probe
 from infuse_cli.records import DropSecret, IntendToken, MintToken, MoveToken, NoteAttempt, StoreSecret
 from infuse_cli.rows import cloud_key
-from infuse_cli.types import Secret, TokenState
+from infuse_cli.types import Secret, StepState, TokenState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +34,11 @@ _MINT_TRIES = 3
 def place(spec: profile.Registry) -> Location | None:
     """The profile's location as the registry takes it."""
     return None if spec.location is None else Location(latitude=spec.location.latitude, longitude=spec.location.longitude)
+
+
+def mints(product: profile.Profile) -> bool:
+    """Whether boards of this profile get a registration token."""
+    return product.identity.mode != "none" and (product.identity.mode != "local-ca" or product.token is not None)
 
 
 class MintTokenStep(Acting):
@@ -148,12 +153,15 @@ def secret_name(intent: str) -> str:
 
 def registry_name(ctx: Context) -> str:
     """Return the name that a batch gave this board's soc and mcuId, else fill the profile's template (rules 3, 19)."""
+    return _name(ctx, ctx.facts["device"]["deviceId"], ctx.facts["metadata"])
+
+
+def _name(ctx: Context, device_id: str, filled: dict[str, str]) -> str:
     given = [row.name for row in batch_tokens(ctx) if row.state is not TokenState.REVOKED]
     if given:
         return given[-1]
     values: dict[str, str | None] = {
-        **ctx.facts["metadata"], "deviceId": ctx.facts["device"]["deviceId"], "uuid": ctx.uuid,
-        "imei": ctx.identity.imei, "mcuId": ctx.identity.mcu_id, "iccid": ctx.identity.iccid,
+        **filled, "deviceId": device_id, "uuid": ctx.uuid, "imei": ctx.identity.imei, "mcuId": ctx.identity.mcu_id, "iccid": ctx.identity.iccid,
     }
     return metadata.template(registry_profile(ctx).name, values)
 
@@ -236,8 +244,21 @@ def retired_writes(ctx: Context, intent: str, why: str, to: TokenState = TokenSt
     return (MoveToken(intent=intent, from_state=row.state, to_state=to, why=why), DropSecret(name=secret_name(intent)))
 
 
-def retire(ctx: Context, device: RegistryDevice, to: TokenState = TokenState.REVOKED) -> None:
-    """Take our own unfinished registry device away, on record first (rule 17); refuse anybody else's."""
+def refuse_held(ctx: Context, device_id: str, values: dict[str, str]) -> None:
+    """Refuse a board whose registry device a mint would not get past, while the identity that it has is whole yet.
+
+    An attempt that began its own mint is past this.
+    """
+    if ctx.states.get("token", StepState.PENDING) is not StepState.PENDING:
+        return
+    name = _name(ctx, device_id, values)
+    found = ctx.patiently(lambda: registry(ctx).device_by_name(name))
+    if found is not None and live_token(ctx, name) is None:
+        _refuse_not_ours_to_end(ctx, found)
+
+
+def _refuse_not_ours_to_end(ctx: Context, device: RegistryDevice) -> str:
+    """Return the intent of our own unfinished registry device; raise for one that is not this bench's, or is live (rule 17)."""
     intent = str(device.metadata.get(INTENT, ""))
     ours = {row.intent for row in (*ctx.deps.journal.tokens(board=ctx.uuid), *batch_tokens(ctx))}
     if intent not in ours:
@@ -248,6 +269,12 @@ def retire(ctx: Context, device: RegistryDevice, to: TokenState = TokenState.REV
         raise PolicyError("identity.registry-conflict", f"registry device {device.name!r} ({device.id}) is ACTIVE already",
                           hint=f"It is live, so it is not taken away unasked. `infuse key rotate {ctx.uuid} --port {ctx.link.port}` ends it and gives the board "
                                "a new identity; `infuse device retire` ends it for good.")
+    return intent
+
+
+def retire(ctx: Context, device: RegistryDevice, to: TokenState = TokenState.REVOKED) -> None:
+    """Take our own unfinished registry device away, on record first (rule 17); refuse anybody else's."""
+    intent = _refuse_not_ours_to_end(ctx, device)
     ctx.commit(NoteAttempt(attempt=ctx.attempt, facts={"retiredRegistryDevice": {"id": device.id, "intent": intent}}),
                *retired_writes(ctx, intent, "its answer was lost or its token ran out", to))
     for row in ctx.patiently(lambda: registry(ctx).pending_tokens()):
