@@ -131,7 +131,7 @@ CODES: Final[dict[str, CodeInfo]] = {
     "serial.ambiguous": CodeInfo(X.BOARD, E, True, "several ports could be the board and none is guessed", "Name it with --port."),
     "serial.busy": CodeInfo(X.BOARD, E, True, "another program holds the port", "Close the program that is named (terminals and ModemManager are common; `infuse doctor` says how to keep the latter away)."),
     "serial.denied": CodeInfo(X.BOARD, E, True, "no permission to open the port", "Add the user to the group `dialout` and log in again."),
-    "serial.silent": CodeInfo(X.BOARD, E, True, "nothing on the port answers AT", "Check power, cable, baud rate and that the firmware offers AT commands."),
+    "serial.silent": CodeInfo(X.BOARD, E, True, "nothing on the port answers what a board is asked", "Check power, cable, baud rate and that the firmware speaks a dialect that is asked for (`board.serial.dialect`)."),
     "serial.timeout": CodeInfo(X.BOARD, E, False, "the board stopped answering", "Reset the board, then run again: it goes on where it was."),
     "serial.unplugged": CodeInfo(X.BOARD, E, True, "the port went away", "Plug the board back in and run again: it goes on where it was."),
     "serial.garbled": CodeInfo(X.BOARD, E, True, "the board's answer cannot be understood", "Check baud rate, cable and flow control, then run again."),

@@ -86,6 +86,12 @@ class ChipIds(Protocol):
         Returns within 20 s. Raises BoardError board.no-mcu-id, naming the tool or the probe and the way out.
         """
 
+    def can_write_device_id(self, soc: str) -> None:
+        """Look for what writing needs on this machine, without a board. Raises ProfileError profile.cannot."""
+
+    def knows_probe(self, port: str) -> None:
+        """Look up which probe belongs to a port, without asking it. Raises board.id-not-written."""
+
     def device_id(self, port: str, soc: str) -> str | None:
         """The cloud's device id in the chip's one-time memory, 16 hex digits; None while it is empty. Raises board.id-not-written."""
 

@@ -102,18 +102,19 @@ def jlink(subject: Subject) -> Sequence[Finding]:
     if found is not None:
         return [passed("J-Link", f"installed: {found}")]
     if _wants_probe(subject):
-        return [doubtful("J-Link", "SEGGER's J-Link software is not installed, and mcuId is read through a probe", "Install SEGGER's J-Link software, which nrfutil needs for its probes.")]
-    return [passed("J-Link", "not installed, and not needed" if subject.profile is not None else "not installed; needed only where mcuId is read through a probe")]
+        return [doubtful("J-Link", "SEGGER's J-Link software is not installed, and the profile needs a debug probe", "Install SEGGER's J-Link software, which nrfutil needs for its probes.")]
+    return [passed("J-Link", "not installed, and not needed" if subject.profile is not None else "not installed; needed only where a profile needs a debug probe")]
 
 
 def nrfutil(subject: Subject) -> Sequence[Finding]:
     """Whether Nordic's tool is there with its command `device`, where the profile needs it."""
     path = subject.machine.which("nrfutil")
     if path is None and _wants_probe(subject):
-        return [failed("nrfutil", BoardError("board.no-mcu-id", "board.mcu_id is from: nrfutil, and there is no nrfutil on the PATH",
+        code, wanted = ("board.no-mcu-id", "board.mcu_id is from: nrfutil") if _reads_chip(subject) else ("board.id-not-written", "board.write_id is set")
+        return [failed("nrfutil", BoardError(code, f"{wanted}, and there is no nrfutil on the PATH",
                                              hint="Install nrfutil and its command `device` (nrfutil install device), and put it on the PATH."))]
     if path is None:
-        return [passed("nrfutil", "not on the PATH, and not needed" if subject.profile is not None else "not on the PATH; needed only where mcuId is read through a probe")]
+        return [passed("nrfutil", "not on the PATH, and not needed" if subject.profile is not None else "not on the PATH; needed only where a profile needs a debug probe")]
     told = subject.machine.told_by(path, "device", "--version")
     if told is None:
         return [doubtful("nrfutil", f"{path} has no command `device`, or did not answer", "nrfutil install device")]
@@ -122,6 +123,10 @@ def nrfutil(subject: Subject) -> Sequence[Finding]:
 
 
 def _wants_probe(subject: Subject) -> bool:
+    return _reads_chip(subject) or (subject.profile is not None and subject.profile.board.write_id)
+
+
+def _reads_chip(subject: Subject) -> bool:
     profile = subject.profile
     return profile is not None and profile.board.mcu_id is not None and profile.board.mcu_id.source == "nrfutil"
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.cli import serial_board
+from infuse_cli.cli.cloud_tools import confirm
 from infuse_cli.cli.serial_content import token_items
 from infuse_cli.cli.serial_write import WRITTEN, Hand, changing, write
 from infuse_cli.dialect import token_places
 from infuse_cli.dialect.base import Can
 from infuse_cli.dialect.token_places import TokenPlace
-from infuse_cli.errors import InfuseError, PolicyError, ProfileError, UsageError
+from infuse_cli.errors import BoardError, InfuseError, PolicyError, ProfileError, UsageError
 from infuse_cli.profile import Token
 from infuse_cli.records import MoveToken
 from infuse_cli.types import Secret, TokenState
@@ -29,7 +31,7 @@ def write_token(hand: Hand, secret: Secret, given: tuple[int | None, str | None]
     """Put a registration token onto the board as the profile's store says. `given` is (sec_tag, registry device id).
 
     A token that this journal knows is marked as exposed before its first byte goes out, and refused where it was spent
-    or belongs to another board (rule 15). Raises PolicyError identity.token-spent, run.conflict, identity.not-read-back;
+    or belongs to another board (rule 15). Raises PolicyError identity.token-spent, run.conflict, identity.slot-occupied, identity.not-read-back;
     ProfileError profile.cannot where the dialect has no such store; as `serial_write.write`.
     """
     spec = Token() if hand.profile is None or hand.profile.token is None else hand.profile.token
@@ -42,17 +44,49 @@ def write_token(hand: Hand, secret: Secret, given: tuple[int | None, str | None]
         MoveToken(intent=known.intent, from_state=TokenState.MINTED, to_state=TokenState.EXPOSED, why=f"written by hand to board {hand.uuid}")]
     told: dict[str, Any] = {"store": spec.store, "registryDeviceId": device_id, "tokenSha256": secret.sha256(), "onRecord": known is not None}
     if spec.store != "psk":
-        there = _put(hand, _place(spec, device_id), secret, exposed)
-        return {**told, "secTag": None, "credentials": [], "name": spec.name, "readBack": there}
+        place = _place(spec, device_id)
+        already, old = _found(hand, place, secret)
+        if not already:
+            _allow(hand, place, old, replace=replace, yes=yes)
+        there = already or _put(hand, place, secret, exposed, old)
+        return {**told, "secTag": None, "credentials": [], "name": spec.name, "already": already, "replaced": old, "readBack": there}
     tag = spec.sec_tag if given[0] is None else given[0]
     about = {"tokenSha256": secret.sha256()}
     rows = write(hand, tag, token_items(secret, _wanted(device_id)), replace=replace, yes=yes, first=exposed, about=about)
-    return {**told, "secTag": tag, "credentials": rows, "name": None, "readBack": True}
+    replaced = next((row["replaced"] for row in rows if row["replaced"] is not None), None)
+    return {**told, "secTag": tag, "credentials": rows, "name": None, "already": all(row["already"] for row in rows), "replaced": replaced, "readBack": True}
 
 
-def _put(hand: Hand, place: TokenPlace, secret: Secret, exposed: Sequence[Write]) -> bool | None:
+def _found(hand: Hand, place: TokenPlace, secret: Secret) -> tuple[bool, str | None]:
+    """Whether the token is there already, else the SHA-256 of what is there instead, as far as the board tells.
+
+    A profile's own read-back may say nothing at all as long as there is no token: that stops nothing.
+    """
+    try:
+        if hand.link.run(token_places.token_is_there(hand.ops, hand.uuid, place, secret.reveal())):
+            return True, None
+        return False, hand.link.run(token_places.another_there(hand.ops, hand.uuid, place, secret.reveal()))
+    except BoardError as error:
+        if place.store != "command" or error.code not in {"serial.timeout", "serial.garbled"}:
+            raise
+        return False, None
+
+
+def _allow(hand: Hand, place: TokenPlace, old: str | None, *, replace: bool, yes: bool) -> None:
+    """Another token is not overwritten unasked: `--replace`, and on a terminal a yes."""
+    if old is None:
+        return
+    where = f"{place.store} {place.name}".strip()
+    if not replace:
+        raise PolicyError("identity.slot-occupied", f"the board holds another value in {where} (SHA-256 {old}); nothing was written",
+                          hint="--replace writes over it, and puts its digest on record.")
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        confirm(f"Board {hand.uuid}: overwrite what is in {where} (SHA-256 {old})?", yes=yes)
+
+
+def _put(hand: Hand, place: TokenPlace, secret: Secret, exposed: Sequence[Write], old: str | None) -> bool | None:
     """Write it outside the modem's credentials; whether it was read back, None where the board cannot show it."""
-    told = {"command": f"registration token, store {place.store} {place.name}".strip(), "tokenSha256": secret.sha256()}
+    told = {"command": f"registration token, store {place.store} {place.name}".strip(), "tokenSha256": secret.sha256(), "replaced": old}
     with changing(hand) as notes:
         notes.note(WRITTEN, *exposed, **told, answer="begun")
         try:

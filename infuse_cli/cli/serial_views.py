@@ -117,7 +117,8 @@ def token(console: Console, made: dict[str, Any], notes: Sequence[str]) -> None:
     """Where a registration token went, and whether the board shows it."""
     if made["store"] != "psk":
         seen = "read back" if made["readBack"] else "the board cannot show it"
-        console.print(f"Written, {seen}: registration token, store {made['store']} {made['name'] or ''}".rstrip(), soft_wrap=True, markup=False)
+        done = "There already" if made["already"] else "Written" if made["replaced"] is None else f"Written over SHA-256 {made['replaced']}"
+        console.print(f"{done}, {seen}: registration token, store {made['store']} {made['name'] or ''}".rstrip(), soft_wrap=True, markup=False)
     written(console, made["credentials"], notes)
 
 

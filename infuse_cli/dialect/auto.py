@@ -46,6 +46,7 @@ class AutoCodec:
         self._asked: Codec = self._at
         self._asked_shells = [0, 0]
         self._made = 0
+        self._tried: list[Codec] = []
         self._chosen: Codec | None = None
 
     @property
@@ -59,8 +60,13 @@ class AutoCodec:
 
     @property
     def question(self) -> str:
-        """What the newest probe asks; before any dialect answered all of them are meant."""
+        """What the newest probe asks."""
         return self._now.question
+
+    @property
+    def questions(self) -> str:
+        """What every dialect that was tried has asked, the first one first."""
+        return " or ".join(dict.fromkeys(codec.question for codec in (self._tried if self._chosen is None else [self._chosen])))
 
     @property
     def probe_s(self) -> float:
@@ -113,6 +119,7 @@ class AutoCodec:
         if self._chosen is None:
             self._made += 1
             self._asked = self._next()
+            self._tried.append(self._asked)
         return self._now.probe()
 
     def probed(self) -> Heard:

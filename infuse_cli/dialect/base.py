@@ -153,6 +153,10 @@ class Codec(Protocol):
         """What the newest probe asks, for messages."""
 
     @property
+    def questions(self) -> str:
+        """All that the probes have asked so far, for messages."""
+
+    @property
     def probe_s(self) -> float:
         """How long the answer to the newest probe may take, in seconds."""
 

@@ -39,6 +39,11 @@ class HostCodec:
         return self._ASKS
 
     @property
+    def questions(self) -> str:
+        """All that the probes ask: always the same."""
+        return self.question
+
+    @property
     def probe_s(self) -> float:
         """How long the answer to a probe may take, in seconds."""
         return self._PROBE_S

@@ -25,6 +25,8 @@ _SETTING: Final = re.compile(r"[\w./-]{1,64}")
 _WORD: Final = re.compile(r"\S+")
 _KV_ANSWER: Final = re.compile(r"[0-9a-f]{16} [0-9a-f]{6} (-?\d+) ((?:[0-9a-f]{2})*)")
 _KV_LARGEST: Final = 254
+_LIKE_A_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{20,}")
+"""What of a profile's own read-back may be a token or its digest; names and words of an answer are shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,35 @@ def token_is_there(ops: Operations, uuid: str, place: TokenPlace, token: str) ->
             return (yield from _kv_read(_kv_number(place))) == token.encode()
         case "command":
             return (yield from _asked(place, token))
+
+
+def another_there(ops: Operations, uuid: str, place: TokenPlace, token: str) -> Conversation[str | None]:
+    """SHA-256 of another value that the board shows in this place; None where it is free, holds this token, or is not told."""
+    yield from ops.same_board(uuid)
+    match place.store:
+        case "settings":
+            reply = yield Command(f"settings read string {_setting(place)}", commands.READ_S, _WORD, secret=True)
+            found = reply.info[0].encode() if reply.ok and reply.info and token not in reply.info else None
+        case "kv":
+            found = yield from _kv_read(_kv_number(place))
+        case "command":
+            return (yield from _another_told(place, token))
+    return hashlib.sha256(found).hexdigest() if found and found != token.encode() else None
+
+
+def _another_told(place: TokenPlace, token: str) -> Conversation[str | None]:
+    """What the profile's read-back shows beside the words of its own command: a digest as it is, a value by its SHA-256."""
+    if place.read_back is None:
+        return None
+    reply = yield Command(place.read_back, commands.READ_S, re.compile(f".*{_LIKE_A_TOKEN.pattern}.*"), secret=True)
+    ours = {token, hashlib.sha256(token.encode()).hexdigest()}
+    words = {word for line in reply.info for word in _LIKE_A_TOKEN.findall(line)} if reply.ok else set()
+    if ours & {*words, *map(str.lower, words)}:
+        return None
+    found = next((word for word in sorted(words) if word not in place.read_back), None)
+    if found is None:
+        return None
+    return found.lower() if re.fullmatch(r"[0-9A-Fa-f]{64}", found) else hashlib.sha256(found.encode()).hexdigest()
 
 
 def _asked(place: TokenPlace, token: str) -> Conversation[bool | None]:

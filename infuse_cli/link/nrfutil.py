@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from infuse_cli.errors import BoardError, Interrupted
+from infuse_cli.errors import BoardError, Interrupted, ProfileError
 from infuse_cli.link.discover import list_ports
 
 if TYPE_CHECKING:
@@ -74,6 +74,21 @@ class ProbeReader:
         if data in _NOTHING:
             raise _unread(f"probe {probe} read {data.hex()} at {address:#010x}: that is no id", _CHECK_PROBE)
         return data.hex()
+
+    def can_write_device_id(self, soc: str) -> None:
+        """See `ports.ChipIds`. Raises ProfileError profile.cannot: no tool on the PATH, or a soc whose memory is not known."""
+        if shutil.which(TOOL) is None:
+            raise ProfileError("profile.cannot", f"board.write_id needs {TOOL}, and there is none on the PATH",
+                               hint="Install nrfutil and its command `device` (nrfutil install device) and put it on the PATH, or leave board.write_id out.")
+        try:
+            _id_address(soc)
+        except BoardError as error:
+            raise ProfileError("profile.cannot", f"board.write_id: {error.message}") from error
+
+    def knows_probe(self, port: str) -> None:
+        """See `ports.ChipIds`. Raises BoardError board.id-not-written."""
+        with _about_device_id():
+            self._probe_of(port)
 
     def device_id(self, port: str, soc: str) -> str | None:
         """The device id in the chip's one-time memory, 16 hex digits; None while it is empty.

@@ -89,7 +89,7 @@ class Session:
         begun = time.monotonic()
         if not self._resync():
             took, heard = time.monotonic() - begun, described(self._overheard)
-            raise BoardError("serial.silent", f"nothing on {self._port} answered {self._codec.question} within {took:.1f} s{heard}",
+            raise BoardError("serial.silent", f"nothing on {self._port} answered {self._codec.questions} within {took:.1f} s{heard}",
                              details={"heard": heard.removeprefix("; ")})
         self._overheard = None
 

@@ -100,6 +100,7 @@ class Context:
     states: dict[str, StepState] = field(default_factory=dict)
     tries: dict[str, int] = field(default_factory=dict)
     on_record: dict[str, dict[str, Any]] = field(default_factory=dict)  # what each step has on record
+    ahead: tuple[str, ...] = ()  # the steps that this run comes to
     resumed: bool = False
     mode_owed: int | None = None  # the functional mode that a change by hand found and did not bring back
     waiting: Callable[[str], None] = lambda _why: None

@@ -18,8 +18,9 @@ from infuse_cli.dialect.commands import FLIGHT_MODE
 from infuse_cli.errors import BoardError, InfuseError, JournalError, PolicyError
 from infuse_cli.pipeline.context import Context, mode_owed
 from infuse_cli.pipeline.metadata import row_for
-from infuse_cli.pipeline.plan import already_plan, asks, check_dialect, check_firmware, plan_for, plan_hash
+from infuse_cli.pipeline.plan import already_plan, asks, check_dialect, check_firmware, plan_for, plan_hash, reached
 from infuse_cli.pipeline.steps.identify import McuIds, identify
+from infuse_cli.pipeline.steps.write_id import check_bench
 from infuse_cli.pipeline.walk import Walk
 from infuse_cli.records import EndAttempt, MoveCertificate, NoteAttempt, NoteRun, OpenAttempt, TakeAttempt
 from infuse_cli.types import AttemptState, Event, Outcome, StepState
@@ -90,6 +91,7 @@ class Engine:
         self._asks = asks(self._plan, deps.profile)
         if (named := deps.profile.board.serial.dialect) != "auto":
             check_dialect(self._asks, named, capabilities(named))
+        check_bench(deps, reached(self._plan, deps.options.until))
         self._mcu_ids = McuIds(deps.profile.board.mcu_id, deps.options.metadata, deps.chip_ids, deps.resolved.soc, deps.cloud.shared_secret)
 
     def board(self, link: Board, slot: int, *, only: Collection[str] | None = None) -> BoardResult | None:
@@ -252,6 +254,7 @@ class Engine:
     def _walk(self, course: _Course, started: float) -> BoardResult:
         ctx = course.ctx
         steps = ("identify", *course.plan)
+        ctx.ahead = reached(course.plan, self.deps.options.until)
 
         def notify(event: str, step: str, ms: float | None, error: InfuseError | None) -> None:
             place = steps.index(step) + 1 if step in steps else None

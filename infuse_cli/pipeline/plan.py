@@ -84,6 +84,11 @@ def plan_for(profile: Profile) -> tuple[str, ...]:
     return plan
 
 
+def reached(plan: tuple[str, ...], until: str | None) -> tuple[str, ...]:
+    """Return the steps that a run comes to which stops after `until`."""
+    return plan[:plan.index(until) + 1] if until in plan else plan
+
+
 def already_plan(profile: Profile) -> tuple[str, ...]:
     """Return what proves a board that PASSed before, as far as its mode has it."""
     return tuple(name for name in ALREADY if name in PLANS[profile.identity.mode])

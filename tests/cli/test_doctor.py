@@ -245,6 +245,8 @@ def test_nrfutil_is_missed_where_the_product_needs_it(bench):
     ran = doctor(bench, "--profile", probing, named=False, env={"PATH": str(bench.world.folder)})
     assert found(ran)["nrfutil"]["code"] == "board.no-mcu-id"
     assert found(ran)["J-Link"]["state"] == "WARN"
+    writing = profile_with(bench, "writing", lambda profile: profile["board"].update(write_id=True))
+    assert found(doctor(bench, "--profile", writing, named=False, env={"PATH": str(bench.world.folder)}))["nrfutil"]["code"] == "board.id-not-written"
 
 
 # The bundle

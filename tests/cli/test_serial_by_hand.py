@@ -350,6 +350,13 @@ def test_a_token_goes_into_settings_where_the_profile_says_so(bench, desk, tmp_p
         ran = desk("token", "write", bench.world.port(slot), "--file", file, "--profile", profile)
         assert (data(ran)["store"], data(ran)["readBack"]) == ("settings", True)
         assert "read back" in desk("token", "write", bench.world.port(slot), "--file", file, "--profile", profile, output="human").stdout
+        again = partial(desk, "token", "write", bench.world.port(slot), "--profile", profile, "--file")
+        assert (data(again(file))["already"], len(notes(desk.home, "written by hand"))) == (True, 2)
+        other = private(tmp_path / "other", TOKEN[::-1])
+        assert hashlib.sha256(TOKEN.encode()).hexdigest() in refused(again(other), "identity.slot-occupied", 8)["message"]
+        assert data(again(file))["already"] is True  # nothing was written over it
+        assert data(again(other, "--replace"))["replaced"] == hashlib.sha256(TOKEN.encode()).hexdigest()
+        assert data(again(other))["already"] is True
     nowhere(TOKEN, ran, desk.home)
     refused(desk("token", "write", bench.world.port(slot), "--file", file, "--profile", profile), "profile.cannot", 3)
 
@@ -360,6 +367,8 @@ def test_a_token_goes_into_the_key_value_store_and_at_commands_through_the_firmw
     with faults(bench, f"{slot}:dialect=epacket"):
         ran = desk("token", "write", port, "--file", file, "--profile", profile)
         assert (data(ran)["dialect"], data(ran)["store"], data(ran)["readBack"]) == ("epacket", "kv", True)
+        other = private(tmp_path / "other", TOKEN[::-1])
+        refused(desk("token", "write", port, "--file", other, "--profile", profile), "identity.slot-occupied", 8)
         sent = desk("at", port, "AT+CGMM", "AT+NOPE", "AT+CFUN?")
         assert [(one["ok"], one["lines"]) for one in sent.envelope["data"]["commands"]] == [(True, ["nRF9151-LACA"]), (False, [])]
         assert "cannot list credentials" in data(desk("check", port))["notes"][0]
@@ -372,7 +381,12 @@ def test_a_token_goes_by_the_profiles_own_command(bench, desk, tmp_path):
     slot, profile = bench.slot(), profile_with(bench, "own", lambda profile: profile.update(token=own))
     with faults(bench, f"{slot}:dialect=at-shell"):
         made = data(desk("token", "write", bench.world.port(slot), "--file", private(tmp_path / "token", TOKEN), "--profile", profile))
-    assert (made["store"], made["readBack"]) == ("command", True)
+        assert (made["store"], made["already"], made["readBack"]) == ("command", False, True)
+        again = partial(desk, "token", "write", bench.world.port(slot), "--profile", profile, "--file")
+        assert data(again(str(tmp_path / "token")))["already"] is True
+        other = private(tmp_path / "other", TOKEN[::-1])
+        refused(again(other), "identity.slot-occupied", 8)
+        assert data(again(other, "--replace"))["replaced"] == hashlib.sha256(TOKEN.encode()).hexdigest()
 
 
 @pytest.mark.parametrize(("word", "kind"), [("ca", 0), ("CLIENT_CERT", 1), ("client-key", 2), ("psk", 3), ("PSK_ID", 4), ("1", 1)])

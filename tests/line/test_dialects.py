@@ -73,6 +73,13 @@ def test_the_device_id_goes_into_the_chip_and_a_board_with_another_is_refused(ma
         def provision(slot: int, failpoint: str = ""):
             return bench.infuse("provision", "--profile", str(profile), "--port", bench.world.port(slot), "--output", "json", env={"PATH": chip.path}, failpoint=failpoint)
 
+        ran = bench.infuse("provision", "--profile", str(profile), "--port", bench.world.port(1), "--output", "json")
+        assert (ran.code, "nrfutil" in ran.stdout, bench.world.state()["devices"]) == (3, True, [])
+        named = bench_yaml.read_text()
+        bench_yaml.write_text("probes: {}\n")
+        [board] = provision(1).envelope["data"]["boards"]
+        assert (board["failedStep"], board["error"]["code"], bench.world.state()["devices"]) == ("expect", "board.id-not-written", [])
+        bench_yaml.write_text(named)
         for failpoint in ("begun:write-id", "ran:write-id"):
             assert provision(1, failpoint).code < 0
         [board] = provision(1).envelope["data"]["boards"]

@@ -106,7 +106,7 @@ def test_a_silent_port_is_found_out_within_two_seconds(bench):
     with faults(bench, f"{slots[0]}:mute, {slots[1]}:gps, {slots[2]}:wrong-baud"):
         ran = bench.provision(*ports)
         assert "GPS receiver" in one_line(bench.infuse("serial", "probe", ports[1]), "serial.silent", 7)
-    for number, (port, said) in enumerate(zip(ports, ("answered AT within", "this is a GPS receiver", "the baud rate may be wrong"), strict=True), 1):
+    for number, (port, said) in enumerate(zip(ports, ("answered AT or an ePacket ping within", "this is a GPS receiver", "the baud rate may be wrong"), strict=True), 1):
         board = ended(ran, number)
         assert (board["result"], board["error"]["code"], board["failedStep"]) == ("ERROR", "serial.silent", "open")
         assert port in board["error"]["message"]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 from infuse_cli.errors import BoardError, PolicyError
 from infuse_cli.pipeline import slots
 from infuse_cli.pipeline.step import Given, Reading
+from infuse_cli.pipeline.steps.write_id import WriteId, check_probe
 from infuse_cli.profile import Token
 from infuse_cli.records import NoteAttempt
-from infuse_cli.types import CredentialType
+from infuse_cli.types import CredentialType, StepState
 
 if TYPE_CHECKING:
     from infuse_cli.pipeline.context import Context
@@ -34,13 +35,15 @@ class Expect(Reading):
     needs: ClassVar[frozenset[str]] = frozenset({"identity"})
 
     def run(self, ctx: Context) -> Given:
-        """Refuse a wrong product (board.unexpected) or a slot that is not ours (identity.slot-occupied)."""
+        """Refuse a wrong product (board.unexpected), one whose id cannot be written later (board.id-not-written), or a slot that is not ours (identity.slot-occupied)."""
         wanted = ctx.profile.board.expect
         if wanted.model is not None and ctx.identity.model != wanted.model:
             raise BoardError("board.unexpected", f"the model is {ctx.identity.model or _UNTOLD}, {wanted.model} is expected")
         if wanted.modem_firmware is not None and not firmware_fits(ctx.identity.modem_firmware, wanted.modem_firmware):
             raise BoardError("board.unexpected",
                              f"the modem firmware is {ctx.identity.modem_firmware or _UNTOLD}, {wanted.modem_firmware} is expected")
+        if WriteId.name in ctx.ahead and ctx.states.get(WriteId.name) is not StepState.DONE:
+            check_probe(ctx)
         return self._slots(ctx)
 
     def _slots(self, ctx: Context) -> Given:

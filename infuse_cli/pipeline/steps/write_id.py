@@ -11,7 +11,9 @@ from infuse_cli.errors import ProfileError
 from infuse_cli.pipeline.step import Acting, Done, Effect, Given, NotDone, Probe
 
 if TYPE_CHECKING:
-    from infuse_cli.pipeline.context import Context
+    from collections.abc import Collection
+
+    from infuse_cli.pipeline.context import Context, Deps
     from infuse_cli.ports import ChipIds
 
 
@@ -37,8 +39,23 @@ class WriteId(Acting):
         return Done({"writtenId": wanted}) if found == wanted else NotDone()
 
 
+def check_bench(deps: Deps, plan: Collection[str]) -> None:
+    """Refuse a run that will write ids on a bench that cannot, before anything is registered. Raises ProfileError profile.cannot."""
+    if WriteId.name in plan:
+        _chips(deps).can_write_device_id(deps.resolved.soc)
+
+
+def check_probe(ctx: Context) -> None:
+    """Refuse a board whose probe is not known, before anything is registered for it. Raises BoardError board.id-not-written."""
+    chips(ctx).knows_probe(ctx.link.port)
+
+
 def chips(ctx: Context) -> ChipIds:
     """What reaches the chip past its firmware. Raises ProfileError profile.cannot where there is no such way."""
-    if ctx.deps.chip_ids is None:
+    return _chips(ctx.deps)
+
+
+def _chips(deps: Deps) -> ChipIds:
+    if deps.chip_ids is None:
         raise ProfileError("profile.cannot", "board.write_id needs a debug probe, and this run has none")
-    return ctx.deps.chip_ids
+    return deps.chip_ids
