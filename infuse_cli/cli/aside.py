@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Generic, NoReturn, Self, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Generic, NoReturn, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 A = TypeVar("A")
 B = TypeVar("B")
+_STOPS: Final = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if sys.platform != "win32" else ()))
+"""Meant for the program as a whole, which says when it is over."""
 
 
 class Aside(Generic[A, B]):
@@ -63,7 +66,8 @@ class Aside(Generic[A, B]):
         child, self._child = self._child, None
         if child is not None:
             child[1].close()
-            os.waitpid(child[0], 0)
+            with suppress(ChildProcessError):  # whoever started us ignores SIGCHLD: then no child is waited for
+                os.waitpid(child[0], 0)
 
 
 def can_spare() -> bool:
@@ -71,21 +75,31 @@ def can_spare() -> bool:
     return sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1
 
 
-def _forked(work: Callable[[A], B]) -> tuple[int, Connection]:
+def _forked(work: Callable[[A], B]) -> tuple[int, Connection] | None:
+    """A copy at work, and our end of its pipe; None where there may be no more processes, then the work is done here."""
+    if sys.platform == "win32":
+        return None
     from multiprocessing import Pipe
 
     ours, theirs = Pipe()
-    if (child := os.fork()) == 0:
-        ours.close()  # else it would never hear that the other end is gone
-        _serve(work, theirs)
-    theirs.close()
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # a stop in this moment must not unwind the program in its copy too
+    try:
+        if (child := os.fork()) == 0:
+            _serve(work, ours, theirs)
+    except OSError:
+        ours.close()
+        return None
+    finally:
+        theirs.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
     return child, ours
 
 
-def _serve(work: Callable[[A], B], end: Connection) -> NoReturn:
+def _serve(work: Callable[[A], B], others: Connection, end: Connection) -> NoReturn:
     """Work until the other end is closed; nothing of the copied program runs on."""
     try:
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):  # meant for the program as a whole, which says when it is over
+        others.close()  # else it would never hear that the other end is gone
+        for number in _STOPS:
             signal.signal(number, signal.SIG_IGN)
         while True:
             end.send(work(end.recv()))

@@ -13,7 +13,7 @@ from infuse_cli.cli import context, secrets
 from infuse_cli.errors import UsageError
 from infuse_cli.pki import issuing, store
 from infuse_cli.pki.der import is_one_sequence
-from infuse_cli.pki.files import PUBLIC, read_bounded, write_atomic
+from infuse_cli.pki.files import PUBLIC, is_folder, read_bounded, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,7 +123,7 @@ def check_writable(out: Path, *inputs: Path, holding: bytes = b"-----BEGIN CERTI
         raise UsageError("usage.bad-option", f"{out} cannot be written: {error.strerror}") from None
     if out in inputs or (held and holding not in held and not is_one_sequence(held)) or b"PRIVATE KEY-----" in held:
         raise UsageError("usage.bad-option", f"{out} exists and holds something else; it is not overwritten")
-    if not out.absolute().parent.is_dir():
+    if not is_folder(out.absolute().parent):
         raise UsageError("usage.bad-option", f"{out} cannot be written: its folder does not exist")
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import secrets
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from infuse_cli.cli.result import OperationResult
 from infuse_cli.cli.serial_csr import RAW
 from infuse_cli.errors import Exit, PolicyError, UsageError
 from infuse_cli.pki import chain, issuing, store
-from infuse_cli.pki.files import MAX_PEM, PRIVATE, PUBLIC, read_bounded, write_atomic
+from infuse_cli.pki.files import MAX_PEM, PRIVATE, PUBLIC, is_folder, is_regular, read_bounded, write_atomic
 from infuse_cli.pki.issuers import all_issuers
 from infuse_cli.types import DEVICE_ID
 
@@ -57,7 +58,7 @@ def sign(csrs: Sequence[Path], batch: Path | None, out: Path, options: SignOptio
         raise UsageError("usage.bad-option", "either CSR files or --batch DIR says what is signed")
     if batch is not None:
         return _many(_in_folder(batch), out, options, passphrase)
-    if len(csrs) > 1 or out.is_dir():
+    if len(csrs) > 1 or is_folder(out):
         return _many(list(csrs), out, options, passphrase)
     return _one(csrs[0], out, options, passphrase)
 
@@ -94,7 +95,7 @@ def _many(files: list[Path], out: Path, options: SignOptions, passphrase: Passph
     names, outcomes = _names(options.names), list[Outcome]()
     apart = len(files) >= _MANY and can_spare()
     reading: Aside[list[Path], list[_Request]] = Aside(lambda some: [_judged(path, names, profile) for path in some], apart=apart)
-    writing: Aside[list[_Made], list[OSError]] = Aside(partial(_give_out, out), apart=apart)
+    writing: Aside[list[_Made], list[OSError]] = Aside(partial(_give_out, out, f".{secrets.token_hex(8)}.part"), apart=apart)
     with reading, writing, _desk(options, profile, passphrase) as desk, _progress(len(files)) as advance, _without_collector():
         for read in _ahead(reading, files):
             done = desk.sign([job for job, _ in read], [found for _, found in read])
@@ -159,24 +160,30 @@ def _told(one: Outcome, out: Path) -> dict[str, Any]:
             "error": one.error.as_json() if one.error else None}
 
 
-def _give_out(out: Path, made: Sequence[_Made]) -> list[OSError]:
-    """Certificates into their files, up to the first that cannot be written."""
+def _give_out(out: Path, part: str, made: Sequence[_Made]) -> list[OSError]:
+    """Certificates into their files, up to the first that cannot be written.
+
+    `part` is a file's name until it is whole, of this program alone: another may write the same ones at the same time.
+    """
     for source, pem, already in made:
         try:
-            _write(out, source.stem, pem.encode(), already=already)
+            _write(out, source.stem, pem.encode(), part, already=already)
         except OSError as error:
+            with suppress(OSError):
+                (out / part).unlink()
             return [OSError(error.errno, error.strerror, str(_target(source, out)))]
     return []
 
 
-def _write(out: Path, stem: str, data: bytes, *, already: bool) -> None:
+def _write(out: Path, stem: str, data: bytes, name: str, *, already: bool) -> None:
     """On record it is safe already, so no file waits for the disk; what is there already is left as it is."""
-    target, part = f"{out}{os.sep}{stem}.pem", f"{out}{os.sep}.{stem}.part"
+    target, part = f"{out}{os.sep}{stem}.pem", f"{out}{os.sep}{name}"
     if already and _holds(target, data):
         return
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), PUBLIC)
     try:
-        os.write(descriptor, data)
+        while data:
+            data = data[os.write(descriptor, data):]  # a disk that is nearly full takes a part
     finally:
         os.close(descriptor)
     os.replace(part, target)  # noqa: PTH105 - a path object for each of ten thousand files costs more than the file
@@ -200,24 +207,35 @@ def _target(source: Path, out: Path) -> Path:
 
 
 def _in_folder(batch: Path) -> list[Path]:
-    if not batch.is_dir():
+    """Whatever is named like a request: one that cannot be read is told of, not passed over."""
+    if not is_folder(batch):
         raise UsageError("usage.bad-option", f"--batch {batch} is not a folder")
-    found = sorted(path for path in batch.iterdir() if path.suffix.lower() in _ENDINGS and path.is_file())
+    try:
+        found = sorted(path for path in batch.iterdir() if path.suffix.lower() in _ENDINGS)
+    except OSError as error:
+        raise UsageError("usage.bad-option", f"--batch {batch} cannot be read: {error.strerror}") from None
     if not found:
         raise UsageError("usage.bad-option", f"{batch} has no requests ({', '.join(sorted(_ENDINGS))})")
     return found
 
 
 def _check_folder(files: list[Path], out: Path) -> None:
-    targets = [_target(path, out) for path in files]
-    if len(set(targets)) != len(targets):
-        raise UsageError("usage.bad-option", "two of the requests have the same name, so one certificate would take the other's place")
-    if any(path.absolute() == target.absolute() for path, target in zip(files, targets, strict=True)):
-        raise UsageError("usage.bad-option", f"--out {out} holds the requests; certificates go into another folder")
+    """A certificate takes the place of nothing but a certificate."""
+    targets = dict[Path, Path]()
+    for path in files:
+        if (other := targets.setdefault(_target(path, out), path)) is not path:
+            raise UsageError("usage.bad-option", f"{other.name} and {path.name} have the same name, so one certificate would take the other's place")
     try:
         out.mkdir(exist_ok=True)
+        held = set(os.listdir(out))  # noqa: PTH208 - names alone
+        own = {folder for folder in {path.parent for path in files} if is_folder(folder) and folder.samefile(out)}
     except OSError as error:
         raise UsageError("usage.bad-option", f"--out {out} cannot be made: {error.strerror}") from None
+    if any(path.name == target.name and path.parent in own for target, path in targets.items()):
+        raise UsageError("usage.bad-option", f"--out {out} holds the requests; certificates go into another folder")
+    for target in targets:
+        if target.name in held:
+            ca_common.check_writable(target)
 
 
 @contextmanager
@@ -260,14 +278,14 @@ def _beside(csr: Path) -> Path:
 def _keygen(csr: Path) -> str | None:
     """The modem's own text that `infuse serial csr` left beside a CSR; it is checked where it is there."""
     beside = _beside(csr)
-    return _read(beside).decode("ascii", errors="replace") if beside.is_file() else None
+    return _read(beside).decode("ascii", errors="replace") if is_regular(beside) else None
 
 
 def _read(path: Path) -> bytes:
     try:
         return read_bounded(path, MAX_PEM)
     except OSError as error:
-        raise UsageError("usage.bad-option", f"{path} cannot be read: {error.strerror}") from None
+        raise UsageError("usage.bad-option", f"{path} cannot be read: {error.strerror}", hint="A request is a file that you may read.") from None
 
 
 @contextmanager

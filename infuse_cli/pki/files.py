@@ -82,6 +82,20 @@ def read_private(path: Path) -> tuple[bytes, bool]:
         return file.read(MAX_PEM + 1), loose
 
 
+def is_folder(path: Path) -> bool:
+    """Whether it is a folder as far as can be seen: what may not be looked at, or can have no such name, is none."""
+    with contextlib.suppress(OSError):
+        return path.is_dir()
+    return False
+
+
+def is_regular(path: Path) -> bool:
+    """Whether it is a file as far as can be seen, as `is_folder`."""
+    with contextlib.suppress(OSError):
+        return path.is_file()
+    return False
+
+
 def _regular(path: Path) -> None:
     """Refuse what may never end or never begin, such as a pipe or a device. Raises OSError."""
     if path.exists() and not path.is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from cryptography import x509
@@ -16,6 +18,8 @@ from pki_board import DEVICE_ID, Modem, request
 from test_pki_ca_policy import HOSTILE, csr, pem
 
 from infuse_cli.cli.aside import Aside
+from infuse_cli.cli.ca_sign import _give_out
+from infuse_cli.cli.main import run
 from infuse_cli.journal.store import SqliteJournal, open_journal
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills by SIGKILL")
@@ -78,15 +82,15 @@ def test_a_storm_of_kills(bench):
     print("seed", seed)
     chance = random.Random(seed)
     for _ in range(15):
-        run = batch(bench)
+        killed = batch(bench)
         try:
-            run.communicate(timeout=chance.uniform(0.3, 4.0))
+            killed.communicate(timeout=chance.uniform(0.3, 4.0))
         except subprocess.TimeoutExpired:
-            os.kill(run.pid, signal.SIGKILL)
-            run.communicate(timeout=60)  # as above: the helpers end too
+            os.kill(killed.pid, signal.SIGKILL)
+            killed.communicate(timeout=60)  # as above: the helpers end too
         consistent(bench)
-    run = batch(bench)
-    assert json.loads(run.communicate(timeout=120)[0])["data"]["refused"] == 0
+    last = batch(bench)
+    assert json.loads(last.communicate(timeout=120)[0])["data"]["refused"] == 0
     assert len(consistent(bench)) == 3000
     with open_journal(bench / "home") as journal:
         assert len(journal.certificates()) == 3000
@@ -120,3 +124,81 @@ def test_an_interrupt_right_after_the_record_is_told_as_one(infuse, bench, monke
         assert infuse(*words, code=130)["code"] == "run.interrupted"
     assert not (bench / "a.pem").exists()
     assert infuse(*words)["already"] is True
+
+
+def test_a_helper_is_done_without_where_there_can_be_none_and_where_none_is_waited_for(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fork", Mock(side_effect=BlockingIOError))
+        with Aside(lambda number: (number, os.getpid()), apart=True) as work:
+            work.begin(1)
+            assert work.end() == (1, os.getpid())
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # as some that start programs leave it
+    try:
+        with Aside(lambda number: number, apart=True) as work:
+            work.begin(1)
+            assert work.end() == 1
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_what_is_named_like_a_request_is_signed_or_told_of(bench, capsys):
+    folder = requests(bench, 1)
+    (folder / "folder.csr").mkdir()
+    os.mkfifo(folder / "pipe.csr")
+    (folder / "loop.csr").symlink_to("loop.csr")
+    (folder / "nowhere.csr").symlink_to("missing")
+    (folder / f"{'a' * 251}.csr").write_bytes(pem(csr(name="f" * 16)))
+    assert run([*map(str, ("ca", "sign", "--batch", folder, "--out", bench / "certs", "--passphrase-file", bench / "word")), "--output", "json"]) == 11
+    told = {one["csr"]: one["error"] and one["error"]["message"] for one in json.loads(capsys.readouterr().out)["data"]["certificates"]}
+    assert {name for name, why in told.items() if why is None} == {"0000.csr", f"{'a' * 251}.csr"}
+    assert set(told) == {path.name for path in folder.iterdir()}
+    assert "is not a file" in told["pipe.csr"]
+    assert len(consistent(bench)) == 2
+
+
+def test_a_certificate_takes_the_place_of_nothing_but_a_certificate(infuse, bench):
+    folder = requests(bench, 1)
+    (folder / "0000.csr").rename(folder / "0000.pem")
+    request = (folder / "0000.pem").read_bytes()
+    (bench / "link").symlink_to(folder)
+    words = ("ca", "sign", "--passphrase-file", bench / "word", "--batch", folder, "--out")
+    for out in (bench / "link", folder / ".." / folder.name):
+        assert "holds the requests" in infuse(*words, out, code=2)["message"]
+    certs = bench / "certs"
+    certs.mkdir()
+    (certs / "0000.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
+    assert "holds something else" in infuse(*words, certs, code=2)["message"]
+    assert ((folder / "0000.pem").read_bytes(), (certs / "0000.pem").read_text()) == (request, "-----BEGIN PRIVATE KEY-----\n")
+    assert infuse("ca", "list")["certificates"] == []
+    (certs / "0000.pem").write_text("")
+    infuse(*words, certs)
+    assert len(consistent(bench)) == 1
+
+
+def test_a_folder_that_cannot_be_is_told_as_one(infuse, bench):
+    requests(bench, 1)
+    out = bench / ("a" * 300) / "x.pem"
+    assert infuse("ca", "sign", "--passphrase-file", bench / "word", bench / "csrs" / "0000.csr", "--out", out, code=2)["code"] == "usage.bad-option"
+
+
+def test_a_disk_that_takes_a_part_of_a_certificate_or_no_more(tmp_path, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda to, data: write(to, data[:5]))
+    assert _give_out(tmp_path, ".part", [(Path("a.csr"), "a certificate", False)]) == []
+    assert (tmp_path / "a.pem").read_text() == "a certificate"
+    monkeypatch.setattr(os, "write", Mock(side_effect=OSError(errno.ENOSPC, "full")))
+    assert [one.filename for one in _give_out(tmp_path, ".part", [(Path("b.csr"), "another", False)])] == [str(tmp_path / "b.pem")]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pem"]
+
+
+def test_two_that_give_out_the_same_certificate_do_not_meet_in_one_file(tmp_path, monkeypatch):
+    replace, made = os.replace, [(Path("a.csr"), "a certificate", False)]
+
+    def met(part, target) -> None:
+        monkeypatch.setattr(os, "replace", replace)
+        assert _give_out(tmp_path, ".other", made) == []
+        replace(part, target)
+
+    monkeypatch.setattr(os, "replace", met)
+    assert _give_out(tmp_path, ".part", made) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pem"]
