@@ -73,9 +73,8 @@ def call_deadline(seconds: float) -> Iterator[None]:
 class _BoundedStream(httpcore.NetworkStream):
     """A connection whose every read and write ends at the deadline of the call, however slowly bytes drip in."""
 
-    def __init__(self, inner: httpcore.NetworkStream, proxy_host: str | None) -> None:
+    def __init__(self, inner: httpcore.NetworkStream) -> None:
         self._inner = inner
-        self._proxy_host = proxy_host
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         return self._inner.read(max_bytes, _bounded(timeout, httpcore.ReadTimeout))
@@ -89,15 +88,52 @@ class _BoundedStream(httpcore.NetworkStream):
     def start_tls(self, ssl_context: ssl.SSLContext, server_hostname: str | None = None,
                   timeout: float | None = None) -> httpcore.NetworkStream:
         bound, name = _bounded(timeout, httpcore.ConnectTimeout), None if server_hostname is None else server_hostname.strip("[]")
-        try:
-            return _BoundedStream(self._inner.start_tls(ssl_context, name, bound), None)
-        except httpcore.ConnectError as error:
-            if self._proxy_host is None or server_hostname != self._proxy_host:
-                raise
-            raise httpcore.ProxyError(f"no TLS with it: {error}") from error
+        return _BoundedStream(self._inner.start_tls(ssl_context, name, bound))
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
+
+
+class _ProxyStream(_BoundedStream):
+    """What is said to a proxy before TLS with the server begins: nothing was sent to the server, and what fails is the proxy."""
+
+    def __init__(self, inner: httpcore.NetworkStream, host: str) -> None:
+        super().__init__(inner)
+        self._host = host
+        self._heard = False
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        with _proxys_trouble():
+            data = super().read(max_bytes, timeout)
+        if not data:
+            raise httpcore.ProxyError("closed the connection before it answered")
+        if not self._heard and not b"HTTP/".startswith(data[:5]):
+            raise httpcore.ProxyError("does not answer as an HTTP proxy does")
+        self._heard = True
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        with _proxys_trouble():
+            super().write(buffer, timeout)
+
+    def start_tls(self, ssl_context: ssl.SSLContext, server_hostname: str | None = None,
+                  timeout: float | None = None) -> httpcore.NetworkStream:
+        if server_hostname != self._host:
+            return super().start_tls(ssl_context, server_hostname, timeout)
+        try:
+            return _ProxyStream(super().start_tls(ssl_context, server_hostname, timeout), self._host)
+        except httpcore.ConnectError as error:
+            raise httpcore.ProxyError(f"no TLS with it: {error}") from error
+
+
+@contextmanager
+def _proxys_trouble() -> Iterator[None]:
+    try:
+        yield
+    except httpcore.TimeoutException as error:
+        raise httpcore.ProxyError("did not answer in time") from error
+    except httpcore.NetworkError as error:
+        raise httpcore.ProxyError(f"broke off: {error}") from error
 
 
 class _BoundedBackend(httpcore.NetworkBackend):
@@ -116,7 +152,7 @@ class _BoundedBackend(httpcore.NetworkBackend):
             if self._proxy is None:
                 raise
             raise httpcore.ProxyError(f"could not connect: {error}") from error
-        return _BoundedStream(stream, self._proxy.host if self._proxy else None)
+        return _BoundedStream(stream) if self._proxy is None else _ProxyStream(stream, self._proxy.host)
 
 
 def _bounded(timeout: float | None, error: type[Exception]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PORTS: Final = {"http": 80, "https": 443}
+_HOST: Final = re.compile(r"[0-9a-z._:%-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def parse_base_url(text: str, key: str) -> BaseUrl:
         raise ProfileError("profile.invalid", f"{key}: not a URL ({error})") from error
     if parts.username is not None or parts.password is not None:
         raise ProfileError("profile.secret", f"{key} holds a user name or password before the host")
-    if parts.scheme not in {"http", "https"} or not host or parts.query or parts.fragment:
+    if parts.scheme not in {"http", "https"} or not _HOST.fullmatch(host) or parts.query or parts.fragment:
         raise ProfileError("profile.invalid", f"{key}: '{cleaned}' is not of the form https://HOST[:PORT][/PATH]")
     if parts.scheme == "http" and not is_loopback(host):
         raise ProfileError("profile.invalid", f"{key}: plain http is allowed to this machine only, and '{host}' is another: the credential would travel readable")

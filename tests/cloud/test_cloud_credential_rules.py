@@ -80,7 +80,7 @@ def test_good_base_urls(text, url):
     assert parse_base_url(text, "cloud.base_url").url == url
 
 
-@pytest.mark.parametrize("text", ["", "api.infuse-iot.com", "ftp://x", "https://", "http://10.0.0.1", "http://localhost.evil.example",
+@pytest.mark.parametrize("text", ["", "api.infuse-iot.com", "ftp://x", "https://", "https://api example", "http://10.0.0.1", "http://localhost.evil.example",
                                   "http://127.0.0.1.evil.example", "https://x/?q=1", "https://x/#f", "http://[::1", "https://x:99999"])
 def test_bad_base_urls(text):
     with pytest.raises(ProfileError, match=r"cloud\.base_url") as caught:

@@ -233,12 +233,26 @@ class TestProxies:
             make_client(base_url="https://api.example", timeout_s=0.2, deadline_s=0.4).networks("o-1")
         assert caught.value.code == "cloud.unreachable"
 
-    def test_a_proxy_with_trouble_is_asked_again_even_for_an_effect(self, proxied):
-        client, proxy, _ = proxied(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
-        with pytest.raises(CloudError, match="502 Bad Gateway") as caught:
+    @pytest.mark.parametrize(("answer", "words"), [
+        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "answered 502 Bad Gateway"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX-Half: ", "closed the connection before it answered", marks=pytest.mark.storm),
+        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", "does not answer as an HTTP proxy does", marks=pytest.mark.storm),
+    ])
+    def test_a_proxy_with_trouble_is_asked_again_even_for_an_effect(self, proxied, answer, words):
+        client, proxy, server = proxied(answer)
+        with pytest.raises(CloudError, match=rf"was not sent: the proxy 127\.0\.0\.1:{proxy.port} \(HTTPS_PROXY\) {words}") as caught:
             client.create_organisation("Acme")
         assert (caught.value.code, caught.value.unknown) == ("cloud.unreachable", False)
         assert len(proxy.heads) > 1
+        assert server.requests == []
+
+    @pytest.mark.storm
+    def test_a_mute_proxy_is_named(self, clean, make_client):
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            clean.setenv("HTTPS_PROXY", f"127.0.0.1:{mute.getsockname()[1]}")
+            with pytest.raises(CloudError, match=r"the proxy .* \(HTTPS_PROXY\) did not answer in time") as caught:
+                make_client(base_url="https://api.example", timeout_s=0.2, deadline_s=0.4).create_organisation("Acme")
+        assert (caught.value.code, caught.value.unknown) == ("cloud.unreachable", False)
 
     @pytest.mark.parametrize("value", ["socks5://127.0.0.1:9", "http://", "http://me:hunter2@:x", "ftp://x"])
     def test_a_proxy_that_cannot_be_one_is_named_without_its_text(self, clean, value):
