@@ -205,6 +205,8 @@ def health(text: str, since: str | None, until: str | None, *, window: bool) -> 
     start, end = moment(since, "--from"), moment(until, "--to")
     if window and start is None:
         raise UsageError("usage.bad-option", "a window needs --from TIME")
+    if start is not None and start >= (end or datetime.now(UTC)):
+        raise UsageError("usage.bad-option", f"--from {since!r} is not before --to {until or 'now'!r}")
     with tools.opened() as session:
         found = session.registry_device(text)
         rows = session.registry.health_history(found.id) if start is None else session.registry.health_window(found.id, start, end or datetime.now(UTC))

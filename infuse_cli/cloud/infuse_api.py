@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli import api_types as api
@@ -41,6 +42,9 @@ SHARED_SECRET: Final = Call("POST", "/key/sharedSecret")
 DEVICE_SECRET: Final = Call("POST", "/key/sharedSecret/device")
 DERIVED_KEY: Final = Call("POST", "/key/derived/device")
 
+_UNSAFE: Final = re.compile(r"[^\w .-]|^\.+$")
+"""In names that not every server finds by their path."""
+
 
 class InfuseClient(MessageCalls, Client):
     """The Infuse IoT API over one transport; safe to share between threads (rules 10, 11)."""
@@ -57,8 +61,14 @@ class InfuseClient(MessageCalls, Client):
         if id is not None:
             return self._find(ORGANISATION_BY_ID, api.Organisation, id=id)
         if name is not None:
-            return self._find(ORGANISATION_BY_NAME, api.Organisation, name=name)
+            return self._find(ORGANISATION_BY_NAME, api.Organisation, name=name) or self._listed_organisation(name)
         return self._only_organisation()
+
+    def _listed_organisation(self, name: str) -> api.Organisation | None:
+        """One whose name does not get through a path: servers unescape a slash before they take the path apart."""
+        if not _UNSAFE.search(name):
+            return None
+        return next((row for row in self.organisations() if row.name == name), None)
 
     def create_organisation(self, name: str) -> api.Organisation:
         """POST /organisation, once."""

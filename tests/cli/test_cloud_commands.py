@@ -585,6 +585,7 @@ class TestRegistry:
         assert infuse.data("registry", "health", "latest", "gw")["health"]["connectionType"] == "LTE-M"
         assert len(infuse.data("registry", "health", "show", "gw")["health"]) == 1
         assert infuse.data("registry", "health", "window", "gw", "--from", "2020-01-01T00:00:00Z", "--to", "2020-01-02T00:00:00Z")["health"] == []
+        assert infuse.error("registry", "health", "window", "gw", "--from", "2020-01-02T00:00:00Z", "--to", "2020-01-01T00:00:00Z", code=2)["code"] == "usage.bad-option"
         assert infuse.data("registry", "health", "summary", "gw")["summary"]["records"] == 1
 
     def test_a_component_is_made_changed_and_deleted(self, infuse):

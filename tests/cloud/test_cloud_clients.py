@@ -39,6 +39,14 @@ def test_names_are_escaped_in_paths(server, client, api, name, path):
     assert server.requests[0].target == path
 
 
+def test_a_name_that_the_server_does_not_find_by_its_path_is_looked_up_in_the_list(server, client, api):
+    nowhere = api.ok(404, {"code": 404, "message": "no such path"})
+    server.script = [nowhere, api.ok(200, [{"id": "o-1", "name": "A"}, {"id": "o-2", "name": "A/B"}])]
+    assert client.organisation(name="A/B").id == "o-2"
+    server.script, server.otherwise = [], nowhere
+    assert client.organisation(name="Acme Inc. 2") is None, "a plain name is not there, and that is all"
+
+
 def test_an_empty_name_never_turns_into_another_call(server, client):
     with pytest.raises(CloudError):
         client.device("")
