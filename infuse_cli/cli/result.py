@@ -99,7 +99,10 @@ def _show_human(result: OperationResult) -> None:
 
 
 def tell(text: str) -> None:
-    """Write a line of prose to stderr; on a terminal it is folded between words, and never within a command in backquotes."""
+    """Write a line of prose to stderr; on a terminal it is folded between words, and never within a command in backquotes.
+
+    Raises BrokenPipeError; a stderr that takes nothing more is given up silently.
+    """
     columns = _columns()
     if 0 < columns < len(text):
         import re
@@ -107,7 +110,13 @@ def tell(text: str) -> None:
 
         held = re.sub(r"`[^`]*`", lambda found: found[0].replace(" ", _HELD), text)
         text = textwrap.fill(held, columns, break_long_words=False, break_on_hyphens=False).replace(_HELD, " ")
-    sys.stderr.write(text + "\n")
+    try:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:  # a full disk: nobody can be told of that either, and the exit code has to stay what it is
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _columns() -> int:

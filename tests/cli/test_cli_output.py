@@ -25,6 +25,14 @@ def test_a_result_that_cannot_be_written_is_no_success(argv):
     assert "tool.bug" not in ran.stderr
 
 
+@pytest.mark.storm
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this platform has no full device")  # noqa: PTH110
+def test_an_error_that_cannot_be_told_keeps_its_exit_code():
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        ran = subprocess.run([*INFUSE, "profile", "show", "nope"], stdout=subprocess.PIPE, stderr=full, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (3, "")
+
+
 def test_a_reader_that_goes_away_gets_no_traceback():
     with subprocess.Popen([*INFUSE, "profile", "new", "--full"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()
