@@ -5,6 +5,7 @@ An output that fails (a closed pipe) goes quiet: it never stops a line.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
@@ -20,7 +21,7 @@ from infuse_cli.cli.boards_model import (
     scanned,
     silent,
 )
-from infuse_cli.cli.result import json_line
+from infuse_cli.cli.result import json_line, output_lost
 from infuse_cli.types import Outcome
 
 if TYPE_CHECKING:
@@ -81,8 +82,10 @@ class _Lines:
             try:
                 self._out.writelines(f"{line}\n" for line in lines)
                 self._out.flush()
-            except (OSError, ValueError):
+            except (OSError, ValueError) as error:
                 self._dead = True
+                if isinstance(error, OSError) and self._out is sys.stdout:
+                    output_lost(error)
 
     def close(self) -> None:
         """Every line is already out."""

@@ -65,9 +65,20 @@ def finish(result: OperationResult) -> NoReturn:
     raise typer.Exit(int(result.exit_code))
 
 
+_lost: list[OSError] = []
+
+
+def output_lost(error: OSError) -> None:
+    """Remember that lines for a program did not reach standard output: `show` says so once the work is done."""
+    if not isinstance(error, BrokenPipeError):
+        _lost.append(error)
+
+
 def show(result: OperationResult) -> None:
-    """Show a result on stdout in the output mode of this invocation, and go on."""
+    """Show a result on stdout in the output mode of this invocation, and go on. Raises OSError where stdout took not all."""
     settings = context.current()
+    if result.streamed and _lost:
+        raise _lost[0]
     if settings.output == "human":
         _show_human(result)
     elif settings.output == "json" or not result.streamed:

@@ -7,6 +7,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -362,3 +364,16 @@ def test_an_error_of_a_batch_speaks_of_no_board(job):
     assert ran.code == 2
     assert "unplug" not in ran.stderr
     assert batch(job, "register", job.folder / "none.csv").envelope["errors"][0]["boardSafe"] is True
+
+
+@pytest.mark.storm
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this platform has no full device")
+@pytest.mark.parametrize("output", ["jsonl", "json", "human"])
+def test_output_that_nobody_got_is_no_success(job, output):
+    """The rows are registered all the same, and the same command says so once there is room."""
+    path = rows(job, 3)
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run([sys.executable, "-m", "infuse_cli", "batch", "register", str(path), "--output", output], stdout=full, stderr=subprocess.PIPE,
+                             env={**os.environ, **job.env, **env(job)}, text=True, check=False)
+    assert (ran.returncode, "usage.output-lost" in ran.stderr) == (2, True), ran.stderr
+    assert batch(job, "register", path).envelope["data"]["totals"]["existed"] == 3
