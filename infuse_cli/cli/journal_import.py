@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from infuse_cli.cli import handover_import
+from infuse_cli.cli import handover_import, journal_views
 from infuse_cli.cli import journal_keep as keep
 from infuse_cli.cli.handover import MAGIC as HAND_OVER
 from infuse_cli.errors import JournalError, UsageError
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from infuse_cli.cli.result import OperationResult
 
 KINDS: Final[dict[bytes, Callable[[Path, FilePassphrase], OperationResult]]] = {
-    keep.PLAIN: lambda path, passphrase: keep.restore(path, passphrase, sealed=False),
-    keep.SEALED: lambda path, passphrase: keep.restore(path, passphrase, sealed=True),
+    journal_views.PLAIN: lambda path, passphrase: keep.restore(path, passphrase, sealed=False),
+    journal_views.SEALED: lambda path, passphrase: keep.restore(path, passphrase, sealed=True),
     HAND_OVER: handover_import.take_over,
 }
 """By the first bytes of a file: what takes it in."""

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from infuse_cli import failpoint
 from infuse_cli.cli import context
-from infuse_cli.cli.journal_views import broken, operator, plural
+from infuse_cli.cli.journal_views import PLAIN, SEALED, broken, head_of, operator, plural
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.errors import JournalError, UsageError
 from infuse_cli.journal.database import FILE
 from infuse_cli.journal.store import open_journal
+from infuse_cli.pki.files import is_folder
 from infuse_cli.records import NoteRun, RunStart
 
 if TYPE_CHECKING:
@@ -29,10 +30,8 @@ if TYPE_CHECKING:
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.keys.seal import Rekey
 
-SEALED: Final = b"infuse-journal-backup 1\n"
 _PREFIX: Final = ".infuse-copy-"
 _STALE_S: Final = 3600.0  # a copy that is this old is nobody's work any more
-PLAIN: Final = b"SQLite format 3\x00"
 
 
 def backup(out: Path, passphrase: FilePassphrase, *, seal: bool) -> OperationResult:
@@ -183,11 +182,13 @@ def _verified(folder: Path, named: Path) -> dict[str, Any]:
 
 def _target(out: Path, *, sealed: bool) -> Path:
     """Where a backup goes: the file, or a dated name in a folder. Raises UsageError."""
-    if out.is_dir():
+    if is_folder(out):
         return out / f"journal-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.{'sealed' if sealed else 'sqlite3'}"
-    if out.exists() and not out.is_file():
+    if (held := head_of(out)) is None:
         raise UsageError("usage.bad-option", f"{out} is not a file")
-    if not out.absolute().parent.is_dir():
+    if held and not held.startswith((PLAIN, SEALED)):
+        raise UsageError("usage.bad-option", f"{out} exists and holds something else; it is not overwritten")
+    if not is_folder(out.absolute().parent):
         raise UsageError("usage.bad-option", f"{out} is in a folder that does not exist")
     if out.name == FILE and out.absolute().parent == context.current().home:
         raise UsageError("usage.bad-option", f"{out} is the journal itself")

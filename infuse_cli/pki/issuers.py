@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from infuse_cli.errors import SignerError
-from infuse_cli.pki.files import PRIVATE, read_bounded, read_private, write_atomic
+from infuse_cli.pki.files import PRIVATE, is_folder, read_bounded, read_private, write_atomic
 from infuse_cli.pki.signers import file as file_signer
 from infuse_cli.pki.signers import open_key
 from infuse_cli.pki.signers.file import INTERMEDIATE, INTERMEDIATE_KEY, KEY_URI, ROOT, FileSigner
@@ -67,13 +67,15 @@ def sha256_of(certificate: x509.Certificate) -> str:
 def current_folder(folder: Path) -> Path:
     """The folder of the issuer that signs now. Raises SignerError ca.broken."""
     path = folder / CURRENT
-    if not path.exists():
-        return folder
     try:
         named = str(json.loads(read_bounded(path))["issuer"])
         if _ID.fullmatch(named) is not None:
             return folder / ISSUERS / named
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError):
+        return folder
+    except OSError as error:
+        raise SignerError("ca.broken", f"{path} cannot be read: {error.strerror}", hint="Have a look at who may read the folder.") from None
+    except (ValueError, KeyError, TypeError):
         pass
     raise SignerError("ca.broken", f"{path} does not name an issuer")
 
@@ -157,8 +159,12 @@ def load_root(folder: Path, root_key: Path | None, passphrase: Secret, *, now: d
 
 def root_key_path(folder: Path, root_key: Path | None) -> Path:
     """Where the root's key is. Raises SignerError ca.no-root-key."""
-    path = folder / ROOT_KEY if root_key is None else root_key / ROOT_KEY if root_key.is_dir() else root_key
-    if not path.exists():
+    path = folder / ROOT_KEY if root_key is None else root_key / ROOT_KEY if is_folder(root_key) else root_key
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise SignerError("ca.no-root-key", f"{path} cannot be read: {error.strerror}") from None
+    if not there:
         raise SignerError("ca.no-root-key", f"there is no {path}")
     return path
 

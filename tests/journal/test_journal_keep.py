@@ -156,6 +156,20 @@ class TestBackup:
         assert (tmp_path / "safe").joinpath(out).read_bytes() == before, "a good copy is not replaced by a bad one"
         assert "empty home" in infuse.error("journal", "import", out)["hint"], "nor is a journal that does not hold said to hold all"
 
+    def test_nothing_else_is_replaced_by_a_copy_nor_a_journal_or_a_key_by_a_list(self, infuse, tmp_path):
+        key = tmp_path / "root.key.pem"
+        key.write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
+        for out in (infuse.pass_file, key):
+            before = out.read_bytes()
+            assert infuse.error("journal", "backup", out, code=2)["code"] == "usage.bad-option"
+            assert out.read_bytes() == before
+        (tmp_path / "empty").touch()
+        infuse("journal", "backup", tmp_path / "empty")
+        for out in (infuse.home / "journal.sqlite3", tmp_path / "empty", key):
+            assert "not overwritten" in infuse.error("journal", "export", "--out", out, code=2)["message"]
+        infuse("journal", "verify")
+        assert "too long" in infuse.error("journal", "export", "--out", tmp_path / ("a" * 300), code=2)["message"]
+
     def test_a_backup_that_goes_on_where_the_journal_here_ends_is_taken_in(self, infuse, tmp_path):
         infuse("journal", "backup", tmp_path / "old")
         more(infuse)

@@ -78,6 +78,19 @@ def test_after_a_renewal_old_and_new_boards_are_good(infuse, bench, made_ca):
     assert infuse("ca", "list", "--format", "csv", "--since", "2199-01-01")["certificates"] == []
 
 
+def test_a_ca_that_may_not_be_looked_at_is_told_as_one(infuse, bench, made_ca, monkeypatch):
+    """As where another user's folder is named; the tests may run as root, who may look at all."""
+    def refuse(path, *_, **_more):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("infuse_cli.pki.issuers.read_bounded", refuse)
+        error = infuse("ca", "show", code=9)
+    assert (error["code"], "Permission denied" in error["message"]) == ("ca.broken", True)
+    long = bench / ("a" * 300)
+    assert infuse("ca", "renew", "--root-key", long, "--passphrase-file", bench / "word", code=9)["code"] == "ca.no-root-key"
+
+
 def own_root(days: int = 3000) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     made = make_ca("Company", datetime.now(UTC))
     return made.root_key, made.root
