@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import textwrap
 import threading
@@ -16,7 +17,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from infuse_cli.cli import console_text, context, serial_board
 from infuse_cli.cli.console_history import SafeHistory
@@ -27,7 +28,7 @@ from infuse_cli.dialect import operations
 from infuse_cli.dialect.cms import meaning
 from infuse_cli.dialect.frame_words import outline
 from infuse_cli.dialect.frames import FrameParser
-from infuse_cli.errors import BoardError, UsageError
+from infuse_cli.errors import BoardError, InfuseError, UsageError
 from infuse_cli.link.discover import list_ports
 from infuse_cli.link.stream import Stream
 from infuse_cli.profile import Serial
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 _ENDS: Final = {"cr": b"\r", "lf": b"\n", "crlf": b"\r\n"}
 _LOOK_AGAIN_S: Final = 0.3
+_GO: Final = ("SIGTERM", "SIGHUP")
 _STAMP: Final = len("12:34:56.789")
 _REST_S: Final = 0.15
 """A line without an end is shown after this long, because it may be a prompt."""
@@ -60,7 +62,7 @@ class Wish:
 
 
 def run(port: str, profile: Profile | None, wish: Wish) -> OperationResult:
-    """Be a terminal until Ctrl-]. Raises UsageError usage.no-terminal, BoardError serial.* (serial.unplugged when the port went away)."""
+    """Be a terminal until Ctrl-]. Raises UsageError usage.no-terminal, usage.output-lost for a log that took no more, BoardError serial.* (serial.unplugged when the port went away)."""
     if context.current().output != "human" or not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("usage.no-terminal", "a console needs a person at a terminal", hint="`infuse serial at PORT --file -` sends what is piped in.")
     with ExitStack() as stack:
@@ -80,12 +82,13 @@ class Console:
     wish: Wish
     stack: ExitStack
     board: str | None = None
-    trouble: BoardError | None = None
+    trouble: InfuseError | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
     _notes: Notes | None = None
     _log: TextIO | None = None
     _stream: Stream | None = None
     _session: Any = None
+    _told_to_go: bool = False
 
     def run(self) -> None:
         """Open, show and send until the person leaves or the port does."""
@@ -95,6 +98,7 @@ class Console:
         self._text = console_text.LogText()
         self.board = self._who(self.port)
         self._open_log()
+        self._heed()
         self._stream = Stream(self.port, self._serial)
         self._session = _session(self._toolbar)
         reader = threading.Thread(target=self._read, name="console", daemon=True)
@@ -122,11 +126,25 @@ class Console:
                 raise
             return None
 
+    def _heed(self) -> None:
+        """SIGTERM and SIGHUP end a console, which the terminal's own Ctrl-C does not: it forgets a line."""
+        for name in _GO:
+            number = getattr(signal, name, None)
+            if number is not None and (before := signal.getsignal(number)) is not signal.SIG_IGN:
+                self.stack.callback(signal.signal, number, before)
+                signal.signal(number, self._go)
+
+    def _go(self, *_: object) -> NoReturn:
+        self._told_to_go = True
+        raise KeyboardInterrupt
+
     def _type(self) -> None:
         while not self._stop.is_set():
             try:
                 text = self._session.prompt("> ")
             except KeyboardInterrupt:
+                if self._told_to_go:
+                    raise
                 continue
             except EOFError:
                 return
@@ -235,10 +253,24 @@ class Console:
         sys.stdout.flush()
 
     def _keep(self, mark: str, text: str) -> None:
-        if self._log is not None:
-            stamp = datetime.now().astimezone().isoformat(timespec="milliseconds")
-            self._log.write("".join(f"{stamp} {mark} {line}\n" for line in text.splitlines() or [""]))
-            self._log.flush()
+        log = self._log
+        if log is None:
+            return
+        stamp = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        try:
+            log.write("".join(f"{stamp} {mark} {line}\n" for line in text.splitlines() or [""]))
+            log.flush()
+        except OSError as error:
+            self._without_log(log, error)
+
+    def _without_log(self, log: TextIO, error: OSError) -> None:
+        """A full disk does not take the board out of a person's hands: said at once, and again by the exit code."""
+        self._log = None
+        with contextlib.suppress(OSError):  # closing tries once more to write what is left
+            log.close()
+        lost = f"--log {self.wish.log} cannot be written: {error.strerror}"
+        self.trouble = UsageError("usage.output-lost", lost)
+        self._say(f"{lost}; the console goes on without it", _RED)
 
     def _open_log(self) -> None:
         if self.wish.log is None:

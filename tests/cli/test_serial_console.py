@@ -12,6 +12,8 @@ import struct
 import sys
 import termios
 import time
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -19,6 +21,7 @@ from hypothesis import strategies as st
 
 from infuse_cli.cli import console_text
 from infuse_cli.cli.console_history import SafeHistory
+from infuse_cli.cli.serial_console import Console, Wish
 from infuse_cli.dialect.cms import meaning
 from infuse_cli.dialect.frame_words import outline
 from infuse_cli.dialect.frames import FrameParser, frame
@@ -33,6 +36,18 @@ SECRET = "00aa11bb22cc33dd"
 def bench(make_bench):
     with make_bench(6) as bench:
         yield bench
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_log_that_takes_no_more_ends_no_console(capsys):
+    with ExitStack() as stack:
+        console = Console("/dev/ttyACM0", None, Wish(log=Path("/dev/full")), stack)
+        console._open_log()
+        console._text = console_text.LogText()
+        console._show("+CFUN: 1", "OK")
+    shown = capsys.readouterr().out
+    assert shown.index("+CFUN: 1") < shown.index("goes on without it") < shown.index("OK")
+    assert (shown.count("cannot be written"), console.trouble.code) == (1, "usage.output-lost")
 
 
 class Terminal:
@@ -114,6 +129,14 @@ def test_a_session_with_a_board(bench, tmp_path):
         assert path.stat().st_mode & 0o777 == 0o600
     assert all(SECRET not in path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file())
     assert "AT+CGMM" in (home / "console-history").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.storm)])
+def test_a_console_that_is_told_to_go_leaves_the_port(bench, tmp_path, number):
+    terminal = Terminal(bench.world.port(1), env={**bench.env, "INFUSE_HOME": str(tmp_path)})
+    terminal.until("Ctrl-] leaves")
+    os.kill(terminal.pid, number)
+    assert terminal.end() == 130
 
 
 @pytest.mark.storm
