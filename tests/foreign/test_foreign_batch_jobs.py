@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -377,3 +378,19 @@ def test_output_that_nobody_got_is_no_success(job, output):
                              env={**os.environ, **job.env, **env(job)}, text=True, check=False)
     assert (ran.returncode, "usage.output-lost" in ran.stderr) == (2, True), ran.stderr
     assert batch(job, "register", path).envelope["data"]["totals"]["existed"] == 3
+
+
+@pytest.mark.storm
+def test_a_row_that_a_slow_run_has_is_waited_for(make_job):
+    """The other job lives and gets on, only more slowly than an outage is waited out."""
+    job = make_job()
+    dressed(job, outage_wait_s=0.5)
+    path = rows(job, 3)
+    job.cloud.faults = [Fault("^POST /device$", "slow", 3.0, times=3)]
+    sent = threading.Event()
+    job.cloud.before = lambda request: sent.set() if request.call == "POST /device" else None
+    slow = start(job, "register", path)
+    assert sent.wait(30)
+    ran, first = batch(job, "register", path), job.wait(slow)
+    assert (ran.code, first.code) == (0, 0), ran.stdout + first.stdout
+    check_world(job, 3)

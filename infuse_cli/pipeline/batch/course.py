@@ -26,8 +26,8 @@ MOST_TRIES: Final = 15
 AWAY: Final = frozenset({"cloud.unreachable", "cloud.timeout", "cloud.unavailable", "cloud.bad-answer"})
 """Errors that say that the cloud is away or not itself: what was not done is tried again."""
 _CONFLICT: Final = 409
-_PATIENCE: Final = 10
-"""Times the outage that is waited out, for a row that is never let through while others are."""
+PATIENCE: Final = 10
+"""Times the outage that is waited out, for a row that is never let through while others are, or that a living run has."""
 
 _FIRST_LOOK_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
@@ -189,7 +189,7 @@ class Course:
     def _again(self, job: Job, now: float, heard: float) -> Next:
         """Nothing was done: the same call once more, until the cloud has been away for too long, or has no time for this row."""
         job.since = job.since or now
-        if now - max(job.since, heard) >= self.outage_s or now - job.since >= _PATIENCE * self.outage_s:
+        if now - max(job.since, heard) >= self.outage_s or now - job.since >= PATIENCE * self.outage_s:
             return End(_ended(job, RowOutcome.UNKNOWN, error=job.last))
         return Go(now + min(_LONGEST_PAUSE_S, max(0.5, (now - job.since) / 2)))
 

@@ -6,7 +6,7 @@ import uuid
 from typing import TYPE_CHECKING, Final
 
 from infuse_cli.errors import JournalError
-from infuse_cli.pipeline.batch.course import Course, End, Go
+from infuse_cli.pipeline.batch.course import PATIENCE, Course, End, Go
 from infuse_cli.pipeline.batch.model import Do, Ended, Job
 from infuse_cli.rows import BEGUN, RowOutcome
 from infuse_cli.types import TokenState
@@ -66,7 +66,7 @@ class Intake:
         now = self._parts.clock.monotonic()
         job.record = self._parts.journal.row(self._parts.resolved.organisation.id, self._parts.resolved.soc, job.row.mcu_id)
         if self._is_held(job):
-            if job.since is not None and now - job.since > self._course.outage_s:
+            if job.since is not None and now - job.since > PATIENCE * self._course.outage_s:
                 return End(_still_held(job))
             return self._hold(job)
         job.since = None
