@@ -34,15 +34,13 @@ class LazyGroup(core.TyperGroup):
     def __init__(self, **attrs: Any) -> None:
         super().__init__(**attrs)
         for row in ROWS:
-            self.commands[row.name] = core.TyperCommand(row.name, help=row.help)
+            self.commands[row.name] = core.TyperCommand(row.name, help=row.help, short_help=row.help)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Find the command as Typer does, then import it."""
         name, found, rest = super().resolve_command(ctx, args)
         if name in _BY_NAME:
             found = self.commands[name] = load(_BY_NAME[name])
-            if ctx.max_content_width:
-                _in_full(found)
         return name, found, rest
 
 
@@ -56,11 +54,12 @@ def load(row: Row) -> Any:
     target._add_completion = False  # noqa: SLF001 - `infuse completion` is the one way, on every group alike
     found = get_command(target)
     found.name = row.name
+    _in_full(found)
     return found
 
 
 def _in_full(command: Any) -> None:
-    """On a terminal a command's line in the list of its group is wrapped, not cut off."""
+    """A command's line in the list of its group is wrapped, not cut off."""
     command.short_help = command.get_short_help_str(1000)
     for below in getattr(command, "commands", {}).values():
         _in_full(below)
@@ -106,8 +105,6 @@ def _dress(command: Any, *, plain: bool) -> int:
 
     if not plain and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
         _help.use(command.context_class)
-    for stub in command.commands.values():
-        _in_full(stub)
     return _help.width()
 
 
