@@ -12,7 +12,7 @@ from tests.line.trouble import faults, in_slot, one_line, passes, profile_with, 
 
 @pytest.fixture(scope="module")
 def bench(make_bench):
-    with make_bench(13) as bench:
+    with make_bench(16) as bench:
         yield bench
 
 
