@@ -1,7 +1,10 @@
-"""Says what the lock files lack of what pyproject.toml and dev.in ask for. Offline: compares, resolves nothing.
+"""Says what the lock files lack of what pyproject.toml and dev.in ask for.
 
-A requirement is held when the lock pins its name to a version that it allows. The two locks pin the same version of
-what they share, every pin has hashes, and neither names an index. Prints one line a fault; exit 1 if there was any.
+Offline: compares, resolves nothing.
+
+A requirement is held when the lock pins its name to a version that it allows. The two locks pin the
+same version of what they share, every pin has hashes, and neither names an index. Prints one line a
+fault; exit 1 if there was any.
 """
 
 from __future__ import annotations
@@ -25,32 +28,64 @@ def pins(lock: Path) -> dict[str, str]:
 
 
 def bare(lock: Path) -> list[str]:
-    """Lines of a lock that are neither a pin, a hash nor a comment, and pins without a hash below them."""
+    """Lines of a lock that are neither a pin, a hash nor a comment, and pins without a hash below
+    them.
+    """
     lines = lock.read_text().splitlines()
-    odd = [line for line in lines if not (PIN.match(line) or line.startswith(("    --hash=sha256:", "    #", "#")) or not line)]
+    odd = [
+        line
+        for line in lines
+        if not (
+            PIN.match(line) or line.startswith(("    --hash=sha256:", "    #", "#")) or not line
+        )
+    ]
     after = zip(lines, [*lines[1:], ""], strict=True)
-    return odd + [line for line, below in after if PIN.match(line) and not below.startswith("    --hash=")]
+    return odd + [
+        line for line, below in after if PIN.match(line) and not below.startswith("    --hash=")
+    ]
 
 
 def unmet(wanted: list[str], held: dict[str, str]) -> list[str]:
     """Requirements that no pin satisfies."""
     requirements = [Requirement(text) for text in wanted]
-    return [str(one) for one in requirements if not one.specifier.contains(held.get(canonicalize_name(one.name), "0"), prereleases=True)
-            or canonicalize_name(one.name) not in held]
+    return [
+        str(one)
+        for one in requirements
+        if not one.specifier.contains(held.get(canonicalize_name(one.name), "0"), prereleases=True)
+        or canonicalize_name(one.name) not in held
+    ]
 
 
 def main() -> int:
     """Compare and print."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    tools = [line.split("#")[0].strip() for line in (ROOT / "requirements/dev.in").read_text().splitlines()]
-    wanted = {"runtime.txt": project["dependencies"],
-              "dev.txt": [*project["dependencies"], *project["optional-dependencies"]["sim"], *filter(None, tools)]}
+    tools = [
+        line.split("#")[0].strip()
+        for line in (ROOT / "requirements/dev.in").read_text().splitlines()
+    ]
+    wanted = {
+        "runtime.txt": project["dependencies"],
+        "dev.txt": [
+            *project["dependencies"],
+            *project["optional-dependencies"]["sim"],
+            *filter(None, tools),
+        ],
+    }
     locks = {name: ROOT / "requirements" / name for name in wanted}
     held = {name: pins(path) for name, path in locks.items()}
-    faults = [f"{name}: nothing satisfies {one}" for name in wanted for one in unmet(wanted[name], held[name])]
-    faults += [f"{name}: not a hashed pin: {line}" for name, path in locks.items() for line in bare(path)]
-    faults += [f"{name}=={version} in runtime.txt, {held['dev.txt'].get(name, 'absent')} in dev.txt"
-               for name, version in held["runtime.txt"].items() if held["dev.txt"].get(name) != version]
+    faults = [
+        f"{name}: nothing satisfies {one}"
+        for name in wanted
+        for one in unmet(wanted[name], held[name])
+    ]
+    faults += [
+        f"{name}: not a hashed pin: {line}" for name, path in locks.items() for line in bare(path)
+    ]
+    faults += [
+        f"{name}=={version} in runtime.txt, {held['dev.txt'].get(name, 'absent')} in dev.txt"
+        for name, version in held["runtime.txt"].items()
+        if held["dev.txt"].get(name) != version
+    ]
     sys.stdout.writelines(f"{fault}\n" for fault in faults)
     return 1 if faults else 0
 

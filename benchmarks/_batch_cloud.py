@@ -1,7 +1,7 @@
 """A cloud that costs next to nothing, for `batch.py`: `python _batch_cloud.py LATENCY_MS LIMIT`.
 
-Devices alone, kept in memory; LIMIT is requests a second (0: none) beyond which it answers 429 with Retry-After: 1. Prints
-its port, serves until its stdin closes; GET /_stats tells what it did.
+Devices alone, kept in memory; LIMIT is requests a second (0: none) beyond which it answers 429 with
+Retry-After: 1. Prints its port, serves until its stdin closes; GET /_stats tells what it did.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ class Cloud:
 
     def __init__(self, limit: float) -> None:
         self.organisation = {"id": str(uuid.uuid4()), "name": "Example Provider"}
-        self.board = {"id": str(uuid.uuid4()), "name": "Sensor", "soc": "nRF9151", "organisationId": self.organisation["id"]}
+        self.board = {
+            "id": str(uuid.uuid4()),
+            "name": "Sensor",
+            "soc": "nRF9151",
+            "organisationId": self.organisation["id"],
+        }
         self.by_mcu_id: dict[str, dict[str, Any]] = {}
         self.devices: list[dict[str, Any]] = []
         self.requests = self.refused = 0
@@ -35,7 +40,12 @@ class Cloud:
         """Status and body of an answer."""
         url = urlsplit(target)
         if url.path == "/_stats":
-            return 200, {"requests": self.requests, "refused": self.refused, "devices": len(self.devices), "seconds": self._last - self._first}
+            return 200, {
+                "requests": self.requests,
+                "refused": self.refused,
+                "devices": len(self.devices),
+                "seconds": self._last - self._first,
+            }
         self.requests += 1
         self._last = time.monotonic()
         self._first = self._first or self._last
@@ -57,7 +67,13 @@ class Cloud:
     def _create(self, asked: dict[str, Any]) -> tuple[int, Any]:
         if asked["mcuId"] in self.by_mcu_id:
             return 409, {"code": 409, "message": "exists"}
-        made = {"id": str(uuid.uuid4()), "deviceId": secrets.token_hex(8), "createdAt": NOW, "updatedAt": NOW, **asked}
+        made = {
+            "id": str(uuid.uuid4()),
+            "deviceId": secrets.token_hex(8),
+            "createdAt": NOW,
+            "updatedAt": NOW,
+            **asked,
+        }
         self.by_mcu_id[asked["mcuId"]] = made
         self.devices.append(made)
         return 201, made
@@ -69,7 +85,7 @@ class Cloud:
             return 200, [self.board]
         if path == "/device":
             offset = int(query["offset"])
-            return 200, self.devices[offset:offset + int(query["limit"])]
+            return 200, self.devices[offset : offset + int(query["limit"])]
         found = self.by_mcu_id.get(path.rpartition("/")[2])
         return (200, found) if found else (404, {"code": 404, "message": "no such device"})
 
@@ -90,7 +106,9 @@ class Connection(asyncio.Protocol):
             method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
             answer = _http(*self._cloud.answer(method, target, body))
             if self._latency_s:
-                asyncio.get_running_loop().call_later(self._latency_s, self._transport.write, answer)
+                asyncio.get_running_loop().call_later(
+                    self._latency_s, self._transport.write, answer
+                )
             else:
                 self._transport.write(answer)
 
@@ -99,7 +117,7 @@ class Connection(asyncio.Protocol):
         if not end:
             return None
         at = head.lower().find(b"content-length:")
-        length = int(head[at + 15:].split(b"\r\n", 1)[0]) if at >= 0 else 0
+        length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
         if len(rest) < length:
             return None
         self._heard = rest[length:]
@@ -109,7 +127,11 @@ class Connection(asyncio.Protocol):
 def _http(status: int, value: Any) -> bytes:
     body = json.dumps(value).encode()
     more = "Retry-After: 1\r\n" if status == 429 else ""
-    return f"HTTP/1.1 {status} .\r\nContent-Type: application/json\r\n{more}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    return (
+        f"HTTP/1.1 {status} .\r\nContent-Type: application/json\r\n{more}Content-Length:"
+        f" {len(body)}\r\n\r\n".encode()
+        + body
+    )
 
 
 async def main() -> None:

@@ -1,4 +1,6 @@
-"""The line in this process: the real adapters put together as `infuse provision` does, without its start-up."""
+"""The line in this process: the real adapters put together as `infuse provision` does, without its
+start-up.
+"""
 
 from __future__ import annotations
 
@@ -77,8 +79,16 @@ def line(world: World, home: Path) -> Iterator[Line]:
     wanted = wire.Wanted(profile, home, env, options)
     clock, run = RunClock(), uuid.uuid4().hex
     parts = wire.parts(wanted, clock)
-    parts.journal.start_run(RunStart(run=run, command="provision", profile_name=profile.name, profile_hash=prof.digest(profile),
-                                     profile=prof.to_json(profile), operator="benchmark"))
+    parts.journal.start_run(
+        RunStart(
+            run=run,
+            command="provision",
+            profile_name=profile.name,
+            profile_hash=prof.digest(profile),
+            profile=prof.to_json(profile),
+            operator="benchmark",
+        )
+    )
     resolved = resolve(profile, parts.cloud, parts.journal, run)
     events = PlainLines(io.StringIO())
     deps = wire.deps(run, wanted, parts, clock=clock, events=events, resolved=resolved)

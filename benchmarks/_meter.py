@@ -1,8 +1,9 @@
-"""How long a thread waited for others: measured at the system calls that block, from outside the program measured.
+"""How long a thread waited for others: measured at the system calls that block, from outside the
+program measured.
 
-pyserial waits in `select` and nowhere else, httpx in `recv` and `connect`. Both are wrapped here, so the same meter
-serves this program and any other that stands on pyserial. What is left of the wall clock is the host's own: its
-code, its disk, its pauses, and its waiting for a free CPU.
+pyserial waits in `select` and nowhere else, httpx in `recv` and `connect`. Both are wrapped here,
+so the same meter serves this program and any other that stands on pyserial. What is left of the
+wall clock is the host's own: its code, its disk, its pauses, and its waiting for a free CPU.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ waited = _Waited()
 
 @dataclass
 class Spent:
-    """Seconds of one thread: wall clock, of it waiting for the board and for the cloud, and CPU; times it was added to."""
+    """Seconds of one thread: wall clock, of it waiting for the board and for the cloud, and CPU;
+    times it was added to.
+    """
 
     wall: float = 0.0
     cpu: float = 0.0
@@ -89,6 +92,7 @@ def watch_http() -> None:
                 return original(*args, **kwargs)
             finally:
                 waited.cloud += time.perf_counter() - began
+
         return call
 
     sync.SyncStream.read = timed(sync.SyncStream.read)
@@ -147,4 +151,5 @@ def _spending(call: Callable[..., Any], into: Spent) -> Callable[..., Any]:
     def timed(*args: Any, **kwargs: Any) -> Any:
         with spending(into):
             return call(*args, **kwargs)
+
     return timed

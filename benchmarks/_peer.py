@@ -1,8 +1,10 @@
-"""nrfcredstore doing the serial part of a board, for `line.py`: `python _peer.py CA.pem CERTIFICATE.pem PORT…`.
+"""nrfcredstore doing the serial part of a board, for `line.py`: `python _peer.py CA.pem
+CERTIFICATE.pem PORT…`.
 
-Runs in whatever Python has nrfcredstore and pyserial, without this project. Prints its version and, for each port,
-the seconds from opening to the last check and those in which it did not wait for the board. Its port chooser knows
-USB devices only and is told of the port by hand; everything else is its own.
+Runs in whatever Python has nrfcredstore and pyserial, without this project. Prints its version and,
+for each port, the seconds from opening to the last check and those in which it did not wait for the
+board. Its port chooser knows USB devices only and is told of the port by hand; everything else is
+its own.
 """
 
 from __future__ import annotations
@@ -50,13 +52,19 @@ def main() -> None:
     try:
         version = metadata.version("nrfcredstore")
     except metadata.PackageNotFoundError:
-        raise SystemExit("nrfcredstore is not installed here; --peer names a Python that has it") from None
+        raise SystemExit(
+            "nrfcredstore is not installed here; --peer names a Python that has it"
+        ) from None
     logging.disable(logging.CRITICAL)
     watch_serial()
     ca, certificate = (Path(name).read_text() for name in sys.argv[1:3])
     with contextlib.redirect_stdout(io.StringIO()):
         rows = [one(port, ca, certificate) for port in sys.argv[3:]]
-    print(json.dumps({"version": version, "rows": [{"wall": row.wall, "host": row.host} for row in rows]}))
+    print(
+        json.dumps(
+            {"version": version, "rows": [{"wall": row.wall, "host": row.host} for row in rows]}
+        )
+    )
 
 
 if __name__ == "__main__":

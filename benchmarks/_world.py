@@ -1,7 +1,7 @@
 """A simulated world in processes of its own, so that what it costs is never counted as the host's.
 
-Run as a program it is that world: options as JSON in the first argument, readiness as one line on stdout, then it
-serves until its stdin closes. Imported it starts such a program.
+Run as a program it is that world: options as JSON in the first argument, readiness as one line on
+stdout, then it serves until its stdin closes. Imported it starts such a program.
 """
 
 from __future__ import annotations
@@ -28,10 +28,15 @@ class World:
     pid: int
 
     def cpu_s(self) -> dict[str, float]:
-        """CPU seconds used so far by the boards' bench and by the cloud; empty where /proc does not tell."""
+        """CPU seconds used so far by the boards' bench and by the cloud; empty where /proc does not
+        tell.
+        """
         try:
             children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-            return {"bench": _cpu_s(self.pid), "cloud": sum(_cpu_s(int(child)) for child in children)}
+            return {
+                "bench": _cpu_s(self.pid),
+                "cloud": sum(_cpu_s(int(child)) for child in children),
+            }
         except OSError:
             return {}
 
@@ -42,15 +47,28 @@ def _cpu_s(pid: int) -> float:
 
 
 @contextmanager
-def world(boards: int, *, slow: bool, check_in_s: float = 0.0, echo: bool = False) -> Iterator[World]:
-    """Boards and a cloud. `slow`: 115200 bit/s, NVM 20 ms, KEYGEN 300 ms, cloud 20 ms; else nothing takes any time. `echo`: boards repeat what they hear."""
+def world(
+    boards: int, *, slow: bool, check_in_s: float = 0.0, echo: bool = False
+) -> Iterator[World]:
+    """Boards and a cloud.
+
+    `slow`: 115200 bit/s, NVM 20 ms, KEYGEN 300 ms, cloud 20 ms; else nothing takes any time.
+    `echo`: boards repeat what they hear.
+    """
     given = json.dumps({"boards": boards, "slow": slow, "check_in_s": check_in_s, "echo": echo})
-    process = subprocess.Popen([sys.executable, __file__, given], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, __file__, given],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     try:
         data = json.loads(process.stdout.readline())
-        yield World(Path(data["profile"]), tuple(board["port"] for board in data["boards"]), process.pid)
+        yield World(
+            Path(data["profile"]), tuple(board["port"] for board in data["boards"]), process.pid
+        )
     finally:
         process.stdin.close()
         process.wait(30)
@@ -65,8 +83,13 @@ def main() -> None:
     slow = given["slow"]
     delays = Delays(keygen_s=0.3, nvm_s=0.02) if slow else Delays(keygen_s=0.0, nvm_s=0.0)
     faults = ["cloud:latency=20ms"] * slow + ["*:echo"] * given["echo"]
-    options = SimOptions(boards=given["boards"], baud=115200 if slow else None, delays=delays, faults=", ".join(faults),
-                         active_wait_s=given["check_in_s"])
+    options = SimOptions(
+        boards=given["boards"],
+        baud=115200 if slow else None,
+        delays=delays,
+        faults=", ".join(faults),
+        active_wait_s=given["check_in_s"],
+    )
 
     def ready(data: dict[str, Any]) -> None:
         print(json.dumps(data), flush=True)

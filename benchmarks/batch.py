@@ -1,9 +1,11 @@
 """What `infuse batch register` does a second: `python benchmarks/batch.py [--quick] [FOLDER]`.
 
-Devices a second against a cloud that costs next to nothing, beside a plain httpx client that posts one by one to the same
-cloud; 10,000 rows against a cloud with 50 ms latency; the share of a limit of 100 requests a second that is used, and how many
-429 it cost, with `--rate` and without, counted by that cloud from its first request to its last; peak memory at 10^3 and 10^5
-rows. Elsewhere the whole program is timed, its start included. The home is made beside this file unless a folder is named, because a temporary folder may lie in memory.
+Devices a second against a cloud that costs next to nothing, beside a plain httpx client that posts
+one by one to the same cloud; 10,000 rows against a cloud with 50 ms latency; the share of a limit
+of 100 requests a second that is used, and how many 429 it cost, with `--rate` and without, counted
+by that cloud from its first request to its last; peak memory at 10^3 and 10^5 rows. Elsewhere the
+whole program is timed, its start included. The home is made beside this file unless a folder is
+named, because a temporary folder may lie in memory.
 """
 
 from __future__ import annotations
@@ -53,7 +55,12 @@ class Figure:
 def cloud(*, latency_ms: float = 0, limit: float = 0) -> Iterator[str]:
     """A cloud in a process of its own; its URL."""
     program = Path(__file__).with_name("_batch_cloud.py")
-    process = subprocess.Popen([sys.executable, str(program), str(latency_ms), str(limit)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, str(program), str(latency_ms), str(limit)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     try:
@@ -77,11 +84,28 @@ def register(beside: Path, url: str, rows: int, *more: str) -> Figure:
         folder = Path(name)
         profile, path = folder / "benchmark.yaml", rows_file(folder, rows)
         profile.write_text(PROFILE.format(url=url))
-        env = {**os.environ, "INFUSE_HOME": str(folder / "home"), "INFUSE_TOKEN": "benchmark", "INFUSE_PROFILE": str(profile)}
-        command = [sys.executable, "-m", "infuse_cli", "batch", "register", str(path), "--output", "json", *more]
+        env = {
+            **os.environ,
+            "INFUSE_HOME": str(folder / "home"),
+            "INFUSE_TOKEN": "benchmark",
+            "INFUSE_PROFILE": str(profile),
+        }
+        command = [
+            sys.executable,
+            "-m",
+            "infuse_cli",
+            "batch",
+            "register",
+            str(path),
+            "--output",
+            "json",
+            *more,
+        ]
         with (folder / "out").open("w+") as out:
             began = time.perf_counter()
-            pid = os.posix_spawn(sys.executable, command, env, file_actions=[(os.POSIX_SPAWN_DUP2, out.fileno(), 1)])
+            pid = os.posix_spawn(
+                sys.executable, command, env, file_actions=[(os.POSIX_SPAWN_DUP2, out.fileno(), 1)]
+            )
             _, status, used = os.wait4(pid, 0)
             seconds = time.perf_counter() - began
             out.seek(0)
@@ -109,7 +133,12 @@ def one_by_one(url: str, rows: int) -> float:
         board = client.get("/board", params={"organisationId": organisation}).json()[0]["id"]
         began = time.perf_counter()
         for number in range(1, rows + 1):
-            body: dict[str, Any] = {"mcuId": f"{number + (1 << 40):016x}", "boardId": board, "organisationId": organisation, "metadata": {"serialNumber": f"SN-{number}"}}
+            body: dict[str, Any] = {
+                "mcuId": f"{number + (1 << 40):016x}",
+                "boardId": board,
+                "organisationId": organisation,
+                "metadata": {"serialNumber": f"SN-{number}"},
+            }
             client.post("/device", json=body).raise_for_status()
         return rows / (time.perf_counter() - began)
 
@@ -119,7 +148,10 @@ def speed(beside: Path, rows: int) -> None:
         peer = one_by_one(url, rows // 4)
     with cloud() as url:
         ours = register(beside, url, rows)
-    print(f"{rows} rows, no latency         {ours.rate:7.0f}/s   bound 300/s, journal and start included")
+    print(
+        f"{rows} rows, no latency         {ours.rate:7.0f}/s   bound 300/s, journal and start"
+        " included"
+    )
     print(f"  a client one by one          {peer:7.0f}/s   without any journal")
 
 
@@ -137,7 +169,11 @@ def limited(beside: Path, rows: int) -> None:
         with cloud(latency_ms=20, limit=LIMIT) as url:
             ours = register(beside, url, rows, *more)
         share = (ours.seen["requests"] - ours.seen["refused"]) / ours.seen["seconds"] / LIMIT
-        print(f"limit of {LIMIT:.0f}/s, {words:12}    {share:7.1%}   {'bound 95 %; ' if more else ''}{ours.seen['refused']:.0f} times 429 in {ours.seen['requests']:.0f} requests")
+        print(
+            f"limit of {LIMIT:.0f}/s, {words:12}    {share:7.1%}  "
+            f" {'bound 95 %; ' if more else ''}{ours.seen['refused']:.0f} times 429 in"
+            f" {ours.seen['requests']:.0f} requests"
+        )
 
 
 def memory(beside: Path, small: int, large: int) -> None:
@@ -151,7 +187,10 @@ def main() -> None:
     quick = "--quick" in sys.argv
     folders = [Path(word) for word in sys.argv[1:] if not word.startswith("-")]
     beside = folders[0] if folders else Path(__file__).parent
-    print(f"{platform.platform()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}")
+    print(
+        f"{platform.platform()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, load"
+        f" {os.getloadavg()[0]:.1f}"
+    )
     speed(beside, 1000 if quick else 5000)
     latency(beside, 1000 if quick else 10_000)
     limited(beside, 1000 if quick else 3000)

@@ -1,9 +1,10 @@
 """How fast the CA is: `python benchmarks/ca.py [--quick] [FOLDER]`.
 
-Prints certificates a second of `infuse ca sign --batch` (policy and durable journal included), of the library alone and
-of one `openssl x509 -req` process a certificate, the batch again with a SoftHSM key, and the time of a revocation list
-of 100,000 entries. The journal is made beside this file unless a folder is named, because a temporary folder may lie in
-memory, where an fsync costs nothing.
+Prints certificates a second of `infuse ca sign --batch` (policy and durable journal included), of
+the library alone and of one `openssl x509 -req` process a certificate, the batch again with a
+SoftHSM key, and the time of a revocation list of 100,000 entries. The journal is made beside this
+file unless a folder is named, because a temporary folder may lie in memory, where an fsync costs
+nothing.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def cpu(work: Callable[[], object]) -> float:
-    """Seconds of processor that this process and the helpers that it waited for took: what others on the machine do is not in it."""
+    """Seconds of processor that this process and the helpers that it waited for took: what others
+    on the machine do is not in it.
+    """
     began = sum(os.times()[:4])
     work()
     return sum(os.times()[:4]) - began
@@ -60,8 +63,18 @@ def cpu(work: Callable[[], object]) -> float:
 def requests(folder: Path, count: int) -> Path:
     folder.mkdir()
     for number in range(count):
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"{secrets.randbits(48):012x}{number:04x}")])
-        csr = x509.CertificateSigningRequestBuilder().subject_name(name).sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+        name = x509.Name(
+            [
+                x509.NameAttribute(
+                    x509.NameOID.COMMON_NAME, f"{secrets.randbits(48):012x}{number:04x}"
+                )
+            ]
+        )
+        csr = (
+            x509.CertificateSigningRequestBuilder()
+            .subject_name(name)
+            .sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+        )
         (folder / f"{number:06}.csr").write_bytes(csr.public_bytes(Encoding.PEM))
     return folder
 
@@ -82,7 +95,9 @@ def batch(home: Path, csrs: Path) -> float:
 
 
 def library(home: Path, csrs: Path, out: Path | None = None) -> float:
-    """Parse, check, build with the same extensions, sign, PEM: no policy, no record, and a file each only where `out` is a folder."""
+    """Parse, check, build with the same extensions, sign, PEM: no policy, no record, and a file
+    each only where `out` is a folder.
+    """
     signer = load_ca(home / "ca" / "default", WORD)
     issuer, now = signer.chain[0], datetime.now(UTC)
     texts = [path.read_bytes() for path in sorted(csrs.iterdir())]
@@ -92,14 +107,24 @@ def library(home: Path, csrs: Path, out: Path | None = None) -> float:
             csr = x509.load_pem_x509_csr(text)
             assert csr.is_signature_valid
             key = csr.public_key()
-            made = (x509.CertificateBuilder().subject_name(csr.subject).issuer_name(issuer.subject).public_key(key)
-             .serial_number(x509.random_serial_number()).not_valid_before(now).not_valid_after(now + timedelta(days=3650))
-             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-             .add_extension(key_usage(), critical=True)
-             .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-             .add_extension(authority_key_id(issuer), critical=False)
-             .sign(signer.private_key, hashes.SHA256()).public_bytes(Encoding.PEM))
+            made = (
+                x509.CertificateBuilder()
+                .subject_name(csr.subject)
+                .issuer_name(issuer.subject)
+                .public_key(key)
+                .serial_number(x509.random_serial_number())
+                .not_valid_before(now)
+                .not_valid_after(now + timedelta(days=3650))
+                .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+                .add_extension(key_usage(), critical=True)
+                .add_extension(
+                    x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
+                )
+                .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+                .add_extension(authority_key_id(issuer), critical=False)
+                .sign(signer.private_key, hashes.SHA256())
+                .public_bytes(Encoding.PEM)
+            )
             if out is not None:
                 (out / f"{number:06}.pem").write_bytes(made)
 
@@ -109,9 +134,24 @@ def library(home: Path, csrs: Path, out: Path | None = None) -> float:
 def openssl(home: Path, csrs: Path, count: int) -> float:
     signer = load_ca(home / "ca" / "default", WORD)
     key, ca = home / "plain.key", home / "plain.pem"
-    key.write_bytes(signer.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    key.write_bytes(
+        signer.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
     ca.write_bytes(signer.chain[0].public_bytes(Encoding.PEM))
-    words = ["openssl", "x509", "-req", "-CA", str(ca), "-CAkey", str(key), "-days", "3650", "-out", str(home / "one.pem"), "-in"]
+    words = [
+        "openssl",
+        "x509",
+        "-req",
+        "-CA",
+        str(ca),
+        "-CAkey",
+        str(key),
+        "-days",
+        "3650",
+        "-out",
+        str(home / "one.pem"),
+        "-in",
+    ]
 
     def work() -> None:
         for path in sorted(csrs.iterdir())[:count]:
@@ -128,17 +168,44 @@ def token(folder: Path) -> NewKey | None:
 
     (folder / "tokens").mkdir()
     conf = folder / "softhsm2.conf"
-    conf.write_text(f"directories.tokendir = {folder / 'tokens'}\nobjectstore.backend = file\nlog.level = ERROR\n")
+    conf.write_text(
+        f"directories.tokendir = {folder / 'tokens'}\nobjectstore.backend = file\nlog.level ="
+        " ERROR\n"
+    )
     os.environ["SOFTHSM2_CONF"] = str(conf)
-    subprocess.run(["softhsm2-util", "--init-token", "--free", "--label", "line", "--pin", PIN.reveal(), "--so-pin", "0000"], check=True, capture_output=True)
+    subprocess.run(
+        [
+            "softhsm2-util",
+            "--init-token",
+            "--free",
+            "--label",
+            "line",
+            "--pin",
+            PIN.reveal(),
+            "--so-pin",
+            "0000",
+        ],
+        check=True,
+        capture_output=True,
+    )
     uri = f"pkcs11:token=line;object=ca?module-path={module}"
     return NewKey(make_key(uri, PIN), uri=uri)
 
 
 def revocation_list(home: Path, count: int, rounds: int) -> float:
     signer, now = load_ca(home / "ca" / "default", WORD), datetime.now(UTC)
-    entries = [Entry(f"{1 << 158 | secrets.randbits(158):x}", now - timedelta(seconds=number), "keyCompromise") for number in range(count)]
-    return statistics.median(timed(lambda: make_crl(signer, entries, number=1, now=now, life=timedelta(days=30))) for _ in range(rounds))
+    entries = [
+        Entry(
+            f"{1 << 158 | secrets.randbits(158):x}",
+            now - timedelta(seconds=number),
+            "keyCompromise",
+        )
+        for number in range(count)
+    ]
+    return statistics.median(
+        timed(lambda: make_crl(signer, entries, number=1, now=now, life=timedelta(days=30)))
+        for _ in range(rounds)
+    )
 
 
 def main() -> None:
@@ -146,7 +213,10 @@ def main() -> None:
     quick = "--quick" in sys.argv
     count, rounds = (1000, 1) if quick else (10_000, 3)
     beside = Path(words[0]) if words else Path(__file__).parent
-    print(f"{platform.platform()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, cryptography {cryptography.__version__}")
+    print(
+        f"{platform.platform()}, {os.cpu_count()} CPUs, Python {platform.python_version()},"
+        f" cryptography {cryptography.__version__}"
+    )
     with tempfile.TemporaryDirectory(dir=beside) as name:
         folder = Path(name)
         csrs = requests(folder / "csrs", count)
@@ -166,11 +236,20 @@ def main() -> None:
     rate, limit = statistics.median(ours), statistics.median(alone)
     print(f"ca sign --batch of {count:,}      {rate:7,.0f} certificates/s   bound 2,500")
     print(f"  the library alone            {limit:7,.0f} certificates/s   {rate / limit:.0%} of it")
-    print(f"  that, and a file each        {statistics.median(written):7,.0f} certificates/s   {rate / statistics.median(written):.0%} of it")
-    print(f"  processor time               {statistics.median(took) * 1000:7.2f} ms a certificate, helpers included")
+    print(
+        f"  that, and a file each        {statistics.median(written):7,.0f} certificates/s  "
+        f" {rate / statistics.median(written):.0%} of it"
+    )
+    print(
+        f"  processor time               {statistics.median(took) * 1000:7.2f} ms a certificate,"
+        " helpers included"
+    )
     print(f"  openssl, a process each      {processes:7,.0f} certificates/s")
     if in_token:
-        print(f"  with a SoftHSM key           {statistics.median(in_token):7,.0f} certificates/s   {statistics.median(in_token) / rate:.0%} of the file's, bound 60 %")
+        print(
+            f"  with a SoftHSM key           {statistics.median(in_token):7,.0f} certificates/s  "
+            f" {statistics.median(in_token) / rate:.0%} of the file's, bound 60 %"
+        )
     else:
         print("  with a SoftHSM key           not measured: softhsm2 is not installed")
     print(f"list of {entries:,} entries       {crl:7.2f} s               bound 1 s for 100,000")

@@ -1,8 +1,9 @@
 """Makes the terminal pictures of the README from a real run: `python docs/make_pictures.py`.
 
-The program runs in a pseudo-terminal, a terminal emulator (pyte, `pip install pyte`) follows what it writes, and the
-screen is drawn as SVG. Nothing on the pictures is typed in by hand but the prompt and the command behind it.
-The emulator is the one package that this script needs beside the program itself.
+The program runs in a pseudo-terminal, a terminal emulator (pyte, `pip install pyte`) follows what
+it writes, and the screen is drawn as SVG. Nothing on the pictures is typed in by hand but the
+prompt and the command behind it. The emulator is the one package that this script needs beside the
+program itself.
 """
 
 from __future__ import annotations
@@ -33,10 +34,20 @@ Picture = list[list[pyte.screens.Char]]
 RUNNING = "provision-running.svg"
 ENDED = "provision.svg"
 
-# A plain dark terminal; backgrounds are dark enough behind white words, the emulator's brown is yellow.
+# A plain dark terminal; backgrounds are dark enough behind white words, the emulator's brown is
+# yellow.
 PAPER, INK, TITLE = "#171a1f", "#d6d9de", "#9aa2ad"
-COLOURS = {"black": "#171a1f", "red": "#b02a30", "green": "#18793a", "brown": "#d6a324", "blue": "#2e62b8",
-           "magenta": "#8c3c96", "cyan": "#1e828c", "white": "#f5f7fa", "default": INK}
+COLOURS = {
+    "black": "#171a1f",
+    "red": "#b02a30",
+    "green": "#18793a",
+    "brown": "#d6a324",
+    "blue": "#2e62b8",
+    "magenta": "#8c3c96",
+    "cyan": "#1e828c",
+    "white": "#f5f7fa",
+    "default": INK,
+}
 CELL_W, CELL_H, FONT, MARGIN, BAR = 8.4, 18, 14, 14, 30
 
 
@@ -55,7 +66,9 @@ def main() -> int:
 
 
 def run(columns: int) -> tuple[Picture, Picture]:
-    """Run the command in a pseudo-terminal; the screen while most boards are done, and the one at the end."""
+    """Run the command in a pseudo-terminal; the screen while most boards are done, and the one at
+    the end.
+    """
     screen = pyte.Screen(columns, ROWS)
     stream = pyte.ByteStream(screen)
     stream.feed(f"$ {shlex.join(COMMAND)}\r\n".encode())
@@ -78,10 +91,16 @@ def start(home: Path, columns: int) -> tuple[subprocess.Popen[bytes], int]:
     """The real program with the pseudo-terminal as its only one."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("INFUSE_", "NO_COLOR", "COLUMNS", "LINES"))}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("INFUSE_", "NO_COLOR", "COLUMNS", "LINES"))
+    }
     env = {**kept, "TERM": "xterm-256color", "LANG": "C.UTF-8"}
     argv = [sys.executable, "-m", "infuse_cli", *COMMAND[1:], "--home", str(home)]
-    process = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True)
+    process = subprocess.Popen(
+        argv, stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True
+    )
     os.close(theirs)
     return process, ours
 
@@ -102,27 +121,53 @@ def mid_run(screen: pyte.Screen) -> bool:
 
 def rows_of(screen: pyte.Screen) -> Picture:
     """The cells of the screen, without the empty rows below."""
-    rows = [[screen.buffer[row][column] for column in range(screen.columns)] for row in range(screen.lines)]
+    rows = [
+        [screen.buffer[row][column] for column in range(screen.columns)]
+        for row in range(screen.lines)
+    ]
     while rows and not "".join(cell.data for cell in rows[-1]).strip():
         rows.pop()
     return rows
 
 
 def svg(rows: Picture, columns: int) -> str:
-    """The cells as a terminal window, in whatever monospace font the reader has: nothing is fetched."""
+    """The cells as a terminal window, in whatever monospace font the reader has: nothing is
+    fetched.
+    """
     width, height = columns * CELL_W + 2 * MARGIN, len(rows) * CELL_H + BAR + MARGIN
-    lights = "".join(f'<circle cx="{MARGIN + 6 + 20 * at}" cy="16" r="5" fill="{fill}"/>' for at, fill in enumerate(("#e0605a", "#e0b045", "#57b35f")))
+    lights = "".join(
+        f'<circle cx="{MARGIN + 6 + 20 * at}" cy="16" r="5" fill="{fill}"/>'
+        for at, fill in enumerate(("#e0605a", "#e0b045", "#57b35f"))
+    )
     drawn = [part for number, row in enumerate(rows) for part in draw(row, BAR + number * CELL_H)]
-    return "\n".join([
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" role="img">',
-        "<title>infuse provision on a terminal</title>",
-        f"<style>text {{ font: {FONT}px 'DejaVu Sans Mono', Menlo, Consolas, monospace; white-space: pre; }} .b {{ font-weight: bold; }}</style>",
-        f'<rect width="{width:.0f}" height="{height:.0f}" rx="8" fill="{PAPER}"/>', lights,
-        f'<text x="{width / 2:.0f}" y="21" text-anchor="middle" fill="{TITLE}">infuse provision</text>', *drawn, "</svg>", ""])
+    return "\n".join(
+        [
+            (
+                f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}"'
+                ' role="img">'
+            ),
+            "<title>infuse provision on a terminal</title>",
+            (
+                f"<style>text {{ font: {FONT}px 'DejaVu Sans Mono', Menlo, Consolas, monospace;"
+                " white-space: pre; } .b { font-weight: bold; }</style>"
+            ),
+            f'<rect width="{width:.0f}" height="{height:.0f}" rx="8" fill="{PAPER}"/>',
+            lights,
+            (
+                f'<text x="{width / 2:.0f}" y="21" text-anchor="middle" fill="{TITLE}">infuse'
+                " provision</text>"
+            ),
+            *drawn,
+            "</svg>",
+            "",
+        ]
+    )
 
 
 def draw(row: list[pyte.screens.Char], top: float) -> list[str]:
-    """One row: backgrounds, the cells of bars as boxes, and each word at its own column, so that columns always line up."""
+    """One row: backgrounds, the cells of bars as boxes, and each word at its own column, so that
+    columns always line up.
+    """
     parts: list[str] = []
     for look, same in itertools.groupby(enumerate(row), lambda one: (colours(one[1]), one[1].bold)):
         cells = list(same)
@@ -133,10 +178,22 @@ def draw(row: list[pyte.screens.Char], top: float) -> list[str]:
         for found in re.finditer(r"█+|░+|[^█░ ]+(?: [^█░ ]+)*", text):
             at, word = start + found.start(), found[0]
             if word[0] in "█░":
-                parts.append(box(at, len(word), top + 3, ink, height=CELL_H - 6, opacity=1 if word[0] == "█" else 0.28))
+                parts.append(
+                    box(
+                        at,
+                        len(word),
+                        top + 3,
+                        ink,
+                        height=CELL_H - 6,
+                        opacity=1 if word[0] == "█" else 0.28,
+                    )
+                )
             else:
-                parts.append(f'<text x="{x(at)}" y="{top + 13.5}" textLength="{len(word) * CELL_W:.1f}" fill="{ink}"'
-                             f'{" class=" + chr(34) + "b" + chr(34) if bold else ""}>{html.escape(word)}</text>')
+                parts.append(
+                    f'<text x="{x(at)}" y="{top + 13.5}" textLength="{len(word) * CELL_W:.1f}"'
+                    f' fill="{ink}"'
+                    f"{' class=' + chr(34) + 'b' + chr(34) if bold else ''}>{html.escape(word)}</text>"
+                )
     return parts
 
 
@@ -147,10 +204,15 @@ def colours(cell: pyte.screens.Char) -> tuple[str, str | None]:
     return (paper or PAPER, ink) if cell.reverse else (ink, paper)
 
 
-def box(column: int, cells: int, top: float, fill: str, *, height: float = CELL_H, opacity: float = 1) -> str:
+def box(
+    column: int, cells: int, top: float, fill: str, *, height: float = CELL_H, opacity: float = 1
+) -> str:
     """A filled rectangle over some cells."""
     faded = f' fill-opacity="{opacity}"' if opacity < 1 else ""
-    return f'<rect x="{x(column)}" y="{top}" width="{cells * CELL_W:.1f}" height="{height}" fill="{fill}"{faded}/>'
+    return (
+        f'<rect x="{x(column)}" y="{top}" width="{cells * CELL_W:.1f}" height="{height}"'
+        f' fill="{fill}"{faded}/>'
+    )
 
 
 def x(column: int) -> str:

@@ -1,7 +1,9 @@
-"""Objects of the two cloud APIs, as the contract names them (camelCase on the wire, snake_case here).
+"""Objects of the two cloud APIs, as the contract names them (camelCase on the wire, snake_case
+here).
 
-Unknown fields of a server's answer are ignored, a missing required one is an error (contract: Infuse IoT API).
-The pipeline reads these through `ports`, the client fills them, the simulator serves them.
+Unknown fields of a server's answer are ignored, a missing required one is an error (contract:
+Infuse IoT API). The pipeline reads these through `ports`, the client fills them, the simulator
+serves them.
 """
 
 from __future__ import annotations
@@ -129,7 +131,9 @@ class SentRpc(ApiObject, frozen=True):
 
 
 class DownlinkMessage(ApiObject, frozen=True):
-    """What carries an RPC to the device: status waiting, sent or completed, and when it is given up."""
+    """What carries an RPC to the device: status waiting, sent or completed, and when it is given
+    up.
+    """
 
     status: str
     id: str | None = None
@@ -152,7 +156,8 @@ class RpcMessage(ApiObject, frozen=True):
 
 
 class BearerToken(ApiObject, frozen=True):
-    """What POST /iam/auth/token gives for an IAM key: a short-lived bearer token, which is a secret.
+    """What POST /iam/auth/token gives for an IAM key: a short-lived bearer token, which is a
+    secret.
 
     `life_s` is how many seconds it was good for when it came, None where the server names no end.
     """
@@ -170,7 +175,10 @@ class Location(ApiObject, frozen=True):
 
 
 class RegistryDevice(ApiObject, frozen=True):
-    """The registry device (rule 3). `id` is its registryDeviceId; `status` one of the contract's five."""
+    """The registry device (rule 3).
+
+    `id` is its registryDeviceId; `status` one of the contract's five.
+    """
 
     id: str
     name: str
@@ -211,7 +219,9 @@ class Sensor(ApiObject, frozen=True):
 
 
 class DeviceHealth(ApiObject, frozen=True):
-    """What a device said of itself: `uptime` in seconds, `free_heap` in bytes, `signal_strength` in dBm."""
+    """What a device said of itself: `uptime` in seconds, `free_heap` in bytes, `signal_strength` in
+    dBm.
+    """
 
     recorded_at: Moment | None = None
     uptime: float | None = None
@@ -231,7 +241,10 @@ class DeviceGroup(ApiObject, frozen=True):
 
 
 class MintedToken(ApiObject, frozen=True):
-    """Answer to a mint: the one time that the token is shown. `device_id` is the registryDeviceId."""
+    """Answer to a mint: the one time that the token is shown.
+
+    `device_id` is the registryDeviceId.
+    """
 
     id: str
     device_id: str
@@ -242,7 +255,9 @@ class MintedToken(ApiObject, frozen=True):
 
 
 class TokenEnd(enum.Enum):
-    """How DELETE of a registration token was answered: 204, 404, or 409 for one that was used or revoked before."""
+    """How DELETE of a registration token was answered: 204, 404, or 409 for one that was used or
+    revoked before.
+    """
 
     REVOKED = "revoked"
     UNKNOWN = "unknown"
@@ -260,7 +275,10 @@ class PendingToken(ApiObject, frozen=True):
 
 
 class Provisioned(ApiObject, frozen=True):
-    """What the cloud's CA gave for a token and a CSR; PEM texts. `ca_chain` runs from the issuer upwards."""
+    """What the cloud's CA gave for a token and a CSR; PEM texts.
+
+    `ca_chain` runs from the issuer upwards.
+    """
 
     device_id: str
     certificate: str

@@ -21,20 +21,36 @@ _PARTS: Final = 3
 
 
 def expires_at(credential: Secret) -> datetime | None:
-    """The end of a JWT as an aware UTC time; None for anything else, and for one that names no end."""
+    """The end of a JWT as an aware UTC time; None for anything else, and for one that names
+    no end.
+    """
     parts = credential.reveal().split(".")
     if len(parts) != _PARTS:
         return None
     try:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
         end = claims["exp"]
-        return datetime.fromtimestamp(float(end), UTC) if isinstance(end, int | float) and not isinstance(end, bool) else None
-    except (binascii.Error, ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError):
+        return (
+            datetime.fromtimestamp(float(end), UTC)
+            if isinstance(end, int | float) and not isinstance(end, bool)
+            else None
+        )
+    except (
+        binascii.Error,
+        ValueError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        OSError,
+        RecursionError,
+    ):
         return None
 
 
 def warning(credential: Secret, now: datetime) -> str | None:
-    """A sentence for the operator about a credential that has ended or ends within the shift, else None."""
+    """A sentence for the operator about a credential that has ended or ends within the shift, else
+    None.
+    """
     end = expires_at(credential)
     if end is None or end - now > SHIFT:
         return None

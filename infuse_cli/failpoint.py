@@ -1,9 +1,9 @@
 """Fail-points: places where a test can make the process die as if by SIGKILL.
 
-`INFUSE_FAILPOINT=NAME` or `NAME#N` kills at the first or N-th time that `hit(NAME)` is reached. Without the
-variable a fail-point costs one comparison. Names: `before:<step>`, `begun:<step>`, `ran:<step>`, `done:<step>`,
-`wire:<step>` (half of the bytes of a command with effect are out), `sent:<call>`, `answered:<call>`, `signed`; in a batch
-`begun:row`, `ran:row`, `done:row`.
+`INFUSE_FAILPOINT=NAME` or `NAME#N` kills at the first or N-th time that `hit(NAME)` is reached.
+Without the variable a fail-point costs one comparison. Names: `before:<step>`, `begun:<step>`,
+`ran:<step>`, `done:<step>`, `wire:<step>` (half of the bytes of a command with effect are out),
+`sent:<call>`, `answered:<call>`, `signed`; in a batch `begun:row`, `ran:row`, `done:row`.
 """
 
 from __future__ import annotations

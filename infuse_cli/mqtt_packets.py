@@ -1,4 +1,5 @@
-"""The few packets of MQTT 3.1.1 that it takes to be let in by a broker, as values: no socket, no clock.
+"""The few packets of MQTT 3.1.1 that it takes to be let in by a broker, as values: no socket, no
+clock.
 
 Source: OASIS MQTT 3.1.1, sections 2.2 (fixed header), 3.1 (CONNECT), 3.2 (CONNACK), 3.12 to 3.14.
 """
@@ -44,13 +45,31 @@ _WORDS: Final = {
 }
 
 
-def connect(client_id: str, *, user_name: str | None = None, password: str | None = None, keep_alive_s: int = 60) -> bytes:
-    """A CONNECT with a clean session. Raises ValueError for a text of more than 65535 bytes, or a password alone."""
+def connect(
+    client_id: str,
+    *,
+    user_name: str | None = None,
+    password: str | None = None,
+    keep_alive_s: int = 60,
+) -> bytes:
+    """A CONNECT with a clean session.
+
+    Raises ValueError for a text of more than 65535 bytes, or a password alone.
+    """
     if password is not None and user_name is None:
         raise ValueError("MQTT 3.1.1 has no password without a user name")
-    flags = _CLEAN_SESSION | (_USER_NAME if user_name is not None else 0) | (_PASSWORD if password is not None else 0)
+    flags = (
+        _CLEAN_SESSION
+        | (_USER_NAME if user_name is not None else 0)
+        | (_PASSWORD if password is not None else 0)
+    )
     texts = [text for text in (client_id, user_name, password) if text is not None]
-    body = _text("MQTT") + bytes([4, flags]) + keep_alive_s.to_bytes(2, "big") + b"".join(map(_text, texts))
+    body = (
+        _text("MQTT")
+        + bytes([4, flags])
+        + keep_alive_s.to_bytes(2, "big")
+        + b"".join(map(_text, texts))
+    )
     return b"\x10" + _length(len(body)) + body
 
 

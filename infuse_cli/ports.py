@@ -1,7 +1,8 @@
-"""Protocols between the rooms: what the pipeline needs of the outside, and what the adapters promise.
+"""Protocols between the rooms: what the pipeline needs of the outside, and what the adapters
+promise.
 
-Each has a real adapter and a fake that pass one contract suite. Everything here blocks; everything that waits has
-a deadline and gives up early when the run's stop event is set.
+Each has a real adapter and a fake that pass one contract suite. Everything here blocks; everything
+that waits has a deadline and gives up early when the run's stop event is set.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ T = TypeVar("T")
 class Board(Protocol):
     """An open serial port with a board on it; owned by one thread for its life.
 
-    `label` is the name of the step at work, set by the pipeline: it names the fail-point `wire:<label>`.
+    `label` is the name of the step at work, set by the pipeline: it names the fail-point
+    `wire:<label>`.
     """
 
     label: str
@@ -44,13 +46,16 @@ class Board(Protocol):
     def run(self, conversation: Generator[Command, Reply, T]) -> T:
         """Pump a conversation to its end and return its result.
 
-        Raises BoardError `serial.timeout` or `serial.unplugged`; with `unknown=True` when the command that was
-        under way had an effect and at least one of its bytes was sent. After a time-out the link is resynchronised
-        before the next command goes out. Whatever the conversation raises passes through.
+        Raises BoardError `serial.timeout` or `serial.unplugged`; with `unknown=True` when the
+        command that was under way had an effect and at least one of its bytes was sent. After a
+        time-out the link is resynchronised before the next command goes out. Whatever the
+        conversation raises passes through.
         """
 
     def transcript(self) -> str:
-        """What went over the wire since opening, secrets masked, one line each with a time in milliseconds."""
+        """What went over the wire since opening, secrets masked, one line each with a time in
+        milliseconds.
+        """
 
     def close(self) -> None:
         """Release the port; safe to call twice."""
@@ -65,8 +70,8 @@ class BoardSource(Protocol):
     def open(self, port: str) -> Board:
         """Open exclusively and find the dialect, within 2 s on a silent port.
 
-        Raises BoardError serial.no-port, serial.busy (naming the holder where it can be seen), serial.denied,
-        serial.silent.
+        Raises BoardError serial.no-port, serial.busy (naming the holder where it can be seen),
+        serial.denied, serial.silent.
         """
 
 
@@ -74,26 +79,37 @@ class Lookout(Protocol):
     """Sees boards come and go while a run lasts."""
 
     def look(self) -> Mapping[int, Plugged]:
-        """The port of each slot that has one right now; cheap enough to be asked several times a second."""
+        """The port of each slot that has one right now; cheap enough to be asked several times a
+        second.
+        """
 
 
 class ChipIds(Protocol):
-    """The chip's own id, read past the firmware: through the debug probe on the board (rule 2, `from: nrfutil`)."""
+    """The chip's own id, read past the firmware: through the debug probe on the board (rule 2,
+    `from: nrfutil`).
+    """
 
     def chip_id(self, port: str, soc: str) -> str:
-        """The mcuId of the board on this port: 16 lower-case hex digits, in the order in which the probe gives the bytes.
+        """The mcuId of the board on this port: 16 lower-case hex digits, in the order in which the
+        probe gives the bytes.
 
-        Returns within 20 s. Raises BoardError board.no-mcu-id, naming the tool or the probe and the way out.
+        Returns within 20 s. Raises BoardError board.no-mcu-id, naming the tool or the probe and the
+        way out.
         """
 
     def can_write_device_id(self, soc: str) -> None:
-        """Look for what writing needs on this machine, without a board. Raises ProfileError profile.cannot."""
+        """Look for what writing needs on this machine, without a board.
+
+        Raises ProfileError profile.cannot.
+        """
 
     def knows_probe(self, port: str) -> None:
         """Look up which probe belongs to a port, without asking it. Raises board.id-not-written."""
 
     def device_id(self, port: str, soc: str) -> str | None:
-        """The cloud's device id in the chip's one-time memory, 16 hex digits; None while it is empty. Raises board.id-not-written."""
+        """The cloud's device id in the chip's one-time memory, 16 hex digits; None while it is
+        empty. Raises board.id-not-written.
+        """
 
     def write_device_id(self, port: str, soc: str, device_id: str) -> None:
         """Write it there and compare what is there after; an id that is right already is left.
@@ -105,29 +121,51 @@ class ChipIds(Protocol):
 class InfuseApi(Protocol):
     """The Infuse IoT API as far as provisioning needs it (contract: infuse-iot-api.md).
 
-    GETs and calls without lasting effect are repeated inside until the call's deadline. A POST or PUT with effect
-    is sent once (429, 503 with Retry-After and connections never made are "not done" and repeated inside); a lost
-    answer raises CloudError with `unknown=True` (rule 11). A 404 on a look-up is None.
+    GETs and calls without lasting effect are repeated inside until the call's deadline. A POST or
+    PUT with effect is sent once (429, 503 with Retry-After and connections never made are "not
+    done" and repeated inside); a lost answer raises CloudError with `unknown=True` (rule 11). A 404
+    on a look-up is None.
     """
 
-    def organisation(self, *, id: str | None = None, name: str | None = None) -> api.Organisation | None: ...  # noqa: A002, D102
+    def organisation(  # noqa: D102
+        self,
+        *,
+        id: str | None = None,  # noqa: A002
+        name: str | None = None,
+    ) -> api.Organisation | None: ...
     def create_organisation(self, name: str) -> api.Organisation: ...  # noqa: D102
     def boards(self, organisation_id: str) -> Sequence[api.CloudBoard]: ...  # noqa: D102
     def board(self, board_id: str) -> api.CloudBoard | None: ...  # noqa: D102
-    def create_board(self, organisation_id: str, name: str, *, soc: str, description: str = "",
-                     metadata_fields: Sequence[api.MetadataField] = ()) -> api.CloudBoard:
+    def create_board(
+        self,
+        organisation_id: str,
+        name: str,
+        *,
+        soc: str,
+        description: str = "",
+        metadata_fields: Sequence[api.MetadataField] = (),
+    ) -> api.CloudBoard:
         """POST /board, once."""
 
     def networks(self, organisation_id: str) -> Sequence[api.Network]: ...  # noqa: D102
     def device_by_mcu_id(self, soc: str, mcu_id: str) -> api.Device | None: ...  # noqa: D102
-    def devices_with_metadata(self, organisation_id: str, board_id: str, name: str, value: str) -> Sequence[api.Device]:
+    def devices_with_metadata(
+        self, organisation_id: str, board_id: str, name: str, value: str
+    ) -> Sequence[api.Device]:
         """Devices of a board whose metadata `name` equals `value`, the list read to its end."""
 
     def device_pages(self, organisation_id: str) -> Iterator[Sequence[api.Device]]:
         """The devices of an organisation page by page; one may come twice."""
 
-    def create_device(self, *, mcu_id: str, board_id: str, organisation_id: str, device_id: str | None = None,
-                      metadata: Mapping[str, str] | None = None) -> api.Device:
+    def create_device(
+        self,
+        *,
+        mcu_id: str,
+        board_id: str,
+        organisation_id: str,
+        device_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> api.Device:
         """POST /device, once. A 409 raises CloudError with status 409."""
 
     def patch_device_metadata(self, id: str, values: Mapping[str, str]) -> api.Device: ...  # noqa: A002, D102
@@ -141,22 +179,37 @@ class InfuseApi(Protocol):
     def shared_secret(self, device_public_key: bytes) -> Secret:
         """POST /key/sharedSecret: the device's root secret as base64 of 32 bytes."""
 
-    def device_secret(self, device_id: str, security_state: Mapping[str, Any] | None = None) -> Secret:
-        """POST /key/sharedSecret/device: the root secret of a device that the cloud knows; not every cloud has the call.
+    def device_secret(
+        self, device_id: str, security_state: Mapping[str, Any] | None = None
+    ) -> Secret:
+        """POST /key/sharedSecret/device: the root secret of a device that the cloud knows; not
+        every cloud has the call.
 
         `security_state` is what the device said of its keys.
         """
 
     def server_time_offset_s(self) -> float | None:
-        """Server's Date minus this machine's clock in seconds, from the newest answer; None before any."""
+        """Server's Date minus this machine's clock in seconds, from the newest answer; None before
+        any.
+        """
 
 
 class RegistryApi(Protocol):
-    """The device registry (contract: device-registry-api.md), same retry and error rules as `InfuseApi`."""
+    """The device registry (contract: device-registry-api.md), same retry and error rules as
+    `InfuseApi`.
+    """
 
-    def mint_token(self, *, name: str, metadata: Mapping[str, str], tags: Sequence[str] = (),
-                   site_id: str | None = None, device_profile_id: str | None = None,
-                   expires_in_s: int | None = None, location: api.Location | None = None) -> api.MintedToken:
+    def mint_token(
+        self,
+        *,
+        name: str,
+        metadata: Mapping[str, str],
+        tags: Sequence[str] = (),
+        site_id: str | None = None,
+        device_profile_id: str | None = None,
+        expires_in_s: int | None = None,
+        location: api.Location | None = None,
+    ) -> api.MintedToken:
         """POST a registration token, once. A taken name raises CloudError with status 409."""
 
     def pending_tokens(self) -> Sequence[api.PendingToken]: ...  # noqa: D102
@@ -187,28 +240,37 @@ class Journal(Protocol):
     def commit(self, *writes: rec.Write) -> None:
         """Make all writes durable in one fsynced transaction, or none.
 
-        Raises PolicyError identity.clone or identity.key-reused, BoardError board.in-use, JournalError
-        journal.raced (a compare-and-swap lost), journal.locked, journal.read-only, journal.disk-full.
+        Raises PolicyError identity.clone or identity.key-reused, BoardError board.in-use,
+        JournalError journal.raced (a compare-and-swap lost), journal.locked, journal.read-only,
+        journal.disk-full.
         """
 
     def board(self, uuid: str) -> rec.BoardRecord | None: ...  # noqa: D102
     def check_identity(self, uuid: str, imei: str | None, mcu_id: str | None) -> None:
-        """Raise PolicyError identity.clone when imei or mcuId is bound to another board, or this one to others."""
+        """Raise PolicyError identity.clone when imei or mcuId is bound to another board, or this
+        one to others.
+        """
 
     def attempt(self, attempt: str) -> rec.AttemptRecord: ...  # noqa: D102
     def attempts(self, board: str) -> Sequence[rec.AttemptRecord]:
         """All attempts of a board, oldest first."""
 
     def open_attempts(self) -> Sequence[rec.AttemptRecord]: ...  # noqa: D102
-    def certificates(self, *, board: str | None = None, attempt: str | None = None) -> Sequence[rec.CertificateRecord]: ...  # noqa: D102
+    def certificates(  # noqa: D102
+        self, *, board: str | None = None, attempt: str | None = None
+    ) -> Sequence[rec.CertificateRecord]: ...
     def reserved_serials(self, attempt: str) -> Sequence[tuple[str, str]]:
-        """(serial, issuer) pairs reserved by this attempt that are neither void nor have a certificate."""
+        """(serial, issuer) pairs reserved by this attempt that are neither void nor have a
+        certificate.
+        """
 
     def is_revoked(self, serial: str, issuer: str) -> bool:
         """Whether this certificate of this issuer (SHA-256 hex of its DER) was revoked."""
 
     def key_owner(self, spki_sha256: str) -> str | None: ...  # noqa: D102
-    def tokens(self, *, board: str | None = None, name: str | None = None) -> Sequence[rec.TokenRecord]: ...  # noqa: D102
+    def tokens(  # noqa: D102
+        self, *, board: str | None = None, name: str | None = None
+    ) -> Sequence[rec.TokenRecord]: ...
     def secret(self, name: str) -> bytes | None: ...  # noqa: D102
     def row(self, organisation: str, soc: str, mcu_id: str) -> RowRecord | None:
         """A row of a batch as it stands, None for one that was never seen here."""
@@ -220,7 +282,9 @@ class Journal(Protocol):
         """Boards that a change by hand left in flight mode (rule 7), one or all."""
 
     def labelled(self, name: str, value: str) -> Sequence[str]:
-        """Boards whose metadata `name` is on record as `value`; superseded and closed attempts do not count."""
+        """Boards whose metadata `name` is on record as `value`; superseded and closed attempts do
+        not count.
+        """
 
     def alive(self, run: str) -> bool:
         """Whether the process that owns a run still lives."""
@@ -237,11 +301,14 @@ class Journal(Protocol):
         """What runs noted under these names (`NoteRun`), with its facts, the oldest first."""
 
     def passed_with(self, *, profile_hash: str, ca: str | None, modem_firmware: str | None) -> bool:
-        """Whether any board PASSed with this profile, CA and modem firmware: else the next is a first article."""
+        """Whether any board PASSed with this profile, CA and modem firmware: else the next is a
+        first article.
+        """
 
 
 class Shelf(Protocol):
-    """Values by key, on disk and gone when closed: what a run has to remember for longer than memory should hold it.
+    """Values by key, on disk and gone when closed: what a run has to remember for longer than
+    memory should hold it.
 
     Safe to share between threads.
     """
@@ -281,7 +348,10 @@ class KeySink(Protocol):
     """Takes derived keys out of this program, to where the profile says (`keys.to`)."""
 
     def put(self, key: Secret, values: Mapping[str, str]) -> None:
-        """Hand a key (base64) over; `values` name the board and the key. Raises CredentialError keys.not-delivered."""
+        """Hand a key (base64) over; `values` name the board and the key.
+
+        Raises CredentialError keys.not-delivered.
+        """
 
 
 class Clock(Protocol):
@@ -297,7 +367,9 @@ class Clock(Protocol):
         """Wait, at once back with True when the run is being stopped."""
 
     def telling(self, tell: Callable[[], None]) -> AbstractContextManager[None]:
-        """Have `tell` called, once, when a call to the cloud by this thread has to be tried again."""
+        """Have `tell` called, once, when a call to the cloud by this thread has to be tried
+        again.
+        """
 
 
 class Events(Protocol):

@@ -1,8 +1,10 @@
-"""The schema of a profile: what a product is and how its boards get their identity (design: Shapes).
+"""The schema of a profile: what a product is and how its boards get their identity (design:
+Shapes).
 
-Values only. Reading YAML, `extends`, `${VAR}` and the checks with line numbers are in `profile_source.py`.
-Keys are written as here (snake_case) except `siteId` and `deviceProfileId`, which are the registry's own names.
-Unknown keys are refused. A profile never holds a secret; it may name the file or keyring that does.
+Values only. Reading YAML, `extends`, `${VAR}` and the checks with line numbers are in
+`profile_source.py`. Keys are written as here (snake_case) except `siteId` and `deviceProfileId`,
+which are the registry's own names. Unknown keys are refused. A profile never holds a secret; it may
+name the file or keyring that does.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Serial(Section, frozen=True):
     """How the port is set. `baud` in bit/s; `terminator` ends a command in dialect `at`.
 
-    `line_limit` is the firmware's line buffer in bytes, `credential_buffer` that of its `cred` shell in characters.
-    `network_key_file` names the 0600 file with the key of network `network_id`, for dialect `epacket`; without it the
-    public default network of the firmware's SDK is meant.
+    `line_limit` is the firmware's line buffer in bytes, `credential_buffer` that of its `cred`
+    shell in characters. `network_key_file` names the 0600 file with the key of network
+    `network_id`, for dialect `epacket`; without it the public default network of the firmware's SDK
+    is meant.
     """
 
     baud: int = 115200
@@ -37,9 +40,14 @@ class Serial(Section, frozen=True):
 
 
 class McuIdSource(Section, frozen=True):
-    """Where mcuId comes from (rule 2). `command` and `pattern` (one group, 16 hex digits) serve `from: command`."""
+    """Where mcuId comes from (rule 2).
 
-    source: Literal["hwinfo", "nrfutil", "epacket", "imei", "scan", "command"] = msgspec.field(name="from")
+    `command` and `pattern` (one group, 16 hex digits) serve `from: command`.
+    """
+
+    source: Literal["hwinfo", "nrfutil", "epacket", "imei", "scan", "command"] = msgspec.field(
+        name="from"
+    )
     command: str | None = None
     pattern: str | None = None
 
@@ -52,7 +60,9 @@ class Expect(Section, frozen=True):
 
 
 class UsbMatch(Section, frozen=True):
-    """USB identity of a board's port: ids as hex text, interface number where several ports exist."""
+    """USB identity of a board's port: ids as hex text, interface number where several ports
+    exist.
+    """
 
     vid: str
     pid: str
@@ -61,7 +71,10 @@ class UsbMatch(Section, frozen=True):
 
 
 class BoardSection(Section, frozen=True):
-    """Facts of the hardware. `write_id` puts the cloud's device id into the chip's one-time memory, through a debug probe."""
+    """Facts of the hardware.
+
+    `write_id` puts the cloud's device id into the chip's one-time memory, through a debug probe.
+    """
 
     soc: str | None = None
     usb: tuple[UsbMatch, ...] = ()
@@ -75,7 +88,8 @@ class BoardSection(Section, frozen=True):
 class Auth(Section, frozen=True):
     """How the credential travels; `token_file` names a 0600 file that holds it.
 
-    `exchanged` trades an IAM key (ik_…) for short-lived bearer tokens at POST /iam/auth/token, and renews them.
+    `exchanged` trades an IAM key (ik_…) for short-lived bearer tokens at POST /iam/auth/token, and
+    renews them.
     """
 
     scheme: Literal["bearer", "api-key", "x-api-key", "exchanged"] = "bearer"
@@ -142,10 +156,12 @@ class Place(Section, frozen=True):
 
 
 class Registry(Section, frozen=True):
-    """The device registry (`/api/v1`). `name` is a template over the facts, `{deviceId}` by default (rule 3).
+    """The device registry (`/api/v1`).
 
-    `auth`: `same-host` sends the cloud's credential to a registry on the cloud's own host, `same` wherever the
-    registry is, `own` only INFUSE_REGISTRY_TOKEN, `none` nothing (rule 34).
+    `name` is a template over the facts, `{deviceId}` by default (rule 3).
+
+    `auth`: `same-host` sends the cloud's credential to a registry on the cloud's own host, `same`
+    wherever the registry is, `own` only INFUSE_REGISTRY_TOKEN, `none` nothing (rule 34).
     """
 
     base_url: str
@@ -167,7 +183,10 @@ class Passphrase(Section, frozen=True):
 
 
 class Identity(Section, frozen=True):
-    """How the board gets its certificate. `ca` is a name under INFUSE_HOME/ca or an absolute path."""
+    """How the board gets its certificate.
+
+    `ca` is a name under INFUSE_HOME/ca or an absolute path.
+    """
 
     mode: Literal["first-boot", "cloud-ca", "local-ca", "none"] = "local-ca"
     sec_tag: int = 4201
@@ -183,7 +202,10 @@ class Identity(Section, frozen=True):
 
 
 class Token(Section, frozen=True):
-    """Where the registration token goes on the board (contract: board-link). `name` and `command` by store."""
+    """Where the registration token goes on the board (contract: board-link).
+
+    `name` and `command` by store.
+    """
 
     store: Literal["psk", "settings", "kv", "command"] = "psk"
     sec_tag: int = 4202
@@ -194,14 +216,18 @@ class Token(Section, frozen=True):
 
 
 class MetadataValue(Section, frozen=True):
-    """A metadata value that is read or given per board; `pattern` is a regular expression that it must match."""
+    """A metadata value that is read or given per board; `pattern` is a regular expression that it
+    must match.
+    """
 
     source: Literal["scan", "imei", "uuid", "mcuId", "iccid"] = msgspec.field(name="from")
     pattern: str | None = None
 
 
 class PublicKeySource(Section, frozen=True):
-    """How a device's X25519 public key is read: a command, and a pattern with one group, hex or base64 of 32 bytes."""
+    """How a device's X25519 public key is read: a command, and a pattern with one group, hex or
+    base64 of 32 bytes.
+    """
 
     command: str
     pattern: str = r"([0-9a-fA-F]{64}|[A-Za-z0-9+/]{43}=)"
@@ -210,8 +236,8 @@ class PublicKeySource(Section, frozen=True):
 class Keys(Section, frozen=True):
     """Which derived keys are made, and where they go (contract: keys).
 
-    `to`: none, sealed (in the journal), file:TEMPLATE (0600) or command:WORDS (on its standard input, no shell); places
-    for both: {deviceId} {interface} {dayIndex} {uuid} {imei} {mcuId}.
+    `to`: none, sealed (in the journal), file:TEMPLATE (0600) or command:WORDS (on its standard
+    input, no shell); places for both: {deviceId} {interface} {dayIndex} {uuid} {imei} {mcuId}.
     """
 
     interfaces: tuple[Literal["udp", "serial", "bt_adv", "bt_gatt"], ...] = ("udp",)

@@ -1,6 +1,8 @@
-"""Rows of a batch file as values: what a line of a CSV asks for, and what became of it (rule 19, `infuse batch`).
+"""Rows of a batch file as values: what a line of a CSV asks for, and what became of it (rule 19,
+`infuse batch`).
 
-A row is known by its cloud key, soc + mcuId inside an organisation, never by its line: lines move, devices don't.
+A row is known by its cloud key, soc + mcuId inside an organisation, never by its line: lines move,
+devices don't.
 """
 
 from __future__ import annotations
@@ -12,7 +14,10 @@ import msgspec
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """A good line. `line` counts from 1 and is where its record begins in the file, header included."""
+    """A good line.
+
+    `line` counts from 1 and is where its record begins in the file, header included.
+    """
 
     line: int
     mcu_id: str
@@ -28,7 +33,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BadRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A line that cannot be taken as it is: `field` is the column at fault (None: the whole line), `why` says it in words."""
+    """A line that cannot be taken as it is: `field` is the column at fault (None: the whole line),
+    `why` says it in words.
+    """
 
     line: int
     field: str | None
@@ -42,7 +49,9 @@ PARKED: Final = "parked"
 
 
 def cloud_key(soc: str, mcu_id: str) -> str:
-    """The cloud key (rule 1) as one text: the `board` of a row's events, and of tokens that no board has taken up yet."""
+    """The cloud key (rule 1) as one text: the `board` of a row's events, and of tokens that no
+    board has taken up yet.
+    """
     return f"{soc}:{mcu_id}"
 
 
@@ -66,7 +75,9 @@ class RowRecord(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     line: int
     state: str
-    """`begun` (its intent is durable, its POST may be under way), a value of `RowOutcome`, or `parked` (nothing was sent)."""
+    """`begun` (its intent is durable, its POST may be under way), a value of `RowOutcome`, or
+    `parked` (nothing was sent).
+    """
     device_id: str | None = None
     id: str | None = None
     """The cloud's own id (UUID) of the device."""

@@ -1,7 +1,8 @@
 """Frozen values that several rooms share.
 
-Nothing here does I/O, reads a clock or knows an adapter. Serial values (`Command`, `Reply`) live here because
-the dialects make them and the link carries them, and neither may import the other's room.
+Nothing here does I/O, reads a clock or knows an adapter. Serial values (`Command`, `Reply`) live
+here because the dialects make them and the link carries them, and neither may import the other's
+room.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ IMEI: Final = re.compile(r"[0-9]{15}")
 class Secret:
     """A secret text that no repr, format, JSON encoder or pickle ever shows.
 
-    Equality is by value; `reveal()` is the one way to the text, so every use of a secret can be found by name.
+    Equality is by value; `reveal()` is the one way to the text, so every use of a secret can be
+    found by name.
     """
 
     __slots__ = ("_value",)
@@ -40,7 +42,9 @@ class Secret:
         return self._value
 
     def sha256(self) -> str:
-        """Return the SHA-256 of the UTF-8 bytes as 64 lower-case hex digits: what may be kept on record."""
+        """Return the SHA-256 of the UTF-8 bytes as 64 lower-case hex digits: what may be kept on
+        record.
+        """
         return hashlib.sha256(self._value.encode()).hexdigest()
 
     def __repr__(self) -> str:
@@ -63,14 +67,18 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Plugged:
-    """A port that is there now; `mark` differs when the port went and came again under the same name."""
+    """A port that is there now; `mark` differs when the port went and came again under the same
+    name.
+    """
 
     port: str
     mark: object = None
 
 
 class Outcome(enum.Enum):
-    """How a board ended: FAIL is the board's fault, ERROR is ours (tool, bench, cloud), ABORTED a person's wish."""
+    """How a board ended: FAIL is the board's fault, ERROR is ours (tool, bench, cloud), ABORTED a
+    person's wish.
+    """
 
     PASS = "PASS"  # noqa: S105 - an outcome, not a password
     FAIL = "FAIL"
@@ -79,7 +87,9 @@ class Outcome(enum.Enum):
 
 
 class StepState(enum.Enum):
-    """State of one journalled step of an attempt; the legal moves are the table in `pipeline/state.py`."""
+    """State of one journalled step of an attempt; the legal moves are the table in
+    `pipeline/state.py`.
+    """
 
     PENDING = "pending"
     BEGUN = "begun"
@@ -92,7 +102,8 @@ class StepState(enum.Enum):
 class AttemptState(enum.Enum):
     """State of one board's way through a plan.
 
-    `running`, `parked` and `failed` are open: running `provision` again goes on with them. The others are final.
+    `running`, `parked` and `failed` are open: running `provision` again goes on with them. The
+    others are final.
     """
 
     RUNNING = "running"
@@ -128,7 +139,8 @@ class IdentityMode(enum.Enum):
 
 
 class TokenState(enum.Enum):
-    """Life of a registration token; every minted one ends in exactly one of the last four (contract).
+    """Life of a registration token; every minted one ends in exactly one of the last four
+    (contract).
 
     `handed-over`: another bench has it, so this one never uses it; how it ends is on record there.
     """
@@ -147,10 +159,11 @@ class TokenState(enum.Enum):
 class Command:
     """One exchange with a board, without its line terminator.
 
-    `info` says what an information line of this very command looks like (anything else is unsolicited);
-    `effect` marks commands that change the board, whose outcome a time-out leaves unknown; `secret` masks the
-    text in transcripts. `timeout_s` is in seconds. `needs_info` says that an OK without an information line
-    cannot be this command's answer: the link is out of step, or bytes were lost.
+    `info` says what an information line of this very command looks like (anything else is
+    unsolicited); `effect` marks commands that change the board, whose outcome a time-out leaves
+    unknown; `secret` masks the text in transcripts. `timeout_s` is in seconds. `needs_info` says
+    that an OK without an information line cannot be this command's answer: the link is out of step,
+    or bytes were lost.
     """
 
     text: str
@@ -163,10 +176,12 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the board answered: the final result, its information lines, and what else was heard meanwhile.
+    """What the board answered: the final result, its information lines, and what else was heard
+    meanwhile.
 
-    `cme` is the number of `+CME ERROR: n`, None for OK and for a bare ERROR. `rebooted` is True when boot text
-    was seen since the previous reply, so settings such as CMEE and CFUN have to be sent again (rule 6).
+    `cme` is the number of `+CME ERROR: n`, None for OK and for a bare ERROR. `rebooted` is True
+    when boot text was seen since the previous reply, so settings such as CMEE and CFUN have to be
+    sent again (rule 6).
     """
 
     ok: bool
@@ -178,7 +193,9 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class StoredCredential:
-    """One row of the modem's credential list; `sha256` is 64 lower-case hex digits, None where it gives none."""
+    """One row of the modem's credential list; `sha256` is 64 lower-case hex digits, None where it
+    gives none.
+    """
 
     sec_tag: int
     type: int
@@ -187,10 +204,12 @@ class StoredCredential:
 
 @dataclass(frozen=True, slots=True)
 class BoardIdentity:
-    """What a board says it is. `uuid` is the modem's DEVICEUUID in lower case and is the board key (rule 1).
+    """What a board says it is.
 
-    `mcu_id` is None until its source (profile `board.mcu_id.from`) was read. `functional_mode` is the value of
-    `AT+CFUN?` as found.
+    `uuid` is the modem's DEVICEUUID in lower case and is the board key (rule 1).
+
+    `mcu_id` is None until its source (profile `board.mcu_id.from`) was read. `functional_mode` is
+    the value of `AT+CFUN?` as found.
     """
 
     uuid: str
@@ -204,7 +223,9 @@ class BoardIdentity:
 
 @dataclass(frozen=True, slots=True)
 class PortInfo:
-    """A serial port that may hold a board: device path or URL, and the USB facts that tie it to a slot."""
+    """A serial port that may hold a board: device path or URL, and the USB facts that tie it to a
+    slot.
+    """
 
     port: str
     description: str = ""
@@ -217,7 +238,10 @@ class PortInfo:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened, for the renderers (rule 38). `ms` is the step's or board's time in milliseconds."""
+    """One thing that happened, for the renderers (rule 38).
+
+    `ms` is the step's or board's time in milliseconds.
+    """
 
     ts: datetime
     run: str

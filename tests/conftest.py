@@ -1,4 +1,6 @@
-"""What all tests share: the option that brings in the long storms, bytecode that is made once, the runner of `infuse`, and virtual worlds."""
+"""What all tests share: the option that brings in the long storms, bytecode that is made once, the
+runner of `infuse`, and virtual worlds.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ if TYPE_CHECKING:
     from tests.support.world import Worlds
     from tests.support.zygote import Zygote
 
-# Hundreds of processes are started by the tests: where nothing compiled may be kept, each would compile all of it anew,
+# Hundreds of processes are started by the tests: where nothing compiled may be kept, each would
+# compile all of it anew,
 # and half of the suite's time goes there.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -25,7 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without --storm the storms are not part of the run: deselected, since nothing about this machine keeps them from running."""
+    """Without --storm the storms are not part of the run: deselected, since nothing about this
+    machine keeps them from running.
+    """
     if config.getoption("--storm"):
         return
     storms = [item for item in items if item.get_closest_marker("storm")]

@@ -1,9 +1,11 @@
-"""Run a tool that picks its serial port from the USB table on a port that is not in it, such as a virtual board's pty.
+"""Run a tool that picks its serial port from the USB table on a port that is not in it, such as a
+virtual board's pty.
 
     python on_port.py /dev/pts/7 nrfcredstore /dev/pts/7 list
     python on_port.py /dev/pts/7 device_credentials_installer --port /dev/pts/7 --verify …
 
-Run it with the Python in which the tool is installed. pyserial's list of ports gets one entry more; everything else is the tool's own.
+Run it with the Python in which the tool is installed. pyserial's list of ports gets one entry more;
+everything else is the tool's own.
 """
 
 from __future__ import annotations

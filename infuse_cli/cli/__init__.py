@@ -1,1 +1,4 @@
-"""The command line: parse, wire the adapters together, call, render. The only room that prints, asks and exits."""
+"""The command line: parse, wire the adapters together, call, render.
+
+The only room that prints, asks and exits.
+"""

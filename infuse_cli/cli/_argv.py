@@ -1,4 +1,6 @@
-"""Global options, taken out of the command line before Typer sees it, so that they work at any place (rule 37)."""
+"""Global options, taken out of the command line before Typer sees it, so that they work at any
+place (rule 37).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ VERBOSE: Final = "--verbose"
 
 @dataclass(frozen=True, slots=True)
 class Globals:
-    """The global options as given; None where they were not. `problem` is a usage error in them, in words."""
+    """The global options as given; None where they were not.
+
+    `problem` is a usage error in them, in words.
+    """
 
     profile: str | None = None
     home: str | None = None
@@ -31,8 +36,8 @@ class Globals:
 def split(argv: Sequence[str], takes_value: frozenset[str]) -> tuple[Globals, list[str]]:
     """Part the global options from the rest of `argv`, whose order is kept.
 
-    Nothing after `--` is looked at, and neither is the value of an option in `takes_value`. A global option given
-    twice counts the last time; -v counts up.
+    Nothing after `--` is looked at, and neither is the value of an option in `takes_value`. A
+    global option given twice counts the last time; -v counts up.
     """
     found, at = Globals(), 0
     rest: list[str] = []
@@ -42,7 +47,7 @@ def split(argv: Sequence[str], takes_value: frozenset[str]) -> tuple[Globals, li
         if word == "--":
             return found, [*rest, *argv[at:]]
         if name in GLOBAL_VALUES:
-            found, used = _with_value(found, name, value if equals else None, argv[at + 1:at + 2])
+            found, used = _with_value(found, name, value if equals else None, argv[at + 1 : at + 2])
             at += used
             continue
         if (more := _flag(found, word)) is not None:
@@ -50,13 +55,15 @@ def split(argv: Sequence[str], takes_value: frozenset[str]) -> tuple[Globals, li
         else:
             rest.append(word)
             if word in takes_value:
-                rest.extend(argv[at + 1:at + 2])
+                rest.extend(argv[at + 1 : at + 2])
                 at += 1
         at += 1
     return found, rest
 
 
-def _with_value(found: Globals, name: str, value: str | None, following: Sequence[str]) -> tuple[Globals, int]:
+def _with_value(
+    found: Globals, name: str, value: str | None, following: Sequence[str]
+) -> tuple[Globals, int]:
     used = 1
     if value is None:
         value, used = (following[0], 2) if following and following[0] != "--" else ("", 1)

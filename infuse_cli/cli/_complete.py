@@ -1,4 +1,6 @@
-"""Shell completion: the words so far in, one completion a line out (value, tab, help); imports no more than Typer."""
+"""Shell completion: the words so far in, one completion a line out (value, tab, help); imports no
+more than Typer.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def answer(words: Sequence[str]) -> int:
         found = candidates(list(words[:-1]), words[-1] if words else "")
     except Exception:  # noqa: BLE001 - a completion must never write into somebody's prompt
         return 1
-    sys.stdout.writelines(f"{value}\t{help_text}\n" if help_text else f"{value}\n" for value, help_text in found)
+    sys.stdout.writelines(
+        f"{value}\t{help_text}\n" if help_text else f"{value}\n" for value, help_text in found
+    )
     return 0
 
 

@@ -1,6 +1,8 @@
-"""Help pages for a terminal: Typer's plain ones, as wide as is good to read, with headings and names coloured.
+"""Help pages for a terminal: Typer's plain ones, as wide as is good to read, with headings and
+names coloured.
 
-rich would draw boxes around them, and takes longer to import than all the rest of `--help` together.
+rich would draw boxes around them, and takes longer to import than all the rest of `--help`
+together.
 """
 
 from __future__ import annotations
@@ -37,9 +39,13 @@ class Coloured(HelpFormatter):
         """Heading of a list."""
         self.write(f"{'':>{self.current_indent}}{_BOLD}{_YELLOW}{heading}:{_END}\n")
 
-    def write_dl(self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+    def write_dl(
+        self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+    ) -> None:
         """A list of names and what they mean."""
-        super().write_dl([(_coloured(first), second) for first, second in rows], col_max, col_spacing)
+        super().write_dl(
+            [(_coloured(first), second) for first, second in rows], col_max, col_spacing
+        )
 
     def getvalue(self) -> str:
         """The page; what is to be typed stands out."""

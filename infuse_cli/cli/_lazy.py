@@ -1,4 +1,5 @@
-"""All contact with Typer's inside: commands that are imported on use, help without imports, errors as values.
+"""All contact with Typer's inside: commands that are imported on use, help without imports, errors
+as values.
 
 Typer's private names have moved between releases before; whatever moves again is mended here.
 """
@@ -25,16 +26,23 @@ _BY_NAME = {row.name: row for row in ROWS}
 _HELP = """Bring nRF9151 boards into the Infuse IoT cloud: registered once, keyed in the modem, certified, read back.
 
 The global options may stand before or after the command."""
-_EPILOG = "`infuse COMMAND --help` explains a command. Results go to stdout, progress and errors to stderr."
+_EPILOG = (
+    "`infuse COMMAND --help` explains a command. Results go to stdout, progress and errors to"
+    " stderr."
+)
 
 
 class LazyGroup(core.TyperGroup):
-    """The root group: stubs with the registry's help, replaced by the real command when one is chosen."""
+    """The root group: stubs with the registry's help, replaced by the real command when one is
+    chosen.
+    """
 
     def __init__(self, **attrs: Any) -> None:
         super().__init__(**attrs)
         for row in ROWS:
-            self.commands[row.name] = core.TyperCommand(row.name, help=row.help, short_help=row.help)
+            self.commands[row.name] = core.TyperCommand(
+                row.name, help=row.help, short_help=row.help
+            )
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Find the command as Typer does, then import it."""
@@ -68,8 +76,13 @@ def _in_full(command: Any) -> None:
 def root() -> Any:
     """The root command."""
     app = typer.Typer(
-        cls=LazyGroup, add_completion=False, pretty_exceptions_enable=False, help=_HELP, epilog=_EPILOG,
-        rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
+        cls=LazyGroup,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help=_HELP,
+        epilog=_EPILOG,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_globals_for_help)
     return get_command(app)
@@ -78,8 +91,9 @@ def root() -> Any:
 def run(argv: Sequence[str], *, no_color: bool = False) -> int:
     """Run the command line (global options already taken out) and return the exit code.
 
-    Raises UsageError usage.bad-option for whatever Typer calls a usage error, KeyboardInterrupt, and what commands raise.
-    Typer's own `main` is not used: it would turn a closed pipe into exit 1 and swallow Ctrl-C.
+    Raises UsageError usage.bad-option for whatever Typer calls a usage error, KeyboardInterrupt,
+    and what commands raise. Typer's own `main` is not used: it would turn a closed pipe into exit 1
+    and swallow Ctrl-C.
     """
     command, page = root(), {}
     if sys.stdout.isatty():
@@ -109,10 +123,15 @@ def _dress(command: Any, *, plain: bool) -> int:
 
 
 def walk(command: Any, path: tuple[str, ...] = ()) -> list[Command]:
-    """All commands below and including `command`, each as a value, for the reference page and its tests."""
+    """All commands below and including `command`, each as a value, for the reference page and its
+    tests.
+    """
     own = Command(path, command)
     below = getattr(command, "commands", {})
-    real = {name: load(_BY_NAME[name]) if not path and name in _BY_NAME else sub for name, sub in below.items()}
+    real = {
+        name: load(_BY_NAME[name]) if not path and name in _BY_NAME else sub
+        for name, sub in below.items()
+    }
     return [own, *(one for name, sub in real.items() for one in walk(sub, (*path, name)))]
 
 
@@ -136,20 +155,32 @@ class Command:
     def value_options(self) -> set[str]:
         """Names of its options that take a value."""
         return {
-            name for parameter in self.command.params if isinstance(parameter, core.TyperOption)
-            and not parameter.is_flag and not parameter.count for name in (*parameter.opts, *parameter.secondary_opts)
+            name
+            for parameter in self.command.params
+            if isinstance(parameter, core.TyperOption)
+            and not parameter.is_flag
+            and not parameter.count
+            for name in (*parameter.opts, *parameter.secondary_opts)
         }
 
     def help_text(self) -> str:
         """Its help page, plain, 100 columns wide."""
         words = ("infuse", *self.path)
-        with self.command.make_context(" ".join(words), ["--"], resilient_parsing=True, max_content_width=100,
-                                       terminal_width=100, help_option_names=["-h", "--help"]) as ctx:
+        with self.command.make_context(
+            " ".join(words),
+            ["--"],
+            resilient_parsing=True,
+            max_content_width=100,
+            terminal_width=100,
+            help_option_names=["-h", "--help"],
+        ) as ctx:
             return str(ctx.get_help())
 
 
 def complete(words: Sequence[str], incomplete: str) -> list[tuple[str, str]]:
-    """Completions of a word as (value, help) pairs; a value "" with help "file" or "dir" asks the shell for paths."""
+    """Completions of a word as (value, help) pairs; a value "" with help "file" or "dir" asks the
+    shell for paths.
+    """
     from typer._click.shell_completion import ShellComplete
 
     class _Items(ShellComplete):
@@ -164,8 +195,13 @@ def complete(words: Sequence[str], incomplete: str) -> list[tuple[str, str]]:
         def source_vars(self) -> dict[str, Any]:
             return {}
 
-    items = _Items(root(), {}, "infuse", "_INFUSE_COMPLETE").get_completions(list(words), incomplete)
-    return [("", item.type) if item.type in {"file", "dir"} else (item.value, item.help or "") for item in items]
+    items = _Items(root(), {}, "infuse", "_INFUSE_COMPLETE").get_completions(
+        list(words), incomplete
+    )
+    return [
+        ("", item.type) if item.type in {"file", "dir"} else (item.value, item.help or "")
+        for item in items
+    ]
 
 
 def _single(function: Callable[..., Any]) -> typer.Typer:
@@ -187,17 +223,39 @@ def _usage_error(error: Exception) -> Exception | None:
     ctx = getattr(error, "ctx", None)
     where = ctx.command_path if ctx is not None else "infuse"
     if isinstance(error, click.NoArgsIsHelpError):
-        return UsageError("usage.bad-option", f"`{where}` needs a command", hint=f"See `{where} --help`.")
-    return UsageError("usage.bad-option", " ".join(error.format_message().split()), hint=f"See `{where} --help`.")
+        return UsageError(
+            "usage.bad-option", f"`{where}` needs a command", hint=f"See `{where} --help`."
+        )
+    return UsageError(
+        "usage.bad-option", " ".join(error.format_message().split()), hint=f"See `{where} --help`."
+    )
 
 
 def _globals_for_help(  # noqa: PLR0917 - read for the help page, never called with values
-    profile: str = typer.Option(None, "--profile", metavar="NAME|PATH", help="Product profile (INFUSE_PROFILE)."),
-    home: str = typer.Option(None, "--home", metavar="DIR", help="Data folder of this bench (INFUSE_HOME)."),
-    output: str = typer.Option(None, "--output", metavar="human|json|jsonl", help="Form of the results (INFUSE_OUTPUT)."),
-    ca_bundle: str = typer.Option(None, "--ca-bundle", metavar="FILE", help="PEM certificates of whom to trust in the cloud (INFUSE_CA_BUNDLE)."),
+    profile: str = typer.Option(
+        None, "--profile", metavar="NAME|PATH", help="Product profile (INFUSE_PROFILE)."
+    ),
+    home: str = typer.Option(
+        None, "--home", metavar="DIR", help="Data folder of this bench (INFUSE_HOME)."
+    ),
+    output: str = typer.Option(
+        None, "--output", metavar="human|json|jsonl", help="Form of the results (INFUSE_OUTPUT)."
+    ),
+    ca_bundle: str = typer.Option(
+        None,
+        "--ca-bundle",
+        metavar="FILE",
+        help="PEM certificates of whom to trust in the cloud (INFUSE_CA_BUNDLE).",
+    ),
     no_color: bool = typer.Option(False, "--no-color", help="No colours (NO_COLOR)."),
-    verbose: int = typer.Option(0, "-v", "--verbose", count=True, show_default=False, help="Say more; -vv: details of errors."),
+    verbose: int = typer.Option(
+        0,
+        "-v",
+        "--verbose",
+        count=True,
+        show_default=False,
+        help="Say more; -vv: details of errors.",
+    ),
     version: bool = typer.Option(False, "--version", help="Print the version."),
 ) -> None:
     """Taken by `_argv.split` before Typer sees them; here for the help page."""

@@ -1,4 +1,6 @@
-"""Work that a second process does while this one goes on: where a processor is free for it, else it is done here."""
+"""Work that a second process does while this one goes on: where a processor is free for it, else it
+is done here.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,19 @@ if TYPE_CHECKING:
 
 A = TypeVar("A")
 B = TypeVar("B")
-_STOPS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_STOPS: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 """Meant for the program as a whole, which says when it is over."""
 
 
 class Aside(Generic[A, B]):
-    """`work`, a piece at a time: `begin` gives it one, `end` gives its result, or None where nothing was begun.
+    """`work`, a piece at a time: `begin` gives it one, `end` gives its result, or None where
+    nothing was begun.
 
-    The process is this one's copy as of now: make it before there are secrets, threads or an open journal. It ends
-    with this one, however that ends. Whatever goes wrong in it is done again here, so `work` may be done twice.
+    The process is this one's copy as of now: make it before there are secrets, threads or an open
+    journal. It ends with this one, however that ends. Whatever goes wrong in it is done again here,
+    so `work` may be done twice.
     """
 
     def __init__(self, work: Callable[[A], B], *, apart: bool) -> None:
@@ -38,7 +44,10 @@ class Aside(Generic[A, B]):
         self._over()
 
     def begin(self, what: A) -> None:
-        """Have a piece done; the one before has to be ended. Where there is no other process it is done now."""
+        """Have a piece done; the one before has to be ended.
+
+        Where there is no other process it is done now.
+        """
         if self._child is not None:
             try:
                 self._child[1].send(what)
@@ -66,23 +75,31 @@ class Aside(Generic[A, B]):
         child, self._child = self._child, None
         if child is not None:
             child[1].close()
-            with suppress(ChildProcessError):  # whoever started us ignores SIGCHLD: then no child is waited for
+            with suppress(
+                ChildProcessError
+            ):  # whoever started us ignores SIGCHLD: then no child is waited for
                 os.waitpid(child[0], 0)
 
 
 def can_spare() -> bool:
-    """Whether a process can be copied here as it runs, and a second processor is there for the copy."""
+    """Whether a process can be copied here as it runs, and a second processor is there for the
+    copy.
+    """
     return sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1
 
 
 def _forked(work: Callable[[A], B]) -> tuple[int, Connection] | None:
-    """A copy at work, and our end of its pipe; None where there may be no more processes, then the work is done here."""
+    """A copy at work, and our end of its pipe; None where there may be no more processes, then the
+    work is done here.
+    """
     if sys.platform == "win32":
         return None
     from multiprocessing import Pipe
 
     ours, theirs = Pipe()
-    masked = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # a stop in this moment must not unwind the program in its copy too
+    masked = signal.pthread_sigmask(
+        signal.SIG_BLOCK, _STOPS
+    )  # a stop in this moment must not unwind the program in its copy too
     try:
         if (child := os.fork()) == 0:
             _serve(work, ours, theirs)

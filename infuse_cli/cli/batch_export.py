@@ -29,7 +29,16 @@ if TYPE_CHECKING:
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.records import CertificateRecord
 
-COLUMNS: Final = ("mcuId", "deviceId", "id", "registryDeviceId", "name", "outcome", "organisationId", "soc")
+COLUMNS: Final = (
+    "mcuId",
+    "deviceId",
+    "id",
+    "registryDeviceId",
+    "name",
+    "outcome",
+    "organisationId",
+    "soc",
+)
 
 ONBOARD_ROWS: Final = 1000
 """Rows that nRF Cloud takes in one file."""
@@ -66,14 +75,20 @@ def _ids(journal: SqliteJournal, wish: Wish, form: str) -> OperationResult:
     if wish.out is None and context.current().output != "human":
         shown = [_id_row(one) for one in rows]
         return OperationResult("batch export", {"rows": shown, "outcomes": dict(counts)})
-    lines = _csv_lines([COLUMNS], (list(_id_row(one).values()) for one in rows)) if form == "csv" else _json_lines(rows)
+    lines = (
+        _csv_lines([COLUMNS], (list(_id_row(one).values()) for one in rows))
+        if form == "csv"
+        else _json_lines(rows)
+    )
     if wish.out is None:
         return OperationResult("batch export", {}, human=_printed(lines))
     _write(wish.out, lines)
     total = sum(counts.values())
     data = {"rows": total, "outcomes": dict(counts), "out": wish.out}
     told = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-    return OperationResult("batch export", data, human=f"{plural(total, 'row')} written to {wish.out}: {told}.")
+    return OperationResult(
+        "batch export", data, human=f"{plural(total, 'row')} written to {wish.out}: {told}."
+    )
 
 
 def _counted(rows: Iterator[Known], counts: Counter[str]) -> Iterator[Known]:
@@ -86,11 +101,22 @@ def _id_row(one: Known) -> dict[str, str | None]:
     record = one.record
     if record is None:
         return {**dict.fromkeys(COLUMNS), "mcuId": one.mcu_id, "outcome": one.outcome}
-    values = (one.mcu_id, record.device_id, record.id, record.registry_device_id, record.name, one.outcome, record.organisation, record.soc)
+    values = (
+        one.mcu_id,
+        record.device_id,
+        record.id,
+        record.registry_device_id,
+        record.name,
+        one.outcome,
+        record.organisation,
+        record.soc,
+    )
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def _csv_lines(head: Iterable[Sequence[str]], rows: Iterable[Sequence[str | None]]) -> Iterator[str]:
+def _csv_lines(
+    head: Iterable[Sequence[str]], rows: Iterable[Sequence[str | None]]
+) -> Iterator[str]:
     """CSV (RFC 4180, but with line feeds), a record at a time."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -122,30 +148,44 @@ def _out(text: str) -> None:
 
 
 def _write(out: Path, lines: Iterable[str]) -> None:
-    """Write a file whole or not at all, 0600. Raises UsageError usage.bad-option where it cannot be written."""
+    """Write a file whole or not at all, 0600.
+
+    Raises UsageError usage.bad-option where it cannot be written.
+    """
     if out.exists() and not out.is_file():
-        raise UsageError("usage.bad-option", f"--out {out} is not a file", hint="Leave --out away to write to standard output.")
+        raise UsageError(
+            "usage.bad-option",
+            f"--out {out} is not a file",
+            hint="Leave --out away to write to standard output.",
+        )
     try:
         with Staged(out) as file:
             for line in lines:
                 file.write(line.encode())
             file.place()
     except OSError as error:
-        raise UsageError("usage.bad-option", f"--out {out} cannot be written: {error.strerror or error}") from error
+        raise UsageError(
+            "usage.bad-option", f"--out {out} cannot be written: {error.strerror or error}"
+        ) from error
 
 
 def onboard(journal: SqliteJournal, wish: Wish) -> OperationResult:
-    """The onboard.csv of nRF Cloud: device id, sub-type, tags, firmware types, certificate; no header, 1,000 rows a file.
+    """The onboard.csv of nRF Cloud: device id, sub-type, tags, firmware types, certificate; no
+    header, 1,000 rows a file.
 
-    The device id is the certificate's common name, as that cloud wants it. Rows without a certificate on record cannot be
-    made and are named.
+    The device id is the certificate's common name, as that cloud wants it. Rows without a
+    certificate on record cannot be made and are named.
     """
     refused: list[dict[str, Any]] = []
     rows = _onboard_rows(journal, wish, refused)
     if wish.out is None:
         made = list(rows)
         if len(made) > ONBOARD_ROWS:
-            raise UsageError("usage.bad-option", f"{len(made)} rows, but nRF Cloud takes {ONBOARD_ROWS} a file", hint="--out FILE writes as many files as it takes.")
+            raise UsageError(
+                "usage.bad-option",
+                f"{len(made)} rows, but nRF Cloud takes {ONBOARD_ROWS} a file",
+                hint="--out FILE writes as many files as it takes.",
+            )
         text = "".join(_csv_lines((), made))
         data: dict[str, Any] = {"rows": len(made), "csv": text}
     else:
@@ -158,12 +198,24 @@ def onboard(journal: SqliteJournal, wish: Wish) -> OperationResult:
 def _onboarded(data: dict[str, Any], text: str | None) -> OperationResult:
     count, refused = data["rows"], data["refused"]
     errors = [PolicyError("batch.no-certificate", _why_not(refused)).as_json()] if refused else []
-    code = Exit.OK if not refused else Exit.SOME_FAILED if count or len(refused) > 1 else Exit.IDENTITY
-    return OperationResult("batch export", data, status="ok" if not refused else "partial" if count else "error",
-                           errors=errors, exit_code=int(code), human=None if text is None else lambda _: _out(text if text.endswith("\n") else text + "\n"))
+    code = (
+        Exit.OK if not refused else Exit.SOME_FAILED if count or len(refused) > 1 else Exit.IDENTITY
+    )
+    return OperationResult(
+        "batch export",
+        data,
+        status="ok" if not refused else "partial" if count else "error",
+        errors=errors,
+        exit_code=int(code),
+        human=(
+            None if text is None else lambda _: _out(text if text.endswith("\n") else text + "\n")
+        ),
+    )
 
 
-def _onboard_rows(journal: SqliteJournal, wish: Wish, refused: list[dict[str, Any]]) -> Iterator[list[str]]:
+def _onboard_rows(
+    journal: SqliteJournal, wish: Wish, refused: list[dict[str, Any]]
+) -> Iterator[list[str]]:
     for one in known_rows(journal, wish.file, any_board=True):
         found = queries.certificate_of(journal, one.mcu_id, one.record.soc if one.record else None)
         name, why = _common_name(found)
@@ -185,7 +237,13 @@ def _common_name(found: CertificateRecord | None) -> tuple[str, str | None]:
     if len(names) != 1:
         return "", f"its certificate has {len(names)} common names"
     if len(names[0]) > _LONGEST_ID:
-        return "", f"its certificate's name has {len(names[0])} characters, and nRF Cloud takes {_LONGEST_ID}"
+        return (
+            "",
+            (
+                f"its certificate's name has {len(names[0])} characters, and nRF Cloud takes"
+                f" {_LONGEST_ID}"
+            ),
+        )
     return names[0], None
 
 
@@ -202,4 +260,7 @@ def _onboard_files(out: Path, rows: Iterator[list[str]]) -> tuple[list[Path], in
 
 def _why_not(refused: Sequence[dict[str, Any]]) -> str:
     named = "; ".join(f"mcuId {one['mcuId']}: {one['why']}" for one in refused[:5])
-    return f"{plural(len(refused), 'row')} cannot be onboarded: {named}{'; …' if len(refused) > 5 else ''}"
+    return (
+        f"{plural(len(refused), 'row')} cannot be onboarded:"
+        f" {named}{'; …' if len(refused) > 5 else ''}"
+    )

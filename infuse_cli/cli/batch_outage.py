@@ -15,12 +15,19 @@ if TYPE_CHECKING:
 
 
 def outage_told(clock: RunClock, cloud: prof.Cloud) -> AbstractContextManager[None]:
-    """Say once, and for how long at most, that a call of this thread is tried again; programs get the result alone."""
+    """Say once, and for how long at most, that a call of this thread is tried again; programs get
+    the result alone.
+    """
     most_s = max(cloud.outage_wait_s, cloud.deadline_s)
-    never_met = f" ({cloud.timeout_s:g} s if it cannot be connected to)" if cloud.timeout_s < most_s else ""
+    never_met = (
+        f" ({cloud.timeout_s:g} s if it cannot be connected to)" if cloud.timeout_s < most_s else ""
+    )
 
     def tell() -> None:
         if context.current().output == "human":
-            sys.stderr.write(f"The cloud does not answer as it should; it is asked again for up to {most_s:g} s{never_met}.\n")
+            sys.stderr.write(
+                f"The cloud does not answer as it should; it is asked again for up to {most_s:g}"
+                f" s{never_met}.\n"
+            )
 
     return clock.telling(tell)

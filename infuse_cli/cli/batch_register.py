@@ -91,7 +91,12 @@ class _Register:
             stack.enter_context(StopOnSignals(self.clock))
             bench = load_bench(settings.home)
             journal = stack.enter_context(open_journal(settings.home, station=bench.station))
-            found = find_credential(credential_host(cloud.base_url), env=settings.env, token_file=cloud.auth.token_file, home=settings.home)
+            found = find_credential(
+                credential_host(cloud.base_url),
+                env=settings.env,
+                token_file=cloud.auth.token_file,
+                home=settings.home,
+            )
             client = connect(cloud, found.secret, self.clock.between_tries)
             patient = connect(cloud, found.secret, self.clock.between_tries, through_outages=True)
             stack.callback(client.close)
@@ -112,18 +117,31 @@ class _Register:
             return resolve(self.profile, client, journal, self.id, self.clock)
 
     def _checked(self, resolved: Resolved) -> Summary:
-        """The whole file read once. Raises UsageError batch.bad-rows unless --skip-bad; nothing was sent until here."""
+        """The whole file read once.
+
+        Raises UsageError batch.bad-rows unless --skip-bad; nothing was sent until here.
+        """
         from infuse_cli.row_source import rules_of
 
-        summary = self.file.check(rules_of(self.profile, resolved.board.metadata_fields), stopped=lambda: self.clock.wait(0))
+        summary = self.file.check(
+            rules_of(self.profile, resolved.board.metadata_fields),
+            stopped=lambda: self.clock.wait(0),
+        )
         if summary.bad and not (self.asked.skip_bad and summary.good):
-            listed = [f"line {bad.line}{f' ({bad.field})' if bad.field else ''}: {bad.why}" for bad, _ in zip(self.file.troubles(), range(_MOST_BAD), strict=False)]
+            listed = [
+                f"line {bad.line}{f' ({bad.field})' if bad.field else ''}: {bad.why}"
+                for bad, _ in zip(self.file.troubles(), range(_MOST_BAD), strict=False)
+            ]
             more = f"; {summary.bad} lines in all" if summary.bad > len(listed) else ""
             raise UsageError("batch.bad-rows", f"{self.asked.file}: {'; '.join(listed)}{more}")
         return summary
 
-    def _for_tokens(self, summary: Summary, bench: Bench, found: Found) -> tuple[RegistryApi | None, Sealer | None]:
-        """What rows with a name need: a registry, and a key to seal their tokens with; missed before anything is sent."""
+    def _for_tokens(
+        self, summary: Summary, bench: Bench, found: Found
+    ) -> tuple[RegistryApi | None, Sealer | None]:
+        """What rows with a name need: a registry, and a key to seal their tokens with; missed
+        before anything is sent.
+        """
         if not summary.named:
             return None, None
         from infuse_cli.cloud.build import connect_registry
@@ -132,11 +150,21 @@ class _Register:
 
         settings, profile = context.current(), self.profile
         if profile.registry is None:
-            raise ProfileError("profile.invalid", f"{plural(summary.named, 'row')} ask for a registration token by their name, and the profile names no registry",
-                               hint="Add registry.base_url to the profile, or leave the column `name` empty.")
+            raise ProfileError(
+                "profile.invalid",
+                f"{plural(summary.named, 'row')} ask for a registration token by their name, and"
+                " the profile names no registry",
+                hint="Add registry.base_url to the profile, or leave the column `name` empty.",
+            )
         sealing = {"key_file": bench.sealing.key_file, "keyring": bench.sealing.keyring}
         sealer = load_sealer(bench_keys(settings.home, sealing, settings.env), create=True)
-        registry = connect_registry(profile.registry, found.secret, self.clock.between_tries, cloud=profile.cloud, own=registry_credential(settings.env))
+        registry = connect_registry(
+            profile.registry,
+            found.secret,
+            self.clock.between_tries,
+            cloud=profile.cloud,
+            own=registry_credential(settings.env),
+        )
         registry.pace(self.asked.rate)
         return registry, sealer
 
@@ -163,14 +191,23 @@ class _Register:
             batch.tally.skipped = summary.bad
             batch.run(self.file.rows())
             written = self._written(batch, report)
-            events.emit(Event(ts=self.clock.now(), run=self.id, event="run-ended", data={"totals": batch.tally.totals(), "report": written}))
+            events.emit(
+                Event(
+                    ts=self.clock.now(),
+                    run=self.id,
+                    event="run-ended",
+                    data={"totals": batch.tally.totals(), "report": written},
+                )
+            )
         finally:
             events.close()
             self._end(parts, batch)
         return self._result(batch, summary, written)
 
     def _end(self, parts: _Parts, batch: Batch | None) -> None:
-        """The run is over, on record too; where that has no room, the totals are told all the same."""
+        """The run is over, on record too; where that has no room, the totals are told all
+        the same.
+        """
         try:
             parts.journal.end_run(self.id, {} if batch is None else batch.tally.totals())
         except JournalError as error:
@@ -179,7 +216,9 @@ class _Register:
             batch.trouble = batch.trouble or error
 
     def _written(self, batch: Batch, report: Report) -> str | None:
-        """Where the report is; None where it cannot be written, which must hide neither the totals nor what stopped the run."""
+        """Where the report is; None where it cannot be written, which must hide neither the totals
+        nor what stopped the run.
+        """
         try:
             report.write(batch.told, self.file.troubles())
         except UsageError as error:
@@ -191,40 +230,108 @@ class _Register:
         from infuse_cli.journal.shelf import DiskShelf
         from infuse_cli.pipeline.batch.model import BatchOptions, BatchParts
 
-        options = BatchOptions(concurrency=self.asked.concurrency, max_failures=self.asked.max_failures, update=self.asked.update)
-        return BatchParts(run=self.id, profile=self.profile, options=options, journal=parts.journal, cloud=parts.cloud, patient=parts.patient, registry=parts.registry,
-                          sealer=parts.sealer, clock=self.clock, events=events, resolved=resolved, shelf=DiskShelf)
+        options = BatchOptions(
+            concurrency=self.asked.concurrency,
+            max_failures=self.asked.max_failures,
+            update=self.asked.update,
+        )
+        return BatchParts(
+            run=self.id,
+            profile=self.profile,
+            options=options,
+            journal=parts.journal,
+            cloud=parts.cloud,
+            patient=parts.patient,
+            registry=parts.registry,
+            sealer=parts.sealer,
+            clock=self.clock,
+            events=events,
+            resolved=resolved,
+            shelf=DiskShelf,
+        )
 
     def _start(self, parts: _Parts, summary: Summary) -> RunStart:
-        facts = {"file": str(self.asked.file.absolute()), "sha256": summary.sha256, "rows": summary.good, "skipped": summary.bad,
-                 "overridden": list(self.loaded.overridden)}
+        facts = {
+            "file": str(self.asked.file.absolute()),
+            "sha256": summary.sha256,
+            "rows": summary.good,
+            "skipped": summary.bad,
+            "overridden": list(self.loaded.overridden),
+        }
         return RunStart(
-            run=self.id, command=COMMAND, profile_name=self.profile.name, profile_hash=prof.digest(self.profile), profile=prof.to_json(self.profile),
-            operator=wire.operator_name(parts.bench), lot=parts.bench.lot, facts=facts)
+            run=self.id,
+            command=COMMAND,
+            profile_name=self.profile.name,
+            profile_hash=prof.digest(self.profile),
+            profile=prof.to_json(self.profile),
+            operator=wire.operator_name(parts.bench),
+            lot=parts.bench.lot,
+            facts=facts,
+        )
 
     def _opening(self, parts: _Parts, resolved: Resolved, summary: Summary) -> Event:
         profile = self.profile
-        return Event(ts=self.clock.now(), run=self.id, event="run-started", data={
-            "profile": profile.name, "organisation": resolved.organisation.name, "cloudBoard": resolved.board.name,
-            "apiHost": wire.host_of(profile.cloud.base_url), "registryHost": None if parts.registry is None or profile.registry is None else wire.host_of(profile.registry.base_url),
-            "station": parts.bench.station, "credential": parts.credential.where, "overridden": list(self.loaded.overridden),
-            "file": str(self.asked.file), "rows": summary.good, "named": summary.named, "skipped": summary.bad, "notes": list(parts.credential.notes)})
+        return Event(
+            ts=self.clock.now(),
+            run=self.id,
+            event="run-started",
+            data={
+                "profile": profile.name,
+                "organisation": resolved.organisation.name,
+                "cloudBoard": resolved.board.name,
+                "apiHost": wire.host_of(profile.cloud.base_url),
+                "registryHost": (
+                    None
+                    if parts.registry is None or profile.registry is None
+                    else wire.host_of(profile.registry.base_url)
+                ),
+                "station": parts.bench.station,
+                "credential": parts.credential.where,
+                "overridden": list(self.loaded.overridden),
+                "file": str(self.asked.file),
+                "rows": summary.good,
+                "named": summary.named,
+                "skipped": summary.bad,
+                "notes": list(parts.credential.notes),
+            },
+        )
 
     def _result(self, batch: Batch, summary: Summary, report: str | None) -> OperationResult:
         tally, interrupted = batch.tally, self.clock.stop.is_set()
         code = tally.exit_code(left=batch.left, interrupted=interrupted, trouble=batch.trouble)
         errors = [] if batch.trouble is None else [batch.trouble.as_json()]
         errors += [Interrupted(hint=_AGAIN).as_json()] if interrupted else []
-        errors += [*tally.errors()[:_MOST_ERRORS], *self._skipped(summary), *_left(batch, stopped=interrupted or batch.trouble is not None)]
-        data = {"run": self.id, "file": str(self.asked.file), "totals": tally.totals(), "report": report, "skipped": summary.bad, "left": batch.left}
-        return OperationResult(COMMAND, data, status=tally.status(code), errors=errors, exit_code=int(code),  # type: ignore[arg-type]
-                               human=_summary(data), streamed=True)
+        errors += [
+            *tally.errors()[:_MOST_ERRORS],
+            *self._skipped(summary),
+            *_left(batch, stopped=interrupted or batch.trouble is not None),
+        ]
+        data = {
+            "run": self.id,
+            "file": str(self.asked.file),
+            "totals": tally.totals(),
+            "report": report,
+            "skipped": summary.bad,
+            "left": batch.left,
+        }
+        return OperationResult(
+            COMMAND,
+            data,
+            status=tally.status(code),  # type: ignore[arg-type]
+            errors=errors,
+            exit_code=int(code),
+            human=_summary(data),
+            streamed=True,
+        )
 
     def _skipped(self, summary: Summary) -> list[dict[str, Any]]:
         if not summary.bad:
             return []
         first = next(iter(self.file.troubles()))
-        message = f"{plural(summary.bad, 'bad line')} left out, the first is line {first.line}: {first.why}"
+        message = (
+            f"{plural(summary.bad, 'bad line')} left out, the first is line {first.line}:"
+            f" {first.why}"
+        )
         return [UsageError("batch.bad-rows", message).as_json()]
 
 
@@ -245,7 +352,12 @@ class _Parts:
 def _left(batch: Batch, *, stopped: bool) -> list[dict[str, Any]]:
     if not batch.left or stopped:
         return []
-    return [InfuseError("batch.stopped", f"{plural(batch.left, 'row')} not begun: as many rows failed as --max-failures allows").as_json()]
+    return [
+        InfuseError(
+            "batch.stopped",
+            f"{plural(batch.left, 'row')} not begun: as many rows failed as --max-failures allows",
+        ).as_json()
+    ]
 
 
 def _summary(data: dict[str, Any]) -> Callable[[Any], None]:
@@ -263,11 +375,19 @@ def _summary(data: dict[str, Any]) -> Callable[[Any], None]:
         table = Table.grid(padding=(0, 2))
         table.add_column(justify="right")
         for name, count in counts.items():
-            table.add_row(str(count), name, style="dim" if not count else "bold red" if name not in {"created", "existed"} else "bold")
+            table.add_row(
+                str(count),
+                name,
+                style=(
+                    "dim"
+                    if not count
+                    else "bold red"
+                    if name not in {"created", "existed"}
+                    else "bold"
+                ),
+            )
         console.print(table)
         for name, path in written.items():
             console.print(f"{name}: {path}", markup=False, soft_wrap=True)
 
     return show
-
-

@@ -35,19 +35,26 @@ class Known:
         return NOT_BEGUN if self.record is None else self.record.state
 
 
-def known_rows(journal: SqliteJournal, file: Path | None, *, any_board: bool = False) -> Iterator[Known]:
-    """The rows of a file in its order, without one all that are on record, in the order of their keys.
+def known_rows(
+    journal: SqliteJournal, file: Path | None, *, any_board: bool = False
+) -> Iterator[Known]:
+    """The rows of a file in its order, without one all that are on record, in the order of their
+    keys.
 
-    Bad lines of the file are left out: nothing came of them. Raises UsageError batch.…, JournalError journal.not-found
-    where the journal knows none of them as a batch's, unless boards of no batch are as good (`any_board`).
+    Bad lines of the file are left out: nothing came of them. Raises UsageError batch.…,
+    JournalError journal.not-found where the journal knows none of them as a batch's, unless boards
+    of no batch are as good (`any_board`).
     """
     found = any_board and file is not None
     for one in _all(journal) if file is None else _of_file(journal, file):
         found = found or one.record is not None
         yield one
     if not found:
-        raise JournalError("journal.not-found", f"no row {'of a batch' if file is None else f'of {file}'} is on record",
-                           hint="`infuse batch register FILE.csv` puts them there.")
+        raise JournalError(
+            "journal.not-found",
+            f"no row {'of a batch' if file is None else f'of {file}'} is on record",
+            hint="`infuse batch register FILE.csv` puts them there.",
+        )
 
 
 def _all(journal: SqliteJournal) -> Iterator[Known]:

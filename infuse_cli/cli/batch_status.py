@@ -42,7 +42,9 @@ def status(path: Path) -> OperationResult:
     return _result(path, counts, told, errors, bad=summary.bad)
 
 
-def _counted(journal: SqliteJournal, rows: Iterator[Row], profile: prof.Profile | None) -> tuple[Counter[str], list[str], list[dict[str, Any]]]:
+def _counted(
+    journal: SqliteJournal, rows: Iterator[Row], profile: prof.Profile | None
+) -> tuple[Counter[str], list[str], list[dict[str, Any]]]:
     counts: Counter[str] = Counter()
     runs: dict[str, None] = {}
     errors: list[dict[str, Any]] = []
@@ -53,7 +55,10 @@ def _counted(journal: SqliteJournal, rows: Iterator[Row], profile: prof.Profile 
             continue
         runs[record.run] = None
         if record.error is not None:
-            errors = [*errors, {"line": row.line, "mcuId": row.mcu_id, "state": record.state, **record.error}][-_MOST_ERRORS:]
+            errors = [
+                *errors,
+                {"line": row.line, "mcuId": row.mcu_id, "state": record.state, **record.error},
+            ][-_MOST_ERRORS:]
     return counts, list(runs), errors
 
 
@@ -61,18 +66,38 @@ def _newest(journal: SqliteJournal, row: Row, profile: prof.Profile | None) -> R
     """The record of a row, that of the profile's organisation and soc where it names them."""
     from infuse_cli.journal.rows import of_chip
 
-    organisation, soc = (None, None) if profile is None else (profile.cloud.organisation.id, profile.board.soc)
-    fitting = [record for record in of_chip(journal, row.mcu_id) if organisation in {None, record.organisation}
-               and (soc is None or soc.lower() == record.soc.lower())]
+    organisation, soc = (
+        (None, None) if profile is None else (profile.cloud.organisation.id, profile.board.soc)
+    )
+    fitting = [
+        record
+        for record in of_chip(journal, row.mcu_id)
+        if organisation in {None, record.organisation}
+        and (soc is None or soc.lower() == record.soc.lower())
+    ]
     return fitting[-1] if fitting else None
 
 
 def _run(journal: SqliteJournal, run: str) -> dict[str, Any]:
     found = journal.run(run)
-    return {"run": run, "started": found.started, "ended": found.ended, "alive": found.alive, "file": found.start.facts.get("file"), "totals": found.totals}
+    return {
+        "run": run,
+        "started": found.started,
+        "ended": found.ended,
+        "alive": found.alive,
+        "file": found.start.facts.get("file"),
+        "totals": found.totals,
+    }
 
 
-def _result(path: Path, counts: Counter[str], runs: list[dict[str, Any]], errors: list[dict[str, Any]], *, bad: int) -> OperationResult:
+def _result(
+    path: Path,
+    counts: Counter[str],
+    runs: list[dict[str, Any]],
+    errors: list[dict[str, Any]],
+    *,
+    bad: int,
+) -> OperationResult:
     totals = {state: counts[state] for state in _STATES}
     data = {"file": str(path), "totals": totals, "bad": bad, "runs": runs, "lastErrors": errors}
     return OperationResult(COMMAND, data, human=_shown(data))
@@ -82,9 +107,20 @@ def _shown(data: dict[str, Any]) -> Callable[[Any], None]:
     words = {**data["totals"], **({"bad lines": data["bad"]} if data["bad"] else {})}
 
     def show(console: Any) -> None:  # noqa: ARG001 - written plainly, so that no line is wrapped
-        lines = [f"{'not begun' if name == NOT_BEGUN else name} {count}" for name, count in words.items() if count or name in {"created", "existed"}]
-        lines += [f"run {run['run'][:8]} of {run['started']:%Y-%m-%d %H:%M} UTC{' is under way' if run['alive'] else '' if run['ended'] else ' was broken off'}" for run in data["runs"]]
-        lines += [f"line {error['line']} mcuId {error['mcuId']} {error['state']}: {error['message']}" for error in data["lastErrors"]]
+        lines = [
+            f"{'not begun' if name == NOT_BEGUN else name} {count}"
+            for name, count in words.items()
+            if count or name in {"created", "existed"}
+        ]
+        lines += [
+            f"run {run['run'][:8]} of {run['started']:%Y-%m-%d %H:%M}"
+            f" UTC{' is under way' if run['alive'] else '' if run['ended'] else ' was broken off'}"
+            for run in data["runs"]
+        ]
+        lines += [
+            f"line {error['line']} mcuId {error['mcuId']} {error['state']}: {error['message']}"
+            for error in data["lastErrors"]
+        ]
         sys.stdout.write("\n".join(lines) + "\n")
 
     return show

@@ -1,4 +1,6 @@
-"""How a batch is shown while it runs: a bar on a terminal, lines in a log, an event a row for programs."""
+"""How a batch is shown while it runs: a bar on a terminal, lines in a log, an event a row for
+programs.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,11 @@ class Progress:
 
     def words(self) -> str:
         """`created 980 existed 20`."""
-        return " ".join(f"{outcome.value} {self.counts[outcome.value]}" for outcome in RowOutcome if self.counts[outcome.value])
+        return " ".join(
+            f"{outcome.value} {self.counts[outcome.value]}"
+            for outcome in RowOutcome
+            if self.counts[outcome.value]
+        )
 
 
 def row_line(row: dict[str, Any]) -> str:
@@ -99,7 +105,13 @@ class BatchLines(_Lines):
                 if time.monotonic() < self._next:
                     return lines
                 self._next = time.monotonic() + _EVERY_S
-                return [*lines, f"{progress.done} of {progress.total}, {progress.rate:.0f} a second: {progress.words()}"]
+                return [
+                    *lines,
+                    (
+                        f"{progress.done} of {progress.total}, {progress.rate:.0f} a second:"
+                        f" {progress.words()}"
+                    ),
+                ]
             case "run-stopping":
                 return [STOPPING]
             case _:
@@ -119,10 +131,19 @@ class Bar:
         self._progress: Final = Progress(total)
         self._lock: Final = threading.Lock()
         self._bar: Final = bars.Progress(
-            bars.TextColumn("{task.completed:.0f} of {task.total:.0f}"), bars.BarColumn(bar_width=24), bars.TextColumn("{task.fields[rate]}"),
-            bars.TimeRemainingColumn(compact=True), bars.TextColumn("{task.fields[words]}"), console=self._console, refresh_per_second=8,
-            redirect_stdout=False, redirect_stderr=False)
-        self._task: Final = self._bar.add_task("", total=total, rate="", words="reading what the cloud has")
+            bars.TextColumn("{task.completed:.0f} of {task.total:.0f}"),
+            bars.BarColumn(bar_width=24),
+            bars.TextColumn("{task.fields[rate]}"),
+            bars.TimeRemainingColumn(compact=True),
+            bars.TextColumn("{task.fields[words]}"),
+            console=self._console,
+            refresh_per_second=8,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task: Final = self._bar.add_task(
+            "", total=total, rate="", words="reading what the cloud has"
+        )
         self._closed = False
 
     def emit(self, event: Event) -> None:
@@ -140,7 +161,12 @@ class Bar:
                 self._bar.start()
             case "row-ended":
                 self._print(self._progress.count(event))
-                self._bar.update(self._task, completed=self._progress.done, rate=f"{self._progress.rate:.0f}/s", words=self._progress.words())
+                self._bar.update(
+                    self._task,
+                    completed=self._progress.done,
+                    rate=f"{self._progress.rate:.0f}/s",
+                    words=self._progress.words(),
+                )
             case "run-stopping":
                 self._print([STOPPING])
             case "run-ended":

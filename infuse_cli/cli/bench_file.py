@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def store_slots(home: Path, slots: Mapping[str, int]) -> Path:
     """Put the slots into the bench file of a home, whole or not at all; its path.
 
-    Raises ProfileError profile.invalid where the file cannot be changed without touching the rest of it, naming the
-    line to put in by hand; profile.unreadable, profile.bad-yaml as `load_bench`.
+    Raises ProfileError profile.invalid where the file cannot be changed without touching the rest
+    of it, naming the line to put in by hand; profile.unreadable, profile.bad-yaml as `load_bench`.
     """
     path = home / FILE
     before = load_bench(home)
@@ -29,28 +29,44 @@ def store_slots(home: Path, slots: Mapping[str, int]) -> Path:
     wanted = dataclasses.replace(before, slots=dict(slots))
     try:
         if _read(changed) != wanted:
-            raise ProfileError("profile.invalid", f"{path} cannot be changed without touching the rest of it", hint=f"Put this line in by hand: {line}")
+            raise ProfileError(
+                "profile.invalid",
+                f"{path} cannot be changed without touching the rest of it",
+                hint=f"Put this line in by hand: {line}",
+            )
         write_private(path, changed.encode())
     except OSError as error:
-        raise ProfileError("profile.unreadable", f"{path} cannot be written: {error.strerror}", hint=f"Put this line in by hand: {line}") from error
+        raise ProfileError(
+            "profile.unreadable",
+            f"{path} cannot be written: {error.strerror}",
+            hint=f"Put this line in by hand: {line}",
+        ) from error
     return path
 
 
 def with_slots(text: str, line: str) -> str:
-    """The text of a bench file with this line for its `slots`, at the place where they were, else at the end."""
+    """The text of a bench file with this line for its `slots`, at the place where they were, else
+    at the end.
+    """
     import yaml
 
     root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
-    pair = None if root is None else next(((key, value) for key, value in root.value if key.value == "slots"), None)
+    pair = (
+        None
+        if root is None
+        else next(((key, value) for key, value in root.value if key.value == "slots"), None)
+    )
     if pair is None:
         return f"{text}{'' if not text or text.endswith(chr(10)) else chr(10)}{line}\n"
     key, value = pair
     end = max(_end(value), key.end_mark.index + 1)
-    return f"{text[:key.start_mark.index]}{line}{text[end:]}"
+    return f"{text[: key.start_mark.index]}{line}{text[end:]}"
 
 
 def _end(node: Any) -> int:
-    """Where a value's own text ends: a block goes on to the next key, comments between them included."""
+    """Where a value's own text ends: a block goes on to the next key, comments between them
+    included.
+    """
     block = node.id == "mapping" and not node.flow_style and node.value
     return int(node.value[-1][1].end_mark.index if block else node.end_mark.index)
 

@@ -1,4 +1,6 @@
-"""The boards of a run on a terminal: one line a slot, in words and colours, for light and dark backgrounds."""
+"""The boards of a run on a terminal: one line a slot, in words and colours, for light and dark
+backgrounds.
+"""
 
 from __future__ import annotations
 
@@ -48,30 +50,56 @@ STYLES: Final = {
     READY: "dim",
     LOST: "bold black on yellow",
 }
-"""Words carry the meaning; each colour has its own background, so it can be read on light and dark terminals."""
+"""Words carry the meaning; each colour has its own background, so it can be read on light and dark
+terminals.
+"""
 
-BARS: Final = {Outcome.PASS.value: "green", Outcome.FAIL.value: "red", Outcome.ERROR.value: "magenta", WAITING: "yellow"}
+BARS: Final = {
+    Outcome.PASS.value: "green",
+    Outcome.FAIL.value: "red",
+    Outcome.ERROR.value: "magenta",
+    WAITING: "yellow",
+}
 
 _WIDE: Final = 120
 _REFRESH: Final = 8
 _IDLE_S: Final = 5.0
 _TROUBLE_LINES: Final = 5
 _LEAST_ROOM: Final = 8
-_GIVE_WAY: Final = (READY, Outcome.PASS.value, WORKING, Outcome.ABORTED.value, WAITING, LOST, Outcome.FAIL.value, Outcome.ERROR.value)
+_GIVE_WAY: Final = (
+    READY,
+    Outcome.PASS.value,
+    WORKING,
+    Outcome.ABORTED.value,
+    WAITING,
+    LOST,
+    Outcome.FAIL.value,
+    Outcome.ERROR.value,
+)
 """States in the order in which their slots are left out when the terminal is too low."""
 
 
 class LiveBoards:
-    """Draws the boards in place; a result that a next board pushes out of its slot scrolls up and stays."""
+    """Draws the boards in place; a result that a next board pushes out of its slot scrolls up and
+    stays.
+    """
 
     leaves_errors = True
 
     def __init__(self, *, no_color: bool = False, console: Console | None = None) -> None:
-        self._console = console or Console(file=sys.stderr, no_color=no_color or None, highlight=False)
+        self._console = console or Console(
+            file=sys.stderr, no_color=no_color or None, highlight=False
+        )
         self._boards = Boards()
         self._lock = threading.Lock()
-        self._live = Live(_View(self), console=self._console, auto_refresh=False, redirect_stdout=False,
-                          redirect_stderr=False, vertical_overflow="visible")
+        self._live = Live(
+            _View(self),
+            console=self._console,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            vertical_overflow="visible",
+        )
         self._closed = False
         self._over = threading.Event()
         self._changed = threading.Event()
@@ -86,7 +114,9 @@ class LiveBoards:
             if event.event == "run-started":
                 self._open()
             if pushed is not None:
-                self._console.print(*row_lines(pushed, self._console, time.monotonic(), whole=True), sep="\n")
+                self._console.print(
+                    *row_lines(pushed, self._console, time.monotonic(), whole=True), sep="\n"
+                )
         except (OSError, ValueError):
             self._closed = True
 
@@ -97,7 +127,9 @@ class LiveBoards:
         self._ticker.start()
 
     def _tick(self) -> None:
-        """Draw while clocks run; a bench on which nothing happens is drawn when something does, and costs nothing meanwhile."""
+        """Draw while clocks run; a bench on which nothing happens is drawn when something does, and
+        costs nothing meanwhile.
+        """
         while not self._over.wait(1 / _REFRESH):
             with self._lock:
                 busy = any(row.state in {WORKING, WAITING} for row in self._boards.rows.values())
@@ -133,14 +165,15 @@ class LiveBoards:
             stopping = self._boards.stopping and not self._boards.over
         banner = self._banner(rows, room)
         shown = rows if self._closed else visible(rows, max(1, room - len(banner) - len(foot)))
-        lines = [line for row in shown for line in row_lines(row, self._console, now, whole=self._closed)]
+        lines = [
+            line for row in shown for line in row_lines(row, self._console, now, whole=self._closed)
+        ]
         if hidden := len(rows) - len(shown):
             lines.append(Text(f"    and {hidden} more", style="dim"))
         lines = [*banner, *lines, *foot]
         if stopping:
             lines.append(Text(STOPPING, no_wrap=True, overflow="crop"))
         return [*lines, Text(totals, no_wrap=True, overflow="crop", style="bold")]
-
 
     def _foot(self, rows: Sequence[SlotRow]) -> list[str]:
         """What a watching run says below its slots."""
@@ -152,20 +185,30 @@ class LiveBoards:
         return [*([boards.notice] if boards.notice else []), ends if seen else f"{NOBODY} {ends}"]
 
     def _banner(self, rows: Sequence[SlotRow], room: int) -> list[Text]:
-        """What has to be done, in letters that are read from across the room, and in which slots."""
+        """What has to be done, in letters that are read from across the room, and in which
+        slots.
+        """
         word, where = loudest(rows)
         if not (self._boards.watching and word) or self._closed:
             return []
         block = "#" if self._console.options.ascii_only else "█"
         style, width = STYLES[where[0].state], self._console.width - 1
         several = len(rows) > 1
-        drawn = big(f"{where[0].slot} {word}" if several else word, width - 1, block=block) or big(word, width - 1, block=block)
+        drawn = big(f"{where[0].slot} {word}" if several else word, width - 1, block=block) or big(
+            word, width - 1, block=block
+        )
         slots = ", ".join(str(row.slot) for row in where)
         caption = f" {word}: slot{'s' if len(where) > 1 else ''} {slots} "
         if not drawn or room < HEIGHT + _LEAST_ROOM:
             return [Text(caption.ljust(width), style=style, no_wrap=True, overflow="crop")]
         colour = BARS.get(where[0].state, "")
-        return [*(Text(f" {line}", style=f"bold {colour}", no_wrap=True, overflow="crop") for line in drawn), Text(caption.ljust(width), style=style)]
+        return [
+            *(
+                Text(f" {line}", style=f"bold {colour}", no_wrap=True, overflow="crop")
+                for line in drawn
+            ),
+            Text(caption.ljust(width), style=style),
+        ]
 
 
 class _View:
@@ -177,7 +220,9 @@ class _View:
 
 
 def visible(rows: Sequence[SlotRow], room: int) -> list[SlotRow]:
-    """The rows that fit into `room` lines: empty slots and passed boards give way first, trouble last."""
+    """The rows that fit into `room` lines: empty slots and passed boards give way first, trouble
+    last.
+    """
     over = sum(_height(row) for row in rows) - room
     dropped: set[int] = set()
     for state in _GIVE_WAY:
@@ -195,13 +240,22 @@ def _height(row: SlotRow) -> int:
 
 
 def row_lines(row: SlotRow, console: Console, now: float, *, whole: bool = False) -> list[Text]:
-    """A slot's line, and for a board in trouble the cause and what to do below it: `whole`, or two lines of each."""
+    """A slot's line, and for a board in trouble the cause and what to do below it: `whole`, or two
+    lines of each.
+    """
     lines = [_line(row, console, now)]
     if row.ended and row.error is not None and row.state != Outcome.PASS.value:
         width, most = max(20, console.width - 5), None if whole else 2
-        cause = textwrap.wrap(f"{row.error['code']}: {row.error['message']}", width, max_lines=most, placeholder=" …")
+        cause = textwrap.wrap(
+            f"{row.error['code']}: {row.error['message']}", width, max_lines=most, placeholder=" …"
+        )
         lines += [Text(f"    {line}", no_wrap=True, overflow="crop") for line in cause]
-        told = textwrap.wrap(f"{action(row.state, row.error)}: {row.error['hint']}", width, max_lines=most, placeholder=" …")
+        told = textwrap.wrap(
+            f"{action(row.state, row.error)}: {row.error['hint']}",
+            width,
+            max_lines=most,
+            placeholder=" …",
+        )
         lines += [Text(f"    {line}", style="bold", no_wrap=True, overflow="crop") for line in told]
     return lines
 
@@ -212,7 +266,9 @@ def _line(row: SlotRow, console: Console, now: float) -> Text:
     place = f"{row.index}/{row.steps}" if row.steps else ""
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append(f"{row.slot:>3} {_cut(row.board, board_width):<{board_width}} ")
-    line.append(_bar(row, bar_width, ascii_only=console.options.ascii_only), style=BARS.get(row.state, ""))
+    line.append(
+        _bar(row, bar_width, ascii_only=console.options.ascii_only), style=BARS.get(row.state, "")
+    )
     line.append(f" {place:>5} {_cut(row.step, step_width):<{step_width}} {_elapsed(row, now):>8}  ")
     line.append(f" {row.state} ", style=STYLES.get(row.state, ""))
     note = _note(row)
@@ -240,10 +296,14 @@ def _elapsed(row: SlotRow, now: float) -> str:
 
 def _bar(row: SlotRow, width: int, *, ascii_only: bool) -> str:
     done = row.steps if row.state == Outcome.PASS.value else row.done
-    full = round(width * done / row.steps) if row.steps else (width if row.state == Outcome.PASS.value else 0)
+    full = (
+        round(width * done / row.steps)
+        if row.steps
+        else (width if row.state == Outcome.PASS.value else 0)
+    )
     filled, empty = ("#", "-") if ascii_only else ("█", "░")
     return filled * full + empty * (width - full)
 
 
 def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else f"…{text[-(width - 1):]}"
+    return text if len(text) <= width else f"…{text[-(width - 1) :]}"

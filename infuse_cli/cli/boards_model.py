@@ -1,4 +1,7 @@
-"""What the slots of a run look like right now, built from its events; renderers draw it. Pure, no clock of its own."""
+"""What the slots of a run look like right now, built from its events; renderers draw it.
+
+Pure, no clock of its own.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ WORKING: Final = "working"
 READY: Final = "ready"
 LOST: Final = "hub lost"
 LOOKED_AT: Final = "looked at"
-"""States of a slot beside the four outcomes; `ready` is a slot without a board, `looked at` the end of a dry run."""
+"""States of a slot beside the four outcomes; `ready` is a slot without a board, `looked at` the end
+of a dry run.
+"""
 
 NOBODY: Final = "No board seen, waiting. Plug one in, or look at `infuse serial ports`."
 ENDS: Final = "q ends the shift."
@@ -37,15 +42,29 @@ _RATE_AFTER_S: Final = 60.0
 _ENGINEER: Final = ("tool.", "journal.", "ca.")
 
 _HEADER: Final = (
-    ("profile", ""), ("organisation", ""), ("cloudBoard", ""), ("apiHost", ""), ("registryHost", "registry "), ("issuer", "CA "),
-    ("mode", ""), ("station", "station "), ("operator", "operator "), ("lot", "lot "),
+    ("profile", ""),
+    ("organisation", ""),
+    ("cloudBoard", ""),
+    ("apiHost", ""),
+    ("registryHost", "registry "),
+    ("issuer", "CA "),
+    ("mode", ""),
+    ("station", "station "),
+    ("operator", "operator "),
+    ("lot", "lot "),
 )
-"""Keys of a run-started event's data in the order they are shown (rule 28), each with the word before it."""
+"""Keys of a run-started event's data in the order they are shown (rule 28), each with the word
+before it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class SlotRow:
-    """One slot. `at` is when the board in it was found and `ended_ms` how long it took, in seconds and milliseconds."""
+    """One slot.
+
+    `at` is when the board in it was found and `ended_ms` how long it took, in seconds and
+    milliseconds.
+    """
 
     slot: int
     board: str = ""
@@ -84,7 +103,9 @@ class Totals:
         return sum(1 for result in self.results.values() if result == outcome.value)
 
     def line(self, an_hour: float | None = None) -> str:
-        """The totals in one line, with the yield: the share of PASS among boards that were not aborted; and boards an hour."""
+        """The totals in one line, with the yield: the share of PASS among boards that were not
+        aborted; and boards an hour.
+        """
         words = "  ".join(f"{self.count(outcome)} {outcome.value}" for outcome in Outcome)
         judged = len(self.results) - self.count(Outcome.ABORTED)
         share = f"   yield {100 * self.count(Outcome.PASS) / judged:.0f} %" if judged else ""
@@ -94,7 +115,10 @@ class Totals:
 
 @dataclass(slots=True)
 class Boards:
-    """The run so far. `apply` takes events in any order of slots; `now` is any monotonic time in seconds."""
+    """The run so far.
+
+    `apply` takes events in any order of slots; `now` is any monotonic time in seconds.
+    """
 
     header: dict[str, Any] = field(default_factory=dict)
     rows: dict[int, SlotRow] = field(default_factory=dict)
@@ -157,7 +181,9 @@ class Boards:
         self.since = now if self.since is None else self.since
         before = self.rows.get(slot, SlotRow(slot))
         pushed = before if before.ended and event.event == "board-found" else None
-        if (before.ended and event.event in {"board-found", "step-begun"}) or (before.state in {LOST, READY} and event.event == "board-found"):
+        if (before.ended and event.event in {"board-found", "step-begun"}) or (
+            before.state in {LOST, READY} and event.event == "board-found"
+        ):
             before = SlotRow(slot)
         self.rows[slot] = _after(before, event, now)
         if event.event == "board-ended" and event.state:
@@ -168,28 +194,52 @@ class Boards:
 def _after(row: SlotRow, event: Event, now: float) -> SlotRow:
     data = event.data
     board = str(data.get("serialNumber") or "") or row.board or board_label(event)
-    new: dict[str, Any] = {"board": board, "port": data.get("port") or row.port, "steps": data.get("steps") or row.steps, "at": row.at or now}
+    new: dict[str, Any] = {
+        "board": board,
+        "port": data.get("port") or row.port,
+        "steps": data.get("steps") or row.steps,
+        "at": row.at or now,
+    }
     match event.event:
         case "board-found":
             new |= {"state": WORKING}
         case "step-begun" | "step-done":
-            # Two steps may share a commit, and then the first is done after the second was begun: never step back.
+            # Two steps may share a commit, and then the first is done after the second was begun:
+            # never step back.
             index = data.get("index") or row.index
             done = max(row.done, index - (event.event == "step-begun"))
             step = (event.step or row.step) if index >= row.index else row.step
-            new |= {"state": WORKING, "why": "", "step": step, "index": max(index, row.index), "done": done}
+            new |= {
+                "state": WORKING,
+                "why": "",
+                "step": step,
+                "index": max(index, row.index),
+                "done": done,
+            }
         case "step-failed":
             new |= {"step": event.step or row.step, "error": event.error}
         case "board-waiting":
             new |= {"state": WAITING, "why": str(data.get("why") or "")}
         case "board-ended":
-            error = event.error or data.get("error") or (None if event.state == Outcome.PASS.value else row.error)
-            new |= {"state": event.state or LOOKED_AT, "why": "", "ended_ms": event.ms, "error": error, "already": bool(data.get("already"))}
+            error = (
+                event.error
+                or data.get("error")
+                or (None if event.state == Outcome.PASS.value else row.error)
+            )
+            new |= {
+                "state": event.state or LOOKED_AT,
+                "why": "",
+                "ended_ms": event.ms,
+                "error": error,
+                "already": bool(data.get("already")),
+            }
     return replace(row, **new)
 
 
 def board_label(event: Event) -> str:
-    """What a person reads on the board: its serial number where it is known, else the last four of its UUID."""
+    """What a person reads on the board: its serial number where it is known, else the last four of
+    its UUID.
+    """
     serial = event.data.get("serialNumber")
     if serial:
         return str(serial)
@@ -220,9 +270,17 @@ def loudest(rows: Iterable[SlotRow]) -> tuple[str, list[SlotRow]]:
 
 
 def header_lines(data: dict[str, Any]) -> list[str]:
-    """What every run opens with (rule 28): the run's place and means, what was overridden, what is unfinished."""
-    shown = {key: _host(value) if key.endswith("Host") else value for key, word in _HEADER if (value := data.get(key))}
-    shown.setdefault("issuer", data.get("ca"))  # the signing certificate's name, else the CA's folder or name
+    """What every run opens with (rule 28): the run's place and means, what was overridden, what is
+    unfinished.
+    """
+    shown = {
+        key: _host(value) if key.endswith("Host") else value
+        for key, word in _HEADER
+        if (value := data.get(key))
+    }
+    shown.setdefault(
+        "issuer", data.get("ca")
+    )  # the signing certificate's name, else the CA's folder or name
     if shown.get("registryHost") == shown.get("apiHost"):
         shown.pop("registryHost", None)
     parts = [f"{word}{shown[key]}" for key, word in _HEADER if shown.get(key)]
@@ -230,7 +288,10 @@ def header_lines(data: dict[str, Any]) -> list[str]:
     if data.get("overridden"):
         lines.append("overridden: " + ", ".join(map(str, data["overridden"])))
     if data.get("unfinished"):
-        lines.append("unfinished from earlier runs: " + ", ".join(_unfinished(one) for one in data["unfinished"]))
+        lines.append(
+            "unfinished from earlier runs: "
+            + ", ".join(_unfinished(one) for one in data["unfinished"])
+        )
     if data.get("watch"):
         lines.append("Boards are taken as they are plugged in: in, PASS, out, next.")
     if data.get("dryRun"):
@@ -240,7 +301,10 @@ def header_lines(data: dict[str, Any]) -> list[str]:
 
 def scanned(event: Event) -> str:
     """What a person reads of a scan."""
-    return f"{'Scanned' if event.event == 'scan-bound' else 'SCAN REFUSED'} · {event.data.get('text', '')}"
+    return (
+        f"{'Scanned' if event.event == 'scan-bound' else 'SCAN REFUSED'} ·"
+        f" {event.data.get('text', '')}"
+    )
 
 
 def silent(event: Event) -> str:
@@ -251,7 +315,10 @@ def silent(event: Event) -> str:
 def hub_lost(event: Event) -> str:
     """What a person reads when several ports went at once."""
     slots = ", ".join(map(str, event.data.get("slots") or ()))
-    return f"Slots {slots} went away together: check the hub's cable and supply. Boards in hand go on when they are back."
+    return (
+        f"Slots {slots} went away together: check the hub's cable and supply. Boards in hand go on"
+        " when they are back."
+    )
 
 
 def plural(number: int, word: str) -> str:
@@ -262,7 +329,10 @@ def plural(number: int, word: str) -> str:
 def _unfinished(one: object) -> str:
     if not isinstance(one, dict):
         return str(one)
-    return f"…{str(one.get('board', '?'))[-4:]} ({one.get('state', 'open')}, last on {one.get('port', '?')})"
+    return (
+        f"…{str(one.get('board', '?'))[-4:]} ({one.get('state', 'open')}, last on"
+        f" {one.get('port', '?')})"
+    )
 
 
 def _host(value: object) -> str:

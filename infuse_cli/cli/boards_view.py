@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def make_events(settings: Settings, *, stderr_is_tty: bool) -> Renderer:
-    """The renderer of this invocation: jsonl on stdout, nothing for json, else live or plain on stderr."""
+    """The renderer of this invocation: jsonl on stdout, nothing for json, else live or plain on
+    stderr.
+    """
     if settings.output == "jsonl":
         return JsonLines(sys.stdout)
     if settings.output == "json":

@@ -1,4 +1,6 @@
-"""What the `infuse ca` commands share: which CA, its passphrase, files in and out, certificates as data."""
+"""What the `infuse ca` commands share: which CA, its passphrase, files in and out, certificates as
+data.
+"""
 
 from __future__ import annotations
 
@@ -63,17 +65,36 @@ def folder_of(ca: str | None) -> Path:
 
 
 def naming(folder: Path) -> str:
-    """What the next command needs in order to mean this CA: ` --ca NAME`, nothing where it is the one meant anyway."""
+    """What the next command needs in order to mean this CA: ` --ca NAME`, nothing where it is the
+    one meant anyway.
+    """
     if folder == folder_of(None):
         return ""
-    return f" --ca {folder.name if folder == store.ca_folder(context.current().home, folder.name) else folder}"
+    return (
+        " --ca"
+        f" {folder.name if folder == store.ca_folder(context.current().home, folder.name) else folder}"
+    )
 
 
-def passphrase(ca: str | None, options: PassphraseOptions, *, confirm: bool = False, what: str = "CA passphrase") -> Secret:
-    """The secret of a CA, from the first source that has it; the PIN where its key is in a token."""
+def passphrase(
+    ca: str | None,
+    options: PassphraseOptions,
+    *,
+    confirm: bool = False,
+    what: str = "CA passphrase",
+) -> Secret:
+    """The secret of a CA, from the first source that has it; the PIN where its key is in a
+    token.
+    """
     profile = None if options.given else identity().passphrase
-    return secrets.passphrase(file=options.file, fd=options.fd, profile=profile,
-                              keyring_name=secrets.ca_keyring_name(ca or identity().ca), confirm=confirm, what=what)
+    return secrets.passphrase(
+        file=options.file,
+        fd=options.fd,
+        profile=profile,
+        keyring_name=secrets.ca_keyring_name(ca or identity().ca),
+        confirm=confirm,
+        what=what,
+    )
 
 
 def secret_name(issuer: Issuer) -> str:
@@ -83,7 +104,8 @@ def secret_name(issuer: Issuer) -> str:
 
 @contextmanager
 def recorded(command: str) -> Iterator[SqliteJournal]:
-    """The journal with a run of this command, so that what it reserved is known to be left over if it is killed.
+    """The journal with a run of this command, so that what it reserved is known to be left over if
+    it is killed.
 
     What earlier commands left over is voided first (rule 13).
     """
@@ -93,11 +115,22 @@ def recorded(command: str) -> Iterator[SqliteJournal]:
 
     with open_journal(context.current().home) as journal:
         run = uuid.uuid4().hex
-        journal.start_run(rec.RunStart(run=run, command=command, profile_name="", profile_hash="", profile={}, operator=operator()))
+        journal.start_run(
+            rec.RunStart(
+                run=run,
+                command=command,
+                profile_name="",
+                profile_hash="",
+                profile={},
+                operator=operator(),
+            )
+        )
         done = 0
         try:
             if left := certificates.abandoned(journal):
-                journal.commit(*(rec.VoidSerial(serial=serial, issuer=issuer) for serial, issuer in left))
+                journal.commit(
+                    *(rec.VoidSerial(serial=serial, issuer=issuer) for serial, issuer in left)
+                )
             yield journal
             done = 1
         finally:
@@ -112,8 +145,11 @@ def read_text(path: Path) -> str:
         raise UsageError("usage.bad-option", f"{path} cannot be read: {error.strerror}") from None
 
 
-def check_writable(out: Path, *inputs: Path, holding: bytes = b"-----BEGIN CERTIFICATE-----") -> None:
-    """An existing file is replaced only if it holds the same kind of thing: a slip must not cost a key or a request.
+def check_writable(
+    out: Path, *inputs: Path, holding: bytes = b"-----BEGIN CERTIFICATE-----"
+) -> None:
+    """An existing file is replaced only if it holds the same kind of thing: a slip must not cost a
+    key or a request.
 
     Raises UsageError usage.bad-option.
     """
@@ -121,8 +157,14 @@ def check_writable(out: Path, *inputs: Path, holding: bytes = b"-----BEGIN CERTI
         held = read_bounded(out) if out.exists() else b""
     except OSError as error:
         raise UsageError("usage.bad-option", f"{out} cannot be written: {error.strerror}") from None
-    if out in inputs or (held and holding not in held and not is_one_sequence(held)) or b"PRIVATE KEY-----" in held:
-        raise UsageError("usage.bad-option", f"{out} exists and holds something else; it is not overwritten")
+    if (
+        out in inputs
+        or (held and holding not in held and not is_one_sequence(held))
+        or b"PRIVATE KEY-----" in held
+    ):
+        raise UsageError(
+            "usage.bad-option", f"{out} exists and holds something else; it is not overwritten"
+        )
     if not is_folder(out.absolute().parent):
         raise UsageError("usage.bad-option", f"{out} cannot be written: its folder does not exist")
 
@@ -139,12 +181,23 @@ def certificate_data(certificate: x509.Certificate) -> dict[str, Any]:
     """A certificate as JSON values."""
     described = issuing.describe(certificate, certificate)
     return {
-        "subject": certificate.subject.rfc4514_string(), "issuer": certificate.issuer.rfc4514_string(), "serial": described.serial,
-        "sha256": described.sha256, "notBefore": described.not_before, "notAfter": described.not_after,
+        "subject": certificate.subject.rfc4514_string(),
+        "issuer": certificate.issuer.rfc4514_string(),
+        "serial": described.serial,
+        "sha256": described.sha256,
+        "notBefore": described.not_before,
+        "notAfter": described.not_after,
     }
 
 
 def issued_data(issued: issuing.IssuedCertificate) -> dict[str, Any]:
     """A certificate that was issued, as JSON values."""
-    return {"serial": issued.serial, "sha256": issued.sha256, "issuerSha256": issued.issuer, "publicKeySha256": issued.spki_sha256,
-            "notBefore": issued.not_before, "notAfter": issued.not_after, "certificate": issued.pem}
+    return {
+        "serial": issued.serial,
+        "sha256": issued.sha256,
+        "issuerSha256": issued.issuer,
+        "publicKeySha256": issued.spki_sha256,
+        "notBefore": issued.not_before,
+        "notAfter": issued.not_after,
+        "certificate": issued.pem,
+    }

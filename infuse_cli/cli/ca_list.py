@@ -20,10 +20,34 @@ if TYPE_CHECKING:
 
     from infuse_cli.records import CertificateRecord
 
-STATES: Final = ("issued", "expired", "revoked", "superseded", "issued-unseen", *SERIAL_STATES, "refused")
+STATES: Final = (
+    "issued",
+    "expired",
+    "revoked",
+    "superseded",
+    "issued-unseen",
+    *SERIAL_STATES,
+    "refused",
+)
 _TITLES: Final = {"stored": "issued", "state": "state", "name": "name", "serial": "serial"}
-_COLUMNS: Final = ("serial", "issuerSha256", "name", "deviceId", "board", "state", "profile", "notBefore", "notAfter", "stored", "revoked", "reason",
-                   "run", "station", "sha256", "publicKeySha256")
+_COLUMNS: Final = (
+    "serial",
+    "issuerSha256",
+    "name",
+    "deviceId",
+    "board",
+    "state",
+    "profile",
+    "notBefore",
+    "notAfter",
+    "stored",
+    "revoked",
+    "reason",
+    "run",
+    "station",
+    "sha256",
+    "publicKeySha256",
+)
 _SERIAL_TITLES: Final = {"reserved": "reserved", "state": "state", "serial": "serial"}
 _REFUSED_TITLES: Final = {"ts": "when", "code": "code", "source": "file", "message": "why"}
 
@@ -36,21 +60,44 @@ class Shown:
     out: Path | None = None
 
 
-def listed(wanted: Wanted, shown: Shown, *, ca: str | None, dates: tuple[str | None, str | None]) -> OperationResult:
-    """The certificates that fit, oldest first; serials without a certificate and refused CSRs by their state."""
+def listed(
+    wanted: Wanted, shown: Shown, *, ca: str | None, dates: tuple[str | None, str | None]
+) -> OperationResult:
+    """The certificates that fit, oldest first; serials without a certificate and refused CSRs by
+    their state.
+    """
     if wanted.state is not None and wanted.state not in STATES:
-        raise UsageError("usage.bad-option", f"--state is one of {', '.join(STATES)}, not {wanted.state!r}")
+        raise UsageError(
+            "usage.bad-option", f"--state is one of {', '.join(STATES)}, not {wanted.state!r}"
+        )
     since, until = dates
-    wanted = dataclasses.replace(wanted, since=_day(since, "--since"), until=_day(until, "--until", after=True), issuer=_issuer(wanted.issuer, ca))
+    wanted = dataclasses.replace(
+        wanted,
+        since=_day(since, "--since"),
+        until=_day(until, "--until", after=True),
+        issuer=_issuer(wanted.issuer, ca),
+    )
     rows, titles, key = _rows(wanted)
     if shown.out is None and shown.format == "table":
         cells = [[cloud_views.text(_brief(row.get(name))) for name in titles] for row in rows]
-        return OperationResult("ca list", {key: rows}, human=lambda console: cloud_views.table(console, list(titles.values()), cells, "No certificate fits."))
-    text = journal_views.as_json(rows) if shown.format == "json" else journal_views.as_csv(rows, _COLUMNS if key == "certificates" else ())
+        return OperationResult(
+            "ca list",
+            {key: rows},
+            human=lambda console: cloud_views.table(
+                console, list(titles.values()), cells, "No certificate fits."
+            ),
+        )
+    text = (
+        journal_views.as_json(rows)
+        if shown.format == "json"
+        else journal_views.as_csv(rows, _COLUMNS if key == "certificates" else ())
+    )
     if shown.out is not None:
         journal_views.write(shown.out, text)
         text = f"{journal_views.plural(len(rows), 'row')} in {shown.out}"
-    return OperationResult("ca list", {key: rows, "out": str(shown.out.absolute()) if shown.out else None}, human=text)
+    return OperationResult(
+        "ca list", {key: rows, "out": str(shown.out.absolute()) if shown.out else None}, human=text
+    )
 
 
 def _rows(wanted: Wanted) -> tuple[list[dict[str, Any]], dict[str, str], str]:
@@ -59,17 +106,33 @@ def _rows(wanted: Wanted) -> tuple[list[dict[str, Any]], dict[str, str], str]:
             return certificates.unused_serials(journal, wanted.state), _SERIAL_TITLES, "serials"
         if wanted.state == "refused":
             return certificates.refusals(journal), _REFUSED_TITLES, "refused"
-        return [described(one) for one in certificates.search(journal, wanted)], _TITLES, "certificates"
+        return (
+            [described(one) for one in certificates.search(journal, wanted)],
+            _TITLES,
+            "certificates",
+        )
 
 
 def described(one: CertificateRecord, *, now: datetime | None = None) -> dict[str, Any]:
     """A certificate on record as JSON values; one whose time is over is `expired`."""
     over = one.state == "issued" and one.not_after < (now or datetime.now(UTC))
     return {
-        "serial": one.serial, "issuerSha256": one.issuer, "name": one.name, "deviceId": one.device_id, "board": one.board,
-        "state": "expired" if over else one.state, "profile": one.profile, "notBefore": one.not_before, "notAfter": one.not_after,
-        "stored": one.stored, "revoked": one.revoked_at, "reason": one.reason, "run": one.run, "station": one.station,
-        "sha256": one.sha256, "publicKeySha256": one.spki_sha256,
+        "serial": one.serial,
+        "issuerSha256": one.issuer,
+        "name": one.name,
+        "deviceId": one.device_id,
+        "board": one.board,
+        "state": "expired" if over else one.state,
+        "profile": one.profile,
+        "notBefore": one.not_before,
+        "notAfter": one.not_after,
+        "stored": one.stored,
+        "revoked": one.revoked_at,
+        "reason": one.reason,
+        "run": one.run,
+        "station": one.station,
+        "sha256": one.sha256,
+        "publicKeySha256": one.spki_sha256,
     }
 
 
@@ -89,7 +152,9 @@ def _day(text: str | None, option: str, *, after: bool = False) -> datetime | No
             return datetime.combine(date.fromisoformat(text), time(), UTC) + timedelta(days=after)
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError("usage.bad-option", f"{option} is a date such as 2026-01-31, not {text!r}") from None
+        raise UsageError(
+            "usage.bad-option", f"{option} is a date such as 2026-01-31, not {text!r}"
+        ) from None
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 

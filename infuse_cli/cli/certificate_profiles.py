@@ -1,4 +1,6 @@
-"""Which certificate profile a name or path means: a built-in one, or a file in the home or where the path says."""
+"""Which certificate profile a name or path means: a built-in one, or a file in the home or where
+the path says.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 def resolve(named: str, home: Path) -> CertificateProfile:
     """The certificate profile of `identity.certificate` or --certificate.
 
-    Raises ProfileError profile.invalid (unknown, or mistakes, each with file and line), .unreadable, .bad-yaml.
+    Raises ProfileError profile.invalid (unknown, or mistakes, each with file and line),
+    .unreadable, .bad-yaml.
     """
     if named in PROFILES:
         return PROFILES[named]
@@ -26,29 +29,47 @@ def resolve(named: str, home: Path) -> CertificateProfile:
     if path is None:
         own = certificates.available([home])
         if own:
-            raise ProfileError("profile.invalid", f"no certificate profile {named!r}; there is: {', '.join(sorted({*PROFILES, *own}))}",
-                               hint="Correct identity.certificate in the profile, or --certificate.")
+            raise ProfileError(
+                "profile.invalid",
+                f"no certificate profile {named!r}; there is:"
+                f" {', '.join(sorted({*PROFILES, *own}))}",
+                hint="Correct identity.certificate in the profile, or --certificate.",
+            )
         return certificate_profile(named)
     return load(path)
 
 
 def load(path: Path) -> CertificateProfile:
-    """The certificate profile in a file. Raises ProfileError with file and line of every mistake."""
+    """The certificate profile in a file.
+
+    Raises ProfileError with file and line of every mistake.
+    """
     file = certificates.read(path)
     profile, mistakes = from_values(file.values, path.stem)
     if profile is None:
         told = "; ".join(f"{file.place(one.key)}: {one.key}: {one.text}" for one in mistakes)
-        raise ProfileError("profile.invalid", told, hint="docs/reference/certificate-profile.md lists the keys.",
-                           details={"mistakes": [f"{file.place(one.key)}: {one.key}: {one.text}" for one in mistakes]})
+        raise ProfileError(
+            "profile.invalid",
+            told,
+            hint="docs/reference/certificate-profile.md lists the keys.",
+            details={
+                "mistakes": [f"{file.place(one.key)}: {one.key}: {one.text}" for one in mistakes]
+            },
+        )
     return profile
 
 
 def recorded(values: Mapping[str, Any]) -> CertificateProfile:
-    """The certificate profile that a run has on record. Raises ProfileError profile.invalid where this version cannot use it."""
+    """The certificate profile that a run has on record.
+
+    Raises ProfileError profile.invalid where this version cannot use it.
+    """
     profile, mistakes = from_values(values, str(values.get("name")))
     if profile is None:
         told = "; ".join(f"{one.key}: {one.text}" for one in mistakes)
-        raise ProfileError("profile.invalid", f"the certificate profile on record cannot be used: {told}")
+        raise ProfileError(
+            "profile.invalid", f"the certificate profile on record cannot be used: {told}"
+        )
     return profile
 
 

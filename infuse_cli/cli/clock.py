@@ -1,4 +1,6 @@
-"""The system's clock, and the run's stop: every wait of a run ends when a person asks it to stop (rule 27)."""
+"""The system's clock, and the run's stop: every wait of a run ends when a person asks it to stop
+(rule 27).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType, TracebackType
 
-_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_SIGNALS: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 _SHOW_CURSOR: Final = "\x1b[?25h"
 _WORTH_TELLING_S: Final = 0.3
 """A shorter wait before the next try is a hiccup, and nobody is told."""
@@ -28,7 +32,9 @@ class RunClock:
 
     def __init__(self) -> None:
         self.stop: Final = threading.Event()
-        self.before_leaving: Callable[[], None] = lambda: None  # what a stop at once must not leave as it is: the terminal
+        self.before_leaving: Callable[[], None] = lambda: (
+            None
+        )  # what a stop at once must not leave as it is: the terminal
         self._here: Final = threading.local()
 
     def now(self) -> datetime:
@@ -56,7 +62,9 @@ class RunClock:
             self._here.tell = before
 
     def between_tries(self, seconds: float) -> bool:
-        """Wait before a call is tried again, as `wait`; this is what the clients of the cloud get."""
+        """Wait before a call is tried again, as `wait`; this is what the clients of the
+        cloud get.
+        """
         tell = getattr(self._here, "tell", None)
         if tell is not None and seconds >= _WORTH_TELLING_S:
             self._here.tell = None
@@ -65,7 +73,10 @@ class RunClock:
 
 
 class StopOnSignals:
-    """First Ctrl-C, SIGTERM or SIGHUP: finish the step in hand. Second: leave at once; the journal is true anyway."""
+    """First Ctrl-C, SIGTERM or SIGHUP: finish the step in hand.
+
+    Second: leave at once; the journal is true anyway.
+    """
 
     def __init__(self, clock: RunClock) -> None:
         self._clock = clock
@@ -76,7 +87,12 @@ class StopOnSignals:
             self._before[number] = signal.signal(number, self._heard)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

@@ -1,7 +1,8 @@
-"""What the commands of the two APIs share: clients, look-ups by name or id, effects sent once and put on record.
+"""What the commands of the two APIs share: clients, look-ups by name or id, effects sent once and
+put on record.
 
-A command opens a session, which takes base URLs, credential and defaults from profile and environment as `provision`
-does; both are optional where the command names everything itself.
+A command opens a session, which takes base URLs, credential and defaults from profile and
+environment as `provision` does; both are optional where the command names everything itself.
 """
 
 from __future__ import annotations
@@ -52,8 +53,16 @@ N = TypeVar("N", bound=_Named)
 class Session:
     """The two APIs as this invocation reaches them; clients are made at their first use."""
 
-    def __init__(self, settings: Settings, *, profile: prof.Profile | None = None, wait: Callable[[float], bool] | None = None) -> None:
-        """`profile` instead of the one that the settings name; `wait` is what the clients wait with between tries."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        profile: prof.Profile | None = None,
+        wait: Callable[[float], bool] | None = None,
+    ) -> None:
+        """`profile` instead of the one that the settings name; `wait` is what the clients wait with
+        between tries.
+        """
         self.settings: Final = settings
         self.profile: Final = profile or _profile(settings)
         self.cloud_section: Final = self.profile.cloud if self.profile else _bare_cloud(settings)
@@ -76,12 +85,19 @@ class Session:
 
     @cached_property
     def registry(self) -> RegistryClient:
-        """The device registry. Raises ProfileError profile.invalid where none is named, CredentialError."""
+        """The device registry.
+
+        Raises ProfileError profile.invalid where none is named, CredentialError.
+        """
         from infuse_cli.cloud.build import connect_registry
         from infuse_cli.keys.credentials import registry_credential
 
         section, own = self.registry_section, registry_credential(self.settings.env)
-        credential = None if own is not None or section.auth not in {"same", "same-host"} else self._credential()
+        credential = (
+            None
+            if own is not None or section.auth not in {"same", "same-host"}
+            else self._credential()
+        )
         client = connect_registry(section, credential, self.wait, cloud=self.cloud_section, own=own)
         self._open.append(client)
         return client
@@ -89,7 +105,9 @@ class Session:
     @property
     def has_registry(self) -> bool:
         """Whether profile or environment name a registry."""
-        return bool((self.profile and self.profile.registry) or self.settings.env.get("INFUSE_REGISTRY_URL"))
+        return bool(
+            (self.profile and self.profile.registry) or self.settings.env.get("INFUSE_REGISTRY_URL")
+        )
 
     @property
     def registry_section(self) -> prof.Registry:
@@ -98,12 +116,20 @@ class Session:
             return self.profile.registry
         url = self.settings.env.get("INFUSE_REGISTRY_URL")
         if not url:
-            raise ProfileError("profile.invalid", "no device registry is named",
-                               hint="Set registry.base_url in the profile that --profile names, or INFUSE_REGISTRY_URL.")
+            raise ProfileError(
+                "profile.invalid",
+                "no device registry is named",
+                hint=(
+                    "Set registry.base_url in the profile that --profile names, or"
+                    " INFUSE_REGISTRY_URL."
+                ),
+            )
         return prof.Registry(base_url=url)
 
     def wait(self, seconds: float) -> bool:
-        """Wait; True when what was asked for is to stop, which is never where Ctrl-C just ends the program."""
+        """Wait; True when what was asked for is to stop, which is never where Ctrl-C just ends the
+        program.
+        """
         return self._wait(seconds)
 
     def close(self) -> None:
@@ -119,19 +145,31 @@ class Session:
         elif text is None:
             found = self.cloud.organisation(name=spec.name)
         else:
-            found = self.cloud.organisation(id=text) if is_id(text) else self.cloud.organisation(name=text)
+            found = (
+                self.cloud.organisation(id=text)
+                if is_id(text)
+                else self.cloud.organisation(name=text)
+            )
             # A name may look like an id, and an id like a name.
             found = found or pick(self.cloud.organisations(), text, "organisation")
         if found is None:
-            raise CloudError("cloud.not-found", f"the cloud knows no organisation {spec.id or spec.name or ''!r}")
+            raise CloudError(
+                "cloud.not-found", f"the cloud knows no organisation {spec.id or spec.name or ''!r}"
+            )
         return found
 
-    def board(self, text: str | None, organisation: Callable[[], api.Organisation]) -> api.CloudBoard:
+    def board(
+        self, text: str | None, organisation: Callable[[], api.Organisation]
+    ) -> api.CloudBoard:
         """A cloud board by name or id, else the profile's."""
         spec = self.cloud_section.board
         named = text or spec.id or spec.name
         if named is None:
-            raise UsageError("usage.bad-option", "no board was named, and no profile names one", hint="Give --board NAME|ID, or a profile with cloud.board.")
+            raise UsageError(
+                "usage.bad-option",
+                "no board was named, and no profile names one",
+                hint="Give --board NAME|ID, or a profile with cloud.board.",
+            )
         if is_id(named) and (found := self.cloud.board(named)) is not None:
             return found
         return pick(self.cloud.boards(organisation().id), named, "board")
@@ -142,14 +180,23 @@ class Session:
             return found
         found = self.registry.device_by_name(text) or self.registry.device(text)
         if found is None:
-            raise CloudError("cloud.not-found", f"the registry knows no device {text!r}", hint="`infuse registry device list` shows them.")
+            raise CloudError(
+                "cloud.not-found",
+                f"the registry knows no device {text!r}",
+                hint="`infuse registry device list` shows them.",
+            )
         return found
 
     def _credential(self) -> Secret:
         from infuse_cli.keys.credentials import credential_host, find_credential
 
         section, settings = self.cloud_section, self.settings
-        return find_credential(credential_host(section.base_url), env=settings.env, token_file=section.auth.token_file, home=settings.home).secret
+        return find_credential(
+            credential_host(section.base_url),
+            env=settings.env,
+            token_file=section.auth.token_file,
+            home=settings.home,
+        ).secret
 
 
 @contextmanager
@@ -168,14 +215,24 @@ def is_id(text: str) -> bool:
 
 
 def pick(rows: Sequence[N], text: str, what: str) -> N:
-    """The row of this id, else of this name. Raises CloudError cloud.ambiguous with the candidates, or cloud.not-found."""
+    """The row of this id, else of this name.
+
+    Raises CloudError cloud.ambiguous with the candidates, or cloud.not-found.
+    """
     by_id = [row for row in rows if row.id == text]
     found = by_id or [row for row in rows if row.name == text]
     if len(found) > 1:
-        raise CloudError("cloud.ambiguous", f"{len(found)} {what}s are named {text!r}: {', '.join(row.id for row in found)}")
+        raise CloudError(
+            "cloud.ambiguous",
+            f"{len(found)} {what}s are named {text!r}: {', '.join(row.id for row in found)}",
+        )
     if not found:
         near = get_close_matches(text, [row.name for row in rows], n=1)
-        hint = f"The nearest name is {near[0]!r}." if near else f"There are {len(rows)} to choose from; names and ids are taken."
+        hint = (
+            f"The nearest name is {near[0]!r}."
+            if near
+            else f"There are {len(rows)} to choose from; names and ids are taken."
+        )
         raise CloudError("cloud.not-found", f"the cloud knows no {what} {text!r}", hint=hint)
     return found[0]
 
@@ -187,13 +244,19 @@ def named(rows: Sequence[N], name: str, what: str) -> N | None:
 
 def exists(what: str, name: str, id_: str, hint: str) -> CloudError:
     """The error of a `create` that finds its thing there already."""
-    return CloudError("cloud.refused", f"{what} {name!r} exists already: {id_}", status=_CONFLICT, hint=hint)
+    return CloudError(
+        "cloud.refused", f"{what} {name!r} exists already: {id_}", status=_CONFLICT, hint=hint
+    )
 
 
-def once(session: Session, act: Callable[[], T], look: Callable[[], T | None], *, adopt: bool = False) -> T:
-    """Send an effect once; a lost answer is looked up for the grace time and never sent again here (rule 11).
+def once(
+    session: Session, act: Callable[[], T], look: Callable[[], T | None], *, adopt: bool = False
+) -> T:
+    """Send an effect once; a lost answer is looked up for the grace time and never sent again here
+    (rule 11).
 
-    With `adopt` a 409 is looked up too: somebody was faster. Raises what `act` raised where nothing is found.
+    With `adopt` a 409 is looked up too: somebody was faster. Raises what `act` raised where nothing
+    is found.
     """
     try:
         return act()
@@ -205,13 +268,22 @@ def once(session: Session, act: Callable[[], T], look: Callable[[], T | None], *
             return found
         if not error.unknown:
             raise
-        raise CloudError(error.code, f"{error.message}; nothing came of it as far as can be seen, and it was not sent again", unknown=True,
-                         status=error.status, call=error.call, request_id=error.request_id,
-                         hint="It may still take effect: look again later, before you repeat it.") from error
+        raise CloudError(
+            error.code,
+            f"{error.message}; nothing came of it as far as can be seen, and it was not sent again",
+            unknown=True,
+            status=error.status,
+            call=error.call,
+            request_id=error.request_id,
+            hint="It may still take effect: look again later, before you repeat it.",
+        ) from error
 
 
-def removed(session: Session, delete: Callable[[], None], look: Callable[[], object | None]) -> None:
+def removed(
+    session: Session, delete: Callable[[], None], look: Callable[[], object | None]
+) -> None:
     """Delete once; a lost answer counts as done when the thing is gone."""
+
     def act() -> bool:
         delete()
         return True
@@ -252,9 +324,14 @@ def on_record(session: Session, command: str) -> Iterator[Record]:
 
     profile = session.profile
     start = RunStart(
-        run=uuid.uuid4().hex, command=command, operator=operator(), profile_name=profile.name if profile else "",
-        profile_hash=prof.digest(profile) if profile else "", profile=prof.to_json(profile) if profile else {},
-        facts={"apiHost": session.cloud_section.base_url})
+        run=uuid.uuid4().hex,
+        command=command,
+        operator=operator(),
+        profile_name=profile.name if profile else "",
+        profile_hash=prof.digest(profile) if profile else "",
+        profile=prof.to_json(profile) if profile else {},
+        facts={"apiHost": session.cloud_section.base_url},
+    )
     with open_journal(session.settings.home, operator=start.operator) as journal:
         journal.start_run(start)
         try:
@@ -274,15 +351,24 @@ def kept(session: Session) -> Iterator[SqliteJournal]:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask before something is destroyed. Raises UsageError usage.no-terminal without --yes and terminal, Interrupted on no."""
+    """Ask before something is destroyed.
+
+    Raises UsageError usage.no-terminal without --yes and terminal, Interrupted on no.
+    """
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError("usage.no-terminal", f"{question} There is no terminal to ask on", hint="--yes says so in advance.")
+        raise UsageError(
+            "usage.no-terminal",
+            f"{question} There is no terminal to ask on",
+            hint="--yes says so in advance.",
+        )
     import typer
 
     if not typer.confirm(question, err=True):
-        raise Interrupted("not confirmed, so nothing was changed", hint="Run again and say yes, or give --yes.")
+        raise Interrupted(
+            "not confirmed, so nothing was changed", hint="Run again and say yes, or give --yes."
+        )
 
 
 def pairs(given: Sequence[str], option: str) -> dict[str, str]:
@@ -299,7 +385,10 @@ def pairs(given: Sequence[str], option: str) -> dict[str, str]:
 
 
 def json_object(text: str | None, option: str) -> dict[str, Any] | None:
-    """A JSON object given on the command line, None where none was. Raises UsageError usage.bad-option."""
+    """A JSON object given on the command line, None where none was.
+
+    Raises UsageError usage.bad-option.
+    """
     if text is None:
         return None
     try:
@@ -307,35 +396,59 @@ def json_object(text: str | None, option: str) -> dict[str, Any] | None:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise UsageError("usage.bad-option", f"{option} is no JSON object", hint=f"For example {option} '{{\"key\": 1}}'.")
+        raise UsageError(
+            "usage.bad-option",
+            f"{option} is no JSON object",
+            hint=f"For example {option} '{{\"key\": 1}}'.",
+        )
     return found
 
 
 class Destination:
-    """Where a secret goes: a private file, or the terminal. Checked before anything is asked of the cloud."""
+    """Where a secret goes: a private file, or the terminal.
+
+    Checked before anything is asked of the cloud.
+    """
 
     def __init__(self, out: Path | None, *, reveal: bool, needed: str | None = None) -> None:
-        """Raise UsageError for a place that cannot take it, and where `needed` names a secret that would get lost."""
+        """Raise UsageError for a place that cannot take it, and where `needed` names a secret that
+        would get lost.
+        """
         self.out: Final = out
         self.reveal: Final = reveal
         if reveal and not (context.current().output == "human" and sys.stdout.isatty()):
-            raise UsageError("usage.no-terminal", "--reveal shows a secret on a terminal, and standard output is none",
-                             hint="--out FILE writes it to a private file.")
+            raise UsageError(
+                "usage.no-terminal",
+                "--reveal shows a secret on a terminal, and standard output is none",
+                hint="--out FILE writes it to a private file.",
+            )
         if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
-            raise UsageError("usage.bad-option", f"--out {out} is a folder, or in one that does not exist")
+            raise UsageError(
+                "usage.bad-option", f"--out {out} is a folder, or in one that does not exist"
+            )
         if needed is not None and out is None and not reveal:
-            raise UsageError("usage.bad-option", f"{needed} is shown this once and would be lost",
-                             hint="Give --out FILE (made 0600), or --reveal on a terminal.")
+            raise UsageError(
+                "usage.bad-option",
+                f"{needed} is shown this once and would be lost",
+                hint="Give --out FILE (made 0600), or --reveal on a terminal.",
+            )
 
     def reserve(self) -> None:
-        """Make the file, empty and private, so that what comes next cannot be lost. Raises UsageError where it holds something."""
+        """Make the file, empty and private, so that what comes next cannot be lost.
+
+        Raises UsageError where it holds something.
+        """
         from infuse_cli.keys.files import create_private
 
         if self.out is None or self._written(lambda: create_private(Path(self.out or ""), b"")):
             return
         # An empty one is what an earlier run left that died before it had something to write.
         if not self.out.is_file() or self.out.stat().st_size:
-            raise UsageError("usage.bad-option", f"--out {self.out} exists already", hint="Name another file: one secret must not replace another.")
+            raise UsageError(
+                "usage.bad-option",
+                f"--out {self.out} exists already",
+                hint="Name another file: one secret must not replace another.",
+            )
 
     def give_back(self) -> None:
         """Remove a file that was reserved and got nothing."""
@@ -347,7 +460,9 @@ class Destination:
         from infuse_cli.keys.files import write_private
 
         if self.out is not None:
-            self._written(lambda: write_private(Path(self.out or ""), f"{secret.reveal()}\n".encode()))
+            self._written(
+                lambda: write_private(Path(self.out or ""), f"{secret.reveal()}\n".encode())
+            )
 
     def shown(self, secret: Secret, name: str) -> list[str]:
         """Lines for a person: the secret only with --reveal."""
@@ -358,7 +473,9 @@ class Destination:
         try:
             return write()
         except OSError as error:
-            raise UsageError("usage.bad-option", f"--out {self.out} cannot be written: {error.strerror}") from error
+            raise UsageError(
+                "usage.bad-option", f"--out {self.out} cannot be written: {error.strerror}"
+            ) from error
 
 
 def _profile(settings: Settings) -> prof.Profile | None:
@@ -376,5 +493,7 @@ def _bare_cloud(settings: Settings) -> prof.Cloud:
 def bare_cloud(env: Mapping[str, str]) -> prof.Cloud:
     """The cloud section where no profile says otherwise."""
     bundle = env.get("INFUSE_CA_BUNDLE")
-    return prof.Cloud(base_url=env.get("INFUSE_BASE_URL") or prof.Cloud().base_url,
-                      ca_bundle=str(Path(bundle).expanduser().absolute()) if bundle else None)
+    return prof.Cloud(
+        base_url=env.get("INFUSE_BASE_URL") or prof.Cloud().base_url,
+        ca_bundle=str(Path(bundle).expanduser().absolute()) if bundle else None,
+    )

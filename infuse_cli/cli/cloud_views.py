@@ -1,6 +1,8 @@
-"""The objects of the two APIs for people and as JSON: tables on a terminal, whole values in columns when piped.
+"""The objects of the two APIs for people and as JSON: tables on a terminal, whole values in columns
+when piped.
 
-JSON keeps the wire's camelCase names, except that the registry's device id is always `registryDeviceId` (rule 3).
+JSON keeps the wire's camelCase names, except that the registry's device id is always
+`registryDeviceId` (rule 3).
 """
 
 from __future__ import annotations
@@ -17,8 +19,15 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-_STYLES: Final = {"ACTIVE": "green", "completed": "green", "PENDING": "yellow", "waiting": "yellow", "sent": "yellow",
-                  "OFFLINE": "red", "expired": "red"}
+_STYLES: Final = {
+    "ACTIVE": "green",
+    "completed": "green",
+    "PENDING": "yellow",
+    "waiting": "yellow",
+    "sent": "yellow",
+    "OFFLINE": "red",
+    "expired": "red",
+}
 
 
 def plain(thing: api.ApiObject) -> dict[str, Any]:
@@ -28,20 +37,33 @@ def plain(thing: api.ApiObject) -> dict[str, Any]:
         case api.RegistryDevice():
             return {"registryDeviceId": values.pop("id"), **values}
         case api.Component() | api.Sensor() | api.PendingToken() | api.MintedToken():
-            return {("registryDeviceId" if name == "deviceId" else name): value for name, value in values.items()}
+            return {
+                ("registryDeviceId" if name == "deviceId" else name): value
+                for name, value in values.items()
+            }
         case _:
             return values
 
 
-def listing(command: str, key: str, rows: Sequence[api.ApiObject], titles: Mapping[str, str], empty: str) -> OperationResult:
+def listing(
+    command: str, key: str, rows: Sequence[api.ApiObject], titles: Mapping[str, str], empty: str
+) -> OperationResult:
     """A list: `key` is its name in the envelope, `titles` the columns by their JSON name."""
     found = [plain(row) for row in rows]
     cells = [[text(row.get(name)) for name in titles] for row in found]
-    return OperationResult(command, {key: found}, human=lambda console: table(console, list(titles.values()), cells, empty))
+    return OperationResult(
+        command,
+        {key: found},
+        human=lambda console: table(console, list(titles.values()), cells, empty),
+    )
 
 
-def single(command: str, key: str, thing: api.ApiObject, *, first: str = "", **more: Any) -> OperationResult:
-    """One object with its fields; `first` is a sentence above them, `more` goes into the data beside it."""
+def single(
+    command: str, key: str, thing: api.ApiObject, *, first: str = "", **more: Any
+) -> OperationResult:
+    """One object with its fields; `first` is a sentence above them, `more` goes into the data
+    beside it.
+    """
     values = plain(thing)
     return OperationResult(command, {key: values, **more}, human=_fields_with(first, values))
 
@@ -51,10 +73,13 @@ def _fields_with(first: str, values: Mapping[str, Any]) -> Callable[[Console], N
         if first:
             say(console, first)
         fields(console, values)
+
     return show
 
 
-def table(console: Console, titles: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
+def table(
+    console: Console, titles: Sequence[str], rows: Sequence[Sequence[str]], empty: str
+) -> None:
     """Rows as a table on a terminal, as bare columns in a pipe; a value is never cut."""
     if not rows:
         say(console, empty)
@@ -80,15 +105,22 @@ def _framed(console: Console, titles: Sequence[str], rows: Sequence[Sequence[str
 def _columns(console: Console, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[index]) for row in (titles, *rows)) for index in range(len(titles))]
     for row in (titles, *rows):
-        say(console, "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        say(
+            console,
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(),
+        )
 
 
 def fields(console: Console, values: Mapping[str, Any]) -> None:
     """One line a field; what is not there is left out."""
-    shown = {name: text(value) for name, value in values.items() if value not in (None, "", (), [], {})}
+    shown = {
+        name: text(value) for name, value in values.items() if value not in (None, "", (), [], {})
+    }
     width = max((len(name) for name in shown), default=0)
     for name, value in shown.items():
-        console.print(f"{name:<{width}}  {value}", soft_wrap=True, markup=False, style=_STYLES.get(value))
+        console.print(
+            f"{name:<{width}}  {value}", soft_wrap=True, markup=False, style=_STYLES.get(value)
+        )
 
 
 def say(console: Console, line: str) -> None:

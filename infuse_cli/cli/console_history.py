@@ -1,4 +1,6 @@
-"""What was typed at a console, kept in the home (0600) for the next time; lines with secrets are never kept."""
+"""What was typed at a console, kept in the home (0600) for the next time; lines with secrets are
+never kept.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ _MOST_BYTES: Final = 1024 * 1024
 
 
 class SafeHistory(History):
-    """A JSON string a line, oldest first. A home that cannot be written to costs the history, not the console."""
+    """A JSON string a line, oldest first.
+
+    A home that cannot be written to costs the history, not the console.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -34,7 +39,9 @@ class SafeHistory(History):
         return [text for row in reversed(rows[-_MOST:]) if (text := _text(row)) is not None]
 
     def append_string(self, string: str) -> None:
-        """Remember a line, unless it hands over a secret: not even the arrow keys bring that back."""
+        """Remember a line, unless it hands over a secret: not even the arrow keys bring
+        that back.
+        """
         if string.strip() and not is_secret(string):
             super().append_string(string)
 

@@ -1,4 +1,7 @@
-"""The words of `infuse serial console`: bytes into lines, and what of a typed line may be kept. No port, no clock, no screen."""
+"""The words of `infuse serial console`: bytes into lines, and what of a typed line may be kept.
+
+No port, no clock, no screen.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,12 @@ from infuse_cli.dialect import at_text
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 _ESCAPE: Final = re.compile(rb"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-Z\\-_]")
 _LONGEST: Final = 8192
-_SHELL_AT: Final = re.compile(r"""\s*at\s+(['"]?)(?P<command>AT.*?)\1\s*""", re.DOTALL | re.IGNORECASE)
-_SHELL_SECRET: Final = re.compile(r"\s*(?:cred\s+(?:buf|add)|settings\s+write)\b.*|.*PRIVATE KEY.*", re.DOTALL | re.IGNORECASE)
+_SHELL_AT: Final = re.compile(
+    r"""\s*at\s+(['"]?)(?P<command>AT.*?)\1\s*""", re.DOTALL | re.IGNORECASE
+)
+_SHELL_SECRET: Final = re.compile(
+    r"\s*(?:cred\s+(?:buf|add)|settings\s+write)\b.*|.*PRIVATE KEY.*", re.DOTALL | re.IGNORECASE
+)
 _SHORTEST_PIECE: Final = 6
 _UNPRINTABLE: Final = re.compile(r"[^\t -~\xa0-\xff]")
 
@@ -41,7 +48,9 @@ class Lines:
 
 
 def readable(data: bytes) -> str:
-    r"""Text without a terminal's control sequences; bytes that are none as \\xNN, so that nothing moves the cursor."""
+    r"""Text without a terminal's control sequences; bytes that are none as \\xNN, so that nothing
+    moves the cursor.
+    """
     text = _ESCAPE.sub(b"", data).decode("latin-1")
     return _UNPRINTABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", text).rstrip()
 
@@ -68,7 +77,9 @@ def changes(text: str) -> bool:
 
 
 def for_record(text: str) -> str:
-    """The line as it may be kept: nothing that stands in quotes, and of a secret one its first words."""
+    """The line as it may be kept: nothing that stands in quotes, and of a secret one its first
+    words.
+    """
     command = command_of(text)
     if at_text.is_command(command):
         return at_text.for_record(command)
@@ -83,7 +94,9 @@ def pieces(text: str) -> set[str]:
 
 
 class LogText:
-    """Lines for a log file: times, direction, and nothing that a secret line carried, echoed or not."""
+    """Lines for a log file: times, direction, and nothing that a secret line carried, echoed or
+    not.
+    """
 
     def __init__(self) -> None:
         self._secrets: set[str] = set()
@@ -97,4 +110,8 @@ class LogText:
 
     def received(self, line: str) -> str:
         """A line of the board."""
-        return f"({len(line)} characters masked)" if any(piece in line for piece in self._secrets) else line
+        return (
+            f"({len(line)} characters masked)"
+            if any(piece in line for piece in self._secrets)
+            else line
+        )

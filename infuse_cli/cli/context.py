@@ -1,6 +1,7 @@
 """Settings of this invocation: what the global options and the environment say (rule 37).
 
-A flag beats the environment. `current()` is for the modules of `cli/`; other rooms get what they need as arguments.
+A flag beats the environment. `current()` is for the modules of `cli/`; other rooms get what they
+need as arguments.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ OUTPUTS: Final[tuple[Output, ...]] = ("human", "json", "jsonl")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What holds for the whole invocation. `home` is INFUSE_HOME, absolute; `verbose` counts -v; `ca_bundle` is --ca-bundle."""
+    """What holds for the whole invocation.
+
+    `home` is INFUSE_HOME, absolute; `verbose` counts -v; `ca_bundle` is --ca-bundle.
+    """
 
     home: Path
     output: Output = "human"
@@ -32,7 +36,9 @@ class Settings:
 
     @property
     def env(self) -> Mapping[str, str]:
-        """The environment as the rest of the program is to see it: --home, --profile and --ca-bundle are already in it."""
+        """The environment as the rest of the program is to see it: --home, --profile and
+        --ca-bundle are already in it.
+        """
         named = {"INFUSE_PROFILE": self.profile} if self.profile else {}
         named |= {"INFUSE_CA_BUNDLE": str(self.ca_bundle)} if self.ca_bundle else {}
         return {**os.environ, "INFUSE_HOME": str(self.home), **named}
@@ -51,7 +57,9 @@ def output_of(text: str, source: str) -> Output:
         return text
     from infuse_cli.errors import UsageError
 
-    raise UsageError("usage.bad-option", f"{source} is {text!r}, but must be one of {', '.join(OUTPUTS)}")
+    raise UsageError(
+        "usage.bad-option", f"{source} is {text!r}, but must be one of {', '.join(OUTPUTS)}"
+    )
 
 
 _make: Callable[[], Settings] | None = None
@@ -60,7 +68,8 @@ _boards = True
 
 
 def prepare(make: Callable[[], Settings], *, boards: bool = True) -> None:
-    """Say how the settings are made; they are made at the first `current()`, so that --help costs nothing.
+    """Say how the settings are made; they are made at the first `current()`, so that --help costs
+    nothing.
 
     `boards`: somebody may have a board in hand while this command runs.
     """
@@ -81,10 +90,25 @@ def current() -> Settings:
     return _settings
 
 
-def settings_of(env: Mapping[str, str], *, home: str | None = None, output: str | None = None,
-                profile: str | None = None, no_color: bool = False, verbose: int = 0, ca_bundle: str | None = None) -> Settings:
-    """Settings from flags (None: not given) and environment. Raises UsageError for an unknown output mode."""
-    named = output_of(output, "--output") if output else output_of(env.get("INFUSE_OUTPUT") or "human", "INFUSE_OUTPUT")
+def settings_of(
+    env: Mapping[str, str],
+    *,
+    home: str | None = None,
+    output: str | None = None,
+    profile: str | None = None,
+    no_color: bool = False,
+    verbose: int = 0,
+    ca_bundle: str | None = None,
+) -> Settings:
+    """Settings from flags (None: not given) and environment.
+
+    Raises UsageError for an unknown output mode.
+    """
+    named = (
+        output_of(output, "--output")
+        if output
+        else output_of(env.get("INFUSE_OUTPUT") or "human", "INFUSE_OUTPUT")
+    )
     return Settings(
         home=_home_of({"INFUSE_HOME": home} if home else env),
         output=named,

@@ -1,7 +1,8 @@
 """`infuse doctor`: what of a bench is right, doubtful or wrong, each with what to do about it.
 
-The checks run side by side, each on a thread of its own with a deadline, so that a keyring that hangs or a cloud that
-is silent costs one line and not the others. Nothing is changed, and nothing ever asks.
+The checks run side by side, each on a thread of its own with a deadline, so that a keyring that
+hangs or a cloud that is silent costs one line and not the others. Nothing is changed, and nothing
+ever asks.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ DEADLINE_S: Final = 12.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: `fix` is what to do where it is not PASS; `error` the code that a FAIL stands for; `data` for programs."""
+    """One line: `fix` is what to do where it is not PASS; `error` the code that a FAIL stands for;
+    `data` for programs.
+    """
 
     name: str
     state: State
@@ -39,8 +42,14 @@ class Finding:
 
     def as_json(self) -> dict[str, Any]:
         """The finding as JSON values."""
-        return {"check": self.name, "state": self.state, "message": self.message, "fix": self.fix,
-                "code": None if self.error is None else self.error.code, "data": self.data}
+        return {
+            "check": self.name,
+            "state": self.state,
+            "message": self.message,
+            "fix": self.fix,
+            "code": None if self.error is None else self.error.code,
+            "data": self.data,
+        }
 
 
 def passed(name: str, message: str, **data: Any) -> Finding:
@@ -60,7 +69,9 @@ def failed(name: str, error: InfuseError, **data: Any) -> Finding:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is looked at: the bench's home and environment, the product where one is named, the machine around it."""
+    """What is looked at: the bench's home and environment, the product where one is named, the
+    machine around it.
+    """
 
     home: Path
     env: Mapping[str, str]
@@ -70,7 +81,9 @@ class Subject:
 
     @cached_property
     def profile(self) -> Profile | None:
-        """The profile, None where none is named or it has mistakes: the check `profile` tells which."""
+        """The profile, None where none is named or it has mistakes: the check `profile` tells
+        which.
+        """
         from infuse_cli.profile_source import load
 
         if self.profile_name is None:
@@ -84,31 +97,60 @@ class Subject:
 Check = tuple[str, "Callable[[Subject], Sequence[Finding]]"]
 
 
-def examine(subject: Subject, checks: Sequence[Check], *, deadline_s: float = DEADLINE_S) -> list[Finding]:
-    """Run all checks at once and return their findings in the order of the checks; back after the deadline in any case."""
+def examine(
+    subject: Subject, checks: Sequence[Check], *, deadline_s: float = DEADLINE_S
+) -> list[Finding]:
+    """Run all checks at once and return their findings in the order of the checks; back after the
+    deadline in any case.
+    """
     box: dict[str, Sequence[Finding]] = {}
-    threads = [(name, threading.Thread(target=_into, args=(box, name, check, subject), name=f"doctor-{name}", daemon=True)) for name, check in checks]
+    threads = [
+        (
+            name,
+            threading.Thread(
+                target=_into, args=(box, name, check, subject), name=f"doctor-{name}", daemon=True
+            ),
+        )
+        for name, check in checks
+    ]
     end = time.monotonic() + deadline_s
     for _, thread in threads:
         thread.start()
     for _, thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
-    return [finding for name, _ in threads for finding in (box.get(name) or (_overdue(name, deadline_s),))]
+    return [
+        finding for name, _ in threads for finding in box.get(name) or (_overdue(name, deadline_s),)
+    ]
 
 
-def _into(box: dict[str, Sequence[Finding]], name: str, check: Callable[[Subject], Sequence[Finding]], subject: Subject) -> None:
+def _into(
+    box: dict[str, Sequence[Finding]],
+    name: str,
+    check: Callable[[Subject], Sequence[Finding]],
+    subject: Subject,
+) -> None:
     try:
         box[name] = check(subject)
     except InfuseError as error:
         box[name] = (failed(name, error),)
     except Exception as error:  # noqa: BLE001 - a check that breaks is one line, and the others still count
-        box[name] = (failed(name, InfuseError("tool.bug", f"this check broke: {type(error).__name__}")),)
+        box[name] = (
+            failed(name, InfuseError("tool.bug", f"this check broke: {type(error).__name__}")),
+        )
 
 
 def _overdue(name: str, deadline_s: float) -> Finding:
-    return doubtful(name, f"gave no answer within {deadline_s:g} s", "Run `infuse doctor` again; what hangs is most often a keyring, a network folder or the network.")
+    return doubtful(
+        name,
+        f"gave no answer within {deadline_s:g} s",
+        "Run `infuse doctor` again; what hangs is most often a keyring, a network folder or the"
+        " network.",
+    )
 
 
 def totals(findings: Sequence[Finding]) -> dict[str, int]:
     """How many of each."""
-    return {state.lower(): sum(one.state == state for one in findings) for state in ("PASS", "WARN", "FAIL")}
+    return {
+        state.lower(): sum(one.state == state for one in findings)
+        for state in ("PASS", "WARN", "FAIL")
+    }

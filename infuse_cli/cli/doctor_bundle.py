@@ -1,7 +1,9 @@
-"""`infuse doctor --bundle`: what support needs in one file, with every secret this bench knows of taken out.
+"""`infuse doctor --bundle`: what support needs in one file, with every secret this bench knows of
+taken out.
 
-Nothing is copied as it lies on the disk: each part is made anew from values, and the text of all of them goes through
-one scrubber, which knows the bench's secrets in every form they may be written in, and what secrets look like.
+Nothing is copied as it lies on the disk: each part is made anew from values, and the text of all of
+them goes through one scrubber, which knows the bench's secrets in every form they may be written
+in, and what secrets look like.
 """
 
 from __future__ import annotations
@@ -34,11 +36,28 @@ MASK: Final = "***"
 _MOST_RUNS: Final = 20
 _MOST_ATTEMPTS: Final = 50
 _SHORTEST: Final = 4
-_PARTS: Final = ("typer", "rich", "httpx", "cryptography", "pyserial", "PyYAML", "keyring", "msgspec", "cbor2", "SQLAlchemy", "prompt_toolkit")
+_PARTS: Final = (
+    "typer",
+    "rich",
+    "httpx",
+    "cryptography",
+    "pyserial",
+    "PyYAML",
+    "keyring",
+    "msgspec",
+    "cbor2",
+    "SQLAlchemy",
+    "prompt_toolkit",
+)
 _SECRET_NAME: Final = re.compile(r"TOKEN|SECRET|PASS|KEY|CREDENTIAL", re.IGNORECASE)
-# What secrets look like, wherever they may have come from: the group that is kept, then what is masked.
+# What secrets look like, wherever they may have come from: the group that is kept, then what is
+# masked.
 _LOOKS: Final = (
-    re.compile(r"()-----BEGIN (?:[A-Z ]+ )?PRIVATE KEY-----.*?(?:-----END (?:[A-Z ]+ )?PRIVATE KEY-----|\Z)", re.DOTALL),
+    re.compile(
+        r"()-----BEGIN (?:[A-Z ]+ )?PRIVATE KEY-----.*?(?:-----END (?:[A-Z ]+ )?PRIVATE"
+        r" KEY-----|\Z)",
+        re.DOTALL,
+    ),
     re.compile(r"()\bik_[\w.-]{6,}"),
     re.compile(r"()\beyJ[\w-]{6,}\.[\w-]{6,}\.[\w-]*"),
     re.compile(r"((?:Bearer|ApiKey) +)[\w.~+/=-]{6,}", re.IGNORECASE),
@@ -64,7 +83,9 @@ class Scrubber:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """How a secret may be written: as it is, in JSON, in a URL, in hex as it goes to a modem, in base64."""
+    """How a secret may be written: as it is, in JSON, in a URL, in hex as it goes to a modem, in
+    base64.
+    """
     data = secret.encode()
     yield secret
     yield json.dumps(secret)[1:-1]
@@ -81,36 +102,57 @@ def make(out: Path, subject: Subject, findings: Sequence[Finding]) -> list[str]:
     from infuse_cli.keys.files import create_private
 
     if not out.absolute().parent.is_dir():
-        raise UsageError("usage.bad-option", f"--bundle {out} cannot be written: its folder does not exist")
+        raise UsageError(
+            "usage.bad-option", f"--bundle {out} cannot be written: its folder does not exist"
+        )
     scrubber = Scrubber(known_secrets(subject))
     parts = {name: scrubber.clean(text) for name, text in _texts(subject, findings)}
     try:
         made = create_private(out, _packed(parts))
     except OSError as error:
-        raise UsageError("usage.bad-option", f"--bundle {out} cannot be written: {error.strerror}") from error
+        raise UsageError(
+            "usage.bad-option", f"--bundle {out} cannot be written: {error.strerror}"
+        ) from error
     if not made:
-        raise UsageError("usage.bad-option", f"--bundle {out} exists already", hint="Name another file.")
+        raise UsageError(
+            "usage.bad-option", f"--bundle {out} exists already", hint="Name another file."
+        )
     return sorted(parts)
 
 
 def known_secrets(subject: Subject) -> list[str]:
-    """Every secret of this bench that can be read without a person: what cannot be read is encrypted, and is in no part."""
+    """Every secret of this bench that can be read without a person: what cannot be read is
+    encrypted, and is in no part.
+    """
     from infuse_cli.journal.bench import load_bench
     from infuse_cli.keys.credentials import credential_host, survey_credentials
     from infuse_cli.keys.seal import bench_keys
 
-    found = [value for name, value in subject.env.items() if name.startswith("INFUSE_") and _SECRET_NAME.search(name) and not _is_path(value)]
+    found = [
+        value
+        for name, value in subject.env.items()
+        if name.startswith("INFUSE_") and _SECRET_NAME.search(name) and not _is_path(value)
+    ]
     found += _contents(subject.home / "credentials.json", subject.passphrase_file)
     profile = subject.profile
     cloud = prof.Cloud() if profile is None else profile.cloud
     try:
-        survey = survey_credentials(credential_host(cloud.base_url), env=subject.env, token_file=cloud.auth.token_file, home=subject.home)
+        survey = survey_credentials(
+            credential_host(cloud.base_url),
+            env=subject.env,
+            token_file=cloud.auth.token_file,
+            home=subject.home,
+        )
         found += [one.secret.reveal() for one in survey.found]
     except InfuseError:
         found += _contents(None if cloud.auth.token_file is None else Path(cloud.auth.token_file))
     try:
         bench = load_bench(subject.home)
-        keys = bench_keys(subject.home, {"key_file": bench.sealing.key_file, "keyring": bench.sealing.keyring}, subject.env)
+        keys = bench_keys(
+            subject.home,
+            {"key_file": bench.sealing.key_file, "keyring": bench.sealing.keyring},
+            subject.env,
+        )
         found += _contents(keys.key_file)
     except InfuseError:
         pass
@@ -170,7 +212,13 @@ def _versions(subject: Subject) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             parts[name] = None
     names = sorted(name for name in subject.env if name.startswith("INFUSE_"))
-    return {"infuse": __version__, "python": platform.python_version(), "system": platform.platform(), "packages": parts, "environment": names}
+    return {
+        "infuse": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "packages": parts,
+        "environment": names,
+    }
 
 
 def _of_bench(subject: Subject) -> Iterator[tuple[str, str]]:
@@ -185,7 +233,15 @@ def _of_bench(subject: Subject) -> Iterator[tuple[str, str]]:
     except InfuseError as error:
         yield "bench.json", _json({"error": error.as_json()})
     rules = () if subject.profile is None else subject.profile.board.usb
-    yield "ports.json", _json([as_row(one, holder=subject.machine.holder) for one in explain(subject.machine.ports(), rules)])
+    yield (
+        "ports.json",
+        _json(
+            [
+                as_row(one, holder=subject.machine.holder)
+                for one in explain(subject.machine.ports(), rules)
+            ]
+        ),
+    )
 
 
 def _of_journal(subject: Subject) -> Iterator[tuple[str, str]]:
@@ -205,9 +261,28 @@ def _recorded(journal: SqliteJournal) -> Iterator[tuple[str, str]]:
     from infuse_cli.journal.queries import newest_attempts
 
     runs = list(journal.runs())[-_MOST_RUNS:]
-    yield "runs.json", _json([{"run": one.start.run, "command": one.start.command, "profile": one.start.profile_name, "profileHash": one.start.profile_hash,
-                               "simulated": one.start.simulated, "facts": one.start.facts, "station": one.station, "toolVersion": one.tool_version,
-                               "started": one.started, "ended": one.ended, "alive": one.alive, "totals": one.totals} for one in runs])
+    yield (
+        "runs.json",
+        _json(
+            [
+                {
+                    "run": one.start.run,
+                    "command": one.start.command,
+                    "profile": one.start.profile_name,
+                    "profileHash": one.start.profile_hash,
+                    "simulated": one.start.simulated,
+                    "facts": one.start.facts,
+                    "station": one.station,
+                    "toolVersion": one.tool_version,
+                    "started": one.started,
+                    "ended": one.ended,
+                    "alive": one.alive,
+                    "totals": one.totals,
+                }
+                for one in runs
+            ]
+        ),
+    )
     failed = [one for one in newest_attempts(journal) if one.outcome != "PASS"][:_MOST_ATTEMPTS]
     yield "boards.json", _json([_attempt(one) for one in failed])
     for one in failed:
@@ -217,9 +292,27 @@ def _recorded(journal: SqliteJournal) -> Iterator[tuple[str, str]]:
 
 def _attempt(one: AttemptRecord) -> dict[str, Any]:
     return {
-        "attempt": one.attempt, "run": one.run, "board": one.board, "state": one.state, "outcome": one.outcome, "error": one.error, "port": one.port,
-        "plan": one.plan, "opened": one.opened, "ended": one.ended, "facts": {key: value for key, value in one.facts.items() if key != "transcript"},
-        "steps": [{"step": step.step, "state": step.state, "error": step.error, "ms": step.ms, "tries": step.tries} for step in one.steps.values()],
+        "attempt": one.attempt,
+        "run": one.run,
+        "board": one.board,
+        "state": one.state,
+        "outcome": one.outcome,
+        "error": one.error,
+        "port": one.port,
+        "plan": one.plan,
+        "opened": one.opened,
+        "ended": one.ended,
+        "facts": {key: value for key, value in one.facts.items() if key != "transcript"},
+        "steps": [
+            {
+                "step": step.step,
+                "state": step.state,
+                "error": step.error,
+                "ms": step.ms,
+                "tries": step.tries,
+            }
+            for step in one.steps.values()
+        ],
     }
 
 

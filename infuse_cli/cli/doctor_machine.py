@@ -1,4 +1,6 @@
-"""What `infuse doctor` sees of the machine: processes, groups, udev's notes on ports, programs. Linux; elsewhere little.
+"""What `infuse doctor` sees of the machine: processes, groups, udev's notes on ports, programs.
+
+Linux; elsewhere little.
 
 Every root is a field, so that another tree can stand in for this machine's.
 """
@@ -33,7 +35,11 @@ def _user_id() -> int:
 
 @dataclass(frozen=True)
 class Machine:
-    """This machine. `group_ids` are those of this process, which a user who was just added to a group does not have yet."""
+    """This machine.
+
+    `group_ids` are those of this process, which a user who was just added to a group does not have
+    yet.
+    """
 
     proc: Path = Path("/proc")
     udev: Path = Path("/run/udev/data")
@@ -57,7 +63,9 @@ class Machine:
         return sorted(found)
 
     def udev_notes(self, port: str) -> Mapping[str, str]:
-        """What udev knows of a port, such as ID_MM_DEVICE_IGNORE; empty where that cannot be seen."""
+        """What udev knows of a port, such as ID_MM_DEVICE_IGNORE; empty where that cannot
+        be seen.
+        """
         try:
             number = os.stat(port).st_rdev  # noqa: PTH116 - follows links, as opening does
             text = (self.udev / f"c{os.major(number)}:{os.minor(number)}").read_text()
@@ -67,12 +75,21 @@ class Machine:
         return {name: value for name, _, value in pairs}
 
     def told_by(self, *words: str) -> str | None:
-        """What a program prints within 4 s, None where it fails or hangs; it gets none of our own variables."""
+        """What a program prints within 4 s, None where it fails or hangs; it gets none of our own
+        variables.
+        """
         import subprocess
 
         env = {name: value for name, value in os.environ.items() if not name.startswith("INFUSE_")}
         try:
-            done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, env=env, timeout=_PATIENCE_S, check=True)
+            done = subprocess.run(
+                words,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                env=env,
+                timeout=_PATIENCE_S,
+                check=True,
+            )
         except (OSError, subprocess.SubprocessError):
             return None
         return done.stdout.decode("utf-8", "replace")
@@ -83,4 +100,11 @@ class Machine:
             rows = [line.split(":") for line in self.groups_file.read_text().splitlines()]
         except OSError:
             return None
-        return next(((int(row[2]), tuple(filter(None, row[3].split(",")))) for row in rows if len(row) == 4 and row[0] == name and row[2].isdigit()), None)
+        return next(
+            (
+                (int(row[2]), tuple(filter(None, row[3].split(","))))
+                for row in rows
+                if len(row) == 4 and row[0] == name and row[2].isdigit()
+            ),
+            None,
+        )

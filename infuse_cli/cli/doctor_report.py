@@ -34,18 +34,32 @@ _STYLES: Final = {"PASS": "green", "WARN": "yellow", "FAIL": "red"}
 
 
 def report(bundle: Path | None, passphrase_file: Path | None) -> OperationResult:
-    """Look at everything, pack it where that is asked for. Raises UsageError for a bundle that cannot be written."""
+    """Look at everything, pack it where that is asked for.
+
+    Raises UsageError for a bundle that cannot be written.
+    """
     settings = context.current()
     subject = Subject(settings.home, settings.env, Machine(), settings.profile, passphrase_file)
     findings = examine(subject, CHECKS)
-    data: dict[str, Any] = {"checks": [one.as_json() for one in findings], "totals": totals(findings), "bundle": None}
+    data: dict[str, Any] = {
+        "checks": [one.as_json() for one in findings],
+        "totals": totals(findings),
+        "bundle": None,
+    }
     if bundle is not None:
         from infuse_cli.cli.doctor_bundle import make
 
         data["bundle"] = {"file": str(bundle.absolute()), "parts": make(bundle, subject, findings)}
     errors = [one.error for one in findings if one.error is not None]
-    return OperationResult("doctor", data, status="error" if errors else "ok", errors=[one.as_json() for one in errors],
-                           exit_code=int(errors[0].exit) if errors else 0, told=len(errors), human=lambda console: _shown(console, findings, data))
+    return OperationResult(
+        "doctor",
+        data,
+        status="error" if errors else "ok",
+        errors=[one.as_json() for one in errors],
+        exit_code=int(errors[0].exit) if errors else 0,
+        told=len(errors),
+        human=lambda console: _shown(console, findings, data),
+    )
 
 
 def _shown(console: Console, findings: Sequence[Finding], data: dict[str, Any]) -> None:
@@ -54,17 +68,34 @@ def _shown(console: Console, findings: Sequence[Finding], data: dict[str, Any]) 
         console.print(f"[{_STYLES[one.state]}]{one.state}[/]  ", end="")
         first, *more = _folded(console, " ".join(one.message.split()), width + 8)
         console.print(f"{one.name:<{width}}  {first}", soft_wrap=True, markup=False)
-        fix = [piece for line in (one.fix or "").splitlines() for piece in _folded(console, line, width + 11)]
-        for line in (*more, *(f"{'-> ' if number == 0 else '   '}{piece}" for number, piece in enumerate(fix))):
+        fix = [
+            piece
+            for line in (one.fix or "").splitlines()
+            for piece in _folded(console, line, width + 11)
+        ]
+        for line in (
+            *more,
+            *(f"{'-> ' if number == 0 else '   '}{piece}" for number, piece in enumerate(fix)),
+        ):
             console.print(f"{'':{width + 8}}{line}", soft_wrap=True, markup=False)
     counts = data["totals"]
-    console.print(f"{counts['pass']} PASS, {counts['warn']} WARN, {counts['fail']} FAIL", soft_wrap=True)
+    console.print(
+        f"{counts['pass']} PASS, {counts['warn']} WARN, {counts['fail']} FAIL", soft_wrap=True
+    )
     if data["bundle"] is not None:
-        console.print(f"Packed into {data['bundle']['file']}: look through it before you send it.", soft_wrap=True, markup=False)
+        console.print(
+            f"Packed into {data['bundle']['file']}: look through it before you send it.",
+            soft_wrap=True,
+            markup=False,
+        )
 
 
 def _folded(console: Console, text: str, indent: int) -> list[str]:
-    """Lines that fit beside the names on a terminal; what is piped stays whole, and so does what may have to be copied."""
+    """Lines that fit beside the names on a terminal; what is piped stays whole, and so does what
+    may have to be copied.
+    """
     if not console.is_terminal or "==" in text:
         return [text]
-    return textwrap.wrap(text, max(20, console.width - indent), break_long_words=False, break_on_hyphens=False) or [""]
+    return textwrap.wrap(
+        text, max(20, console.width - indent), break_long_words=False, break_on_hyphens=False
+    ) or [""]

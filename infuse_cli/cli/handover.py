@@ -1,7 +1,7 @@
 """Hand-over files: registration tokens and ids that one bench seals for another.
 
-Sealed under a passphrase (`keys/sealed_file.py`); inside are lines of JSON, a `HandOver` and then a `HandedRow` each. The
-plain text is never on disk.
+Sealed under a passphrase (`keys/sealed_file.py`); inside are lines of JSON, a `HandOver` and then a
+`HandedRow` each. The plain text is never on disk.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ class HandedRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Lines:
-    """JSON lines as a file that `sealed_file.seal` reads: every read but the last gives all that was asked for."""
+    """JSON lines as a file that `sealed_file.seal` reads: every read but the last gives all that
+    was asked for.
+    """
 
     def __init__(self, lines: Iterator[msgspec.Struct]) -> None:
         self._lines: Final = lines
@@ -84,9 +86,13 @@ class Lines:
 
 
 class Taker:
-    """What `sealed_file.unseal` writes to: gives each line to `take` as a row, the first one to `begin`."""
+    """What `sealed_file.unseal` writes to: gives each line to `take` as a row, the first one to
+    `begin`.
+    """
 
-    def __init__(self, path: Path, begin: Callable[[HandOver], None], take: Callable[[HandedRow], None]) -> None:
+    def __init__(
+        self, path: Path, begin: Callable[[HandOver], None], take: Callable[[HandedRow], None]
+    ) -> None:
         self._path, self._begin, self._take = path, begin, take
         self._rest = b""
         self._begun = False
@@ -100,14 +106,25 @@ class Taker:
                     self._take(msgspec.json.decode(line, type=HandedRow))
                 else:
                     self._begin(msgspec.json.decode(line, type=HandOver))
-            except msgspec.DecodeError as error:  # says what is wrong with the form of a line, never the line
-                raise JournalError("journal.not-backup", f"{self._path} comes from another version of infuse: {error}") from None
+            except (
+                msgspec.DecodeError
+            ) as error:  # says what is wrong with the form of a line, never the line
+                raise JournalError(
+                    "journal.not-backup",
+                    f"{self._path} comes from another version of infuse: {error}",
+                ) from None
             self._begun = True
         return len(piece)
 
 
-def unsealed(path: Path, passphrase: Secret, begin: Callable[[HandOver], None], take: Callable[[HandedRow], None]) -> None:
-    """Give a file's head and rows out as they are opened: what comes later may still turn out to be spoilt.
+def unsealed(
+    path: Path,
+    passphrase: Secret,
+    begin: Callable[[HandOver], None],
+    take: Callable[[HandedRow], None],
+) -> None:
+    """Give a file's head and rows out as they are opened: what comes later may still turn out to be
+    spoilt.
 
     Raises CredentialError credential.bad-passphrase, JournalError journal.not-backup.
     """
@@ -115,16 +132,27 @@ def unsealed(path: Path, passphrase: Secret, begin: Callable[[HandOver], None], 
         with path.open("rb") as file:
             sealed_file.unseal(file, Taker(path, begin, take), passphrase, MAGIC)
     except OSError as error:
-        raise CredentialError("credential.bad-passphrase", f"{path} cannot be read: {error.strerror or error}") from error
+        raise CredentialError(
+            "credential.bad-passphrase", f"{path} cannot be read: {error.strerror or error}"
+        ) from error
 
 
 def bench_sealer(*, create: bool) -> Sealer:
     """What seals this bench's secrets. Raises CredentialError credential.sealing-key."""
     settings = context.current()
     sealing = load_bench(settings.home).sealing
-    return load_sealer(bench_keys(settings.home, {"key_file": sealing.key_file, "keyring": sealing.keyring}, settings.env), create=create)
+    return load_sealer(
+        bench_keys(
+            settings.home, {"key_file": sealing.key_file, "keyring": sealing.keyring}, settings.env
+        ),
+        create=create,
+    )
 
 
 def expiry(first: datetime | None) -> str:
     """When the first of several tokens ends, for people."""
-    return "Their registry gives no time at which they expire." if first is None else f"The first of them expires {first:%Y-%m-%d %H:%M} UTC."
+    return (
+        "Their registry gives no time at which they expire."
+        if first is None
+        else f"The first of them expires {first:%Y-%m-%d %H:%M} UTC."
+    )

@@ -1,6 +1,7 @@
 """`infuse batch export --for-bench`: ids and live tokens sealed for another bench.
 
-A token that was handed over is never used here again: the journal says so before the file is in its place.
+A token that was handed over is never used here again: the journal says so before the file is in its
+place.
 """
 
 from __future__ import annotations
@@ -15,7 +16,15 @@ from typing import TYPE_CHECKING, Final
 from infuse_cli import failpoint
 from infuse_cli.cli.batch_export import journal_here
 from infuse_cli.cli.batch_rows import known_rows
-from infuse_cli.cli.handover import MAGIC, HandedRow, HandedToken, HandOver, Lines, bench_sealer, expiry
+from infuse_cli.cli.handover import (
+    MAGIC,
+    HandedRow,
+    HandedToken,
+    HandOver,
+    Lines,
+    bench_sealer,
+    expiry,
+)
 from infuse_cli.cli.journal_keep import recorded
 from infuse_cli.cli.journal_views import plural
 from infuse_cli.cli.result import OperationResult
@@ -64,10 +73,16 @@ class Wish:
 
 
 def for_bench(wish: Wish) -> OperationResult:
-    """Seal ids and live tokens of rows into one file for another bench, on record before it is in its place."""
+    """Seal ids and live tokens of rows into one file for another bench, on record before it is in
+    its place.
+    """
     if wish.out.exists() or not wish.out.absolute().parent.is_dir():
         why = "exists already" if wish.out.exists() else "is in a folder that does not exist"
-        raise UsageError("usage.bad-option", f"--for-bench {wish.out} {why}", hint="Name another file: what was handed over is in the old one alone.")
+        raise UsageError(
+            "usage.bad-option",
+            f"--for-bench {wish.out} {why}",
+            hint="Name another file: what was handed over is in the old one alone.",
+        )
     with journal_here() as journal:
         return _Export(journal, wish).run()
 
@@ -95,8 +110,11 @@ class _Export:
                 failpoint.hit("done:hand-over")
                 file.place()
         except OSError as error:
-            raise UsageError("usage.bad-option", f"--for-bench {self._wish.out} cannot be written: {error.strerror or error}",
-                             hint="Tokens may be marked as handed over already: run it again with --again.") from error
+            raise UsageError(
+                "usage.bad-option",
+                f"--for-bench {self._wish.out} cannot be written: {error.strerror or error}",
+                hint="Tokens may be marked as handed over already: run it again with --again.",
+            ) from error
         return self._told()
 
     def _lines(self) -> Iterator[Struct]:
@@ -113,14 +131,26 @@ class _Export:
         found, fate = self._token(record)
         self._counts[fate.value] += 1
         return HandedRow(
-            organisation_id=record.organisation, soc=record.soc, mcu_id=record.mcu_id, line=one.line or record.line, device_id=device_id, id=record.id,
-            name=record.name, registry_device_id=record.registry_device_id, public_key=record.facts.get("publicKey"),
-            token=None if found is None else self._opened(found))
+            organisation_id=record.organisation,
+            soc=record.soc,
+            mcu_id=record.mcu_id,
+            line=one.line or record.line,
+            device_id=device_id,
+            id=record.id,
+            name=record.name,
+            registry_device_id=record.registry_device_id,
+            public_key=record.facts.get("publicKey"),
+            token=None if found is None else self._opened(found),
+        )
 
     def _token(self, record: RowRecord) -> tuple[TokenRecord | None, Fate]:
         """The newest token of a row that another bench could use, and if there is none, why."""
         tokens = self._journal.tokens(board=cloud_key(record.soc, record.mcu_id))
-        alive = [one for one in tokens if one.state in {TokenState.MINTED, TokenState.HANDED_OVER, TokenState.EXPOSED}]
+        alive = [
+            one
+            for one in tokens
+            if one.state in {TokenState.MINTED, TokenState.HANDED_OVER, TokenState.EXPOSED}
+        ]
         if not alive or self._journal.secret(secret_name(alive[-1].intent)) is None:
             return None, Fate.NONE
         newest = alive[-1]
@@ -140,36 +170,83 @@ class _Export:
         if found.expires_at is not None:
             self._first_expiry = min(found.expires_at, self._first_expiry or found.expires_at)
         # The one place where a secret is meant to leave: into a sealed file.
-        return HandedToken(intent=found.intent, name=found.name, token_id=found.token_id or "", registry_device_id=found.registry_device_id or "",
-                           token=secret.reveal(), expires_at=found.expires_at)
+        return HandedToken(
+            intent=found.intent,
+            name=found.name,
+            token_id=found.token_id or "",
+            registry_device_id=found.registry_device_id or "",
+            token=secret.reveal(),
+            expires_at=found.expires_at,
+        )
 
     def _check(self) -> None:
         counts = self._counts
         if counts[Fate.BEFORE.value] and not counts[Fate.GOES.value]:
-            raise PolicyError("batch.handed-over", f"{plural(counts[Fate.BEFORE.value], 'token')} of these rows went to another bench before, and none is left")
+            raise PolicyError(
+                "batch.handed-over",
+                f"{plural(counts[Fate.BEFORE.value], 'token')} of these rows went to another bench"
+                " before, and none is left",
+            )
         if not counts["devices"]:
-            raise PolicyError("batch.nothing", f"none of {plural(counts['leftOut'], 'row')} is registered, so there is nothing to hand over")
+            raise PolicyError(
+                "batch.nothing",
+                f"none of {plural(counts['leftOut'], 'row')} is registered, so there is nothing to"
+                " hand over",
+            )
 
     def _marks(self, run: str) -> list[Write]:
         why = f"handed over in {self._id}"
-        moves = [MoveToken(intent=one.intent, from_state=one.state, to_state=TokenState.HANDED_OVER, why=why) for one in self._gone]
-        facts = {"id": self._id, "file": str(self._wish.out), "devices": self._counts["devices"], "tokens": len(moves), "again": self._wish.again}
+        moves = [
+            MoveToken(
+                intent=one.intent, from_state=one.state, to_state=TokenState.HANDED_OVER, why=why
+            )
+            for one in self._gone
+        ]
+        facts = {
+            "id": self._id,
+            "file": str(self._wish.out),
+            "devices": self._counts["devices"],
+            "tokens": len(moves),
+            "again": self._wish.again,
+        }
         return [NoteRun(run=run, what="handed over to another bench", facts=facts), *moves]
 
     def _told(self) -> OperationResult:
         counts, tokens = self._counts, len(self._gone)
-        data = {"out": self._wish.out, "handOver": self._id, "devices": counts["devices"], "tokens": tokens, "firstExpiry": self._first_expiry,
-                **{fate.value: counts[fate.value] for fate in Fate if fate is not Fate.GOES}, "leftOut": counts["leftOut"]}
-        lines = [f"{plural(counts['devices'], 'device')} and {plural(tokens, 'registration token')} sealed into {self._wish.out}."]
+        data = {
+            "out": self._wish.out,
+            "handOver": self._id,
+            "devices": counts["devices"],
+            "tokens": tokens,
+            "firstExpiry": self._first_expiry,
+            **{fate.value: counts[fate.value] for fate in Fate if fate is not Fate.GOES},
+            "leftOut": counts["leftOut"],
+        }
+        lines = [
+            (
+                f"{plural(counts['devices'], 'device')} and {plural(tokens, 'registration token')}"
+                f" sealed into {self._wish.out}."
+            )
+        ]
         lines += [f"{counts[key]} {words}" for key, words in _LEFT.items() if counts[key]]
         if tokens:
-            lines += [expiry(self._first_expiry), f"They are not used on this bench any more. At the other one: infuse journal import {self._wish.out.name}"]
+            lines += [
+                expiry(self._first_expiry),
+                (
+                    "They are not used on this bench any more. At the other one: infuse journal"
+                    f" import {self._wish.out.name}"
+                ),
+            ]
         return OperationResult("batch export", data, human="\n".join(lines))
 
 
 _LEFT: Final = {
-    Fate.BEFORE.value: "without their token, which was handed over before (--again seals it once more)",
-    Fate.EXPIRED.value: "without their token, which has expired (`infuse batch register` mints another)",
+    Fate.BEFORE.value: (
+        "without their token, which was handed over before (--again seals it once more)"
+    ),
+    Fate.EXPIRED.value: (
+        "without their token, which has expired (`infuse batch register` mints another)"
+    ),
     Fate.IN_USE.value: "without their token, which is in use on this bench",
     "leftOut": "left out, because they are not registered",
 }

@@ -1,4 +1,6 @@
-"""`infuse journal import` of what another bench handed over: its tokens are sealed anew under this bench's key."""
+"""`infuse journal import` of what another bench handed over: its tokens are sealed anew under this
+bench's key.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,17 @@ _PAGE: Final = 100
 
 
 def take_over(path: Path, passphrase: FilePassphrase) -> OperationResult:
-    """Take a hand-over in. All of it is opened before any of it counts; twice is as good as once."""
+    """Take a hand-over in.
+
+    All of it is opened before any of it counts; twice is as good as once.
+    """
     secret, tokens = passphrase.get(str(path)), Counter[bool]()
     unsealed(path, secret, lambda _: None, lambda row: tokens.update([row.token is not None]))
     sealer = bench_sealer(create=True) if tokens[True] else None
-    with open_journal(context.current().home, operator=operator()) as journal, recorded(journal, "journal import") as run:
+    with (
+        open_journal(context.current().home, operator=operator()) as journal,
+        recorded(journal, "journal import") as run,
+    ):
         arriving = _Import(journal, sealer, run)
         unsealed(path, secret, arriving.begin, arriving.take)
         return arriving.end()
@@ -66,8 +74,16 @@ class _Import:
     def end(self) -> OperationResult:
         """Make the rest durable, with a note of what came."""
         head, counts = self._head, self._counts
-        facts = {"id": head.hand_over, "station": head.station, "created": head.created.isoformat(), "devices": counts["devices"], "tokens": counts["tokens"]}
-        self._journal.commit(*self._writes, NoteRun(run=self._run, what="taken over from another bench", facts=facts))
+        facts = {
+            "id": head.hand_over,
+            "station": head.station,
+            "created": head.created.isoformat(),
+            "devices": counts["devices"],
+            "tokens": counts["tokens"],
+        }
+        self._journal.commit(
+            *self._writes, NoteRun(run=self._run, what="taken over from another bench", facts=facts)
+        )
         return self._told()
 
     def _row(self, row: HandedRow) -> list[Write]:
@@ -77,16 +93,30 @@ class _Import:
             return []
         self._counts["devices"] += 1
         key = {} if row.public_key is None else {"publicKey": row.public_key}
-        return [EndRow(
-            organisation=row.organisation_id, soc=row.soc, mcu_id=row.mcu_id, run=self._run, line=row.line, state=RowOutcome.EXISTED.value,
-            device_id=row.device_id, id=row.id, name=row.name, registry_device_id=row.registry_device_id,
-            token_intent=row.token.intent if row.token else None, facts={**key, "handOver": self._head.hand_over, "station": self._head.station})]
+        return [
+            EndRow(
+                organisation=row.organisation_id,
+                soc=row.soc,
+                mcu_id=row.mcu_id,
+                run=self._run,
+                line=row.line,
+                state=RowOutcome.EXISTED.value,
+                device_id=row.device_id,
+                id=row.id,
+                name=row.name,
+                registry_device_id=row.registry_device_id,
+                token_intent=row.token.intent if row.token else None,
+                facts={**key, "handOver": self._head.hand_over, "station": self._head.station},
+            )
+        ]
 
     def _token(self, row: HandedRow) -> list[Write]:
         found, key = row.token, cloud_key(row.soc, row.mcu_id)
         if found is None or self._sealer is None:
             return []
-        if any(one.intent == found.intent for one in self._journal.tokens(board=key)) or found.intent in self._by_name(found.name):
+        if any(
+            one.intent == found.intent for one in self._journal.tokens(board=key)
+        ) or found.intent in self._by_name(found.name):
             self._counts["tokensAlready"] += 1
             return []
         if found.expires_at is not None and found.expires_at <= self._now:
@@ -98,8 +128,15 @@ class _Import:
         secret, name = Secret(found.token), secret_name(found.intent)
         return [
             IntendToken(intent=found.intent, name=found.name, board=key),
-            MintToken(intent=found.intent, token_id=found.token_id, registry_device_id=found.registry_device_id, sha256=secret.sha256(), expires_at=found.expires_at),
-            StoreSecret(name=name, sealed=self._sealer.seal(secret, name))]
+            MintToken(
+                intent=found.intent,
+                token_id=found.token_id,
+                registry_device_id=found.registry_device_id,
+                sha256=secret.sha256(),
+                expires_at=found.expires_at,
+            ),
+            StoreSecret(name=name, sealed=self._sealer.seal(secret, name)),
+        ]
 
     def _by_name(self, name: str) -> set[str]:
         """Intents under a name: a board that took the token up is on record with it by now."""
@@ -107,16 +144,39 @@ class _Import:
 
     def _told(self) -> OperationResult:
         head, counts = self._head, self._counts
-        data = {"handOver": head.hand_over, "station": head.station, "created": head.created, "devices": counts["devices"], "tokens": counts["tokens"],
-                "already": counts["already"], "tokensAlready": counts["tokensAlready"], "expired": counts["expired"], "firstExpiry": self._first_expiry}
+        data = {
+            "handOver": head.hand_over,
+            "station": head.station,
+            "created": head.created,
+            "devices": counts["devices"],
+            "tokens": counts["tokens"],
+            "already": counts["already"],
+            "tokensAlready": counts["tokensAlready"],
+            "expired": counts["expired"],
+            "firstExpiry": self._first_expiry,
+        }
         sealed = f"sealed at {head.station} on {head.created:%Y-%m-%d %H:%M} UTC"
-        known = f"{plural(counts['already'], 'device')} and {plural(counts['tokensAlready'], 'token')} were on record here already."
+        known = (
+            f"{plural(counts['already'], 'device')} and {plural(counts['tokensAlready'], 'token')}"
+            " were on record here already."
+        )
         fresh = counts["devices"] + counts["tokens"] + counts["expired"] > 0
-        lines = [f"{plural(counts['devices'], 'device')} and {plural(counts['tokens'], 'registration token')} taken over, {sealed}." if fresh else f"Nothing new, {sealed}."]
+        lines = [
+            (
+                f"{plural(counts['devices'], 'device')} and"
+                f" {plural(counts['tokens'], 'registration token')} taken over, {sealed}."
+                if fresh
+                else f"Nothing new, {sealed}."
+            )
+        ]
         if counts["already"] or counts["tokensAlready"]:
             lines.append(known)
         if counts["expired"]:
-            lines.append(f"{plural(counts['expired'], 'token')} had expired and was left out." if counts["expired"] == 1 else f"{counts['expired']} tokens had expired and were left out.")
+            lines.append(
+                f"{plural(counts['expired'], 'token')} had expired and was left out."
+                if counts["expired"] == 1
+                else f"{counts['expired']} tokens had expired and were left out."
+            )
         if counts["tokens"]:
             lines.append(expiry(self._first_expiry))
         return OperationResult("journal import", data, human="\n".join(lines))

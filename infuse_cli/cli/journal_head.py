@@ -1,8 +1,9 @@
 """A signed head: what a journal's chains ended with at a time, to be kept elsewhere (decision 15).
 
-The file is JSON: `infuse` "journal-head/1", `at`, `stations` (name to `seq` and `hash`), `tool`, and `signature` with
-`value` (base64 of DER, ECDSA with SHA-256) and `chain` (PEM texts, the signing certificate first). What is signed is the
-JSON of all but `signature`, keys sorted at every level, no white space, UTF-8.
+The file is JSON: `infuse` "journal-head/1", `at`, `stations` (name to `seq` and `hash`), `tool`,
+and `signature` with `value` (base64 of DER, ECDSA with SHA-256) and `chain` (PEM texts, the signing
+certificate first). What is signed is the JSON of all but `signature`, keys sorted at every level,
+no white space, UTF-8.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ class _File(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A head whose signature holds: what the chains have to contain, when that was, and who signed."""
+    """A head whose signature holds: what the chains have to contain, when that was, and who
+    signed.
+    """
 
     heads: dict[str, Head]
     at: str
@@ -69,7 +72,9 @@ class Checked:
 
 
 def write(out: Path, ca: Path, passphrase: Secret) -> OperationResult:
-    """Sign the journal's present head with the intermediate of the CA in this folder, and write it."""
+    """Sign the journal's present head with the intermediate of the CA in this folder, and
+    write it.
+    """
     from infuse_cli.cli.journal_views import write as write_file
     from infuse_cli.pki.store import load_ca
 
@@ -78,28 +83,41 @@ def write(out: Path, ca: Path, passphrase: Secret) -> OperationResult:
     with open_journal(home, operator=operator(), create=False) as journal:
         heads = journal.heads()
     told: dict[str, Any] = {
-        "infuse": FORM, "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "tool": __version__,
-        "stations": {name: {"seq": head.seq, "hash": head.hash} for name, head in heads.items()}}
+        "infuse": FORM,
+        "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "tool": __version__,
+        "stations": {name: {"seq": head.seq, "hash": head.hash} for name, head in heads.items()},
+    }
     whole = {**told, "signature": _signature(signer, told)}
     write_file(out, msgspec.json.format(msgspec.json.encode(whole), indent=2).decode() + "\n")
     events = sum(head.seq for head in heads.values())
-    return OperationResult("journal head", {**told, "out": out}, human=f"{out}: the head of {plural(events, 'event')}, signed. Keep it off this bench.")
+    return OperationResult(
+        "journal head",
+        {**told, "out": out},
+        human=f"{out}: the head of {plural(events, 'event')}, signed. Keep it off this bench.",
+    )
 
 
 def _signature(signer: Signer, told: dict[str, Any]) -> dict[str, Any]:
     value = signer.private_key.sign(_signed(told), _HASH)
-    return {"value": base64.b64encode(value).decode(), "chain": [one.public_bytes(Encoding.PEM).decode() for one in signer.chain]}
+    return {
+        "value": base64.b64encode(value).decode(),
+        "chain": [one.public_bytes(Encoding.PEM).decode() for one in signer.chain],
+    }
 
 
 def read(path: Path, root: Path | None) -> Checked:
-    """A head whose signature holds under a root that is trusted: `root`, else those of the profile's CA and of the CAs in this home.
+    """A head whose signature holds under a root that is trusted: `root`, else those of the
+    profile's CA and of the CAs in this home.
 
     Raises JournalError journal.bad-head, UsageError for files that cannot be read.
     """
     text = _bytes(path)
     try:
         found = msgspec.json.decode(text, type=_File)
-        told = {name: value for name, value in msgspec.json.decode(text).items() if name != "signature"}
+        told = {
+            name: value for name, value in msgspec.json.decode(text).items() if name != "signature"
+        }
         chain = [x509.load_pem_x509_certificate(pem.encode()) for pem in found.signature.chain]
         signature = base64.b64decode(found.signature.value, validate=True)
     except (msgspec.DecodeError, binascii.Error, ValueError) as error:
@@ -111,7 +129,13 @@ def read(path: Path, root: Path | None) -> Checked:
     return Checked(heads, found.at, chain[0].subject.rfc4514_string())
 
 
-def _check(path: Path, told: bytes, signature: bytes, chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]) -> None:
+def _check(
+    path: Path,
+    told: bytes,
+    signature: bytes,
+    chain: Sequence[x509.Certificate],
+    roots: Sequence[x509.Certificate],
+) -> None:
     key = chain[0].public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise _refused(path, "is signed with a key of another kind")
@@ -122,7 +146,10 @@ def _check(path: Path, told: bytes, signature: bytes, chain: Sequence[x509.Certi
     except (InvalidSignature, ValueError, TypeError):
         raise _refused(path, "was changed: its signature does not hold") from None
     if not any(chain[-1] == root or _issued(chain[-1], root) for root in roots):
-        raise _refused(path, f"is signed by {chain[0].subject.rfc4514_string()}, which no trusted root vouches for")
+        raise _refused(
+            path,
+            f"is signed by {chain[0].subject.rfc4514_string()}, which no trusted root vouches for",
+        )
 
 
 def _issued(below: x509.Certificate, root: x509.Certificate) -> bool:
@@ -134,7 +161,11 @@ def _issued(below: x509.Certificate, root: x509.Certificate) -> bool:
 
 
 def _roots(root: Path | None) -> list[x509.Certificate]:
-    paths = [root] if root is not None else sorted({*(context.current().home / "ca").glob("*/root.pem"), *_profiles_root()})
+    paths = (
+        [root]
+        if root is not None
+        else sorted({*(context.current().home / "ca").glob("*/root.pem"), *_profiles_root()})
+    )
     try:
         return [one for path in paths for one in x509.load_pem_x509_certificates(_bytes(path))]
     except ValueError as error:

@@ -1,4 +1,6 @@
-"""`infuse journal import`: a file says by its first bytes what it is, and each kind has its own way in."""
+"""`infuse journal import`: a file says by its first bytes what it is, and each kind has its own way
+in.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ KINDS: Final[dict[bytes, Callable[[Path, FilePassphrase], OperationResult]]] = {
 
 
 def import_file(path: Path, passphrase: FilePassphrase) -> OperationResult:
-    """Take a file in. Raises UsageError for one that cannot be read, JournalError journal.not-backup for another kind."""
+    """Take a file in.
+
+    Raises UsageError for one that cannot be read, JournalError journal.not-backup for another kind.
+    """
     try:
         if not path.is_file():
             raise UsageError("usage.bad-option", f"{path} is not a file")
@@ -35,5 +40,8 @@ def import_file(path: Path, passphrase: FilePassphrase) -> OperationResult:
         raise UsageError("usage.bad-option", f"{path} cannot be read: {error.strerror}") from error
     take = next((take for magic, take in KINDS.items() if first.startswith(magic)), None)
     if take is None:
-        raise JournalError("journal.not-backup", f"{path} is neither a journal's backup nor another file that can be imported")
+        raise JournalError(
+            "journal.not-backup",
+            f"{path} is neither a journal's backup nor another file that can be imported",
+        )
     return take(path, passphrase)

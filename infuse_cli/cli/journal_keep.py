@@ -35,7 +35,9 @@ _STALE_S: Final = 3600.0  # a copy that is this old is nobody's work any more
 
 
 def backup(out: Path, passphrase: FilePassphrase, *, seal: bool) -> OperationResult:
-    """A verified copy as of one moment, 0600; it replaces an older one of that name only when it is whole."""
+    """A verified copy as of one moment, 0600; it replaces an older one of that name only when it is
+    whole.
+    """
     sealing = seal or passphrase.given
     target = _target(out, sealed=sealing)
     secret = passphrase.get(str(target), new=True) if sealing else None
@@ -49,16 +51,29 @@ def backup(out: Path, passphrase: FilePassphrase, *, seal: bool) -> OperationRes
             from infuse_cli.keys import sealed_file
 
             part = folder / "sealed"
-            _convert(folder / FILE, part, lambda source, into: sealed_file.seal(source, into, secret, SEALED))
+            _convert(
+                folder / FILE,
+                part,
+                lambda source, into: sealed_file.seal(source, into, secret, SEALED),
+            )
         digest = _digest(part)
         _put(part, target)
     data = {"out": target, "sealed": sealing, "sha256": digest, "station": station, **found}
     kind = "sealed copy" if sealing else "copy"
-    return OperationResult("journal backup", data, human=f"{target}: {kind} of {plural(found['events'], 'event')}, verified, mode 0600\nSHA-256 {digest}")
+    return OperationResult(
+        "journal backup",
+        data,
+        human=(
+            f"{target}: {kind} of {plural(found['events'], 'event')}, verified, mode 0600\nSHA-256"
+            f" {digest}"
+        ),
+    )
 
 
 def restore(path: Path, passphrase: FilePassphrase, *, sealed: bool) -> OperationResult:
-    """Take a backup in: into an empty home, or over a journal that the backup is a continuation of."""
+    """Take a backup in: into an empty home, or over a journal that the backup is a
+    continuation of.
+    """
     from infuse_cli.journal.backup import Relation, compare
 
     home = context.current().home
@@ -68,7 +83,10 @@ def restore(path: Path, passphrase: FilePassphrase, *, sealed: bool) -> Operatio
     with _folder(home, home) as folder:
         _unpack(path, folder / FILE, secret)
         found = _verified(folder, path)
-        with open_journal(home, operator=operator()) as here, open_journal(folder, station=here.station, create=False) as copy:
+        with (
+            open_journal(home, operator=operator()) as here,
+            open_journal(folder, station=here.station, create=False) as copy,
+        ):
             before = here.event_count()
             _alone(here)
             _sound(here)
@@ -76,20 +94,44 @@ def restore(path: Path, passphrase: FilePassphrase, *, sealed: bool) -> Operatio
             match compared.relation:
                 case Relation.SAME | Relation.AHEAD:
                     more = {"imported": False, "before": before}
-                    told = f"Nothing to do: the journal here holds all {plural(found['events'], 'event')} of {path}."
-                    return OperationResult("journal import", {"file": path, **found, **more}, human=told)
+                    told = (
+                        "Nothing to do: the journal here holds all"
+                        f" {plural(found['events'], 'event')} of {path}."
+                    )
+                    return OperationResult(
+                        "journal import", {"file": path, **found, **more}, human=told
+                    )
                 case Relation.DIVERGED:
-                    raise JournalError("journal.diverged", f"{path} does not hold event {compared.seq} of station {compared.station} as it is in "
-                                       f"{here.path}, and that holds not all of {path}: chains are never merged")
+                    raise JournalError(
+                        "journal.diverged",
+                        f"{path} does not hold event {compared.seq} of station {compared.station}"
+                        f" as it is in {here.path}, and that holds not all of {path}: chains are"
+                        " never merged",
+                    )
                 case Relation.BEHIND:
                     failpoint.hit("before:import")
                     here.become(copy)
                     failpoint.hit("imported")
         with open_journal(home, operator=operator()) as here, noted(here, "journal import") as note:
-            note("journal imported", {"sha256": digest, "events": found["events"], "stations": found["stations"], "before": before})
+            note(
+                "journal imported",
+                {
+                    "sha256": digest,
+                    "events": found["events"],
+                    "stations": found["stations"],
+                    "before": before,
+                },
+            )
     data = {"file": path, "imported": True, "before": before, **found}
-    told = f"{plural(found['events'], 'event')} of {path} taken in; there {'was' if before == 1 else 'were'} {before} before."
-    return OperationResult("journal import", data, human=f"{told}\nSecrets in it open only with the sealing key of the bench that wrote it.")
+    told = (
+        f"{plural(found['events'], 'event')} of {path} taken in; there"
+        f" {'was' if before == 1 else 'were'} {before} before."
+    )
+    return OperationResult(
+        "journal import",
+        data,
+        human=f"{told}\nSecrets in it open only with the sealing key of the bench that wrote it.",
+    )
 
 
 def rekey() -> OperationResult:
@@ -108,7 +150,9 @@ def rekey() -> OperationResult:
 
 def _rekeyed(journal: SqliteJournal, change: Rekey) -> OperationResult:
     with noted(journal, "journal rekey") as note:
-        _alone(journal)  # once more, now that others see this run: two that change the key at once would lose secrets
+        _alone(
+            journal
+        )  # once more, now that others see this run: two that change the key at once would lose secrets
         sealer = change.sealer()
         failpoint.hit("rekey:next")
 
@@ -120,7 +164,8 @@ def _rekeyed(journal: SqliteJournal, change: Rekey) -> OperationResult:
         failpoint.hit("rekey:resealed")
         change.promote()
         failpoint.hit("rekey:promoted")
-        # First who may still hold the old key, then what was sealed under it: whoever ended in between is in the second.
+        # First who may still hold the old key, then what was sealed under it: whoever ended in
+        # between is in the second.
         kept = bool(_living(journal))
         failpoint.hit("rekey:asked")
         count = journal.reseal(again)
@@ -129,13 +174,18 @@ def _rekeyed(journal: SqliteJournal, change: Rekey) -> OperationResult:
         note("rekeyed", {"secrets": count, "oldKeyKept": kept})
     told = f"New sealing key; {plural(count, 'secret')} sealed anew."
     if kept:
-        told += "\nA run began meanwhile and may use the old key, so it was kept: run `infuse journal rekey` again after it."
+        told += (
+            "\nA run began meanwhile and may use the old key, so it was kept: run `infuse journal"
+            " rekey` again after it."
+        )
     return OperationResult("journal rekey", {"secrets": count, "oldKeyKept": kept}, human=told)
 
 
 @contextmanager
 def noted(journal: SqliteJournal, command: str) -> Iterator[Callable[[str, dict[str, Any]], None]]:
-    """A run of the journal for what a command does to this bench; yields what makes a note durable."""
+    """A run of the journal for what a command does to this bench; yields what makes a note
+    durable.
+    """
     with recorded(journal, command) as run:
         yield lambda what, facts: journal.commit(NoteRun(run=run, what=what, facts=facts))
 
@@ -144,7 +194,16 @@ def noted(journal: SqliteJournal, command: str) -> Iterator[Callable[[str, dict[
 def recorded(journal: SqliteJournal, command: str) -> Iterator[str]:
     """A run of the journal for a command that needs no profile; yields its id."""
     run = uuid.uuid4().hex
-    journal.start_run(RunStart(run=run, command=command, operator=operator(), profile_name="", profile_hash="", profile={}))
+    journal.start_run(
+        RunStart(
+            run=run,
+            command=command,
+            operator=operator(),
+            profile_name="",
+            profile_hash="",
+            profile={},
+        )
+    )
     try:
         yield run
     finally:
@@ -153,20 +212,35 @@ def recorded(journal: SqliteJournal, command: str) -> Iterator[str]:
 
 def _living(journal: SqliteJournal) -> list[str]:
     """Runs at work, other than those of this process's own keeping."""
-    return [one.start.run for one in journal.runs() if one.alive and not journal.holds(one.start.run)]
+    return [
+        one.start.run for one in journal.runs() if one.alive and not journal.holds(one.start.run)
+    ]
 
 
 def _alone(journal: SqliteJournal) -> None:
     if living := _living(journal):
-        raise JournalError("journal.raced", f"run {living[0]} is under way here", hint="Let it finish, then run this again.")
+        raise JournalError(
+            "journal.raced",
+            f"run {living[0]} is under way here",
+            hint="Let it finish, then run this again.",
+        )
 
 
 def _sound(journal: SqliteJournal) -> None:
-    """A journal that does not hold is not compared with, nor written over: it may be all that is left of some boards."""
+    """A journal that does not hold is not compared with, nor written over: it may be all that is
+    left of some boards.
+    """
     if faults := journal.verify():
         error = broken(journal.path, faults)
-        raise JournalError(error.code, error.message, details=error.details,
-                           hint=f"Move {FILE} and what lies beside it with -wal and -shm to a safe place, then import again: into the empty home.")
+        raise JournalError(
+            error.code,
+            error.message,
+            details=error.details,
+            hint=(
+                f"Move {FILE} and what lies beside it with -wal and -shm to a safe place, then"
+                " import again: into the empty home."
+            ),
+        )
 
 
 def _verified(folder: Path, named: Path) -> dict[str, Any]:
@@ -177,17 +251,23 @@ def _verified(folder: Path, named: Path) -> dict[str, Any]:
                 raise broken(named, faults)
             return {"events": copy.event_count(), "stations": sorted(copy.heads())}
     except JournalError as error:
-        raise JournalError(error.code, error.message.replace(str(folder / FILE), str(named)), details=error.details) from None
+        raise JournalError(
+            error.code, error.message.replace(str(folder / FILE), str(named)), details=error.details
+        ) from None
 
 
 def _target(out: Path, *, sealed: bool) -> Path:
     """Where a backup goes: the file, or a dated name in a folder. Raises UsageError."""
     if is_folder(out):
-        return out / f"journal-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.{'sealed' if sealed else 'sqlite3'}"
+        return (
+            out / f"journal-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.{'sealed' if sealed else 'sqlite3'}"
+        )
     if (held := head_of(out)) is None:
         raise UsageError("usage.bad-option", f"{out} is not a file")
     if held and not held.startswith((PLAIN, SEALED)):
-        raise UsageError("usage.bad-option", f"{out} exists and holds something else; it is not overwritten")
+        raise UsageError(
+            "usage.bad-option", f"{out} exists and holds something else; it is not overwritten"
+        )
     if not is_folder(out.absolute().parent):
         raise UsageError("usage.bad-option", f"{out} is in a folder that does not exist")
     if out.name == FILE and out.absolute().parent == context.current().home:
@@ -206,7 +286,9 @@ def _folder(parent: Path, named: Path) -> Iterator[Path]:
     try:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     except OSError as error:
-        raise UsageError("usage.bad-option", f"{named} cannot be written: {error.strerror}") from error
+        raise UsageError(
+            "usage.bad-option", f"{named} cannot be written: {error.strerror}"
+        ) from error
     try:
         yield folder
     finally:
@@ -224,12 +306,17 @@ def _unpack(path: Path, copy: Path, secret: Any) -> None:
 
 def _convert(source: Path, target: Path, work: Callable[[BinaryIO, BinaryIO], object]) -> None:
     try:
-        with source.open("rb") as from_, os.fdopen(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as into:
+        with (
+            source.open("rb") as from_,
+            os.fdopen(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as into,
+        ):
             work(from_, into)
             into.flush()
             os.fsync(into.fileno())
     except OSError as error:
-        raise JournalError("journal.disk-full", f"{target.parent} cannot be written: {error.strerror}") from error
+        raise JournalError(
+            "journal.disk-full", f"{target.parent} cannot be written: {error.strerror}"
+        ) from error
 
 
 def _put(part: Path, target: Path) -> None:
@@ -240,7 +327,9 @@ def _put(part: Path, target: Path) -> None:
             os.fsync(descriptor)
             os.close(descriptor)
     except OSError as error:
-        raise UsageError("usage.bad-option", f"{target} cannot be written: {error.strerror}") from error
+        raise UsageError(
+            "usage.bad-option", f"{target} cannot be written: {error.strerror}"
+        ) from error
 
 
 def _digest(path: Path) -> str:

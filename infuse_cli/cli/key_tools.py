@@ -1,4 +1,5 @@
-"""`infuse key` and `infuse mqtt`: key material and tokens, which leave only into a private file or onto a terminal.
+"""`infuse key` and `infuse mqtt`: key material and tokens, which leave only into a private file or
+onto a terminal.
 
 What is shown otherwise is a fingerprint: the first 16 hex digits of the SHA-256 of the key's bytes.
 """
@@ -40,7 +41,10 @@ class Which:
     security_state: str | None = None
 
     def check(self) -> dict[str, Any] | None:
-        """The security state. Raises UsageError for none that can be, and for one that no device goes with."""
+        """The security state.
+
+        Raises UsageError for none that can be, and for one that no device goes with.
+        """
         if self.security_state is not None and self.device is None:
             raise UsageError("usage.bad-option", "--security-state goes with --device")
         return tools.json_object(self.security_state, "--security-state")
@@ -52,21 +56,34 @@ def public() -> OperationResult:
 
     with tools.opened() as session:
         key = session.cloud.cloud_public_key()
-    data = {"key": base64.b64encode(key).decode(), "hex": key.hex(), "builtIn": key == CLOUD_PUBLIC_KEY}
-    note = "the key that the firmware has built in" if data["builtIn"] else "not the key that the firmware has built in"
+    data = {
+        "key": base64.b64encode(key).decode(),
+        "hex": key.hex(),
+        "builtIn": key == CLOUD_PUBLIC_KEY,
+    }
+    note = (
+        "the key that the firmware has built in"
+        if data["builtIn"]
+        else "not the key that the firmware has built in"
+    )
     return OperationResult("key public", data, human=f"{data['key']}\n{note}")
 
 
 def shared(which: Which) -> OperationResult:
     """The root secret that device and cloud share, by the device's public key or by the device."""
     if (which.device is None) == (which.public_key is None):
-        raise UsageError("usage.bad-option", "whose secret: give either --public-key BASE64 or --device DEVICE")
+        raise UsageError(
+            "usage.bad-option", "whose secret: give either --public-key BASE64 or --device DEVICE"
+        )
     place, state = tools.Destination(which.out, reveal=which.reveal), which.check()
     peer = None if which.public_key is None else public_key(which.public_key)
     with tools.opened() as session:
         if peer is not None:
             secret = session.cloud.shared_secret(peer)
-            more: dict[str, Any] = {"source": "POST /key/sharedSecret", "keyId": _key_id(session, peer)}
+            more: dict[str, Any] = {
+                "source": "POST /key/sharedSecret",
+                "keyId": _key_id(session, peer),
+            }
         else:
             from infuse_cli.cli.devices import find
 
@@ -79,7 +96,9 @@ def shared(which: Which) -> OperationResult:
 def public_key(text: str, option: str = "--public-key") -> bytes:
     """An X25519 public key from base64 or 64 hex digits. Raises UsageError."""
     try:
-        key = bytes.fromhex(text) if len(text) == 2 * _SIZE else base64.b64decode(text, validate=True)
+        key = (
+            bytes.fromhex(text) if len(text) == 2 * _SIZE else base64.b64decode(text, validate=True)
+        )
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != _SIZE:
@@ -106,7 +125,10 @@ def mqtt_token(wish: MqttWish) -> OperationResult:
 
     ttl_s, needed = wish.ttl_s, None if wish.command or wish.watch else "the MQTT token"
     if not _MIN_TTL_S <= ttl_s <= _MAX_TTL_S:
-        raise UsageError("usage.bad-option", f"--ttl is {ttl_s}, but must be from {_MIN_TTL_S} to {_MAX_TTL_S} seconds")
+        raise UsageError(
+            "usage.bad-option",
+            f"--ttl is {ttl_s}, but must be from {_MIN_TTL_S} to {_MAX_TTL_S} seconds",
+        )
     place = tools.Destination(wish.out, reveal=wish.reveal, needed=needed)
     receiver = Receiver(place, wish.command, wish.timeout_s)
     if wish.watch:
@@ -117,13 +139,27 @@ def mqtt_token(wish: MqttWish) -> OperationResult:
         found = session.cloud.mqtt_token(owner.id, ttl_s)
     secret = Secret(found.token)
     receiver.give(secret)
-    data = {"organisationId": owner.id, "issuedAt": found.issued_at, "expiresAt": found.expires_at, "sha256": secret.sha256(), "out": wish.out}
-    lines = [*place.shown(secret, "MQTT token"), f"It expires at {found.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."]
+    data = {
+        "organisationId": owner.id,
+        "issuedAt": found.issued_at,
+        "expiresAt": found.expires_at,
+        "sha256": secret.sha256(),
+        "out": wish.out,
+    }
+    lines = [
+        *place.shown(secret, "MQTT token"),
+        f"It expires at {found.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC.",
+    ]
     return OperationResult("mqtt token", data, human="\n".join(lines))
 
 
-def exchanged(cloud: Cloud, key: Secret, place: tools.Destination) -> tuple[dict[str, Any], list[str]]:
-    """Data and lines of an exchange of an IAM key. Raises CredentialError credential.malformed for what is none, before it is sent."""
+def exchanged(
+    cloud: Cloud, key: Secret, place: tools.Destination
+) -> tuple[dict[str, Any], list[str]]:
+    """Data and lines of an exchange of an IAM key.
+
+    Raises CredentialError credential.malformed for what is none, before it is sent.
+    """
     from infuse_cli.cloud.build import connect_openly
     from infuse_cli.cloud.scheme import check_iam_key
 
@@ -135,13 +171,21 @@ def exchanged(cloud: Cloud, key: Secret, place: tools.Destination) -> tuple[dict
         client.close()
     secret = Secret(found.token)
     place.take(secret)
-    ends = "an unknown time" if found.expires_at is None else f"{found.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    ends = (
+        "an unknown time"
+        if found.expires_at is None
+        else f"{found.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    )
     data = {"expiresAt": found.expires_at, "sha256": secret.sha256(), "out": place.out}
     return data, [*place.shown(secret, "Bearer token"), f"It expires at {ends}."]
 
 
-def given(command: str, name: str, secret: Secret, place: tools.Destination, more: dict[str, Any]) -> OperationResult:
-    """The result of a command that made a key: its fingerprint, and the key where it was asked for."""
+def given(
+    command: str, name: str, secret: Secret, place: tools.Destination, more: dict[str, Any]
+) -> OperationResult:
+    """The result of a command that made a key: its fingerprint, and the key where it was
+    asked for.
+    """
     place.take(secret)
     print_ = hashlib.sha256(base64.b64decode(secret.reveal())).hexdigest()[:16]
     data = {**more, "fingerprint": print_, "out": place.out}
@@ -152,9 +196,17 @@ def given(command: str, name: str, secret: Secret, place: tools.Destination, mor
         for line in place.shown(secret, name):
             views.say(console, line)
         if data.get("agrees") is False:
-            views.say(console, "Note: cloud and local derivation differ; at the turn of a day (UTC) that is normal.")
+            views.say(
+                console,
+                "Note: cloud and local derivation differ; at the turn of a day (UTC) that is"
+                " normal.",
+            )
         if place.out is None and not place.reveal:
-            views.say(console, "The key itself: --out FILE writes it (0600), --reveal shows it on a terminal.")
+            views.say(
+                console,
+                "The key itself: --out FILE writes it (0600), --reveal shows it on a terminal.",
+            )
+
     return OperationResult(command, data, human=human)
 
 

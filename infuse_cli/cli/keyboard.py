@@ -1,4 +1,7 @@
-"""The keyboard of a watching run: `q` ends it. Keys are read one by one and not shown, and the terminal is put back at the end."""
+"""The keyboard of a watching run: `q` ends it.
+
+Keys are read one by one and not shown, and the terminal is put back at the end.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,17 @@ _MOST: Final = 256
 
 
 class Keyboard:
-    """Reads the terminal on stdin, where there is one and this process is in front; else it does nothing.
+    """Reads the terminal on stdin, where there is one and this process is in front; else it does
+    nothing.
 
-    `stop` is called at `q`. `line` gets whatever a keyboard wedge or a person types and ends with Enter; where it is
-    given, `q` wants its Enter too, so that no scanned code that begins with q ends the run.
+    `stop` is called at `q`. `line` gets whatever a keyboard wedge or a person types and ends with
+    Enter; where it is given, `q` wants its Enter too, so that no scanned code that begins with q
+    ends the run.
     """
 
-    def __init__(self, *, stop: Callable[[], None], line: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, *, stop: Callable[[], None], line: Callable[[str], None] | None = None
+    ) -> None:
         self._stop: Final = stop
         self._line: Final = line
         self._before: list[Any] | None = None
@@ -39,7 +46,12 @@ class Keyboard:
             self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._ends is not None and self._thread is not None:
             os.write(self._ends[1], b"x")
             self._thread.join(1)
@@ -93,7 +105,10 @@ def in_front() -> bool:
 
 
 def _one_by_one() -> list[Any]:
-    """Have keys come one by one and unseen; Ctrl-C stays a signal. What the terminal was set to before."""
+    """Have keys come one by one and unseen; Ctrl-C stays a signal.
+
+    What the terminal was set to before.
+    """
     import termios
 
     before: list[Any] = termios.tcgetattr(0)

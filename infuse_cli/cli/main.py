@@ -32,8 +32,16 @@ def main() -> NoReturn:
     _hear(_interrupt)
     argv = sys.argv[1:]
     try:
-        code = _version() if argv[:1] in (["--version"], ["-V"]) else run(argv) if "_INFUSE_COMPLETE" not in os.environ else _complete(argv)
-        _hear(_leave)  # all is said and done; what still ends is the interpreter, which would show a traceback
+        code = (
+            _version()
+            if argv[:1] in (["--version"], ["-V"])
+            else run(argv)
+            if "_INFUSE_COMPLETE" not in os.environ
+            else _complete(argv)
+        )
+        _hear(
+            _leave
+        )  # all is said and done; what still ends is the interpreter, which would show a traceback
     except KeyboardInterrupt:
         _leave()
     sys.exit(code)
@@ -57,7 +65,9 @@ def _version() -> int:
 
 
 def _hear(handler: Callable[..., object]) -> None:
-    """Have SIGINT, SIGTERM and SIGHUP handled from here on (rule 27), but for those that whoever started us ignores."""
+    """Have SIGINT, SIGTERM and SIGHUP handled from here on (rule 27), but for those that whoever
+    started us ignores.
+    """
     import signal
 
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
@@ -75,7 +85,9 @@ def _leave(*_: object) -> NoReturn:
 
 
 def _open_closed_streams() -> None:
-    """A stream that was closed before the start leads nowhere, instead of to the next file that is opened."""
+    """A stream that was closed before the start leads nowhere, instead of to the next file that is
+    opened.
+    """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is not None:
             continue
@@ -109,9 +121,18 @@ def _run(found: Globals, rest: list[str]) -> int:
     from infuse_cli.cli import context
     from infuse_cli.cli._registry import BOARDLESS
 
-    context.prepare(lambda: context.settings_of(
-        os.environ, home=found.home, output=found.output, profile=found.profile, no_color=found.no_color,
-        verbose=found.verbose, ca_bundle=found.ca_bundle), boards=not BOARDLESS & {" ".join(rest[:words]) for words in (1, 2)})
+    context.prepare(
+        lambda: context.settings_of(
+            os.environ,
+            home=found.home,
+            output=found.output,
+            profile=found.profile,
+            no_color=found.no_color,
+            verbose=found.verbose,
+            ca_bundle=found.ca_bundle,
+        ),
+        boards=not BOARDLESS & {" ".join(rest[:words]) for words in (1, 2)},
+    )
     if found.problem:
         from infuse_cli.errors import UsageError
 
@@ -120,7 +141,13 @@ def _run(found: Globals, rest: list[str]) -> int:
         from infuse_cli.errors import UsageError
 
         raise UsageError("usage.bad-option", "an argument is not UTF-8 text")
-    context.output_of(*((found.output, "--output") if found.output else (os.environ.get("INFUSE_OUTPUT") or "human", "INFUSE_OUTPUT")))
+    context.output_of(
+        *(
+            (found.output, "--output")
+            if found.output
+            else (os.environ.get("INFUSE_OUTPUT") or "human", "INFUSE_OUTPUT")
+        )
+    )
     if not rest:
         return _welcome()
     if rest[0] in {"--version", "-V"}:
@@ -144,7 +171,16 @@ def _welcome() -> int:
 
     lines = "\n".join(f"  {command:26}{why}" for command, why in NEXT)
     data = {"next": [command for command, _ in NEXT]}
-    show(OperationResult("", data, human=f"infuse brings nRF9151 boards into the Infuse IoT cloud. Type next:\n\n{lines}\n\nAll commands: infuse --help"))
+    show(
+        OperationResult(
+            "",
+            data,
+            human=(
+                "infuse brings nRF9151 boards into the Infuse IoT cloud. Type"
+                f" next:\n\n{lines}\n\nAll commands: infuse --help"
+            ),
+        )
+    )
     return 0
 
 
@@ -165,10 +201,18 @@ def _failed(found: Globals, rest: list[str], error: Exception) -> int:
 
 
 def _is_of_output(error: OSError) -> bool:
-    """Files that a command opens have names in their errors; what has none is a stream that takes no more."""
+    """Files that a command opens have names in their errors; what has none is a stream that takes
+    no more.
+    """
     import errno
 
-    return error.filename is None and error.errno in {errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF, getattr(errno, "EDQUOT", None)}
+    return error.filename is None and error.errno in {
+        errno.ENOSPC,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EBADF,
+        getattr(errno, "EDQUOT", None),
+    }
 
 
 def _output_lost(error: OSError) -> int:
@@ -198,7 +242,9 @@ def _report(found: Globals, rest: list[str], error: InfuseError) -> None:
 
     command = _command_words(rest)
     told = error.as_json()
-    told["hint"] = told["hint"].replace("infuse COMMAND", f"infuse {command}" if command else "infuse COMMAND")
+    told["hint"] = told["hint"].replace(
+        "infuse COMMAND", f"infuse {command}" if command else "infuse COMMAND"
+    )
     if (found.output or os.environ.get("INFUSE_OUTPUT")) in {"json", "jsonl"}:
         result = OperationResult(command, {}, status="error", errors=[told])
         sys.stdout.write(json_line(envelope(result)) + "\n")
@@ -213,9 +259,16 @@ def _command_words(rest: list[str]) -> str:
 
     from infuse_cli.cli._registry import ROWS
 
-    words = list(takewhile(lambda word: word.replace("-", "").isalpha() and word.islower() and not word.startswith("-"), rest))
+    words = list(
+        takewhile(
+            lambda word: (
+                word.replace("-", "").isalpha() and word.islower() and not word.startswith("-")
+            ),
+            rest,
+        )
+    )
     row = next((row for row in ROWS if words and row.name == words[0]), None)
-    return " ".join(words[:row.words if row is not None and row.attr == "app" else 1])
+    return " ".join(words[: row.words if row is not None and row.attr == "app" else 1])
 
 
 def _details(known: InfuseError, error: Exception) -> None:
@@ -230,13 +283,25 @@ def _interrupted(found: Globals, rest: list[str]) -> int:
     from infuse_cli.errors import InfuseError
 
     # Only a run on real boards leaves something that `resume` goes on with.
-    resumes = rest[:1] in (["provision"], ["resume"]) and not any(word.split("=")[0] == "--sim" for word in rest)
-    _report(found, rest, InfuseError("run.interrupted", "stopped by the operator", hint=None if resumes else "Run it again; what was done is on record."))
+    resumes = rest[:1] in (["provision"], ["resume"]) and not any(
+        word.split("=")[0] == "--sim" for word in rest
+    )
+    _report(
+        found,
+        rest,
+        InfuseError(
+            "run.interrupted",
+            "stopped by the operator",
+            hint=None if resumes else "Run it again; what was done is on record.",
+        ),
+    )
     return _INTERRUPTED
 
 
 def _pipe_closed() -> int:
-    """Whoever read our output has gone; the interpreter must not complain about it at exit either."""
+    """Whoever read our output has gone; the interpreter must not complain about it at exit
+    either.
+    """
     _silence()
     return _PIPE_CLOSED
 

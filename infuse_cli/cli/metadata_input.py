@@ -1,4 +1,6 @@
-"""Metadata as people give it: KEY=VALUE on the command line, or a CSV keyed by IMEI, UUID or mcuId (rule 31)."""
+"""Metadata as people give it: KEY=VALUE on the command line, or a CSV keyed by IMEI, UUID or mcuId
+(rule 31).
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,11 @@ def pairs(given: Sequence[str]) -> dict[str, str]:
 def check_single(given: Sequence[str], ports: int, sim: int | None) -> None:
     """--metadata is for one board; several take --metadata-from."""
     if given and (ports > 1 or (sim or 1) > 1):
-        raise UsageError("usage.bad-option", "--metadata is for one board", hint="Several boards take --metadata-from FILE.csv.")
+        raise UsageError(
+            "usage.bad-option",
+            "--metadata is for one board",
+            hint="Several boards take --metadata-from FILE.csv.",
+        )
 
 
 def step_name(until: str | None) -> str | None:
@@ -48,7 +54,10 @@ def step_name(until: str | None) -> str | None:
 
 
 def table(path: Path | None) -> Mapping[str, Mapping[str, str]]:
-    """Read a --metadata-from table: rows by their key in lower case. Raises UsageError naming file and line."""
+    """Read a --metadata-from table: rows by their key in lower case.
+
+    Raises UsageError naming file and line.
+    """
     if path is None:
         return {}
     if path.exists() and not path.is_file():
@@ -56,26 +65,41 @@ def table(path: Path | None) -> Mapping[str, Mapping[str, str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError("usage.bad-option", f"--metadata-from {path} cannot be read: {error}") from error
+        raise UsageError(
+            "usage.bad-option", f"--metadata-from {path} cannot be read: {error}"
+        ) from error
     reader = csv.DictReader(io.StringIO(text), strict=True)
     try:
         return _rows(path, reader)
     except csv.Error as error:
-        raise UsageError("usage.bad-option", f"--metadata-from {path}, line {reader.line_num}: {error}") from error
+        raise UsageError(
+            "usage.bad-option", f"--metadata-from {path}, line {reader.line_num}: {error}"
+        ) from error
 
 
 def _rows(path: Path, reader: csv.DictReader[str]) -> dict[str, dict[str, str]]:
     key = next((name for name in reader.fieldnames or () if name.lower() in _KEYS), None)
     if key is None:
-        raise UsageError("usage.bad-option", f"--metadata-from {path}, line 1: no column imei, uuid or mcuId")
+        raise UsageError(
+            "usage.bad-option", f"--metadata-from {path}, line 1: no column imei, uuid or mcuId"
+        )
     found: dict[str, dict[str, str]] = {}
     for row in reader:
         value = (row.get(key) or "").strip().lower()
         if not value or None in row or None in row.values():
-            raise UsageError("usage.bad-option", f"--metadata-from {path}, line {reader.line_num}: not as many cells as the header has")
+            raise UsageError(
+                "usage.bad-option",
+                f"--metadata-from {path}, line {reader.line_num}: not as many cells as the"
+                " header has",
+            )
         if value in found:
-            raise UsageError("usage.bad-option", f"--metadata-from {path}, line {reader.line_num}: {value} is there twice")
-        found[value] = {_plain(name): cell for name, cell in row.items() if name != key and cell != ""}
+            raise UsageError(
+                "usage.bad-option",
+                f"--metadata-from {path}, line {reader.line_num}: {value} is there twice",
+            )
+        found[value] = {
+            _plain(name): cell for name, cell in row.items() if name != key and cell != ""
+        }
     return found
 
 

@@ -1,7 +1,8 @@
 """A copy of each board's record in a folder or on a share, as boards end (bench.yaml `mirror`).
 
-A thread of its own writes, so that a share that hangs delays nobody; what it could not write is told at the end of the
-run and fails nothing. The journal stays the record; this is for people and programs that read elsewhere.
+A thread of its own writes, so that a share that hangs delays nobody; what it could not write is
+told at the end of the run and fails nothing. The journal stays the record; this is for people and
+programs that read elsewhere.
 """
 
 from __future__ import annotations
@@ -60,14 +61,25 @@ class Mirror:
 
     def told(self) -> dict[str, Any]:
         """How many records were written, and by board why one was not."""
-        missing = {board: "the folder did not take it in time" for board in self._given if board not in self._written}
-        return {"folder": str(self._folder), "written": len(set(self._written)), "failed": {**missing, **self._failed}}
+        missing = {
+            board: "the folder did not take it in time"
+            for board in self._given
+            if board not in self._written
+        }
+        return {
+            "folder": str(self._folder),
+            "written": len(set(self._written)),
+            "failed": {**missing, **self._failed},
+        }
 
     @staticmethod
     def warnings(told: dict[str, Any]) -> list[str]:
         """A line for each board that is not in the mirror."""
-        return [f"warning: the record of board {board} was not copied to {told['folder']}: {why}; the journal has it"
-                for board, why in told["failed"].items()]
+        return [
+            f"warning: the record of board {board} was not copied to {told['folder']}: {why}; the"
+            " journal has it"
+            for board, why in told["failed"].items()
+        ]
 
     def _write_all(self) -> None:
         while (board := self._work.get()) is not None and not self._stopped.is_set():
@@ -86,7 +98,9 @@ class Mirror:
         name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in board)
         part = self._folder / f".{name}.{secrets.token_hex(4)}.part"
         try:
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            with os.fdopen(
+                os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+            ) as file:
                 file.write(text + "\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -94,4 +108,3 @@ class Mirror:
         finally:
             with suppress(OSError):
                 part.unlink()
-

@@ -1,7 +1,9 @@
-"""`infuse mqtt check`: whether the broker takes what this line makes, tried as a board would, without a board.
+"""`infuse mqtt check`: whether the broker takes what this line makes, tried as a board would,
+without a board.
 
-The certificate is a throw-away of the bench's intermediate: on record as any other, good for a day, its key never in
-a file. A second connection without a certificate has to be refused: a broker that takes anybody proves nothing.
+The certificate is a throw-away of the bench's intermediate: on record as any other, good for a day,
+its key never in a file. A second connection without a certificate has to be refused: a broker that
+takes anybody proves nothing.
 """
 
 from __future__ import annotations
@@ -30,13 +32,17 @@ if TYPE_CHECKING:
 
 PORT: Final = 8883
 _TTL_S: Final = 60
-# A broker that ends TLS 1.2 without a word looks as if it spoke none; whether it does shows with a certificate.
+# A broker that ends TLS 1.2 without a word looks as if it spoke none; whether it does shows with a
+# certificate.
 _KEPT_OUT: Final = frozenset({"mqtt.certificate-refused", "mqtt.refused", "mqtt.no-tls"})
 
 
 @dataclass(frozen=True, slots=True)
 class CheckOptions:
-    """Options of `mqtt check`; None: the profile's. `token`: log in with an MQTT token instead of a certificate."""
+    """Options of `mqtt check`; None: the profile's.
+
+    `token`: log in with an MQTT token instead of a certificate.
+    """
 
     host: str | None
     port: int | None
@@ -89,8 +95,15 @@ def check(options: CheckOptions, passphrase: PassphraseOptions) -> OperationResu
     return _result(journey, None)
 
 
-def _by_certificate(door: Entrance, trusted: Path | None, journey: _Journey, ca: tuple[str | None, PassphraseOptions]) -> None:
-    """Without a certificate first: that shows whether the broker is there, before anything is signed."""
+def _by_certificate(
+    door: Entrance,
+    trusted: Path | None,
+    journey: _Journey,
+    ca: tuple[str | None, PassphraseOptions],
+) -> None:
+    """Without a certificate first: that shows whether the broker is there, before anything is
+    signed.
+    """
     kept_out = _keeps_out(door, _context(trusted))
     tls = _context(trusted)
     door.enter(tls, _certified(tls, journey, ca))
@@ -101,7 +114,10 @@ def _by_certificate(door: Entrance, trusted: Path | None, journey: _Journey, ca:
 
 
 def _keeps_out(door: Entrance, bare: ssl.SSLContext) -> bool:
-    """Whether a client without a certificate is refused. Raises CloudError for what has nothing to do with it."""
+    """Whether a client without a certificate is refused.
+
+    Raises CloudError for what has nothing to do with it.
+    """
     try:
         door.enter(bare, Login(_name()))
     except CloudError as error:
@@ -116,18 +132,28 @@ def _name() -> str:
 
 
 def _place(options: CheckOptions, profile: Profile | None) -> tuple[str, int, Path | None]:
-    """Host, port and CA file of the broker: options, then the profile's `broker`, then its `identity.server_ca`."""
+    """Host, port and CA file of the broker: options, then the profile's `broker`, then its
+    `identity.server_ca`.
+    """
     section = profile.broker if profile else None
     host = options.host or (section.host if section else None)
     if host is None:
-        raise UsageError("usage.bad-option", "no broker is named", hint="Give --host, or name a profile with a section `broker`.")
+        raise UsageError(
+            "usage.bad-option",
+            "no broker is named",
+            hint="Give --host, or name a profile with a section `broker`.",
+        )
     port = options.port or (section.port if section else PORT)
-    named = section.ca if section and section.ca else profile.identity.server_ca if profile else None
+    named = (
+        section.ca if section and section.ca else profile.identity.server_ca if profile else None
+    )
     return host, port, options.server_ca or (Path(named) if named else None)
 
 
 def _context(trusted: Path | None) -> ssl.SSLContext:
-    """TLS that trusts a file's certificates, without one the system's, and takes no client certificate along yet."""
+    """TLS that trusts a file's certificates, without one the system's, and takes no client
+    certificate along yet.
+    """
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     if trusted is None:
@@ -136,7 +162,11 @@ def _context(trusted: Path | None) -> ssl.SSLContext:
     try:
         made.load_verify_locations(cadata=ca_common.read_text(trusted))
     except ssl.SSLError:
-        raise ProfileError("profile.invalid", f"{trusted} holds no certificates in PEM", hint="Name the broker's CA with --server-ca, broker.ca or identity.server_ca.") from None
+        raise ProfileError(
+            "profile.invalid",
+            f"{trusted} holds no certificates in PEM",
+            hint="Name the broker's CA with --server-ca, broker.ca or identity.server_ca.",
+        ) from None
     return made
 
 
@@ -147,22 +177,37 @@ def _by_token(session: tools.Session, options: CheckOptions) -> Login:
     if options.token_file is not None:
         return Login(name, options.user_name or name, read_token_file(options.token_file))
     owner = session.organisation(options.organisation)
-    return Login(name, options.user_name or owner.id, Secret(session.cloud.mqtt_token(owner.id, _TTL_S).token))
+    return Login(
+        name,
+        options.user_name or owner.id,
+        Secret(session.cloud.mqtt_token(owner.id, _TTL_S).token),
+    )
 
 
-def _certified(tls: ssl.SSLContext, journey: _Journey, ca: tuple[str | None, PassphraseOptions]) -> Login:
+def _certified(
+    tls: ssl.SSLContext, journey: _Journey, ca: tuple[str | None, PassphraseOptions]
+) -> Login:
     """Give the context a throw-away certificate and its key, and the name that goes with it."""
     from infuse_cli.pki.tls_key import load_key_pair
 
     name = _name()
     issued, bundle, key = _throw_away(name, *ca)
     load_key_pair(tls, bundle, key.reveal())
-    journey.data["client"] = {"commonName": name, "serial": issued.serial, "sha256": issued.sha256, "notAfter": issued.not_after}
+    journey.data["client"] = {
+        "commonName": name,
+        "serial": issued.serial,
+        "sha256": issued.sha256,
+        "notAfter": issued.not_after,
+    }
     return Login(name)
 
 
-def _throw_away(name: str, ca: str | None, passphrase: PassphraseOptions) -> tuple[IssuedCertificate, str, Secret]:
-    """A certificate for a day, with those above it but the root as a board has them, and its key; both in PEM."""
+def _throw_away(
+    name: str, ca: str | None, passphrase: PassphraseOptions
+) -> tuple[IssuedCertificate, str, Secret]:
+    """A certificate for a day, with those above it but the root as a board has them, and its key;
+    both in PEM.
+    """
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -172,11 +217,18 @@ def _throw_away(name: str, ca: str | None, passphrase: PassphraseOptions) -> tup
     from infuse_cli.pki.certificate_profiles import BENCH
 
     key = ec.generate_private_key(ec.SECP256R1())
-    csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+    csr = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([]))
+        .sign(key, hashes.SHA256())
+        .public_bytes(Encoding.DER)
+    )
     signer = store.load_ca(ca_common.folder_of(ca), ca_common.passphrase(ca, passphrase))
     with ca_common.recorded("mqtt check") as journal:
         issuing.check_issuer(signer, journal.is_revoked)
-        made = Desk(journal, signer, replace(BENCH, validity_days=1)).sign([Job(Path(name), csr, name)])[0]
+        made = Desk(journal, signer, replace(BENCH, validity_days=1)).sign(
+            [Job(Path(name), csr, name)]
+        )[0]
     if made.issued is None:
         raise made.error or AssertionError("neither signed nor refused")
     above = [one for one in signer.chain if not chain.is_self_issued(one)]
@@ -189,22 +241,48 @@ def _result(journey: _Journey, error: CloudError | None) -> OperationResult:
     text = "\n".join(_lines(journey, error))
     if error is None:
         return OperationResult("mqtt check", data, human=text)
-    return OperationResult("mqtt check", data, status="error", errors=[error.as_json()], exit_code=int(error.exit), human=text)
+    return OperationResult(
+        "mqtt check",
+        data,
+        status="error",
+        errors=[error.as_json()],
+        exit_code=int(error.exit),
+        human=text,
+    )
 
 
 def _lines(journey: _Journey, error: CloudError | None) -> list[str]:
     data = journey.data
-    lines = [f"Broker {data['host']}:{data['port']}", *(f"  proven    {_SAID[step](data)}" for step in journey.proven)]
+    lines = [
+        f"Broker {data['host']}:{data['port']}",
+        *(f"  proven    {_SAID[step](data)}" for step in journey.proven),
+    ]
     if "client" in data:
         client = data["client"]
-        lines += [f"  on record CN={client['commonName']}, good until {client['notAfter']:%Y-%m-%d %H:%M} UTC", f"            serial {client['serial']}"]
+        lines += [
+            (
+                f"  on record CN={client['commonName']}, good until"
+                f" {client['notAfter']:%Y-%m-%d %H:%M} UTC"
+            ),
+            f"            serial {client['serial']}",
+        ]
     if error is not None:
         return lines
-    return [*lines, "The broker takes what this line makes." if "client" in data else "The broker takes the token."]
+    return [
+        *lines,
+        (
+            "The broker takes what this line makes."
+            if "client" in data
+            else "The broker takes the token."
+        ),
+    ]
 
 
 def _tls_line(data: dict[str, Any]) -> str:
-    return f"{data['tls']['version']}; its certificate is trusted, for this name, good until {data['tls']['certificate']['notAfter']:%Y-%m-%d}"
+    return (
+        f"{data['tls']['version']}; its certificate is trusted, for this name, good until"
+        f" {data['tls']['certificate']['notAfter']:%Y-%m-%d}"
+    )
 
 
 _SAID: Final[dict[str, Callable[[dict[str, Any]], str]]] = {

@@ -1,4 +1,6 @@
-"""Texts of new profiles: the short one from a few answers, the full one from the schema and its docstrings."""
+"""Texts of new profiles: the short one from a few answers, the full one from the schema and its
+docstrings.
+"""
 
 from __future__ import annotations
 
@@ -50,11 +52,19 @@ _COLUMN: Final = 48
 
 
 def full(name: str) -> str:
-    """Every key with its default, what it takes and what its section is for; absent sections are commented out."""
+    """Every key with its default, what it takes and what its section is for; absent sections are
+    commented out.
+    """
     values = {**_EXAMPLES, "name": name}
     head = [
-        "# Every key of a profile with its default. Remove what you do not change; unknown keys are refused.",
-        "# `extends: NAME` takes over another profile's values. ${VAR} and ${VAR:-default} come from the environment.",
+        (
+            "# Every key of a profile with its default. Remove what you do not change; unknown keys"
+            " are refused."
+        ),
+        (
+            "# `extends: NAME` takes over another profile's values. ${VAR} and ${VAR:-default} come"
+            " from the environment."
+        ),
         "# What is in <…> has to be replaced: `infuse profile check` refuses it.",
         "# extends: nrf9151-dk",
         "",
@@ -63,8 +73,12 @@ def full(name: str) -> str:
 
 
 def short(answers: dict[str, Any]) -> str:
-    """A profile of nothing but what was answered (nested values as in the schema, `extends` beside them)."""
-    text = yaml.safe_dump(answers, sort_keys=False, allow_unicode=True, default_flow_style=False, width=100)
+    """A profile of nothing but what was answered (nested values as in the schema, `extends` beside
+    them).
+    """
+    text = yaml.safe_dump(
+        answers, sort_keys=False, allow_unicode=True, default_flow_style=False, width=100
+    )
     return f"# All keys: infuse profile new --full\n{text}"
 
 

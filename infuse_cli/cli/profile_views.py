@@ -29,10 +29,22 @@ def _row(source: profile_source.Source, env: Mapping[str, str]) -> dict[str, Any
     try:
         reading = profile_source.read(str(source.path), env)
     except InfuseError as error:
-        return {"name": source.name, "where": where, "description": error.message, "extends": None, "ok": False}
+        return {
+            "name": source.name,
+            "where": where,
+            "description": error.message,
+            "extends": None,
+            "ok": False,
+        }
     extends = reading.chain[1].name if len(reading.chain) > 1 else None
     ok = not reading.errors or source.built_in
-    return {"name": source.name, "where": where, "description": reading.profile.description, "extends": extends, "ok": ok}
+    return {
+        "name": source.name,
+        "where": where,
+        "description": reading.profile.description,
+        "extends": extends,
+        "ok": ok,
+    }
 
 
 def table(console: Console, rows: list[dict[str, Any]]) -> None:
@@ -44,7 +56,9 @@ def table(console: Console, rows: list[dict[str, Any]]) -> None:
         shown.add_column(title, no_wrap=title == "name", overflow="fold")
     for row in rows:
         note = "" if row["ok"] else " (has mistakes: `infuse profile check`)"
-        shown.add_row(row["name"], row["extends"] or "-", f"{row['description']}{note}", row["where"])
+        shown.add_row(
+            row["name"], row["extends"] or "-", f"{row['description']}{note}", row["where"]
+        )
     console.print(shown)
 
 
@@ -58,7 +72,9 @@ def verdict(reading: Reading) -> str:
 
 
 def annotated(values: dict[str, Any], reading: Reading, *, origins: bool) -> str:
-    """The resolved profile as YAML; with `origins` each line ends with the file and line of its value."""
+    """The resolved profile as YAML; with `origins` each line ends with the file and line of its
+    value.
+    """
     return "\n".join(_lines(values, "", reading, origins=origins))
 
 
@@ -77,5 +93,9 @@ def _origin(path: str, reading: Reading) -> str:
     if nodes.find(reading.tree, path) is None:
         return "default"
     mark = nodes.place(reading.tree, path)
-    label = mark.source.label if mark.source.path is None or mark.source.built_in else Path(mark.source.label).name
+    label = (
+        mark.source.label
+        if mark.source.path is None or mark.source.built_in
+        else Path(mark.source.label).name
+    )
     return f"{label}:{mark.line}" if mark.source.path is not None else label

@@ -1,4 +1,6 @@
-"""`infuse journal reconcile`: every board that PASSed here beside what the cloud knows of it now, by reading only."""
+"""`infuse journal reconcile`: every board that PASSed here beside what the cloud knows of it now,
+by reading only.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ WORKERS: Final = 8
 
 ACTIVE: Final = "ACTIVE"
 FINDINGS: Final = ("missing", "differs", "never-heard", "registry-missing", "not-active")
-"""What can be wrong with a board that PASSed: no cloud device, other values, never heard, no registry device, another status."""
+"""What can be wrong with a board that PASSed: no cloud device, other values, never heard, no
+registry device, another status.
+"""
 
 _PROGRESS_AFTER_S: Final = 1.0
 _PROGRESS_EVERY_S: Final = 0.2
@@ -75,13 +79,23 @@ class Compared:
     def as_json(self) -> dict[str, Any]:
         """The row of the envelope."""
         own = self.passed
-        return {"board": own.board, "mcuId": own.mcu_id, "deviceId": own.device_id, "registryDeviceId": own.registry_device_id,
-                "passed": own.passed, "findings": list(self.findings), "details": list(self.details), "lastHeard": self.heard,
-                "registryStatus": self.status}
+        return {
+            "board": own.board,
+            "mcuId": own.mcu_id,
+            "deviceId": own.device_id,
+            "registryDeviceId": own.registry_device_id,
+            "passed": own.passed,
+            "findings": list(self.findings),
+            "details": list(self.details),
+            "lastHeard": self.heard,
+            "registryStatus": self.status,
+        }
 
 
 def reconcile(journal: SqliteJournal | None, since: str | None) -> OperationResult:
-    """Compare what PASSed, all of it or `since` a time, with the cloud that each run's own profile names."""
+    """Compare what PASSed, all of it or `since` a time, with the cloud that each run's own profile
+    names.
+    """
     start = None if since is None else moment(since, "--since", datetime.now(UTC))
     groups, simulated = ({}, 0) if journal is None else _passed(journal, start)
     total = sum(len(boards) for _, boards in groups.values())
@@ -89,7 +103,9 @@ def reconcile(journal: SqliteJournal | None, since: str | None) -> OperationResu
     return _result(rows, start, simulated)
 
 
-def _passed(journal: SqliteJournal, start: datetime | None) -> tuple[dict[str, tuple[prof.Profile, list[Passed]]], int]:
+def _passed(
+    journal: SqliteJournal, start: datetime | None
+) -> tuple[dict[str, tuple[prof.Profile, list[Passed]]], int]:
     """Boards by the profile that they PASSed with, and how many were only simulated."""
     from infuse_cli.journal.queries import passes
 
@@ -109,8 +125,12 @@ def _passed(journal: SqliteJournal, start: datetime | None) -> tuple[dict[str, t
 def _here(profile: prof.Profile) -> prof.Profile:
     """The recorded profile, with what the environment says of addresses today."""
     env = context.current().env
-    cloud = msgspec.structs.replace(profile.cloud, **_set(env, base_url="INFUSE_BASE_URL", ca_bundle="INFUSE_CA_BUNDLE"))
-    registry = profile.registry and msgspec.structs.replace(profile.registry, **_set(env, base_url="INFUSE_REGISTRY_URL"))
+    cloud = msgspec.structs.replace(
+        profile.cloud, **_set(env, base_url="INFUSE_BASE_URL", ca_bundle="INFUSE_CA_BUNDLE")
+    )
+    registry = profile.registry and msgspec.structs.replace(
+        profile.registry, **_set(env, base_url="INFUSE_REGISTRY_URL")
+    )
     return msgspec.structs.replace(profile, cloud=cloud, registry=registry)
 
 
@@ -122,7 +142,15 @@ def _on_record(attempt: AttemptRecord, mcu_id: str | None) -> Passed:
     facts = facts_of(attempt)
     device = facts.get("device")
     held = device if isinstance(device, dict) else {"deviceId": device_ids(facts)[0]}
-    return Passed(attempt.board, attempt.soc, held.get("mcuId") or mcu_id, attempt.ended, held, facts.get("metadata") or {}, device_ids(facts)[1])
+    return Passed(
+        attempt.board,
+        attempt.soc,
+        held.get("mcuId") or mcu_id,
+        attempt.ended,
+        held,
+        facts.get("metadata") or {},
+        device_ids(facts)[1],
+    )
 
 
 def _compared(groups: Iterable[tuple[prof.Profile, list[Passed]]]) -> Iterator[Compared]:
@@ -132,7 +160,9 @@ def _compared(groups: Iterable[tuple[prof.Profile, list[Passed]]]) -> Iterator[C
         pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="reconcile")
         try:
             cloud, registry = session.cloud, session.registry if session.has_registry else None
-            yield from pool.map(lambda one, cloud=cloud, registry=registry: compare(one, cloud, registry), boards)
+            yield from pool.map(
+                lambda one, cloud=cloud, registry=registry: compare(one, cloud, registry), boards
+            )
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
@@ -157,12 +187,20 @@ def compare(passed: Passed, cloud: Any, registry: Any) -> Compared:
 
 
 def _differences(passed: Passed, device: api.Device) -> list[str]:
-    """What the cloud has otherwise than it was when the board PASSed; more metadata is no difference."""
+    """What the cloud has otherwise than it was when the board PASSed; more metadata is no
+    difference.
+    """
     now = views.plain(device)
-    told = [f"{name} is {now[name]}, on record {passed.device[name]}" for name in ("deviceId", "mcuId", "boardId", "organisationId")
-            if passed.device.get(name) and now[name] != passed.device[name]]
-    return told + [f"metadata {name} is {device.metadata.get(name)!r}, on record {value!r}"
-                   for name, value in sorted(passed.metadata.items()) if device.metadata.get(name) != value]
+    told = [
+        f"{name} is {now[name]}, on record {passed.device[name]}"
+        for name in ("deviceId", "mcuId", "boardId", "organisationId")
+        if passed.device.get(name) and now[name] != passed.device[name]
+    ]
+    return told + [
+        f"metadata {name} is {device.metadata.get(name)!r}, on record {value!r}"
+        for name, value in sorted(passed.metadata.items())
+        if device.metadata.get(name) != value
+    ]
 
 
 def _heard(cloud: Any, device: api.Device) -> tuple[datetime | None, bool]:
@@ -213,7 +251,9 @@ class _Progress:
 
 
 def _watched(rows: Iterator[Compared], total: int) -> Iterator[Compared]:
-    progress = _Progress(total) if sys.stderr.isatty() and context.current().output == "human" else None
+    progress = (
+        _Progress(total) if sys.stderr.isatty() and context.current().output == "human" else None
+    )
     try:
         for done, row in enumerate(rows, 1):
             if progress is not None:
@@ -226,19 +266,44 @@ def _watched(rows: Iterator[Compared], total: int) -> Iterator[Compared]:
 
 def _result(rows: Sequence[Compared], start: datetime | None, simulated: int) -> OperationResult:
     wrong = [row for row in rows if row.findings]
-    totals = {"ok": len(rows) - len(wrong), **{name: sum(name in row.findings for row in rows) for name in FINDINGS}}
-    data = {"since": start, "checked": len(rows), "simulated": simulated, "totals": totals, "boards": [row.as_json() for row in rows]}
+    totals = {
+        "ok": len(rows) - len(wrong),
+        **{name: sum(name in row.findings for row in rows) for name in FINDINGS},
+    }
+    data = {
+        "since": start,
+        "checked": len(rows),
+        "simulated": simulated,
+        "totals": totals,
+        "boards": [row.as_json() for row in rows],
+    }
     human = _human(rows, wrong, simulated)
     if not wrong:
         return OperationResult("journal reconcile", data, human=human)
     told = ", ".join(f"{totals[name]} {name}" for name in FINDINGS if totals[name])
-    error = JournalError("journal.differs", f"{len(wrong)} of {plural(len(rows), 'board')} that PASSed: {told}")
-    return OperationResult("journal reconcile", data, status="partial" if totals["ok"] else "error", errors=[error.as_json()],
-                           exit_code=int(error.exit), human=human)
+    error = JournalError(
+        "journal.differs", f"{len(wrong)} of {plural(len(rows), 'board')} that PASSed: {told}"
+    )
+    return OperationResult(
+        "journal reconcile",
+        data,
+        status="partial" if totals["ok"] else "error",
+        errors=[error.as_json()],
+        exit_code=int(error.exit),
+        human=human,
+    )
 
 
 def _human(rows: Sequence[Compared], wrong: Sequence[Compared], simulated: int) -> Any:
-    cells = [[row.passed.board, row.passed.device_id or "", ", ".join(row.findings), "; ".join(row.details)] for row in wrong]
+    cells = [
+        [
+            row.passed.board,
+            row.passed.device_id or "",
+            ", ".join(row.findings),
+            "; ".join(row.details),
+        ]
+        for row in wrong
+    ]
 
     def show(console: Console) -> None:
         if simulated:
@@ -246,8 +311,15 @@ def _human(rows: Sequence[Compared], wrong: Sequence[Compared], simulated: int) 
         if not rows:
             views.say(console, "No board PASSed in that time.")
         elif not wrong:
-            views.say(console, f"{plural(len(rows), 'board')} that PASSed: all in the cloud as on record, all heard.")
+            views.say(
+                console,
+                f"{plural(len(rows), 'board')} that PASSed: all in the cloud as on record, all"
+                " heard.",
+            )
         else:
             views.table(console, _COLUMNS, cells, "")
-            views.say(console, f"{len(rows) - len(wrong)} of {plural(len(rows), 'board')} as on record.")
+            views.say(
+                console, f"{len(rows) - len(wrong)} of {plural(len(rows), 'board')} as on record."
+            )
+
     return show

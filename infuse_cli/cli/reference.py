@@ -1,4 +1,6 @@
-"""Makes the reference pages from the program itself: `python -m infuse_cli.cli.reference docs/reference [--check]`."""
+"""Makes the reference pages from the program itself: `python -m infuse_cli.cli.reference
+docs/reference [--check]`.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +30,21 @@ MEANINGS: Final[dict[Exit, str]] = {
 }
 """What an exit code means, in the words of the design."""
 
-_MADE: Final = "<!-- Made by `python -m infuse_cli.cli.reference docs/reference`; a test compares. -->\n"
+_MADE: Final = (
+    "<!-- Made by `python -m infuse_cli.cli.reference docs/reference`; a test compares. -->\n"
+)
 
 
 def pages() -> dict[str, str]:
     """The pages by file name."""
-    return {"cli.md": _cli(), "exit-codes.md": _exit_codes(), "error-codes.md": _error_codes(), "profile.md": _profile(), "journal-states.md": _journal_states(), "api-calls.md": _api_calls()}
+    return {
+        "cli.md": _cli(),
+        "exit-codes.md": _exit_codes(),
+        "error-codes.md": _error_codes(),
+        "profile.md": _profile(),
+        "journal-states.md": _journal_states(),
+        "api-calls.md": _api_calls(),
+    }
 
 
 def _cli() -> str:
@@ -53,42 +64,61 @@ def _trimmed(text: str) -> str:
 
 def _exit_codes() -> str:
     rows = "".join(f"| {int(code)} | {meaning} |\n" for code, meaning in MEANINGS.items())
-    return (f"# Exit codes\n\n{_MADE}\n| exit | means |\n|---|---|\n{rows}\n"
-            "With one board or row the exit code is its own; with several, any that is not PASS gives 11. Trouble before a\n"
-            "board was begun, or that stops all, gives its own code. When the reader of a pipe goes away the code is 141,\n"
-            "as for any program.\n")
+    return (
+        f"# Exit codes\n\n{_MADE}\n| exit | means |\n|---|---|\n{rows}\nWith one board or row the"
+        " exit code is its own; with several, any that is not PASS gives 11. Trouble before"
+        " a\nboard was begun, or that stops all, gives its own code. When the reader of a pipe"
+        " goes away the code is 141,\nas for any program.\n"
+    )
 
 
 def _error_codes() -> str:
     rows = "".join(
-        f"| `{code}` | {int(info.exit)} | {info.outcome.value} | {'yes' if info.board_safe else '**no**'} | {_cell(info.meaning)} | {_cell(info.hint)} |\n"
-        for code, info in sorted(CODES.items()))
-    return (f"# Error codes\n\n{_MADE}\n"
-            "FAIL: this board is bad. ERROR: the tool, the bench or the cloud is. ABORTED: a person stopped.\n\n"
-            f"| code | exit | board's result | safe to unplug | means | what to do |\n|---|---|---|---|---|---|\n{rows}")
+        f"| `{code}` | {int(info.exit)} | {info.outcome.value} |"
+        f" {'yes' if info.board_safe else '**no**'} | {_cell(info.meaning)} |"
+        f" {_cell(info.hint)} |\n"
+        for code, info in sorted(CODES.items())
+    )
+    return (
+        f"# Error codes\n\n{_MADE}\nFAIL: this board is bad. ERROR: the tool, the bench or the"
+        " cloud is. ABORTED: a person stopped.\n\n| code | exit | board's result | safe to unplug"
+        f" | means | what to do |\n|---|---|---|---|---|---|\n{rows}"
+    )
 
 
 def _profile() -> str:
     from infuse_cli.cli.profile_template import full
 
-    return (f"# Profile keys\n\n{_MADE}\n"
-            "Every key with its default and what it takes, as `infuse profile new --full` prints it. Only `name` is always\n"
-            "required. Unknown keys are refused, and so is a secret. `infuse profile check` lists every mistake with its line.\n\n"
-            f"```yaml\n{full('my-product')}```\n")
+    return (
+        f"# Profile keys\n\n{_MADE}\nEvery key with its default and what it takes, as `infuse"
+        " profile new --full` prints it. Only `name` is always\nrequired. Unknown keys are"
+        " refused, and so is a secret. `infuse profile check` lists every mistake with its"
+        f" line.\n\n```yaml\n{full('my-product')}```\n"
+    )
 
 
 # What a state means, in the words of a person who reads a record.
 _STEP_STATES: Final = {
     "pending": "not begun, or found safe to repeat",
     "begun": "its intent is on disk; the effect may follow at any moment",
-    "unknown": "the process died, time ran out or an answer was lost after the effect may have happened: only a probe decides",
+    "unknown": (
+        "the process died, time ran out or an answer was lost after the effect may have happened:"
+        " only a probe decides"
+    ),
     "done": "the effect is there, and its facts are on record",
-    "failed": "refused for certain: the effect did not happen, or a later check refused what it gave",
+    "failed": (
+        "refused for certain: the effect did not happen, or a later check refused what it gave"
+    ),
     "conflict": "what was found cannot be decided by a program: a person has to look",
 }
 _ATTEMPT_STATES: Final = {
-    "running": "a run is at work on it, or was when its process died (then `journal list` says interrupted)",
-    "parked": "stopped by an ERROR or a person: `infuse resume` and `infuse provision` go on with it",
+    "running": (
+        "a run is at work on it, or was when its process died (then `journal list` says"
+        " interrupted)"
+    ),
+    "parked": (
+        "stopped by an ERROR or a person: `infuse resume` and `infuse provision` go on with it"
+    ),
     "failed": "FAIL: `infuse provision` tries the board again, from the step that failed",
     "passed": "PASS",
     "closed": "ended for good by a person (`infuse journal close`)",
@@ -107,7 +137,10 @@ _TOKEN_STATES: Final = {
 
 
 _ROW_STATES: Final = {
-    "begun": "its intent is on disk, its POST may be under way; where the process died, the next run looks it up before anything is sent",
+    "begun": (
+        "its intent is on disk, its POST may be under way; where the process died, the next run"
+        " looks it up before anything is sent"
+    ),
     "created": "a run made its device",
     "existed": "its device was there already",
     "differs": "its device is there with other values, and was not touched",
@@ -122,12 +155,26 @@ def _journal_states() -> str:
     from infuse_cli.rows import BEGUN, PARKED, RowOutcome
     from infuse_cli.types import AttemptState, StepState, TokenState
 
-    moves = sorted(MOVES, key=lambda move: (list(StepState).index(move[0]), list(StepState).index(move[1])))
+    moves = sorted(
+        MOVES, key=lambda move: (list(StepState).index(move[0]), list(StepState).index(move[1]))
+    )
     table = "".join(f"| {one.value} | {other.value} |\n" for one, other in moves)
     parts = [f"# States in the journal\n\n{_MADE}"]
-    parts += [_states("Steps", [state.value for state in StepState], _STEP_STATES), f"No other moves than these exist:\n\n| from | to |\n|---|---|\n{table}"]
-    parts += [_states("Attempts", [state.value for state in AttemptState], _ATTEMPT_STATES), _states("Registration tokens", [state.value for state in TokenState], _TOKEN_STATES)]
-    parts += [_states("Rows of a batch", [BEGUN, *(outcome.value for outcome in RowOutcome), PARKED], _ROW_STATES)]
+    parts += [
+        _states("Steps", [state.value for state in StepState], _STEP_STATES),
+        f"No other moves than these exist:\n\n| from | to |\n|---|---|\n{table}",
+    ]
+    parts += [
+        _states("Attempts", [state.value for state in AttemptState], _ATTEMPT_STATES),
+        _states("Registration tokens", [state.value for state in TokenState], _TOKEN_STATES),
+    ]
+    parts += [
+        _states(
+            "Rows of a batch",
+            [BEGUN, *(outcome.value for outcome in RowOutcome), PARKED],
+            _ROW_STATES,
+        )
+    ]
     return "\n".join(parts)
 
 
@@ -140,8 +187,15 @@ def _api_calls() -> str:
     from infuse_cli.cli.api_calls import INFUSE, REGISTRY
 
     parts = [f"# Calls of the two APIs, and the commands that make them\n\n{_MADE}"]
-    for title, calls in (("Infuse IoT API", INFUSE), ("Device registry, below `/api/v1`", REGISTRY)):
-        rows = "".join(f"| `{one.call}` | {', '.join(f'`infuse {command}`' for command in one.commands)}{f'; {one.note}' if one.note else ''} |\n" for one in calls)
+    for title, calls in (
+        ("Infuse IoT API", INFUSE),
+        ("Device registry, below `/api/v1`", REGISTRY),
+    ):
+        rows = "".join(
+            f"| `{one.call}` |"
+            f" {', '.join(f'`infuse {command}`' for command in one.commands)}{f'; {one.note}' if one.note else ''} |\n"
+            for one in calls
+        )
         parts.append(f"## {title}\n\n| call | command |\n|---|---|\n{rows}")
     return "\n".join(parts)
 
@@ -155,7 +209,11 @@ def main(argv: Sequence[str]) -> int:
     folder = Path(next((word for word in argv if not word.startswith("-")), "docs/reference"))
     made = pages()
     if "--check" in argv:
-        stale = [name for name, text in made.items() if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != text]
+        stale = [
+            name
+            for name, text in made.items()
+            if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != text
+        ]
         sys.stdout.writelines(f"{folder / name} is stale\n" for name in stale)
         return 1 if stale else 0
     folder.mkdir(parents=True, exist_ok=True)

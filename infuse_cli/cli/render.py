@@ -30,12 +30,24 @@ if TYPE_CHECKING:
     from infuse_cli.types import Event
 
 _TOLD: Final[dict[str, Callable[[Event], str]]] = {
-    "run-stopping": lambda _: STOPPING, "hub-lost": hub_lost, "scan-bound": scanned, "scan-refused": scanned,
-    "slot-silent": silent, "board-left": lambda event: f"slot {event.slot} is free",
+    "run-stopping": lambda _: STOPPING,
+    "hub-lost": hub_lost,
+    "scan-bound": scanned,
+    "scan-refused": scanned,
+    "slot-silent": silent,
+    "board-left": lambda event: f"slot {event.slot} is free",
 }
 """Events that are one line whatever the slots look like."""
 
-_WITH_DATA: Final = ("run-started", "run-ended", "row-ended", "hub-lost", "scan-bound", "scan-refused", "slot-silent")
+_WITH_DATA: Final = (
+    "run-started",
+    "run-ended",
+    "row-ended",
+    "hub-lost",
+    "scan-bound",
+    "scan-refused",
+    "slot-silent",
+)
 
 
 class Renderer(Protocol):
@@ -102,8 +114,15 @@ class JsonLines(_Lines):
 def event_object(event: Event) -> dict[str, Any]:
     """An event as its JSON object; `data` only where it belongs to the whole run."""
     line = {
-        "ts": event.ts, "run": event.run, "slot": event.slot, "board": event.board, "event": event.event,
-        "step": event.step, "state": event.state, "ms": None if event.ms is None else round(event.ms, 1), "error": event.error,
+        "ts": event.ts,
+        "run": event.run,
+        "slot": event.slot,
+        "board": event.board,
+        "event": event.event,
+        "step": event.step,
+        "state": event.state,
+        "ms": None if event.ms is None else round(event.ms, 1),
+        "error": event.error,
     }
     return {**line, "data": event.data} if event.event in _WITH_DATA else line
 
@@ -136,7 +155,12 @@ class PlainLines(_Lines):
             case "run-ended":
                 return [self._boards.totals.line()]
             case "board-found":
-                return [f"slot {event.slot} board {board_label(event) or '?'} found on {event.data.get('port', '?')}"]
+                return [
+                    (
+                        f"slot {event.slot} board {board_label(event) or '?'} found on"
+                        f" {event.data.get('port', '?')}"
+                    )
+                ]
             case "step-begun" if self._begun and row is not None:
                 return [f"{where} {_step(row)} begun"]
             case "step-done" if row is not None:
@@ -154,7 +178,9 @@ def _step(row: SlotRow) -> str:
 
 
 def _step_of(event: Event) -> str:
-    """The event's own step: the row may already be at the next one, since two steps can share a commit."""
+    """The event's own step: the row may already be at the next one, since two steps can share a
+    commit.
+    """
     index, steps = event.data.get("index"), event.data.get("steps")
     return f"{event.step} {index}/{steps}" if index and steps else str(event.step)
 
@@ -171,7 +197,10 @@ def _ended(where: str, row: SlotRow) -> list[str]:
     error = row.error
     at_step = f" at {row.step}" if row.step else ""
     told = action(row.state, error)
-    return [f"{first}{at_step}: {error['code']}: {error['message']}", f"{where} {told}: {error['hint']}"]
+    return [
+        f"{first}{at_step}: {error['code']}: {error['message']}",
+        f"{where} {told}: {error['hint']}",
+    ]
 
 
 def seconds(ms: float) -> str:

@@ -1,6 +1,7 @@
 """What a command ends with, and how it is shown (design: Command line).
 
-Results go to stdout: the envelope for `--output json` and `jsonl`, text otherwise. Errors of a result go to stderr.
+Results go to stdout: the envelope for `--output json` and `jsonl`, text otherwise. Errors of a
+result go to stderr.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ Status = Literal["ok", "partial", "error"]
 class OperationResult:
     """A command's result.
 
-    `data` holds JSON values, dates, paths, enums or dataclasses, never a secret. `errors` are error objects as
-    `InfuseError.as_json` makes them. `human` is the text for people, or what prints it on a console. `streamed`
-    is for commands whose `jsonl` output already went out line by line: no envelope follows it. `told` is how many
-    of the first errors a person has on the screen already, so that they are not said twice.
+    `data` holds JSON values, dates, paths, enums or dataclasses, never a secret. `errors` are error
+    objects as `InfuseError.as_json` makes them. `human` is the text for people, or what prints it
+    on a console. `streamed` is for commands whose `jsonl` output already went out line by line: no
+    envelope follows it. `told` is how many of the first errors a person has on the screen already,
+    so that they are not said twice.
     """
 
     command: str
@@ -49,7 +51,13 @@ class OperationResult:
 
 def envelope(result: OperationResult) -> dict[str, Any]:
     """The JSON envelope of a result, version 1."""
-    return {"infuse": 1, "command": result.command, "status": result.status, "data": result.data, "errors": result.errors}
+    return {
+        "infuse": 1,
+        "command": result.command,
+        "status": result.status,
+        "data": result.data,
+        "errors": result.errors,
+    }
 
 
 def json_line(value: object) -> str:
@@ -69,13 +77,18 @@ _lost: list[OSError] = []
 
 
 def output_lost(error: OSError) -> None:
-    """Remember that lines for a program did not reach standard output: `show` says so once the work is done."""
+    """Remember that lines for a program did not reach standard output: `show` says so once the work
+    is done.
+    """
     if not isinstance(error, BrokenPipeError):
         _lost.append(error)
 
 
 def show(result: OperationResult) -> None:
-    """Show a result on stdout in the output mode of this invocation, and go on. Raises OSError where stdout took not all."""
+    """Show a result on stdout in the output mode of this invocation, and go on.
+
+    Raises OSError where stdout took not all.
+    """
     settings = context.current()
     if result.streamed and _lost:
         raise _lost[0]
@@ -87,9 +100,16 @@ def show(result: OperationResult) -> None:
 
 
 def error_line(error: dict[str, Any]) -> str:
-    """One line for a person: code, cause, what to do, whether the board may be pulled where there can be one."""
-    safe = " The board is safe to unplug." if error["boardSafe"] else " LEAVE BOARD: do not unplug it."
-    return f"error {error['code']}: {_sentence(error['message'])} {_sentence(error['hint'])}{safe if context.boards_at_hand() else ''}"
+    """One line for a person: code, cause, what to do, whether the board may be pulled where there
+    can be one.
+    """
+    safe = (
+        " The board is safe to unplug." if error["boardSafe"] else " LEAVE BOARD: do not unplug it."
+    )
+    return (
+        f"error {error['code']}: {_sentence(error['message'])}"
+        f" {_sentence(error['hint'])}{safe if context.boards_at_hand() else ''}"
+    )
 
 
 def console() -> Console:
@@ -105,12 +125,13 @@ def _show_human(result: OperationResult) -> None:
     elif result.human is not None:
         result.human(console())
     sys.stdout.flush()
-    for error in result.errors[result.told:]:
+    for error in result.errors[result.told :]:
         tell(error_line(error))
 
 
 def tell(text: str) -> None:
-    """Write a line of prose to stderr; on a terminal it is folded between words, and never within a command in backquotes.
+    """Write a line of prose to stderr; on a terminal it is folded between words, and never within a
+    command in backquotes.
 
     Raises BrokenPipeError; a stderr that takes nothing more is given up silently.
     """
@@ -120,13 +141,17 @@ def tell(text: str) -> None:
         import textwrap
 
         held = re.sub(r"`[^`]*`", lambda found: found[0].replace(" ", _HELD), text)
-        text = textwrap.fill(held, columns, break_long_words=False, break_on_hyphens=False).replace(_HELD, " ")
+        text = textwrap.fill(held, columns, break_long_words=False, break_on_hyphens=False).replace(
+            _HELD, " "
+        )
     try:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
     except BrokenPipeError:
         raise
-    except OSError:  # a full disk: nobody can be told of that either, and the exit code has to stay what it is
+    except (
+        OSError
+    ):  # a full disk: nobody can be told of that either, and the exit code has to stay what it is
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 

@@ -1,4 +1,6 @@
-"""The part of `infuse resume` that is about changes by hand: boards that one of them left in flight mode come back (rule 7)."""
+"""The part of `infuse resume` that is about changes by hand: boards that one of them left in flight
+mode come back (rule 7).
+"""
 
 from __future__ import annotations
 
@@ -28,21 +30,32 @@ if TYPE_CHECKING:
 _WORDS: Final = {
     "restored": "functional mode {mode} restored, which `infuse {command}` had found",
     "other": "no longer in the flight mode that `infuse {command}` left it in; nothing to restore",
-    "absent": "left in flight mode by `infuse {command}`, and not seen: {why}. A board that lost its power has left that mode by itself",
-    "failed": "left in flight mode by `infuse {command}`, and functional mode {mode} could not be brought back: {why}",
+    "absent": (
+        "left in flight mode by `infuse {command}`, and not seen: {why}. A board that lost its"
+        " power has left that mode by itself"
+    ),
+    "failed": (
+        "left in flight mode by `infuse {command}`, and functional mode {mode} could not be brought"
+        " back: {why}"
+    ),
 }
 _SETTLED: Final = frozenset({"restored", "other"})
 
 
 def restore(ports: Sequence[str]) -> tuple[list[dict[str, Any]], list[BoardError]]:
-    """Look for the boards that are owed their mode on these ports (none: where each of them was); a row each, and what went wrong.
+    """Look for the boards that are owed their mode on these ports (none: where each of them was); a
+    row each, and what went wrong.
 
     A board that is not there is no error: whoever unplugged it ended its flight mode.
     """
     rows: list[dict[str, Any]] = []
     errors: list[BoardError] = []
     with serial_board.record() as journal:
-        owed = {} if journal is None else {one.board: (one, _profile(journal, one)) for one in journal.modes_owed()}
+        owed = (
+            {}
+            if journal is None
+            else {one.board: (one, _profile(journal, one)) for one in journal.modes_owed()}
+        )
     for one, profile in owed.values():
         state: str = "absent"
         why: str | None = None
@@ -51,7 +64,16 @@ def restore(ports: Sequence[str]) -> tuple[list[dict[str, Any]], list[BoardError
             errors += [] if error is None else [error]
             if state != "absent":
                 break
-        rows.append({"board": one.board, "port": one.port, "mode": one.mode, "command": one.command, "state": state, "why": why})
+        rows.append(
+            {
+                "board": one.board,
+                "port": one.port,
+                "mode": one.mode,
+                "command": one.command,
+                "state": state,
+                "why": why,
+            }
+        )
     return rows, errors
 
 
@@ -60,19 +82,31 @@ def lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [f"Board {row['board']}: {_WORDS[row['state']].format(**row)}." for row in rows]
 
 
-def told(result: OperationResult, rows: list[dict[str, Any]], errors: Sequence[BoardError]) -> OperationResult:
-    """What `resume` ended with, with these boards in its data and their troubles among its errors."""
+def told(
+    result: OperationResult, rows: list[dict[str, Any]], errors: Sequence[BoardError]
+) -> OperationResult:
+    """What `resume` ended with, with these boards in its data and their troubles among its
+    errors.
+    """
     if not rows:
         return result
-    made = dataclasses.replace(result, data={**result.data, "modes": rows}, human=_shown(rows, result.human))
+    made = dataclasses.replace(
+        result, data={**result.data, "modes": rows}, human=_shown(rows, result.human)
+    )
     if not errors:
         return made
     done = bool(result.data["boards"]) or any(row["state"] in _SETTLED for row in rows)
-    return dataclasses.replace(made, status="partial" if done else "error", errors=[*result.errors, *(error.as_json() for error in errors)],
-                               exit_code=result.exit_code or int(errors[0].exit))
+    return dataclasses.replace(
+        made,
+        status="partial" if done else "error",
+        errors=[*result.errors, *(error.as_json() for error in errors)],
+        exit_code=result.exit_code or int(errors[0].exit),
+    )
 
 
-def _shown(rows: Sequence[dict[str, Any]], rest: Callable[[Console], None] | str | None) -> Callable[[Console], None]:
+def _shown(
+    rows: Sequence[dict[str, Any]], rest: Callable[[Console], None] | str | None
+) -> Callable[[Console], None]:
     """These boards, and what else there was to go on with."""
 
     def show(console: Console) -> None:
@@ -89,7 +123,9 @@ def _profile(journal: SqliteJournal, one: OwedMode) -> Profile | None:
     return prof.from_json(start.profile) if start.profile else None
 
 
-def _on_port(port: str, one: OwedMode, profile: Profile | None) -> tuple[str, str | None, BoardError | None]:
+def _on_port(
+    port: str, one: OwedMode, profile: Profile | None
+) -> tuple[str, str | None, BoardError | None]:
     try:
         with serial_board.opened(port, profile) as link:
             found = serial_board.identify(link, None).identity
@@ -100,7 +136,9 @@ def _on_port(port: str, one: OwedMode, profile: Profile | None) -> tuple[str, st
         return "absent", error.message, None
 
 
-def _back(link: Board, one: OwedMode, profile: Profile | None, found: int | None) -> tuple[str, str | None, BoardError | None]:
+def _back(
+    link: Board, one: OwedMode, profile: Profile | None, found: int | None
+) -> tuple[str, str | None, BoardError | None]:
     ops = operations(link.dialect)
     with Notes("resume", profile, link.port, one.board) as notes:
         try:

@@ -1,4 +1,6 @@
-"""`infuse rpc`: commands to a device through the cloud, sent once each (rule 11) and watched to their end."""
+"""`infuse rpc`: commands to a device through the cloud, sent once each (rule 11) and watched to
+their end.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ _DATE_IS_WHOLE_SECONDS: Final = timedelta(seconds=2)
 
 @dataclass(frozen=True, slots=True)
 class RpcWish:
-    """An RPC: the command's name or number, its parameters as KEY=VALUE, and how long the cloud waits, in seconds."""
+    """An RPC: the command's name or number, its parameters as KEY=VALUE, and how long the cloud
+    waits, in seconds.
+    """
 
     command: str
     parameters: tuple[str, ...]
@@ -43,7 +47,11 @@ class RpcWish:
     def check(self) -> None:
         """Raise UsageError for a waiting time or encoded parameters that cannot be."""
         if not 0 < self.send_wait_s <= _LONGEST_WAIT_S:
-            raise UsageError("usage.bad-option", f"--send-wait is {self.send_wait_s:g}, but must be from 1 to {_LONGEST_WAIT_S} seconds")
+            raise UsageError(
+                "usage.bad-option",
+                f"--send-wait is {self.send_wait_s:g}, but must be from 1 to {_LONGEST_WAIT_S}"
+                " seconds",
+            )
         try:
             base64.b64decode(self.encoded or "", validate=True)
         except (binascii.Error, ValueError):
@@ -53,7 +61,9 @@ class RpcWish:
 def sent(wish: RpcWish, *, wait: bool) -> OperationResult:
     """Send an RPC; with `wait` follow it to its end."""
     command = int(wish.command) if wish.command.isdecimal() else wish.command
-    params = {name: parameter(value) for name, value in tools.pairs(wish.parameters, "KEY=VALUE").items()}
+    params = {
+        name: parameter(value) for name, value in tools.pairs(wish.parameters, "KEY=VALUE").items()
+    }
     wish.check()
     with tools.opened() as session:
         from infuse_cli.cli.devices import find
@@ -63,19 +73,32 @@ def sent(wish: RpcWish, *, wait: bool) -> OperationResult:
         if wait:
             return _followed(session, "rpc send", message, wish.send_wait_s + _BEYOND_EXPIRY_S)
     data = {"rpc": {"id": message, "deviceId": device.device_id, "status": "waiting"}}
-    return OperationResult("rpc send", data, human=f"Sent: {message}\nNext: infuse rpc wait {message}")
+    return OperationResult(
+        "rpc send", data, human=f"Sent: {message}\nNext: infuse rpc wait {message}"
+    )
 
 
 def parameter(text: str) -> Any:
-    """A parameter as people type it: JSON where it is JSON (5, true, "5", [1,2]), else the text itself."""
+    """A parameter as people type it: JSON where it is JSON (5, true, "5", [1,2]), else the text
+    itself.
+    """
     try:
         return json.loads(text)
     except ValueError:
         return text
 
 
-def _send(session: tools.Session, device: api.Device, command: str | int, params: dict[str, Any], wish: RpcWish) -> str:
-    """The id of the RPC that was sent. A lost answer is found by device and time, among those that are new."""
+def _send(
+    session: tools.Session,
+    device: api.Device,
+    command: str | int,
+    params: dict[str, Any],
+    wish: RpcWish,
+) -> str:
+    """The id of the RPC that was sent.
+
+    A lost answer is found by device and time, among those that are new.
+    """
     start = _now(session) - _DATE_IS_WHOLE_SECONDS
     owner = device.organisation_id
     before = {one.id for one in session.cloud.rpcs(owner, device_id=device.device_id, start=start)}
@@ -84,13 +107,25 @@ def _send(session: tools.Session, device: api.Device, command: str | int, params
         rows = session.cloud.rpcs(owner, device_id=device.device_id, start=start)
         found = [row.id for row in rows if row.id not in before and _is_command(row, command)]
         if len(found) > 1:
-            raise CloudError("cloud.ambiguous", f"the answer was lost, and {len(found)} RPCs could be this one: {', '.join(found)}", unknown=True)
+            raise CloudError(
+                "cloud.ambiguous",
+                f"the answer was lost, and {len(found)} RPCs could be this one: {', '.join(found)}",
+                unknown=True,
+            )
         return found[0] if found else None
 
     with tools.on_record(session, "rpc send") as record:
         record.note("rpc intended", deviceId=device.device_id, command=command)
         wait_ms = round(wish.send_wait_s * 1000)
-        sent_id = tools.once(session, lambda: session.cloud.send_rpc(device.device_id, command, params, wait_ms=wait_ms, encoded=wish.encoded).id, look)
+        sent_id = tools.once(
+            session,
+            lambda: (
+                session.cloud.send_rpc(
+                    device.device_id, command, params, wait_ms=wait_ms, encoded=wish.encoded
+                ).id
+            ),
+            look,
+        )
         record.note("rpc sent", deviceId=device.device_id, id=sent_id)
     return sent_id
 
@@ -114,20 +149,43 @@ def waited(rpc_id: str, timeout_s: float | None) -> OperationResult:
         return _followed(session, "rpc wait", rpc_id, timeout_s)
 
 
-def listed(device: str | None, status: str | None, since: str | None, until: str | None, organisation: str | None) -> OperationResult:
+def listed(
+    device: str | None,
+    status: str | None,
+    since: str | None,
+    until: str | None,
+    organisation: str | None,
+) -> OperationResult:
     """The RPCs of an organisation."""
     start, end = moment(since, "--since"), moment(until, "--until")
     with tools.opened() as session:
         from infuse_cli.cli.devices import find
 
         found = find(session, device) if device else None
-        owner = found.organisation_id if found and organisation is None else session.organisation(organisation).id
-        rows = session.cloud.rpcs(owner, device_id=found.device_id if found else None, status=status, start=start, end=end)
+        owner = (
+            found.organisation_id
+            if found and organisation is None
+            else session.organisation(organisation).id
+        )
+        rows = session.cloud.rpcs(
+            owner, device_id=found.device_id if found else None, status=status, start=start, end=end
+        )
         now = _now(session)
     data = [_row(row, now) for row in rows]
-    cells = [[views.text(one[name]) for name in ("id", "createdAt", "deviceId", "command", "status")] for one in data]
-    return OperationResult("rpc list", {"rpcs": data}, human=lambda console: views.table(
-        console, ["id", "created", "device id", "command", "status"], cells, "There is no such RPC."))
+    cells = [
+        [views.text(one[name]) for name in ("id", "createdAt", "deviceId", "command", "status")]
+        for one in data
+    ]
+    return OperationResult(
+        "rpc list",
+        {"rpcs": data},
+        human=lambda console: views.table(
+            console,
+            ["id", "created", "device id", "command", "status"],
+            cells,
+            "There is no such RPC.",
+        ),
+    )
 
 
 def moment(text: str | None, option: str) -> datetime | None:
@@ -137,9 +195,16 @@ def moment(text: str | None, option: str) -> datetime | None:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError("usage.bad-option", f"{option} is {text!r}, but must be a time such as 2026-03-31T12:00:00Z") from None
+        raise UsageError(
+            "usage.bad-option",
+            f"{option} is {text!r}, but must be a time such as 2026-03-31T12:00:00Z",
+        ) from None
     if found.tzinfo is None:
-        raise UsageError("usage.bad-option", f"{option} {text!r} has no zone", hint=f"Say which, e.g. {text}Z for UTC.")
+        raise UsageError(
+            "usage.bad-option",
+            f"{option} {text!r} has no zone",
+            hint=f"Say which, e.g. {text}Z for UTC.",
+        )
     return found
 
 
@@ -151,11 +216,17 @@ def _now(session: tools.Session) -> datetime:
 def _found(session: tools.Session, rpc_id: str) -> api.RpcMessage:
     found = session.cloud.rpc(rpc_id)
     if found is None:
-        raise CloudError("cloud.not-found", f"the cloud knows no RPC {rpc_id!r}", hint="`infuse rpc list` shows them.")
+        raise CloudError(
+            "cloud.not-found",
+            f"the cloud knows no RPC {rpc_id!r}",
+            hint="`infuse rpc list` shows them.",
+        )
     return found
 
 
-def _followed(session: tools.Session, command: str, rpc_id: str, timeout_s: float | None) -> OperationResult:
+def _followed(
+    session: tools.Session, command: str, rpc_id: str, timeout_s: float | None
+) -> OperationResult:
     until = None if timeout_s is None else time.monotonic() + timeout_s
     pause = _FIRST_LOOK_S
     while True:
@@ -163,7 +234,11 @@ def _followed(session: tools.Session, command: str, rpc_id: str, timeout_s: floa
         now = _now(session)
         expires = message.downlink_message.expires_at if message.downlink_message else None
         over = until is not None and time.monotonic() >= until
-        if status_of(message, now) in {"completed", "expired"} or over or (until is None and expires is None):
+        if (
+            status_of(message, now) in {"completed", "expired"}
+            or over
+            or (until is None and expires is None)
+        ):
             return _result(command, message, now, ended=True)
         session.wait(pause)
         pause = min(pause * 2, _SLOWEST_LOOK_S)
@@ -174,7 +249,11 @@ def status_of(message: api.RpcMessage, now: datetime) -> str:
     downlink = message.downlink_message
     if downlink is None:
         return "waiting"
-    if downlink.status != "completed" and downlink.expires_at is not None and now > downlink.expires_at:
+    if (
+        downlink.status != "completed"
+        and downlink.expires_at is not None
+        and now > downlink.expires_at
+    ):
         return "expired"
     return downlink.status
 
@@ -185,22 +264,46 @@ def _row(message: api.RpcMessage, now: datetime) -> dict[str, Any]:
     values = views.plain(message)
     below: dict[str, Any] = values.get("downlinkMessage") or {}
     return {
-        "id": message.id, "deviceId": message.device_id or below.get("deviceId"), "createdAt": values.get("createdAt"),
-        "command": request.get("commandName", request.get("commandId")), "params": request.get("params"), "status": status_of(message, now),
-        "expiresAt": below.get("expiresAt"), "completedAt": below.get("completedAt"), "result": below.get("rpcRsp"),
+        "id": message.id,
+        "deviceId": message.device_id or below.get("deviceId"),
+        "createdAt": values.get("createdAt"),
+        "command": request.get("commandName", request.get("commandId")),
+        "params": request.get("params"),
+        "status": status_of(message, now),
+        "expiresAt": below.get("expiresAt"),
+        "completedAt": below.get("completedAt"),
+        "result": below.get("rpcRsp"),
     }
 
 
-def _result(command: str, message: api.RpcMessage, now: datetime, *, ended: bool = False) -> OperationResult:
+def _result(
+    command: str, message: api.RpcMessage, now: datetime, *, ended: bool = False
+) -> OperationResult:
     row = _row(message, now)
     error = _error(row) if ended else None
     errors: Sequence[dict[str, Any]] = [] if error is None else [error.as_json()]
-    return OperationResult(command, {"rpc": row}, status="ok" if error is None else "error", errors=list(errors),
-                           exit_code=0 if error is None else int(error.exit), human=lambda console: views.fields(console, row))
+    return OperationResult(
+        command,
+        {"rpc": row},
+        status="ok" if error is None else "error",
+        errors=list(errors),
+        exit_code=0 if error is None else int(error.exit),
+        human=lambda console: views.fields(console, row),
+    )
 
 
 def _error(row: dict[str, Any]) -> InfuseError | None:
     if row["status"] != "completed":
-        return BoardError("rpc.no-answer", f"device {row['deviceId']} did not answer RPC {row['id']} ({row['status']})")
+        return BoardError(
+            "rpc.no-answer",
+            f"device {row['deviceId']} did not answer RPC {row['id']} ({row['status']})",
+        )
     code = (row["result"] or {}).get("returnCode")
-    return BoardError("rpc.failed", f"device {row['deviceId']} answered RPC {row['id']} with return code {code}") if code else None
+    return (
+        BoardError(
+            "rpc.failed",
+            f"device {row['deviceId']} answered RPC {row['id']} with return code {code}",
+        )
+        if code
+        else None
+    )

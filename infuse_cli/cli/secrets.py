@@ -1,4 +1,5 @@
-"""Where the CA passphrase comes from (rule 35): option file, file descriptor, profile, keyring, then a terminal.
+"""Where the CA passphrase comes from (rule 35): option file, file descriptor, profile, keyring,
+then a terminal.
 
 Never from argv, never from the environment. What is asked for is never shown.
 """
@@ -24,26 +25,43 @@ _LOOSE: Final = 0o077
 
 
 def ca_keyring_name(ca: str) -> str:
-    """The keyring's user name (service `infuse`) for the passphrase of a CA named as in `identity.ca`."""
+    """The keyring's user name (service `infuse`) for the passphrase of a CA named as in
+    `identity.ca`.
+    """
     return f"ca:{ca}"
 
 
-def passphrase(*, file: Path | None = None, fd: int | None = None, profile: Passphrase | None = None,
-               keyring_name: str | None = None, confirm: bool = False, what: str = "CA passphrase") -> Secret:
-    """The first passphrase found; `confirm` is for a new one: the keyring is left out, a prompt asks twice.
+def passphrase(
+    *,
+    file: Path | None = None,
+    fd: int | None = None,
+    profile: Passphrase | None = None,
+    keyring_name: str | None = None,
+    confirm: bool = False,
+    what: str = "CA passphrase",
+) -> Secret:
+    """The first passphrase found; `confirm` is for a new one: the keyring is left out, a prompt
+    asks twice.
 
-    `what` is what a person is asked for. Raises SignerError ca.no-passphrase (none found, an empty one, an unreadable file), CredentialError
-    credential.unsafe-file, UsageError usage.bad-option (both options given, a bad descriptor).
+    `what` is what a person is asked for. Raises SignerError ca.no-passphrase (none found, an empty
+    one, an unreadable file), CredentialError credential.unsafe-file, UsageError usage.bad-option
+    (both options given, a bad descriptor).
     """
     if file is not None and fd is not None:
-        raise UsageError("usage.bad-option", "--passphrase-file and --passphrase-fd exclude each other")
+        raise UsageError(
+            "usage.bad-option", "--passphrase-file and --passphrase-fd exclude each other"
+        )
     if file is not None:
         return read_secret_file(file)
     if fd is not None:
         return _from_descriptor(fd)
     if profile is not None and profile.file is not None:
         return read_secret_file(Path(profile.file).expanduser())
-    if keyring_name is not None and not confirm and (found := _from_keyring(keyring_name)) is not None:
+    if (
+        keyring_name is not None
+        and not confirm
+        and (found := _from_keyring(keyring_name)) is not None
+    ):
         return found
     return _from_terminal(what, confirm=confirm)
 
@@ -55,13 +73,19 @@ def read_secret_file(path: Path) -> Secret:
     """
     try:
         # O_NONBLOCK: a FIFO without a writer must not hang the tool.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        descriptor = os.open(
+            path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        )
     except OSError as error:
-        raise SignerError("ca.no-passphrase", f"the passphrase file {path} cannot be read: {error.strerror}") from None
+        raise SignerError(
+            "ca.no-passphrase", f"the passphrase file {path} cannot be read: {error.strerror}"
+        ) from None
     try:
         return _from_open_file(descriptor, path)
     except OSError as error:
-        raise SignerError("ca.no-passphrase", f"the passphrase file {path} cannot be read: {error.strerror}") from None
+        raise SignerError(
+            "ca.no-passphrase", f"the passphrase file {path} cannot be read: {error.strerror}"
+        ) from None
     finally:
         os.close(descriptor)
 
@@ -69,7 +93,9 @@ def read_secret_file(path: Path) -> Secret:
 def _from_open_file(descriptor: int, path: Path) -> Secret:
     mode, what = os.fstat(descriptor).st_mode, f"the passphrase file {path}"
     if os.name == "posix" and mode & _LOOSE:
-        raise CredentialError("credential.unsafe-file", f"{what} can be read by other users of this machine")
+        raise CredentialError(
+            "credential.unsafe-file", f"{what} can be read by other users of this machine"
+        )
     if stat.S_ISFIFO(mode):  # as the shell's <(…) makes one
         return _secret(_line(descriptor, what), what)
     if not stat.S_ISREG(mode):
@@ -80,7 +106,10 @@ def _from_open_file(descriptor: int, path: Path) -> Secret:
 def _secret(data: bytes, source: str) -> Secret:
     line = data.removesuffix(b"\n").removesuffix(b"\r")
     if not line or len(line) > _MAX_BYTES:
-        raise SignerError("ca.no-passphrase", f"{source} is empty" if not line else f"{source} has more than {_MAX_BYTES} bytes")
+        raise SignerError(
+            "ca.no-passphrase",
+            f"{source} is empty" if not line else f"{source} has more than {_MAX_BYTES} bytes",
+        )
     try:
         return Secret(line.decode())
     except UnicodeDecodeError:
@@ -115,7 +144,9 @@ def _await_readable(fd: int, what: str) -> None:
     import select
 
     if not select.select([fd], [], [], _DESCRIPTOR_WAIT_S)[0]:
-        raise SignerError("ca.no-passphrase", f"nothing came from {what} within {_DESCRIPTOR_WAIT_S:.0f} s")
+        raise SignerError(
+            "ca.no-passphrase", f"nothing came from {what} within {_DESCRIPTOR_WAIT_S:.0f} s"
+        )
 
 
 def _from_keyring(name: str) -> Secret | None:
@@ -134,8 +165,12 @@ def keep_in_keyring(name: str, secret: Secret) -> bool:
 
 def _from_terminal(what: str, *, confirm: bool) -> Secret:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise SignerError("ca.no-passphrase", f"no {what} was given, and there is no terminal to ask on")
+        raise SignerError(
+            "ca.no-passphrase", f"no {what} was given, and there is no terminal to ask on"
+        )
     import typer
 
-    text: str = typer.prompt(f"New {what}" if confirm else what, hide_input=True, confirmation_prompt=confirm, err=True)
+    text: str = typer.prompt(
+        f"New {what}" if confirm else what, hide_input=True, confirmation_prompt=confirm, err=True
+    )
     return _secret(text.encode(), "the passphrase")

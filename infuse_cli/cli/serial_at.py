@@ -57,17 +57,31 @@ class Answered:
 
     @property
     def secret(self) -> bool:
-        """Whether the command carries a secret, so that neither it nor a garbled echo of it is shown."""
+        """Whether the command carries a secret, so that neither it nor a garbled echo of it is
+        shown.
+        """
         return at_text.carries_secret(self.text)
 
     def shown_lines(self) -> list[str]:
-        """The answer's lines; beside a secret command they are masked, because they may be its echo."""
-        return [f"({len(line)} characters masked)" for line in self.lines] if self.secret else list(self.lines)
+        """The answer's lines; beside a secret command they are masked, because they may be its
+        echo.
+        """
+        return (
+            [f"({len(line)} characters masked)" for line in self.lines]
+            if self.secret
+            else list(self.lines)
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The exchange as JSON values."""
-        return {"command": at_text.shown(self.text), "ok": self.ok, "lines": self.shown_lines(), "cme": self.cme,
-                "error": None if self.error is None else self.error.as_json(), "ms": round(self.ms, 1)}
+        return {
+            "command": at_text.shown(self.text),
+            "ok": self.ok,
+            "lines": self.shown_lines(),
+            "cme": self.cme,
+            "error": None if self.error is None else self.error.as_json(),
+            "ms": round(self.ms, 1),
+        }
 
 
 def words(port: str | None, given: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
@@ -78,12 +92,19 @@ def words(port: str | None, given: Sequence[str]) -> tuple[str | None, tuple[str
 
 
 def gather(given: Sequence[str], file: Path | None) -> tuple[str, ...]:
-    """The commands: arguments, a file (`-` is standard input), or what is piped in. Raises UsageError usage.bad-option."""
+    """The commands: arguments, a file (`-` is standard input), or what is piped in.
+
+    Raises UsageError usage.bad-option.
+    """
     if given and file is not None:
         raise UsageError("usage.bad-option", "commands were given both as arguments and by --file")
     found = _checked(given) if given else at_text.script(_lines(file))
     if not found:
-        raise UsageError("usage.bad-option", "no command was given", hint="For example `infuse serial at AT+CGMM`, or --file FILE.")
+        raise UsageError(
+            "usage.bad-option",
+            "no command was given",
+            hint="For example `infuse serial at AT+CGMM`, or --file FILE.",
+        )
     return found
 
 
@@ -92,7 +113,10 @@ def warn(given: Sequence[str]) -> None:
     if context.current().output != "human":
         return
     if any(map(at_text.carries_secret, given)):
-        sys.stderr.write("note: a secret on the command line can be seen by every user of this machine; --file keeps it from them\n")
+        sys.stderr.write(
+            "note: a secret on the command line can be seen by every user of this machine; --file"
+            " keeps it from them\n"
+        )
     if sys.stderr.isatty():
         sys.stderr.write("note: answers are shown as they come; nothing in them is masked\n")
 
@@ -100,8 +124,11 @@ def warn(given: Sequence[str]) -> None:
 def _checked(given: Sequence[str]) -> tuple[str, ...]:
     wrong = next((text for text in given if not at_text.is_command(text)), None)
     if wrong is not None:
-        raise UsageError("usage.bad-option", f"{wrong[:40]!r} is no AT command: it does not begin with AT",
-                         hint="Quote each command for the shell, and name the port first or by --port.")
+        raise UsageError(
+            "usage.bad-option",
+            f"{wrong[:40]!r} is no AT command: it does not begin with AT",
+            hint="Quote each command for the shell, and name the port first or by --port.",
+        )
     return tuple(text.strip() for text in given)
 
 
@@ -113,7 +140,9 @@ def _lines(file: Path | None) -> list[str]:
     try:
         return file.read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError("usage.bad-option", f"{file} cannot be read as plain text: {error}") from error
+        raise UsageError(
+            "usage.bad-option", f"{file} cannot be read as plain text: {error}"
+        ) from error
 
 
 @dataclass(slots=True)
@@ -128,7 +157,11 @@ class Hand:
     board: str | None = None
 
     def run(self, port: str) -> None:
-        """Send the commands. Raises BoardError serial.* when the port cannot be opened, JournalError; the rest is in `answers`."""
+        """Send the commands.
+
+        Raises BoardError serial.* when the port cannot be opened, JournalError; the rest is in
+        `answers`.
+        """
         with ExitStack() as stack:
             link = stack.enter_context(opened(port, self.profile))
             self.dialect = link.dialect
@@ -148,22 +181,38 @@ class Hand:
         what = at_text.for_record(text)
         note.note(_BY_HAND_NOTE, command=what, answer="begun")
         answered = self._exchange(link, text)
-        note.note(_BY_HAND_NOTE, command=what, answer="OK" if answered.ok else "ERROR" if answered.error is None else answered.error.code)
+        note.note(
+            _BY_HAND_NOTE,
+            command=what,
+            answer=(
+                "OK" if answered.ok else "ERROR" if answered.error is None else answered.error.code
+            ),
+        )
         return answered
 
     def _exchange(self, link: Board, text: str) -> Answered:
-        command = Command(text, self.timeout_s, ANY_LINE, effect=not at_text.only_reads(text), secret=at_text.carries_secret(text))
+        command = Command(
+            text,
+            self.timeout_s,
+            ANY_LINE,
+            effect=not at_text.only_reads(text),
+            secret=at_text.carries_secret(text),
+        )
         started = time.monotonic()
         try:
             reply = link.run(_carried(link, _ask(command)))
         except InfuseError as error:
             return Answered(text, error=error, ms=(time.monotonic() - started) * 1000)
         refusal = None if reply.ok else _refusal(reply, text)
-        return Answered(text, reply.info, reply.ok, refusal, reply.cme, (time.monotonic() - started) * 1000)
+        return Answered(
+            text, reply.info, reply.ok, refusal, reply.cme, (time.monotonic() - started) * 1000
+        )
 
 
 def _carried(link: Board, conversation: Conversation[T]) -> Conversation[T]:
-    """AT commands as the board takes them: in ePacket frames the firmware hands them to its modem."""
+    """AT commands as the board takes them: in ePacket frames the firmware hands them to its
+    modem.
+    """
     return carried(conversation) if link.dialect == "epacket" else conversation
 
 

@@ -1,4 +1,6 @@
-"""One board on one port, by hand: what it says it is, what its modem holds, and what the journal knows of it."""
+"""One board on one port, by hand: what it says it is, what its modem holds, and what the journal
+knows of it.
+"""
 
 from __future__ import annotations
 
@@ -31,15 +33,30 @@ _SOC: Final = "nRF9151"
 """Whose id is read where no profile says otherwise: the boards that this tool is for."""
 
 LAST_TAG: Final = 2147483647
-"""What has a higher sec_tag is the modem's own: it is shown in lists, and cannot be written or deleted."""
+"""What has a higher sec_tag is the modem's own: it is shown in lists, and cannot be written or
+deleted.
+"""
 
-_MODES: Final = {0: "off", 1: "normal", 2: "receive only", 4: "flight mode", 20: "LTE off", 21: "LTE on", 30: "GNSS off", 31: "GNSS on",
-                 40: "receive only", 41: "flight mode with SIM", 44: "flight mode, SIM kept"}
+_MODES: Final = {
+    0: "off",
+    1: "normal",
+    2: "receive only",
+    4: "flight mode",
+    20: "LTE off",
+    21: "LTE on",
+    30: "GNSS off",
+    31: "GNSS on",
+    40: "receive only",
+    41: "flight mode with SIM",
+    44: "flight mode, SIM kept",
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Found:
-    """What a board answered: `identity` with mcuId where the profile names a source that gave one, else why not."""
+    """What a board answered: `identity` with mcuId where the profile names a source that gave one,
+    else why not.
+    """
 
     port: str
     dialect: str
@@ -51,8 +68,13 @@ class Found:
         seen, problem = self.identity, self.mcu_id_problem
         mode = seen.functional_mode
         return {
-            "port": self.port, "dialect": self.dialect, "board": {"uuid": seen.uuid, "imei": seen.imei, "mcuId": seen.mcu_id},
-            "model": seen.model, "modemFirmware": seen.modem_firmware, "iccid": seen.iccid, "functionalMode": mode,
+            "port": self.port,
+            "dialect": self.dialect,
+            "board": {"uuid": seen.uuid, "imei": seen.imei, "mcuId": seen.mcu_id},
+            "model": seen.model,
+            "modemFirmware": seen.modem_firmware,
+            "iccid": seen.iccid,
+            "functionalMode": mode,
             "functionalModeName": None if mode is None else _MODES.get(mode, "another mode"),
             "mcuIdProblem": None if problem is None else problem.as_json(),
         }
@@ -86,7 +108,9 @@ def record() -> Iterator[SqliteJournal | None]:
 
 
 def identify(link: Board, profile: Profile | None) -> Found:
-    """Ask the board who it is; an mcuId that cannot be read is no failure here, but its reason is kept."""
+    """Ask the board who it is; an mcuId that cannot be read is no failure here, but its reason is
+    kept.
+    """
     from infuse_cli.journal.bench import load_bench
 
     ops = operations(link.dialect)
@@ -99,12 +123,22 @@ def identify(link: Board, profile: Profile | None) -> Found:
         with record() as journal:
             known_board = None if journal is None else journal.board(seen.uuid)
         if known_board is not None and known_board.mcu_id is not None:
-            return Found(link.port, link.dialect, dataclasses.replace(seen, mcu_id=known_board.mcu_id))
-        problem = BoardError("board.no-mcu-id", "mcuId comes from a scan, and nothing is scanned here", hint="Look the board up by its IMEI or UUID.")
+            return Found(
+                link.port, link.dialect, dataclasses.replace(seen, mcu_id=known_board.mcu_id)
+            )
+        problem = BoardError(
+            "board.no-mcu-id",
+            "mcuId comes from a scan, and nothing is scanned here",
+            hint="Look the board up by its IMEI or UUID.",
+        )
         return Found(link.port, link.dialect, seen, problem)
     ids = McuIds(source, chips=wire.chip_ids(load_bench(context.current().home)), soc=soc)
     try:
-        return Found(link.port, link.dialect, dataclasses.replace(seen, mcu_id=mcu_id(link, ops, source, ids, seen)))
+        return Found(
+            link.port,
+            link.dialect,
+            dataclasses.replace(seen, mcu_id=mcu_id(link, ops, source, ids, seen)),
+        )
     except InfuseError as error:
         if error.code.startswith("serial."):
             raise
@@ -120,13 +154,21 @@ def who() -> Generator[Command, Reply, str | None]:
 
 
 def stored(link: Board, sec_tag: int | None) -> tuple[StoredCredential, ...]:
-    """The credentials in the modem, under one sec_tag or all; the keys that it was born with are left out."""
+    """The credentials in the modem, under one sec_tag or all; the keys that it was born with are
+    left out.
+    """
     return parted(listed(link, sec_tag))[0]
 
 
-def parted(entries: Sequence[StoredCredential]) -> tuple[tuple[StoredCredential, ...], list[dict[str, Any]]]:
+def parted(
+    entries: Sequence[StoredCredential],
+) -> tuple[tuple[StoredCredential, ...], list[dict[str, Any]]]:
     """What people put there, and as JSON values what is the modem's own."""
-    own = [{"secTag": row.sec_tag, "type": row.type, "sha256": row.sha256} for row in entries if row.sec_tag > LAST_TAG]
+    own = [
+        {"secTag": row.sec_tag, "type": row.type, "sha256": row.sha256}
+        for row in entries
+        if row.sec_tag > LAST_TAG
+    ]
     return tuple(row for row in entries if row.sec_tag <= LAST_TAG), own
 
 
@@ -141,8 +183,14 @@ def history(journal: SqliteJournal | None, uuid: str) -> Sequence[AttemptRecord]
 
 
 def mode_owed(journal: SqliteJournal | None, found: Found) -> int | None:
-    """The functional mode that a board in flight mode was in before a change by hand that was stopped (rule 7)."""
-    owed = () if journal is None or found.identity.functional_mode != commands.FLIGHT_MODE else journal.modes_owed(found.identity.uuid)
+    """The functional mode that a board in flight mode was in before a change by hand that was
+    stopped (rule 7).
+    """
+    owed = (
+        ()
+        if journal is None or found.identity.functional_mode != commands.FLIGHT_MODE
+        else journal.modes_owed(found.identity.uuid)
+    )
     return owed[0].mode if owed else None
 
 
@@ -155,8 +203,19 @@ def on_record(journal: SqliteJournal | None, uuid: str) -> dict[str, Any] | None
     newest = attempts[-1] if attempts else None
     certificates = [row for row in journal.certificates(board=uuid) if row.state == "issued"]
     return {
-        "imei": board.imei, "mcuId": board.mcu_id, "attempts": len(attempts), "newest": None if newest is None else {**brief(newest), "word": word(newest)},
-        "certificates": [{"serial": row.serial, "sha256": row.sha256, "notAfter": row.not_after, "deviceId": row.device_id} for row in certificates],
+        "imei": board.imei,
+        "mcuId": board.mcu_id,
+        "attempts": len(attempts),
+        "newest": None if newest is None else {**brief(newest), "word": word(newest)},
+        "certificates": [
+            {
+                "serial": row.serial,
+                "sha256": row.sha256,
+                "notAfter": row.not_after,
+                "deviceId": row.device_id,
+            }
+            for row in certificates
+        ],
     }
 
 
@@ -166,20 +225,40 @@ def by_hand(journal: SqliteJournal | None, uuid: str) -> list[EventRecord]:
 
 
 def journalled(journal: SqliteJournal | None, found: Found) -> dict[str, Any]:
-    """What the journal knows of a board, how many changes by hand are on record, and the mode that one of them owes it."""
+    """What the journal knows of a board, how many changes by hand are on record, and the mode that
+    one of them owes it.
+    """
     uuid = found.identity.uuid
-    return {"record": on_record(journal, uuid), "byHand": len(changes(by_hand(journal, uuid))), "functionalModeOwed": mode_owed(journal, found)}
+    return {
+        "record": on_record(journal, uuid),
+        "byHand": len(changes(by_hand(journal, uuid))),
+        "functionalModeOwed": mode_owed(journal, found),
+    }
 
 
-def credential_rows(entries: Sequence[StoredCredential], attempts: Sequence[AttemptRecord], events: Sequence[EventRecord] = ()) -> list[dict[str, Any]]:
-    """A row a credential; `attempt` is the newest attempt on record that put it there, `known` whether there is one.
+def credential_rows(
+    entries: Sequence[StoredCredential],
+    attempts: Sequence[AttemptRecord],
+    events: Sequence[EventRecord] = (),
+) -> list[dict[str, Any]]:
+    """A row a credential; `attempt` is the newest attempt on record that put it there, `known`
+    whether there is one.
 
     `byHand`: by the board's `events` it is what a person put there last.
     """
-    return [{**_credential(entry, attempts), "byHand": is_by_hand(entry, events)} for entry in sorted(entries, key=lambda entry: (entry.sec_tag, entry.type))]
+    return [
+        {**_credential(entry, attempts), "byHand": is_by_hand(entry, events)}
+        for entry in sorted(entries, key=lambda entry: (entry.sec_tag, entry.type))
+    ]
 
 
 def _credential(entry: StoredCredential, attempts: Sequence[AttemptRecord]) -> dict[str, Any]:
     owner = next((one.attempt for one in reversed(attempts) if slots.is_ours(entry, (one,))), None)
-    return {"secTag": entry.sec_tag, "type": entry.type, "typeName": kind_name(entry.type), "sha256": entry.sha256,
-            "known": owner is not None, "attempt": owner}
+    return {
+        "secTag": entry.sec_tag,
+        "type": entry.type,
+        "typeName": kind_name(entry.type),
+        "sha256": entry.sha256,
+        "known": owner is not None,
+        "attempt": owner,
+    }

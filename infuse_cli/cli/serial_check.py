@@ -1,7 +1,8 @@
-"""`infuse serial check`: one board beside the journal and the cloud, every difference named, nothing written.
+"""`infuse serial check`: one board beside the journal and the cloud, every difference named,
+nothing written.
 
-What the modem holds is compared with what the record says was put there; the key in it is asked to sign a fresh
-challenge, as `possession` does on the line.
+What the modem holds is compared with what the record says was put there; the key in it is asked to
+sign a fresh challenge, as `possession` does on the line.
 """
 
 from __future__ import annotations
@@ -55,8 +56,17 @@ class Check:
 
     def as_json(self) -> dict[str, Any]:
         """The whole comparison as JSON values."""
-        return {**self.found.as_json(), "slots": self.slots, "record": self.record, "byHand": self.by_hand, "functionalModeOwed": self.mode_owed, "possession": self.possession, "cloud": self.cloud,
-                "differences": [one.as_json() for one in self.differences], "notes": self.notes}
+        return {
+            **self.found.as_json(),
+            "slots": self.slots,
+            "record": self.record,
+            "byHand": self.by_hand,
+            "functionalModeOwed": self.mode_owed,
+            "possession": self.possession,
+            "cloud": self.cloud,
+            "differences": [one.as_json() for one in self.differences],
+            "notes": self.notes,
+        }
 
     def differs(self, code: str, message: str) -> None:
         """Add a difference under a code of `errors.CODES`."""
@@ -64,21 +74,34 @@ class Check:
 
 
 def check(port: str, profile: Profile | None) -> Check:
-    """Read everything and compare. Raises BoardError serial.* for a port or board that does not answer."""
+    """Read everything and compare.
+
+    Raises BoardError serial.* for a port or board that does not answer.
+    """
     with serial_board.opened(port, profile) as link, serial_board.record() as journal:
         found = serial_board.identify(link, profile)
         uuid = found.identity.uuid
-        entries = serial_board.stored(link, None) if Can.READ_DIGEST in capabilities(link.dialect) else None
+        entries = (
+            serial_board.stored(link, None)
+            if Can.READ_DIGEST in capabilities(link.dialect)
+            else None
+        )
         attempts, events = serial_board.history(journal, uuid), serial_board.by_hand(journal, uuid)
-        made = Check(found, None if entries is None else serial_board.credential_rows(entries, attempts, events),
-                     serial_board.on_record(journal, uuid), by_hand=len(changes(events)))
+        made = Check(
+            found,
+            None if entries is None else serial_board.credential_rows(entries, attempts, events),
+            serial_board.on_record(journal, uuid),
+            by_hand=len(changes(events)),
+        )
         if found.mcu_id_problem is not None:
             made.notes.append(f"mcuId could not be read: {found.mcu_id_problem.message}")
         made.mode_owed = serial_board.mode_owed(journal, found)
         _identity(made, journal)
         _product(made, profile)
         if entries is None:
-            made.notes.append(f"dialect {link.dialect} cannot list credentials: none of them was compared")
+            made.notes.append(
+                f"dialect {link.dialect} cannot list credentials: none of them was compared"
+            )
         else:
             _slots(made, entries, attempts, profile)
             _certificate(made, link, journal, profile)
@@ -102,32 +125,55 @@ def _product(made: Check, profile: Profile | None) -> None:
     wanted, seen = profile.board.expect, made.found.identity
     if wanted.model is not None and seen.model != wanted.model:
         made.differs("board.unexpected", f"the model is {seen.model}, {wanted.model} is expected")
-    if wanted.modem_firmware is not None and not firmware_fits(seen.modem_firmware, wanted.modem_firmware):
-        made.differs("board.unexpected", f"the modem firmware is {seen.modem_firmware}, {wanted.modem_firmware} is expected")
+    if wanted.modem_firmware is not None and not firmware_fits(
+        seen.modem_firmware, wanted.modem_firmware
+    ):
+        made.differs(
+            "board.unexpected",
+            f"the modem firmware is {seen.modem_firmware}, {wanted.modem_firmware} is expected",
+        )
 
 
-def _slots(made: Check, entries: Sequence[StoredCredential], attempts: Sequence[AttemptRecord], profile: Profile | None) -> None:
-    """What the record says must be there, then what is there under our sec_tags and was not put there by this journal."""
+def _slots(
+    made: Check,
+    entries: Sequence[StoredCredential],
+    attempts: Sequence[AttemptRecord],
+    profile: Profile | None,
+) -> None:
+    """What the record says must be there, then what is there under our sec_tags and was not put
+    there by this journal.
+    """
     recorded = {} if not attempts else recorded_places(_that_counts(attempts))
     there = {(entry.sec_tag, entry.type): entry for entry in entries}
     for place, digests in recorded.items():
         entry = there.get(place)
         if entry is None:
-            made.differs("identity.not-read-back", f"{_named(place)} is on record and not in the modem")
+            made.differs(
+                "identity.not-read-back", f"{_named(place)} is on record and not in the modem"
+            )
         elif entry.sha256 is None:
             made.notes.append(f"the modem lists {_named(place)} without a digest")
         elif entry.sha256 not in digests:
-            made.differs("identity.not-read-back", f"{_named(place)} is {entry.sha256} in the modem, {' or '.join(sorted(digests))} on record")
+            made.differs(
+                "identity.not-read-back",
+                f"{_named(place)} is {entry.sha256} in the modem, {' or '.join(sorted(digests))} on"
+                " record",
+            )
     ours = {tag for tag, _ in recorded} | _tags(profile)
     for place, entry in there.items():
         if place not in recorded and entry.sec_tag in ours and not slots.is_ours(entry, attempts):
-            made.differs("identity.slot-occupied", f"{_named(place)} is in the modem (SHA-256 {entry.sha256 or 'not given'}) and not on record")
+            made.differs(
+                "identity.slot-occupied",
+                f"{_named(place)} is in the modem (SHA-256 {entry.sha256 or 'not given'}) and not"
+                " on record",
+            )
 
 
 def recorded_places(attempt: AttemptRecord) -> dict[Place, set[str]]:
     """The places that an attempt filled, with the digests that the modem may show for each.
 
-    Once a board PASSed its firmware may use its token up and delete it, so that one need not be there any more.
+    Once a board PASSed its firmware may use its token up and delete it, so that one need not be
+    there any more.
     """
     places: dict[Place, set[str]] = {}
     for step in attempt.steps.values():
@@ -143,11 +189,17 @@ def _that_counts(attempts: Sequence[AttemptRecord]) -> AttemptRecord:
 
 
 def _tags(profile: Profile | None) -> set[int]:
-    """The sec_tags that the profile's plan writes; under first-boot the firmware fills that of the identity by itself."""
+    """The sec_tags that the profile's plan writes; under first-boot the firmware fills that of the
+    identity by itself.
+    """
     if profile is None:
         return set()
     own = {profile.identity.sec_tag} if profile.identity.mode in {"local-ca", "cloud-ca"} else set()
-    return own | ({profile.token.sec_tag} if profile.token is not None and profile.token.store == "psk" else set())
+    return own | (
+        {profile.token.sec_tag}
+        if profile.token is not None and profile.token.store == "psk"
+        else set()
+    )
 
 
 def _named(place: Place) -> str:
@@ -155,21 +207,37 @@ def _named(place: Place) -> str:
     return f"the {kind_name(kind)} of sec_tag {tag}"
 
 
-def _certificate(made: Check, link: Board, journal: SqliteJournal | None, profile: Profile | None) -> None:
-    issued = [] if journal is None else [row for row in journal.certificates(board=made.found.identity.uuid) if row.state == "issued"]
+def _certificate(
+    made: Check, link: Board, journal: SqliteJournal | None, profile: Profile | None
+) -> None:
+    issued = (
+        []
+        if journal is None
+        else [
+            row
+            for row in journal.certificates(board=made.found.identity.uuid)
+            if row.state == "issued"
+        ]
+    )
     if not issued:
         return
     newest = issued[-1]
     now = datetime.now(UTC)
     if not newest.not_before <= now <= newest.not_after:
-        made.differs("identity.certificate-mismatch", f"certificate {newest.serial} is valid from {newest.not_before:%Y-%m-%d} to {newest.not_after:%Y-%m-%d} only")
+        made.differs(
+            "identity.certificate-mismatch",
+            f"certificate {newest.serial} is valid from {newest.not_before:%Y-%m-%d} to"
+            f" {newest.not_after:%Y-%m-%d} only",
+        )
     tag = _certificate_tag(made, profile)
     if tag is not None:
         _prove(made, link, newest, tag)
 
 
 def _certificate_tag(made: Check, profile: Profile | None) -> int | None:
-    """The sec_tag of the certificate that is on record: the profile's, else the one place of ours that holds one."""
+    """The sec_tag of the certificate that is on record: the profile's, else the one place of ours
+    that holds one.
+    """
     ours = [int(row["secTag"]) for row in made.slots or () if row["type"] == 1 and row["known"]]
     if profile is not None and (profile.identity.sec_tag in ours or not ours):
         return profile.identity.sec_tag
@@ -195,7 +263,10 @@ def _prove(made: Check, link: Board, certificate: CertificateRecord, tag: int) -
 
 def _cloud(made: Check, attempts: Sequence[AttemptRecord], profile: Profile | None) -> None:
     """The cloud device beside board and record, where the profile says in which cloud to look."""
-    if profile is None or (profile.cloud.organisation.id or profile.cloud.organisation.name) is None:
+    if (
+        profile is None
+        or (profile.cloud.organisation.id or profile.cloud.organisation.name) is None
+    ):
         return
     mcu_id = made.found.identity.mcu_id or (made.record or {}).get("mcuId")
     if mcu_id is None:
@@ -214,10 +285,20 @@ def _cloud(made: Check, attempts: Sequence[AttemptRecord], profile: Profile | No
     if device is None:
         made.cloud = {"deviceId": None}
         if known is not None:
-            made.differs(_CONFLICT, f"the record names cloud device {known}, the cloud has none for {resolved.soc} {mcu_id}")
+            made.differs(
+                _CONFLICT,
+                f"the record names cloud device {known}, the cloud has none for {resolved.soc}"
+                f" {mcu_id}",
+            )
         return
     made.cloud = _as_data(device, client)
-    _compare(made, device, resolved, known, facts_of(_that_counts(attempts)).get("metadata") if attempts else None)
+    _compare(
+        made,
+        device,
+        resolved,
+        known,
+        facts_of(_that_counts(attempts)).get("metadata") if attempts else None,
+    )
 
 
 def _client(profile: Profile) -> InfuseApi:
@@ -225,7 +306,12 @@ def _client(profile: Profile) -> InfuseApi:
     from infuse_cli.keys.credentials import credential_host, find_credential
 
     settings = context.current()
-    found = find_credential(credential_host(profile.cloud.base_url), env=settings.env, token_file=profile.cloud.auth.token_file, home=settings.home)
+    found = find_credential(
+        credential_host(profile.cloud.base_url),
+        env=settings.env,
+        token_file=profile.cloud.auth.token_file,
+        home=settings.home,
+    )
     return connect(profile.cloud, found.secret, _never_stopped)
 
 
@@ -244,18 +330,44 @@ def _resolved(profile: Profile, client: InfuseApi) -> Resolved:
 
 def _as_data(device: api.Device, client: InfuseApi) -> dict[str, Any]:
     state = client.device_state(device.device_id)
-    return {"deviceId": device.device_id, "organisationId": device.organisation_id, "boardId": device.board_id, "metadata": device.metadata,
-            "heard": None if state is None else state.last_route_time}
+    return {
+        "deviceId": device.device_id,
+        "organisationId": device.organisation_id,
+        "boardId": device.board_id,
+        "metadata": device.metadata,
+        "heard": None if state is None else state.last_route_time,
+    }
 
 
-def _compare(made: Check, device: api.Device, resolved: Resolved, known: str | None, metadata: dict[str, str] | None) -> None:
+def _compare(
+    made: Check,
+    device: api.Device,
+    resolved: Resolved,
+    known: str | None,
+    metadata: dict[str, str] | None,
+) -> None:
     if known is None:
-        made.notes.append(f"the cloud knows this board as {device.device_id}, this journal has no cloud device for it")
+        made.notes.append(
+            f"the cloud knows this board as {device.device_id}, this journal has no cloud device"
+            " for it"
+        )
     elif known != device.device_id:
-        made.differs(_CONFLICT, f"the record names cloud device {known}, the cloud has {device.device_id}")
-    for what, have, want in (("organisation", device.organisation_id, resolved.organisation.id), ("board", device.board_id, resolved.board.id)):
+        made.differs(
+            _CONFLICT, f"the record names cloud device {known}, the cloud has {device.device_id}"
+        )
+    for what, have, want in (
+        ("organisation", device.organisation_id, resolved.organisation.id),
+        ("board", device.board_id, resolved.board.id),
+    ):
         if have != want:
-            made.differs("cloud.device-elsewhere", f"cloud device {device.device_id} belongs to {what} {have}, the profile's is {want}")
+            made.differs(
+                "cloud.device-elsewhere",
+                f"cloud device {device.device_id} belongs to {what} {have}, the profile's is"
+                f" {want}",
+            )
     for key, value in sorted((metadata or {}).items()):
         if device.metadata.get(key) != value:
-            made.differs("cloud.device-conflict", f"{key} is {value!r} on record, {device.metadata.get(key)!r} in the cloud")
+            made.differs(
+                "cloud.device-conflict",
+                f"{key} is {value!r} on record, {device.metadata.get(key)!r} in the cloud",
+            )

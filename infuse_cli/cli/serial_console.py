@@ -1,7 +1,8 @@
 """`infuse serial console`: a terminal on a board's port.
 
-Lines are shown as they come, with times and with the modem's error numbers in words. What is typed and may change the
-board goes on record before it is sent. History and log are 0600 and keep no secret.
+Lines are shown as they come, with times and with the modem's error numbers in words. What is typed
+and may change the board goes on record before it is sent. History and log are 0600 and keep no
+secret.
 """
 
 from __future__ import annotations
@@ -62,15 +63,25 @@ class Wish:
 
 
 def run(port: str, profile: Profile | None, wish: Wish) -> OperationResult:
-    """Be a terminal until Ctrl-]. Raises UsageError usage.no-terminal, usage.output-lost for a log that took no more, BoardError serial.* (serial.unplugged when the port went away)."""
+    """Be a terminal until Ctrl-].
+
+    Raises UsageError usage.no-terminal, usage.output-lost for a log that took no more, BoardError
+    serial.* (serial.unplugged when the port went away).
+    """
     if context.current().output != "human" or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("usage.no-terminal", "a console needs a person at a terminal", hint="`infuse serial at PORT --file -` sends what is piped in.")
+        raise UsageError(
+            "usage.no-terminal",
+            "a console needs a person at a terminal",
+            hint="`infuse serial at PORT --file -` sends what is piped in.",
+        )
     with ExitStack() as stack:
         console = Console(port, profile, wish, stack)
         console.run()
     if console.trouble is not None:
         raise console.trouble
-    return OperationResult("serial console", {"port": port, "board": console.board}, human=lambda _: None)
+    return OperationResult(
+        "serial console", {"port": port, "board": console.board}, human=lambda _: None
+    )
 
 
 @dataclass
@@ -103,7 +114,10 @@ class Console:
         self._session = _session(self._toolbar)
         reader = threading.Thread(target=self._read, name="console", daemon=True)
         with patch_stdout(raw=True):
-            self._say(f"{self.port}, {'board ' + self.board if self.board else 'nothing here answers AT so far'}")
+            self._say(
+                f"{self.port},"
+                f" {'board ' + self.board if self.board else 'nothing here answers AT so far'}"
+            )
             reader.start()
             try:
                 self._type()
@@ -117,17 +131,25 @@ class Console:
         return Serial() if self.profile is None else self.profile.board.serial
 
     def _who(self, port: str) -> str | None:
-        """The board's UUID, for the record; a port on which nothing answers AT has a console all the same."""
+        """The board's UUID, for the record; a port on which nothing answers AT has a console all
+        the same.
+        """
         try:
             with serial_board.opened(port, self.profile) as link:
-                return link.run(serial_board.who()) if link.dialect.startswith("at") else link.run(operations(link.dialect).identify()).uuid
+                return (
+                    link.run(serial_board.who())
+                    if link.dialect.startswith("at")
+                    else link.run(operations(link.dialect).identify()).uuid
+                )
         except BoardError as error:
             if error.code not in {"serial.silent", "serial.timeout", "serial.garbled"}:
                 raise
             return None
 
     def _heed(self) -> None:
-        """SIGTERM and SIGHUP end a console, which the terminal's own Ctrl-C does not: it forgets a line."""
+        """SIGTERM and SIGHUP end a console, which the terminal's own Ctrl-C does not: it forgets a
+        line.
+        """
         for name in _GO:
             number = getattr(signal, name, None)
             if number is not None and (before := signal.getsignal(number)) is not signal.SIG_IGN:
@@ -166,8 +188,12 @@ class Console:
 
     def _note(self, text: str) -> None:
         if self._notes is None:
-            self._notes = self.stack.enter_context(Notes("serial console", self.profile, self.port, self.board))
-        self._notes.note("typed by hand", command=console_text.for_record(text), answer="sent", board=self.board)
+            self._notes = self.stack.enter_context(
+                Notes("serial console", self.profile, self.port, self.board)
+            )
+        self._notes.note(
+            "typed by hand", command=console_text.for_record(text), answer="sent", board=self.board
+        )
 
     def _read(self) -> None:
         lines, last, text = console_text.Lines(), time.monotonic(), bytearray()
@@ -188,7 +214,9 @@ class Console:
             resting = now - last > _REST_S
             if resting:
                 frames.flush()
-            self._show(*lines.receive(bytes(text)), *filter(None, [lines.rest() if resting else None]))
+            self._show(
+                *lines.receive(bytes(text)), *filter(None, [lines.rest() if resting else None])
+            )
             text.clear()
 
     def _frame(self, payload: bytes) -> bool:
@@ -199,7 +227,10 @@ class Console:
         return said is not None
 
     def _went_away(self, error: BoardError) -> bool:
-        """Say so; with --reconnect wait until it is back, else end the prompt. False when the console is over."""
+        """Say so; with --reconnect wait until it is back, else end the prompt.
+
+        False when the console is over.
+        """
         self._say(f"{self.port} went away", _RED)
         if not self.wish.reconnect:
             self.trouble = error
@@ -218,7 +249,11 @@ class Console:
         port = _again(self.port, self._info)
         board = self._who(port)
         self._stream, self.port = Stream(port, self._serial), port
-        changed = "" if board == self.board else f": it is {'another one, ' + board if board else 'silent so far'}"
+        changed = (
+            ""
+            if board == self.board
+            else f": it is {'another one, ' + board if board else 'silent so far'}"
+        )
         self.board = board
         self._say(f"{port} is back{changed}")
 
@@ -241,15 +276,25 @@ class Console:
 
     def _tell(self, text: str, mark: str, colour: str) -> None:
         """Our own words, folded to the terminal; those of the board stay as they are."""
-        width = shutil.get_terminal_size().columns - len(mark) - (_STAMP + 1 if self.wish.timestamps else 0)
+        width = (
+            shutil.get_terminal_size().columns
+            - len(mark)
+            - (_STAMP + 1 if self.wish.timestamps else 0)
+        )
         for number, line in enumerate(textwrap.wrap(text, max(20, width), break_long_words=False)):
             self._put(f"{mark if number == 0 else ' ' * len(mark)}{line}", colour)
 
     def _put(self, text: str, colour: str = "") -> None:
         bare = context.current().no_color
-        stamp = f"{datetime.now().astimezone():%H:%M:%S.%f}"[:_STAMP] + " " if self.wish.timestamps else ""
+        stamp = (
+            f"{datetime.now().astimezone():%H:%M:%S.%f}"[:_STAMP] + " "
+            if self.wish.timestamps
+            else ""
+        )
         stamp = stamp if bare or not stamp else f"{_DIM}{stamp}{_PLAIN}"
-        sys.stdout.write(f"{stamp}{text}\n" if bare or not colour else f"{stamp}{colour}{text}{_PLAIN}\n")
+        sys.stdout.write(
+            f"{stamp}{text}\n" if bare or not colour else f"{stamp}{colour}{text}{_PLAIN}\n"
+        )
         sys.stdout.flush()
 
     def _keep(self, mark: str, text: str) -> None:
@@ -264,7 +309,9 @@ class Console:
             self._without_log(log, error)
 
     def _without_log(self, log: TextIO, error: OSError) -> None:
-        """A full disk does not take the board out of a person's hands: said at once, and again by the exit code."""
+        """A full disk does not take the board out of a person's hands: said at once, and again by
+        the exit code.
+        """
         self._log = None
         with contextlib.suppress(OSError):  # closing tries once more to write what is left
             log.close()
@@ -278,7 +325,9 @@ class Console:
         try:
             descriptor = os.open(self.wish.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
-            raise UsageError("usage.bad-option", f"--log {self.wish.log} cannot be written: {error.strerror}") from error
+            raise UsageError(
+                "usage.bad-option", f"--log {self.wish.log} cannot be written: {error.strerror}"
+            ) from error
         self._log = self.stack.enter_context(os.fdopen(descriptor, "a", encoding="utf-8"))
 
     def _toolbar(self) -> str:
@@ -286,10 +335,17 @@ class Console:
 
 
 def _again(port: str, known: PortInfo | None) -> str:
-    """Where a board came back: a USB serial number finds it under another name. Raises BoardError serial.no-port until then."""
+    """Where a board came back: a USB serial number finds it under another name.
+
+    Raises BoardError serial.no-port until then.
+    """
     found = list_ports() if known is not None and known.serial_number else ()
     for info in found:
-        if known is not None and (info.serial_number, info.interface, info.vid) == (known.serial_number, known.interface, known.vid):
+        if known is not None and (info.serial_number, info.interface, info.vid) == (
+            known.serial_number,
+            known.interface,
+            known.vid,
+        ):
             return info.port
     if "://" not in port and not os.path.exists(port):  # noqa: PTH110 - a name, not yet a file
         raise BoardError("serial.no-port", f"there is no port {port}")
@@ -314,5 +370,11 @@ def _session(toolbar: Any) -> PromptSession[str]:
         else:
             buffer.validate_and_handle()
 
-    return PromptSession(history=SafeHistory(context.current().home / "console-history"), key_bindings=keys, multiline=True,
-                         bottom_toolbar=toolbar, reserve_space_for_menu=0, enable_open_in_editor=False)
+    return PromptSession(
+        history=SafeHistory(context.current().home / "console-history"),
+        key_bindings=keys,
+        multiline=True,
+        bottom_toolbar=toolbar,
+        reserve_space_for_menu=0,
+        enable_open_in_editor=False,
+    )

@@ -1,4 +1,6 @@
-"""What a person wants to put into a modem: read from a file or standard input, never from the command line, and checked."""
+"""What a person wants to put into a modem: read from a file or standard input, never from the
+command line, and checked.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KINDS: Final = {
-    "ca": CredentialType.ROOT_CA, "cert": CredentialType.CLIENT_CERTIFICATE, "key": CredentialType.CLIENT_KEY,
-    "psk": CredentialType.PSK, "psk-id": CredentialType.PSK_IDENTITY,
+    "ca": CredentialType.ROOT_CA,
+    "cert": CredentialType.CLIENT_CERTIFICATE,
+    "key": CredentialType.CLIENT_KEY,
+    "psk": CredentialType.PSK,
+    "psk-id": CredentialType.PSK_IDENTITY,
 }
 _ALIASES: Final = {
-    "root-ca": "ca", "ca-cert": "ca", "root-ca-cert": "ca", "client-cert": "cert", "certificate": "cert", "client-key": "key", "private-key": "key",
-    "client-private-key": "key", "psk-identity": "psk-id",
+    "root-ca": "ca",
+    "ca-cert": "ca",
+    "root-ca-cert": "ca",
+    "client-cert": "cert",
+    "certificate": "cert",
+    "client-key": "key",
+    "private-key": "key",
+    "client-private-key": "key",
+    "psk-identity": "psk-id",
 }
 """As other tools call them."""
 
@@ -46,9 +58,12 @@ def kind_of(text: str) -> CredentialType:
 
 
 def item(kind: CredentialType, file: Path | None) -> Item:
-    """The credential in a file, or on standard input (`-`, or piped). A file with a secret has to be 0600.
+    """The credential in a file, or on standard input (`-`, or piped).
 
-    Raises UsageError usage.bad-option for content that does not fit its type, CredentialError credential.unsafe-file.
+    A file with a secret has to be 0600.
+
+    Raises UsageError usage.bad-option for content that does not fit its type, CredentialError
+    credential.unsafe-file.
     """
     text = read(file, f"the {kind.name.lower().replace('_', ' ')}", secret=kind in _SECRET)
     content = _READERS[kind](text)
@@ -56,38 +71,66 @@ def item(kind: CredentialType, file: Path | None) -> Item:
 
 
 def token_items(token: Secret, registry_device_id: str) -> list[Item]:
-    """A registration token as the store `psk` keeps it: lower-case hex of its bytes, and the registry device id (contract)."""
+    """A registration token as the store `psk` keeps it: lower-case hex of its bytes, and the
+    registry device id (contract).
+    """
     raw, identity = token.reveal(), _identity(registry_device_id)
     coded = raw.encode().hex()
-    # The modem lists the digest of what it stored, which is the hex text or the bytes it stands for.
-    return [Item(CredentialType.PSK, coded, frozenset({wire_digest(raw)}), secret=True), Item(CredentialType.PSK_IDENTITY, identity)]
+    # The modem lists the digest of what it stored, which is the hex text or the bytes it stands
+    # for.
+    return [
+        Item(CredentialType.PSK, coded, frozenset({wire_digest(raw)}), secret=True),
+        Item(CredentialType.PSK_IDENTITY, identity),
+    ]
 
 
 def token(file: Path | None) -> Secret:
-    """A registration token in a 0600 file or on standard input. Raises UsageError, CredentialError."""
+    """A registration token in a 0600 file or on standard input.
+
+    Raises UsageError, CredentialError.
+    """
     text = read(file, "the registration token", secret=True).strip()
     if not re.fullmatch(r"[!-~]{1,1024}", text):
-        raise UsageError("usage.bad-option", "the registration token is not one line of plain characters without spaces")
+        raise UsageError(
+            "usage.bad-option",
+            "the registration token is not one line of plain characters without spaces",
+        )
     return Secret(text)
 
 
 def read(file: Path | None, what: str, *, secret: bool) -> str:
-    """Plain text from a file or standard input, at most 64 KiB. Raises UsageError, CredentialError credential.unsafe-file."""
+    """Plain text from a file or standard input, at most 64 KiB.
+
+    Raises UsageError, CredentialError credential.unsafe-file.
+    """
     if file is None and sys.stdin.isatty():
-        raise UsageError("usage.bad-option", f"{what} is read from a file or from standard input, and neither was given", hint="--file FILE, or pipe it in.")
+        raise UsageError(
+            "usage.bad-option",
+            f"{what} is read from a file or from standard input, and neither was given",
+            hint="--file FILE, or pipe it in.",
+        )
     try:
-        data = _standard_input() if file is None or str(file) == "-" else _content(file, what, secret=secret)
+        data = (
+            _standard_input()
+            if file is None or str(file) == "-"
+            else _content(file, what, secret=secret)
+        )
         return data.decode("ascii")
     except UnicodeDecodeError:
         raise UsageError("usage.bad-option", f"{what} is not plain text") from None
     except OSError as error:
-        raise UsageError("usage.bad-option", f"{what} cannot be read from {file}: {error.strerror}") from None
+        raise UsageError(
+            "usage.bad-option", f"{what} cannot be read from {file}: {error.strerror}"
+        ) from None
 
 
 def _standard_input() -> bytes:
     data = sys.stdin.buffer.read(_MOST + 1)
     if len(data) > _MOST:
-        raise UsageError("usage.bad-option", f"standard input holds more than {_MOST // 1024} KiB: that is no credential")
+        raise UsageError(
+            "usage.bad-option",
+            f"standard input holds more than {_MOST // 1024} KiB: that is no credential",
+        )
     return data
 
 
@@ -108,9 +151,15 @@ def _certificates(text: str) -> str:
         split_pem(text)
         found = canonical_pem(text)
     except (PolicyError, ProfileError) as error:
-        raise UsageError("usage.bad-option", f"this is not a certificate in PEM: {error.message}") from None
+        raise UsageError(
+            "usage.bad-option", f"this is not a certificate in PEM: {error.message}"
+        ) from None
     if "PRIVATE KEY-----" in found:
-        raise UsageError("usage.bad-option", "the file holds a private key beside the certificate", hint="Give the certificate alone; a key is written with --type key.")
+        raise UsageError(
+            "usage.bad-option",
+            "the file holds a private key beside the certificate",
+            hint="Give the certificate alone; a key is written with --type key.",
+        )
     return found
 
 
@@ -121,24 +170,34 @@ def _key(text: str) -> str:
         load_pem_private_key(text.encode(), None)
         return canonical_pem(text)
     except Exception:  # noqa: BLE001 - whatever the parser says, and it may repeat what it was given
-        raise UsageError("usage.bad-option", "this is not a private key in unencrypted PEM, which is what a modem takes") from None
+        raise UsageError(
+            "usage.bad-option",
+            "this is not a private key in unencrypted PEM, which is what a modem takes",
+        ) from None
 
 
 def _psk(text: str) -> str:
     found = text.strip()
     if not _HEX.fullmatch(found):
-        raise UsageError("usage.bad-option", "a pre-shared key is hex digits, two a byte, and nothing else")
+        raise UsageError(
+            "usage.bad-option", "a pre-shared key is hex digits, two a byte, and nothing else"
+        )
     return found.lower()
 
 
 def _identity(text: str) -> str:
     found = text.strip()
     if not _IDENTITY.fullmatch(found):
-        raise UsageError("usage.bad-option", "a PSK identity is one line of plain characters without quotes")
+        raise UsageError(
+            "usage.bad-option", "a PSK identity is one line of plain characters without quotes"
+        )
     return found
 
 
 _READERS: Final[dict[CredentialType, Callable[[str], str]]] = {
-    CredentialType.ROOT_CA: _certificates, CredentialType.CLIENT_CERTIFICATE: _certificates, CredentialType.CLIENT_KEY: _key,
-    CredentialType.PSK: _psk, CredentialType.PSK_IDENTITY: _identity,
+    CredentialType.ROOT_CA: _certificates,
+    CredentialType.CLIENT_CERTIFICATE: _certificates,
+    CredentialType.CLIENT_KEY: _key,
+    CredentialType.PSK: _psk,
+    CredentialType.PSK_IDENTITY: _identity,
 }

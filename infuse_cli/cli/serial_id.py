@@ -1,4 +1,6 @@
-"""`infuse serial write-id`: the cloud's device id into one chip's one-time memory, through its debug probe."""
+"""`infuse serial write-id`: the cloud's device id into one chip's one-time memory, through its
+debug probe.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,13 @@ _SOC = "nRF9151"
 _WRITTEN = "device id written"
 
 
-def write_id(port: str, profile: Profile | None, device_id: str | None, *, yes: bool) -> dict[str, Any]:
+def write_id(
+    port: str, profile: Profile | None, device_id: str | None, *, yes: bool
+) -> dict[str, Any]:
     """Look, ask, write and read back; what is there already is left.
 
-    Raises BoardError board.other-id, board.id-not-written; UsageError usage.bad-option where no id is given or on record.
+    Raises BoardError board.other-id, board.id-not-written; UsageError usage.bad-option where no id
+    is given or on record.
     """
     from infuse_cli.journal.bench import load_bench
 
@@ -31,14 +36,18 @@ def write_id(port: str, profile: Profile | None, device_id: str | None, *, yes: 
         soc = _SOC if profile is None else profile.board.soc or _SOC
         found = chips.device_id(port, soc)
         if found != wanted:
-            confirm(f"Write device id {wanted} into the chip of board {hand.uuid} for good?", yes=yes)
+            confirm(
+                f"Write device id {wanted} into the chip of board {hand.uuid} for good?", yes=yes
+            )
             hand.link.run(hand.ops.same_board(hand.uuid))
             with hand.record() as notes:
                 notes.note(_WRITTEN, command=f"device id {wanted}", answer="begun", deviceId=wanted)
                 try:
                     chips.write_device_id(port, soc, wanted)
                 except BoardError as error:
-                    notes.note(_WRITTEN, command=f"device id {wanted}", answer=error.code, deviceId=wanted)
+                    notes.note(
+                        _WRITTEN, command=f"device id {wanted}", answer=error.code, deviceId=wanted
+                    )
                     raise
                 notes.note(_WRITTEN, command=f"device id {wanted}", answer="OK", deviceId=wanted)
         return hand.as_json(deviceId=wanted, already=found == wanted)
@@ -47,7 +56,11 @@ def write_id(port: str, profile: Profile | None, device_id: str | None, *, yes: 
 def show(console: Any, data: dict[str, Any]) -> None:
     """One sentence for a person."""
     how = "was in the chip already" if data["already"] else "is in the chip now, read back"
-    console.print(f"device id {data['deviceId']} {how}: board {data['board']['imei'] or data['board']['uuid']}", highlight=False)
+    console.print(
+        f"device id {data['deviceId']} {how}: board"
+        f" {data['board']['imei'] or data['board']['uuid']}",
+        highlight=False,
+    )
 
 
 def _checked(text: str) -> str:
@@ -65,4 +78,8 @@ def _on_record(history: Any) -> str:
         device = None if step is None else step.facts.get("device")
         if device:
             return str(device["deviceId"])
-    raise UsageError("usage.bad-option", "no device id was given, and this board was never registered on this bench", hint="Give it with --device-id.")
+    raise UsageError(
+        "usage.bad-option",
+        "no device id was given, and this board was never registered on this bench",
+        hint="Give it with --device-id.",
+    )

@@ -1,4 +1,6 @@
-"""What a person does to a board by hand goes on record: a run of its own, and a note before and after each change."""
+"""What a person does to a board by hand goes on record: a run of its own, and a note before and
+after each change.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,28 @@ if TYPE_CHECKING:
 
 
 class Notes:
-    """The run under which one command's changes to one board go on record, open for as long as the context lasts.
+    """The run under which one command's changes to one board go on record, open for as long as the
+    context lasts.
 
-    Facts hold digests and names, never what was written (rule 20). `board` is None where the firmware has no UUID.
+    Facts hold digests and names, never what was written (rule 20). `board` is None where the
+    firmware has no UUID.
     """
 
-    def __init__(self, command: str, profile: Profile | None, port: str, board: str | None, imei: str | None = None) -> None:
+    def __init__(
+        self,
+        command: str,
+        profile: Profile | None,
+        port: str,
+        board: str | None,
+        imei: str | None = None,
+    ) -> None:
         self._command: Final = command
         self._profile: Final = profile
-        self._about: Final = {"port": port, "board": board, **({} if imei is None else {"imei": imei})}
+        self._about: Final = {
+            "port": port,
+            "board": board,
+            **({} if imei is None else {"imei": imei}),
+        }
         self._run: Final = uuid.uuid4().hex
         self._journal: SqliteJournal | None = None
         self.begun = 0
@@ -37,9 +52,18 @@ class Notes:
         home, named = context.current().home, self._profile
         bench = load_bench(home)
         self._journal = open_journal(home, station=bench.station)
-        self._journal.start_run(RunStart(
-            run=self._run, command=self._command, profile_name="" if named is None else named.name, operator=wire.operator_name(bench),
-            profile_hash="" if named is None else prof.digest(named), profile={} if named is None else prof.to_json(named), lot=bench.lot, facts=self._about))
+        self._journal.start_run(
+            RunStart(
+                run=self._run,
+                command=self._command,
+                profile_name="" if named is None else named.name,
+                operator=wire.operator_name(bench),
+                profile_hash="" if named is None else prof.digest(named),
+                profile={} if named is None else prof.to_json(named),
+                lot=bench.lot,
+                facts=self._about,
+            )
+        )
         return self
 
     @property
@@ -52,7 +76,9 @@ class Notes:
     def note(self, what: str, *more: Write, **facts: Any) -> None:
         """Make a note durable, in one transaction with `more`. Raises JournalError."""
         self.begun += facts.get("answer") == "begun"
-        self.journal.commit(*more, NoteRun(run=self._run, what=what, facts={**self._about, **facts}))
+        self.journal.commit(
+            *more, NoteRun(run=self._run, what=what, facts={**self._about, **facts})
+        )
 
     def __exit__(self, *_: object) -> None:
         if self._journal is not None:

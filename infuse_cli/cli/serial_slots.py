@@ -30,7 +30,9 @@ _LOOK_AGAIN_S: Final = 0.3
 def show() -> OperationResult:
     """The slots that were learned, and what is plugged into each now."""
     rows = _rows(load_bench(context.current().home).slots)
-    return OperationResult("serial slots", {"slots": rows}, human=lambda console: _table(console, rows))
+    return OperationResult(
+        "serial slots", {"slots": rows}, human=lambda console: _table(console, rows)
+    )
 
 
 def by_of(text: str) -> By:
@@ -41,12 +43,19 @@ def by_of(text: str) -> By:
 
 
 def learn_present(by: By) -> OperationResult:
-    """Learn the boards that are plugged in, in the order of the hub; what was learned before stays. Raises BoardError serial.none."""
+    """Learn the boards that are plugged in, in the order of the hub; what was learned before stays.
+
+    Raises BoardError serial.none.
+    """
     home = context.current().home
     slots = dict(load_bench(home).slots)
     present = boards()
     if not present:
-        raise BoardError("serial.none", "no port looks like a board's, so there is nothing to learn", hint="Plug the boards in; `infuse serial ports` says of each port why it is none.")
+        raise BoardError(
+            "serial.none",
+            "no port looks like a board's, so there is nothing to learn",
+            hint="Plug the boards in; `infuse serial ports` says of each port why it is none.",
+        )
     new = {}
     for info in present:
         if places.slot_of(info, slots) is None:
@@ -56,14 +65,24 @@ def learn_present(by: By) -> OperationResult:
 
 
 def learn_one_by_one(by: By) -> OperationResult:
-    """Walk a person through it: each board that is plugged in gets the next slot, kept at once. Ctrl-C when done."""
+    """Walk a person through it: each board that is plugged in gets the next slot, kept at once.
+
+    Ctrl-C when done.
+    """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError("usage.no-terminal", "learning slot by slot needs a person at a terminal", hint="--from-present learns the boards that are plugged in now.")
+        raise UsageError(
+            "usage.no-terminal",
+            "learning slot by slot needs a person at a terminal",
+            hint="--from-present learns the boards that are plugged in now.",
+        )
     home = context.current().home
     slots = dict(load_bench(home).slots)
     new: dict[str, int] = {}
     seen = {_tied(info, by) for info in boards()}
-    _say(f"{plural(len(seen), 'board')} plugged in already: unplug and plug in again what is to be learned. Ctrl-C when done.")
+    _say(
+        f"{plural(len(seen), 'board')} plugged in already: unplug and plug in again what is to be"
+        " learned. Ctrl-C when done."
+    )
     try:
         while True:
             _say(f"Plug in the board of slot {places.free(slots.values())} …")
@@ -88,23 +107,39 @@ def forget(numbers: Sequence[int], *, everything: bool) -> OperationResult:
         raise UsageError("usage.bad-option", "name the slots to forget, or --all")
     unknown = [number for number in numbers if number not in slots.values()]
     if unknown:
-        raise UsageError("usage.bad-option", f"slot {unknown[0]} was never learned", hint="`infuse serial slots` shows those that were.")
-    kept = {} if everything else {place: slot for place, slot in slots.items() if slot not in numbers}
+        raise UsageError(
+            "usage.bad-option",
+            f"slot {unknown[0]} was never learned",
+            hint="`infuse serial slots` shows those that were.",
+        )
+    kept = (
+        {} if everything else {place: slot for place, slot in slots.items() if slot not in numbers}
+    )
     if kept != slots:
         store_slots(home, kept)
     rows = _rows(kept)
     gone = sorted(set(slots.values()) - set(kept.values()))
-    return OperationResult("serial slots forget", {"forgotten": gone, "slots": rows}, human=f"{plural(len(gone), 'slot')} forgotten, {len(kept)} left.")
+    return OperationResult(
+        "serial slots forget",
+        {"forgotten": gone, "slots": rows},
+        human=f"{plural(len(gone), 'slot')} forgotten, {len(kept)} left.",
+    )
 
 
 def boards() -> list[PortInfo]:
     """The AT ports of the boards that are plugged in, in the order of the hub."""
     profile = profile_in_use()
-    return [one.info for one in explain(list_ports(), () if profile is None else profile.board.usb) if one.chosen]
+    return [
+        one.info
+        for one in explain(list_ports(), () if profile is None else profile.board.usb)
+        if one.chosen
+    ]
 
 
 def _next(seen: set[str], by: By) -> PortInfo:
-    """The board that is plugged in next; one that was unplugged meanwhile counts as new when it comes back."""
+    """The board that is plugged in next; one that was unplugged meanwhile counts as new when it
+    comes back.
+    """
     pause = threading.Event()
     while True:
         here = {_tied(info, by): info for info in boards()}
@@ -119,8 +154,12 @@ def _next(seen: set[str], by: By) -> PortInfo:
 def _tied(info: PortInfo, by: By) -> str:
     place = places.place_of(info, by)
     if place is None:
-        raise BoardError("serial.ambiguous", f"{info.port} shows neither a hub path nor a USB serial number, so nothing ties it to a slot",
-                         hint="Name it with --port where it is used.")
+        raise BoardError(
+            "serial.ambiguous",
+            f"{info.port} shows neither a hub path nor a USB serial number, so nothing ties it to a"
+            " slot",
+            hint="Name it with --port where it is used.",
+        )
     return place
 
 
@@ -128,30 +167,57 @@ def _learned(new: Mapping[str, int], slots: Mapping[str, int]) -> OperationResul
     home = context.current().home
     path = store_slots(home, slots) if new else None
     rows = _rows(slots)
-    data = {"learned": [{"slot": slot, "place": place, "kind": places.kind_of(place)} for place, slot in new.items()], "slots": rows,
-            "file": None if path is None else str(path)}
+    data = {
+        "learned": [
+            {"slot": slot, "place": place, "kind": places.kind_of(place)}
+            for place, slot in new.items()
+        ],
+        "slots": rows,
+        "file": None if path is None else str(path),
+    }
 
     def human(console: Console) -> None:
-        console.print(f"{plural(len(new), 'slot')} learned{'' if path is None else f', kept in {path}'}.", soft_wrap=True, markup=False)
+        console.print(
+            f"{plural(len(new), 'slot')} learned{'' if path is None else f', kept in {path}'}.",
+            soft_wrap=True,
+            markup=False,
+        )
         _table(console, rows)
 
     return OperationResult("serial slots learn", data, human=human)
 
 
 def _rows(slots: Mapping[str, int]) -> list[dict[str, Any]]:
-    present = {place: info for info in boards() for place in (info.hub_path, info.serial_number) if place}
+    present = {
+        place: info for info in boards() for place in (info.hub_path, info.serial_number) if place
+    }
     rows = []
     for place, slot in sorted(slots.items(), key=lambda item: item[1]):
         info = present.get(place)
-        rows.append({"slot": slot, "place": place, "kind": places.kind_of(place), "port": None if info is None else info.port})
+        rows.append(
+            {
+                "slot": slot,
+                "place": place,
+                "kind": places.kind_of(place),
+                "port": None if info is None else info.port,
+            }
+        )
     return rows
 
 
 def _table(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
-        console.print("No slot was learned: boards are numbered in the order of the hub. `infuse serial slots learn` ties them down.", soft_wrap=True)
+        console.print(
+            "No slot was learned: boards are numbered in the order of the hub. `infuse serial slots"
+            " learn` ties them down.",
+            soft_wrap=True,
+        )
         return
-    columns(console, ("slot", "tied to", "", "plugged in now"), [(str(row["slot"]), row["kind"], row["place"], row["port"] or "-") for row in rows])
+    columns(
+        console,
+        ("slot", "tied to", "", "plugged in now"),
+        [(str(row["slot"]), row["kind"], row["place"], row["port"] or "-") for row in rows],
+    )
 
 
 def _say(text: str) -> None:

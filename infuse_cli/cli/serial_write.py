@@ -1,7 +1,9 @@
-"""Credentials written and deleted by a person: on record before the first byte, compared afterwards.
+"""Credentials written and deleted by a person: on record before the first byte, compared
+afterwards.
 
-What is there already is left alone; what would be overwritten is named, and `--replace` takes it over. The functional
-mode that was found is on record before the modem goes offline, and is restored at the end (rules 6, 7, 12).
+What is there already is left alone; what would be overwritten is named, and `--replace` takes it
+over. The functional mode that was found is on record before the modem goes offline, and is restored
+at the end (rules 6, 7, 12).
 """
 
 from __future__ import annotations
@@ -37,12 +39,16 @@ if TYPE_CHECKING:
 WRITTEN: Final = "written by hand"
 DELETED: Final = "deleted by hand"
 MADE: Final = "key made by hand"
-_OURS: Final = "the line's record of this board no longer fits it: `infuse serial check` names the difference"
+_OURS: Final = (
+    "the line's record of this board no longer fits it: `infuse serial check` names the difference"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A credential to be written: `content` as it stands between the quotes, `digests` that the modem may show for it beside the dialect's."""
+    """A credential to be written: `content` as it stands between the quotes, `digests` that the
+    modem may show for it beside the dialect's.
+    """
 
     kind: CredentialType
     content: str = field(repr=False)
@@ -73,17 +79,31 @@ class Hand:
         return Notes(self.command, self.profile, self.port, self.uuid, self.found.identity.imei)
 
     def needs(self, can: Can) -> None:
-        """Raise ProfileError profile.cannot where the board's dialect does not offer it: nothing was sent for it yet."""
+        """Raise ProfileError profile.cannot where the board's dialect does not offer it: nothing
+        was sent for it yet.
+        """
         if can not in capabilities(self.link.dialect):
-            raise ProfileError("profile.cannot", f"dialect {self.link.dialect} cannot {can.value}", hint="Use a port of this board that takes AT commands.")
+            raise ProfileError(
+                "profile.cannot",
+                f"dialect {self.link.dialect} cannot {can.value}",
+                hint="Use a port of this board that takes AT commands.",
+            )
 
     def entry(self, sec_tag: int, kind: int) -> StoredCredential | None:
         """What the modem holds in a place right now."""
-        return next((row for row in serial_board.stored(self.link, sec_tag) if row.type == kind), None)
+        return next(
+            (row for row in serial_board.stored(self.link, sec_tag) if row.type == kind), None
+        )
 
     def as_json(self, **more: Any) -> dict[str, Any]:
         """The board and what was done, as JSON values."""
-        return {"port": self.port, "dialect": self.link.dialect, "board": self.found.as_json()["board"], **more, "notes": self.notes}
+        return {
+            "port": self.port,
+            "dialect": self.link.dialect,
+            "board": self.found.as_json()["board"],
+            **more,
+            "notes": self.notes,
+        }
 
 
 @contextmanager
@@ -94,12 +114,21 @@ def opened(command: str, port: str, profile: Profile | None) -> Iterator[Hand]:
         with serial_board.record() as journal:
             history = serial_board.history(journal, found.identity.uuid)
         buffer = (Serial() if profile is None else profile.board.serial).credential_buffer
-        yield Hand(command, port, profile, link, operations(link.dialect, credential_buffer=buffer), found, history)
+        yield Hand(
+            command,
+            port,
+            profile,
+            link,
+            operations(link.dialect, credential_buffer=buffer),
+            found,
+            history,
+        )
 
 
 @contextmanager
 def changing(hand: Hand) -> Iterator[Notes]:
-    """The modem offline and a run on record, for as long as this lasts; the mode that was found comes back at the end.
+    """The modem offline and a run on record, for as long as this lasts; the mode that was found
+    comes back at the end.
 
     The first Ctrl-C lets the change in hand finish: a slot is never left half-written by it.
     """
@@ -113,7 +142,9 @@ def changing(hand: Hand) -> Iterator[Notes]:
             hand.link.run(hand.ops.go_offline())
             yield notes
         except BaseException:
-            with contextlib.suppress(BoardError):  # what went wrong first is what a person has to hear
+            with contextlib.suppress(
+                BoardError
+            ):  # what went wrong first is what a person has to hear
                 _restore(hand, notes, mode)
             raise
         _restore(hand, notes, mode)
@@ -132,24 +163,41 @@ def _restore(hand: Hand, notes: Notes, mode: int | None) -> None:
 
 
 def _mode_to_restore(hand: Hand, notes: Notes) -> int | None:
-    """The mode that was found, or before an earlier change that was stopped and left flight mode behind (rule 7)."""
+    """The mode that was found, or before an earlier change that was stopped and left flight mode
+    behind (rule 7).
+    """
     found = hand.found.identity.functional_mode
     owed = notes.journal.modes_owed(hand.uuid) if found == FLIGHT_MODE else ()
     if not owed:
         return found
-    hand.notes.append(f"`infuse {owed[0].command}` was stopped before it brought functional mode {owed[0].mode} back; this command does")
+    hand.notes.append(
+        f"`infuse {owed[0].command}` was stopped before it brought functional mode {owed[0].mode}"
+        " back; this command does"
+    )
     return owed[0].mode
 
 
-def write(hand: Hand, sec_tag: int, items: Sequence[Item], *, replace: bool, yes: bool, first: Sequence[Write] = (),
-          about: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+def write(
+    hand: Hand,
+    sec_tag: int,
+    items: Sequence[Item],
+    *,
+    replace: bool,
+    yes: bool,
+    first: Sequence[Write] = (),
+    about: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
     """Write credentials, skip those that are there, compare digests afterwards; a row each.
 
-    `first` goes on record with the first intent, `about` are facts of every note. Raises PolicyError identity.slot-occupied (naming the digest, nothing
-    written), identity.not-read-back; BoardError as the operations do.
+    `first` goes on record with the first intent, `about` are facts of every note. Raises
+    PolicyError identity.slot-occupied (naming the digest, nothing written), identity.not-read-back;
+    BoardError as the operations do.
     """
     hand.needs(Can.WRITE)
-    items = [dataclasses.replace(item, digests=item.digests | hand.ops.digests(item.kind, item.content)) for item in items]
+    items = [
+        dataclasses.replace(item, digests=item.digests | hand.ops.digests(item.kind, item.content))
+        for item in items
+    ]
     there = {item.kind: hand.entry(sec_tag, item.kind) for item in items}
     wanted = [item for item in items if not _holds(there[item.kind], item)]
     in_the_way = [entry for item in wanted if (entry := there[item.kind]) is not None]
@@ -160,14 +208,38 @@ def write(hand: Hand, sec_tag: int, items: Sequence[Item], *, replace: bool, yes
     if wanted:
         with changing(hand) as notes:
             for number, item in enumerate(wanted):
-                shown[item.kind] = _write_one(hand, notes, sec_tag, item, old=there[item.kind], first=first if number == 0 else (), about=about or {})
-    return [_row(sec_tag, item, shown[item.kind], None if item not in wanted else there[item.kind], already=item not in wanted) for item in items]
+                shown[item.kind] = _write_one(
+                    hand,
+                    notes,
+                    sec_tag,
+                    item,
+                    old=there[item.kind],
+                    first=first if number == 0 else (),
+                    about=about or {},
+                )
+    return [
+        _row(
+            sec_tag,
+            item,
+            shown[item.kind],
+            None if item not in wanted else there[item.kind],
+            already=item not in wanted,
+        )
+        for item in items
+    ]
 
 
 def delete(hand: Hand, places: Sequence[StoredCredential], *, yes: bool) -> list[dict[str, Any]]:
-    """Delete credentials, and see that they are gone; a row each. Raises as `write`, UsageError usage.no-terminal."""
+    """Delete credentials, and see that they are gone; a row each.
+
+    Raises as `write`, UsageError usage.no-terminal.
+    """
     hand.needs(Can.DELETE)
-    listed = "; ".join(described(entry) + (", put there by this journal" if slots.is_ours(entry, hand.history) else "") for entry in places)
+    listed = "; ".join(
+        described(entry)
+        + (", put there by this journal" if slots.is_ours(entry, hand.history) else "")
+        for entry in places
+    )
     confirm(f"Board {hand.uuid}: delete {listed}?", yes=yes)
     _tell_ours(hand, places)
     with changing(hand) as notes:
@@ -178,7 +250,10 @@ def delete(hand: Hand, places: Sequence[StoredCredential], *, yes: bool) -> list
 
 def described(entry: StoredCredential) -> str:
     """`client key of sec_tag 4201 (SHA-256 …)`."""
-    return f"{kind_name(entry.type)} of sec_tag {entry.sec_tag} (SHA-256 {entry.sha256 or 'not given'})"
+    return (
+        f"{kind_name(entry.type)} of sec_tag {entry.sec_tag} (SHA-256"
+        f" {entry.sha256 or 'not given'})"
+    )
 
 
 def _allow(hand: Hand, in_the_way: Sequence[StoredCredential], *, replace: bool, yes: bool) -> None:
@@ -186,8 +261,11 @@ def _allow(hand: Hand, in_the_way: Sequence[StoredCredential], *, replace: bool,
     if not in_the_way:
         return
     if not replace:
-        raise PolicyError("identity.slot-occupied", f"the modem holds the {described(in_the_way[0])}; nothing was written",
-                          hint="--replace deletes it first, and puts its digest on record.")
+        raise PolicyError(
+            "identity.slot-occupied",
+            f"the modem holds the {described(in_the_way[0])}; nothing was written",
+            hint="--replace deletes it first, and puts its digest on record.",
+        )
     listed = "; ".join(map(described, in_the_way))
     if sys.stdin.isatty() and sys.stderr.isatty():
         confirm(f"Board {hand.uuid}: overwrite {listed}?", yes=yes)
@@ -211,10 +289,24 @@ def _fits(hand: Hand, sec_tag: int, item: Item) -> None:
     codec.encode(commands.cmng_write(sec_tag, item.kind, item.content, secret=item.secret))
 
 
-def _write_one(hand: Hand, notes: Notes, sec_tag: int, item: Item, *, old: StoredCredential | None, first: Sequence[Write],
-               about: Mapping[str, Any]) -> str | None:
+def _write_one(
+    hand: Hand,
+    notes: Notes,
+    sec_tag: int,
+    item: Item,
+    *,
+    old: StoredCredential | None,
+    first: Sequence[Write],
+    about: Mapping[str, Any],
+) -> str | None:
     place = {"secTag": sec_tag, "type": int(item.kind)}
-    told = {"command": f"{kind_name(item.kind)} of sec_tag {sec_tag}", **place, "sha256": sorted(item.digests), "replaced": None if old is None else old.sha256, **about}
+    told = {
+        "command": f"{kind_name(item.kind)} of sec_tag {sec_tag}",
+        **place,
+        "sha256": sorted(item.digests),
+        "replaced": None if old is None else old.sha256,
+        **about,
+    }
     notes.note(WRITTEN, *first, **told, answer="begun")
     try:
         if old is not None:
@@ -222,8 +314,11 @@ def _write_one(hand: Hand, notes: Notes, sec_tag: int, item: Item, *, old: Store
         _put(hand, sec_tag, item)
         entry = hand.entry(sec_tag, item.kind)
         if not _holds(entry, item):
-            raise PolicyError("identity.not-read-back", f"the {kind_name(item.kind)} of sec_tag {sec_tag} is not what was written: the modem shows "
-                              f"{'nothing there' if entry is None else entry.sha256 or 'no digest'}")
+            raise PolicyError(
+                "identity.not-read-back",
+                f"the {kind_name(item.kind)} of sec_tag {sec_tag} is not what was written: the"
+                f" modem shows {'nothing there' if entry is None else entry.sha256 or 'no digest'}",
+            )
     except (BoardError, PolicyError) as error:
         notes.note(WRITTEN, **told, answer=error.code)
         raise
@@ -234,19 +329,33 @@ def _write_one(hand: Hand, notes: Notes, sec_tag: int, item: Item, *, old: Store
 def _put(hand: Hand, sec_tag: int, item: Item) -> None:
     """Write; where the answer was lost, the list says whether it is there."""
     try:
-        hand.link.run(hand.ops.write_credential(hand.uuid, sec_tag, item.kind, item.content, secret=item.secret))
+        hand.link.run(
+            hand.ops.write_credential(
+                hand.uuid, sec_tag, item.kind, item.content, secret=item.secret
+            )
+        )
     except BoardError as error:
-        if not error.unknown or error.code == "serial.unplugged" or not _holds(hand.entry(sec_tag, item.kind), item):
+        if (
+            not error.unknown
+            or error.code == "serial.unplugged"
+            or not _holds(hand.entry(sec_tag, item.kind), item)
+        ):
             raise
 
 
 def _delete_one(hand: Hand, notes: Notes, entry: StoredCredential) -> None:
-    told = {"command": f"{kind_name(entry.type)} of sec_tag {entry.sec_tag}", **slots.as_fact(entry)}
+    told = {
+        "command": f"{kind_name(entry.type)} of sec_tag {entry.sec_tag}",
+        **slots.as_fact(entry),
+    }
     notes.note(DELETED, **told, answer="begun")
     try:
         hand.link.run(hand.ops.delete_credential(hand.uuid, entry.sec_tag, entry.type))
         if hand.entry(entry.sec_tag, entry.type) is not None:
-            raise PolicyError("identity.not-read-back", f"the {described(entry)} is still there after it was deleted")
+            raise PolicyError(
+                "identity.not-read-back",
+                f"the {described(entry)} is still there after it was deleted",
+            )
     except (BoardError, PolicyError) as error:
         notes.note(DELETED, **told, answer=error.code)
         raise
@@ -257,6 +366,14 @@ def _holds(entry: StoredCredential | None, item: Item) -> bool:
     return entry is not None and entry.sha256 is not None and entry.sha256 in item.digests
 
 
-def _row(sec_tag: int, item: Item, shown: str | None, old: StoredCredential | None, *, already: bool) -> dict[str, Any]:
-    return {"secTag": sec_tag, "type": int(item.kind), "typeName": kind_name(item.kind), "sha256": shown, "already": already,
-            "replaced": None if old is None else old.sha256}
+def _row(
+    sec_tag: int, item: Item, shown: str | None, old: StoredCredential | None, *, already: bool
+) -> dict[str, Any]:
+    return {
+        "secTag": sec_tag,
+        "type": int(item.kind),
+        "typeName": kind_name(item.kind),
+        "sha256": shown,
+        "already": already,
+        "replaced": None if old is None else old.sha256,
+    }

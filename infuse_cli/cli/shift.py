@@ -21,17 +21,35 @@ if TYPE_CHECKING:
     from infuse_cli.ports import Lookout
 
 
-def work(fleet: Fleet, ports: Sequence[str], bench: Bench, clock: RunClock, *, count: int | None) -> tuple[list[BoardResult], bool]:
-    """Take boards as they come; the results, and whether a person ended the shift with no board in hand (rule 26)."""
+def work(
+    fleet: Fleet, ports: Sequence[str], bench: Bench, clock: RunClock, *, count: int | None
+) -> tuple[list[BoardResult], bool]:
+    """Take boards as they come; the results, and whether a person ended the shift with no board in
+    hand (rule 26).
+    """
     deps = fleet.deps
-    shift = Shift(fleet, _lookout(fleet, ports, bench), count=count, by_answer=deps.profile.board.presence == "answer")
+    shift = Shift(
+        fleet,
+        _lookout(fleet, ports, bench),
+        count=count,
+        by_answer=deps.profile.board.presence == "answer",
+    )
     with ExitStack() as stack:
         scan = None if deps.labels is None else deps.labels.scan
         keyboard = stack.enter_context(Keyboard(stop=clock.stop.set, line=scan))
         clock.before_leaving = keyboard.put_back
         if scan is not None and bench.scanner is not None and bench.scanner.port is not None:
-            stack.enter_context(Scanner(bench.scanner.port, bench.scanner.baud, suffix=bench.scanner.suffix, line=scan,
-                                        trouble=lambda why: announce(deps, "scan-refused", None, {"text": f"the scanner: {why}"})))
+            stack.enter_context(
+                Scanner(
+                    bench.scanner.port,
+                    bench.scanner.baud,
+                    suffix=bench.scanner.suffix,
+                    line=scan,
+                    trouble=lambda why: announce(
+                        deps, "scan-refused", None, {"text": f"the scanner: {why}"}
+                    ),
+                )
+            )
         results = shift.run()
     return results, clock.stop.is_set() and not shift.interrupted
 

@@ -1,4 +1,6 @@
-"""What a run in a simulated world tells differently: that world ends with the run, so there is nothing to go on with."""
+"""What a run in a simulated world tells differently: that world ends with the run, so there is
+nothing to go on with.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ def truly(value: Any) -> Any:
     """JSON values in which no error's hint speaks of `infuse resume`."""
     match value:
         case dict():
-            return {name: _GONE if name == "hint" and "infuse resume" in str(item) else truly(item) for name, item in value.items()}
+            return {
+                name: _GONE if name == "hint" and "infuse resume" in str(item) else truly(item)
+                for name, item in value.items()
+            }
         case list():
             return [truly(item) for item in value]
         case _:
@@ -32,7 +37,9 @@ class SimulatedEvents:
 
     def emit(self, event: Event) -> None:
         """Pass an event on; safe to call from any thread."""
-        self._inner.emit(dataclasses.replace(event, error=truly(event.error), data=truly(event.data)))
+        self._inner.emit(
+            dataclasses.replace(event, error=truly(event.error), data=truly(event.data))
+        )
 
     def close(self) -> None:
         """Leave the output as it shall stay."""

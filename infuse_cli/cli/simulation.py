@@ -1,4 +1,6 @@
-"""`--sim N`: the simulator as a process of its own, in its own process group, that ends with its stdin (rule 33)."""
+"""`--sim N`: the simulator as a process of its own, in its own process group, that ends with its
+stdin (rule 33).
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,18 @@ if TYPE_CHECKING:
 
 _READY_S: Final = 60.0
 _END_S: Final = 10.0
-_OURS: Final = ("INFUSE_TOKEN", "INFUSE_REGISTRY_TOKEN", "INFUSE_BASE_URL", "INFUSE_REGISTRY_URL", "INFUSE_CA_BUNDLE", "INFUSE_PROFILE",
-                "INFUSE_HOME", "INFUSE_OUTPUT", "INFUSE_FAILPOINT", "INFUSE_SEALING_KEY_FILE")
+_OURS: Final = (
+    "INFUSE_TOKEN",
+    "INFUSE_REGISTRY_TOKEN",
+    "INFUSE_BASE_URL",
+    "INFUSE_REGISTRY_URL",
+    "INFUSE_CA_BUNDLE",
+    "INFUSE_PROFILE",
+    "INFUSE_HOME",
+    "INFUSE_OUTPUT",
+    "INFUSE_FAILPOINT",
+    "INFUSE_SEALING_KEY_FILE",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +48,57 @@ def without_ours(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_extra() -> None:
-    """Raise UsageError usage.extra-missing when the simulator's parts are not installed or cannot be."""
+    """Raise UsageError usage.extra-missing when the simulator's parts are not installed or cannot
+    be.
+    """
     from importlib.util import find_spec
 
     missing = [name for name in ("starlette", "uvicorn", "amqtt") if find_spec(name) is None]
     if missing:
-        raise UsageError("usage.extra-missing", f"the simulator needs {' and '.join(missing)}", hint="pip install 'infuse-line[sim]'")
+        raise UsageError(
+            "usage.extra-missing",
+            f"the simulator needs {' and '.join(missing)}",
+            hint="pip install 'infuse-line[sim]'",
+        )
     if find_spec("termios") is None:
-        raise UsageError("usage.extra-missing", "virtual serial ports need Linux or macOS", hint="Run the simulator there.")
+        raise UsageError(
+            "usage.extra-missing",
+            "virtual serial ports need Linux or macOS",
+            hint="Run the simulator there.",
+        )
 
 
 @contextmanager
-def simulated(boards: int, *, faults: str | None = None, mode: str | None = None) -> Iterator[SimulatedWorld]:
-    """Start `infuse sim up`, yield its world, end it. Raises UsageError usage.extra-missing without the extra."""
+def simulated(
+    boards: int, *, faults: str | None = None, mode: str | None = None
+) -> Iterator[SimulatedWorld]:
+    """Start `infuse sim up`, yield its world, end it.
+
+    Raises UsageError usage.extra-missing without the extra.
+    """
     check_extra()
-    argv = [sys.executable, "-m", "infuse_cli", "sim", "up", "--boards", str(boards), "--output", "json", "--stop-on-stdin-close"]
+    argv = [
+        sys.executable,
+        "-m",
+        "infuse_cli",
+        "sim",
+        "up",
+        "--boards",
+        str(boards),
+        "--output",
+        "json",
+        "--stop-on-stdin-close",
+    ]
     argv += ["--faults", faults] if faults else []
     argv += ["--mode", mode] if mode else []
-    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                               env=without_ours(os.environ), start_new_session=True)
+    process = subprocess.Popen(
+        argv,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=without_ours(os.environ),
+        start_new_session=True,
+    )
     try:
         yield _ready(process)
     finally:
@@ -67,7 +111,11 @@ def _ready(process: subprocess.Popen[bytes]) -> SimulatedWorld:
         raise InfuseError("tool.bug", "the simulator did not start")
     if answer.get("status") != "ok":
         error = (answer.get("errors") or [{}])[0]
-        raise UsageError(error.get("code", "usage.extra-missing"), error.get("message", "the simulator did not start"), hint=error.get("hint"))
+        raise UsageError(
+            error.get("code", "usage.extra-missing"),
+            error.get("message", "the simulator did not start"),
+            hint=error.get("hint"),
+        )
     data = answer["data"]
     return SimulatedWorld(data["profile"], tuple(board["port"] for board in data["boards"]))
 

@@ -13,7 +13,8 @@ _UNITS: Final = {"m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w
 
 
 def moment(text: str, option: str, now: datetime) -> datetime:
-    """An aware time from `24h`, `7d`, a day (it begins at local midnight), or ISO 8601 with its zone.
+    """An aware time from `24h`, `7d`, a day (it begins at local midnight), or ISO 8601 with its
+    zone.
 
     Raises UsageError usage.bad-option naming `option`, also for a time that could mean any zone.
     """
@@ -26,8 +27,18 @@ def moment(text: str, option: str, now: datetime) -> datetime:
             return datetime.combine(date.fromisoformat(cleaned), datetime.min.time()).astimezone()
         found = datetime.fromisoformat(cleaned)
     except (ValueError, OverflowError):
-        raise UsageError("usage.bad-option", f"{option} is {text!r}, which is no time",
-                         hint="Give 24h, 7d, a day such as 2026-03-31, or a time with its zone such as 2026-03-31T12:00:00Z.") from None
+        raise UsageError(
+            "usage.bad-option",
+            f"{option} is {text!r}, which is no time",
+            hint=(
+                "Give 24h, 7d, a day such as 2026-03-31, or a time with its zone such as"
+                " 2026-03-31T12:00:00Z."
+            ),
+        ) from None
     if found.tzinfo is None:
-        raise UsageError("usage.bad-option", f"{option} {text!r} has no zone", hint=f"Say which, e.g. {cleaned}Z for UTC.")
+        raise UsageError(
+            "usage.bad-option",
+            f"{option} {text!r} has no zone",
+            hint=f"Say which, e.g. {cleaned}Z for UTC.",
+        )
     return found.astimezone(UTC)

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a run needs to be built: the resolved profile, where secrets come from, what was asked."""
+    """What a run needs to be built: the resolved profile, where secrets come from, what was
+    asked.
+    """
 
     profile: prof.Profile
     home: Path
@@ -40,7 +42,9 @@ class Wanted:
     passphrase_file: Path | None = None
     passphrase_fd: int | None = None
     notes: list[str] = field(default_factory=list)
-    certificate: Mapping[str, Any] | None = None  # the certificate profile that an earlier run had, as values
+    certificate: Mapping[str, Any] | None = (
+        None  # the certificate profile that an earlier run had, as values
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,9 @@ class Parts:
 
 
 def parts(wanted: Wanted, clock: RunClock) -> Parts:
-    """Build the adapters in the order in which trouble is cheapest: journal, credential, CA, sealing key."""
+    """Build the adapters in the order in which trouble is cheapest: journal, credential, CA,
+    sealing key.
+    """
     from infuse_cli.cloud.build import connect, connect_registry
     from infuse_cli.journal.bench import load_bench
     from infuse_cli.journal.store import open_journal
@@ -68,31 +74,77 @@ def parts(wanted: Wanted, clock: RunClock) -> Parts:
     profile = wanted.profile
     bench = load_bench(wanted.home)
     journal = open_journal(wanted.home, station=bench.station)
-    found = find_credential(credential_host(profile.cloud.base_url), env=wanted.env,
-                            token_file=profile.cloud.auth.token_file, home=wanted.home)
+    found = find_credential(
+        credential_host(profile.cloud.base_url),
+        env=wanted.env,
+        token_file=profile.cloud.auth.token_file,
+        home=wanted.home,
+    )
     cloud = connect(profile.cloud, found.secret, clock.between_tries)
-    registry = None if profile.registry is None else connect_registry(
-        profile.registry, found.secret, clock.between_tries, cloud=profile.cloud, own=registry_credential(wanted.env))
-    return Parts(journal, bench, cloud, registry, _signer(wanted), _sealer(wanted, bench), _server_ca(profile), found, _certificate(wanted))
+    registry = (
+        None
+        if profile.registry is None
+        else connect_registry(
+            profile.registry,
+            found.secret,
+            clock.between_tries,
+            cloud=profile.cloud,
+            own=registry_credential(wanted.env),
+        )
+    )
+    return Parts(
+        journal,
+        bench,
+        cloud,
+        registry,
+        _signer(wanted),
+        _sealer(wanted, bench),
+        _server_ca(profile),
+        found,
+        _certificate(wanted),
+    )
 
 
-def deps(run: str, wanted: Wanted, built: Parts, *, clock: RunClock, events: Events, resolved: Resolved) -> Deps:
+def deps(
+    run: str, wanted: Wanted, built: Parts, *, clock: RunClock, events: Events, resolved: Resolved
+) -> Deps:
     """Put a run's parts together; the cloud's public key is fetched once a run."""
     from infuse_cli.pipeline.context import Deps
 
     return Deps(
-        run=run, profile=wanted.profile, profile_hash=profile_hash(wanted.profile, built.certificate), options=wanted.options, journal=built.journal,
-        cloud=built.cloud, registry=built.registry, signer=built.signer, sealer=built.sealer, clock=clock, events=events,
-        resolved=resolved, server_ca=built.server_ca, cloud_public_key=_once(built.cloud.cloud_public_key), chip_ids=chip_ids(built.bench), certificate=built.certificate,
-        key_sink=_key_sink(wanted.profile), known_key=functools.partial(_known_key, built.journal))
+        run=run,
+        profile=wanted.profile,
+        profile_hash=profile_hash(wanted.profile, built.certificate),
+        options=wanted.options,
+        journal=built.journal,
+        cloud=built.cloud,
+        registry=built.registry,
+        signer=built.signer,
+        sealer=built.sealer,
+        clock=clock,
+        events=events,
+        resolved=resolved,
+        server_ca=built.server_ca,
+        cloud_public_key=_once(built.cloud.cloud_public_key),
+        chip_ids=chip_ids(built.bench),
+        certificate=built.certificate,
+        key_sink=_key_sink(wanted.profile),
+        known_key=functools.partial(_known_key, built.journal),
+    )
 
 
 def profile_hash(profile: prof.Profile, certificate: CertificateProfile | None) -> str:
-    """Digest of a resolved profile, with what its own certificate profile says: an edit there is a new profile too."""
+    """Digest of a resolved profile, with what its own certificate profile says: an edit there is a
+    new profile too.
+    """
     from infuse_cli.pki.certificate_profiles import content
 
     said = "" if certificate is None else content(certificate)
-    return hashlib.sha256(f"{prof.digest(profile)}{said}".encode()).hexdigest() if said else prof.digest(profile)
+    return (
+        hashlib.sha256(f"{prof.digest(profile)}{said}".encode()).hexdigest()
+        if said
+        else prof.digest(profile)
+    )
 
 
 def source(profile: prof.Profile, ports: Sequence[str] | None) -> SerialSource:
@@ -103,7 +155,8 @@ def source(profile: prof.Profile, ports: Sequence[str] | None) -> SerialSource:
 
 
 def cipher(board: prof.BoardSection) -> NetworkCipher | None:
-    """What seals ePacket frames for this product's boards; None where the profile names another dialect.
+    """What seals ePacket frames for this product's boards; None where the profile names another
+    dialect.
 
     Raises CredentialError credential.unsafe-file or credential.malformed.
     """
@@ -112,7 +165,10 @@ def cipher(board: prof.BoardSection) -> NetworkCipher | None:
         return None
     from infuse_cli.keys.frames import network_cipher
 
-    return network_cipher(None if serial.network_key_file is None else Path(serial.network_key_file), serial.network_id)
+    return network_cipher(
+        None if serial.network_key_file is None else Path(serial.network_key_file),
+        serial.network_id,
+    )
 
 
 def _key_sink(profile: prof.Profile) -> KeySink | None:
@@ -132,7 +188,9 @@ def _known_key(journal: Any, soc: str, mcu_id: str) -> str | None:
 
 
 def chip_ids(bench: Bench) -> ProbeReader:
-    """What reads chips' ids through debug probes; the bench knows which probe sits on which port."""
+    """What reads chips' ids through debug probes; the bench knows which probe sits on which
+    port.
+    """
     from infuse_cli.link.nrfutil import ProbeReader
 
     return ProbeReader(bench.probes)
@@ -160,8 +218,12 @@ def _signer(wanted: Wanted) -> Signer | None:
 
     identity = wanted.profile.identity
     folder = ca_folder(wanted.home, identity.ca)
-    secret = secrets.passphrase(file=wanted.passphrase_file, fd=wanted.passphrase_fd, profile=identity.passphrase,
-                                keyring_name=secrets.ca_keyring_name(identity.ca) if identity.passphrase.keyring else None)
+    secret = secrets.passphrase(
+        file=wanted.passphrase_file,
+        fd=wanted.passphrase_fd,
+        profile=identity.passphrase,
+        keyring_name=secrets.ca_keyring_name(identity.ca) if identity.passphrase.keyring else None,
+    )
     return load_ca(folder, secret)
 
 
@@ -178,7 +240,9 @@ def _sealer(wanted: Wanted, bench: Bench) -> Sealer | None:
 
 
 def _certificate(wanted: Wanted) -> CertificateProfile | None:
-    """What the CA signs, read once a run, by resume from the run's record (rule 23); None where nothing is signed here."""
+    """What the CA signs, read once a run, by resume from the run's record (rule 23); None where
+    nothing is signed here.
+    """
     if wanted.profile.identity.mode != "local-ca":
         return None
     from infuse_cli.cli.certificate_profiles import recorded, resolve
@@ -195,7 +259,10 @@ def _server_ca(profile: prof.Profile) -> str | None:
     try:
         return Path(profile.identity.server_ca).read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
-        raise ProfileError("profile.unreadable", f"identity.server_ca {profile.identity.server_ca} cannot be read: {error}") from error
+        raise ProfileError(
+            "profile.unreadable",
+            f"identity.server_ca {profile.identity.server_ca} cannot be read: {error}",
+        ) from error
 
 
 def _once(call: Any) -> Any:

@@ -7,7 +7,9 @@ import yaml
 
 def pair(name: str, value: object) -> str:
     """`name: value` in one line; lists and tables in flow form."""
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=100_000)
+    text = yaml.safe_dump(
+        value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=100_000
+    )
     return f"{scalar(name)}: {_bare(text)}"
 
 

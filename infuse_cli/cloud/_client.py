@@ -36,7 +36,9 @@ class Client:
         self._transport = transport
 
     def server_time_offset_s(self) -> float | None:
-        """Server's Date minus this machine's clock in seconds, from the newest answer; None before any."""
+        """Server's Date minus this machine's clock in seconds, from the newest answer; None before
+        any.
+        """
         return self._transport.server_time_offset_s
 
     def close(self) -> None:
@@ -47,23 +49,46 @@ class Client:
         answer = self._transport.find(call, path=path)
         return None if answer is None else wire.value(answer, type_)
 
-    def _send(self, call: Call, type_: type[O], body: bytes, *, path: Mapping[str, str] | None = None,
-              hide: Sequence[Secret] = ()) -> O:
+    def _send(
+        self,
+        call: Call,
+        type_: type[O],
+        body: bytes,
+        *,
+        path: Mapping[str, str] | None = None,
+        hide: Sequence[Secret] = (),
+    ) -> O:
         answer = self._transport.ask(call, path=path, body=body, hide=hide)
         return wire.value(answer, type_)
 
     def pace(self, rate: float | None) -> None:
-        """Send at most `rate` requests a second to this host from now on, evenly, None: as it turns out to take; both APIs of one host share it."""
+        """Send at most `rate` requests a second to this host from now on, evenly, None: as it turns
+        out to take; both APIs of one host share it.
+        """
         self._transport.pace(rate)
 
-    def _list(self, call: Call, type_: type[L], query: Mapping[str, str], *, path: Mapping[str, str] | None = None) -> tuple[L, ...]:
+    def _list(
+        self,
+        call: Call,
+        type_: type[L],
+        query: Mapping[str, str],
+        *,
+        path: Mapping[str, str] | None = None,
+    ) -> tuple[L, ...]:
         return read_to_end(self._page_reader(call, type_, query, path), lambda item: item.id)
 
-    def _pages(self, call: Call, type_: type[L], query: Mapping[str, str]) -> Iterator[tuple[L, ...]]:
+    def _pages(
+        self, call: Call, type_: type[L], query: Mapping[str, str]
+    ) -> Iterator[tuple[L, ...]]:
         return pages(self._page_reader(call, type_, query), lambda item: item.id)
 
-    def _page_reader(self, call: Call, type_: type[L], query: Mapping[str, str],
-                     path: Mapping[str, str] | None = None) -> Callable[[int], tuple[L, ...]]:
+    def _page_reader(
+        self,
+        call: Call,
+        type_: type[L],
+        query: Mapping[str, str],
+        path: Mapping[str, str] | None = None,
+    ) -> Callable[[int], tuple[L, ...]]:
         def fetch(offset: int) -> tuple[L, ...]:
             paged = {**query, "limit": str(PAGE), "offset": str(offset)}
             answer = self._transport.ask(call, path=path, query=paged)

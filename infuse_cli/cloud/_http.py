@@ -1,8 +1,9 @@
 """Calls over HTTP: what is sent, with which credential, and every retry.
 
-What may be repeated is rule 11: a call with effect is sent once, unless it never left this machine or the server
-said "not done" (429, 503 with Retry-After); a lost answer to it raises CloudError with `unknown=True` at once.
-Everything else is repeated until the call's deadline. Times are seconds.
+What may be repeated is rule 11: a call with effect is sent once, unless it never left this machine
+or the server said "not done" (429, 503 with Retry-After); a lost answer to it raises CloudError
+with `unknown=True` at once. Everything else is repeated until the call's deadline. Times are
+seconds.
 """
 
 from __future__ import annotations
@@ -40,14 +41,22 @@ _TOO_MANY: Final = 429
 class Transport:
     """Sends the calls of one API to one host; shared by all threads of a run.
 
-    `auth` is asked anew for every call; what it gives never appears in an error. `stop(seconds)` waits and is
-    True at once when the run is being stopped. `timeout_s` bounds connecting, with all its tries, and each silence
-    of the server; `deadline_s` the whole call with all its tries.
+    `auth` is asked anew for every call; what it gives never appears in an error. `stop(seconds)`
+    waits and is True at once when the run is being stopped. `timeout_s` bounds connecting, with all
+    its tries, and each silence of the server; `deadline_s` the whole call with all its tries.
     """
 
-    def __init__(self, base_url: BaseUrl, auth: Auth, *, timeout_s: float,
-                 deadline_s: float, stop: Callable[[float], bool], ca_bundle: str | None = None,
-                 trust_env: bool = True) -> None:
+    def __init__(
+        self,
+        base_url: BaseUrl,
+        auth: Auth,
+        *,
+        timeout_s: float,
+        deadline_s: float,
+        stop: Callable[[float], bool],
+        ca_bundle: str | None = None,
+        trust_env: bool = True,
+    ) -> None:
         self._base = base_url
         self._auth = auth
         self._timeout_s = timeout_s
@@ -59,7 +68,9 @@ class Transport:
 
     @property
     def server_time_offset_s(self) -> float | None:
-        """Server's Date minus this machine's clock in seconds, from the newest answer; None before any."""
+        """Server's Date minus this machine's clock in seconds, from the newest answer; None before
+        any.
+        """
         return self._offset_s
 
     @property
@@ -73,26 +84,44 @@ class Transport:
         self._auth.close()
 
     def pace(self, rate: float | None) -> None:
-        """Send at most `rate` requests a second to this host, every client of it together; None: as many as it turns out to take."""
+        """Send at most `rate` requests a second to this host, every client of it together; None: as
+        many as it turns out to take.
+        """
         if rate is None:
             self._gate.learn()
         else:
             self._gate.pace(rate)
 
-    def ask(self, call: Call, *, path: Mapping[str, str] | None = None, query: Mapping[str, str] | None = None,
-            body: bytes | None = None, hide: Sequence[Secret] = ()) -> Answer:
+    def ask(
+        self,
+        call: Call,
+        *,
+        path: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        hide: Sequence[Secret] = (),
+    ) -> Answer:
         """As `find`, for calls without a "no such thing" status."""
         answer = self.find(call, path=path, query=query, body=body, hide=hide)
         if answer is None:
             raise TypeError(f"{call.name} may find nothing: use find()")
         return answer
 
-    def find(self, call: Call, *, path: Mapping[str, str] | None = None, query: Mapping[str, str] | None = None,
-             body: bytes | None = None, hide: Sequence[Secret] = ()) -> Answer | None:
-        """Send a call and return its 2xx answer, or None for one of the call's "no such thing" statuses.
+    def find(
+        self,
+        call: Call,
+        *,
+        path: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        hide: Sequence[Secret] = (),
+    ) -> Answer | None:
+        """Send a call and return its 2xx answer, or None for one of the call's "no such thing"
+        statuses.
 
-        `hide` are the secrets of the body. Raises CloudError cloud.unreachable, cloud.timeout, cloud.unavailable,
-        cloud.refused, cloud.bad-answer; cloud.untrusted, cloud.proxy; CredentialError; Interrupted while waiting for a retry.
+        `hide` are the secrets of the body. Raises CloudError cloud.unreachable, cloud.timeout,
+        cloud.unavailable, cloud.refused, cloud.bad-answer; cloud.untrusted, cloud.proxy;
+        CredentialError; Interrupted while waiting for a retry.
         """
         auth = self._auth.headers() if call.credential else {}
         try:
@@ -100,35 +129,63 @@ class Transport:
         except CredentialError as error:
             if not failures.is_unauthorised(error) or not self._auth.renewed_after(auth):
                 raise
-        return self._send(call, self._auth.headers(), path=path or {}, query=query, body=body, hide=hide)
+        return self._send(
+            call, self._auth.headers(), path=path or {}, query=query, body=body, hide=hide
+        )
 
-    def _send(self, call: Call, auth: Mapping[str, str], *, path: Mapping[str, str], query: Mapping[str, str] | None,
-              body: bytes | None, hide: Sequence[Secret]) -> Answer | None:
-        hidden = [*(word for value in auth.values() for word in value.split()[-1:]), *(one.reveal() for one in hide)]
+    def _send(
+        self,
+        call: Call,
+        auth: Mapping[str, str],
+        *,
+        path: Mapping[str, str],
+        query: Mapping[str, str] | None,
+        body: bytes | None,
+        hide: Sequence[Secret],
+    ) -> Answer | None:
+        hidden = [
+            *(word for value in auth.values() for word in value.split()[-1:]),
+            *(one.reveal() for one in hide),
+        ]
         errors = ErrorMaker(call, self._base.netloc, hidden, _scheme(auth))
-        request = self._pool.request(call.method, fill_path(call.path, path), query=query, headers=auth, body=body,
-                                     timeout_s=min(self._timeout_s, self._deadline_s))
-        for pause in (self._gate.turn_s, self._gate.gap_s):  # the pace that was asked for is no delay of the server's
+        request = self._pool.request(
+            call.method,
+            fill_path(call.path, path),
+            query=query,
+            headers=auth,
+            body=body,
+            timeout_s=min(self._timeout_s, self._deadline_s),
+        )
+        for pause in (
+            self._gate.turn_s,
+            self._gate.gap_s,
+        ):  # the pace that was asked for is no delay of the server's
             if (seconds := pause()) > 0:
                 self._wait(seconds)
         tries = itertools.count()
         with call_deadline(self._deadline_s):
             try:
-                raw = self._retrying()(lambda: self._try(call, request, errors, again=next(tries) > 0))
+                raw = self._retrying()(
+                    lambda: self._try(call, request, errors, again=next(tries) > 0)
+                )
             except Failed as failed:
                 raise failed.error from failed.__cause__
         return None if raw is None else Answer(raw, errors)
 
     def _retrying(self) -> tenacity.Retrying:
         return tenacity.Retrying(
-            sleep=self._wait, retry=tenacity.retry_if_exception(_is_repeatable), wait=self._next_wait,
-            stop=self._is_over, reraise=True,
+            sleep=self._wait,
+            retry=tenacity.retry_if_exception(_is_repeatable),
+            wait=self._next_wait,
+            stop=self._is_over,
+            reraise=True,
         )
 
     def _is_over(self, state: tenacity.RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
         never_met = isinstance(error, Failed) and error.kind is Failure.NEVER_SENT
-        # A host that cannot even be connected to is said to be away sooner than a slow one is given up.
+        # A host that cannot even be connected to is said to be away sooner than a slow one is given
+        # up.
         left = time_left() - (max(0.0, self._deadline_s - self._timeout_s) if never_met else 0.0)
         return state.upcoming_sleep >= left
 
@@ -141,7 +198,9 @@ class Transport:
         if self._stop(seconds):
             raise Interrupted
 
-    def _try(self, call: Call, request: Request, maker: ErrorMaker, *, again: bool) -> RawAnswer | None:
+    def _try(
+        self, call: Call, request: Request, maker: ErrorMaker, *, again: bool
+    ) -> RawAnswer | None:
         self._pass_gate(maker, again=again)
         self._gate.sent()
         if call.effect:
@@ -149,7 +208,9 @@ class Transport:
         try:
             answer = self._pool.send(request, maker)
         except Failed as failed:
-            raise _Marked(failed, repeatable=failures.may_repeat(call, failed.kind)) from failed.__cause__
+            raise _Marked(
+                failed, repeatable=failures.may_repeat(call, failed.kind)
+            ) from failed.__cause__
         finally:
             self._gate.answered()
         if call.effect:
@@ -157,7 +218,9 @@ class Transport:
         return self._judge(call, answer, maker)
 
     def _pass_gate(self, maker: ErrorMaker, *, again: bool) -> None:
-        """Wait until the host may be asked: not before it said so, and `again` only at the next place in the pace."""
+        """Wait until the host may be asked: not before it said so, and `again` only at the next
+        place in the pace.
+        """
         while again or self._gate.remaining_s() > 0:
             left = time_left()
             turn, remaining = self._gate.turn_s(left), self._gate.remaining_s()

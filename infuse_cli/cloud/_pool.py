@@ -1,8 +1,9 @@
-"""Connections, and the only file that imports httpx: one pool to one host, its proxy, its TLS, and deadlines.
+"""Connections, and the only file that imports httpx: one pool to one host, its proxy, its TLS, and
+deadlines.
 
-The pool is httpcore's, which is what httpx itself sits on. The layers above it (redirects, cookies, merging of
-settings, objects for every part) are not wanted here and cost a call as much again as the exchange itself; of httpx
-only the unpacking of bodies is used. Times are seconds.
+The pool is httpcore's, which is what httpx itself sits on. The layers above it (redirects, cookies,
+merging of settings, objects for every part) are not wanted here and cost a call as much again as
+the exchange itself; of httpx only the unpacking of bodies is used. Times are seconds.
 """
 
 from __future__ import annotations
@@ -39,11 +40,22 @@ SLOTS: Final = 64
 BODY_LIMIT: Final = 8 * 1024 * 1024
 """Bytes of a body, unpacked, that are read at most."""
 
-# Shorter than the 5 s after which common servers drop an idle connection: a request sent just then would be lost.
+# Shorter than the 5 s after which common servers drop an idle connection: a request sent just then
+# would be lost.
 _KEEP_ALIVE_S: Final = 3.0
-_HEADERS: Final = ((b"User-Agent", f"infuse/{__version__}".encode()), (b"Accept", b"application/json"), (b"Accept-Encoding", b"gzip, deflate"))
-_TROUBLE: Final = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError,
-                   httpcore.UnsupportedProtocol, httpx.DecodingError)
+_HEADERS: Final = (
+    (b"User-Agent", f"infuse/{__version__}".encode()),
+    (b"Accept", b"application/json"),
+    (b"Accept-Encoding", b"gzip, deflate"),
+)
+_TROUBLE: Final = (
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.UnsupportedProtocol,
+    httpx.DecodingError,
+)
 
 
 class _Deadline(threading.local):
@@ -71,7 +83,9 @@ def call_deadline(seconds: float) -> Iterator[None]:
 
 
 class _BoundedStream(httpcore.NetworkStream):
-    """A connection whose every read and write ends at the deadline of the call, however slowly bytes drip in."""
+    """A connection whose every read and write ends at the deadline of the call, however slowly
+    bytes drip in.
+    """
 
     def __init__(self, inner: httpcore.NetworkStream) -> None:
         self._inner = inner
@@ -85,9 +99,16 @@ class _BoundedStream(httpcore.NetworkStream):
     def close(self) -> None:
         self._inner.close()
 
-    def start_tls(self, ssl_context: ssl.SSLContext, server_hostname: str | None = None,
-                  timeout: float | None = None) -> httpcore.NetworkStream:
-        bound, name = _bounded(timeout, httpcore.ConnectTimeout), None if server_hostname is None else server_hostname.strip("[]")
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        bound, name = (
+            _bounded(timeout, httpcore.ConnectTimeout),
+            None if server_hostname is None else server_hostname.strip("[]"),
+        )
         return _BoundedStream(self._inner.start_tls(ssl_context, name, bound))
 
     def get_extra_info(self, info: str) -> Any:
@@ -95,7 +116,9 @@ class _BoundedStream(httpcore.NetworkStream):
 
 
 class _ProxyStream(_BoundedStream):
-    """What is said to a proxy before TLS with the server begins: nothing was sent to the server, and what fails is the proxy."""
+    """What is said to a proxy before TLS with the server begins: nothing was sent to the server,
+    and what fails is the proxy.
+    """
 
     def __init__(self, inner: httpcore.NetworkStream, host: str) -> None:
         super().__init__(inner)
@@ -116,12 +139,18 @@ class _ProxyStream(_BoundedStream):
         with _proxys_trouble():
             super().write(buffer, timeout)
 
-    def start_tls(self, ssl_context: ssl.SSLContext, server_hostname: str | None = None,
-                  timeout: float | None = None) -> httpcore.NetworkStream:
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
         if server_hostname != self._host:
             return super().start_tls(ssl_context, server_hostname, timeout)
         try:
-            return _ProxyStream(super().start_tls(ssl_context, server_hostname, timeout), self._host)
+            return _ProxyStream(
+                super().start_tls(ssl_context, server_hostname, timeout), self._host
+            )
         except httpcore.ConnectError as error:
             raise httpcore.ProxyError(f"no TLS with it: {error}") from error
 
@@ -137,14 +166,22 @@ def _proxys_trouble() -> Iterator[None]:
 
 
 class _BoundedBackend(httpcore.NetworkBackend):
-    """Opens connections that keep to the call's deadline; with a proxy every one of them leads to the proxy."""
+    """Opens connections that keep to the call's deadline; with a proxy every one of them leads to
+    the proxy.
+    """
 
     def __init__(self, proxy: Proxy | None) -> None:
         self._inner = httpcore.SyncBackend()
         self._proxy = proxy
 
-    def connect_tcp(self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,
-                    socket_options: Any = None) -> httpcore.NetworkStream:
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Any = None,
+    ) -> httpcore.NetworkStream:
         bound = _bounded(timeout, httpcore.ConnectTimeout)
         try:
             stream = self._inner.connect_tcp(host, port, bound, local_address, socket_options)
@@ -152,7 +189,11 @@ class _BoundedBackend(httpcore.NetworkBackend):
             if self._proxy is None:
                 raise
             raise httpcore.ProxyError(f"could not connect: {error}") from error
-        return _BoundedStream(stream) if self._proxy is None else _ProxyStream(stream, self._proxy.host)
+        return (
+            _BoundedStream(stream)
+            if self._proxy is None
+            else _ProxyStream(stream, self._proxy.host)
+        )
 
 
 def _bounded(timeout: float | None, error: type[Exception]) -> float:
@@ -181,59 +222,111 @@ def _bundle(path: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=path)
     except ssl.SSLError as error:
-        raise ProfileError("profile.invalid", f"{what} holds no certificate that can be read", hint="It is a file of PEM certificates.") from error
+        raise ProfileError(
+            "profile.invalid",
+            f"{what} holds no certificate that can be read",
+            hint="It is a file of PEM certificates.",
+        ) from error
     except OSError as error:
-        raise ProfileError("profile.invalid", f"{what} cannot be read: {error.strerror}", hint="It is a file of PEM certificates.") from error
+        raise ProfileError(
+            "profile.invalid",
+            f"{what} cannot be read: {error.strerror}",
+            hint="It is a file of PEM certificates.",
+        ) from error
 
 
 def _via(proxy: Proxy | None) -> httpcore.Proxy | None:
     if proxy is None:
         return None
-    auth = None if proxy.user is None else (proxy.user.encode(), (proxy.password.reveal() if proxy.password else "").encode())
+    auth = (
+        None
+        if proxy.user is None
+        else (proxy.user.encode(), (proxy.password.reveal() if proxy.password else "").encode())
+    )
     url = httpcore.URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target="/")
-    return httpcore.Proxy(url, auth=auth, ssl_context=ssl.create_default_context() if proxy.scheme == "https" else None)
+    return httpcore.Proxy(
+        url,
+        auth=auth,
+        ssl_context=ssl.create_default_context() if proxy.scheme == "https" else None,
+    )
 
 
 class Pool:
-    """The connections that lead to a base URL, through the proxy that the environment names for it."""
+    """The connections that lead to a base URL, through the proxy that the environment names
+    for it.
+    """
 
     def __init__(self, base: BaseUrl, ca_bundle: str | None, env: Mapping[str, str]) -> None:
         """Raise ProfileError profile.invalid for a bundle or a proxy that cannot be used."""
         self._proxy: Final = proxy_for(base, env)
         self._base: Final = base
-        # CONNECT names the host as it stands here, and wants an IPv6 address in brackets (RFC 9110, 9.3.6).
-        self._host: Final = f"[{base.host}]" if self._proxy is not None and ":" in base.host else base.host
+        # CONNECT names the host as it stands here, and wants an IPv6 address in brackets (RFC 9110,
+        # 9.3.6).
+        self._host: Final = (
+            f"[{base.host}]" if self._proxy is not None and ":" in base.host else base.host
+        )
         self._headers: Final = ((b"Host", base.netloc.encode("ascii")), *_HEADERS)
         self._pool: Final = httpcore.ConnectionPool(
-            ssl_context=_tls_context(base, ca_bundle), proxy=_via(self._proxy), max_connections=SLOTS, max_keepalive_connections=SLOTS,
-            keepalive_expiry=_KEEP_ALIVE_S, network_backend=_BoundedBackend(self._proxy))
+            ssl_context=_tls_context(base, ca_bundle),
+            proxy=_via(self._proxy),
+            max_connections=SLOTS,
+            max_keepalive_connections=SLOTS,
+            keepalive_expiry=_KEEP_ALIVE_S,
+            network_backend=_BoundedBackend(self._proxy),
+        )
 
     def close(self) -> None:
         """Close all connections; safe to call twice."""
         self._pool.close()
 
-    def request(self, method: str, path: str, *, query: Mapping[str, str] | None, headers: Mapping[str, str], body: bytes | None,
-                timeout_s: float) -> Request:
-        """A request that may be sent several times. `path` is URL-escaped, `timeout_s` bounds each wait."""
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        timeout_s: float,
+    ) -> Request:
+        """A request that may be sent several times.
+
+        `path` is URL-escaped, `timeout_s` bounds each wait.
+        """
         target = f"{self._base.path}{path}{f'?{urlencode(query)}' if query else ''}".encode("ascii")
         content = b"" if body is None and method in {"POST", "PUT", "PATCH"} else body
-        fields = [*self._headers, *((name.encode("ascii"), value.encode("ascii")) for name, value in headers.items())]
+        fields = [
+            *self._headers,
+            *((name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()),
+        ]
         if content is not None:
             fields.append((b"Content-Length", b"%d" % len(content)))
         if body is not None:
             fields.append((b"Content-Type", b"application/json"))
-        url = httpcore.URL(scheme=self._base.scheme, host=self._host, port=self._base.port, target=target)
+        url = httpcore.URL(
+            scheme=self._base.scheme, host=self._host, port=self._base.port, target=target
+        )
         waits = dict.fromkeys(("connect", "read", "write", "pool"), timeout_s)
         return Request(method, url, headers=fields, content=content, extensions={"timeout": waits})
 
     def send(self, request: Request, maker: ErrorMaker) -> RawAnswer:
-        """The answer, unpacked. Raises Failed for trouble on the way, and for a body beyond BODY_LIMIT."""
+        """The answer, unpacked.
+
+        Raises Failed for trouble on the way, and for a body beyond BODY_LIMIT.
+        """
         try:
             response = self._pool.handle_request(request)
             try:
-                headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+                headers = {
+                    name.decode("latin-1").lower(): value.decode("latin-1")
+                    for name, value in response.headers
+                }
                 answer = RawAnswer(response.status, headers, b"")
-                return RawAnswer(response.status, headers, _read_body(_unpacked(response, headers), answer, maker))
+                return RawAnswer(
+                    response.status,
+                    headers,
+                    _read_body(_unpacked(response, headers), answer, maker),
+                )
             finally:
                 response.close()
         except _TROUBLE as error:
@@ -254,7 +347,9 @@ def _unpacked(response: httpcore.Response, headers: Mapping[str, str]) -> Iterab
     stream: Iterable[bytes] = response.stream  # type: ignore[assignment] # for sync pools it is
     if "content-encoding" not in headers:
         return stream
-    return httpx.Response(response.status, headers=response.headers, stream=_Packed(stream)).iter_bytes()
+    return httpx.Response(
+        response.status, headers=response.headers, stream=_Packed(stream)
+    ).iter_bytes()
 
 
 def _read_body(chunks: Iterable[bytes], answer: RawAnswer, maker: ErrorMaker) -> bytes:
@@ -262,7 +357,9 @@ def _read_body(chunks: Iterable[bytes], answer: RawAnswer, maker: ErrorMaker) ->
     for chunk in chunks:
         body += chunk
         if len(body) > BODY_LIMIT:
-            error = maker.unreadable(f"answered with more than {BODY_LIMIT // 1024 // 1024} MiB", answer)
+            error = maker.unreadable(
+                f"answered with more than {BODY_LIMIT // 1024 // 1024} MiB", answer
+            )
             raise Failed(Failure.FINAL, error)
     return bytes(body)
 
@@ -277,20 +374,32 @@ def _translate(error: Exception, maker: ErrorMaker, proxy: Proxy | None) -> NoRe
             raise maker.never_sent("cloud.unreachable", "could not connect in time") from error
         case httpcore.ConnectError() if "CERTIFICATE_VERIFY_FAILED" in why:
             cause, hint = failures.distrust(why)
-            raise maker.never_sent("cloud.untrusted", f"was not sent: {cause}", final=True, hint=hint) from error
+            raise maker.never_sent(
+                "cloud.untrusted", f"was not sent: {cause}", final=True, hint=hint
+            ) from error
         case httpcore.ConnectError() if "WRONG_VERSION_NUMBER" in why:
-            raise maker.never_sent("cloud.untrusted", "was not sent: the server does not speak TLS on this port", final=True,
-                                   hint="Check scheme and port of cloud.base_url.") from error
+            raise maker.never_sent(
+                "cloud.untrusted",
+                "was not sent: the server does not speak TLS on this port",
+                final=True,
+                hint="Check scheme and port of cloud.base_url.",
+            ) from error
         case httpcore.ConnectError():
             raise maker.never_sent("cloud.unreachable", f"could not connect: {why}") from error
         case httpcore.TimeoutException():
             raise maker.lost("cloud.timeout", "got no answer in time") from error
         case httpcore.RemoteProtocolError() if "disconnect" not in why and "closed" not in why:
-            raise maker.lost("cloud.bad-answer", f"got an answer that is not HTTP: {why}") from error
+            raise maker.lost(
+                "cloud.bad-answer", f"got an answer that is not HTTP: {why}"
+            ) from error
         case httpx.DecodingError():
-            raise maker.lost("cloud.bad-answer", f"got an answer that cannot be unpacked: {why}") from error
+            raise maker.lost(
+                "cloud.bad-answer", f"got an answer that cannot be unpacked: {why}"
+            ) from error
         case _:
-            raise maker.lost("cloud.unreachable", f"lost the connection before the answer was whole: {why}") from error
+            raise maker.lost(
+                "cloud.unreachable", f"lost the connection before the answer was whole: {why}"
+            ) from error
 
 
 def _of_proxy(why: str, maker: ErrorMaker, proxy: Proxy) -> Failed:
@@ -298,9 +407,18 @@ def _of_proxy(why: str, maker: ErrorMaker, proxy: Proxy) -> Failed:
     where = f"the proxy {proxy.netloc} ({proxy.variable})"
     status = int(why[:3]) if why[:3].isdigit() else 0
     if status == 407:
-        return maker.never_sent("cloud.proxy", f"was not sent: {where} wants a credential of its own (407)", final=True,
-                                hint=f"{proxy.variable}=http://USER:PASSWORD@HOST:PORT gives it one; NO_PROXY goes round it.")
+        return maker.never_sent(
+            "cloud.proxy",
+            f"was not sent: {where} wants a credential of its own (407)",
+            final=True,
+            hint=(
+                f"{proxy.variable}=http://USER:PASSWORD@HOST:PORT gives it one; NO_PROXY goes"
+                " round it."
+            ),
+        )
     if 400 <= status < 500:
-        return maker.never_sent("cloud.proxy", f"was not sent: {where} refused to connect: {why}", final=True)
+        return maker.never_sent(
+            "cloud.proxy", f"was not sent: {where} refused to connect: {why}", final=True
+        )
     told = f"answered {why}" if status else why
     return maker.never_sent("cloud.unreachable", f"was not sent: {where} {told}")

@@ -1,7 +1,9 @@
-"""What a call proves itself with: a credential that stays the same, or a token that an IAM key is exchanged for.
+"""What a call proves itself with: a credential that stays the same, or a token that an IAM key is
+exchanged for.
 
-An exchanged token is kept in memory alone, renewed at two thirds of its life, and shared by all clients and threads
-of one key: whoever comes first renews, the others go on with the old token as long as it is good.
+An exchanged token is kept in memory alone, renewed at two thirds of its life, and shared by all
+clients and threads of one key: whoever comes first renews, the others go on with the old token as
+long as it is good.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ class Auth(Protocol):
     """Gives the headers of a call."""
 
     def headers(self) -> Mapping[str, str]:
-        """Header names and values; asked anew for every call. Raises what getting a token raises."""
+        """Header names and values; asked anew for every call.
+
+        Raises what getting a token raises.
+        """
 
     def renewed_after(self, used: Mapping[str, str]) -> bool:
         """The cloud refused these headers with 401: whether other ones are worth a try."""
@@ -81,7 +86,10 @@ class ExchangedAuth:
         self._failed: tuple[float, InfuseError] | None = None
 
     def headers(self) -> Mapping[str, str]:
-        """The token's header, renewed where it is time. Raises what POST /iam/auth/token raises without a good token."""
+        """The token's header, renewed where it is time.
+
+        Raises what POST /iam/auth/token raises without a good token.
+        """
         came, held = time.monotonic(), self._held
         if held is not None and held.is_good(came):
             if came >= held.renew_at and self._lock.acquire(blocking=False):
@@ -94,7 +102,9 @@ class ExchangedAuth:
             return self._renewed(came).headers
 
     def renewed_after(self, used: Mapping[str, str]) -> bool:
-        """Whether the token that was refused is not the newest any more, or was held long enough to be renewed now."""
+        """Whether the token that was refused is not the newest any more, or was held long enough to
+        be renewed now.
+        """
         with self._lock:
             held = self._held
             if held is None or held.headers != used:
@@ -113,7 +123,9 @@ class ExchangedAuth:
         if held is not None and held.is_good(time.monotonic()):
             return held
         if failed is not None and failed[0] > came:
-            raise failed[1]  # somebody has just tried in vain while this thread waited for the outcome
+            raise failed[
+                1
+            ]  # somebody has just tried in vain while this thread waited for the outcome
         return self._ask()
 
     def _renew_early(self, held: _Held) -> None:
@@ -133,7 +145,9 @@ class ExchangedAuth:
             self._failed = (time.monotonic(), error)
             raise
         renew_at = float("inf") if token.life_s is None else since + token.life_s * RENEW_AT
-        self._held = _Held({"Authorization": f"Bearer {token.token}"}, since, token.life_s, renew_at)
+        self._held = _Held(
+            {"Authorization": f"Bearer {token.token}"}, since, token.life_s, renew_at
+        )
         return self._held
 
 
@@ -142,7 +156,9 @@ _shared_lock = threading.Lock()
 
 
 def shared_exchange(url: str, key_sha256: str, make: Callable[[], ExchangedAuth]) -> ExchangedAuth:
-    """The one exchange of a key at a base URL, made by the first who asks and gone with the last."""
+    """The one exchange of a key at a base URL, made by the first who asks and gone with the
+    last.
+    """
     with _shared_lock:
         found = _shared.get((url, key_sha256))
         if found is None:

@@ -1,7 +1,7 @@
 """Being let in by an MQTT broker, step by step, so that whatever refuses is known by its name.
 
-TCP, TLS and CONNECT each have their own failures, and all share one deadline. The packets are `mqtt_packets`; who
-connects (certificate, token) comes with the TLS context and the login.
+TCP, TLS and CONNECT each have their own failures, and all share one deadline. The packets are
+`mqtt_packets`; who connects (certificate, token) comes with the TLS context and the login.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from infuse_cli.types import Secret
 
-_WRONG_NAME: Final = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+_WRONG_NAME: Final = frozenset(
+    {62, 64}
+)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 _ALERTS: Final = {
     "UNKNOWN_CA": "it does not know the CA that signed the certificate",
     "CERTIFICATE_EXPIRED": "it takes the certificate for expired, or not valid yet by its clock",
@@ -54,18 +56,28 @@ class Entrance:
     `reached(step, facts)` is told each step that is proven: tcp, tls, mqtt.
     """
 
-    def __init__(self, host: str, port: int, timeout_s: float, reached: Callable[[str, dict[str, Any]], None] | None = None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        timeout_s: float,
+        reached: Callable[[str, dict[str, Any]], None] | None = None,
+    ) -> None:
         self.host: Final = host
         self.port: Final = port
         self.timeout_s: Final = timeout_s
         self._reached: Final = reached or (lambda _step, _facts: None)
 
     def enter(self, context: ssl.SSLContext, login: Login) -> None:
-        """Be let in, stay for one ping, leave. Raises CloudError with a code of `mqtt.`, by what refused."""
+        """Be let in, stay for one ping, leave.
+
+        Raises CloudError with a code of `mqtt.`, by what refused.
+        """
         try:
             self._enter(context, login)
         except _CutError:
-            # In TLS 1.3 the reason can be lost with the connection; in TLS 1.2 it comes within the handshake.
+            # In TLS 1.3 the reason can be lost with the connection; in TLS 1.2 it comes within the
+            # handshake.
             if context.maximum_version is ssl.TLSVersion.TLSv1_2 or not ssl.HAS_TLSv1_2:
                 raise
             self._ask_why(context, login)
@@ -90,11 +102,20 @@ class Entrance:
         began, error = time.monotonic(), OSError("no address")
         for address in self._addresses(ends):
             try:
-                found = socket.create_connection(address, timeout=self._left(ends, "did not accept a connection"))
+                found = socket.create_connection(
+                    address, timeout=self._left(ends, "did not accept a connection")
+                )
             except OSError as failed:
                 error = failed
                 continue
-            self._reached("tcp", {"address": address[0], "port": address[1], "ms": round((time.monotonic() - began) * 1000, 1)})
+            self._reached(
+                "tcp",
+                {
+                    "address": address[0],
+                    "port": address[1],
+                    "ms": round((time.monotonic() - began) * 1000, 1),
+                },
+            )
             return found
         if isinstance(error, TimeoutError):
             raise self._late("did not accept a connection")
@@ -110,13 +131,17 @@ class Entrance:
                 box.put([(str(entry[4][0]), self.port) for entry in found])
             except (OSError, UnicodeError) as error:
                 box.put(error if isinstance(error, OSError) else OSError(str(error)))
+
         threading.Thread(target=look, name="mqtt-name", daemon=True).start()
         try:
             found = box.get(timeout=self._left(ends, "could not be looked up"))
         except queue.Empty:
             raise self._late("could not be looked up") from None
         if isinstance(found, OSError):
-            raise CloudError("mqtt.unreachable", f"the name of {self} cannot be looked up: {found.strerror or found}")
+            raise CloudError(
+                "mqtt.unreachable",
+                f"the name of {self} cannot be looked up: {found.strerror or found}",
+            )
         return found
 
     def _secured(self, plain: socket.socket, context: ssl.SSLContext, ends: float) -> ssl.SSLSocket:
@@ -126,27 +151,54 @@ class Entrance:
         except ssl.SSLCertVerificationError as error:
             raise self._untrusted(error) from None
         except ssl.SSLError as error:
-            raise self._refused(error) or CloudError("mqtt.no-tls", f"{self} {_handshake_words(error)}") from None
+            raise self._refused(error) or CloudError(
+                "mqtt.no-tls", f"{self} {_handshake_words(error)}"
+            ) from None
         except TimeoutError:
             raise self._late("did not answer in the TLS handshake") from None
         except OSError as error:
-            raise CloudError("mqtt.no-tls", f"{self} ended the connection in the TLS handshake: {error.strerror or error}") from None
-        self._reached("tls", {"version": tls.version(), "cipher": (tls.cipher() or ("",))[0], "certificate": tls.getpeercert(binary_form=True)})
+            raise CloudError(
+                "mqtt.no-tls",
+                f"{self} ended the connection in the TLS handshake: {error.strerror or error}",
+            ) from None
+        self._reached(
+            "tls",
+            {
+                "version": tls.version(),
+                "cipher": (tls.cipher() or ("",))[0],
+                "certificate": tls.getpeercert(binary_form=True),
+            },
+        )
         return tls
 
     def _admitted(self, tls: ssl.SSLSocket, login: Login, ends: float) -> None:
         password = None if login.password is None else login.password.reveal()
-        packet = self._ask(tls, mqtt.connect(login.client_id, user_name=login.user_name, password=password), mqtt.CONNACK_SIZE, ends)
+        packet = self._ask(
+            tls,
+            mqtt.connect(login.client_id, user_name=login.user_name, password=password),
+            mqtt.CONNACK_SIZE,
+            ends,
+        )
         try:
             answer = mqtt.connack(packet)
         except ValueError:
-            raise CloudError("mqtt.bad-answer", f"{self} answered CONNECT with something that is not MQTT 3.1.1") from None
+            raise CloudError(
+                "mqtt.bad-answer", f"{self} answered CONNECT with something that is not MQTT 3.1.1"
+            ) from None
         if answer is not mqtt.Connack.ACCEPTED:
-            about_login = answer in {mqtt.Connack.BAD_CREDENTIALS, mqtt.Connack.NOT_AUTHORISED} and login.password is not None
-            raise CloudError("mqtt.token-refused" if about_login else "mqtt.refused", f"{self} refused the connection: {answer.words}")
+            about_login = (
+                answer in {mqtt.Connack.BAD_CREDENTIALS, mqtt.Connack.NOT_AUTHORISED}
+                and login.password is not None
+            )
+            raise CloudError(
+                "mqtt.token-refused" if about_login else "mqtt.refused",
+                f"{self} refused the connection: {answer.words}",
+            )
         # A broker may accept, and end the connection of whom its rules do not know at once.
         if self._ask(tls, mqtt.PING, len(mqtt.PING_ANSWER), ends) != mqtt.PING_ANSWER:
-            raise CloudError("mqtt.bad-answer", f"{self} accepted the connection, but did not answer a ping")
+            raise CloudError(
+                "mqtt.bad-answer", f"{self} accepted the connection, but did not answer a ping"
+            )
         self._reached("mqtt", {})
         with contextlib.suppress(OSError):
             tls.sendall(mqtt.DISCONNECT)
@@ -159,7 +211,14 @@ class Entrance:
             while len(answer) < size:
                 tls.settimeout(self._left(ends, "did not answer"))
                 if not (piece := tls.recv(size - len(answer))):
-                    raise CloudError("mqtt.bad-answer", f"{self} ended the connection in the middle of an answer") if answer else self._cut()
+                    raise (
+                        CloudError(
+                            "mqtt.bad-answer",
+                            f"{self} ended the connection in the middle of an answer",
+                        )
+                        if answer
+                        else self._cut()
+                    )
                 answer += piece
         except TimeoutError:
             raise self._late("did not answer") from None
@@ -172,13 +231,21 @@ class Entrance:
     def _refused(self, error: ssl.SSLError) -> CloudError | None:
         """The error of an alert about the client's certificate, None for any other."""
         reason = error.reason or ""
-        words = next((words for name, words in _ALERTS.items() if reason.endswith(f"ALERT_{name}")), None)
-        return None if words is None else CloudError("mqtt.certificate-refused", f"{self} refused: {words}")
+        words = next(
+            (words for name, words in _ALERTS.items() if reason.endswith(f"ALERT_{name}")), None
+        )
+        return (
+            None
+            if words is None
+            else CloudError("mqtt.certificate-refused", f"{self} refused: {words}")
+        )
 
     def _untrusted(self, error: ssl.SSLCertVerificationError) -> CloudError:
         why = error.verify_message.rstrip(".")
         if error.verify_code in _WRONG_NAME:
-            return CloudError("mqtt.wrong-name", f"the certificate of {self} is not for this name: {why}")
+            return CloudError(
+                "mqtt.wrong-name", f"the certificate of {self} is not for this name: {why}"
+            )
         return CloudError("mqtt.untrusted", f"the certificate of {self} cannot be accepted: {why}")
 
     def _cut(self) -> _CutError:
@@ -199,7 +266,10 @@ class Entrance:
 def _handshake_words(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLEOFError):
         return "ended the connection in the TLS handshake"
-    return f"does not speak TLS as it should ({(error.reason or str(error)).replace('_', ' ').lower()})"
+    return (
+        "does not speak TLS as it should"
+        f" ({(error.reason or str(error)).replace('_', ' ').lower()})"
+    )
 
 
 class _CutError(CloudError):

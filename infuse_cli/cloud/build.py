@@ -1,4 +1,6 @@
-"""Builds the two clients from a profile and a credential, and decides where the credential may go (rule 34)."""
+"""Builds the two clients from a profile and a credential, and decides where the credential may go
+(rule 34).
+"""
 
 from __future__ import annotations
 
@@ -19,43 +21,95 @@ if TYPE_CHECKING:
     from infuse_cli.cloud.auth import Auth
     from infuse_cli.types import Secret
 
-def connect(cloud: profile.Cloud, credential: Secret, stop: Callable[[float], bool], *, through_outages: bool = False) -> InfuseClient:
+
+def connect(
+    cloud: profile.Cloud,
+    credential: Secret,
+    stop: Callable[[float], bool],
+    *,
+    through_outages: bool = False,
+) -> InfuseClient:
     """A client of the Infuse IoT API; nothing is sent yet.
 
-    `through_outages`: each call has `outage_wait_s`, where that is longer than `deadline_s`, for jobs that nobody watches.
+    `through_outages`: each call has `outage_wait_s`, where that is longer than `deadline_s`, for
+    jobs that nobody watches.
 
-    Raises ProfileError profile.invalid for a base URL that is not allowed; CredentialError credential.iam-key or
-    credential.malformed for a credential that cannot work.
+    Raises ProfileError profile.invalid for a base URL that is not allowed; CredentialError
+    credential.iam-key or credential.malformed for a credential that cannot work.
     """
     auth = _auth(cloud, credential, stop)
     base = parse_base_url(cloud.base_url, "cloud.base_url")
     deadline_s = max(cloud.deadline_s, cloud.outage_wait_s if through_outages else 0.0)
-    return InfuseClient(Transport(base, auth, timeout_s=cloud.timeout_s, deadline_s=deadline_s, stop=stop, ca_bundle=cloud.ca_bundle))
+    return InfuseClient(
+        Transport(
+            base,
+            auth,
+            timeout_s=cloud.timeout_s,
+            deadline_s=deadline_s,
+            stop=stop,
+            ca_bundle=cloud.ca_bundle,
+        )
+    )
 
 
 def connect_openly(cloud: profile.Cloud, stop: Callable[[float], bool]) -> InfuseClient:
-    """A client that sends no credential: for GET /health and for the exchange of an IAM key, which is its own credential."""
+    """A client that sends no credential: for GET /health and for the exchange of an IAM key, which
+    is its own credential.
+    """
     base = parse_base_url(cloud.base_url, "cloud.base_url")
-    return InfuseClient(Transport(base, FixedAuth({}), timeout_s=cloud.timeout_s, deadline_s=cloud.deadline_s, stop=stop, ca_bundle=cloud.ca_bundle))
+    return InfuseClient(
+        Transport(
+            base,
+            FixedAuth({}),
+            timeout_s=cloud.timeout_s,
+            deadline_s=cloud.deadline_s,
+            stop=stop,
+            ca_bundle=cloud.ca_bundle,
+        )
+    )
 
 
-def connect_registry(registry: profile.Registry, credential: Secret | None, stop: Callable[[float], bool], *,
-                     cloud: profile.Cloud, own: Secret | None = None) -> RegistryClient:
+def connect_registry(
+    registry: profile.Registry,
+    credential: Secret | None,
+    stop: Callable[[float], bool],
+    *,
+    cloud: profile.Cloud,
+    own: Secret | None = None,
+) -> RegistryClient:
     """A client of the device registry; nothing is sent yet.
 
-    `credential` is the one of `cloud`, which goes along to the same host, and to another only with `registry.auth: same`;
-    `own` is INFUSE_REGISTRY_TOKEN and beats it. Raises CredentialError credential.missing where neither may be
-    sent, and as `connect`.
+    `credential` is the one of `cloud`, which goes along to the same host, and to another only with
+    `registry.auth: same`; `own` is INFUSE_REGISTRY_TOKEN and beats it. Raises CredentialError
+    credential.missing where neither may be sent, and as `connect`.
     """
     base = parse_base_url(registry.base_url, "registry.base_url").under(API_PATH)
     secret = _for_registry(registry, credential, cloud=cloud, own=own, host=base.host)
-    auth = FixedAuth({}) if secret is None else _auth(cloud, secret, stop, key_only=secret is not own)
-    return RegistryClient(Transport(base, auth, timeout_s=cloud.timeout_s, deadline_s=cloud.deadline_s,
-                                    stop=stop, ca_bundle=cloud.ca_bundle))
+    auth = (
+        FixedAuth({}) if secret is None else _auth(cloud, secret, stop, key_only=secret is not own)
+    )
+    return RegistryClient(
+        Transport(
+            base,
+            auth,
+            timeout_s=cloud.timeout_s,
+            deadline_s=cloud.deadline_s,
+            stop=stop,
+            ca_bundle=cloud.ca_bundle,
+        )
+    )
 
 
-def _auth(cloud: profile.Cloud, credential: Secret, stop: Callable[[float], bool], *, key_only: bool = True) -> Auth:
-    """What the profile's scheme makes of a credential; the registry's own, `key_only` False, may be a plain token too."""
+def _auth(
+    cloud: profile.Cloud,
+    credential: Secret,
+    stop: Callable[[float], bool],
+    *,
+    key_only: bool = True,
+) -> Auth:
+    """What the profile's scheme makes of a credential; the registry's own, `key_only` False, may be
+    a plain token too.
+    """
     if cloud.auth.scheme != EXCHANGED:
         return FixedAuth(auth_headers(cloud.auth.scheme, credential))
     if not key_only and not credential.reveal().startswith("ik_"):
@@ -65,11 +119,20 @@ def _auth(cloud: profile.Cloud, credential: Secret, stop: Callable[[float], bool
     def make() -> ExchangedAuth:
         client = connect_openly(cloud, stop)
         return ExchangedAuth(lambda: client.exchange_key(credential), client.close)
-    return shared_exchange(parse_base_url(cloud.base_url, "cloud.base_url").url, credential.sha256(), make)
+
+    return shared_exchange(
+        parse_base_url(cloud.base_url, "cloud.base_url").url, credential.sha256(), make
+    )
 
 
-def _for_registry(registry: profile.Registry, credential: Secret | None, *, cloud: profile.Cloud, own: Secret | None,
-                  host: str) -> Secret | None:
+def _for_registry(
+    registry: profile.Registry,
+    credential: Secret | None,
+    *,
+    cloud: profile.Cloud,
+    own: Secret | None,
+    host: str,
+) -> Secret | None:
     match registry.auth:
         case "none":
             return None
@@ -80,10 +143,20 @@ def _for_registry(registry: profile.Registry, credential: Secret | None, *, clou
         case "same-host":
             cloud_host = parse_base_url(cloud.base_url, "cloud.base_url").host
             if own is None and cloud_host != host:
-                _missing(f"the credential of {cloud_host} is not sent to the registry on another host, {host}")
+                _missing(
+                    f"the credential of {cloud_host} is not sent to the registry on another host,"
+                    f" {host}"
+                )
             return own or credential or _missing(f"no credential for the registry on {host}")
     assert_never(registry.auth)
 
 
 def _missing(why: str) -> Secret:
-    raise CredentialError("credential.missing", why, hint="Set INFUSE_REGISTRY_TOKEN, or in the profile registry.auth: same to send the cloud's, or none for a registry that asks for none.")
+    raise CredentialError(
+        "credential.missing",
+        why,
+        hint=(
+            "Set INFUSE_REGISTRY_TOKEN, or in the profile registry.auth: same to send the cloud's,"
+            " or none for a registry that asks for none."
+        ),
+    )

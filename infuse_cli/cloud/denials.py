@@ -1,7 +1,9 @@
-"""Why a cloud refused a credential, told apart by its words (seed 003: principals are active, suspended or revoked).
+"""Why a cloud refused a credential, told apart by its words (seed 003: principals are active,
+suspended or revoked).
 
-The contract gives `{code, message}` with 401 and 403 and no list of messages, so words are matched by their stems,
-the more definite first. What fits nothing stays `credential.refused`, with the server's words.
+The contract gives `{code, message}` with 401 and 403 and no list of messages, so words are matched
+by their stems, the more definite first. What fits nothing stays `credential.refused`, with the
+server's words.
 """
 
 from __future__ import annotations
@@ -22,20 +24,54 @@ _WORDS: Final = (
     ("credential.revoked", r"revok|withdrawn|been deleted|no longer exists"),
     ("credential.suspended", r"suspend|disabled|deactivated|inactive|not active|blocked"),
     ("credential.expired", r"expir|out of date|too old"),
-    ("credential.other-organisation", r"(?:another|other|different|wrong|foreign|not (?:a )?(?:member|part)|not belong|no access to|does not match).{0,40}ORG"),
-    ("credential.other-organisation", r"ORG.{0,40}(?:mismatch|does not match|not allowed|another|different)"),
-    ("credential.no-role", r"\brole|permission|privileg|\bscope|insufficient|not permitted|not allowed|access denied|not authori[sz]ed to"),
+    (
+        "credential.other-organisation",
+        (
+            r"(?:another|other|different|wrong|foreign|not (?:a )?(?:member|part)|not belong|no"
+            r" access to|does not match).{0,40}ORG"
+        ),
+    ),
+    (
+        "credential.other-organisation",
+        r"ORG.{0,40}(?:mismatch|does not match|not allowed|another|different)",
+    ),
+    (
+        "credential.no-role",
+        (
+            r"\brole|permission|privileg|\bscope|insufficient|not permitted|not allowed|access"
+            r" denied|not authori[sz]ed to"
+        ),
+    ),
     ("credential.other-organisation", r"ORG"),
-    ("credential.wrong-scheme", r"\bscheme|authentication type|unsupported auth|authori[sz]ation header|no (?:api )?(?:credential|token|key|authori[sz]ation)"),
+    (
+        "credential.wrong-scheme",
+        (
+            r"\bscheme|authentication type|unsupported auth|authori[sz]ation header|no (?:api"
+            r" )?(?:credential|token|key|authori[sz]ation)"
+        ),
+    ),
     ("credential.wrong-scheme", r"missing (?:api )?(?:credential|token|key|authori[sz]ation)"),
-    ("credential.wrong-scheme", r"(?:credential|token|key|header) (?:is )?(?:missing|required|not provided|was not given)"),
-    ("credential.malformed", r"malformed|cannot be (?:parsed|decoded|read)|invalid (?:token |key |credential )?format|not a valid (?:jwt|token format)"),
+    (
+        "credential.wrong-scheme",
+        r"(?:credential|token|key|header) (?:is )?(?:missing|required|not provided|was not given)",
+    ),
+    (
+        "credential.malformed",
+        (
+            r"malformed|cannot be (?:parsed|decoded|read)|invalid (?:token |key |credential"
+            r" )?format|not a valid (?:jwt|token format)"
+        ),
+    ),
 )
-_MEANINGS: Final = tuple((code, re.compile(words.replace("ORG", "(?:organi[sz]ation|tenant)"))) for code, words in _WORDS)
+_MEANINGS: Final = tuple(
+    (code, re.compile(words.replace("ORG", "(?:organi[sz]ation|tenant)"))) for code, words in _WORDS
+)
 
 
 def meaning(answer: RawAnswer, scheme: str) -> str:
-    """The code of a refused credential that was sent under an Authorization `scheme` such as `Bearer`."""
+    """The code of a refused credential that was sent under an Authorization `scheme` such as
+    `Bearer`.
+    """
     said = _words(answer)
     found = next((code for code, words in _MEANINGS if words.search(said)), None)
     if found is not None:
@@ -47,7 +83,9 @@ def meaning(answer: RawAnswer, scheme: str) -> str:
 
 
 def _words(answer: RawAnswer) -> str:
-    """All that the server says of the refusal, in lower case: texts of its JSON, else of its page."""
+    """All that the server says of the refusal, in lower case: texts of its JSON, else of
+    its page.
+    """
     body = answer.body[:_LIMIT]
     try:
         value: Any = msgspec.json.decode(answer.body)
@@ -72,4 +110,8 @@ def _texts(value: Any) -> list[str]:
 def _challenges(answer: RawAnswer) -> set[str]:
     """Schemes that WWW-Authenticate asks for, in lower case (RFC 9110 §11.6.1)."""
     text = re.sub(r'"[^"]*"', "", answer.headers.get("www-authenticate", ""))
-    return {words[0].lower() for part in text.split(",") if (words := part.split()) and "=" not in words[0]}
+    return {
+        words[0].lower()
+        for part in text.split(",")
+        if (words := part.split()) and "=" not in words[0]
+    }

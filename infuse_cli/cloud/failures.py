@@ -1,4 +1,6 @@
-"""What an answer or a lost connection means: which error it is, and whether the call may be repeated (rule 11)."""
+"""What an answer or a lost connection means: which error it is, and whether the call may be
+repeated (rule 11).
+"""
 
 from __future__ import annotations
 
@@ -31,10 +33,10 @@ _MESSAGE_LIMIT: Final = 400
 class Call:
     """One row of an API: what is sent and how it may be repeated.
 
-    `path` is a template; `effect` marks calls that leave something behind and are therefore sent once;
-    `none` lists the statuses that mean "there is no such thing"; `credential` is False where the request
-    body is its own credential and no Authorization header may go along; `key_in_body` says that this is the API
-    credential, so that a 401 speaks of it all the same.
+    `path` is a template; `effect` marks calls that leave something behind and are therefore sent
+    once; `none` lists the statuses that mean "there is no such thing"; `credential` is False where
+    the request body is its own credential and no Authorization header may go along; `key_in_body`
+    says that this is the API credential, so that a 401 speaks of it all the same.
     """
 
     method: str
@@ -60,7 +62,9 @@ class Failure(enum.Enum):
 
 
 class Failed(Exception):  # noqa: N818 - internal, never leaves the room
-    """A failed try: its kind, the error to raise when it is the last, and the wait that the server asked for."""
+    """A failed try: its kind, the error to raise when it is the last, and the wait that the server
+    asked for.
+    """
 
     def __init__(self, kind: Failure, error: InfuseError, *, wait_s: float | None = None) -> None:
         super().__init__(str(error))
@@ -100,9 +104,13 @@ def may_repeat(call: Call, kind: Failure) -> bool:
 
 
 class ErrorMaker:
-    """Builds the errors of one host; masks the secrets of the call in everything that the server said."""
+    """Builds the errors of one host; masks the secrets of the call in everything that the server
+    said.
+    """
 
-    def __init__(self, call: Call, netloc: str, hidden: Sequence[str] = (), scheme: str = "Bearer") -> None:
+    def __init__(
+        self, call: Call, netloc: str, hidden: Sequence[str] = (), scheme: str = "Bearer"
+    ) -> None:
         self._call = call
         self._netloc = netloc
         self._hidden = tuple(text for text in hidden if text)
@@ -112,9 +120,13 @@ class ErrorMaker:
         """The answer never came, although the request may have arrived."""
         return Failed(Failure.LOST, self._error(code, cause, unknown=self._call.effect))
 
-    def never_sent(self, code: str, cause: str, *, final: bool = False, hint: str | None = None) -> Failed:
+    def never_sent(
+        self, code: str, cause: str, *, final: bool = False, hint: str | None = None
+    ) -> Failed:
         """The request did not leave this machine; `final` when trying again cannot help."""
-        return Failed(Failure.FINAL if final else Failure.NEVER_SENT, self._error(code, cause, hint=hint))
+        return Failed(
+            Failure.FINAL if final else Failure.NEVER_SENT, self._error(code, cause, hint=hint)
+        )
 
     def busy(self, wait_s: float) -> Failed:
         """The host asked everybody to wait for longer than this call may take; nothing was sent."""
@@ -122,8 +134,12 @@ class ErrorMaker:
         return Failed(Failure.FINAL, self._error("cloud.unavailable", cause, retry_after_s=wait_s))
 
     def unreadable(self, cause: str, answer: RawAnswer) -> InfuseError:
-        """A success whose body cannot be understood: for a call with effect it may have happened."""
-        return self._error("cloud.bad-answer", self.mask(cause), answer=answer, unknown=self._call.effect)
+        """A success whose body cannot be understood: for a call with effect it may have
+        happened.
+        """
+        return self._error(
+            "cloud.bad-answer", self.mask(cause), answer=answer, unknown=self._call.effect
+        )
 
     def status(self, answer: RawAnswer) -> Failed:
         """What an answer other than 2xx means."""
@@ -137,7 +153,11 @@ class ErrorMaker:
                 return Failed(kind, self._redirected(answer))
         wait_s = retry_after_s(answer) if kind is Failure.NOT_DONE else None
         unknown = self._call.effect and kind is Failure.LOST
-        return Failed(kind, self._error(code, cause, answer=answer, unknown=unknown, retry_after_s=wait_s), wait_s=wait_s)
+        return Failed(
+            kind,
+            self._error(code, cause, answer=answer, unknown=unknown, retry_after_s=wait_s),
+            wait_s=wait_s,
+        )
 
     def _meaning(self, answer: RawAnswer) -> tuple[Failure, str]:
         """Kind of failure and error code of an answer other than 2xx (rule 11)."""
@@ -166,26 +186,50 @@ class ErrorMaker:
     def _refused_credential(self, cause: str, answer: RawAnswer) -> InfuseError:
         details = {"status": answer.status, "requestId": answer.request_id}
         code = denials.meaning(answer, self._scheme)
-        end = next((end for text in self._hidden if (end := expires_at(Secret(text))) is not None), None)
+        end = next(
+            (end for text in self._hidden if (end := expires_at(Secret(text))) is not None), None
+        )
         if code == "credential.refused" and end is not None and end <= datetime.now(UTC):
-            code, cause = "credential.expired", f"{cause}; it says itself that it expired at {end:%Y-%m-%d %H:%M} UTC"
+            code, cause = (
+                "credential.expired",
+                f"{cause}; it says itself that it expired at {end:%Y-%m-%d %H:%M} UTC",
+            )
         return CredentialError(code, self._sentence(cause, answer), details=details)
 
     def _redirected(self, answer: RawAnswer) -> InfuseError:
         # After 302 and 303 the request may have been carried out; 301, 307 and 308 mean "not here".
         unknown = self._call.effect and answer.status in {302, 303}
-        cause = f"answered {answer.status}: it points to {self.mask(_bare_location(answer))}, which is not followed"
+        cause = (
+            f"answered {answer.status}: it points to {self.mask(_bare_location(answer))}, which is"
+            " not followed"
+        )
         return self._error("cloud.bad-answer", cause, answer=answer, unknown=unknown)
 
-    def _error(self, code: str, cause: str, *, answer: RawAnswer | None = None, unknown: bool = False,
-               retry_after_s: float | None = None, hint: str | None = None) -> CloudError:
+    def _error(
+        self,
+        code: str,
+        cause: str,
+        *,
+        answer: RawAnswer | None = None,
+        unknown: bool = False,
+        retry_after_s: float | None = None,
+        hint: str | None = None,
+    ) -> CloudError:
         return CloudError(
-            code, self._sentence(cause, answer), unknown=unknown, hint=hint, call=self._call.name, retry_after_s=retry_after_s,
-            status=answer.status if answer else None, request_id=answer.request_id if answer else None,
+            code,
+            self._sentence(cause, answer),
+            unknown=unknown,
+            hint=hint,
+            call=self._call.name,
+            retry_after_s=retry_after_s,
+            status=answer.status if answer else None,
+            request_id=answer.request_id if answer else None,
         )
 
     def _sentence(self, cause: str, answer: RawAnswer | None) -> str:
-        asked = f" (request id {printable(answer.request_id)})" if answer and answer.request_id else ""
+        asked = (
+            f" (request id {printable(answer.request_id)})" if answer and answer.request_id else ""
+        )
         return f"{self._call.name} at {self._netloc} {cause}{asked}"
 
 
@@ -198,7 +242,9 @@ class Answer:
 
 
 def said_by_server(answer: RawAnswer) -> str:
-    """The server's own words: `message` of its JSON error, an HTML page's title, else the first characters."""
+    """The server's own words: `message` of its JSON error, an HTML page's title, else the first
+    characters.
+    """
     try:
         body: Any = msgspec.json.decode(answer.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -228,12 +274,18 @@ def printable(text: str) -> str:
 
 
 def retry_after_s(answer: RawAnswer) -> float | None:
-    """Seconds that Retry-After asks for, given as a number or a date; None without a readable one."""
+    """Seconds that Retry-After asks for, given as a number or a date; None without a
+    readable one.
+    """
     text = answer.headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text):
         return float(text)
     moment = http_date(text)
-    return None if moment is None else max(0.0, (moment - (date_of(answer) or datetime.now(UTC))).total_seconds())
+    return (
+        None
+        if moment is None
+        else max(0.0, (moment - (date_of(answer) or datetime.now(UTC))).total_seconds())
+    )
 
 
 def date_of(answer: RawAnswer) -> datetime | None:
@@ -250,14 +302,26 @@ def http_date(text: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-# What OpenSSL says of a server's certificate (X509_verify_cert_error_string): what it means, and what to do.
+# What OpenSSL says of a server's certificate (X509_verify_cert_error_string): what it means, and
+# what to do.
 _DISTRUST: Final = (
     ("not yet valid", "is not valid yet", "Check this machine's clock."),
     ("expired", "has expired", "Its operator has to renew it; check this machine's clock too."),
-    ("mismatch", "is made out to another name", "Check cloud.base_url: another server may have answered."),
-    ("not valid for", "is made out to another name", "Check cloud.base_url: another server may have answered."),
+    (
+        "mismatch",
+        "is made out to another name",
+        "Check cloud.base_url: another server may have answered.",
+    ),
+    (
+        "not valid for",
+        "is made out to another name",
+        "Check cloud.base_url: another server may have answered.",
+    ),
 )
-_DISTRUSTED: Final = ("is not trusted", "--ca-bundle FILE or cloud.ca_bundle names another authority; do so only if you know why.")
+_DISTRUSTED: Final = (
+    "is not trusted",
+    "--ca-bundle FILE or cloud.ca_bundle names another authority; do so only if you know why.",
+)
 
 
 def distrust(why: str) -> tuple[str, str]:
@@ -274,8 +338,8 @@ def _is_page(answer: RawAnswer) -> bool:
 def means_none(call: Call, answer: RawAnswer) -> bool:
     """Whether this answer says "there is no such thing".
 
-    A web page does not: that is a proxy or another service talking, and taking its 404 for the cloud's would
-    let a device be registered twice.
+    A web page does not: that is a proxy or another service talking, and taking its 404 for the
+    cloud's would let a device be registered twice.
     """
     return answer.status in call.none and not _is_page(answer)
 

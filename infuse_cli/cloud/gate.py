@@ -1,4 +1,6 @@
-"""One gate per host: when a server asks to wait, every thread of the program waits, and a pace is kept by all together."""
+"""One gate per host: when a server asks to wait, every thread of the program waits, and a pace is
+kept by all together.
+"""
 
 from __future__ import annotations
 
@@ -17,25 +19,33 @@ _SOME: Final = 3
 _MOST: Final = 0.6
 _MANY: Final = 0.4
 _ENOUGH: Final = 8
-"""From these shares of what was under way together on, refusals come from how often the host is asked, and not by chance: most at once, or many of enough."""
+"""From these shares of what was under way together on, refusals come from how often the host is
+asked, and not by chance: most at once, or many of enough.
+"""
 
 _BELOW: Final = 0.96
 _ABOVE: Final = 1.05
 """How far beside an estimate the limit is looked for."""
 
 _LESS: Final = (0.95, 0.9, 0.7, 0.5)
-"""What is left of a rate that was taken before and is refused now, once, twice… in a row; after the last of them pacing ends."""
+"""What is left of a rate that was taken before and is refused now, once, twice… in a row; after the
+last of them pacing ends.
+"""
 
 
 class _Sample(NamedTuple):
-    """Requests that a host took in so many seconds, from a moment when it was rested to its first refusal."""
+    """Requests that a host took in so many seconds, from a moment when it was rested to its first
+    refusal.
+    """
 
     taken: float
     seconds: float
 
 
 class _Known(NamedTuple):
-    """What refusals have told: a rate to ask at (0: unpaced), one that was taken, one that was refused (0: none yet)."""
+    """What refusals have told: a rate to ask at (0: unpaced), one that was taken, one that was
+    refused (0: none yet).
+    """
 
     rate: float = 0.0
     good: float = 0.0
@@ -52,23 +62,34 @@ class _Known(NamedTuple):
         if self.rate <= self.good:
             return self._struck(limit)
         if self.good < limit < self.rate:
-            return self._replace(rate=max(self.good, limit * _BELOW), bad=min(self.rate, limit * _ABOVE))
+            return self._replace(
+                rate=max(self.good, limit * _BELOW), bad=min(self.rate, limit * _ABOVE)
+            )
         return self._replace(rate=max(self.good, self.rate / 2), bad=self.rate)
 
     def _begun(self, sample: _Sample, wait_s: float) -> _Known:
-        """The limit lies between what was taken with the wait and without it: nearer to the former, for a refusal costs more than a slow start."""
+        """The limit lies between what was taken with the wait and without it: nearer to the former,
+        for a refusal costs more than a slow start.
+        """
         slow, fast = sample.taken / (sample.seconds + wait_s), sample.taken / sample.seconds
-        return self._replace(rate=max(_LEAST, slow, math.sqrt(slow * fast) / 2), good=_LEAST, first=sample)
+        return self._replace(
+            rate=max(_LEAST, slow, math.sqrt(slow * fast) / 2), good=_LEAST, first=sample
+        )
 
     def _estimate(self, sample: _Sample) -> float:
-        """The limit if the host lets a burst through before it counts: that of the first sample is in this one too. 0: cannot be told."""
+        """The limit if the host lets a burst through before it counts: that of the first sample is
+        in this one too. 0: cannot be told.
+        """
         first = self.first
         if first is None or sample.seconds < 1.5 * first.seconds:
             return 0.0
         return max(0.0, sample.taken - first.taken) / (sample.seconds - first.seconds)
 
     def _struck(self, limit: float) -> _Known:
-        """A rate is refused that was taken before. A host that does so again and again limits something else."""
+        """A rate is refused that was taken before.
+
+        A host that does so again and again limits something else.
+        """
         if self.strikes == len(_LESS):
             return self._replace(rate=0.0, over=True)
         less = max(_LEAST, self.rate * _LESS[self.strikes])
@@ -85,17 +106,20 @@ class _Known(NamedTuple):
         return self._replace(rate=(good + self.bad) / 2, good=good, strikes=0)
 
     def is_settled(self, good: float) -> bool:
-        """Whether what is taken and what is refused lie so near that asking for more is seldom worth it."""
+        """Whether what is taken and what is refused lie so near that asking for more is seldom
+        worth it.
+        """
         return bool(self.bad) and self.bad <= good * _NEAR
 
 
 class Learning:
     """Finds the rate at which a host takes requests from where it begins to refuse them with 429.
 
-    Unpaced until it refuses most of what is under way at once. From there the rate grows for as long as it is used and nothing is refused, doubling at
-    first, then half-way to the lowest rate that was refused, or to what the requests that were taken until a refusal say of the
-    limit. A host that refuses at rates which it took before limits something else; then pacing would only be slow, and it
-    ends. Times are seconds of the monotonic clock, rates requests a second.
+    Unpaced until it refuses most of what is under way at once. From there the rate grows for as
+    long as it is used and nothing is refused, doubling at first, then half-way to the lowest rate
+    that was refused, or to what the requests that were taken until a refusal say of the limit. A
+    host that refuses at rates which it took before limits something else; then pacing would only be
+    slow, and it ends. Times are seconds of the monotonic clock, rates requests a second.
     """
 
     def __init__(self) -> None:
@@ -119,10 +143,17 @@ class Learning:
     def sent(self, now: float, ahead_s: float = 0.0) -> None:
         """A request goes out; places of the present pace are given away for `ahead_s` from now."""
         if self._rested is None or (not self._known.first and self._sent == self._answered):
-            self._rested = (now, self._sent)  # nothing is under way: what came before was not all that may come
+            self._rested = (
+                now,
+                self._sent,
+            )  # nothing is under way: what came before was not all that may come
         self._sent += 1
         if self.rate and self._used and now - self._since >= self._hold_s():
-            self._since, self._used, self._rested = now + ahead_s, False, (now + ahead_s, self._sent + ahead_s * self.rate)
+            self._since, self._used, self._rested = (
+                now + ahead_s,
+                False,
+                (now + ahead_s, self._sent + ahead_s * self.rate),
+            )
             self._known = self._known.kept()
 
     def answered(self) -> None:
@@ -130,14 +161,20 @@ class Learning:
         self._answered += 1
 
     def refused(self, now: float, wait_s: float, *, first: bool) -> None:
-        """A 429, told of by `answered` too, that asks to wait; `first` since the host was asked again, and not one of those that were under way with it."""
+        """A 429, told of by `answered` too, that asks to wait; `first` since the host was asked
+        again, and not one of those that were under way with it.
+        """
         if self._known.over:
             return
         if first or self._rested is None:
             since, before = self._rested or (now, self._sent)
             self._before, self._refused, self._since = self._known, 0, now + wait_s
             self._sample = _Sample(self._sent - before, max(now - since, 0.005))
-            self._rested, self._used, self._under_way = (self._since, self._sent), False, self._sent - self._answered + 1
+            self._rested, self._used, self._under_way = (
+                (self._since, self._sent),
+                False,
+                self._sent - self._answered + 1,
+            )
             self._all_under_way += self._under_way
         self._refused += 1
         self._all_refused += 1
@@ -157,14 +194,18 @@ class Learning:
         return _HOLD_LONG_S if self._found else self._hold_near_s() if self._known.bad else _HOLD_S
 
     def _hold_near_s(self) -> float:
-        """Until a burst that the host lets through before it counts could not hide that the rate is too high by `_NEAR`."""
+        """Until a burst that the host lets through before it counts could not hide that the rate is
+        too high by `_NEAR`.
+        """
         burst = self._known.first.taken if self._known.first else 0.0
         least, most = _HOLD_NEAR_S
         return min(max(least, burst / (self.rate * (_NEAR - 1))), most)
 
 
 class Gate:
-    """Closed until a moment on the monotonic clock; shared by the threads and by both APIs of one host."""
+    """Closed until a moment on the monotonic clock; shared by the threads and by both APIs of one
+    host.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -174,7 +215,10 @@ class Gate:
         self._learning: Learning | None = None
 
     def close_for(self, seconds: float, *, limited: bool = False) -> None:
-        """Keep everybody out for `seconds` from now; a shorter wish never opens a longer one. `limited`: there were too many requests."""
+        """Keep everybody out for `seconds` from now; a shorter wish never opens a longer one.
+
+        `limited`: there were too many requests.
+        """
         with self._lock:
             now = time.monotonic()
             if limited and self._learning is not None:
@@ -198,7 +242,8 @@ class Gate:
     def turn_s(self, most_s: float | None = None) -> float:
         """Take the next place in the pace; seconds until it comes, 0 without a pace.
 
-        With `most_s` it comes once the gate is open, and is not taken where it is so many seconds away or more.
+        With `most_s` it comes once the gate is open, and is not taken where it is so many seconds
+        away or more.
         """
         if not self._interval_s:
             return 0.0
@@ -213,7 +258,9 @@ class Gate:
             return mine - now
 
     def gap_s(self) -> float:
-        """Seconds until the next request may go out: those whose place is past, on a busy machine, go at twice the pace at most."""
+        """Seconds until the next request may go out: those whose place is past, on a busy machine,
+        go at twice the pace at most.
+        """
         if not self._interval_s:
             return 0.0
         with self._lock:
@@ -246,7 +293,9 @@ _gates_lock = threading.Lock()
 
 
 def gate_for(netloc: str) -> Gate:
-    """The gate of `host[:port]`: the same object for every caller as long as one of them keeps it."""
+    """The gate of `host[:port]`: the same object for every caller as long as one of them
+    keeps it.
+    """
     with _gates_lock:
         gate = _gates.get(netloc)
         if gate is None:

@@ -53,7 +53,12 @@ class InfuseClient(MessageCalls, Client):
         """All organisations that the credential can see."""
         return self._list(ORGANISATIONS, api.Organisation, {})
 
-    def organisation(self, *, id: str | None = None, name: str | None = None) -> api.Organisation | None:  # noqa: A002
+    def organisation(
+        self,
+        *,
+        id: str | None = None,  # noqa: A002
+        name: str | None = None,
+    ) -> api.Organisation | None:
         """By id, else by name, else the only one that the credential can see.
 
         Raises CloudError cloud.ambiguous when neither is given and there are several.
@@ -61,11 +66,15 @@ class InfuseClient(MessageCalls, Client):
         if id is not None:
             return self._find(ORGANISATION_BY_ID, api.Organisation, id=id)
         if name is not None:
-            return self._find(ORGANISATION_BY_NAME, api.Organisation, name=name) or self._listed_organisation(name)
+            return self._find(
+                ORGANISATION_BY_NAME, api.Organisation, name=name
+            ) or self._listed_organisation(name)
         return self._only_organisation()
 
     def _listed_organisation(self, name: str) -> api.Organisation | None:
-        """One whose name does not get through a path: servers unescape a slash before they take the path apart."""
+        """One whose name does not get through a path: servers unescape a slash before they take the
+        path apart.
+        """
         if not _UNSAFE.search(name):
             return None
         return next((row for row in self.organisations() if row.name == name), None)
@@ -75,18 +84,38 @@ class InfuseClient(MessageCalls, Client):
         return self._send(CREATE_ORGANISATION, api.Organisation, body_of(name=name))
 
     def boards(self, organisation_id: str, *, public: bool = False) -> Sequence[api.CloudBoard]:
-        """The organisation's own cloud boards, with `public` everybody's public ones too, the list read to its end."""
-        return self._list(BOARDS, api.CloudBoard, {"organisationId": organisation_id, "includePublic": _flag(public)})
+        """The organisation's own cloud boards, with `public` everybody's public ones too, the list
+        read to its end.
+        """
+        return self._list(
+            BOARDS,
+            api.CloudBoard,
+            {"organisationId": organisation_id, "includePublic": _flag(public)},
+        )
 
     def board(self, board_id: str) -> api.CloudBoard | None:
         """One cloud board by its id."""
         return self._find(BOARD_BY_ID, api.CloudBoard, id=board_id)
 
-    def create_board(self, organisation_id: str, name: str, *, soc: str, description: str = "",
-                     metadata_fields: Sequence[api.MetadataField] = (), public: bool | None = None) -> api.CloudBoard:
+    def create_board(
+        self,
+        organisation_id: str,
+        name: str,
+        *,
+        soc: str,
+        description: str = "",
+        metadata_fields: Sequence[api.MetadataField] = (),
+        public: bool | None = None,
+    ) -> api.CloudBoard:
         """POST /board, once."""
-        body = body_of(organisationId=organisation_id, name=name, description=description, soc=soc,
-                       metadataFields=tuple(metadata_fields), public=public)
+        body = body_of(
+            organisationId=organisation_id,
+            name=name,
+            description=description,
+            soc=soc,
+            metadataFields=tuple(metadata_fields),
+            public=public,
+        )
         return self._send(CREATE_BOARD, api.CloudBoard, body)
 
     def board_devices(self, board_id: str) -> Sequence[api.Device]:
@@ -94,14 +123,34 @@ class InfuseClient(MessageCalls, Client):
         return self._list(BOARD_DEVICES, api.Device, {}, path={"id": board_id})
 
     def networks(self, organisation_id: str, *, public: bool = False) -> Sequence[api.Network]:
-        """The organisation's own networks, with `public` everybody's public ones too, the list read to its end."""
-        return self._list(NETWORKS, api.Network, {"organisationId": organisation_id, "includePublic": _flag(public)})
+        """The organisation's own networks, with `public` everybody's public ones too, the list read
+        to its end.
+        """
+        return self._list(
+            NETWORKS,
+            api.Network,
+            {"organisationId": organisation_id, "includePublic": _flag(public)},
+        )
 
-    def create_network(self, organisation_id: str, name: str, *, key: Secret, network_id: int, description: str = "",
-                       public: bool = False) -> api.Network:
+    def create_network(
+        self,
+        organisation_id: str,
+        name: str,
+        *,
+        key: Secret,
+        network_id: int,
+        description: str = "",
+        public: bool = False,
+    ) -> api.Network:
         """POST /network, once; `key` is base64 of exactly 32 bytes, `network_id` 0 to 0xFFFFFF."""
-        body = body_of(organisationId=organisation_id, name=name, description=description, key=key.reveal(),
-                       public=public, networkId=network_id)
+        body = body_of(
+            organisationId=organisation_id,
+            name=name,
+            description=description,
+            key=key.reveal(),
+            public=public,
+            networkId=network_id,
+        )
         return self._send(CREATE_NETWORK, api.Network, body, hide=(key,))
 
     def device_by_mcu_id(self, soc: str, mcu_id: str) -> api.Device | None:
@@ -122,21 +171,50 @@ class InfuseClient(MessageCalls, Client):
         return self._list(DEVICES, api.Device, {"organisationId": organisation_id, **boards})
 
     def device_pages(self, organisation_id: str) -> Iterator[Sequence[api.Device]]:
-        """The devices of an organisation page by page, for those that are more than memory holds."""
+        """The devices of an organisation page by page, for those that are more than memory
+        holds.
+        """
         return self._pages(DEVICES, api.Device, {"organisationId": organisation_id})
 
-    def devices_with_metadata(self, organisation_id: str, board_id: str, name: str, value: str) -> Sequence[api.Device]:
+    def devices_with_metadata(
+        self, organisation_id: str, board_id: str, name: str, value: str
+    ) -> Sequence[api.Device]:
         """Devices of a board whose metadata `name` equals `value`, the list read to its end."""
-        query = {"organisationId": organisation_id, "boardIds": board_id, "metadataName": name, "metadataValue": value}
+        query = {
+            "organisationId": organisation_id,
+            "boardIds": board_id,
+            "metadataName": name,
+            "metadataValue": value,
+        }
         # Filtered again here: a server may match loosely, or ignore what it does not know.
-        return tuple(device for device in self._list(DEVICES, api.Device, query)
-                     if device.board_id == board_id and device.metadata.get(name) == value)
+        return tuple(
+            device
+            for device in self._list(DEVICES, api.Device, query)
+            if device.board_id == board_id and device.metadata.get(name) == value
+        )
 
-    def create_device(self, *, mcu_id: str, board_id: str, organisation_id: str, device_id: str | None = None,
-                      metadata: Mapping[str, str] | None = None, initial_state: Mapping[str, Any] | None = None) -> api.Device:
-        """POST /device, once. A 409 raises CloudError with status 409. `initial_state` is passed on as it is."""
-        body = body_of(mcuId=mcu_id, boardId=board_id, organisationId=organisation_id, deviceId=device_id,
-                       metadata=dict(metadata) if metadata else None, initialDeviceState=initial_state)
+    def create_device(
+        self,
+        *,
+        mcu_id: str,
+        board_id: str,
+        organisation_id: str,
+        device_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        initial_state: Mapping[str, Any] | None = None,
+    ) -> api.Device:
+        """POST /device, once.
+
+        A 409 raises CloudError with status 409. `initial_state` is passed on as it is.
+        """
+        body = body_of(
+            mcuId=mcu_id,
+            boardId=board_id,
+            organisationId=organisation_id,
+            deviceId=device_id,
+            metadata=dict(metadata) if metadata else None,
+            initialDeviceState=initial_state,
+        )
         return self._send(CREATE_DEVICE, api.Device, body)
 
     def patch_device_metadata(self, id: str, values: Mapping[str, str]) -> api.Device:  # noqa: A002
@@ -144,7 +222,9 @@ class InfuseClient(MessageCalls, Client):
         return self._change_metadata(id, "patch", values)
 
     def replace_device_metadata(self, id: str, values: Mapping[str, str]) -> api.Device:  # noqa: A002
-        """PUT /device/id/{id} with operation replace, once: what is not named is gone afterwards."""
+        """PUT /device/id/{id} with operation replace, once: what is not named is gone
+        afterwards.
+        """
         return self._change_metadata(id, "replace", values)
 
     def _change_metadata(self, id: str, operation: str, values: Mapping[str, str]) -> api.Device:  # noqa: A002
@@ -176,22 +256,34 @@ class InfuseClient(MessageCalls, Client):
         """POST /key/sharedSecret: the device's root secret as base64 of 32 bytes."""
         return self._key(SHARED_SECRET, body_of(key=base64.b64encode(device_public_key).decode()))
 
-    def device_secret(self, device_id: str, security_state: Mapping[str, Any] | None = None) -> Secret:
-        """POST /key/sharedSecret/device: the root secret of a device that the cloud knows, as base64 of 32 bytes.
+    def device_secret(
+        self, device_id: str, security_state: Mapping[str, Any] | None = None
+    ) -> Secret:
+        """POST /key/sharedSecret/device: the root secret of a device that the cloud knows, as
+        base64 of 32 bytes.
 
         `security_state` is what the device said of its keys, passed on as it is.
         """
         return self._key(DEVICE_SECRET, body_of(deviceId=device_id, securityState=security_state))
 
-    def derived_key(self, device_id: str, interface: str, security_state: Mapping[str, Any] | None = None) -> Secret:
+    def derived_key(
+        self, device_id: str, interface: str, security_state: Mapping[str, Any] | None = None
+    ) -> Secret:
         """POST /key/derived/device: the key as base64 of 32 bytes."""
-        return self._key(DERIVED_KEY, body_of(deviceId=device_id, interface=interface, securityState=security_state))
+        return self._key(
+            DERIVED_KEY,
+            body_of(deviceId=device_id, interface=interface, securityState=security_state),
+        )
 
     def _only_organisation(self) -> api.Organisation | None:
         found = self.organisations()
         if len(found) > 1:
             names = ", ".join(f"'{one.name}' ({one.id})" for one in found)
-            raise CloudError("cloud.ambiguous", f"the credential sees {len(found)} organisations: {names}", call=ORGANISATIONS.name)
+            raise CloudError(
+                "cloud.ambiguous",
+                f"the credential sees {len(found)} organisations: {names}",
+                call=ORGANISATIONS.name,
+            )
         return found[0] if found else None
 
     def _key(self, call: Call, body: bytes) -> Secret:

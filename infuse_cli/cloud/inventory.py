@@ -1,6 +1,8 @@
-"""What the registry keeps beside devices and tokens: components, sensors, health, groups (contract: device registry API).
+"""What the registry keeps beside devices and tokens: components, sensors, health, groups (contract:
+device registry API).
 
-PUT replaces, so a change is GET, change, PUT, and whatever else the server holds goes along unchanged.
+PUT replaces, so a change is GET, change, PUT, and whatever else the server holds goes along
+unchanged.
 """
 
 from __future__ import annotations
@@ -46,30 +48,55 @@ class InventoryCalls(Client):
         """All components, or those of one registry device, the list read to its end."""
         query = {} if registry_device_id is None else {"deviceId": registry_device_id}
         # Filtered again here: the contract names no filter, so a server may ignore it.
-        return tuple(one for one in self._list(COMPONENTS, api.Component, query) if registry_device_id in {None, one.device_id})
+        return tuple(
+            one
+            for one in self._list(COMPONENTS, api.Component, query)
+            if registry_device_id in {None, one.device_id}
+        )
 
     def component(self, component_id: str) -> api.Component | None:
         """One component by its id."""
         return self._find(COMPONENT, api.Component, id=component_id)
 
-    def create_component(self, registry_device_id: str, name: str, sensor_profile_id: str | None = None) -> api.Component:
+    def create_component(
+        self, registry_device_id: str, name: str, sensor_profile_id: str | None = None
+    ) -> api.Component:
         """POST a component, once."""
         body = body_of(deviceId=registry_device_id, name=name, sensorProfileId=sensor_profile_id)
         return self._send(CREATE_COMPONENT, api.Component, body)
 
-    def change_component(self, component_id: str, changes: Mapping[str, Any]) -> api.Component | None:
-        """PUT a component with these members changed, once; None when there is no such component."""
-        return self._change(COMPONENT, UPDATE_COMPONENT, {"id": component_id}, changes, api.Component)
+    def change_component(
+        self, component_id: str, changes: Mapping[str, Any]
+    ) -> api.Component | None:
+        """PUT a component with these members changed, once; None when there is no such
+        component.
+        """
+        return self._change(
+            COMPONENT, UPDATE_COMPONENT, {"id": component_id}, changes, api.Component
+        )
 
     def delete_component(self, component_id: str) -> None:
         """DELETE a component, once; one that is already gone is fine."""
         self._transport.find(DELETE_COMPONENT, path={"id": component_id})
 
-    def sensors(self, *, registry_device_id: str | None = None, group_id: str | None = None, value_type: str | None = None,
-                tags: Sequence[str] = ()) -> Sequence[api.Sensor]:
+    def sensors(
+        self,
+        *,
+        registry_device_id: str | None = None,
+        group_id: str | None = None,
+        value_type: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> Sequence[api.Sensor]:
         """The organisation's sensors that fit all filters, the list read to its end."""
-        query = {"deviceId": registry_device_id, "groupId": group_id, "valueType": value_type, "tags": ",".join(tags) or None}
-        return self._list(SENSORS, api.Sensor, {name: value for name, value in query.items() if value is not None})
+        query = {
+            "deviceId": registry_device_id,
+            "groupId": group_id,
+            "valueType": value_type,
+            "tags": ",".join(tags) or None,
+        }
+        return self._list(
+            SENSORS, api.Sensor, {name: value for name, value in query.items() if value is not None}
+        )
 
     def health_history(self, registry_device_id: str) -> Sequence[api.DeviceHealth]:
         """What a device said of itself, the list read to its end."""
@@ -79,9 +106,15 @@ class InventoryCalls(Client):
         """Its newest word, None where it has said nothing yet."""
         return self._find(HEALTH_LATEST, api.DeviceHealth, deviceId=registry_device_id)
 
-    def health_window(self, registry_device_id: str, start: datetime, end: datetime) -> Sequence[api.DeviceHealth]:
+    def health_window(
+        self, registry_device_id: str, start: datetime, end: datetime
+    ) -> Sequence[api.DeviceHealth]:
         """What it said between two aware times."""
-        return self._health(HEALTH_WINDOW, registry_device_id, {"from": wire.time_text(start) or "", "to": wire.time_text(end) or ""})
+        return self._health(
+            HEALTH_WINDOW,
+            registry_device_id,
+            {"from": wire.time_text(start) or "", "to": wire.time_text(end) or ""},
+        )
 
     def health_summary(self, registry_device_id: str) -> Mapping[str, Any] | None:
         """The registry's own summary, as it gives it; None where there is nothing to sum up."""
@@ -108,21 +141,38 @@ class InventoryCalls(Client):
         """DELETE a group, once; one that is already gone is fine."""
         self._transport.find(DELETE_GROUP, path={"id": group_id})
 
-    def _health(self, call: Call, registry_device_id: str, query: Mapping[str, str]) -> tuple[api.DeviceHealth, ...]:
+    def _health(
+        self, call: Call, registry_device_id: str, query: Mapping[str, str]
+    ) -> tuple[api.DeviceHealth, ...]:
         def fetch(offset: int) -> tuple[api.DeviceHealth, ...]:
             paged = {**query, "limit": str(wire.PAGE), "offset": str(offset)}
-            return wire.page(self._transport.ask(call, path={"deviceId": registry_device_id}, query=paged), api.DeviceHealth)
+            return wire.page(
+                self._transport.ask(call, path={"deviceId": registry_device_id}, query=paged),
+                api.DeviceHealth,
+            )
 
         return wire.read_to_end(fetch, repr)
 
-    def _change(self, get: Call, put: Call, path: Mapping[str, str], changes: Mapping[str, Any], type_: type[O]) -> O | None:
+    def _change(
+        self,
+        get: Call,
+        put: Call,
+        path: Mapping[str, str],
+        changes: Mapping[str, Any],
+        type_: type[O],
+    ) -> O | None:
         found = self._transport.find(get, path=path)
         if found is None:
             return None
         held = wire.members(found)
-        body = {name: value for name, value in {**held, **changes}.items() if name not in _SERVERS_OWN and value is not None}
+        body = {
+            name: value
+            for name, value in {**held, **changes}.items()
+            if name not in _SERVERS_OWN and value is not None
+        }
         answer = self._transport.ask(put, path=path, body=body_of(**body))
-        # What a PUT answers is not published: an answer without a body is as good, and what is there now can be asked.
+        # What a PUT answers is not published: an answer without a body is as good, and what is
+        # there now can be asked.
         if answer.raw.body.strip():
             return wire.value(answer, type_)
         return self._find(get, type_, **path)

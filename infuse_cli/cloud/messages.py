@@ -1,7 +1,8 @@
-"""The calls of the Infuse IoT API that talk to devices: routes, MQTT tokens, RPCs; and the exchange of IAM keys.
+"""The calls of the Infuse IoT API that talk to devices: routes, MQTT tokens, RPCs; and the exchange
+of IAM keys.
 
-Tokens, routes and the exchange have no lasting effect and retry like GETs. POST /rpc is sent once: a lost answer is
-looked up by the device and the time it was sent (rule 11).
+Tokens, routes and the exchange have no lasting effect and retry like GETs. POST /rpc is sent once:
+a lost answer is looked up by the device and the time it was sent (rule 11).
 """
 
 from __future__ import annotations
@@ -44,31 +45,72 @@ class MessageCalls(Client):
 
     def mqtt_token(self, organisation_id: str, ttl_s: int) -> api.MqttToken:
         """POST /mqtt/token: a token for the broker; `ttl_s` from 60 to 86400 seconds."""
-        return self._send(MQTT_TOKEN, api.MqttToken, body_of(organisationId=organisation_id, ttlSeconds=ttl_s))
+        return self._send(
+            MQTT_TOKEN, api.MqttToken, body_of(organisationId=organisation_id, ttlSeconds=ttl_s)
+        )
 
-    def send_rpc(self, device_id: str, command: str | int, params: Mapping[str, Any], *, wait_ms: int = 60_000,
-                 encoded: str | None = None) -> api.SentRpc:
-        """POST /rpc, once. `command` is a name, or a number for its id; `wait_ms` is how long the cloud waits for the device.
+    def send_rpc(
+        self,
+        device_id: str,
+        command: str | int,
+        params: Mapping[str, Any],
+        *,
+        wait_ms: int = 60_000,
+        encoded: str | None = None,
+    ) -> api.SentRpc:
+        """POST /rpc, once.
 
-        `encoded` are parameters in the device's own form, base64, for commands that the cloud cannot encode.
+        `command` is a name, or a number for its id; `wait_ms` is how long the cloud waits for the
+        device.
+
+        `encoded` are parameters in the device's own form, base64, for commands that the cloud
+        cannot encode.
         """
         named = {"commandId": command} if isinstance(command, int) else {"commandName": command}
-        body = body_of(deviceId=device_id, sendWaitTimeoutMs=wait_ms, rpc={**named, "params": dict(params), **({} if encoded is None else {"paramsEncoded": encoded})})
+        body = body_of(
+            deviceId=device_id,
+            sendWaitTimeoutMs=wait_ms,
+            rpc={
+                **named,
+                "params": dict(params),
+                **({} if encoded is None else {"paramsEncoded": encoded}),
+            },
+        )
         return self._send(SEND_RPC, api.SentRpc, body)
 
     def rpc(self, id: str) -> api.RpcMessage | None:  # noqa: A002
         """One RPC as it stands."""
         return self._find(RPC_BY_ID, api.RpcMessage, id=id)
 
-    def rpcs(self, organisation_id: str, *, device_id: str | None = None, status: str | None = None,
-             start: datetime | None = None, end: datetime | None = None) -> Sequence[api.RpcMessage]:
-        """The RPCs of an organisation, the list read to its end; `start` and `end` are aware times."""
-        query = {"organisationId": organisation_id, "deviceId": device_id, "status": status,
-                 "startTime": wire.time_text(start), "endTime": wire.time_text(end)}
-        return self._list(RPCS, api.RpcMessage, {name: value for name, value in query.items() if value is not None})
+    def rpcs(
+        self,
+        organisation_id: str,
+        *,
+        device_id: str | None = None,
+        status: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> Sequence[api.RpcMessage]:
+        """The RPCs of an organisation, the list read to its end; `start` and `end` are
+        aware times.
+        """
+        query = {
+            "organisationId": organisation_id,
+            "deviceId": device_id,
+            "status": status,
+            "startTime": wire.time_text(start),
+            "endTime": wire.time_text(end),
+        }
+        return self._list(
+            RPCS,
+            api.RpcMessage,
+            {name: value for name, value in query.items() if value is not None},
+        )
 
     def exchange_key(self, key: Secret) -> api.BearerToken:
-        """POST /iam/auth/token: a short-lived bearer token for an IAM key; no credential goes along."""
+        """POST /iam/auth/token: a short-lived bearer token for an IAM key; no credential goes
+        along.
+        """
         answer = self._transport.ask(IAM_TOKEN, body=body_of(apiKey=key.reveal()), hide=(key,))
         return wire.bearer_token(answer)
 

@@ -1,8 +1,8 @@
 """Which proxy leads to a base URL, from the environment as curl and most programs read it.
 
-`https_proxy`, then HTTPS_PROXY, then `all_proxy` and ALL_PROXY; NO_PROXY names the hosts that are reached without
-one. Plain http goes to this machine only, so that HTTP_PROXY has nothing to do and the credential never passes a
-proxy but inside TLS.
+`https_proxy`, then HTTPS_PROXY, then `all_proxy` and ALL_PROXY; NO_PROXY names the hosts that are
+reached without one. Plain http goes to this machine only, so that HTTP_PROXY has nothing to do and
+the credential never passes a proxy but inside TLS.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Proxy:
 def proxy_for(base: BaseUrl, env: Mapping[str, str]) -> Proxy | None:
     """The proxy for a base URL, None where it is reached directly.
 
-    Raises ProfileError profile.invalid for a variable that names no HTTP proxy; its text is never shown, since it
-    may hold a password.
+    Raises ProfileError profile.invalid for a variable that names no HTTP proxy; its text is never
+    shown, since it may hold a password.
     """
     if base.is_loopback or base.scheme != "https":
         return None
@@ -58,8 +58,12 @@ def proxy_for(base: BaseUrl, env: Mapping[str, str]) -> Proxy | None:
 
 
 def is_exempt(host: str, port: int, exceptions: str) -> bool:
-    """Whether a comma-separated NO_PROXY covers a host: `*`, a domain with all below it, an address or network, each with `:PORT` or without."""
-    return any(_fits(host, port, one.strip().lower()) for one in exceptions.split(",") if one.strip())
+    """Whether a comma-separated NO_PROXY covers a host: `*`, a domain with all below it, an address
+    or network, each with `:PORT` or without.
+    """
+    return any(
+        _fits(host, port, one.strip().lower()) for one in exceptions.split(",") if one.strip()
+    )
 
 
 def _fits(host: str, port: int, rule: str) -> bool:
@@ -83,8 +87,14 @@ def _parse(text: str, variable: str) -> Proxy:
         host, port, parts = None, None, urlsplit("")
     if host is None or parts.scheme not in _PORTS:
         known = f"; {parts.scheme} proxies are not supported" if host and parts.scheme else ""
-        raise ProfileError("profile.invalid", f"{variable} does not name an HTTP proxy{known}",
-                           hint=f"{variable} has the form http://[USER:PASSWORD@]HOST:PORT; NO_PROXY names hosts to reach without it.")
+        raise ProfileError(
+            "profile.invalid",
+            f"{variable} does not name an HTTP proxy{known}",
+            hint=(
+                f"{variable} has the form http://[USER:PASSWORD@]HOST:PORT; NO_PROXY names hosts to"
+                " reach without it."
+            ),
+        )
     password = None if parts.password is None else Secret(unquote(parts.password))
     user = None if parts.username is None else unquote(parts.username)
     return Proxy(parts.scheme, host, port or _PORTS[parts.scheme], variable, user, password)

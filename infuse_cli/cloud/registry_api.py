@@ -1,4 +1,6 @@
-"""Client of the device registry (contract: device-registry-api.md), an adapter of `ports.RegistryApi`."""
+"""Client of the device registry (contract: device-registry-api.md), an adapter of
+`ports.RegistryApi`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ _USED: Final = 409
 
 MINT_TOKEN: Final = Call("POST", "/devices/registration/tokens", effect=True)
 PENDING_TOKENS: Final = Call("GET", "/devices/registration/tokens")
-REVOKE_TOKEN: Final = Call("DELETE", "/devices/registration/tokens/{tokenId}", effect=True, none=ABSENT)
+REVOKE_TOKEN: Final = Call(
+    "DELETE", "/devices/registration/tokens/{tokenId}", effect=True, none=ABSENT
+)
 PROVISION: Final = Call("POST", "/devices/provision", effect=True, credential=False)
 DEVICES: Final = Call("GET", "/devices")
 DEVICE: Final = Call("GET", "/devices/{deviceId}", none=ABSENT)
@@ -36,12 +40,27 @@ DELETE_DEVICE: Final = Call("DELETE", "/devices/{deviceId}", effect=True, none=A
 class RegistryClient(InventoryCalls, Client):
     """The device registry over one transport; safe to share between threads (rules 11, 15-18)."""
 
-    def mint_token(self, *, name: str, metadata: Mapping[str, str], tags: Sequence[str] = (),
-                   site_id: str | None = None, device_profile_id: str | None = None,
-                   expires_in_s: int | None = None, location: api.Location | None = None) -> api.MintedToken:
+    def mint_token(
+        self,
+        *,
+        name: str,
+        metadata: Mapping[str, str],
+        tags: Sequence[str] = (),
+        site_id: str | None = None,
+        device_profile_id: str | None = None,
+        expires_in_s: int | None = None,
+        location: api.Location | None = None,
+    ) -> api.MintedToken:
         """POST a registration token, once. A taken name raises CloudError with status 409."""
-        body = body_of(name=name, metadata=dict(metadata) or None, tags=list(tags) or None, siteId=site_id,
-                       deviceProfileId=device_profile_id, expiresInSeconds=expires_in_s, location=location)
+        body = body_of(
+            name=name,
+            metadata=dict(metadata) or None,
+            tags=list(tags) or None,
+            siteId=site_id,
+            deviceProfileId=device_profile_id,
+            expiresInSeconds=expires_in_s,
+            location=location,
+        )
         answer = self._transport.ask(MINT_TOKEN, body=body)
         return wire.value(answer, api.MintedToken)
 
@@ -54,7 +73,9 @@ class RegistryClient(InventoryCalls, Client):
         return self.end_token(token_id) is not api.TokenEnd.USED
 
     def end_token(self, token_id: str) -> api.TokenEnd:
-        """As `revoke_token`, telling a token that was revoked now from one that the registry does not know."""
+        """As `revoke_token`, telling a token that was revoked now from one that the registry does
+        not know.
+        """
         try:
             found = self._transport.find(REVOKE_TOKEN, path={"tokenId": token_id})
         except CloudError as error:
@@ -66,8 +87,8 @@ class RegistryClient(InventoryCalls, Client):
     def provision(self, token: Secret, csr_pem: str) -> api.Provisioned:
         """POST /devices/provision without an Authorization header, once.
 
-        CloudError carries the status: 400 a bad CSR, 401 an unknown token, 409 or 410 a token used, revoked or
-        expired.
+        CloudError carries the status: 400 a bad CSR, 401 an unknown token, 409 or 410 a token used,
+        revoked or expired.
         """
         body = body_of(token=token.reveal(), csr=csr_pem)
         answer = self._transport.ask(PROVISION, body=body, hide=(token,))
@@ -79,11 +100,20 @@ class RegistryClient(InventoryCalls, Client):
         return None if answer is None else wire.value(answer, api.RegistryDevice)
 
     def device_by_name(self, name: str) -> api.RegistryDevice | None:
-        """The registry device of exactly this name. Raises CloudError cloud.ambiguous when there are several."""
-        found = [device for device in self._list(DEVICES, api.RegistryDevice, {}) if device.name == name]
+        """The registry device of exactly this name.
+
+        Raises CloudError cloud.ambiguous when there are several.
+        """
+        found = [
+            device for device in self._list(DEVICES, api.RegistryDevice, {}) if device.name == name
+        ]
         if len(found) > 1:
             ids = ", ".join(device.id for device in found)
-            raise CloudError("cloud.ambiguous", f"the registry has {len(found)} devices named '{name}': {ids}", call=DEVICES.name)
+            raise CloudError(
+                "cloud.ambiguous",
+                f"the registry has {len(found)} devices named '{name}': {ids}",
+                call=DEVICES.name,
+            )
         return found[0] if found else None
 
     def devices(self) -> Sequence[api.RegistryDevice]:
@@ -99,12 +129,21 @@ class RegistryClient(InventoryCalls, Client):
         return self._pages(PENDING_TOKENS, api.PendingToken, {})
 
     def create_device(self, name: str, members: Mapping[str, Any]) -> api.RegistryDevice:
-        """POST a registry device without a token, once. A taken name raises CloudError with status 409."""
+        """POST a registry device without a token, once.
+
+        A taken name raises CloudError with status 409.
+        """
         return self._send(CREATE_DEVICE, api.RegistryDevice, body_of(name=name, **members))
 
-    def change_device(self, registry_device_id: str, changes: Mapping[str, Any]) -> api.RegistryDevice | None:
-        """PUT a registry device with these members changed, once; None when there is no such device."""
-        return self._change(DEVICE, UPDATE_DEVICE, {"deviceId": registry_device_id}, changes, api.RegistryDevice)
+    def change_device(
+        self, registry_device_id: str, changes: Mapping[str, Any]
+    ) -> api.RegistryDevice | None:
+        """PUT a registry device with these members changed, once; None when there is no such
+        device.
+        """
+        return self._change(
+            DEVICE, UPDATE_DEVICE, {"deviceId": registry_device_id}, changes, api.RegistryDevice
+        )
 
     def summary(self) -> api.RegistrySummary:
         """How many registry devices there are, by status."""

@@ -1,4 +1,6 @@
-"""How the credential travels: a profile setting, never guessed (contract: Infuse IoT API, Auth header; seed 003)."""
+"""How the credential travels: a profile setting, never guessed (contract: Infuse IoT API, Auth
+header; seed 003).
+"""
 
 from __future__ import annotations
 
@@ -36,33 +38,52 @@ def auth_headers(scheme: str, credential: Secret) -> Mapping[str, str]:
 def check_credential(credential: Secret, scheme: str) -> None:
     """Refuse a credential that cannot work under `scheme`, before it is sent or stored.
 
-    Raises CredentialError credential.iam-key for `ik_…` under bearer (contract: Infuse IoT API), and
-    credential.malformed for an empty one, one with spaces, control or non-ASCII characters, or an IAM key that
-    lacks a part.
+    Raises CredentialError credential.iam-key for `ik_…` under bearer (contract: Infuse IoT API),
+    and credential.malformed for an empty one, one with spaces, control or non-ASCII characters, or
+    an IAM key that lacks a part.
     """
     text = credential.reveal()
     trouble = _unsendable(text)
     if trouble is not None:
-        raise CredentialError("credential.malformed", f"the API credential {trouble}; nothing was sent")
+        raise CredentialError(
+            "credential.malformed", f"the API credential {trouble}; nothing was sent"
+        )
     if text.startswith(_IAM_PREFIX):
         _check_iam_key(credential, scheme)
     elif scheme == EXCHANGED:
-        raise CredentialError("credential.malformed", "cloud.auth.scheme is 'exchanged', and the credential is no IAM key: those have the form ik_<keyId>.<keySecret>",
-                              hint="Store the IAM key with `infuse auth login`, or set cloud.auth.scheme: bearer for a legacy organisation admin token.")
+        raise CredentialError(
+            "credential.malformed",
+            "cloud.auth.scheme is 'exchanged', and the credential is no IAM key: those have the"
+            " form ik_<keyId>.<keySecret>",
+            hint=(
+                "Store the IAM key with `infuse auth login`, or set cloud.auth.scheme: bearer for a"
+                " legacy organisation admin token."
+            ),
+        )
 
 
 def check_iam_key(key: Secret) -> None:
-    """Raise CredentialError credential.malformed for anything but `ik_<keyId>.<keySecret>` (seed 003)."""
+    """Raise CredentialError credential.malformed for anything but `ik_<keyId>.<keySecret>` (seed
+    003).
+    """
     trouble = _unsendable(key.reveal())
     if trouble is not None:
         raise CredentialError("credential.malformed", f"the IAM key {trouble}; nothing was sent")
     if not _IAM_KEY.fullmatch(key.reveal()):
-        raise CredentialError("credential.malformed", "this is no whole IAM key: those have the form ik_<keyId>.<keySecret>; nothing was sent")
+        raise CredentialError(
+            "credential.malformed",
+            "this is no whole IAM key: those have the form ik_<keyId>.<keySecret>; nothing was"
+            " sent",
+        )
 
 
 def _check_iam_key(key: Secret, scheme: str) -> None:
     if scheme == "bearer":
-        raise CredentialError("credential.iam-key", "the credential is an IAM API key (ik_…), which the Infuse IoT API does not take as a bearer token; nothing was sent")
+        raise CredentialError(
+            "credential.iam-key",
+            "the credential is an IAM API key (ik_…), which the Infuse IoT API does not take as a"
+            " bearer token; nothing was sent",
+        )
     check_iam_key(key)
 
 

@@ -19,9 +19,11 @@ _HOST: Final = re.compile(r"[0-9a-z._:%-]+")
 
 @dataclass(frozen=True, slots=True)
 class BaseUrl:
-    """A checked base URL without a trailing slash; `host` is the bare host name in lower case, without a port.
+    """A checked base URL without a trailing slash; `host` is the bare host name in lower case,
+    without a port.
 
-    `port` is the scheme's own where the URL names none; `path` what comes before the paths of the calls. All ASCII.
+    `port` is the scheme's own where the URL names none; `path` what comes before the paths of the
+    calls. All ASCII.
     """
 
     url: str
@@ -56,8 +58,8 @@ def is_loopback(host: str) -> bool:
 def parse_base_url(text: str, key: str) -> BaseUrl:
     """Check the base URL of profile key `key`.
 
-    Raises ProfileError: profile.secret for a password in it; profile.invalid for anything but https (or http to
-    this machine), a missing host, a query or a fragment.
+    Raises ProfileError: profile.secret for a password in it; profile.invalid for anything but https
+    (or http to this machine), a missing host, a query or a fragment.
     """
     cleaned = text.strip().rstrip("/")
     try:
@@ -67,14 +69,32 @@ def parse_base_url(text: str, key: str) -> BaseUrl:
         raise ProfileError("profile.invalid", f"{key}: not a URL ({error})") from error
     if parts.username is not None or parts.password is not None:
         raise ProfileError("profile.secret", f"{key} holds a user name or password before the host")
-    if parts.scheme not in {"http", "https"} or not _HOST.fullmatch(host) or parts.query or parts.fragment:
-        raise ProfileError("profile.invalid", f"{key}: '{cleaned}' is not of the form https://HOST[:PORT][/PATH]")
+    if (
+        parts.scheme not in {"http", "https"}
+        or not _HOST.fullmatch(host)
+        or parts.query
+        or parts.fragment
+    ):
+        raise ProfileError(
+            "profile.invalid", f"{key}: '{cleaned}' is not of the form https://HOST[:PORT][/PATH]"
+        )
     if parts.scheme == "http" and not is_loopback(host):
-        raise ProfileError("profile.invalid", f"{key}: plain http is allowed to this machine only, and '{host}' is another: the credential would travel readable")
+        raise ProfileError(
+            "profile.invalid",
+            f"{key}: plain http is allowed to this machine only, and '{host}' is another: the"
+            " credential would travel readable",
+        )
     shown = f"[{host}]" if ":" in host else host
     netloc = shown if port is None else f"{shown}:{port}"
     path = quote(parts.path, safe="/%~!$&'()*+,;=:@")
-    return BaseUrl(f"{parts.scheme}://{netloc}{path}", parts.scheme, host, netloc, port or _PORTS[parts.scheme], path)
+    return BaseUrl(
+        f"{parts.scheme}://{netloc}{path}",
+        parts.scheme,
+        host,
+        netloc,
+        port or _PORTS[parts.scheme],
+        path,
+    )
 
 
 def _ascii(host: str) -> str:
@@ -85,7 +105,8 @@ def _ascii(host: str) -> str:
 def fill_path(template: str, values: Mapping[str, str]) -> str:
     """Put URL-escaped `values` into a path template such as `/device/id/{id}`.
 
-    Raises CloudError cloud.not-found for an empty value, which would turn the path into that of another call.
+    Raises CloudError cloud.not-found for an empty value, which would turn the path into that of
+    another call.
     """
     for name, value in values.items():
         if not value:

@@ -1,7 +1,7 @@
 """Reading answers and the shapes of answers that stay inside the room.
 
-Unknown fields are ignored, `null` counts as absent, a missing required field is an error that names the call and
-the field, and a time without a zone is refused (contracts: both APIs).
+Unknown fields are ignored, `null` counts as absent, a missing required field is an error that names
+the call and the field, and a time without a zone is refused (contracts: both APIs).
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ PAGE: Final = 100
 """Items of a page: the most that the APIs give (contract: Paging)."""
 
 _LONGEST_LIFE_S: Final = 366 * 86400.0
-_CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_CERTIFICATE: Final = re.compile(
+    r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL
+)
 
 
 class KeyAnswer(api.ApiObject, frozen=True):
@@ -45,7 +47,9 @@ class HealthAnswer(api.ApiObject, frozen=True):
 
 
 class ExchangeAnswer(api.ApiObject, frozen=True):
-    """Answer of POST /iam/auth/token, whose shape is not published: one of each pair; `expires_in` is in seconds."""
+    """Answer of POST /iam/auth/token, whose shape is not published: one of each pair; `expires_in`
+    is in seconds.
+    """
 
     token: str | None = None
     access_token: str | None = None
@@ -62,7 +66,10 @@ class ProvisionAnswer(api.ApiObject, frozen=True):
 
 
 def value(answer: Answer, type_: type[T]) -> T:
-    """The answer's body as a value of `type_`. Raises CloudError cloud.bad-answer, unknown for an effect call."""
+    """The answer's body as a value of `type_`.
+
+    Raises CloudError cloud.bad-answer, unknown for an effect call.
+    """
     return _convert(answer, _json(answer), type_)
 
 
@@ -90,7 +97,8 @@ def key32(answer: Answer) -> bytes:
 def bearer_token(answer: Answer) -> api.BearerToken:
     """The token of an exchange and when it ends.
 
-    Its life is counted by the server's own clock where the answer shows it, since this machine's may be wrong.
+    Its life is counted by the server's own clock where the answer shows it, since this machine's
+    may be wrong.
     """
     found = value(answer, ExchangeAnswer)
     token = found.token or found.access_token
@@ -104,14 +112,20 @@ def bearer_token(answer: Answer) -> api.BearerToken:
         ends = now + timedelta(seconds=max(0.0, min(life_s, _LONGEST_LIFE_S)))
     if life_s is not None and life_s <= 0:
         if ends is not None and date_of(answer.raw) is None:
-            return api.BearerToken(token=token, expires_at=ends)  # this machine's clock may be the wrong one
+            return api.BearerToken(
+                token=token, expires_at=ends
+            )  # this machine's clock may be the wrong one
         raise _bad(answer, "answered with a token that has expired already")
     return api.BearerToken(token=token, expires_at=ends, life_s=life_s)
 
 
 def time_text(moment: datetime | None) -> str | None:
     """A time as the APIs take it in a query: ISO 8601 UTC with milliseconds and Z."""
-    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        None
+        if moment is None
+        else moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )
 
 
 def members(answer: Answer) -> dict[str, Any]:
@@ -148,13 +162,19 @@ def _convert(answer: Answer, body: Any, type_: type[T]) -> T:
     try:
         return msgspec.convert(body, type_)
     except msgspec.ValidationError as error:
-        raise _bad(answer, f"answered with an unexpected {type_.__name__}: {printable(str(error))}") from error
+        raise _bad(
+            answer, f"answered with an unexpected {type_.__name__}: {printable(str(error))}"
+        ) from error
 
 
 # What the contract leaves open, or spells in two ways: our name, and what a server may say instead.
 _OTHER_NAMES: Final[dict[type, tuple[tuple[str, str], ...]]] = {
     api.RegistryDevice: (("id", "deviceId"),),
-    api.DeviceHealth: (("recordedAt", "timestamp"), ("recordedAt", "createdAt"), ("uptime", "uptimeSeconds")),
+    api.DeviceHealth: (
+        ("recordedAt", "timestamp"),
+        ("recordedAt", "createdAt"),
+        ("uptime", "uptimeSeconds"),
+    ),
 }
 
 
@@ -187,14 +207,17 @@ def pem_certificates(text: str) -> tuple[str, ...]:
 
 def body_of(**members: Any) -> bytes:
     """A JSON object of the members that are not None."""
-    return msgspec.json.encode({name: value for name, value in members.items() if value is not None})
+    return msgspec.json.encode(
+        {name: value for name, value in members.items() if value is not None}
+    )
 
 
 def read_to_end(fetch: Callable[[int], tuple[T, ...]], key: Callable[[T], str]) -> tuple[T, ...]:
     """All items of a paged list; `fetch(offset)` gives a page.
 
-    A page shorter than was asked for is not the end: a server may give fewer at a time than `limit`. The end is an
-    empty page, or one that brings nothing new, which a server gives that ignores the offset.
+    A page shorter than was asked for is not the end: a server may give fewer at a time than
+    `limit`. The end is an empty page, or one that brings nothing new, which a server gives that
+    ignores the offset.
     """
     found: dict[str, T] = {}
     offset = 0
@@ -208,10 +231,14 @@ def read_to_end(fetch: Callable[[int], tuple[T, ...]], key: Callable[[T], str]) 
             return tuple(found.values())
 
 
-def pages(fetch: Callable[[int], tuple[T, ...]], key: Callable[[T], str]) -> Iterator[tuple[T, ...]]:
-    """The pages of a list, for those that may be longer than memory: an item may come twice where the list moves meanwhile.
+def pages(
+    fetch: Callable[[int], tuple[T, ...]], key: Callable[[T], str]
+) -> Iterator[tuple[T, ...]]:
+    """The pages of a list, for those that may be longer than memory: an item may come twice where
+    the list moves meanwhile.
 
-    Ends at an empty page, or at one that is the page before once more: that server ignores the offset.
+    Ends at an empty page, or at one that is the page before once more: that server ignores the
+    offset.
     """
     offset, before = 0, ""
     while True:

@@ -1,6 +1,8 @@
-"""What serial bytes mean: sans-I/O parsers, typed commands and conversations, in host and device role.
+"""What serial bytes mean: sans-I/O parsers, typed commands and conversations, in host and device
+role.
 
-`DIALECTS` is the one table of what there is; a new dialect is a row here and a codec and operations of its own.
+`DIALECTS` is the one table of what there is; a new dialect is a row here and a codec and operations
+of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ AUTO: Final = "auto"
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """A row of `DIALECTS`: how bytes are made and read, what is done with them, and what that covers."""
+    """A row of `DIALECTS`: how bytes are made and read, what is done with them, and what that
+    covers.
+    """
 
     codec: Callable[[CodecOptions], Codec]
     operations: Callable[[int], Operations]
@@ -41,28 +45,52 @@ _MODEM: Final = frozenset(Can) - _SHELL - {Can.TOKEN_KV, Can.SECURITY_STATE, Can
 DIALECTS: Final[Mapping[str, Dialect]] = {
     "at": Dialect(AtCodec, lambda _: AtOperations(), _MODEM),
     "at-shell": Dialect(ShellCodec, lambda _: AtShellOperations(), _MODEM | _SHELL),
-    "cred-shell": Dialect(CredCodec, CredOperations, _SHELL | {
-        Can.IDENTIFY, Can.OFFLINE, Can.READ_DIGEST, Can.WRITE, Can.DELETE, Can.CSR, Can.TOKEN_COMMAND, Can.RAW}),
+    "cred-shell": Dialect(
+        CredCodec,
+        CredOperations,
+        _SHELL
+        | {
+            Can.IDENTIFY,
+            Can.OFFLINE,
+            Can.READ_DIGEST,
+            Can.WRITE,
+            Can.DELETE,
+            Can.CSR,
+            Can.TOKEN_COMMAND,
+            Can.RAW,
+        },
+    ),
     "epacket": Dialect(EpacketCodec, lambda _: EpacketOperations(), EPACKET_CAN),
 }
 
 
 def codec(name: str, options: CodecOptions) -> Codec:
-    """A host codec of that dialect, for `auto` one that finds out. Raises ProfileError profile.cannot."""
+    """A host codec of that dialect, for `auto` one that finds out.
+
+    Raises ProfileError profile.cannot.
+    """
     return AutoCodec(options) if name == AUTO else dialect(name).codec(options)
 
 
 def dialect(name: str) -> Dialect:
-    """The dialect of that name. Raises ProfileError profile.cannot for one that is coming or unknown."""
+    """The dialect of that name.
+
+    Raises ProfileError profile.cannot for one that is coming or unknown.
+    """
     found = DIALECTS.get(name)
     if found is None:
-        raise ProfileError("profile.cannot", f"dialect {name!r} is unknown; there is {', '.join(DIALECTS)}",
-                           hint="Set board.serial.dialect to one of those, or to auto.")
+        raise ProfileError(
+            "profile.cannot",
+            f"dialect {name!r} is unknown; there is {', '.join(DIALECTS)}",
+            hint="Set board.serial.dialect to one of those, or to auto.",
+        )
     return found
 
 
 def operations(name: str, *, credential_buffer: int = CREDENTIAL_BUFFER) -> Operations:
-    """What can be done to one board in that dialect; `credential_buffer` in characters (board.serial)."""
+    """What can be done to one board in that dialect; `credential_buffer` in characters
+    (board.serial).
+    """
     return dialect(name).operations(credential_buffer)
 
 

@@ -1,8 +1,8 @@
 """Host codec of dialect `at`: lines that end with CR, LF or CRLF, one command at a time.
 
-Any split of the stream, empty lines, echo, ANSI codes, unsolicited lines, log and boot text and garbage between
-lines give the same replies. Final lines are exactly `OK`, `ERROR`, `+CME ERROR: n` and `+CMS ERROR: n`.
-Source: contract, serial side of a board; sdk-nrf lib/at_host.
+Any split of the stream, empty lines, echo, ANSI codes, unsolicited lines, log and boot text and
+garbage between lines give the same replies. Final lines are exactly `OK`, `ERROR`, `+CME ERROR: n`
+and `+CMS ERROR: n`. Source: contract, serial side of a board; sdk-nrf lib/at_host.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from infuse_cli.types import Command
 
 LONGEST_LINE: Final = 16 * 1024
-"""Bytes without a line end that are kept; what goes beyond is garbage and dropped up to the next line end."""
+"""Bytes without a line end that are kept; what goes beyond is garbage and dropped up to the next
+line end.
+"""
 
 _MOST_INFO: Final = 2048
 
@@ -29,14 +31,18 @@ _TEXT_ENDS: Final = re.compile(r"[\r\n]+")
 NOISE: Final = re.compile(rb"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FINAL: Final = re.compile(r"OK|ERROR|\+CM[ES] ERROR: *.*")
 _NUMBERED: Final = re.compile(r"\+CME ERROR: *(\d{1,5})")
-BOOT: Final = re.compile(r"Ready|The AT host sample started.*|.*\*{3,5} (?:Booting|Using) .*|.*Booting (?:TF-M|MCUboot|Zephyr OS|nRF Connect SDK)\b.*")
+BOOT: Final = re.compile(
+    r"Ready|The AT host sample started.*|.*\*{3,5} (?:Booting|Using) .*|.*Booting"
+    r" (?:TF-M|MCUboot|Zephyr OS|nRF Connect SDK)\b.*"
+)
 _TERMINATORS: Final = {"cr": b"\r", "lf": b"\n", "crlf": b"\r\n"}
 _QUOTED: Final = re.compile(r'"[^"]*"')
 _UNSENDABLE: Final = re.compile(r"[^ -~]")
 
 _END_HALF_LINE: Final = "{end}AT{end}"
 _END_HALF_QUOTE: Final = '"x{end}AT{end}'
-# The junk after the quote keeps a half command from being carried out. Sent to a line without an open quote it
+# The junk after the quote keeps a half command from being carried out. Sent to a line without an
+# open quote it
 # opens one, and the next closes it: so these come in pairs.
 _PROBES: Final = (_END_HALF_LINE, _END_HALF_QUOTE, _END_HALF_QUOTE)
 
@@ -62,12 +68,17 @@ class AtCodec(HostCodec):
         self._finals: list[str] = []
 
     def encode(self, command: Command) -> bytes:
-        """The command's bytes with their terminator; refused here rather than cut off by the board."""
+        """The command's bytes with their terminator; refused here rather than cut off by
+        the board.
+        """
         state = after(self._state, LinkEvent.SENT)
         data = self._wire(command) + self._end
         if len(data) > self._limit:
-            raise BoardError("serial.too-long", f"the command {head(command)} needs {len(data)} bytes, "
-                             f"the board's line holds {self._limit}")
+            raise BoardError(
+                "serial.too-long",
+                f"the command {head(command)} needs {len(data)} bytes, "
+                f"the board's line holds {self._limit}",
+            )
         self._state, self._command, self._info = state, command, []
         self._masked = command.secret
         self._echo = deque(filter(None, map(str.strip, _TEXT_ENDS.split(data.decode("ascii")))))
@@ -93,7 +104,9 @@ class AtCodec(HostCodec):
         return self._reply(ok=False, cme=None)
 
     def probe(self) -> bytes:
-        """The bytes of the next attempt to get into step; after a refusal the line is known to be closed."""
+        """The bytes of the next attempt to get into step; after a refusal the line is known to be
+        closed.
+        """
         self._state = after(self._state, LinkEvent.PROBE)
         self._tail = b""
         text = _END_HALF_LINE if self._finals else _PROBES[self._probes % len(_PROBES)]
@@ -105,7 +118,12 @@ class AtCodec(HostCodec):
         """What came back for the probes."""
         if "OK" not in self._finals:
             return Heard.REFUSED if self._finals else Heard.NOTHING
-        quiet = self._finals == ["OK"] and self._probes == 1 and not self._unsolicited and not self._tail
+        quiet = (
+            self._finals == ["OK"]
+            and self._probes == 1
+            and not self._unsolicited
+            and not self._tail
+        )
         return Heard.CLEAN if quiet else Heard.NOISY
 
     def settle(self) -> None:
@@ -144,7 +162,11 @@ class AtCodec(HostCodec):
 
     def _is_info(self, line: str) -> bool:
         wanted = self._command.info if self._command and self._state is LinkState.AWAITING else None
-        return wanted is not None and len(self._info) < _MOST_INFO and wanted.fullmatch(line) is not None
+        return (
+            wanted is not None
+            and len(self._info) < _MOST_INFO
+            and wanted.fullmatch(line) is not None
+        )
 
     def _final(self, line: str) -> None:
         awaited = self._state is LinkState.AWAITING
@@ -155,7 +177,9 @@ class AtCodec(HostCodec):
             number = _NUMBERED.fullmatch(line)
             if line not in {"OK", "ERROR"} and number is None:
                 self._note(line)
-            self._replies.append(self._reply(ok=line == "OK", cme=int(number[1]) if number else None))
+            self._replies.append(
+                self._reply(ok=line == "OK", cme=int(number[1]) if number else None)
+            )
         else:
             self._note(line)
 
@@ -168,11 +192,19 @@ class AtCodec(HostCodec):
 
 
 def checked(command: Command) -> bytes:
-    """An AT command's bytes. Raises ProfileError profile.cannot for text that would not arrive as it is."""
+    """An AT command's bytes.
+
+    Raises ProfileError profile.cannot for text that would not arrive as it is.
+    """
     outside = _QUOTED.sub("", command.text)
     if '"' in outside or _UNSENDABLE.search(outside):
-        raise ProfileError("profile.cannot", f"the command {head(command)!a} has an open quote, or a character "
-                           "outside quotes that ends or breaks an AT command")
+        raise ProfileError(
+            "profile.cannot",
+            f"the command {head(command)!a} has an open quote, or a character "
+            "outside quotes that ends or breaks an AT command",
+        )
     if not command.text.isascii() or _UNSENDABLE.search(re.sub(r"[\r\n]", "", command.text)):
-        raise ProfileError("profile.cannot", f"the command {head(command)!a} has a character that AT cannot carry")
+        raise ProfileError(
+            "profile.cannot", f"the command {head(command)!a} has a character that AT cannot carry"
+        )
     return command.text.encode("ascii")

@@ -1,4 +1,5 @@
-"""Device role of dialect `at`: what a board with an AT host makes of a host's bytes, and what it answers.
+"""Device role of dialect `at`: what a board with an AT host makes of a host's bytes, and what it
+answers.
 
 Pure: no clock, no port. A virtual board feeds it what came over the wire and sends what it returns.
 Source: sdk-nrf lib/at_host (`reference` §3.1), whose buffer rules are kept, its overflow included.
@@ -22,13 +23,15 @@ _RUBOUT: Final = b"\x08\x7f"
 class AtDevice:
     """Commands out of a host's bytes, and bytes out of answers.
 
-    A command ends at CR, LF or CRLF outside double quotes; inside them both are content, so PEM travels raw.
-    Texts are Latin-1, one character a byte, so nothing is lost. `line_limit` is in bytes without the terminator.
-    A byte beyond it is dropped, a closing quote too: then the terminator is taken for content and the port is
-    dead until `reset`, as on the real firmware.
+    A command ends at CR, LF or CRLF outside double quotes; inside them both are content, so PEM
+    travels raw. Texts are Latin-1, one character a byte, so nothing is lost. `line_limit` is in
+    bytes without the terminator. A byte beyond it is dropped, a closing quote too: then the
+    terminator is taken for content and the port is dead until `reset`, as on the real firmware.
     """
 
-    def __init__(self, *, echo: bool = False, line_limit: int = LINE_LIMIT, blank_before_answer: bool = False) -> None:
+    def __init__(
+        self, *, echo: bool = False, line_limit: int = LINE_LIMIT, blank_before_answer: bool = False
+    ) -> None:
         self.echo = echo
         self.blank_before_answer = blank_before_answer
         self._line_limit: Final = line_limit
@@ -36,7 +39,9 @@ class AtDevice:
         self._quoted = False
 
     def receive(self, data: bytes) -> list[str]:
-        """Take bytes of the host and return the commands that they complete, without terminators."""
+        """Take bytes of the host and return the commands that they complete, without
+        terminators.
+        """
         commands: list[str] = []
         for byte in data:
             if not self._quoted and byte in _ENDS:
@@ -55,7 +60,9 @@ class AtDevice:
         return data if self.echo else b""
 
     def answer(self, *, info: Sequence[str] = (), ok: bool = True, cme: int | None = None) -> bytes:
-        """The bytes of an answer: its information lines, then `OK`, `+CME ERROR: n` when `cme` is given, or `ERROR`."""
+        """The bytes of an answer: its information lines, then `OK`, `+CME ERROR: n` when `cme` is
+        given, or `ERROR`.
+        """
         refusal = "ERROR" if cme is None else f"+CME ERROR: {cme}"
         final = "OK" if ok and cme is None else refusal
         start = ["", *info] if self.blank_before_answer else [*info]

@@ -1,6 +1,7 @@
 """What a person's AT command does, told from its text: only reads, carries a secret, or neither.
 
-For commands that are sent by hand: what changes a board goes on record, and a secret is never shown again.
+For commands that are sent by hand: what changes a board goes on record, and a secret is never shown
+again.
 """
 
 from __future__ import annotations
@@ -17,10 +18,15 @@ if TYPE_CHECKING:
 
 _READING: Final = re.compile(
     r"AT|ATI\d?|AT[+%][A-Z]+(?:=?\?)|AT\+(?:CGMI|CGMM|CGMR|CGSN(?:=\d)?|CIMI|CESQ|CSQ)"
-    r"|AT%(?:DEVICEUUID|XICCID|HWVERSION|SHORTSWVER|XMODEMUUID|XMONITOR|XVBAT|XTEMP|CMNG=[12].*)", re.IGNORECASE | re.DOTALL)
-# Everything that CMNG writes but certificates (types 0 and 1); PINs and passwords; keys that open further commands.
-_SECRET: Final = re.compile(r"(?:AT|.*;\s*)(?:%CMNG=0,\s*\d+,\s*(?![01]\s*,)|\+(?:CPIN|CPWD|CLCK|CGAUTH)=|%(?:XPMNG|XUSRAUTH)=).*",
-                            re.IGNORECASE | re.DOTALL)
+    r"|AT%(?:DEVICEUUID|XICCID|HWVERSION|SHORTSWVER|XMODEMUUID|XMONITOR|XVBAT|XTEMP|CMNG=[12].*)",
+    re.IGNORECASE | re.DOTALL,
+)
+# Everything that CMNG writes but certificates (types 0 and 1); PINs and passwords; keys that open
+# further commands.
+_SECRET: Final = re.compile(
+    r"(?:AT|.*;\s*)(?:%CMNG=0,\s*\d+,\s*(?![01]\s*,)|\+(?:CPIN|CPWD|CLCK|CGAUTH)=|%(?:XPMNG|XUSRAUTH)=).*",
+    re.IGNORECASE | re.DOTALL,
+)
 _BEGINS: Final = re.compile(r"AT", re.IGNORECASE)
 _QUOTED: Final = re.compile(r'"[^"]*"')
 
@@ -51,9 +57,11 @@ def for_record(text: str) -> str:
 
 
 def script(lines: Iterable[str]) -> tuple[str, ...]:
-    """The commands of a file, one a line; `#` begins a comment line, an open quote goes on in the next line (PEM).
+    """The commands of a file, one a line; `#` begins a comment line, an open quote goes on in the
+    next line (PEM).
 
-    Raises UsageError usage.bad-option for a line that is no AT command and for a quote that never ends.
+    Raises UsageError usage.bad-option for a line that is no AT command and for a quote that never
+    ends.
     """
     return tuple(_commands(enumerate(lines, 1)))
 
@@ -64,12 +72,16 @@ def _commands(lines: Iterator[tuple[int, str]]) -> Iterator[str]:
         if not text or text.startswith("#"):
             continue
         if not is_command(text):
-            raise UsageError("usage.bad-option", f"line {number} is no AT command: it does not begin with AT")
+            raise UsageError(
+                "usage.bad-option", f"line {number} is no AT command: it does not begin with AT"
+            )
         parts = [text]
         while text.count('"') % 2:
             more = next(lines, None)
             if more is None:
-                raise UsageError("usage.bad-option", f"the quote that opens in line {number} is never closed")
+                raise UsageError(
+                    "usage.bad-option", f"the quote that opens in line {number} is never closed"
+                )
             parts.append(more[1].rstrip())
             text = "\n".join(parts)
         yield text

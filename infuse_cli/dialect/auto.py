@@ -1,7 +1,9 @@
-"""Which dialect a board speaks: a codec that is all of them until one has answered, and that one from then on.
+"""Which dialect a board speaks: a codec that is all of them until one has answered, and that one
+from then on.
 
-Every probe is harmless to the boards that it is not meant for. `AT` comes first: an AT host answers it, a shell says
-that it knows no such command and shows its prompt, and is then asked in its own way.
+Every probe is harmless to the boards that it is not meant for. `AT` comes first: an AT host answers
+it, a shell says that it knows no such command and shows its prompt, and is then asked in its own
+way.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
     from infuse_cli.types import Command, Reply
 
 _FIRST_S: Final = 0.1
-"""How long the very first probe is waited for, before another dialect is asked: what comes later still counts."""
+"""How long the very first probe is waited for, before another dialect is asked: what comes later
+still counts.
+"""
 
 _PING_S: Final = 0.2
 
@@ -29,7 +33,9 @@ _PINGS: Final = {2, 4}
 """Which of the probes are pings; a device answers one a second."""
 
 _PINGS_AFTER_BOOT: Final = {4, 6, 8}
-"""The same for a board that boots just now: an AT host gets the time that it needs to be there first."""
+"""The same for a board that boots just now: an AT host gets the time that it needs to be there
+first.
+"""
 
 _MOST_A_SHELL: Final = 2
 
@@ -66,7 +72,12 @@ class AutoCodec:
     @property
     def questions(self) -> str:
         """What every dialect that was tried has asked, the first one first."""
-        return " or ".join(dict.fromkeys(codec.question for codec in (self._tried if self._chosen is None else [self._chosen])))
+        return " or ".join(
+            dict.fromkeys(
+                codec.question
+                for codec in (self._tried if self._chosen is None else [self._chosen])
+            )
+        )
 
     @property
     def probe_s(self) -> float:
@@ -125,10 +136,22 @@ class AutoCodec:
     def probed(self) -> Heard:
         """What came back; REFUSED as soon as another dialect is to be asked."""
         heard = self._now.probed()
-        if self._chosen is None and self._asked is self._at and self._has_prompt and heard in {Heard.NOTHING, Heard.REFUSED}:
+        if (
+            self._chosen is None
+            and self._asked is self._at
+            and self._has_prompt
+            and heard in {Heard.NOTHING, Heard.REFUSED}
+        ):
             return Heard.REFUSED
-        if self._chosen is None and self._asked is self._epacket and heard is Heard.NOTHING and self._is_text:
-            return Heard.REFUSED  # a late answer to the question before: what of a ping is in that board's line is ended next
+        if (
+            self._chosen is None
+            and self._asked is self._epacket
+            and heard is Heard.NOTHING
+            and self._is_text
+        ):
+            # a late answer to the question before: what of a ping is in that board's line is ended
+            # next
+            return Heard.REFUSED
         return heard
 
     def settle(self) -> None:
@@ -158,6 +181,11 @@ class AutoCodec:
                     return shell
                 self._asked_shells[index] = _MOST_A_SHELL
         pings = _PINGS_AFTER_BOOT if self._at.rebooted else _PINGS
-        # A ping in an AT host's line would spoil its next command, so one that answers anything is not pinged.
+        # A ping in an AT host's line would spoil its next command, so one that answers anything is
+        # not pinged.
         quiet = self._at.probed() is Heard.NOTHING
-        return self._epacket if self._epacket is not None and quiet and self._made in pings else self._at
+        return (
+            self._epacket
+            if self._epacket is not None and quiet and self._made in pings
+            else self._at
+        )

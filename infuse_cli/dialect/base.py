@@ -33,7 +33,9 @@ Conversation: TypeAlias = Generator[Command, Reply, T]
 
 
 class Can(enum.Enum):
-    """What a dialect is able to do; a plan is refused before a board is touched when something is missing."""
+    """What a dialect is able to do; a plan is refused before a board is touched when something is
+    missing.
+    """
 
     IDENTIFY = "read the board's identity"
     OFFLINE = "take the modem offline and back"
@@ -110,7 +112,10 @@ _RPC: Final = re.compile(r"[a-z_]+ (?:[0-9a-f]{2})*")
 
 
 def after(state: LinkState, event: LinkEvent) -> LinkState:
-    """The state after an event. Raises serial.line-ended when closed, tool.bug for a move that makes no sense."""
+    """The state after an event.
+
+    Raises serial.line-ended when closed, tool.bug for a move that makes no sense.
+    """
     if state is LinkState.CLOSED and event is not LinkEvent.CLOSE:
         raise BoardError("serial.line-ended", "the link to the board is closed")
     moved = TRANSITIONS.get((state, event))
@@ -120,15 +125,20 @@ def after(state: LinkState, event: LinkEvent) -> LinkState:
 
 
 def head(command: Command) -> str:
-    """The part of a command that may be shown: without quoted content, of a secret one and of an RPC only its first word."""
+    """The part of a command that may be shown: without quoted content, of a secret one and of an
+    RPC only its first word.
+    """
     if _RPC.fullmatch(command.text):
         return command.text.partition(" ")[0]
-    return re.split(r"[ =]" if command.secret and '"' not in command.text else '"', command.text)[0].rstrip(",")
+    return re.split(r"[ =]" if command.secret and '"' not in command.text else '"', command.text)[
+        0
+    ].rstrip(",")
 
 
 @dataclass(frozen=True, slots=True)
 class CodecOptions:
-    """How a dialect's lines travel: `line_limit` in bytes, terminator included; `terminator` cr, lf or crlf.
+    """How a dialect's lines travel: `line_limit` in bytes, terminator included; `terminator` cr, lf
+    or crlf.
 
     For `epacket`: the network's cipher, the time in GPS seconds, and what gives random bytes.
     """
@@ -142,7 +152,9 @@ class CodecOptions:
 
 
 class Codec(Protocol):
-    """Host role of a dialect: one command at a time; any split of the board's bytes gives the same replies."""
+    """Host role of a dialect: one command at a time; any split of the board's bytes gives the same
+    replies.
+    """
 
     @property
     def name(self) -> str:
@@ -175,7 +187,8 @@ class Codec(Protocol):
     def encode(self, command: Command) -> bytes:
         """The command's bytes, and wait for its answer from now on.
 
-        Raises serial.too-long before anything is sent, profile.cannot for text that the dialect cannot carry.
+        Raises serial.too-long before anything is sent, profile.cannot for text that the dialect
+        cannot carry.
         """
 
     def receive(self, data: bytes) -> None:
@@ -188,10 +201,14 @@ class Codec(Protocol):
         """A deadline passed or an answer made no sense: only a resync leads back."""
 
     def abandon(self) -> Reply:
-        """Give up on the command under way: a Reply that is not ok, with what was heard; then as `desync`."""
+        """Give up on the command under way: a Reply that is not ok, with what was heard; then as
+        `desync`.
+        """
 
     def probe(self) -> bytes:
-        """The bytes of the next attempt to get into step; they also end a half line, quoted or not."""
+        """The bytes of the next attempt to get into step; they also end a half line, quoted
+        or not.
+        """
 
     def probed(self) -> Heard:
         """What came back for the probes since the last `settle`."""
@@ -206,24 +223,36 @@ class Codec(Protocol):
 class Operations(Protocol):
     """What is done to a board, as conversations.
 
-    A refusal of the modem raises BoardError `modem.*`, an answer that makes no sense serial.garbled. Operations
-    that take a `uuid` compare it with the board's before every write and raise board.changed (rule 6).
+    A refusal of the modem raises BoardError `modem.*`, an answer that makes no sense
+    serial.garbled. Operations that take a `uuid` compare it with the board's before every write and
+    raise board.changed (rule 6).
     """
 
     def identify(self) -> Conversation[BoardIdentity]:
         """What the board says it is; the error numbers are switched on first."""
 
     def lacks(self, wanted: frozenset[Can]) -> Conversation[frozenset[Can]]:
-        """Of what is wanted and the dialect can do, what this very board's firmware was built without."""
+        """Of what is wanted and the dialect can do, what this very board's firmware was built
+        without.
+        """
 
     def hardware_id(self) -> Conversation[str]:
-        """The chip's id as the firmware gives it, 16 lower-case hex digits. Raises board.no-mcu-id, profile.cannot."""
+        """The chip's id as the firmware gives it, 16 lower-case hex digits.
+
+        Raises board.no-mcu-id, profile.cannot.
+        """
 
     def security_state(self, challenge: bytes) -> Conversation[bytes]:
-        """What the device says of itself over a challenge of 16 bytes (contract: keys). Raises profile.cannot."""
+        """What the device says of itself over a challenge of 16 bytes (contract: keys).
+
+        Raises profile.cannot.
+        """
 
     def public_keys(self) -> Conversation[tuple[bytes, bytes | None]]:
-        """The device's X25519 public key, and its cloud's where it tells that. Raises profile.cannot, modem.error."""
+        """The device's X25519 public key, and its cloud's where it tells that.
+
+        Raises profile.cannot, modem.error.
+        """
 
     def same_board(self, uuid: str) -> Conversation[None]:
         """Raises board.changed, naming both, when another board answers."""
@@ -232,38 +261,82 @@ class Operations(Protocol):
         """Error numbers on and flight mode (CMEE=1, CFUN=4), as writing needs."""
 
     def restore(self, mode: int | None) -> Conversation[None]:
-        """Back to the functional mode that was found (rule 7); nothing to do for flight mode or None."""
+        """Back to the functional mode that was found (rule 7); nothing to do for flight mode or
+        None.
+        """
 
-    def list_credentials(self, sec_tag: int | None = None) -> Conversation[tuple[StoredCredential, ...]]:
-        """What the modem holds under a tag (None: all). Digests in lower-case hex; an empty slot gives ()."""
+    def list_credentials(
+        self, sec_tag: int | None = None
+    ) -> Conversation[tuple[StoredCredential, ...]]:
+        """What the modem holds under a tag (None: all).
 
-    def write_credential(self, uuid: str, sec_tag: int, type: CredentialType | int, content: str, *,  # noqa: A002
-                         secret: bool = False) -> Conversation[None]:
-        """Write a credential; PEM goes in its canonical form. An occupied place raises modem.exists."""
+        Digests in lower-case hex; an empty slot gives ().
+        """
+
+    def write_credential(
+        self,
+        uuid: str,
+        sec_tag: int,
+        type: CredentialType | int,  # noqa: A002
+        content: str,
+        *,
+        secret: bool = False,
+    ) -> Conversation[None]:
+        """Write a credential; PEM goes in its canonical form.
+
+        An occupied place raises modem.exists.
+        """
 
     def digests(self, type: CredentialType | int, content: str) -> frozenset[str]:  # noqa: A002
-        """SHA-256 digests, lower-case hex, one of which the board's list shows once `content` was written."""
+        """SHA-256 digests, lower-case hex, one of which the board's list shows once `content` was
+        written.
+        """
 
-    def delete_credential(self, uuid: str, sec_tag: int, type: CredentialType | int) -> Conversation[None]:  # noqa: A002
+    def delete_credential(
+        self,
+        uuid: str,
+        sec_tag: int,
+        type: CredentialType | int,  # noqa: A002
+    ) -> Conversation[None]:
         """Delete a credential; one that is gone already is fine."""
 
-    def keygen(self, uuid: str, sec_tag: int, *, attributes: str | None = None,
-               key_usage: str | None = None) -> Conversation[str]:
+    def keygen(
+        self,
+        uuid: str,
+        sec_tag: int,
+        *,
+        attributes: str | None = None,
+        key_usage: str | None = None,
+    ) -> Conversation[str]:
         """Make a key in the modem; the text `<body>.<COSE>` (base64url) of its CSR."""
 
     def attestation_token(self, challenge_hex: str | None = None) -> Conversation[str]:
         """The text `<body>.<COSE>` of an attestation token over a challenge of 32 hex digits."""
 
     def jwt(self, sec_tag: int, subject: str, audience: str) -> Conversation[str]:
-        """A compact ES256 JWT signed with the tag's key. A refusal raises modem.*: the caller decides."""
+        """A compact ES256 JWT signed with the tag's key.
 
-    def raw(self, text: str, pattern: str, timeout_s: float = 2.0, *, effect: bool = False,
-            secret: bool = False) -> Conversation[str]:
-        """Send a profile's command; the first group of `pattern` (the line without one) of its answer."""
+        A refusal raises modem.*: the caller decides.
+        """
+
+    def raw(
+        self,
+        text: str,
+        pattern: str,
+        timeout_s: float = 2.0,
+        *,
+        effect: bool = False,
+        secret: bool = False,
+    ) -> Conversation[str]:
+        """Send a profile's command; the first group of `pattern` (the line without one) of its
+        answer.
+        """
 
 
 class Lacking:
-    """Base of operations: what a dialect does not override, it cannot; a plan that asks for it is refused beforehand."""
+    """Base of operations: what a dialect does not override, it cannot; a plan that asks for it is
+    refused beforehand.
+    """
 
     DIALECT = ""
 
@@ -287,13 +360,23 @@ class Lacking:
         yield from self._cannot(Can.PUBLIC_KEY)
         return b"", None
 
-    def list_credentials(self, sec_tag: int | None = None) -> Conversation[tuple[StoredCredential, ...]]:  # noqa: ARG002
+    def list_credentials(
+        self,
+        sec_tag: int | None = None,  # noqa: ARG002
+    ) -> Conversation[tuple[StoredCredential, ...]]:
         """Not offered."""
         yield from self._cannot(Can.READ_DIGEST)
         return ()
 
-    def write_credential(self, uuid: str, sec_tag: int, type: CredentialType | int, content: str, *,  # noqa: A002, ARG002
-                         secret: bool = False) -> Conversation[None]:  # noqa: ARG002
+    def write_credential(
+        self,
+        uuid: str,  # noqa: ARG002
+        sec_tag: int,  # noqa: ARG002
+        type: CredentialType | int,  # noqa: A002, ARG002
+        content: str,  # noqa: ARG002
+        *,
+        secret: bool = False,  # noqa: ARG002
+    ) -> Conversation[None]:
         """Not offered."""
         yield from self._cannot(Can.WRITE)
 
@@ -301,12 +384,23 @@ class Lacking:
         """None: nothing is written."""
         return frozenset()
 
-    def delete_credential(self, uuid: str, sec_tag: int, type: CredentialType | int) -> Conversation[None]:  # noqa: A002, ARG002
+    def delete_credential(
+        self,
+        uuid: str,  # noqa: ARG002
+        sec_tag: int,  # noqa: ARG002
+        type: CredentialType | int,  # noqa: A002, ARG002
+    ) -> Conversation[None]:
         """Not offered."""
         yield from self._cannot(Can.DELETE)
 
-    def keygen(self, uuid: str, sec_tag: int, *, attributes: str | None = None,  # noqa: ARG002
-               key_usage: str | None = None) -> Conversation[str]:  # noqa: ARG002
+    def keygen(
+        self,
+        uuid: str,  # noqa: ARG002
+        sec_tag: int,  # noqa: ARG002
+        *,
+        attributes: str | None = None,  # noqa: ARG002
+        key_usage: str | None = None,  # noqa: ARG002
+    ) -> Conversation[str]:
         """Not offered."""
         yield from self._cannot(Can.CSR)
         return ""
@@ -321,12 +415,26 @@ class Lacking:
         yield from self._cannot(Can.POSSESSION)
         return ""
 
-    def raw(self, text: str, pattern: str, timeout_s: float = 2.0, *, effect: bool = False,  # noqa: ARG002
-            secret: bool = False) -> Conversation[str]:  # noqa: ARG002
+    def raw(
+        self,
+        text: str,  # noqa: ARG002
+        pattern: str,  # noqa: ARG002
+        timeout_s: float = 2.0,  # noqa: ARG002
+        *,
+        effect: bool = False,  # noqa: ARG002
+        secret: bool = False,  # noqa: ARG002
+    ) -> Conversation[str]:
         """Not offered."""
         yield from self._cannot(Can.RAW)
         return ""
 
     def _cannot(self, what: Can) -> Conversation[None]:
         yield from ()
-        raise ProfileError("profile.cannot", f"dialect {self.DIALECT} cannot {what.value}", hint="Use a port of this board that takes AT commands, or a profile that does not ask for it.")
+        raise ProfileError(
+            "profile.cannot",
+            f"dialect {self.DIALECT} cannot {what.value}",
+            hint=(
+                "Use a port of this board that takes AT commands, or a profile that does not ask"
+                " for it."
+            ),
+        )

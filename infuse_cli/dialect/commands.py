@@ -1,6 +1,8 @@
-"""The modem's commands with types: constructors of `Command`, and parsers of their information lines.
+"""The modem's commands with types: constructors of `Command`, and parsers of their information
+lines.
 
-Texts are those of Nordic's nRF91x1 AT commands reference, without frame or terminator. Time-outs in seconds.
+Texts are those of Nordic's nRF91x1 AT commands reference, without frame or terminator. Time-outs in
+seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ KEYGEN_S: Final = 30.0
 FLIGHT_MODE: Final = 4
 """AT+CFUN=4: radio off, credentials writable."""
 
-_UUID: Final = re.compile(r'%DEVICEUUID: *"?([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})"?')
+_UUID: Final = re.compile(
+    r'%DEVICEUUID: *"?([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})"?'
+)
 _IMEI: Final = re.compile(r'(?:\+CGSN: *)?"?([0-9]{15})"?')
 # One word, so that a line of the application's log is not taken for it.
 _NAME: Final = re.compile(r'(?:\+CG[A-Z]{2}: *)?"?([A-Za-z0-9][\w.+-]*)"?')
@@ -42,15 +46,21 @@ _UNQUOTABLE: Final = re.compile(r'["\x00-\x09\x0b\x0c\x0e-\x1f]|[^\x00-\x7f]')
 _PEM: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 
 
-@functools.lru_cache(maxsize=32)  # asked several times a certificate: for the bytes, and for their digest
+@functools.lru_cache(
+    maxsize=32
+)  # asked several times a certificate: for the bytes, and for their digest
 def canonical_pem(text: str) -> str:
-    """PEM as it goes over the wire: its blocks only, LF line ends, no empty lines, one final LF, ASCII.
+    """PEM as it goes over the wire: its blocks only, LF line ends, no empty lines, one final LF,
+    ASCII.
 
-    Comments between blocks are dropped. Raises ProfileError profile.invalid when there is no PEM block.
+    Comments between blocks are dropped. Raises ProfileError profile.invalid when there is no PEM
+    block.
     """
     blocks = [found.group() for found in _PEM.finditer(text)]
     if not blocks or not text.isascii():
-        raise ProfileError("profile.invalid", "this is not PEM in ASCII: no -----BEGIN …----- block could be read")
+        raise ProfileError(
+            "profile.invalid", "this is not PEM in ASCII: no -----BEGIN …----- block could be read"
+        )
     lines = (line.strip() for block in blocks for line in block.splitlines())
     return "".join(f"{line}\n" for line in lines if line)
 
@@ -61,7 +71,9 @@ def wire_content(content: str) -> str:
 
 
 def wire_digest(content: str) -> str:
-    """SHA-256 of exactly the bytes between the quotes, 64 lower-case hex digits, as the modem's list has it."""
+    """SHA-256 of exactly the bytes between the quotes, 64 lower-case hex digits, as the modem's
+    list has it.
+    """
     return hashlib.sha256(wire_content(content).encode()).hexdigest()
 
 
@@ -115,10 +127,18 @@ def cmng_list(sec_tag: int | None = None) -> Command:
     return Command("AT%CMNG=1" if sec_tag is None else f"AT%CMNG=1,{sec_tag}", READ_S, _CMNG)
 
 
-def cmng_write(sec_tag: int, type: CredentialType | int, content: str, *, secret: bool = False) -> Command:  # noqa: A002
+def cmng_write(
+    sec_tag: int,
+    type: CredentialType | int,  # noqa: A002
+    content: str,
+    *,
+    secret: bool = False,
+) -> Command:
     """Write a credential; the digest that the list then shows is `wire_digest(content)`."""
     quoted = _quotable(wire_content(content), f"credential type {int(type)} of sec_tag {sec_tag}")
-    return Command(f'AT%CMNG=0,{sec_tag},{int(type)},"{quoted}"', WRITE_S, effect=True, secret=secret)
+    return Command(
+        f'AT%CMNG=0,{sec_tag},{int(type)},"{quoted}"', WRITE_S, effect=True, secret=secret
+    )
 
 
 def cmng_delete(sec_tag: int, type: CredentialType | int) -> Command:  # noqa: A002
@@ -127,12 +147,20 @@ def cmng_delete(sec_tag: int, type: CredentialType | int) -> Command:  # noqa: A
 
 
 def keygen(sec_tag: int, attributes: str | None = None, key_usage: str | None = None) -> Command:
-    """A client key (type 2) with a CSR. `attributes` as `CN=…,O=…`; `key_usage` nine bits, X.509 order."""
-    extras = [_quotable(attributes or "", "identity.attributes"), _quotable(key_usage or "", "identity.key_usage")]
+    """A client key (type 2) with a CSR.
+
+    `attributes` as `CN=…,O=…`; `key_usage` nine bits, X.509 order.
+    """
+    extras = [
+        _quotable(attributes or "", "identity.attributes"),
+        _quotable(key_usage or "", "identity.key_usage"),
+    ]
     while extras and not extras[-1]:
         extras.pop()
     tail = "".join(f',"{extra}"' if extra else "," for extra in extras)
-    return Command(f"AT%KEYGEN={sec_tag},2,0{tail}", KEYGEN_S, _KEYGEN, effect=True, needs_info=True)
+    return Command(
+        f"AT%KEYGEN={sec_tag},2,0{tail}", KEYGEN_S, _KEYGEN, effect=True, needs_info=True
+    )
 
 
 def attest_token(challenge_hex: str | None = None) -> Command:
@@ -150,7 +178,9 @@ def jwt(sec_tag: int, subject: str, audience: str) -> Command:
     return Command(f'AT%JWT=0,0,"{sub}","{aud}",{sec_tag},2', SIGN_S, _JWT, needs_info=True)
 
 
-def raw(text: str, pattern: str, timeout_s: float, *, effect: bool = False, secret: bool = False) -> Command:
+def raw(
+    text: str, pattern: str, timeout_s: float, *, effect: bool = False, secret: bool = False
+) -> Command:
     """A profile's own command; a line that `pattern` is found in is its information line.
 
     Raises ProfileError profile.invalid for a pattern that is no regular expression.
@@ -158,12 +188,16 @@ def raw(text: str, pattern: str, timeout_s: float, *, effect: bool = False, secr
     try:
         info = re.compile(f".*?(?:{pattern}).*")
     except re.error as exc:
-        raise ProfileError("profile.invalid", f"the pattern {pattern!r} is not a regular expression: {exc}") from None
+        raise ProfileError(
+            "profile.invalid", f"the pattern {pattern!r} is not a regular expression: {exc}"
+        ) from None
     return Command(text, timeout_s, info, effect=effect, secret=secret)
 
 
 def value(command: Command, reply: Reply) -> str | None:
-    """The first group (the whole line where there is none) of the first information line, None without one."""
+    """The first group (the whole line where there is none) of the first information line, None
+    without one.
+    """
     if command.info is None or not reply.info:
         return None
     found = command.info.fullmatch(reply.info[0])
@@ -177,18 +211,25 @@ def required(command: Command, reply: Reply) -> str:
     found = value(command, reply)
     if found is None:
         name = command.text.partition('"')[0].rstrip(",=") if not command.secret else "a command"
-        raise BoardError("serial.garbled", f"{name} was answered OK, but without the line that it promises")
+        raise BoardError(
+            "serial.garbled", f"{name} was answered OK, but without the line that it promises"
+        )
     return found
 
 
 def credentials(lines: Sequence[str]) -> tuple[StoredCredential, ...]:
     """The rows of a credential list; digests in lower case, None where the modem gives none."""
     found = (_CMNG.fullmatch(line) for line in lines)
-    return tuple(StoredCredential(int(row[1]), int(row[2]), row[3].lower() if row[3] else None)
-                 for row in found if row)
+    return tuple(
+        StoredCredential(int(row[1]), int(row[2]), row[3].lower() if row[3] else None)
+        for row in found
+        if row
+    )
 
 
 def _quotable(text: str, what: str) -> str:
     if _UNQUOTABLE.search(text):
-        raise ProfileError("profile.cannot", f"{what} holds a quote or a character that an AT command cannot carry")
+        raise ProfileError(
+            "profile.cannot", f"{what} holds a quote or a character that an AT command cannot carry"
+        )
     return text

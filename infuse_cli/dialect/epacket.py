@@ -1,9 +1,9 @@
 """Host codec of dialect `epacket`: RPCs in encrypted frames, console text in between.
 
-A command is `<rpc> <parameters in hex>`; its reply has one information line, `<device id> <network id> <code> <data>`
-with ids and data in hex and the device's return code, negative for an errno. Requests carry a number of their own,
-so that a late answer is never taken for another's.
-Source: contract, serial side of a board; infuse-sdk RPC definitions (`reference` §2.5).
+A command is `<rpc> <parameters in hex>`; its reply has one information line, `<device id> <network
+id> <code> <data>` with ids and data in hex and the device's return code, negative for an errno.
+Requests carry a number of their own, so that a late answer is never taken for another's. Source:
+contract, serial side of a board; infuse-sdk RPC definitions (`reference` §2.5).
 """
 
 from __future__ import annotations
@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Final
 
 from infuse_cli.dialect.at import BOOT, LONGEST_LINE, NOISE
 from infuse_cli.dialect.base import CodecOptions, Heard, LinkEvent, LinkState, after
-from infuse_cli.dialect.frames import LARGEST, OVERHEAD, PING, FrameParser, Kind, Packet, frame, opened, sealed
+from infuse_cli.dialect.frames import (
+    LARGEST,
+    OVERHEAD,
+    PING,
+    FrameParser,
+    Kind,
+    Packet,
+    frame,
+    opened,
+    sealed,
+)
 from infuse_cli.dialect.host_codec import HostCodec
 from infuse_cli.errors import BoardError, ProfileError
 from infuse_cli.types import Reply
@@ -22,11 +32,20 @@ from infuse_cli.types import Reply
 if TYPE_CHECKING:
     from infuse_cli.types import Command
 
-RPCS: Final = {"reboot": 1, "kv_write": 5, "kv_read": 6, "application_info": 9, "lte_at_cmd": 20, "security_state": 30000,
-               "security_public_keys": 30002}
+RPCS: Final = {
+    "reboot": 1,
+    "kv_write": 5,
+    "kv_read": 6,
+    "application_info": 9,
+    "lte_at_cmd": 20,
+    "security_state": 30000,
+    "security_public_keys": 30002,
+}
 """Numbers of the RPCs that are used here."""
 
-ANSWER: Final = re.compile(r"(?P<device>[0-9a-f]{16}) (?P<network>[0-9a-f]{6}) (?P<code>-?\d+) (?P<data>(?:[0-9a-f]{2})*)")
+ANSWER: Final = re.compile(
+    r"(?P<device>[0-9a-f]{16}) (?P<network>[0-9a-f]{6}) (?P<code>-?\d+) (?P<data>(?:[0-9a-f]{2})*)"
+)
 """The one information line of a reply."""
 
 _REQUEST: Final = struct.Struct("<IH")
@@ -66,9 +85,19 @@ class EpacketCodec(HostCodec):
         request = self._random(_REQUEST.size - 2)
         content = request + number.to_bytes(2, "little") + parameters
         if len(content) + OVERHEAD > LARGEST:
-            raise BoardError("serial.too-long", f"{command.text.partition(' ')[0]} needs {len(content) + OVERHEAD} bytes, a frame holds {LARGEST}")
-        packet = Packet(Kind.RPC_COMMAND, 0, self._now(), content, key_id=self._cipher.network_id,
-                        entropy=int.from_bytes(self._random(2), "little"))
+            raise BoardError(
+                "serial.too-long",
+                f"{command.text.partition(' ')[0]} needs {len(content) + OVERHEAD} bytes, a frame"
+                f" holds {LARGEST}",
+            )
+        packet = Packet(
+            Kind.RPC_COMMAND,
+            0,
+            self._now(),
+            content,
+            key_id=self._cipher.network_id,
+            entropy=int.from_bytes(self._random(2), "little"),
+        )
         self._state, self._request, self._command = state, request, number
         return self._wake + frame(sealed(packet, self._cipher))
 
@@ -118,11 +147,17 @@ class EpacketCodec(HostCodec):
 
     def _answered(self, packet: Packet) -> None:
         number, command, code = _RESPONSE.unpack_from(packet.content)
-        if self._state is not LinkState.AWAITING or (number.to_bytes(4, "little"), command) != (self._request, self._command):
+        if self._state is not LinkState.AWAITING or (number.to_bytes(4, "little"), command) != (
+            self._request,
+            self._command,
+        ):
             self._note(f"(an answer to RPC {command} that nobody waits for)")
             return
         self._state = after(self._state, LinkEvent.FINAL)
-        line = f"{packet.device_id:016x} {packet.key_id:06x} {code} {packet.content[_RESPONSE.size:].hex()}"
+        line = (
+            f"{packet.device_id:016x} {packet.key_id:06x} {code}"
+            f" {packet.content[_RESPONSE.size :].hex()}"
+        )
         self._replies.append(self._reply(ok=code >= 0, info=(line,)))
 
     def _console(self, text: bytes) -> None:
@@ -147,8 +182,13 @@ class EpacketCodec(HostCodec):
 def _parsed(command: Command) -> tuple[int, bytes]:
     name, _, parameters = command.text.partition(" ")
     if name not in RPCS:
-        raise ProfileError("profile.cannot", f"{name[:40]!r} is no RPC that dialect epacket knows: {', '.join(RPCS)}")
+        raise ProfileError(
+            "profile.cannot",
+            f"{name[:40]!r} is no RPC that dialect epacket knows: {', '.join(RPCS)}",
+        )
     try:
         return RPCS[name], bytes.fromhex(parameters)
     except ValueError:
-        raise ProfileError("profile.cannot", f"the parameters of {name} are hex digits, two a byte") from None
+        raise ProfileError(
+            "profile.cannot", f"the parameters of {name} are hex digits, two a byte"
+        ) from None

@@ -22,7 +22,9 @@ _RESPONSE: Final = struct.Struct("<IHh")
 
 @dataclass(frozen=True, slots=True)
 class Rpc:
-    """A request: its number, the command's, the parameters, and the host's time that keys the answer too."""
+    """A request: its number, the command's, the parameters, and the host's time that keys the
+    answer too.
+    """
 
     request: int
     command: int
@@ -40,7 +42,10 @@ def _passed_over(_: bytes) -> None:
 
 
 class EpacketDevice:
-    """Requests out of bytes. `device_id` is the 64-bit id in the chip's OTP, all ones while there is none."""
+    """Requests out of bytes.
+
+    `device_id` is the 64-bit id in the chip's OTP, all ones while there is none.
+    """
 
     def __init__(self, cipher: FrameCipher, device_id: int) -> None:
         self._cipher: Final = cipher
@@ -65,11 +70,20 @@ class EpacketDevice:
 
     def answer(self, rpc: Rpc, code: int, data: bytes = b"") -> bytes:
         """The answer to a request."""
-        return self._packet(Kind.RPC_RESPONSE, _RESPONSE.pack(rpc.request, rpc.command, code) + data, rpc.gps_time)
+        return self._packet(
+            Kind.RPC_RESPONSE, _RESPONSE.pack(rpc.request, rpc.command, code) + data, rpc.gps_time
+        )
 
     def _packet(self, kind: Kind, content: bytes, gps_time: int) -> bytes:
         self._sequence = (self._sequence + 1) & 0xFFFF
-        packet = Packet(kind, self.device_id, gps_time, content, key_id=self._cipher.network_id, sequence=self._sequence)
+        packet = Packet(
+            kind,
+            self.device_id,
+            gps_time,
+            content,
+            key_id=self._cipher.network_id,
+            sequence=self._sequence,
+        )
         return frame(sealed(packet, self._cipher))
 
     def _accept(self, payload: bytes) -> bool:
@@ -77,7 +91,13 @@ class EpacketDevice:
             self._heard.append(Ping())
             return True
         packet = opened(payload, self._cipher)
-        if packet is not None and packet.kind == Kind.RPC_COMMAND and len(packet.content) >= _REQUEST.size:
+        if (
+            packet is not None
+            and packet.kind == Kind.RPC_COMMAND
+            and len(packet.content) >= _REQUEST.size
+        ):
             request, command = _REQUEST.unpack_from(packet.content)
-            self._heard.append(Rpc(request, command, packet.content[_REQUEST.size:], packet.gps_time))
+            self._heard.append(
+                Rpc(request, command, packet.content[_REQUEST.size :], packet.gps_time)
+            )
         return packet is not None

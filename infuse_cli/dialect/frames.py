@@ -1,8 +1,8 @@
 """ePacket frames on a serial port: `D5 CA`, a length, a payload, with console text in between.
 
-A frame has no checksum: what tells a frame from chance is its length and the tag of its encryption. So a payload that
-nobody accepts is given up from its first byte on and looked through again, a length of 0 or beyond the largest frame
-never swallows anything, and a stray `D5` costs nothing.
+A frame has no checksum: what tells a frame from chance is its length and the tag of its encryption.
+So a payload that nobody accepts is given up from its first byte on and looked through again, a
+length of 0 or beyond the largest frame never swallows anything, and a stray `D5` costs nothing.
 Source: contract, serial side of a board; infuse-sdk ePacket serial interface (`reference` §2.5).
 """
 
@@ -45,7 +45,9 @@ class Kind(enum.IntEnum):
 
 
 class FrameCipher(Protocol):
-    """Seals and opens frames with the key of one network; the key itself stays with whoever made this."""
+    """Seals and opens frames with the key of one network; the key itself stays with whoever made
+    this.
+    """
 
     @property
     def network_id(self) -> int:
@@ -81,8 +83,17 @@ def frame(payload: bytes) -> bytes:
 
 def sealed(packet: Packet, cipher: FrameCipher) -> bytes:
     """The payload of a packet, authenticated by the network's key."""
-    head = _HEADER.pack(0, packet.kind, packet.flags, packet.key_id.to_bytes(3, "little"), packet.device_id >> 32,
-                        packet.device_id & 0xFFFFFFFF, packet.gps_time, packet.sequence, packet.entropy)
+    head = _HEADER.pack(
+        0,
+        packet.kind,
+        packet.flags,
+        packet.key_id.to_bytes(3, "little"),
+        packet.device_id >> 32,
+        packet.device_id & 0xFFFFFFFF,
+        packet.gps_time,
+        packet.sequence,
+        packet.entropy,
+    )
     return head + cipher.seal(packet.gps_time, head[_CLEAR:], packet.content, head[:_CLEAR])
 
 
@@ -90,20 +101,30 @@ def opened(payload: bytes, cipher: FrameCipher) -> Packet | None:
     """The packet in a payload, None for anything that this network's key did not make."""
     if len(payload) < OVERHEAD or payload[0] != 0:
         return None
-    head = payload[:_HEADER.size]
+    head = payload[: _HEADER.size]
     _, kind, flags, key_id, upper, lower, gps_time, sequence, entropy = _HEADER.unpack(head)
     if flags & DEVICE_AUTH:
         return None
-    plain = cipher.open(gps_time, head[_CLEAR:], payload[_HEADER.size:], head[:_CLEAR])
+    plain = cipher.open(gps_time, head[_CLEAR:], payload[_HEADER.size :], head[:_CLEAR])
     if plain is None:
         return None
-    return Packet(kind, upper << 32 | lower, gps_time, plain, flags, int.from_bytes(key_id, "little"), sequence, entropy)
+    return Packet(
+        kind,
+        upper << 32 | lower,
+        gps_time,
+        plain,
+        flags,
+        int.from_bytes(key_id, "little"),
+        sequence,
+        entropy,
+    )
 
 
 class FrameParser:
     """Frames and console text out of a stream, in order, however it is split.
 
-    `accept` is given every payload and says whether it makes sense; `console` is given what was no frame.
+    `accept` is given every payload and says whether it makes sense; `console` is given what was no
+    frame.
     """
 
     def __init__(self, accept: Callable[[bytes], bool], console: Callable[[bytes], None]) -> None:
@@ -136,10 +157,12 @@ class FrameParser:
             return self._give_up(1)
         if len(data) < _PREFIX:
             return False
-        return self._frame(data, int.from_bytes(data[len(SYNC):_PREFIX], "little"))
+        return self._frame(data, int.from_bytes(data[len(SYNC) : _PREFIX], "little"))
 
     def _frame(self, data: bytes, size: int) -> bool:
-        """What a frame of that length begins; a length that none has is no frame, and nothing is waited for."""
+        """What a frame of that length begins; a length that none has is no frame, and nothing is
+        waited for.
+        """
         end = _PREFIX + size
         if 0 < size <= LARGEST and len(data) < end:
             return False

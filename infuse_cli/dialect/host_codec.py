@@ -1,4 +1,6 @@
-"""What every host codec keeps: where it is, the replies that are ready, and what was heard beside them."""
+"""What every host codec keeps: where it is, the replies that are ready, and what was heard beside
+them.
+"""
 
 from __future__ import annotations
 

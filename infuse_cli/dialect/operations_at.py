@@ -1,7 +1,8 @@
 """What is done to a board that speaks dialect `at`: conversations, each a generator of commands.
 
-Before every write the board is asked for its UUID, in the same open port (rule 6). A board that rebooted, or a
-modem that refuses with 518 or a bare ERROR, gets CMEE=1 and CFUN=4 again, and the write is repeated once.
+Before every write the board is asked for its UUID, in the same open port (rule 6). A board that
+rebooted, or a modem that refuses with 518 or a bare ERROR, gets CMEE=1 and CFUN=4 again, and the
+write is repeated once.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ _ROUNDS: Final = 3
 
 
 class AtOperations(Lacking):
-    """Operations over dialect `at`; see `base.Operations`. Holds nothing, so one serves all boards."""
+    """Operations over dialect `at`; see `base.Operations`.
+
+    Holds nothing, so one serves all boards.
+    """
 
     DIALECT = "at"
 
@@ -40,14 +44,22 @@ class AtOperations(Lacking):
         seen = BoardIdentity(
             uuid=uuid,
             imei=number,
-            modem_firmware=(yield from _text(commands.revision(), "reading the modem firmware's name")),
+            modem_firmware=(
+                yield from _text(commands.revision(), "reading the modem firmware's name")
+            ),
             model=(yield from _text(commands.model(), "reading the module's name")),
-            functional_mode=int((yield from _text(commands.read_functional_mode(), "reading the functional mode"))),
+            functional_mode=int(
+                (yield from _text(commands.read_functional_mode(), "reading the functional mode"))
+            ),
             iccid=(yield from _optional(commands.iccid(), "reading the SIM's number")),
         )
-        # What a board is bound to for good is read twice: a digit that the line changed would make it another board.
+        # What a board is bound to for good is read twice: a digit that the line changed would make
+        # it another board.
         if ((yield from _imei()), (yield from _uuid())) != (number, uuid):
-            raise BoardError("serial.garbled", f"the board's UUID or IMEI, read twice, was not the same: {uuid} is one of them")
+            raise BoardError(
+                "serial.garbled",
+                f"the board's UUID or IMEI, read twice, was not the same: {uuid} is one of them",
+            )
         return seen
 
     def same_board(self, uuid: str) -> Conversation[None]:
@@ -61,14 +73,25 @@ class AtOperations(Lacking):
     def restore(self, mode: int | None) -> Conversation[None]:
         """Back to the functional mode that was found; nothing to do for flight mode or None."""
         if mode is not None and mode != commands.FLIGHT_MODE:
-            yield from _ask(commands.set_functional_mode(mode), f"going back to functional mode {mode}")
+            yield from _ask(
+                commands.set_functional_mode(mode), f"going back to functional mode {mode}"
+            )
 
-    def list_credentials(self, sec_tag: int | None = None) -> Conversation[tuple[StoredCredential, ...]]:
+    def list_credentials(
+        self, sec_tag: int | None = None
+    ) -> Conversation[tuple[StoredCredential, ...]]:
         """The credentials under a tag, or all; () for an empty place."""
         return (yield from _list(sec_tag))
 
-    def write_credential(self, uuid: str, sec_tag: int, type: CredentialType | int, content: str, *,  # noqa: A002
-                         secret: bool = False) -> Conversation[None]:
+    def write_credential(
+        self,
+        uuid: str,
+        sec_tag: int,
+        type: CredentialType | int,  # noqa: A002
+        content: str,
+        *,
+        secret: bool = False,
+    ) -> Conversation[None]:
         """Write a credential; an occupied place raises modem.exists."""
         command = commands.cmng_write(sec_tag, type, content, secret=secret)
         digests = self.digests(type, content)
@@ -85,14 +108,27 @@ class AtOperations(Lacking):
         """The digest of exactly the bytes between the quotes."""
         return frozenset({commands.wire_digest(content)})
 
-    def delete_credential(self, uuid: str, sec_tag: int, type: CredentialType | int) -> Conversation[None]:  # noqa: A002
+    def delete_credential(
+        self,
+        uuid: str,
+        sec_tag: int,
+        type: CredentialType | int,  # noqa: A002
+    ) -> Conversation[None]:
         """Delete a credential; one that is gone already is fine."""
         reply = yield from _change(uuid, commands.cmng_delete(sec_tag, type))
         if reply is not None and not reply.ok and reply.cme != cme.NOT_FOUND:
-            raise modem_error(reply.cme, f"deleting credential type {int(type)} of sec_tag {sec_tag}")
+            raise modem_error(
+                reply.cme, f"deleting credential type {int(type)} of sec_tag {sec_tag}"
+            )
 
-    def keygen(self, uuid: str, sec_tag: int, *, attributes: str | None = None,
-               key_usage: str | None = None) -> Conversation[str]:
+    def keygen(
+        self,
+        uuid: str,
+        sec_tag: int,
+        *,
+        attributes: str | None = None,
+        key_usage: str | None = None,
+    ) -> Conversation[str]:
         """Make a key; repeated only where the modem definitely made none."""
         command = commands.keygen(sec_tag, attributes, key_usage)
 
@@ -101,22 +137,39 @@ class AtOperations(Lacking):
 
         reply = yield from _change(uuid, command, _Look(sec_tag, is_key))
         if reply is None:
-            raise BoardError("serial.timeout", f"the board rebooted while it made a key in sec_tag {sec_tag}: the key "
-                             "is there, its CSR is lost", unknown=True)
+            raise BoardError(
+                "serial.timeout",
+                f"the board rebooted while it made a key in sec_tag {sec_tag}: the key "
+                "is there, its CSR is lost",
+                unknown=True,
+            )
         if not reply.ok:
             raise modem_error(reply.cme, f"making a key in sec_tag {sec_tag}")
         return commands.required(command, reply)
 
     def attestation_token(self, challenge_hex: str | None = None) -> Conversation[str]:
         """An attestation token over a challenge of 32 hex digits."""
-        return (yield from _text(commands.attest_token(challenge_hex), "making an attestation token"))
+        return (
+            yield from _text(commands.attest_token(challenge_hex), "making an attestation token")
+        )
 
     def jwt(self, sec_tag: int, subject: str, audience: str) -> Conversation[str]:
         """A JWT signed with the tag's key."""
-        return (yield from _text(commands.jwt(sec_tag, subject, audience), f"signing a JWT with sec_tag {sec_tag}"))
+        return (
+            yield from _text(
+                commands.jwt(sec_tag, subject, audience), f"signing a JWT with sec_tag {sec_tag}"
+            )
+        )
 
-    def raw(self, text: str, pattern: str, timeout_s: float = commands.READ_S, *, effect: bool = False,
-            secret: bool = False) -> Conversation[str]:
+    def raw(
+        self,
+        text: str,
+        pattern: str,
+        timeout_s: float = commands.READ_S,
+        *,
+        effect: bool = False,
+        secret: bool = False,
+    ) -> Conversation[str]:
         """Send a profile's command and return what its pattern finds."""
         return (yield from raw_answer(text, pattern, timeout_s, effect=effect, secret=secret))
 
@@ -134,7 +187,10 @@ class _Look:
 
 
 def _change(uuid: str, command: Command, look: _Look | None = None) -> Conversation[Reply | None]:
-    """Guard, write, and repeat once where that is safe. None: a look showed that it is done, its answer lost."""
+    """Guard, write, and repeat once where that is safe.
+
+    None: a look showed that it is done, its answer lost.
+    """
     yield from _guard(uuid)
     reply = yield command
     if not reply.ok and (reply.rebooted or reply.cme in {None, cme.ACTIVE}):
@@ -167,16 +223,23 @@ def _ask_for_uuid(uuid: str) -> Conversation[Reply]:
 
 def _compare(expected: str, found: str) -> None:
     if found.lower() != expected.lower():
-        raise BoardError("board.changed", f"board {found} is on the port, {expected} was begun; nothing was written to it")
+        raise BoardError(
+            "board.changed",
+            f"board {found} is on the port, {expected} was begun; nothing was written to it",
+        )
 
 
 def _settings(uuid: str | None = None) -> Conversation[None]:
-    """CMEE=1 and CFUN=4, again where the board rebooted meanwhile; a strange board is not taken offline."""
+    """CMEE=1 and CFUN=4, again where the board rebooted meanwhile; a strange board is not taken
+    offline.
+    """
     for _ in range(_ROUNDS):
         yield from _number_errors()
         if uuid is not None:
             yield from _ask_for_uuid(uuid)
-        reply = yield from _ask(commands.set_functional_mode(commands.FLIGHT_MODE), "taking the modem offline")
+        reply = yield from _ask(
+            commands.set_functional_mode(commands.FLIGHT_MODE), "taking the modem offline"
+        )
         if not reply.rebooted:
             return
 
@@ -186,7 +249,9 @@ def _number_errors() -> Conversation[None]:
 
 
 def _ask(command: Command, what: str) -> Conversation[Reply]:
-    """A command that may be repeated: again when the board rebooted over it, then refusals raise."""
+    """A command that may be repeated: again when the board rebooted over it, then refusals
+    raise.
+    """
     reply = yield from _heard(command, what)
     if not reply.ok:
         raise modem_error(reply.cme, what)
@@ -194,7 +259,9 @@ def _ask(command: Command, what: str) -> Conversation[Reply]:
 
 
 def _heard(command: Command, what: str) -> Conversation[Reply]:
-    """The reply to a command that may be repeated, which a reboot swallows: that is no refusal of the modem."""
+    """The reply to a command that may be repeated, which a reboot swallows: that is no refusal of
+    the modem.
+    """
     rebooted = False
     for _ in range(_ROUNDS):
         reply = yield command
@@ -234,13 +301,17 @@ def _list(sec_tag: int | None) -> Conversation[tuple[StoredCredential, ...]]:
 
 
 class AtShellOperations(AtOperations):
-    """Operations over dialect `at-shell`: the same, but the shell turns each line feed of a PEM into CR and LF."""
+    """Operations over dialect `at-shell`: the same, but the shell turns each line feed of a PEM
+    into CR and LF.
+    """
 
     DIALECT = "at-shell"
 
     def lacks(self, wanted: frozenset[Can]) -> Conversation[frozenset[Can]]:
         """Firmware may be built without the shell commands of the profile."""
-        return (yield from found_nowhere(wanted, {Can.TOKEN_SETTINGS: "settings", Can.HWINFO: "hwinfo"}))
+        return (
+            yield from found_nowhere(wanted, {Can.TOKEN_SETTINGS: "settings", Can.HWINFO: "hwinfo"})
+        )
 
     def hardware_id(self) -> Conversation[str]:
         """By the shell's `hwinfo devid`."""

@@ -12,7 +12,9 @@ _PLAIN_SHARE: Final = 0.7
 
 
 def described(data: bytes) -> str:
-    """A sentence part beginning with a semicolon, empty for a port that said nothing worth telling."""
+    """A sentence part beginning with a semicolon, empty for a port that said nothing worth
+    telling.
+    """
     if _NMEA.search(data):
         return "; it sends NMEA sentences: this is a GPS receiver"
     if _PROMPT.search(data):

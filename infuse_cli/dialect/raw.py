@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from infuse_cli.dialect.base import Conversation
 
 
-def raw_answer(text: str, pattern: str, timeout_s: float, *, effect: bool = False, secret: bool = False) -> Conversation[str]:
+def raw_answer(
+    text: str, pattern: str, timeout_s: float, *, effect: bool = False, secret: bool = False
+) -> Conversation[str]:
     """Send the command; return the first group of `pattern` (the line without one) in its answer.
 
     Raises BoardError modem.* for a refusal, serial.garbled when no line fits.
@@ -27,5 +29,9 @@ def raw_answer(text: str, pattern: str, timeout_s: float, *, effect: bool = Fals
     if found is None and re.fullmatch(pattern, "OK"):
         return "OK"  # the line that means success is the dialect's own
     if found is None:
-        raise BoardError("serial.garbled", f"{what} was answered, but no line fits the pattern {pattern!r}", unknown=effect)
+        raise BoardError(
+            "serial.garbled",
+            f"{what} was answered, but no line fits the pattern {pattern!r}",
+            unknown=effect,
+        )
     return found

@@ -1,9 +1,10 @@
-r"""Device role of the Zephyr shell: lines out of a host's keystrokes, words out of lines, bytes out of answers.
+r"""Device role of the Zephyr shell: lines out of a host's keystrokes, words out of lines, bytes out
+of answers.
 
-Pure: no clock, no port. Kept as the real shell has it: CR, LF or CRLF end a line, Ctrl-C and Ctrl-U forget one, what
-goes beyond the buffer is dropped, quotes group words, the echo wraps at the terminal's width, and a prompt comes
-when a command is done.
-Sources: Zephyr subsys/shell (shell.c, shell_utils.c); sdk-nrf lib/at_shell.
+Pure: no clock, no port. Kept as the real shell has it: CR, LF or CRLF end a line, Ctrl-C and Ctrl-U
+forget one, what goes beyond the buffer is dropped, quotes group words, the echo wraps at the
+terminal's width, and a prompt comes when a command is done. Sources: Zephyr subsys/shell (shell.c,
+shell_utils.c); sdk-nrf lib/at_shell.
 """
 
 from __future__ import annotations
@@ -28,9 +29,19 @@ class ShellError(Exception):
 
 
 class ShellDevice:
-    """Lines out of a host's bytes, and bytes out of answers. `colour` puts ANSI codes where the real shell has them."""
+    """Lines out of a host's bytes, and bytes out of answers.
 
-    def __init__(self, *, prompt: str = "uart:~$ ", echo: bool = True, colour: bool = True, line_limit: int = LINE_LIMIT) -> None:
+    `colour` puts ANSI codes where the real shell has them.
+    """
+
+    def __init__(
+        self,
+        *,
+        prompt: str = "uart:~$ ",
+        echo: bool = True,
+        colour: bool = True,
+        line_limit: int = LINE_LIMIT,
+    ) -> None:
         self.prompt = prompt
         self.echo = echo
         self.colour = colour
@@ -40,7 +51,9 @@ class ShellDevice:
         self._column = len(prompt)
 
     def receive(self, data: bytes) -> list[tuple[bytes, str | None]]:
-        """Take bytes of the host: what is echoed for them, and the line that they complete (None: none yet)."""
+        """Take bytes of the host: what is echoed for them, and the line that they complete (None:
+        none yet).
+        """
         found: list[tuple[bytes, str | None]] = []
         echoed = bytearray()
         for byte in data:
@@ -76,9 +89,15 @@ class ShellDevice:
         return text.encode("latin-1") + self.shown_prompt()
 
     def unsolicited(self, line: str) -> bytes:
-        """A log line: the shell wipes its own line, and shows prompt and what was typed again behind it."""
+        """A log line: the shell wipes its own line, and shows prompt and what was typed again
+        behind it.
+        """
         wipe = f"\x1b[{len(self.prompt)}D\x1b[J" if self.colour else "\r\n"
-        return f"{wipe}{line}\r\n".encode("latin-1") + self.shown_prompt() + (bytes(self._line) if self.echo else b"")
+        return (
+            f"{wipe}{line}\r\n".encode("latin-1")
+            + self.shown_prompt()
+            + (bytes(self._line) if self.echo else b"")
+        )
 
     def _take_line(self) -> str:
         line = bytes(self._line).decode("latin-1")
@@ -106,7 +125,8 @@ class ShellDevice:
 
 
 def words(line: str) -> list[str]:
-    """The words of a line; quotes group, inside them the other quote and backslashes stand for themselves.
+    """The words of a line; quotes group, inside them the other quote and backslashes stand for
+    themselves.
 
     Raises ShellError for a quote that does not end.
     """
@@ -133,5 +153,7 @@ def words(line: str) -> list[str]:
 
 
 def unescaped(command: str) -> str:
-    r"""An AT command as the AT shell hands it to the modem: in a write, each `\n` becomes CR and LF."""
+    r"""An AT command as the AT shell hands it to the modem: in a write, each `\n` becomes CR and
+    LF.
+    """
     return command.replace("\\n", "\r\n") if command.startswith("AT%CMNG=0") else command

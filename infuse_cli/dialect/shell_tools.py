@@ -1,4 +1,6 @@
-"""Conversations that both shell dialects share: the chip's id, and which commands the firmware was built with."""
+"""Conversations that both shell dialects share: the chip's id, and which commands the firmware was
+built with.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,14 @@ def hardware_id() -> Conversation[str]:
     found = _ID.fullmatch(reply.info[0]) if reply.ok and reply.info else None
     if found is None:
         said = reply.info[0] if reply.info else "no id of at least 8 bytes"
-        raise BoardError("board.no-mcu-id", f"hwinfo devid gave {said!r}",
-                         hint="Build the firmware with CONFIG_HWINFO and CONFIG_HWINFO_SHELL: without it boards cannot be told apart.")
+        raise BoardError(
+            "board.no-mcu-id",
+            f"hwinfo devid gave {said!r}",
+            hint=(
+                "Build the firmware with CONFIG_HWINFO and CONFIG_HWINFO_SHELL: without it boards"
+                " cannot be told apart."
+            ),
+        )
     return found[1].lower()
 
 
@@ -40,8 +48,12 @@ def is_missing(reply: Reply) -> bool:
     return any(line.endswith(": command not found") for line in reply.info)
 
 
-def found_nowhere(wanted: frozenset[Can], needed: Mapping[Can, str]) -> Conversation[frozenset[Can]]:
-    """Of what is wanted, what the firmware was built without: each command is asked for by its bare name."""
+def found_nowhere(
+    wanted: frozenset[Can], needed: Mapping[Can, str]
+) -> Conversation[frozenset[Can]]:
+    """Of what is wanted, what the firmware was built without: each command is asked for by its bare
+    name.
+    """
     absent = set()
     for can, name in needed.items():
         if can in wanted:

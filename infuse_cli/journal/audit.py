@@ -1,4 +1,6 @@
-"""What `journal verify` asks: whether the file is sound, each chain holds, and the other tables say what it says."""
+"""What `journal verify` asks: whether the file is sound, each chain holds, and the other tables say
+what it says.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +22,36 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 _event: Final = schema.event.c
-_LINKS: Final = select(
-    _event.station, _event.seq, _event.ts, _event.operator, _event.tool_version, _event.kind, _event.run, _event.board, _event.attempt,
-    _event.step, _event.from_state, _event.to_state, _event.facts, _event.prev, _event.hash,
-).where(_event.station == bindparam("s")).order_by(_event.seq)
+_LINKS: Final = (
+    select(
+        _event.station,
+        _event.seq,
+        _event.ts,
+        _event.operator,
+        _event.tool_version,
+        _event.kind,
+        _event.run,
+        _event.board,
+        _event.attempt,
+        _event.step,
+        _event.from_state,
+        _event.to_state,
+        _event.facts,
+        _event.prev,
+        _event.hash,
+    )
+    .where(_event.station == bindparam("s"))
+    .order_by(_event.seq)
+)
 _HEADS: Final = select(schema.chain.c.station, schema.chain.c.seq, schema.chain.c.hash)
 _STATIONS: Final = select(_event.station).distinct()
-_HASH: Final = select(_event.hash).where(_event.station == bindparam("s"), _event.seq == bindparam("n"))
+_HASH: Final = select(_event.hash).where(
+    _event.station == bindparam("s"), _event.seq == bindparam("n")
+)
 _ROWS_TOLD: Final = 8
-"""Of rows that differ so many are named: whoever edits a table wholesale is not told of a hundred thousand rows."""
+"""Of rows that differ so many are named: whoever edits a table wholesale is not told of a hundred
+thousand rows.
+"""
 
 
 def heads(connection: Connection) -> dict[str, chain.Head]:
@@ -45,17 +68,34 @@ def hash_at(connection: Connection, station: str, seq: int) -> str | None:
 
 
 def faults(connection: Connection, path: Path, kept: Mapping[str, chain.Head]) -> list[chain.Fault]:
-    """The first fault of each chain, then rows that the chain belies. Raises JournalError journal.corrupt for a damaged file."""
+    """The first fault of each chain, then rows that the chain belies.
+
+    Raises JournalError journal.corrupt for a damaged file.
+    """
     damage = database.damage(connection)
     if damage:
         raise JournalError("journal.corrupt", f"{path} is damaged: {damage}")
     recorded = heads(connection)
-    stations = sorted({row[0] for row in Prepared(connection).all(_STATIONS, {})} | set(recorded) | set(kept))
+    stations = sorted(
+        {row[0] for row in Prepared(connection).all(_STATIONS, {})} | set(recorded) | set(kept)
+    )
     found: list[chain.Fault] = []
     replay = Replay()
-    chains = [_in_time(chain.held(_links(connection, name), recorded.get(name, chain.Head()), found.append, kept=kept.get(name), station=name))
-              for name in stations]
-    for _, link in heapq.merge(*chains, key=_moment) if len(chains) > 1 else itertools.chain(*chains):
+    chains = [
+        _in_time(
+            chain.held(
+                _links(connection, name),
+                recorded.get(name, chain.Head()),
+                found.append,
+                kept=kept.get(name),
+                station=name,
+            )
+        )
+        for name in stations
+    ]
+    for _, link in (
+        heapq.merge(*chains, key=_moment) if len(chains) > 1 else itertools.chain(*chains)
+    ):
         if not found:
             replay.tell(link)
     return sorted(found, key=lambda fault: fault.station) or _belied(connection, replay)
@@ -68,11 +108,16 @@ def _links(connection: Connection, station: str) -> Iterator[tuple[chain.Link, s
 
 def _belied(connection: Connection, replay: Replay) -> list[chain.Fault]:
     """Rows of other tables that differ from what the chain, which holds, says."""
-    return [chain.Fault("", 0, why, what) for what, why in itertools.islice(replay.differing(connection), _ROWS_TOLD)]
+    return [
+        chain.Fault("", 0, why, what)
+        for what, why in itertools.islice(replay.differing(connection), _ROWS_TOLD)
+    ]
 
 
 def _in_time(links: Iterable[chain.Link]) -> Iterator[tuple[str, chain.Link]]:
-    """A chain's events with times that never go back, as a clock may: its own order is certain, that between chains is by time."""
+    """A chain's events with times that never go back, as a clock may: its own order is certain,
+    that between chains is by time.
+    """
     newest = ""
     for link in links:
         newest = max(newest, link.ts)

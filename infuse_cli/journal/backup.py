@@ -28,7 +28,9 @@ class Relation(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """`station` and `seq` tell where the two part: the newest event here that the copy does not have."""
+    """`station` and `seq` tell where the two part: the newest event here that the copy does not
+    have.
+    """
 
     relation: Relation
     station: str = ""
@@ -36,7 +38,9 @@ class Compared:
 
 
 def compare(here: SqliteJournal, copy: SqliteJournal) -> Compared:
-    """Compare by the hashes of the newest events; each of the two chains has to be sound by itself."""
+    """Compare by the hashes of the newest events; each of the two chains has to be sound by
+    itself.
+    """
     ours, theirs = here.heads(), copy.heads()
     missing_there, missing_here = _missing(ours, copy), _missing(theirs, here)
     if missing_there is None:
@@ -50,4 +54,11 @@ def compare(here: SqliteJournal, copy: SqliteJournal) -> Compared:
 def _missing(heads: Mapping[str, Head], other: SqliteJournal) -> tuple[str, Head] | None:
     """A newest event that the other journal does not hold, None where it holds all."""
     with other.reading() as connection:
-        return next(((name, head) for name, head in heads.items() if audit.hash_at(connection, name, head.seq) != head.hash), None)
+        return next(
+            (
+                (name, head)
+                for name, head in heads.items()
+                if audit.hash_at(connection, name, head.seq) != head.hash
+            ),
+            None,
+        )

@@ -1,11 +1,15 @@
-"""INFUSE_HOME/bench.yaml: what is local to one bench (rule 25). The product is in the profile, never here.
+"""INFUSE_HOME/bench.yaml: what is local to one bench (rule 25).
+
+The product is in the profile, never here.
 
 station: line-2-left            # default: the host's name
-slots: {"1-1.2": 1, "001051234567": 2}   # USB hub path or serial number -> slot number (`infuse serial slots learn`)
+slots: {"1-1.2": 1, "001051234567": 2}   # USB hub path or serial number -> slot number (`infuse
+serial slots learn`)
 sealing: {key_file: /etc/infuse/sealing.key}   # or {keyring: true}
 operator: day shift
 lot: L-2041
-scanner: {port: /dev/ttyACM9, baud: 9600, prefix: "]C1", suffix: "#"}   # without port: the keyboard's
+scanner: {port: /dev/ttyACM9, baud: 9600, prefix: "]C1", suffix: "#"}   # without port: the
+keyboard's
 mirror: {folder: /mnt/records}   # a copy of each board's record, as boards end
 probes: {/dev/ttyUSB0: "000683298616"}   # port or USB hub path -> serial number of the debug probe
 """
@@ -35,7 +39,8 @@ class Sealing:
 
 @dataclass(frozen=True, slots=True)
 class Scanner:
-    """How codes are scanned: at a serial port or, without one, at the keyboard; what the scanner puts around them.
+    """How codes are scanned: at a serial port or, without one, at the keyboard; what the scanner
+    puts around them.
 
     `slot` is the pattern of the slots' barcodes; its one group is the slot's number.
     """
@@ -67,7 +72,8 @@ class Bench:
 def load_bench(home: Path) -> Bench:
     """The bench of a home; without a file only the station is known: the host's name.
 
-    Raises ProfileError profile.unreadable, profile.bad-yaml or profile.invalid, naming file and line.
+    Raises ProfileError profile.unreadable, profile.bad-yaml or profile.invalid, naming file and
+    line.
     """
     path = home / FILE
     try:
@@ -92,7 +98,9 @@ def _compose(path: Path, text: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise ProfileError("profile.bad-yaml", f"{where}: {getattr(error, 'problem', None) or 'not valid YAML'}") from error
+        raise ProfileError(
+            "profile.bad-yaml", f"{where}: {getattr(error, 'problem', None) or 'not valid YAML'}"
+        ) from error
 
 
 class _Reader:
@@ -102,7 +110,11 @@ class _Reader:
         self._path = path
 
     def refuse(self, node: Any, why: str) -> ProfileError:
-        return ProfileError("profile.invalid", f"{self._path}:{node.start_mark.line + 1}: {why}", hint="Correct the line that is named.")
+        return ProfileError(
+            "profile.invalid",
+            f"{self._path}:{node.start_mark.line + 1}: {why}",
+            hint="Correct the line that is named.",
+        )
 
     def pairs(self, node: Any) -> list[tuple[Any, Any]]:
         if node.id != "mapping":
@@ -131,7 +143,12 @@ class _Reader:
         return str(node.value)
 
     def slot(self, node: Any) -> int:
-        if node.id != "scalar" or not node.tag.endswith(":int") or not node.value.isdecimal() or int(node.value) < 1:
+        if (
+            node.id != "scalar"
+            or not node.tag.endswith(":int")
+            or not node.value.isdecimal()
+            or int(node.value) < 1
+        ):
             raise self.refuse(node, "a slot is a number from 1")
         return int(node.value)
 
@@ -168,7 +185,12 @@ class _Reader:
         return Scanner(**self.mapping(node, _SCANNER))
 
     def baud(self, node: Any) -> int:
-        if node.id != "scalar" or not node.tag.endswith(":int") or not node.value.isdecimal() or int(node.value) < 1:
+        if (
+            node.id != "scalar"
+            or not node.tag.endswith(":int")
+            or not node.value.isdecimal()
+            or int(node.value) < 1
+        ):
             raise self.refuse(node, "baud is a whole number, such as 9600")
         return int(node.value)
 
@@ -185,9 +207,16 @@ class _Reader:
         return text
 
 
-_SEALING: Final[dict[str, Callable[[_Reader, Any], Any]]] = {"key_file": _Reader.text, "keyring": _Reader.flag}
+_SEALING: Final[dict[str, Callable[[_Reader, Any], Any]]] = {
+    "key_file": _Reader.text,
+    "keyring": _Reader.flag,
+}
 _SCANNER: Final[dict[str, Callable[[_Reader, Any], Any]]] = {
-    "port": _Reader.text, "baud": _Reader.baud, "prefix": _Reader.text, "suffix": _Reader.text, "slot": _Reader.pattern,
+    "port": _Reader.text,
+    "baud": _Reader.baud,
+    "prefix": _Reader.text,
+    "suffix": _Reader.text,
+    "slot": _Reader.pattern,
 }
 _MIRROR: Final[dict[str, Callable[[_Reader, Any], Any]]] = {"folder": _Reader.text}
 _TOP: Final[dict[str, Callable[[_Reader, Any], Any]]] = {

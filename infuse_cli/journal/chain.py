@@ -1,9 +1,10 @@
 """The hash chain over events, one a station: what was edited, removed or moved is found.
 
-Canonical form of an event: a JSON object in UTF-8 with the keys attempt, board, facts, from, kind, operator, prev,
-run, seq, station, step, to, tool_version, ts, sorted at every level, no white space, absent values null, times as
-ISO 8601 UTC with microseconds and Z. `hash` is its SHA-256 in lower-case hex; `prev` is the hash of the event before,
-64 zeros for the first; `seq` counts from 1 without gaps.
+Canonical form of an event: a JSON object in UTF-8 with the keys attempt, board, facts, from, kind,
+operator, prev, run, seq, station, step, to, tool_version, ts, sorted at every level, no white
+space, absent values null, times as ISO 8601 UTC with microseconds and Z. `hash` is its SHA-256 in
+lower-case hex; `prev` is the hash of the event before, 64 zeros for the first; `seq` counts from 1
+without gaps.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class Link(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A place where the journal does not hold: an event of a station's chain, or a row (`what`) that the chain belies."""
+    """A place where the journal does not hold: an event of a station's chain, or a row (`what`)
+    that the chain belies.
+    """
 
     station: str
     seq: int
@@ -108,41 +111,83 @@ def link_of(event: EventRecord) -> Link:
     )
 
 
-def verify(events: Iterable[EventRecord], head: Head | None = None, *, station: str = "", after: Head | None = None) -> Fault | None:
-    """Return the first fault of one station's chain, given from its first event on (or from the one after `after`), or None.
+def verify(
+    events: Iterable[EventRecord],
+    head: Head | None = None,
+    *,
+    station: str = "",
+    after: Head | None = None,
+) -> Fault | None:
+    """Return the first fault of one station's chain, given from its first event on (or from the one
+    after `after`), or None.
 
     With `head` also events missing at the end are found.
     """
-    return check(((link_of(event), event.hash) for event in events), head, station=station, after=after)
+    return check(
+        ((link_of(event), event.hash) for event in events), head, station=station, after=after
+    )
 
 
-def check(links: Iterable[tuple[Link, str]], head: Head | None = None, *, kept: Head | None = None, station: str = "",
-          after: Head | None = None) -> Fault | None:
-    """As `verify`, of links with the hash that stands beside each. `kept` is a head that was recorded elsewhere."""
+def check(
+    links: Iterable[tuple[Link, str]],
+    head: Head | None = None,
+    *,
+    kept: Head | None = None,
+    station: str = "",
+    after: Head | None = None,
+) -> Fault | None:
+    """As `verify`, of links with the hash that stands beside each.
+
+    `kept` is a head that was recorded elsewhere.
+    """
     found: list[Fault] = []
     for _ in held(links, head, found.append, kept=kept, station=station, after=after):
         pass
     return found[0] if found else None
 
 
-def held(links: Iterable[tuple[Link, str]], head: Head | None, tell: Callable[[Fault], None], *, kept: Head | None = None, station: str = "",
-         after: Head | None = None) -> Iterator[Link]:
-    """The links up to the first fault of the chain, which is told; each is given on once it holds."""
+def held(
+    links: Iterable[tuple[Link, str]],
+    head: Head | None,
+    tell: Callable[[Fault], None],
+    *,
+    kept: Head | None = None,
+    station: str = "",
+    after: Head | None = None,
+) -> Iterator[Link]:
+    """The links up to the first fault of the chain, which is told; each is given on once it
+    holds.
+    """
     prev, expected = (GENESIS, 1) if after is None else (after.hash, after.seq + 1)
     for link, hash_ in links:
         station = station or link.station
         why = _fault(link, hash_, expected, prev)
         if not why and kept is not None and kept.seq == expected and kept.hash != hash_:
-            why = "it is not the event that the head names: the chain was made anew, or is another bench's"
+            why = (
+                "it is not the event that the head names: the chain was made anew, or is another"
+                " bench's"
+            )
         if why:
             tell(Fault(station, expected, why))
             return
         yield link
         prev, expected = hash_, expected + 1
     if kept is not None and kept.seq >= expected:
-        tell(Fault(station, expected, f"cut: the chain ends at {expected - 1}, but the head names event {kept.seq}"))
+        tell(
+            Fault(
+                station,
+                expected,
+                f"cut: the chain ends at {expected - 1}, but the head names event {kept.seq}",
+            )
+        )
     elif head is not None and head != Head(expected - 1, prev):
-        tell(Fault(station, expected, f"the chain ends at {expected - 1}, but event {head.seq} was recorded as the last"))
+        tell(
+            Fault(
+                station,
+                expected,
+                f"the chain ends at {expected - 1}, but event {head.seq} was recorded as the last",
+            )
+        )
 
 
 def _fault(link: Link, hash_: str, expected: int, prev: str) -> str:

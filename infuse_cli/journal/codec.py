@@ -31,9 +31,12 @@ def maybe_time(text: str | None) -> datetime | None:
 
 
 def to_json(value: Any) -> str:
-    """JSON text with sorted keys and no white space. Raises TypeError for what JSON cannot hold, such as a Secret.
+    """JSON text with sorted keys and no white space.
 
-    Half of a surrogate pair, as noise on a wire can leave it, is kept as its escape: a record must not fail.
+    Raises TypeError for what JSON cannot hold, such as a Secret.
+
+    Half of a surrogate pair, as noise on a wire can leave it, is kept as its escape: a record must
+    not fail.
     """
     try:
         return msgspec.json.encode(value, order="sorted").decode()

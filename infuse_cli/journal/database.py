@@ -1,8 +1,8 @@
 """The journal's file and its one connection.
 
-One connection and one lock serve all threads: with 64 threads this was measured to be several times faster than a
-connection each, and nobody waits long. Reads begin deferred, writes IMMEDIATE, so that what a
-transaction read is still true when it writes.
+One connection and one lock serve all threads: with 64 threads this was measured to be several times
+faster than a connection each, and nobody waits long. Reads begin deferred, writes IMMEDIATE, so
+that what a transaction read is still true when it writes.
 """
 
 from __future__ import annotations
@@ -30,11 +30,16 @@ FILE: Final = "journal.sqlite3"
 APPLICATION_ID: Final = 0x696E6675  # "infu", so that file(1) and a curious reader can tell
 _PAUSE_S: Final = 0.02
 _TURN_S: Final = 5.0  # how long other threads of this process may take before it is our turn
-_SMALLEST: Final = 512  # one page; SQLite takes a shorter file for an empty one and would write over it
+_SMALLEST: Final = (
+    512  # one page; SQLite takes a shorter file for an empty one and would write over it
+)
 
 
 class Database:
-    """An open journal file. `reading()` and `writing()` are transactions; both are exclusive between threads."""
+    """An open journal file.
+
+    `reading()` and `writing()` are transactions; both are exclusive between threads.
+    """
 
     def __init__(self, path: Path, raw: sqlite3.Connection, busy_s: float) -> None:
         self.path: Final = path
@@ -48,7 +53,9 @@ class Database:
         self._prepared: Final = Prepared(self._connection, raw)
 
     def _on_begin(self, _: Connection) -> None:
-        self._raw.execute(self._begin)  # through the engine this one word would cost more than all else of a begin
+        self._raw.execute(
+            self._begin
+        )  # through the engine this one word would cost more than all else of a begin
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -64,7 +71,9 @@ class Database:
 
     @contextmanager
     def committing(self) -> Iterator[Prepared]:
-        """As `writing`, for prepared statements alone and past the engine: of what the host adds to a commit it was a quarter."""
+        """As `writing`, for prepared statements alone and past the engine: of what the host adds to
+        a commit it was a quarter.
+        """
         with self._taken(), named(self.path):
             self._raw.execute("BEGIN IMMEDIATE")
             try:
@@ -82,7 +91,9 @@ class Database:
                 yield self._connection
 
     def copy_to(self, path: Path) -> None:
-        """Write all that is committed to a new file of its own (0600), as it stands at one moment; others may go on writing."""
+        """Write all that is committed to a new file of its own (0600), as it stands at one moment;
+        others may go on writing.
+        """
         with self._taken(), named(path):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             with closing(sqlite3.connect(path, isolation_level=None)) as copy:
@@ -97,7 +108,9 @@ class Database:
     @contextmanager
     def _taken(self) -> Iterator[None]:
         if not self._lock.acquire(timeout=self._patience_s):
-            raise JournalError("journal.locked", f"{self.path} is locked: other slots wait for it too")
+            raise JournalError(
+                "journal.locked", f"{self.path} is locked: other slots wait for it too"
+            )
         try:
             yield
         finally:
@@ -113,8 +126,9 @@ class Database:
 def open_database(home: Path, *, tool_version: str, create: bool, busy_s: float) -> Database:
     """Open INFUSE_HOME/journal.sqlite3, make or migrate it as needed.
 
-    `busy_s` bounds the wait for another program's lock, in seconds. Raises JournalError: journal.not-found when it is
-    missing and `create` is False, journal.locked, journal.read-only, journal.corrupt, journal.newer, journal.disk-full.
+    `busy_s` bounds the wait for another program's lock, in seconds. Raises JournalError:
+    journal.not-found when it is missing and `create` is False, journal.locked, journal.read-only,
+    journal.corrupt, journal.newer, journal.disk-full.
     """
     path = home / FILE
     with named(path):
@@ -123,8 +137,17 @@ def open_database(home: Path, *, tool_version: str, create: bool, busy_s: float)
         elif not path.exists():
             raise JournalError("journal.not-found", f"there is no journal in {home} yet")
         if path.is_file() and 0 < path.stat().st_size < _SMALLEST:
-            raise JournalError("journal.corrupt", f"{path} is not a journal, or is damaged: it has only {path.stat().st_size} bytes")
-        raw = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=busy_s, isolation_level=None, check_same_thread=False)
+            raise JournalError(
+                "journal.corrupt",
+                f"{path} is not a journal, or is damaged: it has only {path.stat().st_size} bytes",
+            )
+        raw = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=busy_s,
+            isolation_level=None,
+            check_same_thread=False,
+        )
         try:
             _prepare(raw, busy_s)
             database = Database(path, raw, busy_s)
@@ -141,7 +164,8 @@ def _make(home: Path, path: Path) -> None:
         if home.stat().st_mode & 0o077:
             home.chmod(0o700)
     try:
-        # Never opened when it exists: closing a second descriptor would drop this process's locks on it.
+        # Never opened when it exists: closing a second descriptor would drop this process's locks
+        # on it.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
         with suppress(PermissionError):
@@ -156,14 +180,18 @@ def _prepare(raw: sqlite3.Connection, busy_s: float) -> None:
 
 
 def _write_ahead(raw: sqlite3.Connection, give_up: float) -> None:
-    """Switch to the write-ahead log; SQLite doesn't wait by itself when two processes do this at once."""
+    """Switch to the write-ahead log; SQLite doesn't wait by itself when two processes do this at
+    once.
+    """
     pause = threading.Event()
     while True:
         try:
             raw.execute("PRAGMA journal_mode=WAL").fetchone()
             return
         except sqlite3.OperationalError as error:
-            if (error.sqlite_errorcode & 0xFF) != sqlite3.SQLITE_BUSY or time.monotonic() >= give_up:
+            if (
+                error.sqlite_errorcode & 0xFF
+            ) != sqlite3.SQLITE_BUSY or time.monotonic() >= give_up:
                 raise
         pause.wait(_PAUSE_S)
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# Primary result codes (sqlite.org/rescode.html): journal code and what happened, after the file's name.
+# Primary result codes (sqlite.org/rescode.html): journal code and what happened, after the file's
+# name.
 _CODES: Final[dict[int, tuple[str, str]]] = {
     sqlite3.SQLITE_BUSY: ("journal.locked", "is locked by another program"),
     sqlite3.SQLITE_LOCKED: ("journal.locked", "is locked by another program"),

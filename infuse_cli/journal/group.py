@@ -1,7 +1,8 @@
 """Commits of many threads with one fsync.
 
-While one commit is on its way to the disk, those that come wait, and whoever is next makes all of them durable
-together. Each is still all or nothing by itself: where one is refused, the whole is undone and each is made alone.
+While one commit is on its way to the disk, those that come wait, and whoever is next makes all of
+them durable together. Each is still all or nothing by itself: where one is refused, the whole is
+undone and each is made alone.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 
     Apply = Callable[[Sequence[tuple[Write, ...]]], None]
 
-_EVERYBODY: Final = frozenset({"journal.locked", "journal.read-only", "journal.corrupt", "journal.newer", "journal.disk-full"})
-"""What is wrong with the file and not with what was to be written: trying each alone would only take longer."""
+_EVERYBODY: Final = frozenset(
+    {"journal.locked", "journal.read-only", "journal.corrupt", "journal.newer", "journal.disk-full"}
+)
+"""What is wrong with the file and not with what was to be written: trying each alone would only
+take longer.
+"""
 
 
 @dataclass(slots=True, eq=False)
@@ -52,8 +57,12 @@ class GroupCommit:
     def _work_off(self, jobs: list[_Job]) -> None:
         try:
             self._make(jobs)
-        finally:  # also where this thread was stopped in the middle: nobody may take that for a commit
-            _settle([job for job in jobs if not job.over], JournalError("journal.raced", "the commit was broken off"))
+        # also where this thread was stopped in the middle: nobody may take that for a commit
+        finally:
+            _settle(
+                [job for job in jobs if not job.over],
+                JournalError("journal.raced", "the commit was broken off"),
+            )
 
     def _make(self, jobs: list[_Job]) -> None:
         try:

@@ -22,13 +22,18 @@ _event, _run = schema.event.c, schema.run.c
 _NOTES = (
     select(_event.board, _event.run, _event.facts, _run.command)
     .join(schema.run, _run.run == _event.run)
-    .where(_event.kind == "run-noted", _event.board.is_not(None), or_(_event.facts.contains(f'"{MODE}"'), _event.facts.icontains("AT+CFUN=")))
+    .where(
+        _event.kind == "run-noted",
+        _event.board.is_not(None),
+        or_(_event.facts.contains(f'"{MODE}"'), _event.facts.icontains("AT+CFUN=")),
+    )
     .order_by(_event.ts, _event.seq)
 )
 
 
 def owed(connection: Connection, board: str | None, alive: Callable[[str], bool]) -> list[OwedMode]:
-    """What is still to be brought back on a board, or on all; not what a process that lives has in hand.
+    """What is still to be brought back on a board, or on all; not what a process that lives has in
+    hand.
 
     A person who sets a mode afterwards wants that one: then nothing is owed.
     """
@@ -36,8 +41,18 @@ def owed(connection: Connection, board: str | None, alive: Callable[[str], bool]
     for row in connection.execute(_NOTES if board is None else _NOTES.where(_event.board == board)):
         told = from_json(row.facts)
         facts = told.get("facts", {})
-        if told.get("what") == MODE and facts.get("answer") != RESTORED and facts.get("functionalMode") not in {None, _FLIGHT_MODE}:
-            found[row.board] = OwedMode(board=row.board, port=str(facts.get("port", "")), mode=facts["functionalMode"], run=row.run, command=row.command)
+        if (
+            told.get("what") == MODE
+            and facts.get("answer") != RESTORED
+            and facts.get("functionalMode") not in {None, _FLIGHT_MODE}
+        ):
+            found[row.board] = OwedMode(
+                board=row.board,
+                port=str(facts.get("port", "")),
+                mode=facts["functionalMode"],
+                run=row.run,
+                command=row.command,
+            )
         elif told.get("what") == MODE or _sets_mode(facts):
             found.pop(row.board, None)
     return [one for one in found.values() if not alive(one.run)]

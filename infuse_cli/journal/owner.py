@@ -1,8 +1,9 @@
 """Who owns a run: a lock that the kernel frees when the process dies, however it dies (rule 22).
 
-SQLite takes the operating system's lock on every platform, so the lock is an exclusive transaction on a tiny SQLite
-file of its own, `INFUSE_HOME/locks/<run>.lock`, held open for the life of the run. Whoever may not read that file
-knows that the owner lives. Reading shares, so that two who ask at once don't take each other for the owner.
+SQLite takes the operating system's lock on every platform, so the lock is an exclusive transaction
+on a tiny SQLite file of its own, `INFUSE_HOME/locks/<run>.lock`, held open for the life of the run.
+Whoever may not read that file knows that the owner lives. Reading shares, so that two who ask at
+once don't take each other for the owner.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ _STALE_S: Final = 60.0  # a lock file younger than this may be about to be locke
 
 
 class Owners:
-    """The owner locks of a home: those that this object holds, and whether others are held. Safe between threads."""
+    """The owner locks of a home: those that this object holds, and whether others are held.
+
+    Safe between threads.
+    """
 
     def __init__(self, home: Path) -> None:
         self._folder = home / "locks"
@@ -44,7 +48,10 @@ class Owners:
         return run in self._held
 
     def hold(self, run: str) -> None:
-        """Take the lock of a run. Raises JournalError journal.raced when it is held, journal.read-only, journal.disk-full."""
+        """Take the lock of a run.
+
+        Raises JournalError journal.raced when it is held, journal.read-only, journal.disk-full.
+        """
         path = self.path(run)
         with self._lock, named(path):
             if run in self._held:
@@ -60,11 +67,15 @@ class Owners:
                 connection.close()
                 if not _is_busy(error):
                     raise
-                raise JournalError("journal.raced", f"run {run} is under way in another process") from error
+                raise JournalError(
+                    "journal.raced", f"run {run} is under way in another process"
+                ) from error
             self._held[run] = connection
 
     def release(self, run: str) -> None:
-        """Give the lock of a run back and remove its file; nothing happens when it is not held here."""
+        """Give the lock of a run back and remove its file; nothing happens when it is not held
+        here.
+        """
         with self._lock:
             connection = self._held.pop(run, None)
             if connection is not None:
@@ -76,7 +87,9 @@ class Owners:
             self.release(run)
 
     def alive(self, run: str) -> bool:
-        """Whether the owner of a run still lives, here or in any process of this machine; a dead one's file goes."""
+        """Whether the owner of a run still lives, here or in any process of this machine; a dead
+        one's file goes.
+        """
         if run in self._held:
             return True
         path = self.path(run)
@@ -105,7 +118,13 @@ def _create(path: Path) -> None:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=0, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=0,
+        isolation_level=None,
+        check_same_thread=False,
+    )
 
 
 def _is_locked(path: Path) -> bool:
@@ -124,7 +143,8 @@ def _is_busy(error: sqlite3.OperationalError) -> bool:
 
 
 def _end(connection: sqlite3.Connection, path: Path) -> None:
-    # Unlinking while locked leaves no moment in which another process could find a free file of a live run;
+    # Unlinking while locked leaves no moment in which another process could find a free file of a
+    # live run;
     # Windows refuses to, and there the file goes after the lock.
     _remove(path)
     connection.close()

@@ -1,7 +1,8 @@
 """Statements compiled once a dialect and run on the driver's own cursor.
 
-SQLAlchemy Core says what a statement is; running it through the engine each time would cost more than SQLite itself
-does (benchmarks/journal_commit.py). Values are texts, numbers and bytes only, which drivers take and give as they are. Lists (IN) are not for here.
+SQLAlchemy Core says what a statement is; running it through the engine each time would cost more
+than SQLite itself does (benchmarks/journal_commit.py). Values are texts, numbers and bytes only,
+which drivers take and give as they are. Lists (IN) are not for here.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ class DuplicateError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """SQL text, the names of its values in order (None for drivers that take them by name), and fixed values."""
+    """SQL text, the names of its values in order (None for drivers that take them by name), and
+    fixed values.
+    """
 
     statement: Any  # kept, so that its id stays its own
     sql: str

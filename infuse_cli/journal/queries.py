@@ -1,4 +1,6 @@
-"""Questions that people ask of the journal: which board is this, how did it go, everything as rows."""
+"""Questions that people ask of the journal: which board is this, how did it go, everything
+as rows.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,16 @@ if TYPE_CHECKING:
 
 By = Literal["run", "day", "profile"]
 
-BY_HAND: Final = frozenset({"written by hand", "deleted by hand", "key made by hand", "sent by hand", "typed by hand", "device id written"})
+BY_HAND: Final = frozenset(
+    {
+        "written by hand",
+        "deleted by hand",
+        "key made by hand",
+        "sent by hand",
+        "typed by hand",
+        "device id written",
+    }
+)
 """Notes of what a person changed on a board (`infuse serial`)."""
 
 _SHORTEST_PART: Final = 4
@@ -33,16 +44,21 @@ _LONGEST: Final = 1024
 """No name on record is longer, and SQLite refuses patterns beyond some size."""
 
 _OTHERS: Final = frozenset({"replaces", "retirement", "infuseReplaces", "infuseReplacedBy"})
-"""Keys of facts and metadata under which another board is named: the one before, or the one after."""
+"""Keys of facts and metadata under which another board is named: the one before, or the one after.
+"""
 
-_ID_KEYS: Final = frozenset({"deviceid", "registrydevice", "registrydeviceid", "iccid", "imei", "mcuid", "uuid"})
+_ID_KEYS: Final = frozenset(
+    {"deviceid", "registrydevice", "registrydeviceid", "iccid", "imei", "mcuid", "uuid"}
+)
 _board, _attempt, _step, _event = schema.board.c, schema.attempt.c, schema.step.c, schema.event.c
 _certificate, _token = schema.certificate.c, schema.token.c
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One time that a board came to an end in a run: what it ended with, at which step, with which code."""
+    """One time that a board came to an end in a run: what it ended with, at which step, with which
+    code.
+    """
 
     ts: datetime
     run: str
@@ -55,10 +71,13 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How boards went. All counts are boards, not attempts (rule 29); `steps` and `codes` are most frequent first.
+    """How boards went.
 
-    `yield_` is the share of PASS among the boards whose newest result is not ABORTED, `first_pass_yield` the share of
-    those that PASSed the first time that they were tried; None without any such board.
+    All counts are boards, not attempts (rule 29); `steps` and `codes` are most frequent first.
+
+    `yield_` is the share of PASS among the boards whose newest result is not ABORTED,
+    `first_pass_yield` the share of those that PASSed the first time that they were tried; None
+    without any such board.
     """
 
     group: str
@@ -73,28 +92,49 @@ class Summary:
 def find_boards(journal: SqliteJournal, text: str) -> list[rec.BoardRecord]:
     """Boards that a text names.
 
-    It is the whole of a UUID, IMEI, mcuId, ICCID, device id of either cloud, certificate serial or SHA-256, token name,
-    attempt or run id, or metadata value such as the serial number. If it is none of these, it may be the beginning
-    or the end (4 characters or more) of a UUID, attempt or run id, or the end of an IMEI, whose beginning says the model.
-    Upper and lower case are alike.
+    It is the whole of a UUID, IMEI, mcuId, ICCID, device id of either cloud, certificate serial or
+    SHA-256, token name, attempt or run id, or metadata value such as the serial number. If it is
+    none of these, it may be the beginning or the end (4 characters or more) of a UUID, attempt or
+    run id, or the end of an IMEI, whose beginning says the model. Upper and lower case are alike.
     """
     wanted = text.strip()
     if not wanted or len(wanted) > _LONGEST:
         return []
     with journal.reading() as connection:
-        uuids = _exactly(connection, wanted) or _part(connection, wanted) or _only_noted(connection, wanted)
-        return [reads.board(connection, uuid, journal.alive) or BoardRecord(board=uuid) for uuid in sorted(uuids)]
+        uuids = (
+            _exactly(connection, wanted)
+            or _part(connection, wanted)
+            or _only_noted(connection, wanted)
+        )
+        return [
+            reads.board(connection, uuid, journal.alive) or BoardRecord(board=uuid)
+            for uuid in sorted(uuids)
+        ]
 
 
 def _exactly(connection: Connection, text: str) -> set[str]:
     lower = text.lower()
     serial = lower.replace(":", "")
     statements = (
-        select(_board.uuid).where(or_(_board.uuid == lower, _board.uuid == text, _board.imei == text, _board.mcu_id == lower)),
+        select(_board.uuid).where(
+            or_(
+                _board.uuid == lower,
+                _board.uuid == text,
+                _board.imei == text,
+                _board.mcu_id == lower,
+            )
+        ),
         select(_attempt.board).where(or_(_attempt.attempt == text, _attempt.run == text)),
-        select(_certificate.board).where(or_(
-            _certificate.serial.in_({serial, serial.lstrip("0"), f"0{serial}"}), _certificate.sha256 == serial, _certificate.device_id == lower)),
-        select(_token.board).where(or_(_token.registry_device_id == text, _token.name == text, _token.intent == text)),
+        select(_certificate.board).where(
+            or_(
+                _certificate.serial.in_({serial, serial.lstrip("0"), f"0{serial}"}),
+                _certificate.sha256 == serial,
+                _certificate.device_id == lower,
+            )
+        ),
+        select(_token.board).where(
+            or_(_token.registry_device_id == text, _token.name == text, _token.intent == text)
+        ),
     )
     found = {row[0] for statement in statements for row in connection.execute(statement).all()}
     return {uuid for uuid in found if uuid is not None} | _by_fact(connection, text)
@@ -103,7 +143,11 @@ def _exactly(connection: Connection, text: str) -> set[str]:
 def _by_fact(connection: Connection, text: str) -> set[str]:
     quoted = to_json(text)
     rows = [
-        *connection.execute(select(_attempt.board, _attempt.facts).where(_attempt.facts.icontains(quoted, autoescape=True))).all(),
+        *connection.execute(
+            select(_attempt.board, _attempt.facts).where(
+                _attempt.facts.icontains(quoted, autoescape=True)
+            )
+        ).all(),
         *connection.execute(
             select(_attempt.board, _step.facts)
             .join(schema.attempt, _attempt.attempt == _step.attempt)
@@ -114,7 +158,9 @@ def _by_fact(connection: Connection, text: str) -> set[str]:
 
 
 def _ids(value: Any, *, every: bool = False) -> Iterator[str]:
-    """Values under keys that name a board: ids, and all that is in metadata, but not what names another one."""
+    """Values under keys that name a board: ids, and all that is in metadata, but not what names
+    another one.
+    """
     if isinstance(value, dict):
         for key, inner in value.items():
             if key in _OTHERS:
@@ -131,18 +177,39 @@ def _part(connection: Connection, text: str) -> set[str]:
     if len(text) < _SHORTEST_PART:
         return set()
     statements = (
-        select(_board.uuid).where(or_(_starts(text, _board.uuid), _ends(text, _board.uuid, _board.imei))),
-        select(_attempt.board).where(or_(_starts(text, _attempt.attempt, _attempt.run), _ends(text, _attempt.attempt, _attempt.run))),
+        select(_board.uuid).where(
+            or_(_starts(text, _board.uuid), _ends(text, _board.uuid, _board.imei))
+        ),
+        select(_attempt.board).where(
+            or_(
+                _starts(text, _attempt.attempt, _attempt.run),
+                _ends(text, _attempt.attempt, _attempt.run),
+            )
+        ),
     )
     return {row[0] for statement in statements for row in connection.execute(statement).all()}
 
 
 def _only_noted(connection: Connection, text: str) -> set[str]:
-    """Boards that only notes name: what was done to them was done by hand, and no run of the line knows them."""
+    """Boards that only notes name: what was done to them was done by hand, and no run of the line
+    knows them.
+    """
     column = _event.board
-    fits = column == text.lower() if len(text) < _SHORTEST_PART else or_(column == text.lower(), _starts(text, column), _ends(text, column))
-    by_imei = (_event.kind == "run-noted") & column.is_not(None) & _event.facts.contains(f'"imei":{to_json(text)}', autoescape=True)
-    return {row[0] for row in connection.execute(select(column).distinct().where(or_(fits, by_imei))).all() if row[0] is not None}
+    fits = (
+        column == text.lower()
+        if len(text) < _SHORTEST_PART
+        else or_(column == text.lower(), _starts(text, column), _ends(text, column))
+    )
+    by_imei = (
+        (_event.kind == "run-noted")
+        & column.is_not(None)
+        & _event.facts.contains(f'"imei":{to_json(text)}', autoescape=True)
+    )
+    return {
+        row[0]
+        for row in connection.execute(select(column).distinct().where(or_(fits, by_imei))).all()
+        if row[0] is not None
+    }
 
 
 def _starts(text: str, *columns: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -162,12 +229,19 @@ def find_run(journal: SqliteJournal, text: str) -> str:
     with journal.reading() as connection:
         found = [str(row[0]) for row in connection.execute(statement).all()]
     if len(found) != 1 and text not in found:
-        raise JournalError("journal.not-found", f"{len(found) or 'no'} runs on record begin with {text!r}")
+        raise JournalError(
+            "journal.not-found", f"{len(found) or 'no'} runs on record begin with {text!r}"
+        )
     return text if text in found else found[0]
 
 
-def summaries(journal: SqliteJournal, *, by: By = "run", run: str | None = None, day: str | None = None) -> list[Summary]:
-    """How boards went, one summary a group, oldest first. `day` is YYYY-MM-DD in local time, as groups by day are."""
+def summaries(
+    journal: SqliteJournal, *, by: By = "run", run: str | None = None, day: str | None = None
+) -> list[Summary]:
+    """How boards went, one summary a group, oldest first.
+
+    `day` is YYYY-MM-DD in local time, as groups by day are.
+    """
     groups: dict[str, list[End]] = {}
     for end in ends(journal):
         if (run is None or end.run == run) and (day is None or _day(end) == day):
@@ -191,9 +265,13 @@ def summary(group: str, found: Iterable[End]) -> Summary:
     outcomes = Counter(end.outcome for end in last.values())
     judged = [board for board, end in last.items() if end.outcome != "ABORTED"]
     return Summary(
-        group=group, boards=len(last), outcomes=dict(outcomes), yield_=_share(outcomes["PASS"], judged),
+        group=group,
+        boards=len(last),
+        outcomes=dict(outcomes),
+        yield_=_share(outcomes["PASS"], judged),
         first_pass_yield=_share(sum(first[board].outcome == "PASS" for board in judged), judged),
-        steps=Counter(step for _, step in sorted(steps)).most_common(), codes=Counter(code for _, code in sorted(codes)).most_common(),
+        steps=Counter(step for _, step in sorted(steps)).most_common(),
+        codes=Counter(code for _, code in sorted(codes)).most_common(),
     )
 
 
@@ -220,7 +298,15 @@ def _end(row: Row[Any]) -> End | None:
     code = error.get("code")
     if code not in CODES or not facts.get("board"):
         return None
-    return End(to_time(row.ts), row.run, row.profile_name, facts["board"], CODES[code].outcome.value, "identify", code)
+    return End(
+        to_time(row.ts),
+        row.run,
+        row.profile_name,
+        facts["board"],
+        CODES[code].outcome.value,
+        "identify",
+        code,
+    )
 
 
 def _end_of_attempt(row: Row[Any], told: dict[str, Any]) -> End | None:
@@ -230,20 +316,35 @@ def _end_of_attempt(row: Row[Any], told: dict[str, Any]) -> End | None:
     passed = outcome == "PASS"
     error = told.get("error") or {}
     step = None if passed else told.get("facts", {}).get("failedStep")
-    return End(to_time(row.ts), row.run, row.profile_name, row.board, outcome, step, None if passed else error.get("code"))
+    return End(
+        to_time(row.ts),
+        row.run,
+        row.profile_name,
+        row.board,
+        outcome,
+        step,
+        None if passed else error.get("code"),
+    )
 
 
 def export_rows(journal: SqliteJournal) -> list[dict[str, Any]]:
-    """One row a board with its newest attempt: identity, ids, certificate, result, who, when, metadata (`metadata.KEY`)."""
+    """One row a board with its newest attempt: identity, ids, certificate, result, who, when,
+    metadata (`metadata.KEY`).
+    """
     with journal.reading() as connection:
         boards = {row.uuid: row for row in connection.execute(select(schema.board)).all()}
         newest = {one.board: one for one in reads.attempts(connection, lambda _run: False)}
         runs = {one.start.run: one for one in reads.runs(connection, lambda _run: False)}
         certificates = {one.attempt: one for one in reads.certificates(connection)}
-    return [_row(boards[uuid], one, runs.get(one.run), certificates.get(one.attempt)) for uuid, one in newest.items()]
+    return [
+        _row(boards[uuid], one, runs.get(one.run), certificates.get(one.attempt))
+        for uuid, one in newest.items()
+    ]
 
 
-def newest_attempts(journal: SqliteJournal, *, only_open: bool = False, run: str | None = None) -> list[rec.AttemptRecord]:
+def newest_attempts(
+    journal: SqliteJournal, *, only_open: bool = False, run: str | None = None
+) -> list[rec.AttemptRecord]:
     """The newest attempt of each board, the board that was begun last comes last."""
     where = [] if run is None else [_attempt.run == run]
     with journal.reading() as connection:
@@ -256,40 +357,70 @@ def newest_attempts(journal: SqliteJournal, *, only_open: bool = False, run: str
 
 
 def only_by_hand(journal: SqliteJournal) -> list[tuple[str, datetime, str | None]]:
-    """Boards that were changed by hand and never begun by a run: UUID, time of the first change, IMEI; in order of time."""
-    statement = (select(_event.board, _event.ts, _event.facts)
-                 .where(_event.kind == "run-noted", _event.board.is_not(None), _event.board.not_in(select(_attempt.board)))
-                 .order_by(_event.ts, _event.seq))
+    """Boards that were changed by hand and never begun by a run: UUID, time of the first change,
+    IMEI; in order of time.
+    """
+    statement = (
+        select(_event.board, _event.ts, _event.facts)
+        .where(
+            _event.kind == "run-noted",
+            _event.board.is_not(None),
+            _event.board.not_in(select(_attempt.board)),
+        )
+        .order_by(_event.ts, _event.seq)
+    )
     found: dict[str, tuple[str, datetime, str | None]] = {}
     with journal.reading() as connection:
         for row in connection.execute(statement):
             told = from_json(row.facts)
             if told.get("what") in BY_HAND:
-                found.setdefault(row.board, (row.board, to_time(row.ts), told.get("facts", {}).get("imei")))
+                found.setdefault(
+                    row.board, (row.board, to_time(row.ts), told.get("facts", {}).get("imei"))
+                )
     return list(found.values())
 
 
 def imeis(journal: SqliteJournal) -> dict[str, str | None]:
     """The IMEI of each board on record, by its UUID."""
     with journal.reading() as connection:
-        return {row.uuid: row.imei for row in connection.execute(select(_board.uuid, _board.imei)).all()}
+        return {
+            row.uuid: row.imei for row in connection.execute(select(_board.uuid, _board.imei)).all()
+        }
 
 
 def passes(journal: SqliteJournal, since: datetime | None = None) -> list[rec.AttemptRecord]:
-    """The newest PASS of each board that was neither superseded nor closed after it, oldest first."""
+    """The newest PASS of each board that was neither superseded nor closed after it, oldest
+    first.
+    """
     gone = (AttemptState.CLOSED.value, AttemptState.SUPERSEDED.value)
     with journal.reading() as connection:
-        found = reads.attempts(connection, journal.alive, _attempt.outcome == "PASS", _attempt.state.not_in(gone))
+        found = reads.attempts(
+            connection, journal.alive, _attempt.outcome == "PASS", _attempt.state.not_in(gone)
+        )
     newest = {one.board: one for one in found}
     return [one for one in newest.values() if since is None or (one.ended or one.opened) >= since]
 
 
-def certificate_of(journal: SqliteJournal, mcu_id: str, soc: str | None = None) -> rec.CertificateRecord | None:
-    """The newest certificate in force of the board with this mcuId, whatever the soc where none is named."""
-    where = [_board.mcu_id == mcu_id, _certificate.state == "issued", *([] if soc is None else [_board.soc == soc])]
-    boards = select(_certificate.serial).join(schema.board, _board.uuid == _certificate.board).where(*where)
+def certificate_of(
+    journal: SqliteJournal, mcu_id: str, soc: str | None = None
+) -> rec.CertificateRecord | None:
+    """The newest certificate in force of the board with this mcuId, whatever the soc where none is
+    named.
+    """
+    where = [
+        _board.mcu_id == mcu_id,
+        _certificate.state == "issued",
+        *([] if soc is None else [_board.soc == soc]),
+    ]
+    boards = (
+        select(_certificate.serial)
+        .join(schema.board, _board.uuid == _certificate.board)
+        .where(*where)
+    )
     with journal.reading() as connection:
-        found = reads.certificates(connection, _certificate.state == "issued", _certificate.serial.in_(boards))
+        found = reads.certificates(
+            connection, _certificate.state == "issued", _certificate.serial.in_(boards)
+        )
     return found[-1] if found else None
 
 
@@ -303,26 +434,50 @@ def facts_of(attempt: rec.AttemptRecord) -> rec.Facts:
 
 def device_ids(facts: rec.Facts) -> tuple[str | None, str | None]:
     """The cloud device's id and the registry device's (rule 3)."""
-    device, registry = facts.get("device"), facts.get("registryDeviceId") or facts.get("registryDevice")
+    device, registry = (
+        facts.get("device"),
+        facts.get("registryDeviceId") or facts.get("registryDevice"),
+    )
     cloud = facts.get("deviceId") or (device.get("deviceId") if isinstance(device, dict) else None)
     return cloud, registry if isinstance(registry, str) else None
 
 
-def _row(board: Row[Any], attempt: rec.AttemptRecord, run: rec.RunRecord | None, certificate: rec.CertificateRecord | None) -> dict[str, Any]:
+def _row(
+    board: Row[Any],
+    attempt: rec.AttemptRecord,
+    run: rec.RunRecord | None,
+    certificate: rec.CertificateRecord | None,
+) -> dict[str, Any]:
     facts = facts_of(attempt)
     cloud, registry = device_ids(facts)
     passed = attempt.outcome == "PASS"
     metadata = facts.get("metadata")
     return {
-        "board": board.uuid, "imei": board.imei, "mcuId": board.mcu_id, "soc": attempt.soc, "deviceId": cloud, "registryDeviceId": registry,
-        "state": attempt.state.value, "result": attempt.outcome,
-        "failedStep": None if passed else facts.get("failedStep"), "errorCode": (attempt.error or {}).get("code"),
-        "certificateSerial": certificate.serial if certificate else None, "certificateSha256": certificate.sha256 if certificate else None,
-        "model": facts.get("model"), "modemFirmware": facts.get("modemFirmware"), "iccid": facts.get("iccid"),
-        "run": attempt.run, "attempt": attempt.attempt, "slot": attempt.slot, "port": attempt.port,
-        "profile": run.start.profile_name if run else None, "station": run.station if run else None,
-        "operator": run.start.operator if run else None, "lot": run.start.lot if run else None,
-        "opened": attempt.opened, "ended": attempt.ended,
+        "board": board.uuid,
+        "imei": board.imei,
+        "mcuId": board.mcu_id,
+        "soc": attempt.soc,
+        "deviceId": cloud,
+        "registryDeviceId": registry,
+        "state": attempt.state.value,
+        "result": attempt.outcome,
+        "failedStep": None if passed else facts.get("failedStep"),
+        "errorCode": (attempt.error or {}).get("code"),
+        "certificateSerial": certificate.serial if certificate else None,
+        "certificateSha256": certificate.sha256 if certificate else None,
+        "model": facts.get("model"),
+        "modemFirmware": facts.get("modemFirmware"),
+        "iccid": facts.get("iccid"),
+        "run": attempt.run,
+        "attempt": attempt.attempt,
+        "slot": attempt.slot,
+        "port": attempt.port,
+        "profile": run.start.profile_name if run else None,
+        "station": run.station if run else None,
+        "operator": run.start.operator if run else None,
+        "lot": run.start.lot if run else None,
+        "opened": attempt.opened,
+        "ended": attempt.ended,
         **{f"metadata.{key}": value for key, value in sorted((metadata or {}).items())},
     }
 

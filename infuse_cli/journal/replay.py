@@ -1,8 +1,8 @@
 """The projections made anew from the chain, to find one that was edited behind its back.
 
-People read tables such as `attempt` and `certificate`, and the chain alone is hashed: `Replay` is told every event in
-the order in which they were written and then names each row that does not say what the events say. Events of a kind
-that is unknown here leave what they are about unjudged.
+People read tables such as `attempt` and `certificate`, and the chain alone is hashed: `Replay` is
+told every event in the order in which they were written and then names each row that does not say
+what the events say. Events of a kind that is unknown here leave what they are about unjudged.
 """
 
 from __future__ import annotations
@@ -28,25 +28,85 @@ if TYPE_CHECKING:
     Key = tuple[str, ...]
 
 _JSON: Final = frozenset({"facts", "error", "totals"})
-_MAY_LACK: Final = frozenset({("board", None), ("name", None), ("station", None)})  # rows of before there were these columns, and boards seen later
-_CERTIFICATE: Final = ("sha256", "spki_sha256", "not_before", "not_after", "pem", "profile", "device_id")
+_MAY_LACK: Final = frozenset(
+    {("board", None), ("name", None), ("station", None)}
+)  # rows of before there were these columns, and boards seen later
+_CERTIFICATE: Final = (
+    "sha256",
+    "spki_sha256",
+    "not_before",
+    "not_after",
+    "pem",
+    "profile",
+    "device_id",
+)
 
 JUDGED: Final[dict[str, tuple[Table, tuple[str, ...], tuple[str, ...]]]] = {
-    "run": (schema.run, ("run",), ("command", "profile_name", "profile_hash", "operator", "lot", "started", "ended", "totals")),
+    "run": (
+        schema.run,
+        ("run",),
+        (
+            "command",
+            "profile_name",
+            "profile_hash",
+            "operator",
+            "lot",
+            "started",
+            "ended",
+            "totals",
+        ),
+    ),
     "board": (schema.board, ("uuid",), ("soc", "imei", "mcu_id")),
-    "attempt": (schema.attempt, ("attempt",), ("run", "board", "soc", "state", "plan_hash", "opened", "ended", "outcome", "error", "facts")),
+    "attempt": (
+        schema.attempt,
+        ("attempt",),
+        (
+            "run",
+            "board",
+            "soc",
+            "state",
+            "plan_hash",
+            "opened",
+            "ended",
+            "outcome",
+            "error",
+            "facts",
+        ),
+    ),
     "step": (schema.step, ("attempt", "step"), ("state", "error", "facts", "at")),
     "serial": (schema.serial, ("serial", "issuer"), ("state", "attempt")),
-    "certificate": (schema.certificate, ("serial", "issuer"), (*_CERTIFICATE, "state", "board", "attempt", "name", "stored", "station")),
+    "certificate": (
+        schema.certificate,
+        ("serial", "issuer"),
+        (*_CERTIFICATE, "state", "board", "attempt", "name", "stored", "station"),
+    ),
     "seen_key": (schema.seen_key, ("spki_sha256",), ("board",)),
-    "token": (schema.token, ("intent",), ("name", "state", "board", "attempt", "token_id", "registry_device_id", "sha256", "expires_at")),
+    "token": (
+        schema.token,
+        ("intent",),
+        (
+            "name",
+            "state",
+            "board",
+            "attempt",
+            "token_id",
+            "registry_device_id",
+            "sha256",
+            "expires_at",
+        ),
+    ),
     "revocation": (schema.revocation, ("serial", "issuer"), ("at", "reason")),
     "crl": (schema.crl, ("issuer", "number"), ("sha256", "content", "this_update", "next_update")),
     "batch_row": (schema.batch_row, ("organisation", "soc", "mcu_id"), ("run", "state", "id")),
 }
-"""By name of a projection: its table, the columns of its key, and those that must be as the events have them."""
+"""By name of a projection: its table, the columns of its key, and those that must be as the events
+have them.
+"""
 
-_ROWS: Final = {name: select(*(table.c[column] for column in (*key, *columns))) for name, (table, key, columns) in JUDGED.items()}
+_ROWS: Final = {
+    name: select(*(table.c[column] for column in (*key, *columns)))
+    for name, (table, key, columns) in JUDGED.items()
+}
 
 
 @dataclass(slots=True)
@@ -55,7 +115,9 @@ class Replay:
 
     rows: dict[str, dict[Key, Row]] = field(default_factory=lambda: {name: {} for name in JUDGED})
     unjudged: set[str] = field(default_factory=set)
-    maybe: set[Key] = field(default_factory=set)  # keys of certificates: on record as seen only where the board was named
+    maybe: set[Key] = field(
+        default_factory=set
+    )  # keys of certificates: on record as seen only where the board was named
 
     def tell(self, event: Link) -> None:
         """Take the next event; what does not fit leaves a row that will differ."""
@@ -64,7 +126,11 @@ class Replay:
         if apply is not None:
             apply(self, event, facts)
         elif event.kind not in _NO_ROWS:
-            self.unjudged |= {text for text in (event.attempt, event.board, *map(facts.get, ("serial", "intent"))) if isinstance(text, str)}
+            self.unjudged |= {
+                text
+                for text in (event.attempt, event.board, *map(facts.get, ("serial", "intent")))
+                if isinstance(text, str)
+            }
 
     def row(self, table: str, *key: str) -> Row:
         """A row to change; a missing one is made, and differs from any that is there."""
@@ -75,20 +141,32 @@ class Replay:
         for name, (_, key, columns) in JUDGED.items():
             wanted = dict(self.rows[name])
             for found in Prepared(connection).all(_ROWS[name], {}):
-                at = tuple(map(str, found[:len(key)]))
+                at = tuple(map(str, found[: len(key)]))
                 expected = wanted.pop(at, None)
-                if why := self._why(columns, expected, found[len(key):], at):
+                if why := self._why(columns, expected, found[len(key) :], at):
                     yield f"{name} {' '.join(at)}", why
-            gone = [at for at, row in wanted.items() if not self._leave(at, row) and (name != "seen_key" or at not in self.maybe)]
-            yield from ((f"{name} {' '.join(at)}", "it is in the chain, but its row is gone") for at in gone)
+            gone = [
+                at
+                for at, row in wanted.items()
+                if not self._leave(at, row) and (name != "seen_key" or at not in self.maybe)
+            ]
+            yield from (
+                (f"{name} {' '.join(at)}", "it is in the chain, but its row is gone") for at in gone
+            )
 
-    def _why(self, columns: tuple[str, ...], expected: Row | None, found: tuple[Any, ...], at: Key) -> str | None:
+    def _why(
+        self, columns: tuple[str, ...], expected: Row | None, found: tuple[Any, ...], at: Key
+    ) -> str | None:
         if self._leave(at, expected or dict(zip(columns, found, strict=True))):
             return None
         if expected is None:
             return "no event of the chain made it"
-        wrong = [column for column, value in zip(columns, found, strict=True)
-                 if _value(column, value) != (expected.get(column) or None) and (column, value) not in _MAY_LACK]
+        wrong = [
+            column
+            for column, value in zip(columns, found, strict=True)
+            if _value(column, value) != (expected.get(column) or None)
+            and (column, value) not in _MAY_LACK
+        ]
         return f"it differs from the chain in {', '.join(wrong)}" if wrong else None
 
     def _leave(self, at: Key, row: Row) -> bool:
@@ -101,7 +179,10 @@ def _value(column: str, found: Any) -> Any:
 
 def _run_started(made: Replay, event: Link, facts: Row) -> None:
     made.row("run", event.run or "").update(
-        {name: facts.get(name) for name in ("command", "profile_name", "profile_hash", "lot")}, operator=event.operator, started=event.ts)
+        {name: facts.get(name) for name in ("command", "profile_name", "profile_hash", "lot")},
+        operator=event.operator,
+        started=event.ts,
+    )
 
 
 def _run_ended(made: Replay, event: Link, facts: Row) -> None:
@@ -110,14 +191,26 @@ def _run_ended(made: Replay, event: Link, facts: Row) -> None:
 
 def _attempt_opened(made: Replay, event: Link, facts: Row) -> None:
     board = made.row("board", event.board or "")
-    board.update(soc=board.get("soc") or facts.get("soc"), imei=board.get("imei") or facts.get("imei"), mcu_id=board.get("mcu_id") or facts.get("mcu_id"))
+    board.update(
+        soc=board.get("soc") or facts.get("soc"),
+        imei=board.get("imei") or facts.get("imei"),
+        mcu_id=board.get("mcu_id") or facts.get("mcu_id"),
+    )
     made.row("attempt", event.attempt or "").update(
-        run=event.run, board=event.board, soc=facts.get("soc"), state=event.to_state, plan_hash=facts.get("plan_hash"), opened=event.ts,
-        facts=dict(facts.get("facts", {})))
+        run=event.run,
+        board=event.board,
+        soc=facts.get("soc"),
+        state=event.to_state,
+        plan_hash=facts.get("plan_hash"),
+        opened=event.ts,
+        facts=dict(facts.get("facts", {})),
+    )
 
 
 def _attempt_taken(made: Replay, event: Link, _: Row) -> None:
-    made.row("attempt", event.attempt or "").update(run=event.run, state=event.to_state, outcome=None, error=None, ended=None)
+    made.row("attempt", event.attempt or "").update(
+        run=event.run, state=event.to_state, outcome=None, error=None, ended=None
+    )
 
 
 def _attempt_noted(made: Replay, event: Link, facts: Row) -> None:
@@ -138,13 +231,16 @@ def _attempt_ended(made: Replay, event: Link, facts: Row) -> None:
 def _step_moved(made: Replay, event: Link, facts: Row) -> None:
     row = made.row("step", event.attempt or "", event.step or "")
     row.update(state=event.to_state, at=event.ts)
-    # A take-over moves a begun step to unknown and leaves all else as it was; nothing else tells of no facts there.
+    # A take-over moves a begun step to unknown and leaves all else as it was; nothing else tells of
+    # no facts there.
     if (event.from_state, event.to_state) != ("begun", "unknown") or facts:
         row.update(facts=facts.get("facts"), error=facts.get("error"))
 
 
 def _serial_reserved(made: Replay, event: Link, facts: Row) -> None:
-    made.row("serial", facts["serial"], facts["issuer"]).update(state=event.to_state, attempt=event.attempt)
+    made.row("serial", facts["serial"], facts["issuer"]).update(
+        state=event.to_state, attempt=event.attempt
+    )
 
 
 def _serial_voided(made: Replay, event: Link, facts: Row) -> None:
@@ -156,9 +252,18 @@ def _certificate_stored(made: Replay, event: Link, facts: Row) -> None:
     made.row("serial", *key)["state"] = "issued"
     dates = {name: _moment(facts.get(name)) for name in ("not_before", "not_after")}
     made.row("certificate", *key).update(
-        {name: facts.get(name) for name in _CERTIFICATE} | dates, state=event.to_state, attempt=event.attempt, board=event.board,
-        name=facts.get("name") or facts.get("device_id"), stored=event.ts, station=event.station)
-    if event.board is not None and (spki := (facts.get("spki_sha256", ""),)) not in made.rows["seen_key"]:
+        {name: facts.get(name) for name in _CERTIFICATE} | dates,
+        state=event.to_state,
+        attempt=event.attempt,
+        board=event.board,
+        name=facts.get("name") or facts.get("device_id"),
+        stored=event.ts,
+        station=event.station,
+    )
+    if (
+        event.board is not None
+        and (spki := (facts.get("spki_sha256", ""),)) not in made.rows["seen_key"]
+    ):
         made.rows["seen_key"][spki] = {"board": event.board}
         made.maybe.add(spki)
 
@@ -185,7 +290,9 @@ def _certificate_revoked(made: Replay, event: Link, facts: Row) -> None:
 
 def _crl_issued(made: Replay, _: Link, facts: Row) -> None:
     dates = {name: _moment(facts.get(name)) for name in ("this_update", "next_update")}
-    made.row("crl", facts["issuer"], str(facts["number"])).update({name: facts.get(name) for name in ("sha256", "content")} | dates)
+    made.row("crl", facts["issuer"], str(facts["number"])).update(
+        {name: facts.get(name) for name in ("sha256", "content")} | dates
+    )
 
 
 def _key_seen(made: Replay, event: Link, facts: Row) -> None:
@@ -194,14 +301,19 @@ def _key_seen(made: Replay, event: Link, facts: Row) -> None:
 
 
 def _token_intended(made: Replay, event: Link, facts: Row) -> None:
-    made.row("token", facts["intent"]).update(name=facts.get("name"), state=event.to_state, board=event.board, attempt=event.attempt)
+    made.row("token", facts["intent"]).update(
+        name=facts.get("name"), state=event.to_state, board=event.board, attempt=event.attempt
+    )
 
 
 def _token_moved(made: Replay, event: Link, facts: Row) -> None:
     row = made.row("token", facts["intent"])
     row["state"] = event.to_state
     if event.to_state == TokenState.MINTED.value:
-        row.update({name: facts.get(name) for name in ("token_id", "registry_device_id", "sha256")}, expires_at=_moment(facts.get("expires_at")))
+        row.update(
+            {name: facts.get(name) for name in ("token_id", "registry_device_id", "sha256")},
+            expires_at=_moment(facts.get("expires_at")),
+        )
 
 
 def _row_moved(made: Replay, event: Link, facts: Row) -> None:

@@ -1,4 +1,6 @@
-"""Rows of batches: their writes, and the questions that are asked of them (contract of `rows.RowRecord`)."""
+"""Rows of batches: their writes, and the questions that are asked of them (contract of
+`rows.RowRecord`).
+"""
 
 from __future__ import annotations
 
@@ -27,27 +29,64 @@ _MANY: Final = 64
 """Rows that one prepared statement asks for; places that are left over ask for no row."""
 
 _row = schema.batch_row.c
-_KEY = (_row.organisation == bindparam("o"), _row.soc == bindparam("c"), _row.mcu_id == bindparam("m"))
+_KEY = (
+    _row.organisation == bindparam("o"),
+    _row.soc == bindparam("c"),
+    _row.mcu_id == bindparam("m"),
+)
 _COLUMNS: Final = tuple(column for name, column in _row.items() if name != "at")
 _ONE = select(*_COLUMNS).where(*_KEY)
-_SOME = select(*_COLUMNS).where(_row.organisation == bindparam("o"), _row.soc == bindparam("c"), _row.mcu_id.in_(bindparam("m", expanding=True)))
+_SOME = select(*_COLUMNS).where(
+    _row.organisation == bindparam("o"),
+    _row.soc == bindparam("c"),
+    _row.mcu_id.in_(bindparam("m", expanding=True)),
+)
 _OF_CHIP = select(*_COLUMNS).where(_row.mcu_id == bindparam("m")).order_by(_row.at)
 _PLACES: Final = tuple(f"m{number}" for number in range(_MANY))
-_HELD = select(_row.organisation, _row.soc, _row.mcu_id, _row.state, _row.run).where(_row.mcu_id.in_([bindparam(name) for name in _PLACES]))
+_HELD = select(_row.organisation, _row.soc, _row.mcu_id, _row.state, _row.run).where(
+    _row.mcu_id.in_([bindparam(name) for name in _PLACES])
+)
 _ADD = insert(schema.batch_row)
-_BEGIN = update(schema.batch_row).where(*_KEY).values(
-    run=bindparam("r"), line=bindparam("l"), state=BEGUN, name=bindparam("n"), token_intent=bindparam("i"), facts=bindparam("f"),
-    error=None, at=bindparam("t"))
-_END = update(schema.batch_row).where(*_KEY).values(
-    run=bindparam("r"), line=bindparam("l"), state=bindparam("s"), device_id=bindparam("d"), id=bindparam("u"), name=bindparam("n"),
-    registry_device_id=bindparam("g"), token_intent=bindparam("i"), facts=bindparam("f"), error=bindparam("e"), at=bindparam("t"))
+_BEGIN = (
+    update(schema.batch_row)
+    .where(*_KEY)
+    .values(
+        run=bindparam("r"),
+        line=bindparam("l"),
+        state=BEGUN,
+        name=bindparam("n"),
+        token_intent=bindparam("i"),
+        facts=bindparam("f"),
+        error=None,
+        at=bindparam("t"),
+    )
+)
+_END = (
+    update(schema.batch_row)
+    .where(*_KEY)
+    .values(
+        run=bindparam("r"),
+        line=bindparam("l"),
+        state=bindparam("s"),
+        device_id=bindparam("d"),
+        id=bindparam("u"),
+        name=bindparam("n"),
+        registry_device_id=bindparam("g"),
+        token_intent=bindparam("i"),
+        facts=bindparam("f"),
+        error=bindparam("e"),
+        at=bindparam("t"),
+    )
+)
 
 RowWrite = rec.BeginRow | rec.EndRow
 Key = tuple[str, str, str]
 
 
 def apply(tx: Transaction, writes: Sequence[RowWrite]) -> None:
-    """Apply writes, those of different rows together in few statements: beside a pool of threads each one would cost a wait for its turn."""
+    """Apply writes, those of different rows together in few statements: beside a pool of threads
+    each one would cost a wait for its turn.
+    """
     group: dict[Key, RowWrite] = {}
     for write in writes:
         if _key(write) in group:
@@ -72,7 +111,14 @@ def _together(tx: Transaction, writes: Sequence[RowWrite]) -> None:
         else:
             ended.append(_end(tx, write))
         kind = "row-begun" if isinstance(write, rec.BeginRow) else "row-ended"
-        tx.event(kind, write, run=write.run, board=cloud_key(write.soc, write.mcu_id), from_=before, to=state)
+        tx.event(
+            kind,
+            write,
+            run=write.run,
+            board=cloud_key(write.soc, write.mcu_id),
+            from_=before,
+            to=state,
+        )
     for statement, values in ((_ADD, fresh), (_BEGIN, begun), (_END, ended)):
         if values:
             tx.sql.add(statement, values)
@@ -82,7 +128,7 @@ def _held(tx: Transaction, writes: Sequence[RowWrite]) -> dict[Key, tuple[str, s
     """State and run of the rows that are on record."""
     found: dict[Key, tuple[str, str]] = {}
     for start in range(0, len(writes), _MANY):
-        ids = [write.mcu_id for write in writes[start:start + _MANY]]
+        ids = [write.mcu_id for write in writes[start : start + _MANY]]
         asked = dict(zip_longest(_PLACES, ids, fillvalue=""))
         for organisation, soc, mcu_id, state, run in tx.sql.all(_HELD, asked):
             found[organisation, soc, mcu_id] = (state, run)
@@ -92,7 +138,8 @@ def _held(tx: Transaction, writes: Sequence[RowWrite]) -> dict[Key, tuple[str, s
 def _check(tx: Transaction, write: RowWrite, held: tuple[str, str] | None) -> str | None:
     """The state that the row is in, None for a new one.
 
-    Raises JournalError journal.raced for one that a living process has begun, or that is with another run than was seen.
+    Raises JournalError journal.raced for one that a living process has begun, or that is with
+    another run than was seen.
     """
     if not tx.holds(write.run):
         raise JournalError("journal.not-found", f"run {write.run} was not started by this process")
@@ -100,27 +147,70 @@ def _check(tx: Transaction, write: RowWrite, held: tuple[str, str] | None) -> st
         return None
     state, run = held
     if state == BEGUN and run != write.run and tx.alive(run):
-        raise JournalError("journal.raced", f"the row of mcuId {write.mcu_id} is being worked on by run {run}")
-    if isinstance(write, rec.BeginRow) and write.seen is not None and run not in {write.seen, write.run}:
-        raise JournalError("journal.raced", f"the row of mcuId {write.mcu_id} went through run {run} meanwhile")
+        raise JournalError(
+            "journal.raced", f"the row of mcuId {write.mcu_id} is being worked on by run {run}"
+        )
+    if (
+        isinstance(write, rec.BeginRow)
+        and write.seen is not None
+        and run not in {write.seen, write.run}
+    ):
+        raise JournalError(
+            "journal.raced", f"the row of mcuId {write.mcu_id} went through run {run} meanwhile"
+        )
     return state
 
 
 def _begin(tx: Transaction, write: rec.BeginRow) -> dict[str, Any]:
-    return {**_where(write), "r": write.run, "l": write.line, "n": write.name, "i": write.token_intent, "f": to_json(write.facts), "t": tx.now}
+    return {
+        **_where(write),
+        "r": write.run,
+        "l": write.line,
+        "n": write.name,
+        "i": write.token_intent,
+        "f": to_json(write.facts),
+        "t": tx.now,
+    }
 
 
 def _end(tx: Transaction, write: rec.EndRow) -> dict[str, Any]:
-    return {**_where(write), "r": write.run, "l": write.line, "s": write.state, "d": write.device_id, "u": write.id, "n": write.name,
-            "g": write.registry_device_id, "i": write.token_intent, "f": to_json(write.facts), "e": _maybe_json(write.error), "t": tx.now}
+    return {
+        **_where(write),
+        "r": write.run,
+        "l": write.line,
+        "s": write.state,
+        "d": write.device_id,
+        "u": write.id,
+        "n": write.name,
+        "g": write.registry_device_id,
+        "i": write.token_intent,
+        "f": to_json(write.facts),
+        "e": _maybe_json(write.error),
+        "t": tx.now,
+    }
 
 
 def _fresh(tx: Transaction, write: RowWrite, state: str) -> dict[str, Any]:
-    known = (write.id, write.registry_device_id, _maybe_json(write.error)) if isinstance(write, rec.EndRow) else (None, None, None)
+    known = (
+        (write.id, write.registry_device_id, _maybe_json(write.error))
+        if isinstance(write, rec.EndRow)
+        else (None, None, None)
+    )
     return {
-        "organisation": write.organisation, "soc": write.soc, "mcu_id": write.mcu_id, "run": write.run, "line": write.line, "state": state,
-        "device_id": write.device_id, "id": known[0], "name": write.name, "registry_device_id": known[1], "token_intent": write.token_intent,
-        "facts": to_json(write.facts), "error": known[2], "at": tx.now,
+        "organisation": write.organisation,
+        "soc": write.soc,
+        "mcu_id": write.mcu_id,
+        "run": write.run,
+        "line": write.line,
+        "state": state,
+        "device_id": write.device_id,
+        "id": known[0],
+        "name": write.name,
+        "registry_device_id": known[1],
+        "token_intent": write.token_intent,
+        "facts": to_json(write.facts),
+        "error": known[2],
+        "at": tx.now,
     }
 
 
@@ -136,11 +226,15 @@ def _maybe_json(value: rec.Facts | None) -> str | None:
     return None if value is None else to_json(value)
 
 
-def some(connection: Connection, organisation: str, soc: str, mcu_ids: Sequence[str]) -> dict[str, RowRecord]:
+def some(
+    connection: Connection, organisation: str, soc: str, mcu_ids: Sequence[str]
+) -> dict[str, RowRecord]:
     """The rows of these mcuIds that are on record, by mcuId."""
     found: dict[str, RowRecord] = {}
     for start in range(0, len(mcu_ids), _PAGE):
-        rows = connection.execute(_SOME, {"o": organisation, "c": soc, "m": list(mcu_ids[start:start + _PAGE])})
+        rows = connection.execute(
+            _SOME, {"o": organisation, "c": soc, "m": list(mcu_ids[start : start + _PAGE])}
+        )
         found.update((record.mcu_id, record) for record in map(_record, rows))
     return found
 
@@ -152,13 +246,23 @@ def one(connection: Connection, organisation: str, soc: str, mcu_id: str) -> Row
 
 
 def of_chip(journal: SqliteJournal, mcu_id: str) -> list[RowRecord]:
-    """All rows of an mcuId, whatever the soc and the organisation; the one that was touched last comes last."""
+    """All rows of an mcuId, whatever the soc and the organisation; the one that was touched last
+    comes last.
+    """
     with journal.reading() as connection:
         return [_record(found) for found in Prepared(connection).all(_OF_CHIP, {"m": mcu_id})]
 
 
-def rows(journal: SqliteJournal, *, run: str | None = None, state: str | None = None, organisation: str | None = None) -> Iterator[RowRecord]:
-    """Rows that fit all that is given, in the order of their keys; read page by page, so that any number of them fits in memory."""
+def rows(
+    journal: SqliteJournal,
+    *,
+    run: str | None = None,
+    state: str | None = None,
+    organisation: str | None = None,
+) -> Iterator[RowRecord]:
+    """Rows that fit all that is given, in the order of their keys; read page by page, so that any
+    number of them fits in memory.
+    """
     wanted = ((_row.run, run), (_row.state, state), (_row.organisation, organisation))
     where = [column == value for column, value in wanted if value is not None]
     after: tuple[str, str, str] | None = None
@@ -171,17 +275,30 @@ def rows(journal: SqliteJournal, *, run: str | None = None, state: str | None = 
         after = (page[-1].organisation, page[-1].soc, page[-1].mcu_id)
 
 
-def _page(connection: Connection, where: list[ColumnElement[bool]], after: tuple[str, str, str] | None) -> list[RowRecord]:
+def _page(
+    connection: Connection, where: list[ColumnElement[bool]], after: tuple[str, str, str] | None
+) -> list[RowRecord]:
     key = (_row.organisation, _row.soc, _row.mcu_id)
-    begin = [] if after is None else [or_(
-        key[0] > after[0], and_(key[0] == after[0], key[1] > after[1]), and_(key[0] == after[0], key[1] == after[1], key[2] > after[2]))]
+    begin = (
+        []
+        if after is None
+        else [
+            or_(
+                key[0] > after[0],
+                and_(key[0] == after[0], key[1] > after[1]),
+                and_(key[0] == after[0], key[1] == after[1], key[2] > after[2]),
+            )
+        ]
+    )
     statement = select(*_COLUMNS).where(*where, *begin).order_by(*key).limit(_PAGE)
     return [_record(found) for found in connection.execute(statement).all()]
 
 
 def _record(found: tuple[Any, ...] | Row[Any]) -> RowRecord:
     values = dict(zip(_NAMES, found, strict=True))
-    return RowRecord(**{**values, "facts": from_json(values["facts"]), "error": from_json(values["error"])})
+    return RowRecord(
+        **{**values, "facts": from_json(values["facts"]), "error": from_json(values["error"])}
+    )
 
 
 _NAMES: Final = tuple(column.name for column in _COLUMNS)

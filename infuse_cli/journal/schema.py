@@ -1,10 +1,12 @@
 """Tables of the journal as statements see them.
 
-`event` is the truth: append-only, one hash chain a station. `run`, `board`, `attempt`, `step`, `serial`,
-`certificate`, `revocation`, `crl`, `seen_key`, `token` and `batch_row` are projections of it. `secret` is outside the
-chain. `chain` keeps the head of each station's chain. What exists in a file is made by `migrations.py`; a test compares the two.
+`event` is the truth: append-only, one hash chain a station. `run`, `board`, `attempt`, `step`,
+`serial`, `certificate`, `revocation`, `crl`, `seen_key`, `token` and `batch_row` are projections of
+it. `secret` is outside the chain. `chain` keeps the head of each station's chain. What exists in a
+file is made by `migrations.py`; a test compares the two.
 
-Times are ISO 8601 UTC texts with microseconds and `Z`, which sort as they are; JSON is text with sorted keys.
+Times are ISO 8601 UTC texts with microseconds and `Z`, which sort as they are; JSON is text with
+sorted keys.
 """
 
 from __future__ import annotations
@@ -16,8 +18,13 @@ from sqlalchemy import BigInteger, Column, Double, LargeBinary, MetaData, Table,
 metadata: Final = MetaData()
 
 
-def _texts(*names: str, primary: tuple[str, ...] = (), required: tuple[str, ...] = ()) -> list[Column[str]]:
-    return [Column(name, Text, primary_key=name in primary, nullable=name not in (*primary, *required)) for name in names]
+def _texts(
+    *names: str, primary: tuple[str, ...] = (), required: tuple[str, ...] = ()
+) -> list[Column[str]]:
+    return [
+        Column(name, Text, primary_key=name in primary, nullable=name not in (*primary, *required))
+        for name in names
+    ]
 
 
 migration: Final = Table(
@@ -41,8 +48,19 @@ event: Final = Table(
     *_texts("station", primary=("station",)),
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     *_texts(
-        "ts", "operator", "tool_version", "kind", "run", "board", "attempt", "step", "from_state", "to_state",
-        "facts", "prev", "hash",
+        "ts",
+        "operator",
+        "tool_version",
+        "kind",
+        "run",
+        "board",
+        "attempt",
+        "step",
+        "from_state",
+        "to_state",
+        "facts",
+        "prev",
+        "hash",
         required=("ts", "operator", "tool_version", "kind", "facts", "prev", "hash"),
     ),
 )
@@ -51,11 +69,34 @@ run: Final = Table(
     "run",
     metadata,
     *_texts(
-        "run", "command", "profile_name", "profile_hash", "profile", "operator", "lot", "simulated", "facts",
-        "station", "tool_version", "started", "ended", "totals",
+        "run",
+        "command",
+        "profile_name",
+        "profile_hash",
+        "profile",
+        "operator",
+        "lot",
+        "simulated",
+        "facts",
+        "station",
+        "tool_version",
+        "started",
+        "ended",
+        "totals",
         primary=("run",),
-        required=("command", "profile_name", "profile_hash", "profile", "operator", "simulated", "facts", "station",
-                  "tool_version", "started", "totals"),
+        required=(
+            "command",
+            "profile_name",
+            "profile_hash",
+            "profile",
+            "operator",
+            "simulated",
+            "facts",
+            "station",
+            "tool_version",
+            "started",
+            "totals",
+        ),
     ),
 )
 
@@ -68,10 +109,20 @@ board: Final = Table(
 attempt: Final = Table(
     "attempt",
     metadata,
-    *_texts("attempt", "run", "board", "soc", primary=("attempt",), required=("run", "board", "soc")),
+    *_texts(
+        "attempt", "run", "board", "soc", primary=("attempt",), required=("run", "board", "soc")
+    ),
     Column("slot", BigInteger, nullable=False),
     *_texts(
-        "port", "state", "plan", "plan_hash", "opened", "facts", "outcome", "error", "ended",
+        "port",
+        "state",
+        "plan",
+        "plan_hash",
+        "opened",
+        "facts",
+        "outcome",
+        "error",
+        "ended",
         required=("port", "state", "plan", "plan_hash", "opened", "facts"),
     ),
 )
@@ -89,24 +140,65 @@ step: Final = Table(
 serial: Final = Table(
     "serial",
     metadata,
-    *_texts("serial", "issuer", "state", "attempt", "run", "reserved", primary=("serial", "issuer"), required=("state",)),
+    *_texts(
+        "serial",
+        "issuer",
+        "state",
+        "attempt",
+        "run",
+        "reserved",
+        primary=("serial", "issuer"),
+        required=("state",),
+    ),
 )
 
 certificate: Final = Table(
     "certificate",
     metadata,
     *_texts(
-        "serial", "issuer", "sha256", "spki_sha256", "not_before", "not_after", "pem", "profile", "state", "board",
-        "attempt", "device_id", "stored", "name", "station", "run",
+        "serial",
+        "issuer",
+        "sha256",
+        "spki_sha256",
+        "not_before",
+        "not_after",
+        "pem",
+        "profile",
+        "state",
+        "board",
+        "attempt",
+        "device_id",
+        "stored",
+        "name",
+        "station",
+        "run",
         primary=("serial", "issuer"),
-        required=("sha256", "spki_sha256", "not_before", "not_after", "pem", "profile", "state", "stored"),
+        required=(
+            "sha256",
+            "spki_sha256",
+            "not_before",
+            "not_after",
+            "pem",
+            "profile",
+            "state",
+            "stored",
+        ),
     ),
 )
 
 revocation: Final = Table(
     "revocation",
     metadata,
-    *_texts("serial", "issuer", "at", "reason", "not_after", "name", primary=("serial", "issuer"), required=("at", "reason")),
+    *_texts(
+        "serial",
+        "issuer",
+        "at",
+        "reason",
+        "not_after",
+        "name",
+        primary=("serial", "issuer"),
+        required=("at", "reason"),
+    ),
 )
 
 crl: Final = Table(
@@ -114,7 +206,13 @@ crl: Final = Table(
     metadata,
     *_texts("issuer", primary=("issuer",)),
     Column("number", BigInteger, primary_key=True, autoincrement=False),
-    *_texts("this_update", "next_update", "sha256", "content", required=("this_update", "next_update", "sha256", "content")),
+    *_texts(
+        "this_update",
+        "next_update",
+        "sha256",
+        "content",
+        required=("this_update", "next_update", "sha256", "content"),
+    ),
     Column("entries", BigInteger, nullable=False),
 )
 
@@ -128,7 +226,15 @@ token: Final = Table(
     "token",
     metadata,
     *_texts(
-        "intent", "name", "state", "board", "attempt", "token_id", "registry_device_id", "sha256", "expires_at",
+        "intent",
+        "name",
+        "state",
+        "board",
+        "attempt",
+        "token_id",
+        "registry_device_id",
+        "sha256",
+        "expires_at",
         "intended",
         primary=("intent",),
         required=("name", "state", "intended"),
@@ -142,7 +248,15 @@ batch_row: Final = Table(
     *_texts("run", required=("run",)),
     Column("line", BigInteger, nullable=False),
     *_texts(
-        "state", "device_id", "id", "name", "registry_device_id", "token_intent", "facts", "error", "at",
+        "state",
+        "device_id",
+        "id",
+        "name",
+        "registry_device_id",
+        "token_intent",
+        "facts",
+        "error",
+        "at",
         required=("state", "facts", "at"),
     ),
 )

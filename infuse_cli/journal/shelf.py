@@ -1,4 +1,6 @@
-"""`ports.Shelf` on a private SQLite file that is deleted when it is closed, so that any number of values fits."""
+"""`ports.Shelf` on a private SQLite file that is deleted when it is closed, so that any number of
+values fits.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,18 @@ _PAGE: Final = 500
 
 
 class DiskShelf:
-    """Values by key. The empty name is a temporary file of SQLite's own, which a process that dies leaves nothing of."""
+    """Values by key.
+
+    The empty name is a temporary file of SQLite's own, which a process that dies leaves nothing of.
+    """
 
     def __init__(self) -> None:
         self._lock: Final = threading.Lock()
         self._db: Final = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; CREATE TABLE kept (key PRIMARY KEY, value BLOB) WITHOUT ROWID;")
+        self._db.executescript(
+            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; CREATE TABLE kept (key PRIMARY KEY,"
+            " value BLOB) WITHOUT ROWID;"
+        )
 
     def put(self, values: Iterable[tuple[str | int, bytes]]) -> None:
         """Keep values; a key that is there already gets the new one."""
@@ -37,7 +45,12 @@ class DiskShelf:
         """Those of these keys that have a value; some hundred at a time."""
         marks = ", ".join("?" * len(keys))
         with self._lock:
-            return dict(self._db.execute(f"SELECT key, value FROM kept WHERE key IN ({marks})", tuple(keys)).fetchall())  # noqa: S608 - marks alone
+            return dict(
+                self._db.execute(
+                    f"SELECT key, value FROM kept WHERE key IN ({marks})",  # noqa: S608
+                    tuple(keys),
+                ).fetchall()
+            )
 
     def values(self) -> Iterator[bytes]:
         """All values in the order of their keys, read a page at a time."""
@@ -49,7 +62,10 @@ class DiskShelf:
 
     def _page(self, where: str, given: tuple[str | int, ...]) -> list[tuple[str | int, bytes]]:
         with self._lock:
-            return self._db.execute(f"SELECT key, value FROM kept {where} ORDER BY key LIMIT {_PAGE}", given).fetchall()  # noqa: S608 - no value is in it
+            return self._db.execute(
+                f"SELECT key, value FROM kept {where} ORDER BY key LIMIT {_PAGE}",  # noqa: S608
+                given,
+            ).fetchall()
 
     def close(self) -> None:
         """Forget all; safe to call twice."""

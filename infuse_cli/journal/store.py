@@ -1,6 +1,7 @@
 """The journal in INFUSE_HOME/journal.sqlite3: `ports.Journal` on SQLite.
 
-A commit is one fsynced transaction under the write-ahead log with `synchronous=FULL`; the home is 0700, its files
+A commit is one fsynced transaction under the write-ahead log with `synchronous=FULL`; the home is
+0700, its files
 0600. What SQLite refuses comes out as JournalError and names the file.
 """
 
@@ -14,7 +15,17 @@ from sqlalchemy import bindparam, insert, select, update
 
 from infuse_cli._version import __version__
 from infuse_cli.errors import JournalError
-from infuse_cli.journal import audit, chain, database, identity, mode_queries, reads, rows, schema, writes
+from infuse_cli.journal import (
+    audit,
+    chain,
+    database,
+    identity,
+    mode_queries,
+    reads,
+    rows,
+    schema,
+    writes,
+)
 from infuse_cli.journal.bench import load_bench
 from infuse_cli.journal.codec import maybe_time, to_json, to_text
 from infuse_cli.journal.group import GroupCommit
@@ -36,27 +47,51 @@ if TYPE_CHECKING:
 _ADD_RUN = insert(schema.run)
 _RUN_ID = select(schema.run.c.run).where(schema.run.c.run == bindparam("r"))
 _SECRETS = select(schema.secret.c.name, schema.secret.c.sealed).order_by(schema.secret.c.name)
-_SET_SECRET = update(schema.secret).where(schema.secret.c.name == bindparam("n")).values(sealed=bindparam("v"))
-_END_RUN = update(schema.run).where(schema.run.c.run == bindparam("r")).values(ended=bindparam("t"), totals=bindparam("x"))
+_SET_SECRET = (
+    update(schema.secret)
+    .where(schema.secret.c.name == bindparam("n"))
+    .values(sealed=bindparam("v"))
+)
+_END_RUN = (
+    update(schema.run)
+    .where(schema.run.c.run == bindparam("r"))
+    .values(ended=bindparam("t"), totals=bindparam("x"))
+)
 
 
-def open_journal(home: Path, *, station: str | None = None, operator: str = "", tool_version: str = __version__,
-                 create: bool = True, busy_s: float = 5.0, now: Callable[[], datetime] | None = None) -> SqliteJournal:
+def open_journal(
+    home: Path,
+    *,
+    station: str | None = None,
+    operator: str = "",
+    tool_version: str = __version__,
+    create: bool = True,
+    busy_s: float = 5.0,
+    now: Callable[[], datetime] | None = None,
+) -> SqliteJournal:
     """Open the journal of a home, making home and journal as needed.
 
-    `station` is by default that of bench.yaml, else the host's name; `operator` is who writes outside any run. `create=False` only opens one that is there
-    (else journal.not-found). `busy_s` bounds the wait for another program's lock, in seconds. Raises JournalError
-    journal.locked, journal.read-only, journal.corrupt, journal.newer, journal.disk-full; ProfileError for bench.yaml.
+    `station` is by default that of bench.yaml, else the host's name; `operator` is who writes
+    outside any run. `create=False` only opens one that is there (else journal.not-found). `busy_s`
+    bounds the wait for another program's lock, in seconds. Raises JournalError journal.locked,
+    journal.read-only, journal.corrupt, journal.newer, journal.disk-full; ProfileError for
+    bench.yaml.
     """
     name = station or load_bench(home).station
     opened = database.open_database(home, tool_version=tool_version, create=create, busy_s=busy_s)
-    return SqliteJournal(home, opened, Author(name, tool_version, operator=operator), now or _utc_now)
+    return SqliteJournal(
+        home, opened, Author(name, tool_version, operator=operator), now or _utc_now
+    )
 
 
 class SqliteJournal:
-    """`ports.Journal` on SQLite; made by `open_journal`, safe to share between threads, closed by `close()`."""
+    """`ports.Journal` on SQLite; made by `open_journal`, safe to share between threads, closed by
+    `close()`.
+    """
 
-    def __init__(self, home: Path, opened: database.Database, author: Author, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, home: Path, opened: database.Database, author: Author, now: Callable[[], datetime]
+    ) -> None:
         self._database: Final = opened
         self._owners: Final = Owners(home)
         self._nobody: Final = author
@@ -86,7 +121,10 @@ class SqliteJournal:
         return self._author.station
 
     def start_run(self, start: rec.RunStart) -> None:
-        """Record the run and hold its owner lock. Raises JournalError journal.raced for a run id that was used before."""
+        """Record the run and hold its owner lock.
+
+        Raises JournalError journal.raced for a run id that was used before.
+        """
         self._owners.hold(start.run)
         try:
             with self._database.writing() as connection:
@@ -99,25 +137,52 @@ class SqliteJournal:
     def _add_run(self, connection: Connection, start: rec.RunStart) -> None:
         if connection.execute(_RUN_ID, {"r": start.run}).first() is not None:
             raise JournalError("journal.raced", f"run {start.run} is on record already")
-        tx = self._transaction(connection, replace(self._author, run=start.run, operator=start.operator))
+        tx = self._transaction(
+            connection, replace(self._author, run=start.run, operator=start.operator)
+        )
         row = {
-            "run": start.run, "command": start.command, "profile_name": start.profile_name, "profile_hash": start.profile_hash,
-            "profile": to_json(start.profile), "operator": start.operator, "lot": start.lot, "simulated": to_json(start.simulated),
-            "facts": to_json(start.facts), "station": self.station, "tool_version": self._author.tool_version, "started": tx.now,
-            "ended": None, "totals": "{}",
+            "run": start.run,
+            "command": start.command,
+            "profile_name": start.profile_name,
+            "profile_hash": start.profile_hash,
+            "profile": to_json(start.profile),
+            "operator": start.operator,
+            "lot": start.lot,
+            "simulated": to_json(start.simulated),
+            "facts": to_json(start.facts),
+            "station": self.station,
+            "tool_version": self._author.tool_version,
+            "started": tx.now,
+            "ended": None,
+            "totals": "{}",
         }
         connection.execute(_ADD_RUN, row)
-        told = {"command": start.command, "profile_name": start.profile_name, "profile_hash": start.profile_hash, "profile": start.profile,
-                "lot": start.lot, "simulated": start.simulated, "facts": start.facts}
+        told = {
+            "command": start.command,
+            "profile_name": start.profile_name,
+            "profile_hash": start.profile_hash,
+            "profile": start.profile,
+            "lot": start.lot,
+            "simulated": start.simulated,
+            "facts": start.facts,
+        }
         tx.event("run-started", None, run=start.run, facts=told)
         tx.flush()
 
     def end_run(self, run: str, totals: rec.Facts) -> None:
-        """Record that the run ended, and give its owner lock back in any case. Raises JournalError journal.not-found."""
+        """Record that the run ended, and give its owner lock back in any case.
+
+        Raises JournalError journal.not-found.
+        """
         try:
             with self._database.writing() as connection:
                 tx = self._transaction(connection)
-                if connection.execute(_END_RUN, {"r": run, "t": tx.now, "x": to_json(totals)}).rowcount != 1:
+                if (
+                    connection.execute(
+                        _END_RUN, {"r": run, "t": tx.now, "x": to_json(totals)}
+                    ).rowcount
+                    != 1
+                ):
                     raise JournalError("journal.not-found", f"no run {run} is on record")
                 tx.event("run-ended", None, run=run, facts=totals)
                 tx.flush()
@@ -141,10 +206,13 @@ class SqliteJournal:
                 tx.flush()
 
     def _transaction(self, connection: Connection, author: Author | None = None) -> Transaction:
-        return Transaction(Prepared(connection), author or self._author, self._owners, to_text(self._now()))
+        return Transaction(
+            Prepared(connection), author or self._author, self._owners, to_text(self._now())
+        )
 
     def reseal(self, again: Callable[[str, bytes], bytes]) -> int:
-        """Replace every sealed secret by what `again` makes of its name and bytes, all in one transaction; how many there are.
+        """Replace every sealed secret by what `again` makes of its name and bytes, all in one
+        transaction; how many there are.
 
         What `again` raises leaves all as it was.
         """
@@ -180,8 +248,12 @@ class SqliteJournal:
         with self.reading() as connection:
             return reads.board(connection, uuid, self.alive)
 
-    def check_identity(self, uuid: str, imei: str | None, mcu_id: str | None, *, soc: str | None = None) -> None:
-        """Raise PolicyError identity.clone naming the other board; without `soc` an mcuId counts whatever the soc."""
+    def check_identity(
+        self, uuid: str, imei: str | None, mcu_id: str | None, *, soc: str | None = None
+    ) -> None:
+        """Raise PolicyError identity.clone naming the other board; without `soc` an mcuId counts
+        whatever the soc.
+        """
         with self.reading() as connection:
             identity.check(Prepared(connection), uuid, imei, mcu_id, soc)
 
@@ -198,17 +270,27 @@ class SqliteJournal:
     def open_attempts(self) -> Sequence[rec.AttemptRecord]:
         """All attempts that a later run would go on with, oldest first."""
         with self.reading() as connection:
-            return reads.attempts(connection, self.alive, schema.attempt.c.state.in_(writes.OPEN_STATES))
+            return reads.attempts(
+                connection, self.alive, schema.attempt.c.state.in_(writes.OPEN_STATES)
+            )
 
-    def certificates(self, *, board: str | None = None, attempt: str | None = None) -> Sequence[rec.CertificateRecord]:
+    def certificates(
+        self, *, board: str | None = None, attempt: str | None = None
+    ) -> Sequence[rec.CertificateRecord]:
         """Certificates of a board, of an attempt, or all; oldest first."""
         columns = schema.certificate.c
-        where = [column == value for column, value in ((columns.board, board), (columns.attempt, attempt)) if value is not None]
+        where = [
+            column == value
+            for column, value in ((columns.board, board), (columns.attempt, attempt))
+            if value is not None
+        ]
         with self.reading() as connection:
             return reads.certificates(connection, *where)
 
     def reserved_serials(self, attempt: str) -> Sequence[tuple[str, str]]:
-        """(serial, issuer) pairs reserved by this attempt that are neither void nor have a certificate."""
+        """(serial, issuer) pairs reserved by this attempt that are neither void nor have a
+        certificate.
+        """
         with self.reading() as connection:
             return reads.reserved(connection, attempt)
 
@@ -222,7 +304,9 @@ class SqliteJournal:
         with self.reading() as connection:
             return reads.key_owner(connection, spki_sha256)
 
-    def tokens(self, *, board: str | None = None, name: str | None = None) -> Sequence[rec.TokenRecord]:
+    def tokens(
+        self, *, board: str | None = None, name: str | None = None
+    ) -> Sequence[rec.TokenRecord]:
         """Tokens of a board, of a name, or all; oldest first."""
         with self.reading() as connection:
             return reads.tokens(connection, board=board, name=name)
@@ -268,24 +352,34 @@ class SqliteJournal:
             return mode_queries.owed(connection, board, self.alive)
 
     def labelled(self, name: str, value: str) -> Sequence[str]:
-        """Boards whose metadata `name` is on record as `value`; superseded and closed attempts do not count."""
+        """Boards whose metadata `name` is on record as `value`; superseded and closed attempts do
+        not count.
+        """
         with self.reading() as connection:
             return reads.labelled(connection, name, value)
 
     def passed_with(self, *, profile_hash: str, ca: str | None, modem_firmware: str | None) -> bool:
-        """Whether any board PASSed with this profile, CA (`issuer` of its certificates) and modem firmware.
+        """Whether any board PASSed with this profile, CA (`issuer` of its certificates) and modem
+        firmware.
 
-        The firmware is the attempt's fact `modemFirmware`; without a CA the attempt must have no certificate.
+        The firmware is the attempt's fact `modemFirmware`; without a CA the attempt must have no
+        certificate.
         """
         with self.reading() as connection:
             return reads.passed_with(connection, profile_hash, ca, modem_firmware)
 
-    def events(self, *, board: str | None = None, attempt: str | None = None, run: str | None = None) -> Sequence[rec.EventRecord]:
+    def events(
+        self, *, board: str | None = None, attempt: str | None = None, run: str | None = None
+    ) -> Sequence[rec.EventRecord]:
         """Events of a board, of an attempt, of a run, or all, in the order of the chain."""
         columns = schema.event.c
         wanted = ((columns.board, board), (columns.attempt, attempt), (columns.run, run))
         with self.reading() as connection:
-            return list(reads.events(connection, *(column == value for column, value in wanted if value is not None)))
+            return list(
+                reads.events(
+                    connection, *(column == value for column, value in wanted if value is not None)
+                )
+            )
 
     def event_count(self) -> int:
         """How many events are on record, of all stations."""
@@ -298,21 +392,35 @@ class SqliteJournal:
             return audit.heads(connection)
 
     def verify(self, kept: Mapping[str, chain.Head] | None = None) -> Sequence[chain.Fault]:
-        """Check the file, each station's chain, and the projections against it. An empty answer means sound.
+        """Check the file, each station's chain, and the projections against it.
 
-        `kept` are heads that were recorded elsewhere: with them a chain that was cut or made anew is found too.
-        Raises JournalError journal.corrupt when SQLite's own check finds damage.
+        An empty answer means sound.
+
+        `kept` are heads that were recorded elsewhere: with them a chain that was cut or made anew
+        is found too. Raises JournalError journal.corrupt when SQLite's own check finds damage.
         """
         with self.reading() as connection:
             return audit.faults(connection, self.path, kept or {})
 
     def verify_newest(self, count: int = 200) -> Sequence[chain.Fault]:
-        """Check the last events of each station's chain and its head, in a time that does not grow with the journal."""
+        """Check the last events of each station's chain and its head, in a time that does not grow
+        with the journal.
+        """
         with self.reading() as connection:
             heads = audit.heads(connection)
-            ends = {station: reads.newest_events(connection, station, count) for station in sorted(heads)}
-        found = [chain.verify(events, heads[station], station=station, after=chain.Head(events[0].seq - 1, events[0].prev) if events else None)
-                 for station, events in ends.items()]
+            ends = {
+                station: reads.newest_events(connection, station, count)
+                for station in sorted(heads)
+            }
+        found = [
+            chain.verify(
+                events,
+                heads[station],
+                station=station,
+                after=chain.Head(events[0].seq - 1, events[0].prev) if events else None,
+            )
+            for station, events in ends.items()
+        ]
         return [fault for fault in found if fault is not None]
 
 

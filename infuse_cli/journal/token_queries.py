@@ -18,4 +18,6 @@ def stations(journal: SqliteJournal) -> dict[str, str]:
     event = schema.event.c
     statement = select(event.station, event.facts).where(event.kind == "token-intended")
     with journal.reading() as connection:
-        return {from_json(row.facts)["intent"]: row.station for row in connection.execute(statement)}
+        return {
+            from_json(row.facts)["intent"]: row.station for row in connection.execute(statement)
+        }

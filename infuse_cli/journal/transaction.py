@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from infuse_cli.journal.prepared import Prepared
     from infuse_cli.records import Write
 
-_ATTEMPT = select(schema.attempt.c.run, schema.attempt.c.board, schema.attempt.c.state).where(schema.attempt.c.attempt == bindparam("a"))
-_HEAD = select(schema.chain.c.seq, schema.chain.c.hash, schema.chain.c.newest).where(schema.chain.c.station == bindparam("s"))
+_ATTEMPT = select(schema.attempt.c.run, schema.attempt.c.board, schema.attempt.c.state).where(
+    schema.attempt.c.attempt == bindparam("a")
+)
+_HEAD = select(schema.chain.c.seq, schema.chain.c.hash, schema.chain.c.newest).where(
+    schema.chain.c.station == bindparam("s")
+)
 _ADD_HEAD = insert(schema.chain)
 _SET_HEAD = (
     update(schema.chain)
@@ -30,7 +34,9 @@ _SET_HEAD = (
 _ADD_EVENTS = insert(schema.event)
 
 # Fields that an event has columns for; the others go into its facts.
-_COLUMNS: Final = frozenset({"type", "attempt", "run", "board", "step", "from_state", "to_state", "state"})
+_COLUMNS: Final = frozenset(
+    {"type", "attempt", "run", "board", "step", "from_state", "to_state", "state"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,46 +88,88 @@ class Transaction:
         return held
 
     def fence(self, held: Held, run: str | None = None) -> None:
-        """Raise BoardError board.in-use when another living owner holds the open attempt (rule 22)."""
-        if held.state.is_open and held.run != run and not self.holds(held.run) and self.alive(held.run):
-            raise BoardError("board.in-use", f"board {held.board} is being worked on by run {held.run}")
+        """Raise BoardError board.in-use when another living owner holds the open attempt
+        (rule 22).
+        """
+        if (
+            held.state.is_open
+            and held.run != run
+            and not self.holds(held.run)
+            and self.alive(held.run)
+        ):
+            raise BoardError(
+                "board.in-use", f"board {held.board} is being worked on by run {held.run}"
+            )
 
     def working(self, attempt: str) -> Held:
-        """An attempt whose steps may move. Raises JournalError journal.raced, BoardError board.in-use.
+        """An attempt whose steps may move.
+
+        Raises JournalError journal.raced, BoardError board.in-use.
 
         PASSED ones may: a later check can find that a step's effect does not hold any more.
         """
         held = self.attempt(attempt)
         if held.state in {AttemptState.CLOSED, AttemptState.SUPERSEDED}:
-            raise JournalError("journal.raced", f"attempt {attempt} has ended: it is {held.state.value}")
+            raise JournalError(
+                "journal.raced", f"attempt {attempt} has ended: it is {held.state.value}"
+            )
         self.fence(held)
         return held
 
     def of_attempt(self, attempt: str | None) -> dict[str, Any]:
-        """Columns run, board and attempt for an event about something of an attempt; all None without one."""
+        """Columns run, board and attempt for an event about something of an attempt; all None
+        without one.
+        """
         if attempt is None:
             return {"run": None, "board": None, "attempt": None}
         held = self.attempt(attempt)
         return {"run": held.run, "board": held.board, "attempt": attempt}
 
-    def event(self, kind: str, write: Write | None, *, run: str | None = None, board: str | None = None, attempt: str | None = None,
-              step: str | None = None, from_: str | None = None, to: str | None = None, facts: dict[str, Any] | None = None) -> None:
+    def event(
+        self,
+        kind: str,
+        write: Write | None,
+        *,
+        run: str | None = None,
+        board: str | None = None,
+        attempt: str | None = None,
+        step: str | None = None,
+        from_: str | None = None,
+        to: str | None = None,
+        facts: dict[str, Any] | None = None,
+    ) -> None:
         """Append an event; its facts are `facts`, or what the write holds beside the columns."""
         if facts is None:
             facts = {} if write is None else _facts(write)
-        self._events.append({
-            "station": self.author.station, "ts": self.now, "operator": self.author.operator, "tool_version": self.author.tool_version,
-            "kind": kind, "run": run or self.author.run, "board": board, "attempt": attempt, "step": step,
-            "from_state": from_, "to_state": to, "facts": to_json(facts),
-        })
+        self._events.append(
+            {
+                "station": self.author.station,
+                "ts": self.now,
+                "operator": self.author.operator,
+                "tool_version": self.author.tool_version,
+                "kind": kind,
+                "run": run or self.author.run,
+                "board": board,
+                "attempt": attempt,
+                "step": step,
+                "from_state": from_,
+                "to_state": to,
+                "facts": to_json(facts),
+            }
+        )
 
     def flush(self) -> None:
-        """Chain the events and write them. Raises JournalError journal.raced when the chain moved meanwhile."""
+        """Chain the events and write them.
+
+        Raises JournalError journal.raced when the chain moved meanwhile.
+        """
         if not self._events:
             return
         station = self.author.station
         head = self.sql.first(_HEAD, {"s": station})
-        was, prev, newest = (int(head[0]), str(head[1]), str(head[2])) if head else (0, chain.GENESIS, "")
+        was, prev, newest = (
+            (int(head[0]), str(head[1]), str(head[2])) if head else (0, chain.GENESIS, "")
+        )
         for seq, row in enumerate(self._events, was + 1):
             row["seq"], row["prev"] = seq, prev
             row["hash"] = prev = chain.digest(chain.Link(**row))
@@ -131,7 +179,9 @@ class Transaction:
     def _move_head(self, was: int, count: int, digest: str, newest: str) -> None:
         station = self.author.station
         if was == 0:
-            self.sql.change(_ADD_HEAD, {"station": station, "seq": count, "hash": digest, "newest": newest})
+            self.sql.change(
+                _ADD_HEAD, {"station": station, "seq": count, "hash": digest, "newest": newest}
+            )
             return
         values = {"s": station, "was": was, "n": was + count, "h": digest, "t": newest}
         if self.sql.change(_SET_HEAD, values) != 1:
@@ -147,11 +197,18 @@ def add(tx: Transaction, statement: Any, row: dict[str, Any], lost: str) -> None
 
 
 def swap(tx: Transaction, statement: Any, values: dict[str, Any], lost: str) -> None:
-    """Change one row. Raises JournalError journal.raced saying `lost` when it is not as the statement expects."""
+    """Change one row.
+
+    Raises JournalError journal.raced saying `lost` when it is not as the statement expects.
+    """
     if tx.sql.change(statement, values) != 1:
         raise JournalError("journal.raced", lost)
 
 
 def _facts(write: Write) -> dict[str, Any]:
     values: dict[str, Any] = msgspec.to_builtins(write)
-    return {key: value for key, value in values.items() if key not in _COLUMNS and value is not None and value not in ({}, "")}
+    return {
+        key: value
+        for key, value in values.items()
+        if key not in _COLUMNS and value is not None and value not in ({}, "")
+    }

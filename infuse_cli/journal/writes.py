@@ -1,7 +1,8 @@
-"""One function a write: what it checks, what it appends to the chain, what it changes in the projections.
+"""One function a write: what it checks, what it appends to the chain, what it changes in the
+projections.
 
-All run inside one IMMEDIATE transaction. A compare-and-swap is an UPDATE that names the state it leaves and is
-counted; the same statements hold on a database with many writers.
+All run inside one IMMEDIATE transaction. A compare-and-swap is an UPDATE that names the state it
+leaves and is counted; the same statements hold on a database with many writers.
 """
 
 from __future__ import annotations
@@ -27,41 +28,83 @@ OPEN_STATES: Final = tuple(state.value for state in AttemptState if state.is_ope
 _attempt, _step, _token, _secret = schema.attempt.c, schema.step.c, schema.token.c, schema.secret.c
 
 _OPEN_OF_BOARD = select(_attempt.attempt, _attempt.run).where(
-    _attempt.board == bindparam("b"), or_(*(_attempt.state == state for state in OPEN_STATES)))
+    _attempt.board == bindparam("b"), or_(*(_attempt.state == state for state in OPEN_STATES))
+)
 _ADD_ATTEMPT = insert(schema.attempt)
 _TAKE_ATTEMPT = (
     update(schema.attempt)
-    .where(_attempt.attempt == bindparam("a"), _attempt.run == bindparam("r"), _attempt.state == bindparam("s"))
-    .values(run=bindparam("new_run"), slot=bindparam("new_slot"), port=bindparam("new_port"),
-            state=AttemptState.RUNNING.value, outcome=None, error=None, ended=None)
+    .where(
+        _attempt.attempt == bindparam("a"),
+        _attempt.run == bindparam("r"),
+        _attempt.state == bindparam("s"),
+    )
+    .values(
+        run=bindparam("new_run"),
+        slot=bindparam("new_slot"),
+        port=bindparam("new_port"),
+        state=AttemptState.RUNNING.value,
+        outcome=None,
+        error=None,
+        ended=None,
+    )
 )
 _FACTS_OF_ATTEMPT = select(_attempt.facts).where(_attempt.attempt == bindparam("a"))
-_END_OF_ATTEMPT = select(_attempt.facts, _attempt.outcome, _attempt.error, _attempt.ended).where(_attempt.attempt == bindparam("a"))
-_NOTE_ATTEMPT = update(schema.attempt).where(_attempt.attempt == bindparam("a")).values(facts=bindparam("f"))
+_END_OF_ATTEMPT = select(_attempt.facts, _attempt.outcome, _attempt.error, _attempt.ended).where(
+    _attempt.attempt == bindparam("a")
+)
+_NOTE_ATTEMPT = (
+    update(schema.attempt).where(_attempt.attempt == bindparam("a")).values(facts=bindparam("f"))
+)
 _END_ATTEMPT = (
     update(schema.attempt)
     .where(_attempt.attempt == bindparam("a"), _attempt.state == bindparam("s"))
-    .values(state=bindparam("new"), outcome=bindparam("o"), error=bindparam("e"), ended=bindparam("t"), facts=bindparam("f"))
+    .values(
+        state=bindparam("new"),
+        outcome=bindparam("o"),
+        error=bindparam("e"),
+        ended=bindparam("t"),
+        facts=bindparam("f"),
+    )
 )
-_BEGUN_STEPS = select(_step.step).where(_step.attempt == bindparam("a"), _step.state == StepState.BEGUN.value)
-_STEP = select(_step.ms, _step.tries).where(_step.attempt == bindparam("a"), _step.step == bindparam("n"))
+_BEGUN_STEPS = select(_step.step).where(
+    _step.attempt == bindparam("a"), _step.state == StepState.BEGUN.value
+)
+_STEP = select(_step.ms, _step.tries).where(
+    _step.attempt == bindparam("a"), _step.step == bindparam("n")
+)
 _ADD_STEP = insert(schema.step)
 _MOVE_STEP = (
     update(schema.step)
-    .where(_step.attempt == bindparam("a"), _step.step == bindparam("n"), _step.state == bindparam("s"))
-    .values(state=bindparam("new"), facts=bindparam("f"), error=bindparam("e"), ms=bindparam("m"), at=bindparam("t"), tries=bindparam("c"))
+    .where(
+        _step.attempt == bindparam("a"), _step.step == bindparam("n"), _step.state == bindparam("s")
+    )
+    .values(
+        state=bindparam("new"),
+        facts=bindparam("f"),
+        error=bindparam("e"),
+        ms=bindparam("m"),
+        at=bindparam("t"),
+        tries=bindparam("c"),
+    )
 )
 _STEP_STATE = (
     update(schema.step)
-    .where(_step.attempt == bindparam("a"), _step.step == bindparam("n"), _step.state == bindparam("s"))
+    .where(
+        _step.attempt == bindparam("a"), _step.step == bindparam("n"), _step.state == bindparam("s")
+    )
     .values(state=bindparam("new"), at=bindparam("t"))
 )
 _ADD_TOKEN = insert(schema.token)
 _MINT_TOKEN = (
     update(schema.token)
     .where(_token.intent == bindparam("i"), _token.state == TokenState.INTENDED.value)
-    .values(state=TokenState.MINTED.value, token_id=bindparam("t"), registry_device_id=bindparam("d"),
-            sha256=bindparam("h"), expires_at=bindparam("x"))
+    .values(
+        state=TokenState.MINTED.value,
+        token_id=bindparam("t"),
+        registry_device_id=bindparam("d"),
+        sha256=bindparam("h"),
+        expires_at=bindparam("x"),
+    )
 )
 _MOVE_TOKEN = (
     update(schema.token)
@@ -71,13 +114,18 @@ _MOVE_TOKEN = (
 _TOKEN = select(_token.board, _token.attempt).where(_token.intent == bindparam("i"))
 _SECRET = select(_secret.sealed).where(_secret.name == bindparam("n"))
 _ADD_SECRET = insert(schema.secret)
-_SET_SECRET = update(schema.secret).where(_secret.name == bindparam("n")).values(sealed=bindparam("v"))
+_SET_SECRET = (
+    update(schema.secret).where(_secret.name == bindparam("n")).values(sealed=bindparam("v"))
+)
 _DROP_SECRET = schema.secret.delete().where(_secret.name == bindparam("n"))
 _RUN = select(schema.run.c.run).where(schema.run.c.run == bindparam("r"))
 
 
 def apply(tx: Transaction, writes: Sequence[rec.Write]) -> None:
-    """Check and apply writes; neighbours that are rows of a batch together. Raises what `ports.Journal.commit` says."""
+    """Check and apply writes; neighbours that are rows of a batch together.
+
+    Raises what `ports.Journal.commit` says.
+    """
     for many, group in itertools.groupby(writes, key=_is_row):
         if many:
             rows.apply(tx, cast("list[rows.RowWrite]", list(group)))
@@ -96,28 +144,64 @@ def _open_attempt(tx: Transaction, write: rec.OpenAttempt) -> None:
     for attempt, run in tx.sql.all(_OPEN_OF_BOARD, {"b": write.board}):
         if run != write.run and tx.alive(run):
             raise BoardError("board.in-use", f"board {write.board} is being worked on by run {run}")
-        raise JournalError("journal.raced", f"board {write.board} has an open attempt {attempt} already")
+        raise JournalError(
+            "journal.raced", f"board {write.board} has an open attempt {attempt} already"
+        )
     row = {
-        "attempt": write.attempt, "run": write.run, "board": write.board, "soc": write.soc, "slot": write.slot, "port": write.port,
-        "state": AttemptState.RUNNING.value, "plan": to_json(write.plan), "plan_hash": write.plan_hash, "opened": tx.now,
-        "facts": to_json(write.facts), "outcome": None, "error": None, "ended": None,
+        "attempt": write.attempt,
+        "run": write.run,
+        "board": write.board,
+        "soc": write.soc,
+        "slot": write.slot,
+        "port": write.port,
+        "state": AttemptState.RUNNING.value,
+        "plan": to_json(write.plan),
+        "plan_hash": write.plan_hash,
+        "opened": tx.now,
+        "facts": to_json(write.facts),
+        "outcome": None,
+        "error": None,
+        "ended": None,
     }
     add(tx, _ADD_ATTEMPT, row, f"attempt {write.attempt} exists already")
     tx.attempts[write.attempt] = Held(write.run, write.board, AttemptState.RUNNING)
-    tx.event("attempt-opened", write, run=write.run, board=write.board, attempt=write.attempt, to=AttemptState.RUNNING.value)
+    tx.event(
+        "attempt-opened",
+        write,
+        run=write.run,
+        board=write.board,
+        attempt=write.attempt,
+        to=AttemptState.RUNNING.value,
+    )
 
 
 def _take_attempt(tx: Transaction, write: rec.TakeAttempt) -> None:
     _must_hold(tx, write.run)
     held = tx.attempt(write.attempt)
     if not held.state.is_open:
-        raise JournalError("journal.raced", f"attempt {write.attempt} has ended: it is {held.state.value}")
+        raise JournalError(
+            "journal.raced", f"attempt {write.attempt} has ended: it is {held.state.value}"
+        )
     tx.fence(held, write.run)
-    values = {"a": write.attempt, "r": held.run, "s": held.state.value, "new_run": write.run, "new_slot": write.slot, "new_port": write.port}
+    values = {
+        "a": write.attempt,
+        "r": held.run,
+        "s": held.state.value,
+        "new_run": write.run,
+        "new_slot": write.slot,
+        "new_port": write.port,
+    }
     swap(tx, _TAKE_ATTEMPT, values, f"attempt {write.attempt} was taken by another run")
     tx.attempts[write.attempt] = taken = Held(write.run, held.board, AttemptState.RUNNING)
-    tx.event("attempt-taken", write, run=write.run, board=held.board, attempt=write.attempt,
-             from_=held.state.value, to=AttemptState.RUNNING.value)
+    tx.event(
+        "attempt-taken",
+        write,
+        run=write.run,
+        board=held.board,
+        attempt=write.attempt,
+        from_=held.state.value,
+        to=AttemptState.RUNNING.value,
+    )
     for (name,) in tx.sql.all(_BEGUN_STEPS, {"a": write.attempt}):
         _doubt(tx, write.attempt, name, taken)
 
@@ -126,7 +210,16 @@ def _doubt(tx: Transaction, attempt: str, name: str, held: Held) -> None:
     begun, unknown = StepState.BEGUN.value, StepState.UNKNOWN.value
     values = {"a": attempt, "n": name, "s": begun, "new": unknown, "t": tx.now}
     swap(tx, _STEP_STATE, values, f"step {name} of attempt {attempt} was moved by another run")
-    tx.event("step-moved", None, run=held.run, board=held.board, attempt=attempt, step=name, from_=begun, to=unknown)
+    tx.event(
+        "step-moved",
+        None,
+        run=held.run,
+        board=held.board,
+        attempt=attempt,
+        step=name,
+        from_=begun,
+        to=unknown,
+    )
 
 
 def _move_step(tx: Transaction, write: rec.MoveStep) -> None:
@@ -138,12 +231,32 @@ def _move_step(tx: Transaction, write: rec.MoveStep) -> None:
     else:
         ms, tries = found
         values = {
-            "a": write.attempt, "n": write.step, "s": write.from_state.value, "new": write.to_state.value, "f": to_json(write.facts),
-            "e": _maybe_json(write.error), "m": ms if write.ms is None else write.ms, "t": tx.now, "c": tries + began,
+            "a": write.attempt,
+            "n": write.step,
+            "s": write.from_state.value,
+            "new": write.to_state.value,
+            "f": to_json(write.facts),
+            "e": _maybe_json(write.error),
+            "m": ms if write.ms is None else write.ms,
+            "t": tx.now,
+            "c": tries + began,
         }
-        swap(tx, _MOVE_STEP, values, f"step {write.step} of attempt {write.attempt} is no longer {write.from_state.value}")
-    tx.event("step-moved", write, run=held.run, board=held.board, attempt=write.attempt, step=write.step,
-             from_=write.from_state.value, to=write.to_state.value)
+        swap(
+            tx,
+            _MOVE_STEP,
+            values,
+            f"step {write.step} of attempt {write.attempt} is no longer {write.from_state.value}",
+        )
+    tx.event(
+        "step-moved",
+        write,
+        run=held.run,
+        board=held.board,
+        attempt=write.attempt,
+        step=write.step,
+        from_=write.from_state.value,
+        to=write.to_state.value,
+    )
 
 
 def _first_move(tx: Transaction, write: rec.MoveStep, *, tries: int) -> None:
@@ -151,8 +264,14 @@ def _first_move(tx: Transaction, write: rec.MoveStep, *, tries: int) -> None:
     if write.from_state is not StepState.PENDING:
         raise JournalError("journal.raced", lost)
     row = {
-        "attempt": write.attempt, "step": write.step, "state": write.to_state.value, "facts": to_json(write.facts),
-        "error": _maybe_json(write.error), "ms": write.ms, "at": tx.now, "tries": tries,
+        "attempt": write.attempt,
+        "step": write.step,
+        "state": write.to_state.value,
+        "facts": to_json(write.facts),
+        "error": _maybe_json(write.error),
+        "ms": write.ms,
+        "at": tx.now,
+        "tries": tries,
     }
     add(tx, _ADD_STEP, row, lost)
 
@@ -168,17 +287,35 @@ def _note_attempt(tx: Transaction, write: rec.NoteAttempt) -> None:
 def _end_attempt(tx: Transaction, write: rec.EndAttempt) -> None:
     held = tx.attempt(write.attempt)
     tx.fence(held)
-    if not held.state.is_open and (held.state, write.state) != (AttemptState.PASSED, AttemptState.SUPERSEDED):
-        raise JournalError("journal.raced", f"attempt {write.attempt} has ended: it is {held.state.value}")
+    if not held.state.is_open and (held.state, write.state) != (
+        AttemptState.PASSED,
+        AttemptState.SUPERSEDED,
+    ):
+        raise JournalError(
+            "journal.raced", f"attempt {write.attempt} has ended: it is {held.state.value}"
+        )
     facts, outcome, error, ended = tx.sql.all(_END_OF_ATTEMPT, {"a": write.attempt})[0]
     if write.outcome is not None:  # one that is only closed or superseded keeps how it ended
         outcome, error = write.outcome, _maybe_json(write.error)
     values = {
-        "a": write.attempt, "s": held.state.value, "new": write.state.value, "o": outcome, "e": error,
-        "t": tx.now if held.state.is_open else ended, "f": _merged(facts, write.facts),
+        "a": write.attempt,
+        "s": held.state.value,
+        "new": write.state.value,
+        "o": outcome,
+        "e": error,
+        "t": tx.now if held.state.is_open else ended,
+        "f": _merged(facts, write.facts),
     }
     swap(tx, _END_ATTEMPT, values, f"attempt {write.attempt} is no longer {held.state.value}")
-    tx.event("attempt-ended", write, run=held.run, board=held.board, attempt=write.attempt, from_=held.state.value, to=write.state.value)
+    tx.event(
+        "attempt-ended",
+        write,
+        run=held.run,
+        board=held.board,
+        attempt=write.attempt,
+        from_=held.state.value,
+        to=write.state.value,
+    )
 
 
 def _see_key(tx: Transaction, write: rec.SeeKey) -> None:
@@ -188,24 +325,55 @@ def _see_key(tx: Transaction, write: rec.SeeKey) -> None:
 
 def _intend_token(tx: Transaction, write: rec.IntendToken) -> None:
     row = {
-        "intent": write.intent, "name": write.name, "state": TokenState.INTENDED.value, "board": write.board, "attempt": write.attempt,
-        "token_id": None, "registry_device_id": None, "sha256": None, "expires_at": None, "intended": tx.now,
+        "intent": write.intent,
+        "name": write.name,
+        "state": TokenState.INTENDED.value,
+        "board": write.board,
+        "attempt": write.attempt,
+        "token_id": None,
+        "registry_device_id": None,
+        "sha256": None,
+        "expires_at": None,
+        "intended": tx.now,
     }
     add(tx, _ADD_TOKEN, row, f"token intent {write.intent} is on record already")
     where = tx.of_attempt(write.attempt)
-    tx.event("token-intended", write, **{**where, "board": write.board or where["board"]}, to=TokenState.INTENDED.value)
+    tx.event(
+        "token-intended",
+        write,
+        **{**where, "board": write.board or where["board"]},
+        to=TokenState.INTENDED.value,
+    )
 
 
 def _mint_token(tx: Transaction, write: rec.MintToken) -> None:
-    values = {"i": write.intent, "t": write.token_id, "d": write.registry_device_id, "h": write.sha256, "x": maybe_text(write.expires_at)}
+    values = {
+        "i": write.intent,
+        "t": write.token_id,
+        "d": write.registry_device_id,
+        "h": write.sha256,
+        "x": maybe_text(write.expires_at),
+    }
     swap(tx, _MINT_TOKEN, values, f"token {write.intent} is not intended")
-    tx.event("token-moved", write, **_place_of_token(tx, write.intent), from_=TokenState.INTENDED.value, to=TokenState.MINTED.value)
+    tx.event(
+        "token-moved",
+        write,
+        **_place_of_token(tx, write.intent),
+        from_=TokenState.INTENDED.value,
+        to=TokenState.MINTED.value,
+    )
 
 
 def _move_token(tx: Transaction, write: rec.MoveToken) -> None:
     values = {"i": write.intent, "s": write.from_state.value, "new": write.to_state.value}
     swap(tx, _MOVE_TOKEN, values, f"token {write.intent} is not {write.from_state.value}")
-    tx.event("token-moved", write, **_place_of_token(tx, write.intent), from_=write.from_state.value, to=write.to_state.value)
+    tx.event(
+        "token-moved",
+        write,
+        **_place_of_token(tx, write.intent),
+        from_=write.from_state.value,
+        to=write.to_state.value,
+    )
 
 
 def _store_secret(tx: Transaction, write: rec.StoreSecret) -> None:

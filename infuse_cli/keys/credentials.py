@@ -1,8 +1,8 @@
 """Where the API credential comes from, and where a login leaves it (design: At rest; rule 34).
 
-The first of these wins: environment INFUSE_TOKEN, the profile's `cloud.auth.token_file`, the keyring (service
-`infuse`, user = host), INFUSE_HOME/credentials.json. Every file has to be 0600. The environment comes first so
-that CI never pays for the keyring.
+The first of these wins: environment INFUSE_TOKEN, the profile's `cloud.auth.token_file`, the
+keyring (service `infuse`, user = host), INFUSE_HOME/credentials.json. Every file has to be 0600.
+The environment comes first so that CI never pays for the keyring.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class Source(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A credential and where it was; `notes` are sentences for the operator: a missing keyring, a coming expiry."""
+    """A credential and where it was; `notes` are sentences for the operator: a missing keyring, a
+    coming expiry.
+    """
 
     secret: Secret
     source: Source
@@ -61,7 +63,9 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """All credentials for a host in order of precedence: the first is used, it shadows the others."""
+    """All credentials for a host in order of precedence: the first is used, it shadows the
+    others.
+    """
 
     found: tuple[Found, ...]
     notes: tuple[str, ...]
@@ -82,23 +86,32 @@ def credential_host(base_url: str) -> str:
     return urlsplit(base_url.strip()).netloc.rpartition("@")[2].lower()
 
 
-def find_credential(host: str, *, env: Mapping[str, str], token_file: str | Path | None, home: Path) -> Found:
+def find_credential(
+    host: str, *, env: Mapping[str, str], token_file: str | Path | None, home: Path
+) -> Found:
     """The credential for `host`, from the first place that has one.
 
-    Raises CredentialError credential.missing (naming every place that was looked at), credential.unsafe-file,
-    credential.malformed.
+    Raises CredentialError credential.missing (naming every place that was looked at),
+    credential.unsafe-file, credential.malformed.
     """
     notes: list[str] = []
     for found in _look(_Places(host, env, _path(token_file), home), notes):
         ending = warning(found.secret, datetime.now(UTC))
-        return Found(found.secret, found.source, found.where, (*notes, *((ending,) if ending else ())))
+        return Found(
+            found.secret, found.source, found.where, (*notes, *((ending,) if ending else ()))
+        )
     looked = f"{TOKEN_VARIABLE} is not set, and neither the keyring nor {home / FILE_NAME} has one"
     detail = f" ({'; '.join(notes)})" if notes else ""
     raise CredentialError("credential.missing", f"no credential for {host}: {looked}{detail}")
 
 
-def survey_credentials(host: str, *, env: Mapping[str, str], token_file: str | Path | None, home: Path) -> Survey:
-    """Every credential for `host`, for `auth status`. Raises as `find_credential`, but none found is empty."""
+def survey_credentials(
+    host: str, *, env: Mapping[str, str], token_file: str | Path | None, home: Path
+) -> Survey:
+    """Every credential for `host`, for `auth status`.
+
+    Raises as `find_credential`, but none found is empty.
+    """
     notes: list[str] = []
     found = tuple(_look(_Places(host, env, _path(token_file), home), notes))
     return Survey(found, tuple(notes))
@@ -111,7 +124,9 @@ def registry_credential(env: Mapping[str, str]) -> Secret | None:
 
 
 def keyring_secret(service: str, user: str) -> Secret | None:
-    """A secret such as a CA passphrase from the keyring; None when it has none or cannot be used."""
+    """A secret such as a CA passphrase from the keyring; None when it has none or cannot be
+    used.
+    """
     return ring.get(user, service=service).value
 
 
@@ -123,8 +138,8 @@ def store_keyring_secret(service: str, user: str, secret: Secret) -> bool:
 def read_token_file(path: Path) -> Secret:
     """The credential in a 0600 file, surrounding white space dropped.
 
-    Raises CredentialError credential.missing when there is no such file or it is empty, credential.unsafe-file,
-    credential.malformed.
+    Raises CredentialError credential.missing when there is no such file or it is empty,
+    credential.unsafe-file, credential.malformed.
     """
     try:
         text = _text(files.read_private(path, "the token file"), f"the token file {path}").strip()
@@ -138,7 +153,8 @@ def read_token_file(path: Path) -> Secret:
 def store_credential(host: str, secret: Secret, home: Path) -> Kept:
     """Keep a credential for `host` in the keyring, else in the 0600 file under `home`.
 
-    Raises CredentialError credential.unsafe-file, credential.malformed when the file cannot take it.
+    Raises CredentialError credential.unsafe-file, credential.malformed when the file cannot take
+    it.
     """
     stored = ring.put(host, secret)
     if stored.value:
@@ -151,7 +167,10 @@ def store_credential(host: str, secret: Secret, home: Path) -> Kept:
 
 
 def forget_credential(host: str, home: Path) -> tuple[Kept, ...]:
-    """Drop the stored credentials of `host`; the places that had one. Environment and token files are left alone."""
+    """Drop the stored credentials of `host`; the places that had one.
+
+    Environment and token files are left alone.
+    """
     gone: list[Kept] = []
     if ring.drop(host).value:
         gone.append(Kept(Source.KEYRING, _in_keyring(host)))
@@ -177,12 +196,20 @@ def _from_environment(places: _Places) -> Found | str:
 def _from_token_file(places: _Places) -> Found | str:
     if places.token_file is None:
         return ""
-    return Found(read_token_file(places.token_file), Source.TOKEN_FILE, f"{places.token_file} (cloud.auth.token_file)")
+    return Found(
+        read_token_file(places.token_file),
+        Source.TOKEN_FILE,
+        f"{places.token_file} (cloud.auth.token_file)",
+    )
 
 
 def _from_keyring(places: _Places) -> Found | str:
     answer = ring.get(places.host)
-    return Found(answer.value, Source.KEYRING, _in_keyring(places.host)) if answer.value else answer.trouble
+    return (
+        Found(answer.value, Source.KEYRING, _in_keyring(places.host))
+        if answer.value
+        else answer.trouble
+    )
 
 
 def _from_home(places: _Places) -> Found | str:
@@ -190,8 +217,14 @@ def _from_home(places: _Places) -> Found | str:
     return Found(Secret(text), Source.HOME_FILE, str(places.home / FILE_NAME)) if text else ""
 
 
-# In order of precedence; each gives what it found, or a sentence on why it could not look, or nothing.
-_LOOKUPS: Final[tuple[Callable[[_Places], Found | str], ...]] = (_from_environment, _from_token_file, _from_keyring, _from_home)
+# In order of precedence; each gives what it found, or a sentence on why it could not look, or
+# nothing.
+_LOOKUPS: Final[tuple[Callable[[_Places], Found | str], ...]] = (
+    _from_environment,
+    _from_token_file,
+    _from_keyring,
+    _from_home,
+)
 
 
 def _in_keyring(host: str) -> str:
@@ -210,7 +243,11 @@ def _entries(path: Path) -> dict[str, str]:
     try:
         return msgspec.json.decode(text, type=dict[str, dict[str, str]]).get("credentials", {})
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise CredentialError("credential.malformed", f"{_STORE} {path} is damaged", hint="Delete the file and `infuse auth login` again.") from None
+        raise CredentialError(
+            "credential.malformed",
+            f"{_STORE} {path} is damaged",
+            hint="Delete the file and `infuse auth login` again.",
+        ) from None
 
 
 def _edit(home: Path, change: Callable[[dict[str, str]], Any]) -> bool:
@@ -220,9 +257,13 @@ def _edit(home: Path, change: Callable[[dict[str, str]], Any]) -> bool:
         return False
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files.write_private(path, msgspec.json.format(msgspec.json.encode({"credentials": entries})))
+        files.write_private(
+            path, msgspec.json.format(msgspec.json.encode({"credentials": entries}))
+        )
     except OSError as error:
-        raise CredentialError("credential.malformed", f"{_STORE} {path} cannot be written: {error.strerror}") from error
+        raise CredentialError(
+            "credential.malformed", f"{_STORE} {path} cannot be written: {error.strerror}"
+        ) from error
     return True
 
 

@@ -1,8 +1,10 @@
-"""Where derived keys go that are not kept here: a private file, or a program's standard input (profile `keys.to`).
+"""Where derived keys go that are not kept here: a private file, or a program's standard input
+(profile `keys.to`).
 
-`file:TEMPLATE` writes base64 and a line end to a file (0600), whole or not at all. `command:WORDS` starts a program, without
-a shell, and gives it the same on standard input: WORDS are split as a shell would, then filled in, so that a value never
-becomes a second word. Both may happen again for a board that is worked on again.
+`file:TEMPLATE` writes base64 and a line end to a file (0600), whole or not at all. `command:WORDS`
+starts a program, without a shell, and gives it the same on standard input: WORDS are split as a
+shell would, then filled in, so that a value never becomes a second word. Both may happen again for
+a board that is worked on again.
 """
 
 from __future__ import annotations
@@ -38,7 +40,10 @@ class Delivery:
         self._deadline_s: Final = deadline_s
 
     def put(self, key: Secret, values: Mapping[str, str]) -> None:
-        """Hand a key over. Raises CredentialError keys.not-delivered, naming the place and never what it said."""
+        """Hand a key over.
+
+        Raises CredentialError keys.not-delivered, naming the place and never what it said.
+        """
         content = f"{key.reveal()}\n".encode()
         if self._kind == "file":
             self._write(Path(self._filled(self._template, values)).expanduser(), content)
@@ -63,14 +68,22 @@ class Delivery:
     def _run(self, words: list[str], content: bytes) -> None:
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         try:
-            process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                       env=environment, start_new_session=True)
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,
+            )
         except OSError as error:
             raise _refused(f"{words[0]} cannot be started: {error.strerror}") from error
         try:
             process.communicate(content, timeout=self._deadline_s)
         except subprocess.TimeoutExpired:
-            raise _refused(f"{words[0]} did not end within {self._deadline_s:g} s, so it was stopped") from None
+            raise _refused(
+                f"{words[0]} did not end within {self._deadline_s:g} s, so it was stopped"
+            ) from None
         finally:
             _end(process)
         if process.returncode:

@@ -1,7 +1,7 @@
 """Infuse-IoT key derivation (contract: keys.md; formulas and vectors: infuse-sdk, `lib/security`).
 
-Pure functions over bytes; all keys are 32 bytes. A root is the X25519 secret that device and cloud share, or the
-32-byte key of a network.
+Pure functions over bytes; all keys are 32 bytes. A root is the X25519 secret that device and cloud
+share, or the 32-byte key of a network.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 KEY_SIZE: Final = 32
 
-CLOUD_PUBLIC_KEY: Final = bytes.fromhex("ca6632ab038172b6ef6a0540d08bc72e9cce293668dfa87cd51d64741c53e00a")
+CLOUD_PUBLIC_KEY: Final = bytes.fromhex(
+    "ca6632ab038172b6ef6a0540d08bc72e9cce293668dfa87cd51d64741c53e00a"
+)
 """The Infuse-IoT cloud's X25519 public key as the SDK has it built in."""
 
 GPS_EPOCH_UNIX_S: Final = 315964800
@@ -40,8 +42,13 @@ def public_key(private: bytes) -> bytes:
 
 
 def shared_secret(private: bytes, peer_public: bytes) -> bytes:
-    """X25519 of one's private and the other's public key: the root. Raises ValueError for bad sizes or points."""
-    return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(peer_public))
+    """X25519 of one's private and the other's public key: the root.
+
+    Raises ValueError for bad sizes or points.
+    """
+    return X25519PrivateKey.from_private_bytes(private).exchange(
+        X25519PublicKey.from_public_bytes(peer_public)
+    )
 
 
 def sign_key(root: bytes) -> bytes:
@@ -55,7 +62,9 @@ def coap_psk(root: bytes) -> bytes:
 
 
 def packet_key(root: bytes, interface: Interface, day: int) -> bytes:
-    """Packet key of an interface for one day, `day` as `day_index` gives it (little-endian u32 salt)."""
+    """Packet key of an interface for one day, `day` as `day_index` gives it (little-endian u32
+    salt).
+    """
     return _hkdf(root, struct.pack("<I", day), interface.encode())
 
 
@@ -66,7 +75,9 @@ def _hkdf(root: bytes, salt: bytes, info: bytes) -> bytes:
 
 
 def device_key_id(cloud_public: bytes, device_public: bytes) -> int:
-    """24-bit id of a device's key: CRC-32 of both public keys, cloud's first, without its upper byte."""
+    """24-bit id of a device's key: CRC-32 of both public keys, cloud's first, without its upper
+    byte.
+    """
     return zlib.crc32(cloud_public + device_public) & 0xFFFFFF
 
 
@@ -96,28 +107,44 @@ class SecurityHeader:
 
     def encode(self) -> bytes:
         """The 69 bytes, which are the associated data of the block."""
-        return struct.pack("<32s32sIB", self.cloud_public, self.device_public, self.network_id, self.response_type)
+        return struct.pack(
+            "<32s32sIB", self.cloud_public, self.device_public, self.network_id, self.response_type
+        )
 
 
 def parse_security_header(data: bytes) -> SecurityHeader:
     """Read the 69 header bytes. Raises ValueError for another length."""
     if len(data) != SecurityHeader.SIZE:
-        raise ValueError(f"a security_state header has {SecurityHeader.SIZE} bytes, not {len(data)}")
+        raise ValueError(
+            f"a security_state header has {SecurityHeader.SIZE} bytes, not {len(data)}"
+        )
     return SecurityHeader(*struct.unpack("<32s32sIB", data))
 
 
 def as_cloud_takes_it(state: bytes, challenge: bytes) -> dict[str, Any]:
-    """A `security_state` answer as `securityState` of the cloud's key calls: bytes in base64. Raises ValueError for a short one."""
-    header = parse_security_header(state[:SecurityHeader.SIZE])
-    told = {"cloudPublicKey": header.cloud_public, "devicePublicKey": header.device_public, "challenge": challenge,
-            "challengeResponse": state[SecurityHeader.SIZE:]}
-    return {**{name: base64.b64encode(value).decode() for name, value in told.items()},
-            "networkId": header.network_id, "challengeResponseType": header.response_type}
+    """A `security_state` answer as `securityState` of the cloud's key calls: bytes in base64.
+
+    Raises ValueError for a short one.
+    """
+    header = parse_security_header(state[: SecurityHeader.SIZE])
+    told = {
+        "cloudPublicKey": header.cloud_public,
+        "devicePublicKey": header.device_public,
+        "challenge": challenge,
+        "challengeResponse": state[SecurityHeader.SIZE :],
+    }
+    return {
+        **{name: base64.b64encode(value).decode() for name, value in told.items()},
+        "networkId": header.network_id,
+        "challengeResponseType": header.response_type,
+    }
 
 
 @dataclass(frozen=True, slots=True)
 class SecurityProof:
-    """What a device proves in its `security_state` block: our challenge and its own ids (16, 16 bytes, u64)."""
+    """What a device proves in its `security_state` block: our challenge and its own ids (16, 16
+    bytes, u64).
+    """
 
     challenge: bytes
     hardware_id: bytes
@@ -135,17 +162,26 @@ _PROOF: Final = struct.Struct("<16s16sQ")
 
 
 def open_security_block(root: bytes, header: SecurityHeader, block: bytes) -> SecurityProof:
-    """Decrypt a block: nonce 12, ciphertext 40, tag 16. Raises ValueError when it is not of this root and header."""
+    """Decrypt a block: nonce 12, ciphertext 40, tag 16.
+
+    Raises ValueError when it is not of this root and header.
+    """
     if len(block) != _BLOCK_SIZE:
         raise ValueError(f"a security_state block has {_BLOCK_SIZE} bytes, not {len(block)}")
     try:
-        plain = ChaCha20Poly1305(sign_key(root)).decrypt(block[:_NONCE_SIZE], block[_NONCE_SIZE:], header.encode())
+        plain = ChaCha20Poly1305(sign_key(root)).decrypt(
+            block[:_NONCE_SIZE], block[_NONCE_SIZE:], header.encode()
+        )
     except InvalidTag as error:
-        raise ValueError("the security_state block was not made with this root and header") from error
+        raise ValueError(
+            "the security_state block was not made with this root and header"
+        ) from error
     return SecurityProof(*_PROOF.unpack(plain))
 
 
-def seal_security_block(root: bytes, header: SecurityHeader, proof: SecurityProof, nonce: bytes) -> bytes:
+def seal_security_block(
+    root: bytes, header: SecurityHeader, proof: SecurityProof, nonce: bytes
+) -> bytes:
     """What a device answers, for virtual boards: nonce 12, ciphertext 40, tag 16."""
     plain = _PROOF.pack(proof.challenge, proof.hardware_id.ljust(16, b"\0"), proof.device_id)
     return nonce + ChaCha20Poly1305(sign_key(root)).encrypt(nonce, plain, header.encode())

@@ -25,15 +25,20 @@ def read_private(path: Path, what: str) -> bytes:
     """Content of a secret's file.
 
     Raises FileNotFoundError; CredentialError credential.unsafe-file when others may touch it, or
-    credential.malformed when it is not a readable file of sensible size. `what` names it in messages.
+    credential.malformed when it is not a readable file of sensible size. `what` names it in
+    messages.
     """
     try:
         # O_NONBLOCK: a FIFO without a writer must not hang the tool.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        descriptor = os.open(
+            path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        )
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise CredentialError("credential.malformed", f"{what} {path} cannot be read: {error.strerror}") from error
+        raise CredentialError(
+            "credential.malformed", f"{what} {path} cannot be read: {error.strerror}"
+        ) from error
     try:
         _check(os.fstat(descriptor), path, what)
         return os.read(descriptor, LIMIT)
@@ -43,11 +48,16 @@ def read_private(path: Path, what: str) -> bytes:
 
 def _check(status: os.stat_result, path: Path, what: str) -> None:
     if not stat.S_ISREG(status.st_mode) or status.st_size > LIMIT:
-        raise CredentialError("credential.malformed", f"{what} {path} is not a file of at most {LIMIT // 1024} KiB")
+        raise CredentialError(
+            "credential.malformed", f"{what} {path} is not a file of at most {LIMIT // 1024} KiB"
+        )
     # Windows keeps no such modes; there the folder of the user is what protects.
     if os.name != "nt" and status.st_mode & _OTHERS:
         mode = stat.S_IMODE(status.st_mode)
-        raise CredentialError("credential.unsafe-file", f"{what} {path} has mode {mode:04o}, so others can reach it; it has to be 0600")
+        raise CredentialError(
+            "credential.unsafe-file",
+            f"{what} {path} has mode {mode:04o}, so others can reach it; it has to be 0600",
+        )
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -58,7 +68,8 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 class Staged:
-    """A secret's file (0600) that is written piece by piece beside its place, and stands there whole or not at all.
+    """A secret's file (0600) that is written piece by piece beside its place, and stands there
+    whole or not at all.
 
     `place` puts it there; without it nothing is left. Every method raises OSError.
     """

@@ -1,4 +1,6 @@
-"""Seals and opens ePacket frames with the key of a network (contract: keys; dialect.frames.FrameCipher)."""
+"""Seals and opens ePacket frames with the key of a network (contract: keys;
+dialect.frames.FrameCipher).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ class NetworkCipher:
 
     def __init__(self, key: bytes, network_id: int = PUBLIC_NETWORK) -> None:
         self._network_id: Final = network_id
-        self._of_day: Final = functools.lru_cache(maxsize=4)(lambda day: ChaCha20Poly1305(packet_key(key, "serial", day)))
+        self._of_day: Final = functools.lru_cache(maxsize=4)(
+            lambda day: ChaCha20Poly1305(packet_key(key, "serial", day))
+        )
 
     @property
     def network_id(self) -> int:
@@ -48,7 +52,8 @@ class NetworkCipher:
 
 
 def network_cipher(file: Path | None = None, network_id: int = PUBLIC_NETWORK) -> NetworkCipher:
-    """The cipher of a network whose key is in a private file, as 64 hex digits or base64; without one the SDK's public default.
+    """The cipher of a network whose key is in a private file, as 64 hex digits or base64; without
+    one the SDK's public default.
 
     Raises CredentialError credential.unsafe-file or credential.malformed.
     """
@@ -61,9 +66,16 @@ def _read(file: Path) -> bytes:
     except FileNotFoundError:
         raise CredentialError("credential.malformed", f"there is no network key {file}") from None
     try:
-        key = bytes.fromhex(text.decode()) if _HEX.fullmatch(text) else base64.b64decode(text, validate=True)
+        key = (
+            bytes.fromhex(text.decode())
+            if _HEX.fullmatch(text)
+            else base64.b64decode(text, validate=True)
+        )
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != KEY_SIZE:
-        raise CredentialError("credential.malformed", f"{file} holds no network key: 64 hex digits, or {KEY_SIZE} bytes in base64")
+        raise CredentialError(
+            "credential.malformed",
+            f"{file} holds no network key: 64 hex digits, or {KEY_SIZE} bytes in base64",
+        )
     return key

@@ -1,8 +1,8 @@
 """A new data key without a moment in which a secret could not be opened.
 
-Three places: the key in use, the next one, and the one before. The next is on disk before anything is sealed under it;
-it becomes the key in use after all secrets were sealed anew; the one before goes last. Whoever loads the sealer
-meanwhile opens with all three.
+Three places: the key in use, the next one, and the one before. The next is on disk before anything
+is sealed under it; it becomes the key in use after all secrets were sealed anew; the one before
+goes last. Whoever loads the sealer meanwhile opens with all three.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ class FilePlace:
         try:
             files.write_private(path, text)
         except OSError as error:
-            raise CredentialError("credential.sealing-key", f"{_WHAT} {path} cannot be written: {error.strerror}") from error
+            raise CredentialError(
+                "credential.sealing-key", f"{_WHAT} {path} cannot be written: {error.strerror}"
+            ) from error
 
     def drop(self, which: str) -> None:
         """Fine when it is gone already."""
@@ -68,7 +70,10 @@ class RingPlace:
         return f"{self._user}-{which}" if which else self._user
 
     def get(self, which: str) -> bytes | None:
-        """The text. Raises CredentialError credential.sealing-key where the keyring cannot be used."""
+        """The text.
+
+        Raises CredentialError credential.sealing-key where the keyring cannot be used.
+        """
         found = ring.get(self._of(which))
         if found.trouble:
             raise CredentialError("credential.sealing-key", found.trouble)
@@ -78,7 +83,10 @@ class RingPlace:
         """Kept once this returns."""
         stored = ring.put(self._of(which), Secret(text.decode().strip()))
         if not stored.value:
-            raise CredentialError("credential.sealing-key", stored.trouble or "the keyring does not keep what it is given")
+            raise CredentialError(
+                "credential.sealing-key",
+                stored.trouble or "the keyring does not keep what it is given",
+            )
 
     def drop(self, which: str) -> None:
         """Fine when it is gone already."""

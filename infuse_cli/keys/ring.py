@@ -1,7 +1,7 @@
 """The system keyring, which on a line PC is often missing and sometimes hangs.
 
-keyring is imported on first use (150 ms), and every word with it happens in a daemon thread with a deadline: a
-locked D-Bus collection waits for a person who is not there.
+keyring is imported on first use (150 ms), and every word with it happens in a daemon thread with a
+deadline: a locked D-Bus collection waits for a person who is not there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ DEADLINE_S: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class RingAnswer(Generic[T]):
-    """What the keyring gave; `trouble` is a sentence where it could not be used at all, else empty."""
+    """What the keyring gave; `trouble` is a sentence where it could not be used at all,
+    else empty.
+    """
 
     value: T | None = None
     trouble: str = ""
@@ -37,6 +39,7 @@ class _Broken:
 
 def get(user: str, *, service: str = SERVICE) -> RingAnswer[Secret]:
     """The secret stored for `user`, `value` None when there is none."""
+
     def read(keyring: Any) -> Secret | None:
         text = keyring.get_password(service, user)
         return Secret(text) if text else None
@@ -45,7 +48,10 @@ def get(user: str, *, service: str = SERVICE) -> RingAnswer[Secret]:
 
 
 def put(user: str, secret: Secret, *, service: str = SERVICE) -> RingAnswer[bool]:
-    """Store a secret; `value` is True only when it can be read back (the null backend forgets at once)."""
+    """Store a secret; `value` is True only when it can be read back (the null backend forgets at
+    once).
+    """
+
     def write(keyring: Any) -> bool:
         keyring.set_password(service, user, secret.reveal())
         return bool(keyring.get_password(service, user) == secret.reveal())
@@ -55,6 +61,7 @@ def put(user: str, secret: Secret, *, service: str = SERVICE) -> RingAnswer[bool
 
 def drop(user: str, *, service: str = SERVICE) -> RingAnswer[bool]:
     """Forget a secret; `value` tells whether there was one."""
+
     def delete(keyring: Any) -> bool:
         if keyring.get_password(service, user) is None:
             return False
@@ -68,7 +75,9 @@ def _ask(operation: Callable[[Any], T | None]) -> RingAnswer[T]:
     if _Broken.trouble:
         return RingAnswer(trouble=_Broken.trouble)
     box: list[RingAnswer[T]] = []
-    thread = threading.Thread(target=lambda: box.append(_attempt(operation)), name="keyring", daemon=True)
+    thread = threading.Thread(
+        target=lambda: box.append(_attempt(operation)), name="keyring", daemon=True
+    )
     thread.start()
     thread.join(DEADLINE_S)
     if not box:

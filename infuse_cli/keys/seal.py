@@ -1,7 +1,8 @@
 """Sealing secrets at rest: AES-256-GCM under the bench's data key (design: At rest).
 
-A sealed value is version byte 1, a random 96-bit nonce, ciphertext and 16-byte tag; the context (which row it
-belongs to) and the version are associated data, so a value moved to another row does not open.
+A sealed value is version byte 1, a random 96-bit nonce, ciphertext and 16-byte tag; the context
+(which row it belongs to) and the version are associated data, so a value moved to another row does
+not open.
 """
 
 from __future__ import annotations
@@ -55,57 +56,89 @@ class _Sealing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def bench_keys(home: Path, sealing: Mapping[str, Any], env: Mapping[str, str]) -> BenchKeys:
-    """Where the data key is, by environment INFUSE_SEALING_KEY_FILE, bench.yaml's `sealing`, or the default file.
+    """Where the data key is, by environment INFUSE_SEALING_KEY_FILE, bench.yaml's `sealing`, or the
+    default file.
 
-    Raises ProfileError profile.invalid when `sealing` has unknown keys, wrong types, or names both sources.
+    Raises ProfileError profile.invalid when `sealing` has unknown keys, wrong types, or names both
+    sources.
     """
     try:
         wanted = msgspec.convert(dict(sealing), _Sealing)
     except msgspec.ValidationError as error:
         raise ProfileError("profile.invalid", f"bench.yaml, sealing: {error}") from error
     if wanted.keyring and wanted.key_file:
-        raise ProfileError("profile.invalid", "bench.yaml, sealing: name key_file or keyring, not both")
+        raise ProfileError(
+            "profile.invalid", "bench.yaml, sealing: name key_file or keyring, not both"
+        )
     override = env.get(KEY_FILE_VARIABLE)
     named = override or wanted.key_file
-    path = Path(named).expanduser() if named else Path(platformdirs.user_config_dir("infuse")) / "sealing.key"
+    path = (
+        Path(named).expanduser()
+        if named
+        else Path(platformdirs.user_config_dir("infuse")) / "sealing.key"
+    )
     return BenchKeys(home=home, key_file=home / path, keyring=wanted.keyring and not override)
 
 
 class FileSealer:
     """`ports.Sealer` under one data key; `where` says where the key came from.
 
-    `others` are keys that open too, as long as a change of keys (`rekey.py`) is under way. `again` reads the keys anew,
-    for a sealer that lives longer than such a change: before the first sealing, by when the caller's run is on record and
-    its keys are kept, and once where no key opens.
+    `others` are keys that open too, as long as a change of keys (`rekey.py`) is under way. `again`
+    reads the keys anew, for a sealer that lives longer than such a change: before the first
+    sealing, by when the caller's run is on record and its keys are kept, and once where no key
+    opens.
     """
 
-    def __init__(self, key: bytes, where: str, others: Sequence[bytes] = (), again: Callable[[], Sequence[bytes]] | None = None) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        where: str,
+        others: Sequence[bytes] = (),
+        again: Callable[[], Sequence[bytes]] | None = None,
+    ) -> None:
         self._all = tuple(map(AESGCM, (key, *others)))
         self._again: Final = again
         self._stale = again is not None
         self.where: Final = where
 
     def seal(self, secret: Secret, context: str) -> bytes:
-        """Seal the UTF-8 bytes of a secret for the row that `context` names. Raises CredentialError credential.sealing-key."""
+        """Seal the UTF-8 bytes of a secret for the row that `context` names.
+
+        Raises CredentialError credential.sealing-key.
+        """
         if self._stale:
             self._refresh()
         nonce = os.urandom(_NONCE_SIZE)
-        return _VERSION + nonce + self._all[0].encrypt(nonce, secret.reveal().encode(), _associated(context))
+        return (
+            _VERSION
+            + nonce
+            + self._all[0].encrypt(nonce, secret.reveal().encode(), _associated(context))
+        )
 
     def unseal(self, sealed: bytes, context: str) -> Secret:
-        """Open what `seal` made. Raises CredentialError credential.sealing-key for another key, row or version."""
+        """Open what `seal` made.
+
+        Raises CredentialError credential.sealing-key for another key, row or version.
+        """
         if sealed[:1] != _VERSION or len(sealed) < 1 + _NONCE_SIZE + _TAG_SIZE:
-            raise CredentialError("credential.sealing-key", f"the sealed value of '{context}' has a form that this version does not know")
+            raise CredentialError(
+                "credential.sealing-key",
+                f"the sealed value of '{context}' has a form that this version does not know",
+            )
         found = self._open(sealed, context)
         if found is None and self._again is not None:
             self._refresh()
             found = self._open(sealed, context)
         if found is not None:
             return found
-        raise CredentialError("credential.sealing-key", f"the sealed value of '{context}' does not open with the key from {self.where}: another key, or it was changed")
+        raise CredentialError(
+            "credential.sealing-key",
+            f"the sealed value of '{context}' does not open with the key from {self.where}: another"
+            " key, or it was changed",
+        )
 
     def _open(self, sealed: bytes, context: str) -> Secret | None:
-        nonce, body = sealed[1:1 + _NONCE_SIZE], sealed[1 + _NONCE_SIZE:]
+        nonce, body = sealed[1 : 1 + _NONCE_SIZE], sealed[1 + _NONCE_SIZE :]
         for aead in self._all:
             with suppress(InvalidTag):
                 return Secret(aead.decrypt(nonce, body, _associated(context)).decode())
@@ -123,13 +156,17 @@ def _associated(context: str) -> bytes:
 def load_sealer(bench: BenchKeys, *, create: bool) -> FileSealer:
     """The sealer of this bench; with `create` a missing key is made.
 
-    Raises CredentialError credential.sealing-key when there is no key, it is inside INFUSE_HOME (a copy of the
-    home would carry its own key) or not 32 bytes of base64; credential.unsafe-file when others can read it.
+    Raises CredentialError credential.sealing-key when there is no key, it is inside INFUSE_HOME (a
+    copy of the home would carry its own key) or not 32 bytes of base64; credential.unsafe-file when
+    others can read it.
     """
+
     def keys() -> Sequence[bytes]:
         return (_from_ring(create=False) if bench.keyring else _from_file(bench, create=False))[1]
 
-    where, (key, *others) = _from_ring(create=create) if bench.keyring else _from_file(bench, create=create)
+    where, (key, *others) = (
+        _from_ring(create=create) if bench.keyring else _from_file(bench, create=create)
+    )
     return FileSealer(key, where, others, keys)
 
 
@@ -142,7 +179,9 @@ class Rekey:
         self._place: Final[KeyPlace] = _place(bench)
 
     def sealer(self) -> FileSealer:
-        """Seals under the next key, which is made durable first, and opens with every key that there is."""
+        """Seals under the next key, which is made durable first, and opens with every key that
+        there is.
+        """
         if self._place.get(NEXT) is None:
             self._place.put(NEXT, _fresh() + b"\n")
         texts = (self._place.get(which) for which in (NEXT, "", OLD))
@@ -177,7 +216,9 @@ def _from_file(bench: BenchKeys, *, create: bool) -> tuple[str, list[bytes]]:
     """Where the key is; it, and others that open too."""
     path = bench.key_file
     if path.resolve().is_relative_to(bench.home.resolve()):
-        raise _trouble(f"{_WHAT} {path} lies inside {bench.home}, together with what it seals; move it out")
+        raise _trouble(
+            f"{_WHAT} {path} lies inside {bench.home}, together with what it seals; move it out"
+        )
     if create and not path.exists():
         _create(path)
     try:

@@ -1,9 +1,10 @@
 """Files sealed under a passphrase, of any length, in pieces: AES-256-GCM under scrypt (RFC 7914).
 
-A file is a magic line of the caller's, version byte 1, three bytes log2(N), r, p, salt of 16 bytes, nonce prefix of 7
-bytes; then pieces of 64 KiB of plain text, each with its 16-byte tag. A piece's nonce is the prefix, its number (u32,
-big-endian) and 1 for the last piece, else 0 (the STREAM construction of Hoang, Reyhanitabar, Rogaway and Vizár, 2015): a
-piece that is cut off, moved or doubled does not open. All that stands before the pieces is associated data of each.
+A file is a magic line of the caller's, version byte 1, three bytes log2(N), r, p, salt of 16 bytes,
+nonce prefix of 7 bytes; then pieces of 64 KiB of plain text, each with its 16-byte tag. A piece's
+nonce is the prefix, its number (u32, big-endian) and 1 for the last piece, else 0 (the STREAM
+construction of Hoang, Reyhanitabar, Rogaway and Vizár, 2015): a piece that is cut off, moved or
+doubled does not open. All that stands before the pieces is associated data of each.
 """
 
 from __future__ import annotations
@@ -68,9 +69,10 @@ def seal(source: Source, target: Target, passphrase: Secret, magic: bytes) -> No
 def unseal(source: Source, target: Target, passphrase: Secret, magic: bytes) -> None:
     """Write what `seal` was given to `target`; on any error `target` is to be thrown away.
 
-    Raises CredentialError credential.bad-passphrase: another passphrase, or the file was changed or cut off.
+    Raises CredentialError credential.bad-passphrase: another passphrase, or the file was changed or
+    cut off.
     """
-    form = source.read(len(magic) + _FORM.size)[len(magic):]
+    form = source.read(len(magic) + _FORM.size)[len(magic) :]
     if len(form) < _FORM.size:
         raise _refused("the file ends before its first piece")
     lock = _lock(magic + form, form, passphrase)
@@ -78,7 +80,11 @@ def unseal(source: Source, target: Target, passphrase: Secret, magic: bytes) -> 
         try:
             target.write(lock.aead.decrypt(lock.nonce(number, last=last), piece, lock.header))
         except (InvalidTag, ValueError):
-            why = "the passphrase is another one, or the file was changed" if number == 0 else "it was changed or cut off in the middle"
+            why = (
+                "the passphrase is another one, or the file was changed"
+                if number == 0
+                else "it was changed or cut off in the middle"
+            )
             raise _refused(why) from None
 
 

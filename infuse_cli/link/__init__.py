@@ -1,1 +1,3 @@
-"""Serial ports: find them, open them exclusively, pump conversations with deadlines, notice an unplug."""
+"""Serial ports: find them, open them exclusively, pump conversations with deadlines, notice an
+unplug.
+"""

@@ -1,8 +1,8 @@
 """pyserial's port on Linux and macOS, with one system call where pyserial makes three.
 
-An exchange is a write and a read. pyserial looks after each write whether the next would fit, and gives what has
-come only to those who know how much it is. With many slots each of those calls also hands the interpreter to
-another thread, and getting it back takes longer than the call.
+An exchange is a write and a read. pyserial looks after each write whether the next would fit, and
+gives what has come only to those who know how much it is. With many slots each of those calls also
+hands the interpreter to another thread, and getting it back takes longer than the call.
 """
 
 from __future__ import annotations
@@ -37,5 +37,7 @@ class DirectPort(serial.Serial):
         except BlockingIOError:
             return b""
         if not data:
-            raise serial.SerialException("the port says that something has come, and gives nothing: it was unplugged")
+            raise serial.SerialException(
+                "the port says that something has come, and gives nothing: it was unplugged"
+            )
         return data

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class UsbRule(Protocol):
-    """A USB identity as a profile gives it: ids as hex text, the number of the AT interface where there are several."""
+    """A USB identity as a profile gives it: ids as hex text, the number of the AT interface where
+    there are several.
+    """
 
     @property
     def vid(self) -> str: ...  # noqa: D102
@@ -32,7 +34,9 @@ class UsbRule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KnownUsb:
-    """A row of the table of known boards; `interface` is the USB interface number of its AT port."""
+    """A row of the table of known boards; `interface` is the USB interface number of its AT
+    port.
+    """
 
     board: str
     vid: str
@@ -51,7 +55,10 @@ KNOWN: Final = (
 
 @dataclass(frozen=True, slots=True)
 class KnownThing:
-    """What else a port may belong to: never chosen, but called by name. `why` says why it is not taken for a board."""
+    """What else a port may belong to: never chosen, but called by name.
+
+    `why` says why it is not taken for a board.
+    """
 
     name: str
     vid: str
@@ -60,8 +67,14 @@ class KnownThing:
     why: str | None = None
 
 
-_ADAPTER: Final = "an adapter, and what hangs on it is not known: name it with --port, or give the profile its board.usb"
-_SEGGER: Final = "a SEGGER probe whose AT port is not known: name it with --port, or give the profile its board.usb"
+_ADAPTER: Final = (
+    "an adapter, and what hangs on it is not known: name it with --port, or give the profile its"
+    " board.usb"
+)
+_SEGGER: Final = (
+    "a SEGGER probe whose AT port is not known: name it with --port, or give the profile its"
+    " board.usb"
+)
 # Nordic's boards by the beginnings of their serial numbers, common adapters by their makers' ids.
 THINGS: Final = (
     KnownThing("nRF9151 DK", "1366", None, "0010512", _SEGGER),
@@ -70,9 +83,27 @@ THINGS: Final = (
     KnownThing("nRF9160 DK", "1366", None, "0009600", _SEGGER),
     KnownThing("Thingy:91 X", "1366", None, "0010550", _SEGGER),
     KnownThing("Thingy:91 X", "1366", None, "0010551", _SEGGER),
-    KnownThing("Thingy:91", "1915", None, "THINGY91_", "a Thingy:91: name it with --port, or give the profile its board.usb"),
-    KnownThing("Thingy:91", "1915", None, "PCA20035", "a Thingy:91: name it with --port, or give the profile its board.usb"),
-    KnownThing("J-Link", "1366", "0105", None, "a plain J-Link, whose AT port is not known: name it with --port"),
+    KnownThing(
+        "Thingy:91",
+        "1915",
+        None,
+        "THINGY91_",
+        "a Thingy:91: name it with --port, or give the profile its board.usb",
+    ),
+    KnownThing(
+        "Thingy:91",
+        "1915",
+        None,
+        "PCA20035",
+        "a Thingy:91: name it with --port, or give the profile its board.usb",
+    ),
+    KnownThing(
+        "J-Link",
+        "1366",
+        "0105",
+        None,
+        "a plain J-Link, whose AT port is not known: name it with --port",
+    ),
     KnownThing("J-Link", "1366", None, None, _SEGGER),
     KnownThing("FTDI adapter", "0403", None, None, _ADAPTER),
     KnownThing("CP210x adapter", "10c4", "ea60", None, _ADAPTER),
@@ -84,7 +115,9 @@ THINGS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A port, what the table of known boards calls it, and why it is or is not a board's AT port."""
+    """A port, what the table of known boards calls it, and why it is or is not a board's AT
+    port.
+    """
 
     info: PortInfo
     board: str | None
@@ -111,9 +144,11 @@ def list_ports() -> tuple[PortInfo, ...]:
 
 
 def list_candidates(usb_matches: Sequence[UsbRule] = ()) -> tuple[PortInfo, ...]:
-    """The AT port of each board that is plugged in, in slot order; without rules the table of known boards.
+    """The AT port of each board that is plugged in, in slot order; without rules the table of known
+    boards.
 
-    Raises BoardError serial.ambiguous when a board shows several ports and the interface is not known.
+    Raises BoardError serial.ambiguous when a board shows several ports and the interface is not
+    known.
     """
     return candidates(list_ports(), usb_matches or KNOWN)
 
@@ -131,11 +166,20 @@ def explain(ports: Iterable[PortInfo], rules: Sequence[UsbRule] = ()) -> tuple[S
     """Each port in slot order, with the reason for what `candidates` makes of it; never raises."""
     seen = in_slot_order(ports)
     reasons: dict[str, tuple[bool, str]] = {}
-    matching = [(port, rule) for port in seen if (rule := _rule_of(port, rules or KNOWN)) is not None]
+    matching = [
+        (port, rule) for port in seen if (rule := _rule_of(port, rules or KNOWN)) is not None
+    ]
     for _, pairs in groupby(sorted(matching, key=_device_key), key=_device_key):
         reasons |= _reasons(list(pairs))
     where = "the profile's board.usb" if rules else "the table of known boards"
-    return tuple(Seen(port, board_name(port), *reasons.get(port.port, (False, _unmatched(port, rules or KNOWN, where)))) for port in seen)
+    return tuple(
+        Seen(
+            port,
+            board_name(port),
+            *reasons.get(port.port, (False, _unmatched(port, rules or KNOWN, where))),
+        )
+        for port in seen
+    )
 
 
 def board_name(port: PortInfo) -> str | None:
@@ -148,13 +192,29 @@ def port_info(raw: RawPort) -> PortInfo:
     """A port as the operating system lists it; `1-2.3:1.0` is hub path 1-2.3, interface 0."""
     hub_path, _, configuration = (raw.location or "").partition(":")
     number = configuration.rpartition(".")[2]
-    return PortInfo(raw.device, raw.description or "", raw.vid, raw.pid, raw.serial_number, hub_path or None,
-                    int(number) if number.isdigit() else None)
+    return PortInfo(
+        raw.device,
+        raw.description or "",
+        raw.vid,
+        raw.pid,
+        raw.serial_number,
+        hub_path or None,
+        int(number) if number.isdigit() else None,
+    )
 
 
 def in_slot_order(ports: Iterable[PortInfo]) -> tuple[PortInfo, ...]:
     """By hub path, numbers as numbers (1-2 before 1-10), then by port name."""
-    return tuple(sorted(ports, key=lambda port: (port.hub_path is None, _natural(port.hub_path or ""), _natural(port.port))))
+    return tuple(
+        sorted(
+            ports,
+            key=lambda port: (
+                port.hub_path is None,
+                _natural(port.hub_path or ""),
+                _natural(port.port),
+            ),
+        )
+    )
 
 
 def _at_port(pairs: list[tuple[PortInfo, UsbRule]]) -> list[PortInfo]:
@@ -167,7 +227,10 @@ def _at_port(pairs: list[tuple[PortInfo, UsbRule]]) -> list[PortInfo]:
     choice = ports if wanted is None else unnumbered
     if len(choice) > 1:
         names = ", ".join(port.port for port in choice)
-        raise BoardError("serial.ambiguous", f"one board shows several ports ({names}) and its AT port is not known")
+        raise BoardError(
+            "serial.ambiguous",
+            f"one board shows several ports ({names}) and its AT port is not known",
+        )
     return choice
 
 
@@ -177,8 +240,14 @@ def _reasons(pairs: list[tuple[PortInfo, UsbRule]]) -> dict[str, tuple[bool, str
     except BoardError as error:
         return {port.port: (False, error.message) for port, _ in pairs}
     wanted = pairs[0][1].interface
-    return {port.port: (True, "the AT port of this board") if port in chosen else
-            (False, f"this is interface {port.interface}, the AT port is interface {wanted}") for port, _ in pairs}
+    return {
+        port.port: (
+            (True, "the AT port of this board")
+            if port in chosen
+            else (False, f"this is interface {port.interface}, the AT port is interface {wanted}")
+        )
+        for port, _ in pairs
+    }
 
 
 def _unmatched(port: PortInfo, rules: Sequence[UsbRule], where: str) -> str:
@@ -220,4 +289,8 @@ def _device_key(pair: tuple[PortInfo, UsbRule]) -> str:
 
 
 def _natural(text: str) -> tuple[tuple[int, str], ...]:
-    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text) if part)
+    return tuple(
+        (int(part), "") if part.isdigit() else (-1, part)
+        for part in re.split(r"(\d+)", text)
+        if part
+    )

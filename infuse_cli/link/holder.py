@@ -13,7 +13,9 @@ _PROC: Final = Path("/proc")
 
 
 def holder_of(port: str) -> str | None:
-    """`name (pid n)` of the process that has the port locked or open, None where that cannot be seen."""
+    """`name (pid n)` of the process that has the port locked or open, None where that cannot be
+    seen.
+    """
     pid = _lock_owner(port) or next(_openers(port), None)
     if pid is None:
         return None
@@ -31,7 +33,10 @@ def _lock_owner(port: str) -> int | None:
         return None
     wanted = f"{os.major(device):02x}:{os.minor(device):02x}:{inode}"
     rows = (line.split() for line in lines)
-    return next((int(row[4]) for row in rows if len(row) > 5 and row[5] == wanted and row[4].isdigit()), None)
+    return next(
+        (int(row[4]) for row in rows if len(row) > 5 and row[5] == wanted and row[4].isdigit()),
+        None,
+    )
 
 
 def _openers(port: str) -> Iterator[int]:

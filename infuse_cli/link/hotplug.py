@@ -1,4 +1,6 @@
-"""Boards that come and go: which slot has which port right now, without asking the whole machine each time."""
+"""Boards that come and go: which slot has which port right now, without asking the whole machine
+each time.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ _LIST_AGAIN_S: Final = 2.0
 
 
 class NamedPorts:
-    """The ports that were named with --port; slots count from 1 in their order. A URL counts as plugged in always."""
+    """The ports that were named with --port; slots count from 1 in their order.
+
+    A URL counts as plugged in always.
+    """
 
     def __init__(self, ports: Sequence[str]) -> None:
         self._ports: Final = tuple(ports)
@@ -29,17 +34,25 @@ class NamedPorts:
     def look(self) -> Mapping[int, Plugged]:
         """See `ports.Lookout.look`."""
         marks = {slot: (port, mark_of(port)) for slot, port in enumerate(self._ports, start=1)}
-        return {slot: Plugged(port, mark) for slot, (port, mark) in marks.items() if mark is not None}
+        return {
+            slot: Plugged(port, mark) for slot, (port, mark) in marks.items() if mark is not None
+        }
 
 
 class UsbPorts:
-    """The AT ports of boards by their USB identity; a socket keeps its slot when its port gets another name.
+    """The AT ports of boards by their USB identity; a socket keeps its slot when its port gets
+    another name.
 
-    `slots` are those that were learned (rule 25), `never` the ports that are something else, such as the scanner's.
-    A device whose AT port is not known is left alone, as everywhere.
+    `slots` are those that were learned (rule 25), `never` the ports that are something else, such
+    as the scanner's. A device whose AT port is not known is left alone, as everywhere.
     """
 
-    def __init__(self, rules: Sequence[discover.UsbRule], slots: Mapping[str, int], never: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        rules: Sequence[discover.UsbRule],
+        slots: Mapping[str, int],
+        never: Collection[str] = (),
+    ) -> None:
         self._rules: Final = tuple(rules)
         self._sockets: Final = Sockets(slots)
         self._never: Final = frozenset(os.path.realpath(port) for port in never)
@@ -49,19 +62,31 @@ class UsbPorts:
     def look(self) -> Mapping[int, Plugged]:
         """See `ports.Lookout.look`."""
         now, seen = time.monotonic(), mark_of(_DEVICES)
-        if self._at is None or seen is None or self._at[1] != seen or now - self._at[0] >= _LIST_AGAIN_S:
+        if (
+            self._at is None
+            or seen is None
+            or self._at[1] != seen
+            or now - self._at[0] >= _LIST_AGAIN_S
+        ):
             self._at = (now, seen)
             self._listed = self._sockets.by_slot(self._chosen())
         marks = {slot: (info.port, mark_of(info.port)) for slot, info in self._listed.items()}
-        return {slot: Plugged(port, mark) for slot, (port, mark) in marks.items() if mark is not None}
+        return {
+            slot: Plugged(port, mark) for slot, (port, mark) in marks.items() if mark is not None
+        }
 
     def _chosen(self) -> list[PortInfo]:
-        return [one.info for one in discover.explain(discover.list_ports(), self._rules)
-                if one.chosen and os.path.realpath(one.info.port) not in self._never]
+        return [
+            one.info
+            for one in discover.explain(discover.list_ports(), self._rules)
+            if one.chosen and os.path.realpath(one.info.port) not in self._never
+        ]
 
 
 def mark_of(port: str) -> object:
-    """What tells a port from one that came later under its name; None for a port that is not there."""
+    """What tells a port from one that came later under its name; None for a port that is
+    not there.
+    """
     if "://" in port or os.name == "nt":
         return port
     try:

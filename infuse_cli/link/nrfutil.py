@@ -1,10 +1,11 @@
 """The chip's id through a debug probe, by Nordic's `nrfutil device` (rule 2).
 
-`nrfutil --json` gives JSON, an object a line; with `--skip-overhead` only the payload: `devices`, each with
-`serialNumber` and `memoryData`, whose blocks have `startAddress` (hex text) and `values` (bytes in memory order).
-`x-read` is the name that older versions of `nrfutil device` know and newer ones keep beside `read`. Nothing of it is
-taken on trust: the exit code, the probe, the address and the number of bytes are all looked at.
-Sources: Nordic's documentation of `nrfutil device read` and its change log; pc-nrfconnect-shared nrfutil/device/xRead.ts.
+`nrfutil --json` gives JSON, an object a line; with `--skip-overhead` only the payload: `devices`,
+each with `serialNumber` and `memoryData`, whose blocks have `startAddress` (hex text) and `values`
+(bytes in memory order). `x-read` is the name that older versions of `nrfutil device` know and newer
+ones keep beside `read`. Nothing of it is taken on trust: the exit code, the probe, the address and
+the number of bytes are all looked at. Sources: Nordic's documentation of `nrfutil device read` and
+its change log; pc-nrfconnect-shared nrfutil/device/xRead.ts.
 """
 
 from __future__ import annotations
@@ -34,31 +35,50 @@ TOOL: Final = "nrfutil"
 ID_BYTES: Final = 8
 DEADLINE_S: Final = 20.0
 
-# Address of the 8 bytes DEVICEID in the FICR, by the beginning of the soc's name (product specifications).
+# Address of the 8 bytes DEVICEID in the FICR, by the beginning of the soc's name (product
+# specifications).
 _FICR: Final = {"nrf91": 0x00FF0204, "nrf53": 0x00FF0204, "nrf54l": 0x00FFC304, "nrf52": 0x10000060}
-# What a probe reads where there is nothing to read: erased, held in reset, or refused to a non-secure read.
+# What a probe reads where there is nothing to read: erased, held in reset, or refused to a
+# non-secure read.
 _NOTHING: Final = frozenset({b"\xff" * ID_BYTES, b"\x00" * ID_BYTES, bytes.fromhex("addeadde") * 2})
-# Address of the 64-bit device id, little-endian, in the chip's one-time memory (UICR) by the beginning of the soc's name.
+# Address of the 64-bit device id, little-endian, in the chip's one-time memory (UICR) by the
+# beginning of the soc's name.
 _OTP: Final = {"nrf91": 0x00FF8108, "nrf53": 0x00FF8100, "nrf54l": 0x00FFD500, "nrf52": 0x10001080}
 _EMPTY: Final = b"\xff" * ID_BYTES
 _WORD: Final = 4
 _POLL_S: Final = 0.1
 _LONGEST_WHY: Final = 200
-_OTHERWISE: Final = "or set board.mcu_id to another source (imei, command or scan): one source for a product, always."
-_GET_TOOL: Final = f"Install nrfutil and its command `device` (nrfutil install device), put it on the PATH, {_OTHERWISE}"
+_OTHERWISE: Final = (
+    "or set board.mcu_id to another source (imei, command or scan): one source for a product,"
+    " always."
+)
+_GET_TOOL: Final = (
+    "Install nrfutil and its command `device` (nrfutil install device), put it on the PATH,"
+    f" {_OTHERWISE}"
+)
 _NAME_PROBE: Final = f"Name the probe's serial number under `probes` in bench.yaml, {_OTHERWISE}"
-_CHECK_PROBE: Final = f"`nrfutil device list` shows the probes; check its cable, the board's power and its access protection, {_OTHERWISE}"
+_CHECK_PROBE: Final = (
+    "`nrfutil device list` shows the probes; check its cable, the board's power and its access"
+    f" protection, {_OTHERWISE}"
+)
 
 
 class ProbeReader:
     """Reads ids with `nrfutil device`; see `ports.ChipIds`. Safe to share between threads.
 
-    The probe is the one that has the port's own USB serial number, unless `probes` (port or USB hub path to serial
-    number) names it: in a jig the serial adapter and the probe are two things. `abort` ends what is under way.
+    The probe is the one that has the port's own USB serial number, unless `probes` (port or USB hub
+    path to serial number) names it: in a jig the serial adapter and the probe are two things.
+    `abort` ends what is under way.
     """
 
-    def __init__(self, probes: Mapping[str, str] | None = None, *, abort: threading.Event | None = None,
-                 ports: Callable[[], Sequence[PortInfo]] = list_ports, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(
+        self,
+        probes: Mapping[str, str] | None = None,
+        *,
+        abort: threading.Event | None = None,
+        ports: Callable[[], Sequence[PortInfo]] = list_ports,
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
         self._probes: Final = dict(probes or {})
         self._abort: Final = abort or threading.Event()
         self._ports: Final = ports
@@ -66,20 +86,36 @@ class ProbeReader:
 
     def chip_id(self, port: str, soc: str) -> str:
         """Read the id. Raises BoardError board.no-mcu-id."""
-        address = next((place for name, place in _FICR.items() if soc.lower().startswith(name)), None)
+        address = next(
+            (place for name, place in _FICR.items() if soc.lower().startswith(name)), None
+        )
         if address is None:
-            raise _unread(f"where the id of soc {soc!r} is stored is not known", f"Check board.soc, {_OTHERWISE}")
+            raise _unread(
+                f"where the id of soc {soc!r} is stored is not known",
+                f"Check board.soc, {_OTHERWISE}",
+            )
         probe = self._probe_of(port)
         data = self._read(probe, address)
         if data in _NOTHING:
-            raise _unread(f"probe {probe} read {data.hex()} at {address:#010x}: that is no id", _CHECK_PROBE)
+            raise _unread(
+                f"probe {probe} read {data.hex()} at {address:#010x}: that is no id", _CHECK_PROBE
+            )
         return data.hex()
 
     def can_write_device_id(self, soc: str) -> None:
-        """See `ports.ChipIds`. Raises ProfileError profile.cannot: no tool on the PATH, or a soc whose memory is not known."""
+        """See `ports.ChipIds`.
+
+        Raises ProfileError profile.cannot: no tool on the PATH, or a soc whose memory is not known.
+        """
         if shutil.which(TOOL) is None:
-            raise ProfileError("profile.cannot", f"board.write_id needs {TOOL}, and there is none on the PATH",
-                               hint="Install nrfutil and its command `device` (nrfutil install device) and put it on the PATH, or leave board.write_id out.")
+            raise ProfileError(
+                "profile.cannot",
+                f"board.write_id needs {TOOL}, and there is none on the PATH",
+                hint=(
+                    "Install nrfutil and its command `device` (nrfutil install device) and put it"
+                    " on the PATH, or leave board.write_id out."
+                ),
+            )
         try:
             _id_address(soc)
         except BoardError as error:
@@ -93,16 +129,19 @@ class ProbeReader:
     def device_id(self, port: str, soc: str) -> str | None:
         """The device id in the chip's one-time memory, 16 hex digits; None while it is empty.
 
-        Raises BoardError board.id-not-written, naming tool or probe, and for memory that cannot be read.
+        Raises BoardError board.id-not-written, naming tool or probe, and for memory that cannot be
+        read.
         """
         with _about_device_id():
             return _held(self._read(self._probe_of(port), _id_address(soc)))
 
     def write_device_id(self, port: str, soc: str, device_id: str) -> None:
-        """Write the id into the chip's one-time memory, word by word, and compare what is there after.
+        """Write the id into the chip's one-time memory, word by word, and compare what is there
+        after.
 
-        Words that are right are left, so an interrupted write is completed. Raises BoardError board.other-id where
-        another id is in the way and nothing was written, board.id-not-written for everything else.
+        Words that are right are left, so an interrupted write is completed. Raises BoardError
+        board.other-id where another id is in the way and nothing was written, board.id-not-written
+        for everything else.
         """
         with _about_device_id():
             probe, address = self._probe_of(port), _id_address(soc)
@@ -110,17 +149,27 @@ class ProbeReader:
             before = self._read(probe, address)
             _check_room(before, wanted, probe)
             for at in range(0, ID_BYTES, _WORD):
-                if before[at:at + _WORD] != wanted[at:at + _WORD]:
-                    value = int.from_bytes(wanted[at:at + _WORD], "little")
-                    told = self._run(probe, ["write", "--address", f"{address + at:#x}", "--value", f"{value:#010x}"])
+                if before[at : at + _WORD] != wanted[at : at + _WORD]:
+                    value = int.from_bytes(wanted[at : at + _WORD], "little")
+                    told = self._run(
+                        probe,
+                        ["write", "--address", f"{address + at:#x}", "--value", f"{value:#010x}"],
+                    )
                     if why := _why(told):
-                        raise _unread(f"{TOOL} refused to write through probe {probe}: {why}", _CHECK_PROBE)
+                        raise _unread(
+                            f"{TOOL} refused to write through probe {probe}: {why}", _CHECK_PROBE
+                        )
             after = self._read(probe, address)
             if after != wanted:
-                raise _unread(f"after writing {device_id} the probe {probe} reads {after[::-1].hex()}", _CHECK_PROBE)
+                raise _unread(
+                    f"after writing {device_id} the probe {probe} reads {after[::-1].hex()}",
+                    _CHECK_PROBE,
+                )
 
     def _read(self, probe: str, address: int) -> bytes:
-        told = self._run(probe, ["x-read", "--address", f"{address:#x}", "--bytes", str(ID_BYTES), "--direct"])
+        told = self._run(
+            probe, ["x-read", "--address", f"{address:#x}", "--bytes", str(ID_BYTES), "--direct"]
+        )
         return _memory(told, probe, address)
 
     def _probe_of(self, port: str) -> str:
@@ -131,27 +180,47 @@ class ProbeReader:
         if seen is not None and (named := self._probes.get(seen.hub_path or "")):
             return named
         if seen is None or not seen.serial_number:
-            raise _unread(f"{port} has no USB serial number, so its debug probe is not known", _NAME_PROBE)
+            raise _unread(
+                f"{port} has no USB serial number, so its debug probe is not known", _NAME_PROBE
+            )
         return seen.serial_number
 
     def _run(self, probe: str, what: list[str]) -> str:
         tool = shutil.which(TOOL)
         if tool is None:
-            raise _unread(f"there is no {TOOL} on the PATH, which board.mcu_id from: nrfutil and board.write_id need", _GET_TOOL)
+            raise _unread(
+                f"there is no {TOOL} on the PATH, which board.mcu_id from: nrfutil and"
+                " board.write_id need",
+                _GET_TOOL,
+            )
         words = [tool, "--json", "--skip-overhead", "device", *what, "--serial-number", probe]
-        # Files and not pipes: nrfutil starts further processes, and one that stays would keep a pipe open.
+        # Files and not pipes: nrfutil starts further processes, and one that stays would keep a
+        # pipe open.
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             code = self._wait(words, out, err, probe)
             told, complaint = _all_of(out), _all_of(err)
         if code != 0:
-            raise _unread(f"{TOOL} ended with {code} for probe {probe}: {_why(told) or _short(complaint) or 'it gives no reason'}", _CHECK_PROBE)
+            raise _unread(
+                f"{TOOL} ended with {code} for probe {probe}:"
+                f" {_why(told) or _short(complaint) or 'it gives no reason'}",
+                _CHECK_PROBE,
+            )
         return told
 
     def _wait(self, words: list[str], out: Any, err: Any, probe: str) -> int:
         try:
-            process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=_environment(), start_new_session=True)
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=_environment(),
+                start_new_session=True,
+            )
         except OSError as error:
-            raise _unread(f"{TOOL} cannot be started: {error.strerror or error}", _GET_TOOL) from error
+            raise _unread(
+                f"{TOOL} cannot be started: {error.strerror or error}", _GET_TOOL
+            ) from error
         try:
             return self._code(process, probe)
         finally:
@@ -167,7 +236,9 @@ class ProbeReader:
                 return process.wait(_POLL_S)
             except subprocess.TimeoutExpired:
                 continue
-        raise _unread(f"{TOOL} gave no answer for probe {probe} within {self._deadline_s:g} s", _CHECK_PROBE)
+        raise _unread(
+            f"{TOOL} gave no answer for probe {probe} within {self._deadline_s:g} s", _CHECK_PROBE
+        )
 
 
 @contextmanager
@@ -184,7 +255,9 @@ def _about_device_id() -> Iterator[None]:
 def _id_address(soc: str) -> int:
     address = next((place for name, place in _OTP.items() if soc.lower().startswith(name)), None)
     if address is None:
-        raise BoardError("board.id-not-written", f"where a device id is kept in soc {soc!r} is not known")
+        raise BoardError(
+            "board.id-not-written", f"where a device id is kept in soc {soc!r} is not known"
+        )
     return address
 
 
@@ -192,23 +265,34 @@ def _held(data: bytes) -> str | None:
     if data == _EMPTY:
         return None
     if data in _NOTHING:
-        raise BoardError("board.id-not-written", f"the one-time memory reads {data.hex()}: it is protected, or the chip is held")
+        raise BoardError(
+            "board.id-not-written",
+            f"the one-time memory reads {data.hex()}: it is protected, or the chip is held",
+        )
     return data[::-1].hex()
 
 
 def _check_room(before: bytes, wanted: bytes, probe: str) -> None:
     """Each word has to be empty or right: bits that were written never come back."""
     found = _held(before)
-    words = ((before[at:at + _WORD], wanted[at:at + _WORD]) for at in range(0, ID_BYTES, _WORD))
+    words = ((before[at : at + _WORD], wanted[at : at + _WORD]) for at in range(0, ID_BYTES, _WORD))
     if found is not None and any(have not in {want, _EMPTY[:_WORD]} for have, want in words):
-        raise BoardError("board.other-id", f"the board behind probe {probe} carries device id {found}, not {wanted[::-1].hex()}; nothing was written")
+        raise BoardError(
+            "board.other-id",
+            f"the board behind probe {probe} carries device id {found}, not {wanted[::-1].hex()};"
+            " nothing was written",
+        )
 
 
 def _memory(told: str, probe: str, address: int) -> bytes:
     """The bytes of the one block of the one device that was asked for."""
     devices = [device for message in _messages(told) for device in _devices(message)]
     if len(devices) != 1:
-        raise _unread(f"{TOOL} answered for {len(devices)} probes, not for the one with serial number {probe}{_because(told)}", _CHECK_PROBE)
+        raise _unread(
+            f"{TOOL} answered for {len(devices)} probes, not for the one with serial number"
+            f" {probe}{_because(told)}",
+            _CHECK_PROBE,
+        )
     answered = str(devices[0].get("serialNumber"))
     if answered.lstrip("0") != probe.lstrip("0"):
         raise _unread(f"{TOOL} answered for probe {answered}, not for {probe}", _CHECK_PROBE)
@@ -221,8 +305,14 @@ def _memory(told: str, probe: str, address: int) -> bytes:
 def _bytes(block: dict[str, Any], probe: str, address: int) -> bytes:
     start, values = block.get("startAddress"), block.get("values")
     if _number(start) != address:
-        raise _unread(f"{TOOL} read at {start!r} through probe {probe}, not at {address:#010x}", _CHECK_PROBE)
-    if not isinstance(values, list) or len(values) != ID_BYTES or not all(type(value) is int and 0 <= value <= 255 for value in values):
+        raise _unread(
+            f"{TOOL} read at {start!r} through probe {probe}, not at {address:#010x}", _CHECK_PROBE
+        )
+    if (
+        not isinstance(values, list)
+        or len(values) != ID_BYTES
+        or not all(type(value) is int and 0 <= value <= 255 for value in values)
+    ):
         raise _unread(f"{TOOL} did not give {ID_BYTES} bytes through probe {probe}", _CHECK_PROBE)
     return bytes(values)
 
@@ -240,7 +330,9 @@ def _messages(told: str) -> Iterator[dict[str, Any]]:
         try:
             message = json.loads(line)
         except ValueError:
-            raise _unread(f"{TOOL} answered something that is not JSON: {_short(line)!r}", _CHECK_PROBE) from None
+            raise _unread(
+                f"{TOOL} answered something that is not JSON: {_short(line)!r}", _CHECK_PROBE
+            ) from None
         if isinstance(message, dict):
             yield message
 
@@ -250,7 +342,11 @@ def _devices(message: dict[str, Any]) -> list[dict[str, Any]]:
     data = message.get("data")
     payload = data if isinstance(data, dict) else message
     found = payload.get("devices")
-    return [one for one in found if isinstance(one, dict) and "memoryData" in one] if isinstance(found, list) else []
+    return (
+        [one for one in found if isinstance(one, dict) and "memoryData" in one]
+        if isinstance(found, list)
+        else []
+    )
 
 
 def _because(told: str) -> str:
@@ -302,7 +398,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     if sys.platform == "win32":
         process.kill()
     else:
-        os.killpg(process.pid, signal.SIGKILL)  # it has a session of its own: its children go with it
+        os.killpg(
+            process.pid, signal.SIGKILL
+        )  # it has a session of its own: its children go with it
     process.wait()
 
 

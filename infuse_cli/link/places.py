@@ -1,7 +1,8 @@
-"""Which slot of a bench a port belongs to: by the USB socket it is plugged into, or by its USB serial number (rule 25).
+"""Which slot of a bench a port belongs to: by the USB socket it is plugged into, or by its USB
+serial number (rule 25).
 
-A socket keeps its hub path when its board is unplugged, reset or exchanged; a serial number goes wherever its adapter
-goes. Both keep their slot when the operating system numbers its ports anew.
+A socket keeps its hub path when its board is unplugged, reset or exchanged; a serial number goes
+wherever its adapter goes. Both keep their slot when the operating system numbers its ports anew.
 """
 
 from __future__ import annotations
@@ -24,18 +25,30 @@ def kind_of(place: str) -> str:
 
 
 def place_of(info: PortInfo, by: By = "hub") -> str | None:
-    """What ties a port to a slot, the other kind where the wanted one is not known; None where nothing does."""
-    wanted = (info.hub_path, info.serial_number) if by == "hub" else (info.serial_number, info.hub_path)
+    """What ties a port to a slot, the other kind where the wanted one is not known; None where
+    nothing does.
+    """
+    wanted = (
+        (info.hub_path, info.serial_number) if by == "hub" else (info.serial_number, info.hub_path)
+    )
     return wanted[0] or wanted[1]
 
 
 def slot_of(info: PortInfo, slots: Mapping[str, int]) -> int | None:
     """The slot that was learned for a port; a hub path counts before a serial number."""
-    return next((slots[place] for place in (info.hub_path, info.serial_number) if place is not None and place in slots), None)
+    return next(
+        (
+            slots[place]
+            for place in (info.hub_path, info.serial_number)
+            if place is not None and place in slots
+        ),
+        None,
+    )
 
 
 def numbered(ports: Sequence[PortInfo], slots: Mapping[str, int]) -> dict[str, int]:
-    """A slot number for each port, ascending: its own where one was learned, else the lowest that is free, in slot order.
+    """A slot number for each port, ascending: its own where one was learned, else the lowest that
+    is free, in slot order.
 
     Of two ports that claim one slot, such as a socket's and a serial number's, the first has it.
     """
@@ -51,14 +64,18 @@ def numbered(ports: Sequence[PortInfo], slots: Mapping[str, int]) -> dict[str, i
 
 
 class Sockets:
-    """Slot numbers for as long as a run lasts: a socket keeps the number that it got first, whatever its port is called later."""
+    """Slot numbers for as long as a run lasts: a socket keeps the number that it got first,
+    whatever its port is called later.
+    """
 
     def __init__(self, slots: Mapping[str, int]) -> None:
         self._learned = dict(slots)
         self._given: dict[str, int] = {}
 
     def by_slot(self, ports: Iterable[PortInfo]) -> dict[int, PortInfo]:
-        """Each port by its slot; of two that claim one slot the first has it, and the other gets the lowest that is free."""
+        """Each port by its slot; of two that claim one slot the first has it, and the other gets
+        the lowest that is free.
+        """
         found: dict[int, PortInfo] = {}
         unknown: list[PortInfo] = []
         for info in ports:

@@ -33,15 +33,27 @@ class _Settings:
 
 
 class Scanner:
-    """Reads a scanner for as long as the context lasts; one that is unplugged is looked for until it is back.
+    """Reads a scanner for as long as the context lasts; one that is unplugged is looked for until
+    it is back.
 
-    A scan ends with CR, LF or the `suffix` that the scanner was told to send. `trouble` hears once of each reason why it cannot be read.
+    A scan ends with CR, LF or the `suffix` that the scanner was told to send. `trouble` hears once
+    of each reason why it cannot be read.
     """
 
-    def __init__(self, port: str, baud: int, *, suffix: str, line: Callable[[str], None], trouble: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        port: str,
+        baud: int,
+        *,
+        suffix: str,
+        line: Callable[[str], None],
+        trouble: Callable[[str], None],
+    ) -> None:
         self._port: Final = port
         self._settings: Final = _Settings(baud)
-        self._ends: Final = re.compile("|".join(["[\r\n]", *([re.escape(suffix)] if suffix.strip() else [])]).encode())
+        self._ends: Final = re.compile(
+            "|".join(["[\r\n]", *([re.escape(suffix)] if suffix.strip() else [])]).encode()
+        )
         self._line: Final = line
         self._trouble: Final = trouble
         self._over: Final = threading.Event()
@@ -51,7 +63,12 @@ class Scanner:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._over.set()
         self._thread.join(1)
 
@@ -73,7 +90,11 @@ class Scanner:
         heard = b""
         try:
             while not self._over.is_set():
-                heard += handle.read(1) + handle.read(handle.in_waiting or 0) if handle.in_waiting else handle.read(1)
+                heard += (
+                    handle.read(1) + handle.read(handle.in_waiting or 0)
+                    if handle.in_waiting
+                    else handle.read(1)
+                )
                 *texts, heard = self._ends.split(heard[-_MOST:])
                 for text in texts:
                     if text.strip():

@@ -1,7 +1,8 @@
-"""One open serial port with a board on it: pumps conversations, keeps every deadline, notices an unplug.
+"""One open serial port with a board on it: pumps conversations, keeps every deadline, notices an
+unplug.
 
-Reading blocks in the port with a short time-out, so a byte is handled at once, and the deadline and the abort
-event are looked at in between. One thread owns a session for its life.
+Reading blocks in the port with a short time-out, so a byte is handled at once, and the deadline and
+the abort event are looked at in between. One thread owns a session for its life.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ POLL_S: Final = 0.05
 
 PROBES_AFTER_REBOOT: Final = 9
 PROBES_AFTER_REFUSAL: Final = 2
-"""Probes on top for a board that refused one: it is alive, and was deaf to the AT behind what it refused."""
+"""Probes on top for a board that refused one: it is alive, and was deaf to the AT behind what it
+refused.
+"""
 
 QUIET_S: Final = 0.05
 QUIET_LIMIT_S: Final = 0.5
@@ -37,14 +40,18 @@ REBOOT_GRACE_S: Final = 1.5
 """After boot text an answer that is not there by then will not come."""
 
 CHUNK: Final = 1024
-"""Most bytes of one write: a certificate takes a call or two, and a stop is heard within a tenth of a second of wire."""
+"""Most bytes of one write: a certificate takes a call or two, and a stop is heard within a tenth of
+a second of wire.
+"""
 
 _MOST_AT_ONCE: Final = 4096
 _MOST_DRAINED: Final = 256 * 1024
 
 
 class Port(Protocol):
-    """What a session needs of a pyserial port, opened with `timeout=POLL_S` and a write time-out."""
+    """What a session needs of a pyserial port, opened with `timeout=POLL_S` and a write
+    time-out.
+    """
 
     @property
     def in_waiting(self) -> int: ...  # noqa: D102
@@ -63,7 +70,9 @@ class Session:
         self.label = ""
         self._stalls: Final[type[OSError]] = SerialTimeoutException
         self._handle: Final = handle
-        self._read_some: Final[Callable[[int], bytes]] = getattr(handle, "read_some", self._read_by_two)
+        self._read_some: Final[Callable[[int], bytes]] = getattr(
+            handle, "read_some", self._read_by_two
+        )
         self._codec: Final = codec
         self._port: Final = port
         self._abort: Final = abort
@@ -83,14 +92,21 @@ class Session:
         return self._codec.name
 
     def start(self) -> None:
-        """Get into step with the board. Raises serial.silent within 2 s when nothing answers, saying what was heard instead."""
+        """Get into step with the board.
+
+        Raises serial.silent within 2 s when nothing answers, saying what was heard instead.
+        """
         self._overheard = b""
         self._drain()
         begun = time.monotonic()
         if not self._resync():
             took, heard = time.monotonic() - begun, described(self._overheard)
-            raise BoardError("serial.silent", f"nothing on {self._port} answered {self._codec.questions} within {took:.1f} s{heard}",
-                             details={"heard": heard.removeprefix("; ")})
+            raise BoardError(
+                "serial.silent",
+                f"nothing on {self._port} answered {self._codec.questions} within {took:.1f}"
+                f" s{heard}",
+                details={"heard": heard.removeprefix("; ")},
+            )
         self._overheard = None
 
     def run(self, conversation: Conversation[T]) -> T:
@@ -119,11 +135,17 @@ class Session:
         reply = self._once(command)
         if not (reply.ok and command.needs_info and not reply.info):
             return reply
-        self._transcript.remark("OK without the line that was asked for: out of step, or bytes lost")
+        self._transcript.remark(
+            "OK without the line that was asked for: out of step, or bytes lost"
+        )
         self._codec.desync()
         if command.effect:
-            raise BoardError("serial.garbled", f"{head(command)} on {self._port} was answered OK, but without the "
-                             "line that it promises", unknown=True)
+            raise BoardError(
+                "serial.garbled",
+                f"{head(command)} on {self._port} was answered OK, but without the "
+                "line that it promises",
+                unknown=True,
+            )
         return self._once(command)
 
     def _once(self, command: Command) -> Reply:
@@ -143,8 +165,11 @@ class Session:
         if self._codec.state is LinkState.IDLE:
             self._drain()
         if self._codec.state is LinkState.DESYNC and not self._resync():
-            raise BoardError("serial.timeout", f"the board on {self._port} no longer answers {self._codec.question}; {head(command)} "
-                             "was not sent")
+            raise BoardError(
+                "serial.timeout",
+                f"the board on {self._port} no longer answers {self._codec.question};"
+                f" {head(command)} was not sent",
+            )
 
     def _send(self, command: Command, data: bytes) -> None:
         halved = command.effect and failpoint.armed()
@@ -159,8 +184,12 @@ class Session:
             self._handle.write(chunk)
         except self._stalls:
             self._codec.desync()
-            raise BoardError("serial.timeout", f"{self._port} takes no more bytes of {head(command)}: flow control "
-                             "holds, or the board is off", unknown=command.effect) from None
+            raise BoardError(
+                "serial.timeout",
+                f"{self._port} takes no more bytes of {head(command)}: flow control "
+                "holds, or the board is off",
+                unknown=command.effect,
+            ) from None
         self._sent += len(chunk)
 
     def _fail_point(self) -> None:
@@ -189,8 +218,12 @@ class Session:
         else:
             self._codec.desync()
         self._transcript.remark(f"no answer within {command.timeout_s:g} s")
-        raise BoardError("serial.timeout", f"the board on {self._port} did not answer {head(command)} within "
-                         f"{command.timeout_s:g} s", unknown=command.effect)
+        raise BoardError(
+            "serial.timeout",
+            f"the board on {self._port} did not answer {head(command)} within "
+            f"{command.timeout_s:g} s",
+            unknown=command.effect,
+        )
 
     def _pump(self) -> bytes:
         """Hand what has come, waiting at most POLL_S for it, to the codec."""
@@ -200,7 +233,9 @@ class Session:
         return data
 
     def _read_by_two(self, most: int) -> bytes:
-        """For ports that wait until as much has come as was asked for: one byte, then what else is there."""
+        """For ports that wait until as much has come as was asked for: one byte, then what else is
+        there.
+        """
         data = self._handle.read(1)
         if data and (more := self._handle.in_waiting):
             data += self._handle.read(min(more, most))
@@ -209,7 +244,9 @@ class Session:
     def _drain(self) -> None:
         """Take what has come already, without waiting."""
         taken = 0
-        while taken < _MOST_DRAINED and (waiting := self._handle.in_waiting):  # a socket only ever says that there is one
+        while taken < _MOST_DRAINED and (
+            waiting := self._handle.in_waiting
+        ):  # a socket only ever says that there is one
             data = self._handle.read(min(waiting, _MOST_AT_ONCE))
             taken += max(1, len(data))
             self._take(data)
@@ -237,7 +274,9 @@ class Session:
         return False
 
     def _patience(self, attempts: int, heard: Heard) -> int:
-        """How many probes a board gets that is not silent: one that boots, or that refused what it heard of one."""
+        """How many probes a board gets that is not silent: one that boots, or that refused what it
+        heard of one.
+        """
         if self._codec.rebooted:
             return PROBES_AFTER_REBOOT
         return attempts + PROBES_AFTER_REFUSAL if heard is Heard.REFUSED else attempts
@@ -253,12 +292,17 @@ class Session:
 
     def _hear_probe(self) -> Heard:
         deadline = time.monotonic() + self._codec.probe_s
-        while (heard := self._codec.probed()) in {Heard.NOTHING, Heard.REFUSED} and time.monotonic() < deadline:
+        while (heard := self._codec.probed()) in {
+            Heard.NOTHING,
+            Heard.REFUSED,
+        } and time.monotonic() < deadline:
             self._check_abort(None)
             if not self._pump() and heard is Heard.REFUSED:
                 break  # what could answer the AT behind it would be here by now
         if heard is Heard.NOTHING:
-            self._drain()  # on a machine that was busy elsewhere the answer may have come in time and not have been read
+            # on a machine that was busy elsewhere the answer may have come in time and not have
+            # been read
+            self._drain()
             heard = self._codec.probed()
         return heard
 
@@ -277,15 +321,23 @@ class Session:
         if self._abort.is_set():
             if self._codec.state is not LinkState.CLOSED:
                 self._codec.desync()
-            raise Interrupted("stopped at once by the operator",
-                              unknown=command is not None and command.effect and self._sent > 0)
+            raise Interrupted(
+                "stopped at once by the operator",
+                unknown=command is not None and command.effect and self._sent > 0,
+            )
 
     def _unplugged(self, command: Command, exc: OSError) -> BoardError:
         self._transcript.remark(f"the port went away: {exc}")
         self.close()
-        self._gone = BoardError("serial.unplugged", f"{self._port} went away; nothing was under way")
-        return BoardError("serial.unplugged", f"{self._port} went away during {head(command)}",
-                          unknown=command.effect and self._sent > 0, details={"reason": str(exc)})
+        self._gone = BoardError(
+            "serial.unplugged", f"{self._port} went away; nothing was under way"
+        )
+        return BoardError(
+            "serial.unplugged",
+            f"{self._port} went away during {head(command)}",
+            unknown=command.effect and self._sent > 0,
+            details={"reason": str(exc)},
+        )
 
     def _release(self) -> None:
         try:
@@ -299,4 +351,4 @@ def _chunks(data: bytes, *, halved: bool) -> Iterator[bytes]:
     half = len(data) // 2 if halved else len(data)
     for part in (data[:half], data[half:]):
         for start in range(0, len(part), CHUNK):
-            yield part[start:start + CHUNK]
+            yield part[start : start + CHUNK]

@@ -1,4 +1,6 @@
-"""Opens boards' ports exclusively, finds their dialect, and says by name why one cannot be opened."""
+"""Opens boards' ports exclusively, finds their dialect, and says by name why one cannot be
+opened.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,8 @@ _CODES: Final[Mapping[int, str]] = {
     errno.ENXIO: "serial.unplugged",
     errno.ENODEV: "serial.unplugged",
 }
-# Windows gives words instead of numbers; there, access denied means that another program has the port.
+# Windows gives words instead of numbers; there, access denied means that another program has the
+# port.
 _WORDS: Final[Mapping[str, str]] = {
     "FileNotFoundError": "serial.no-port",
     "PermissionError": "serial.busy",
@@ -48,7 +51,9 @@ _WORDS: Final[Mapping[str, str]] = {
 }
 
 
-_NEEDS_RULE: Final = "A udev rule has to give this port to a group such as `dialout`, and the user has to be in it."
+_NEEDS_RULE: Final = (
+    "A udev rule has to give this port to a group such as `dialout`, and the user has to be in it."
+)
 
 
 class SerialOptions(Protocol):
@@ -80,11 +85,19 @@ class BoardOptions(Protocol):
 class SerialSource:
     """Boards on serial ports; see `ports.BoardSource`.
 
-    `ports` names them (device paths, `socket://` or `rfc2217://` URLs); None looks for the profile's USB ids.
-    `abort` is the second stop: it ends what is under way at once. `cipher` is the network's, for dialect `epacket`.
+    `ports` names them (device paths, `socket://` or `rfc2217://` URLs); None looks for the
+    profile's USB ids. `abort` is the second stop: it ends what is under way at once. `cipher` is
+    the network's, for dialect `epacket`.
     """
 
-    def __init__(self, board: BoardOptions, ports: Sequence[str] | None, abort: threading.Event, *, cipher: FrameCipher | None = None) -> None:
+    def __init__(
+        self,
+        board: BoardOptions,
+        ports: Sequence[str] | None,
+        abort: threading.Event,
+        *,
+        cipher: FrameCipher | None = None,
+    ) -> None:
         self._board: Final = board
         self._ports: Final = None if ports is None else tuple(ports)
         self._abort: Final = abort
@@ -93,7 +106,8 @@ class SerialSource:
     def present(self) -> Sequence[PortInfo]:
         """Named ports in their order, else what is plugged in, by hub path.
 
-        Raises BoardError serial.ambiguous when a board shows several ports and none is known to be the one.
+        Raises BoardError serial.ambiguous when a board shows several ports and none is known to be
+        the one.
         """
         if self._ports is not None:
             return tuple(PortInfo(port) for port in self._ports)
@@ -102,16 +116,28 @@ class SerialSource:
     def open(self, port: str) -> Session:
         """Open exclusively and get into step; see `ports.BoardSource.open`."""
         serial = self._board.serial
-        codec = dialects.codec(serial.dialect, CodecOptions(
-            serial.line_limit, serial.terminator, baud=serial.baud, cipher=self._cipher, gps_time=_gps_time, random=os.urandom))
+        codec = dialects.codec(
+            serial.dialect,
+            CodecOptions(
+                serial.line_limit,
+                serial.terminator,
+                baud=serial.baud,
+                cipher=self._cipher,
+                gps_time=_gps_time,
+                random=os.urandom,
+            ),
+        )
         handle = open_port(port, serial)
         session = Session(handle, codec, port=port, abort=self._abort)
         try:
             session.start()
         except OSError as exc:
             session.close()
-            raise BoardError("serial.unplugged", f"{port} went away while it was opened",
-                             details={"reason": str(exc)}) from exc
+            raise BoardError(
+                "serial.unplugged",
+                f"{port} went away while it was opened",
+                details={"reason": str(exc)},
+            ) from exc
         except BaseException:
             session.close()
             raise
@@ -124,13 +150,23 @@ def _gps_time() -> int:
 
 
 def open_port(port: str, options: SerialOptions) -> Port:
-    """Open a port exclusively. Raises BoardError serial.no-port, .denied, .busy (holder named), .unplugged."""
+    """Open a port exclusively.
+
+    Raises BoardError serial.no-port, .denied, .busy (holder named), .unplugged.
+    """
     try:
         handle: Port = _opener(port)(
-            port, baudrate=options.baud, rtscts=options.rtscts, xonxoff=options.xonxoff, timeout=POLL_S,
-            write_timeout=_write_timeout(port, options.baud), exclusive=_exclusively(port))
+            port,
+            baudrate=options.baud,
+            rtscts=options.rtscts,
+            xonxoff=options.xonxoff,
+            timeout=POLL_S,
+            write_timeout=_write_timeout(port, options.baud),
+            exclusive=_exclusively(port),
+        )
     except Exception as exc:
-        # termios.error, which a port that goes away raises, is no OSError and not importable everywhere.
+        # termios.error, which a port that goes away raises, is no OSError and not importable
+        # everywhere.
         raise open_error(port, exc) from exc
     return handle
 
@@ -152,7 +188,9 @@ def open_error(port: str, exc: Exception) -> BoardError:
         case "serial.denied":
             owner = _owner(port)
             message = f"{port} belongs to {owner}, and this user may not open it"
-            hint = f"Add the user to {owner} and log in again." if _is_for_users(port) else _NEEDS_RULE
+            hint = (
+                f"Add the user to {owner} and log in again." if _is_for_users(port) else _NEEDS_RULE
+            )
         case "serial.busy":
             message = f"{port} is held by {holder_of(port) or 'another program'}"
         case "serial.unplugged":
@@ -160,12 +198,16 @@ def open_error(port: str, exc: Exception) -> BoardError:
         case _ if Path(port).exists():
             message = f"{port} is not a serial port"
         case _:
-            message = f"there is no port {port}" if "://" not in port else f"{port} cannot be reached"
+            message = (
+                f"there is no port {port}" if "://" not in port else f"{port} cannot be reached"
+            )
     return BoardError(code, message, hint=hint, details={"reason": str(exc)})
 
 
 def _write_timeout(port: str, baud: int) -> float | None:
-    """Seconds for one chunk; None over RFC 2217, where pyserial has no such time-out and refuses to be given one."""
+    """Seconds for one chunk; None over RFC 2217, where pyserial has no such time-out and refuses to
+    be given one.
+    """
     return None if port.lower().startswith("rfc2217:") else _STALL_S + CHUNK * 20 / baud
 
 

@@ -25,14 +25,17 @@ _QUOTED: Final = re.compile(r'"[^"]*"?')
 class Transcript:
     """Lines with a time in milliseconds since opening; `>` is ours, `<` the board's, `#` a remark.
 
-    While a secret command is under way only final lines of the board are shown, and a line that holds a piece of
-    a secret is masked whenever it comes. The oldest lines go when there are more than 256 KiB.
+    While a secret command is under way only final lines of the board are shown, and a line that
+    holds a piece of a secret is masked whenever it comes. The oldest lines go when there are more
+    than 256 KiB.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now: Final = now
         self._start: Final = now()
-        self._lines: deque[tuple[float, str, str]] = deque()  # as they came: most transcripts are never read
+        self._lines: deque[tuple[float, str, str]] = (
+            deque()
+        )  # as they came: most transcripts are never read
         self._size = 0
         self._dropped = 0
         self._tail = b""
@@ -61,7 +64,11 @@ class Transcript:
     def text(self) -> str:
         """All of it, a line each; what the board began and did not end comes last."""
         first = [f"# {self._dropped} earlier lines dropped"] if self._dropped else []
-        last = [f"# unfinished: {_escaped(self._shown(self._tail.decode('latin-1')))}"] if self._tail else []
+        last = (
+            [f"# unfinished: {_escaped(self._shown(self._tail.decode('latin-1')))}"]
+            if self._tail
+            else []
+        )
         lines = (f"{ms:10.1f} {mark} {_escaped(text)}" for ms, mark, text in self._lines)
         return "".join(f"{line}\n" for line in (*first, *lines, *last))
 
@@ -80,7 +87,9 @@ class Transcript:
 
 
 def _size(text: str) -> int:
-    """Bytes of a line in the transcript: exact for plain text, an upper bound where characters are escaped."""
+    """Bytes of a line in the transcript: exact for plain text, an upper bound where characters are
+    escaped.
+    """
     plain = text.isascii() and text.isprintable()
     return _FRAME + min(len(text) * (1 if plain else _LONGEST_ESCAPE), _LONGEST_LINE)
 
@@ -90,7 +99,9 @@ def _escaped(text: str) -> str:
 
 
 def _pieces(text: str) -> set[str]:
-    """What of a secret command may turn up in a line by itself: lines inside quotes, words after the first."""
+    """What of a secret command may turn up in a line by itself: lines inside quotes, words after
+    the first.
+    """
     inside = _QUOTED.findall(text) or re.split(r"[ =]", text)[1:]
     lines = (piece for part in inside for piece in re.split(r'["\s]+', part))
     return {piece for piece in lines if len(piece) >= _SHORTEST_FRAGMENT}

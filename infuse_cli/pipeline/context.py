@@ -1,4 +1,6 @@
-"""What the steps of one board share: the run's parts (`Deps`) and this board's own facts (`Context`)."""
+"""What the steps of one board share: the run's parts (`Deps`) and this board's own facts
+(`Context`).
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Organisation, cloud board and network of this run, resolved once before any slot starts (rule 4)."""
+    """Organisation, cloud board and network of this run, resolved once before any slot starts (rule
+    4).
+    """
 
     organisation: api.Organisation
     board: api.CloudBoard
@@ -53,7 +57,9 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """The parts of a run, shared by all slots. `signer` is unlocked; `sealer` is there when tokens are.
+    """The parts of a run, shared by all slots.
+
+    `signer` is unlocked; `sealer` is there when tokens are.
 
     `certificate` is what the CA signs here, the built-in profile of that name where it is None.
     """
@@ -75,13 +81,19 @@ class Deps:
     chip_ids: ports.ChipIds | None = None
     key_sink: ports.KeySink | None = None
     labels: Labels | None = None  # what is scanned during this run
-    known_key: Callable[[str, str], str | None] | None = None  # public key of a soc and mcuId that a batch named, base64
+    known_key: Callable[[str, str], str | None] | None = (
+        None  # public key of a soc and mcuId that a batch named, base64
+    )
     certificate: CertificateProfile | None = None
 
 
 def mode_owed(deps: Deps, identity: BoardIdentity) -> int | None:
-    """The functional mode that a board in flight mode was in before a change by hand that did not bring it back (rule 7)."""
-    found = deps.journal.modes_owed(identity.uuid) if identity.functional_mode == FLIGHT_MODE else ()
+    """The functional mode that a board in flight mode was in before a change by hand that did not
+    bring it back (rule 7).
+    """
+    found = (
+        deps.journal.modes_owed(identity.uuid) if identity.functional_mode == FLIGHT_MODE else ()
+    )
     return found[0].mode if found else None
 
 
@@ -99,10 +111,14 @@ class Context:
     facts: dict[str, Any] = field(default_factory=dict)
     states: dict[str, StepState] = field(default_factory=dict)
     tries: dict[str, int] = field(default_factory=dict)
-    on_record: dict[str, dict[str, Any]] = field(default_factory=dict)  # what each step has on record
+    on_record: dict[str, dict[str, Any]] = field(
+        default_factory=dict
+    )  # what each step has on record
     ahead: tuple[str, ...] = ()  # the steps that this run comes to
     resumed: bool = False
-    mode_owed: int | None = None  # the functional mode that a change by hand found and did not bring back
+    mode_owed: int | None = (
+        None  # the functional mode that a change by hand found and did not bring back
+    )
     waiting: Callable[[str], None] = lambda _why: None
     token: Secret | None = None
     _slots: dict[int, tuple[StoredCredential, ...]] = field(default_factory=dict)
@@ -118,7 +134,9 @@ class Context:
         return self.identity.uuid
 
     def commit(self, *writes: Write) -> None:
-        """Make writes durable now, outside the transition of a step (records that must precede an effect)."""
+        """Make writes durable now, outside the transition of a step (records that must precede an
+        effect).
+        """
         self.deps.journal.commit(*writes)
 
     def stored(self, sec_tag: int) -> tuple[StoredCredential, ...]:
@@ -132,15 +150,26 @@ class Context:
         return next((row for row in self.stored(sec_tag) if row.type == kind), None)
 
     def forget_stored(self, sec_tag: int | None = None) -> None:
-        """List again next time, one sec_tag or all: something was written there, or may have been."""
+        """List again next time, one sec_tag or all: something was written there, or may
+        have been.
+        """
         if sec_tag is None:
             self._slots.clear()
         else:
             self._slots.pop(sec_tag, None)
 
-    def write(self, sec_tag: int, kind: CredentialType, content: str, digests: frozenset[str], *,
-              secret: bool = False) -> None:
-        """Put a credential in place: nothing is sent when its digest is there, what is in the way is deleted first."""
+    def write(
+        self,
+        sec_tag: int,
+        kind: CredentialType,
+        content: str,
+        digests: frozenset[str],
+        *,
+        secret: bool = False,
+    ) -> None:
+        """Put a credential in place: nothing is sent when its digest is there, what is in the way
+        is deleted first.
+        """
         present = self.entry(sec_tag, kind)
         if present is not None and present.sha256 in digests:
             return
@@ -150,7 +179,8 @@ class Context:
         self.link.run(self.ops.write_credential(self.uuid, sec_tag, kind, content, secret=secret))
 
     def patiently(self, call: Callable[[], T]) -> T:
-        """Repeat a call without lasting effect through an outage of the cloud (rule 29), up to `outage_wait_s`.
+        """Repeat a call without lasting effect through an outage of the cloud (rule 29), up to
+        `outage_wait_s`.
 
         An answer that was lost after an effect passes through at once: only a probe may follow it.
         """
@@ -162,7 +192,11 @@ class Context:
                 with clock.telling(lambda: self.waiting(_ASKED_AGAIN)):
                     return call()
             except CloudError as error:
-                if error.unknown or error.code not in _OUTAGE or clock.monotonic() + pause > give_up:
+                if (
+                    error.unknown
+                    or error.code not in _OUTAGE
+                    or clock.monotonic() + pause > give_up
+                ):
                     raise
                 self.waiting(error.message)
             if clock.wait(pause):
@@ -170,7 +204,9 @@ class Context:
             pause = min(pause * 2, 5.0)
 
     def within_grace(self, look: Callable[[], T | None]) -> T | None:
-        """Look something up repeatedly for `lost_answer_grace_s`; None when it is still not there (rule 11)."""
+        """Look something up repeatedly for `lost_answer_grace_s`; None when it is still not there
+        (rule 11).
+        """
         clock = self.deps.clock
         end = clock.monotonic() + self.profile.cloud.lost_answer_grace_s
         pause = 0.1
@@ -186,12 +222,21 @@ class Context:
             pause = min(pause * 2, 1.0)
 
     def scanned(self, names: Collection[str]) -> Mapping[str, str]:
-        """What was scanned for this board; waits for what of `names` was not yet (rule 31). Raises Interrupted, serial.unplugged."""
+        """What was scanned for this board; waits for what of `names` was not yet (rule 31).
+
+        Raises Interrupted, serial.unplugged.
+        """
         labels = self.deps.labels
         if labels is None:
             return {}
-        return labels.await_for(self.slot, self.identity.imei, self.uuid, names, waiting=self.waiting,
-                                look=lambda: self.link.run(self.ops.same_board(self.uuid)))
+        return labels.await_for(
+            self.slot,
+            self.identity.imei,
+            self.uuid,
+            names,
+            waiting=self.waiting,
+            look=lambda: self.link.run(self.ops.same_board(self.uuid)),
+        )
 
     def past(self, step: str) -> list[dict[str, Any]]:
         """Facts that this step left in any attempt of this board, oldest first."""
@@ -200,8 +245,14 @@ class Context:
 
     def began(self, step: str) -> bool:
         """Whether our journal ever began this step on this board."""
-        return any(step in record.steps and record.steps[step].state is not StepState.PENDING for record in self.history)
+        return any(
+            step in record.steps and record.steps[step].state is not StepState.PENDING
+            for record in self.history
+        )
 
     def is_continued(self) -> bool:
         """Whether this attempt was begun by an earlier run."""
-        return any(record.attempt == self.attempt and record.state is not AttemptState.PASSED for record in self.history)
+        return any(
+            record.attempt == self.attempt and record.state is not AttemptState.PASSED
+            for record in self.history
+        )

@@ -1,4 +1,7 @@
-"""Many boards: a thread a slot, each on a port of its own (rules 26, 27, 29). One slow or dead board delays no other."""
+"""Many boards: a thread a slot, each on a port of its own (rules 26, 27, 29).
+
+One slow or dead board delays no other.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,11 @@ class Tally:
         """Count a board; five equal ERRORs in a row pause the run for good."""
         with self._lock:
             self.results.append(result)
-            if result.outcome is Outcome.ERROR and result.error is not None and result.error.code not in _OTHERS_WORK:
+            if (
+                result.outcome is Outcome.ERROR
+                and result.error is not None
+                and result.error.code not in _OTHERS_WORK
+            ):
                 self._row.append(result.error.code)
             else:
                 self._row.clear()
@@ -51,22 +58,37 @@ class Tally:
 
 def totals(results: Sequence[BoardResult]) -> dict[str, int]:
     """Count boards by outcome (rule 29: boards, not attempts)."""
-    return {outcome.value.lower(): sum(result.outcome is outcome for result in results) for outcome in Outcome}
+    return {
+        outcome.value.lower(): sum(result.outcome is outcome for result in results)
+        for outcome in Outcome
+    }
 
 
 def exit_code(results: Sequence[BoardResult], *, interrupted: bool) -> Exit:
-    """Exit code of a run (rule 37): one board its own, several with any not PASS 11, a stop by a person 130."""
+    """Exit code of a run (rule 37): one board its own, several with any not PASS 11, a stop by a
+    person 130.
+    """
     if interrupted:
         return Exit.INTERRUPTED
-    errors = [result.error for result in results if result.error is not None and result.error.exit is not Exit.OK]
+    errors = [
+        result.error
+        for result in results
+        if result.error is not None and result.error.exit is not Exit.OK
+    ]
     if not errors:
         return Exit.OK
     return errors[0].exit if len(results) == 1 else Exit.SOME_FAILED
 
 
 def status(results: Sequence[BoardResult]) -> str:
-    """Status of the envelope: ok = all PASS, partial = some, error = none (rule 37); a stop at --until is what was asked."""
-    good = sum(result.outcome in {Outcome.PASS, None} or (result.error is not None and result.error.exit is Exit.OK) for result in results)
+    """Status of the envelope: ok = all PASS, partial = some, error = none (rule 37); a stop at
+    --until is what was asked.
+    """
+    good = sum(
+        result.outcome in {Outcome.PASS, None}
+        or (result.error is not None and result.error.exit is Exit.OK)
+        for result in results
+    )
     if results and good == len(results):
         return "ok"
     return "partial" if good else "error"
@@ -83,14 +105,26 @@ class Fleet:
         self.tally = Tally()
         self._stop_told = False
 
-    def once(self, ports: Sequence[str], *, only: Collection[str] | None = None, numbers: Mapping[str, int] | None = None) -> list[BoardResult]:
-        """Take the boards on these ports, once each; slots count from 1 in this order, or have the numbers that are given (rule 26)."""
+    def once(
+        self,
+        ports: Sequence[str],
+        *,
+        only: Collection[str] | None = None,
+        numbers: Mapping[str, int] | None = None,
+    ) -> list[BoardResult]:
+        """Take the boards on these ports, once each; slots count from 1 in this order, or have the
+        numbers that are given (rule 26).
+        """
         work: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
         for index, port in enumerate(ports, start=1):
             work.put(((numbers or {}).get(port, index), port))
         count = min(len(ports), self.slots or len(ports))
-        threads = [threading.Thread(target=self._slot, args=(work, only), name=f"slot-{index + 1}", daemon=True)
-                   for index in range(count)]
+        threads = [
+            threading.Thread(
+                target=self._slot, args=(work, only), name=f"slot-{index + 1}", daemon=True
+            )
+            for index in range(count)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -100,10 +134,14 @@ class Fleet:
         return sorted(self.tally.results, key=lambda result: result.slot)
 
     def tell_of_stop(self) -> None:
-        """Say once that the run is being stopped, so that nobody stops it harder for want of an answer."""
+        """Say once that the run is being stopped, so that nobody stops it harder for want of an
+        answer.
+        """
         if not self._stop_told and self.deps.clock.wait(0):
             self._stop_told = True
-            self.deps.events.emit(Event(ts=self.deps.clock.now(), run=self.deps.run, event="run-stopping"))
+            self.deps.events.emit(
+                Event(ts=self.deps.clock.now(), run=self.deps.run, event="run-stopping")
+            )
 
     def _slot(self, work: queue.SimpleQueue[tuple[int, str]], only: Collection[str] | None) -> None:
         while not self.tally.paused and not self.deps.clock.wait(0):
@@ -130,8 +168,13 @@ class Fleet:
         except Exception as error:  # noqa: BLE001 - one port's surprise must not end the line
             return self._unopened(slot, port, bug(error), started)
 
-    def worked(self, link: Board, slot: int, *, only: Collection[str] | None = None, close: bool = True) -> BoardResult | None:
-        """Take the board on an open port to its result; never raises. `close` gives the port up afterwards."""
+    def worked(
+        self, link: Board, slot: int, *, only: Collection[str] | None = None, close: bool = True
+    ) -> BoardResult | None:
+        """Take the board on an open port to its result; never raises.
+
+        `close` gives the port up afterwards.
+        """
         started = time.monotonic()
         try:
             return self.engine.board(link, slot, only=only)
@@ -143,12 +186,24 @@ class Fleet:
 
     def _unopened(self, slot: int, port: str, error: InfuseError, started: float) -> BoardResult:
         ms = (time.monotonic() - started) * 1000
-        return BoardResult(slot=slot, port=port, outcome=error.info.outcome, ms=ms, failed_step="open", error=error)
+        return BoardResult(
+            slot=slot, port=port, outcome=error.info.outcome, ms=ms, failed_step="open", error=error
+        )
 
     def ended(self, result: BoardResult) -> None:
         """Tell of a board's result."""
         shown = result.as_json()
-        self.deps.events.emit(Event(
-            ts=self.deps.clock.now(), run=self.deps.run, event="board-ended", slot=result.slot,
-            board=None if result.identity is None else result.identity.uuid, step=result.failed_step,
-            state=shown["result"], ms=result.ms, error=shown["error"], data=shown))
+        self.deps.events.emit(
+            Event(
+                ts=self.deps.clock.now(),
+                run=self.deps.run,
+                event="board-ended",
+                slot=result.slot,
+                board=None if result.identity is None else result.identity.uuid,
+                step=result.failed_step,
+                state=shown["result"],
+                ms=result.ms,
+                error=shown["error"],
+                data=shown,
+            )
+        )

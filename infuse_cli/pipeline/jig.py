@@ -1,7 +1,9 @@
-"""A jig whose port stays when its board goes: presence is an answer (rule 6, `board.presence: answer`).
+"""A jig whose port stays when its board goes: presence is an answer (rule 6, `board.presence:
+answer`).
 
-Asked for gently: an empty jig gets the question of the dialect, a board that has its result is asked for its
-DEVICEUUID. Another UUID is another board; silence, and then the same again, is a board that was put back.
+Asked for gently: an empty jig gets the question of the dialect, a board that has its result is
+asked for its DEVICEUUID. Another UUID is another board; silence, and then the same again, is a
+board that was put back.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ SILENT_S: Final = 30.0
 """A port that was silent for so long is told of: its jig is empty, or its board is mute."""
 
 _HEARD_TWICE: Final = 2
-"""Something that speaks and does not answer is told of at once, but not a board that is still booting."""
+"""Something that speaks and does not answer is told of at once, but not a board that is still
+booting.
+"""
 
 _EMPTY: Final = frozenset({"serial.silent", "serial.garbled"})
 _AWAY: Final = frozenset({"serial.no-port", "serial.unplugged"})
@@ -41,7 +45,16 @@ class Take(Protocol):
 class Jig:
     """Serves one port until it goes away or the run is stopped."""
 
-    def __init__(self, fleet: Fleet, slot: int, port: str, *, take: Take, tell: Callable[[BoardResult], None], left: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        slot: int,
+        port: str,
+        *,
+        take: Take,
+        tell: Callable[[BoardResult], None],
+        left: Callable[[], None],
+    ) -> None:
         self._fleet: Final = fleet
         self._slot: Final = slot
         self._port: Final = port
@@ -63,7 +76,9 @@ class Jig:
                 link.close()
             if result is None:
                 self._pause()
-            elif result.error is not None and result.error.code in _AWAY and "://" not in self._port:
+            elif (
+                result.error is not None and result.error.code in _AWAY and "://" not in self._port
+            ):
                 return
             elif gone:
                 self._left()
@@ -93,7 +108,15 @@ class Jig:
     def _tell_of_silence(self, found: BoardResult) -> None:
         deps = self._fleet.deps
         if (told := self._silence.after(found.error, deps.clock.monotonic())) is not None:
-            deps.events.emit(Event(ts=deps.clock.now(), run=deps.run, event="slot-silent", slot=self._slot, data={"port": self._port, **told}))
+            deps.events.emit(
+                Event(
+                    ts=deps.clock.now(),
+                    run=deps.run,
+                    event="slot-silent",
+                    slot=self._slot,
+                    data={"port": self._port, **told},
+                )
+            )
 
     def _until_gone(self, link: Board, result: BoardResult) -> bool:
         """Wait until another board answers, or none does; False when the run is stopped before."""
@@ -118,9 +141,11 @@ class Jig:
 
 
 class _Silence:
-    """How long a port has been silent, and what it said instead of an answer; told once each, until a board answers.
+    """How long a port has been silent, and what it said instead of an answer; told once each, until
+    a board answers.
 
-    Nobody but a person can tell an empty jig from one with a mute board: this is what makes one look.
+    Nobody but a person can tell an empty jig from one with a mute board: this is what makes one
+    look.
     """
 
     def __init__(self, port: str, since: float = 0.0) -> None:
@@ -130,7 +155,9 @@ class _Silence:
         self._told: set[str] = set()
 
     def after(self, error: InfuseError | None, now: float) -> dict[str, str | None] | None:
-        """What there is to be told after one more question, `why` in words and what was `heard`; None for nothing new. `now` in seconds."""
+        """What there is to be told after one more question, `why` in words and what was `heard`;
+        None for nothing new. `now` in seconds.
+        """
         if error is None or error.code != "serial.silent":
             return None
         heard = str(error.details.get("heard") or "")
@@ -139,7 +166,11 @@ class _Silence:
         if heard and times >= _HEARD_TWICE:
             return self._once(heard, f"{self._port} answers nothing, but is not empty: {heard}")
         if not heard and now - self._since >= SILENT_S:
-            return self._once("", f"{self._port} silent for {SILENT_S:.0f} s: no board, or a mute one (power? firmware? baud rate?)")
+            return self._once(
+                "",
+                f"{self._port} silent for {SILENT_S:.0f} s: no board, or a mute one (power?"
+                " firmware? baud rate?)",
+            )
         return None
 
     def _once(self, heard: str, why: str) -> dict[str, str | None] | None:

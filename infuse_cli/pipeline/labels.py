@@ -1,7 +1,8 @@
-"""Scanned labels, and whose they are: bound by the slot's barcode or by the IMEI on the label, never by timing (rule 31).
+"""Scanned labels, and whose they are: bound by the slot's barcode or by the IMEI on the label,
+never by timing (rule 31).
 
-A value that comes without either is refused. What was bound to a slot ends with the board in it; what was bound to an
-IMEI waits for the board that says so itself.
+A value that comes without either is refused. What was bound to a slot ends with the board in it;
+what was bound to an IMEI waits for the board that says so itself.
 """
 
 from __future__ import annotations
@@ -34,12 +35,19 @@ class Label:
 class Labels:
     """The scans of a run; safe to share between the scanners' threads and the slots'.
 
-    `taken(name, value)` gives the boards on record with a value; `repeats` names the values that may be on many boards.
-    `tell(event, slot, data)` announces what became of a scan.
+    `taken(name, value)` gives the boards on record with a value; `repeats` names the values that
+    may be on many boards. `tell(event, slot, data)` announces what became of a scan.
     """
 
-    def __init__(self, rules: Rules, clock: Clock, *, taken: Callable[[str, str], Collection[str]], repeats: Collection[str],
-                 tell: Callable[[str, int | None, dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        clock: Clock,
+        *,
+        taken: Callable[[str, str], Collection[str]],
+        repeats: Collection[str],
+        tell: Callable[[str, int | None, dict[str, Any]], None],
+    ) -> None:
         self._rules: Final = rules
         self._clock: Final = clock
         self._taken: Final = taken
@@ -50,7 +58,7 @@ class Labels:
         self._labels: dict[int | str, Label] = {}
         self._closed: set[int] = set()
 
-    # -- from the scanners ---------------------------------------------------------------------------------------------
+    # -- from the scanners -------------------------------------------------------------------------
 
     def scan(self, text: str) -> None:
         """Take in one scanned text; never raises."""
@@ -67,12 +75,21 @@ class Labels:
         if code.imei is not None and (code.slot is None and not isinstance(subject, int)):
             subject = code.imei
         if subject is None:
-            raise ProfileError("metadata.invalid", f"{_said(code.values)} is whose? Scan the slot's barcode or the IMEI on the label first")
+            raise ProfileError(
+                "metadata.invalid",
+                f"{_said(code.values)} is whose? Scan the slot's barcode or the IMEI on the label"
+                " first",
+            )
         if isinstance(subject, int) and subject in self._closed:
-            raise ProfileError("metadata.invalid", f"slot {subject} still has the board that is finished: take it out first")
+            raise ProfileError(
+                "metadata.invalid",
+                f"slot {subject} still has the board that is finished: take it out first",
+            )
         for name, value in code.values.items():
             self._is_free(subject, name, value)
-        fresh = code.slot is not None or (code.imei is not None and subject == code.imei and not code.values)
+        fresh = code.slot is not None or (
+            code.imei is not None and subject == code.imei and not code.values
+        )
         label = self._labels.get(subject, Label())
         label = Label() if fresh and subject != self._subject else label
         label = Label(code.imei or label.imei, {**label.values, **code.values})
@@ -80,16 +97,31 @@ class Labels:
         self._subject = None if set(self._rules.values) <= set(label.values) else subject
         where = f"slot {subject}" if isinstance(subject, int) else f"IMEI {subject}"
         missing = sorted(set(self._rules.values) - set(label.values))
-        return subject, f"{where}: {_said(label.values) or 'nothing yet'}{'; now scan ' + ', '.join(missing) if missing else ''}"
+        return (
+            subject,
+            (
+                f"{where}:"
+                f" {_said(label.values) or 'nothing yet'}{'; now scan ' + ', '.join(missing) if missing else ''}"
+            ),
+        )
 
     def _is_free(self, subject: int | str, name: str, value: str) -> None:
         """Refuse a label that is on another board, here or on record."""
         if name in self._repeats:
             return
-        other = next((key for key, label in self._labels.items() if key != subject and label.values.get(name) == value), None)
+        other = next(
+            (
+                key
+                for key, label in self._labels.items()
+                if key != subject and label.values.get(name) == value
+            ),
+            None,
+        )
         if other is not None:
             where = f"slot {other}" if isinstance(other, int) else f"IMEI {other}"
-            raise ProfileError("metadata.invalid", f"{name} {value} was scanned for {where} already")
+            raise ProfileError(
+                "metadata.invalid", f"{name} {value} was scanned for {where} already"
+            )
 
     def _subject_slot(self, told: tuple[int | str, str]) -> int | None:
         return told[0] if isinstance(told[0], int) else None
@@ -97,10 +129,12 @@ class Labels:
     def _refuse(self, slot: int | None, why: str) -> None:
         self._tell("scan-refused", slot, {"text": why})
 
-    # -- from the slots --------------------------------------------------------------------------------------------------
+    # -- from the slots ----------------------------------------------------------------------------
 
     def bound(self, slot: int, imei: str | None, board: str) -> dict[str, str]:
-        """What was scanned for the board in this slot; a label that is another board's is refused and forgotten."""
+        """What was scanned for the board in this slot; a label that is another board's is refused
+        and forgotten.
+        """
         with self._lock:
             found: dict[str, str] = {}
             for subject in (slot, imei):
@@ -117,16 +151,34 @@ class Labels:
 
     def _wrong(self, label: Label, imei: str | None, board: str) -> str | None:
         if label.imei is not None and label.imei != imei:
-            return f"the label says IMEI {label.imei}, the board says {imei or 'none'}: scan the label of this very board"
+            return (
+                f"the label says IMEI {label.imei}, the board says {imei or 'none'}: scan the label"
+                " of this very board"
+            )
         for name, value in label.values.items():
-            others = () if name in self._repeats else [other for other in self._taken(name, value) if other != board]
+            others = (
+                ()
+                if name in self._repeats
+                else [other for other in self._taken(name, value) if other != board]
+            )
             if others:
                 return f"{name} {value} is on record for board {others[0]}: a label is doubled"
         return None
 
-    def await_for(self, slot: int, imei: str | None, board: str, names: Collection[str], *, waiting: Callable[[str], None],
-                  look: Callable[[], None]) -> Mapping[str, str]:
-        """Wait until these values were scanned for a board; `look` raises when the board is gone. Raises Interrupted at the stop."""
+    def await_for(
+        self,
+        slot: int,
+        imei: str | None,
+        board: str,
+        names: Collection[str],
+        *,
+        waiting: Callable[[str], None],
+        look: Callable[[], None],
+    ) -> Mapping[str, str]:
+        """Wait until these values were scanned for a board; `look` raises when the board is gone.
+
+        Raises Interrupted at the stop.
+        """
         looks, told = 0, ""
         while True:
             found = self.bound(slot, imei, board)
@@ -144,12 +196,16 @@ class Labels:
                 look()
 
     def torn(self, slot: int) -> None:
-        """The board in a slot went away in the middle: what was scanned for the slot was its, and nobody knows who comes next."""
+        """The board in a slot went away in the middle: what was scanned for the slot was its, and
+        nobody knows who comes next.
+        """
         with self._lock:
             self._forget(slot)
 
     def ended(self, slot: int) -> None:
-        """The board in a slot has its result: what was scanned for the slot is spent, and the next label waits for the next board."""
+        """The board in a slot has its result: what was scanned for the slot is spent, and the next
+        label waits for the next board.
+        """
         with self._lock:
             self._forget(slot)
             self._closed.add(slot)

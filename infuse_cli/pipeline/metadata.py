@@ -1,4 +1,6 @@
-"""Values of a board's metadata: from the profile, the command line, a table, or the board itself (rules 5, 31)."""
+"""Values of a board's metadata: from the profile, the command line, a table, or the board itself
+(rules 5, 31).
+"""
 
 from __future__ import annotations
 
@@ -16,20 +18,30 @@ if TYPE_CHECKING:
 
 
 def row_for(table: Mapping[str, Mapping[str, str]], identity: BoardIdentity) -> Mapping[str, str]:
-    """Return the row of a --metadata-from table that is keyed by this board's IMEI, UUID or mcuId."""
+    """Return the row of a --metadata-from table that is keyed by this board's IMEI, UUID or
+    mcuId.
+    """
     keys = (identity.imei, identity.uuid, identity.mcu_id)
     found = [table[key.lower()] for key in keys if key is not None and key.lower() in table]
     return found[0] if found else {}
 
 
-def values_for(spec: Mapping[str, str | MetadataValue], identity: BoardIdentity, given: Mapping[str, str],
-               required: Sequence[MetadataField] = ()) -> dict[str, str]:
+def values_for(
+    spec: Mapping[str, str | MetadataValue],
+    identity: BoardIdentity,
+    given: Mapping[str, str],
+    required: Sequence[MetadataField] = (),
+) -> dict[str, str]:
     """Return the board's metadata; a given value beats the profile's.
 
-    Raises ProfileError metadata.invalid for a value that does not match its pattern, metadata.missing for a value
-    that the profile or the cloud board asks for and nobody gave.
+    Raises ProfileError metadata.invalid for a value that does not match its pattern,
+    metadata.missing for a value that the profile or the cloud board asks for and nobody gave.
     """
-    values = {name: value for name, rule in spec.items() if (value := _value(name, rule, identity, given)) is not None}
+    values = {
+        name: value
+        for name, rule in spec.items()
+        if (value := _value(name, rule, identity, given)) is not None
+    }
     values.update({name: value for name, value in given.items() if name not in spec})
     asked = [field.name for field in required if field.required] + list(spec)
     missing = sorted({name for name in asked if not values.get(name)})
@@ -38,22 +50,34 @@ def values_for(spec: Mapping[str, str | MetadataValue], identity: BoardIdentity,
     return values
 
 
-def _value(name: str, rule: str | MetadataValue, identity: BoardIdentity, given: Mapping[str, str]) -> str | None:
+def _value(
+    name: str, rule: str | MetadataValue, identity: BoardIdentity, given: Mapping[str, str]
+) -> str | None:
     if isinstance(rule, str):
         return given.get(name, rule)
     value = given.get(name) or _read(rule, identity)
     if value is not None and rule.pattern is not None and not re.fullmatch(rule.pattern, value):
-        raise ProfileError("metadata.invalid", f"{name} is {value!r}, which does not match {rule.pattern!r}")
+        raise ProfileError(
+            "metadata.invalid", f"{name} is {value!r}, which does not match {rule.pattern!r}"
+        )
     return value
 
 
 def _read(rule: MetadataValue, identity: BoardIdentity) -> str | None:
-    sources = {"imei": identity.imei, "uuid": identity.uuid, "mcuId": identity.mcu_id, "iccid": identity.iccid}
+    sources = {
+        "imei": identity.imei,
+        "uuid": identity.uuid,
+        "mcuId": identity.mcu_id,
+        "iccid": identity.iccid,
+    }
     return sources.get(rule.source)
 
 
 def template(text: str, values: Mapping[str, str | None]) -> str:
-    """Fill `{name}` places of a profile template. Raises ProfileError metadata.missing for a name without a value."""
+    """Fill `{name}` places of a profile template.
+
+    Raises ProfileError metadata.missing for a name without a value.
+    """
 
     def fill(match: re.Match[str]) -> str:
         value = values.get(match.group(1))

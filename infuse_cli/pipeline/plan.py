@@ -1,4 +1,6 @@
-"""Plans as data: which steps, in which order, for every identity mode (rule 5: what can't be undone comes last)."""
+"""Plans as data: which steps, in which order, for every identity mode (rule 5: what can't be undone
+comes last).
+"""
 
 from __future__ import annotations
 
@@ -37,17 +39,76 @@ AnyStep = Any
 
 STEPS: Final[dict[str, Reading | Acting]] = {
     step.name: step
-    for step in (Expect(), Lookup(), ServerCa(), Keygen(), Vet(), Register(), MintTokenStep(), Flash(), Sign(), Provision(),
-                 Install(), ReadBack(), Possession(), WriteId(), Derive(), CheckIn(), Verify())
+    for step in (
+        Expect(),
+        Lookup(),
+        ServerCa(),
+        Keygen(),
+        Vet(),
+        Register(),
+        MintTokenStep(),
+        Flash(),
+        Sign(),
+        Provision(),
+        Install(),
+        ReadBack(),
+        Possession(),
+        WriteId(),
+        Derive(),
+        CheckIn(),
+        Verify(),
+    )
 }
 
 # identify comes before every plan: without it there is no board to plan for.
 PLANS: Final[dict[str, tuple[str, ...]]] = {
-    "local-ca": ("expect", "lookup", "server-ca", "keygen", "vet", "register", "token", "flash", "sign", "install",
-                 "read-back", "possession", "write-id", "derive", "check-in", "verify"),
-    "cloud-ca": ("expect", "lookup", "server-ca", "keygen", "vet", "register", "token", "provision", "install",
-                 "read-back", "possession", "write-id", "derive", "check-in", "verify"),
-    "first-boot": ("expect", "lookup", "register", "write-id", "token", "flash", "read-back", "derive", "check-in", "verify"),
+    "local-ca": (
+        "expect",
+        "lookup",
+        "server-ca",
+        "keygen",
+        "vet",
+        "register",
+        "token",
+        "flash",
+        "sign",
+        "install",
+        "read-back",
+        "possession",
+        "write-id",
+        "derive",
+        "check-in",
+        "verify",
+    ),
+    "cloud-ca": (
+        "expect",
+        "lookup",
+        "server-ca",
+        "keygen",
+        "vet",
+        "register",
+        "token",
+        "provision",
+        "install",
+        "read-back",
+        "possession",
+        "write-id",
+        "derive",
+        "check-in",
+        "verify",
+    ),
+    "first-boot": (
+        "expect",
+        "lookup",
+        "register",
+        "write-id",
+        "token",
+        "flash",
+        "read-back",
+        "derive",
+        "check-in",
+        "verify",
+    ),
     "none": ("expect", "lookup", "register", "write-id", "derive", "verify"),
 }
 ALREADY: Final = ("read-back", "verify")
@@ -63,10 +124,16 @@ CAN: Final[dict[str, frozenset[Can]]] = {
 """What a step asks of the dialect, whatever the profile says."""
 
 _STORES: Final = {
-    "psk": frozenset({Can.OFFLINE, Can.TOKEN_PSK, Can.DELETE, Can.READ_DIGEST}), "settings": frozenset({Can.TOKEN_SETTINGS}),
-    "kv": frozenset({Can.TOKEN_KV}), "command": frozenset({Can.TOKEN_COMMAND}),
+    "psk": frozenset({Can.OFFLINE, Can.TOKEN_PSK, Can.DELETE, Can.READ_DIGEST}),
+    "settings": frozenset({Can.TOKEN_SETTINGS}),
+    "kv": frozenset({Can.TOKEN_KV}),
+    "command": frozenset({Can.TOKEN_COMMAND}),
 }
-_MCU_IDS: Final = {"hwinfo": frozenset({Can.HWINFO}), "epacket": frozenset({Can.SECURITY_STATE}), "command": frozenset({Can.RAW})}
+_MCU_IDS: Final = {
+    "hwinfo": frozenset({Can.HWINFO}),
+    "epacket": frozenset({Can.SECURITY_STATE}),
+    "command": frozenset({Can.RAW}),
+}
 
 
 def plan_for(profile: Profile) -> tuple[str, ...]:
@@ -77,7 +144,10 @@ def plan_for(profile: Profile) -> tuple[str, ...]:
         "flash": not mints(profile),
         "write-id": not profile.board.write_id,
         "derive": profile.keys is None,
-        "check-in": profile.identity.mode != "first-boot" and not (profile.verify.active_wait_s or profile.verify.state_wait_s),
+        "check-in": (
+            profile.identity.mode != "first-boot"
+            and not (profile.verify.active_wait_s or profile.verify.state_wait_s)
+        ),
     }
     plan = tuple(name for name in PLANS[profile.identity.mode] if not absent.get(name, False))
     check(plan)
@@ -86,7 +156,7 @@ def plan_for(profile: Profile) -> tuple[str, ...]:
 
 def reached(plan: tuple[str, ...], until: str | None) -> tuple[str, ...]:
     """Return the steps that a run comes to which stops after `until`."""
-    return plan[:plan.index(until) + 1] if until in plan else plan
+    return plan[: plan.index(until) + 1] if until in plan else plan
 
 
 def already_plan(profile: Profile) -> tuple[str, ...]:
@@ -95,19 +165,30 @@ def already_plan(profile: Profile) -> tuple[str, ...]:
 
 
 def check(plan: tuple[str, ...]) -> None:
-    """Raise ProfileError profile.cannot for a plan in which a step needs what no earlier step gives."""
+    """Raise ProfileError profile.cannot for a plan in which a step needs what no earlier step
+    gives.
+    """
     have = set(GIVEN)
     for name in plan:
         step = STEPS[name]
         missing = step.needs - have
         if missing:
-            raise ProfileError("profile.cannot", f"step {name} needs {', '.join(sorted(missing))}, which no earlier step gives")
+            raise ProfileError(
+                "profile.cannot",
+                f"step {name} needs {', '.join(sorted(missing))}, which no earlier step gives",
+            )
         have |= step.gives
 
 
 def asks(plan: tuple[str, ...], profile: Profile) -> dict[str, frozenset[Can]]:
-    """What each step of this plan asks of a dialect. A board that cannot prove possession is `unproven`, unless it has to (rule 8)."""
-    asked = {"identify": frozenset({Can.IDENTIFY}), **{name: CAN[name] for name in plan if name in CAN}}
+    """What each step of this plan asks of a dialect.
+
+    A board that cannot prove possession is `unproven`, unless it has to (rule 8).
+    """
+    asked = {
+        "identify": frozenset({Can.IDENTIFY}),
+        **{name: CAN[name] for name in plan if name in CAN},
+    }
     if profile.board.mcu_id is not None:
         asked["identify"] |= _MCU_IDS.get(profile.board.mcu_id.source, frozenset())
     if "flash" in plan:
@@ -117,24 +198,35 @@ def asks(plan: tuple[str, ...], profile: Profile) -> dict[str, frozenset[Can]]:
     return asked
 
 
-def check_dialect(asked: dict[str, frozenset[Can]], dialect: str, can: frozenset[Can]) -> frozenset[Can]:
-    """Raise ProfileError profile.cannot, before the board is touched, for a plan that its dialect cannot carry out.
+def check_dialect(
+    asked: dict[str, frozenset[Can]], dialect: str, can: frozenset[Can]
+) -> frozenset[Can]:
+    """Raise ProfileError profile.cannot, before the board is touched, for a plan that its dialect
+    cannot carry out.
 
     Returns all that is asked.
     """
     for name, wanted in asked.items():
         if missing := wanted - can:
             what = ", ".join(sorted(one.value for one in missing))
-            raise ProfileError("profile.cannot", f"step {name} has to {what}, which dialect {dialect} does not offer")
+            raise ProfileError(
+                "profile.cannot",
+                f"step {name} has to {what}, which dialect {dialect} does not offer",
+            )
     return frozenset().union(*asked.values())
 
 
 def check_firmware(asked: dict[str, frozenset[Can]], lacking: frozenset[Can]) -> None:
-    """Raise ProfileError profile.cannot for a board whose firmware was built without what the plan asks."""
+    """Raise ProfileError profile.cannot for a board whose firmware was built without what the plan
+    asks.
+    """
     for name, wanted in asked.items():
         if missing := wanted & lacking:
             what = ", ".join(sorted(one.value for one in missing))
-            raise ProfileError("profile.cannot", f"step {name} has to {what}, and this board's firmware was built without that")
+            raise ProfileError(
+                "profile.cannot",
+                f"step {name} has to {what}, and this board's firmware was built without that",
+            )
 
 
 def _outside(token: Token) -> tuple[str | None, ...]:
@@ -143,17 +235,32 @@ def _outside(token: Token) -> tuple[str | None, ...]:
 
 
 def plan_hash(profile: Profile, certificate: CertificateProfile | None = None) -> str:
-    """Digest what must not change between the runs of one attempt: steps, slots, token place, cloud board, what is signed.
+    """Digest what must not change between the runs of one attempt: steps, slots, token place, cloud
+    board, what is signed.
 
     Addresses are left out: a cloud that moved is still the same cloud.
     """
     cloud = profile.cloud
-    parts = (plan_for(profile), profile.identity.mode, profile.identity.sec_tag, profile.identity.certificate,
-             None if profile.token is None else (profile.token.store, profile.token.sec_tag, *_outside(profile.token)),
-             (cloud.organisation.id, cloud.organisation.name), (cloud.board.id, cloud.board.name), profile.board.soc, *_signed(certificate))
+    parts = (
+        plan_for(profile),
+        profile.identity.mode,
+        profile.identity.sec_tag,
+        profile.identity.certificate,
+        (
+            None
+            if profile.token is None
+            else (profile.token.store, profile.token.sec_tag, *_outside(profile.token))
+        ),
+        (cloud.organisation.id, cloud.organisation.name),
+        (cloud.board.id, cloud.board.name),
+        profile.board.soc,
+        *_signed(certificate),
+    )
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 
 def _signed(certificate: CertificateProfile | None) -> tuple[str, ...]:
-    """What a certificate profile of one's own says, beside its name: it is a file, and can be edited under the same name."""
+    """What a certificate profile of one's own says, beside its name: it is a file, and can be
+    edited under the same name.
+    """
     return (said,) if certificate is not None and (said := content(certificate)) else ()

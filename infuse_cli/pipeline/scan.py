@@ -1,6 +1,7 @@
 """What a scanned code says: which slot, which IMEI, which value of a label. Pure.
 
-A code is one of these, or several of them in one symbol, with white space, comma, semicolon or bar between them.
+A code is one of these, or several of them in one symbol, with white space, comma, semicolon or bar
+between them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ _MOST: Final = 512
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How codes are read: what scanners put around them, the slots' barcodes, and a pattern for each value (None: any text)."""
+    """How codes are read: what scanners put around them, the slots' barcodes, and a pattern for
+    each value (None: any text).
+    """
 
     values: Mapping[str, str | None]
     prefix: str = ""
@@ -43,10 +46,17 @@ class Code:
 
 
 def read(text: str, rules: Rules) -> Code:
-    """Read a scanned text. Raises ProfileError metadata.invalid for one that fits nothing, several things, or contradicts itself."""
+    """Read a scanned text.
+
+    Raises ProfileError metadata.invalid for one that fits nothing, several things, or contradicts
+    itself.
+    """
     bare = text.strip("\r\n").removeprefix(rules.prefix).removesuffix(rules.suffix).strip()
     if not bare or len(bare) > _MOST:
-        raise ProfileError("metadata.invalid", "the code is empty" if not bare else f"the code has more than {_MOST} characters")
+        raise ProfileError(
+            "metadata.invalid",
+            "the code is empty" if not bare else f"the code has more than {_MOST} characters",
+        )
     whole = _one(bare, rules, patterns_only=bool(_BETWEEN.search(bare)))
     if whole is not None:
         return whole
@@ -55,7 +65,10 @@ def read(text: str, rules: Rules) -> Code:
     if len(parts) < 2 or len(known) < len(parts):
         other = _one(bare, rules, patterns_only=False)
         if other is None:
-            raise ProfileError("metadata.invalid", f"{bare[:40]!r} is no slot's barcode, no IMEI, and fits no pattern of the profile")
+            raise ProfileError(
+                "metadata.invalid",
+                f"{bare[:40]!r} is no slot's barcode, no IMEI, and fits no pattern of the profile",
+            )
         return other
     return _merged(bare, known)
 
@@ -72,11 +85,18 @@ def _one(text: str, rules: Rules, *, patterns_only: bool) -> Code | None:
         return Code(slot=int(found.group(1)))
     if (found := _IMEI.fullmatch(text)) and is_imei(found.group(1)):
         return Code(imei=found.group(1))
-    fits = [name for name, pattern in rules.values.items() if pattern is not None and re.fullmatch(pattern, text)]
+    fits = [
+        name
+        for name, pattern in rules.values.items()
+        if pattern is not None and re.fullmatch(pattern, text)
+    ]
     if not fits and not patterns_only:
         fits = [name for name, pattern in rules.values.items() if pattern is None]
     if len(fits) > 1:
-        raise ProfileError("metadata.invalid", f"{text[:40]!r} could be {' or '.join(fits)}: their patterns do not tell them apart")
+        raise ProfileError(
+            "metadata.invalid",
+            f"{text[:40]!r} could be {' or '.join(fits)}: their patterns do not tell them apart",
+        )
     return Code(values={fits[0]: text}) if fits else None
 
 
@@ -88,5 +108,7 @@ def _merged(text: str, codes: list[Code]) -> Code:
         if values.setdefault(name, value) != value:
             raise ProfileError("metadata.invalid", f"{text[:40]!r} gives {name} twice")
     if len(slots) > 1 or len(imeis) > 1:
-        raise ProfileError("metadata.invalid", f"{text[:40]!r} names two {'slots' if len(slots) > 1 else 'IMEIs'}")
+        raise ProfileError(
+            "metadata.invalid", f"{text[:40]!r} names two {'slots' if len(slots) > 1 else 'IMEIs'}"
+        )
     return Code(next(iter(slots), None), next(iter(imeis), None), values)

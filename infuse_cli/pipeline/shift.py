@@ -1,8 +1,9 @@
 """A shift: boards come and go, and each is taken when it is there (rules 14, 26, 29).
 
-The main thread looks at the ports and keeps the books; a thread takes each board. Where the port goes with its board,
-a port that appears is a board. In a jig whose port stays, the board is asked for, gently: who answers is there, and
-another DEVICEUUID is another board. What went away in the middle goes on when it is back, on whatever port.
+The main thread looks at the ports and keeps the books; a thread takes each board. Where the port
+goes with its board, a port that appears is a board. In a jig whose port stays, the board is asked
+for, gently: who answers is there, and another DEVICEUUID is another board. What went away in the
+middle goes on when it is back, on whatever port.
 """
 
 from __future__ import annotations
@@ -30,14 +31,19 @@ _TOGETHER_S: Final = 1.0
 _SETTLE_S: Final = 3.0
 _AGAIN_S: Final = 0.2
 _SETTLING: Final = frozenset({"serial.denied", "serial.busy", "serial.no-port", "serial.unplugged"})
-"""A port that has just appeared may still be getting its permissions, or be looked at by ModemManager."""
+"""A port that has just appeared may still be getting its permissions, or be looked at by
+ModemManager.
+"""
 
 _AWAY: Final = frozenset({"serial.no-port", "serial.unplugged"})
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A slot's thread is through with a board; `over`: and with its port. No result: the board was gone before it was begun."""
+    """A slot's thread is through with a board; `over`: and with its port.
+
+    No result: the board was gone before it was begun.
+    """
 
     slot: int
     result: BoardResult | None
@@ -46,7 +52,9 @@ class Done:
 
 @dataclass(slots=True)
 class Books:
-    """Results by board, the newest counts (rule 29); what answered nothing is known by its slot until a board does there."""
+    """Results by board, the newest counts (rule 29); what answered nothing is known by its slot
+    until a board does there.
+    """
 
     results: dict[str, BoardResult] = field(default_factory=dict)
 
@@ -62,16 +70,23 @@ class Books:
     @property
     def finished(self) -> int:
         """Boards that came to their end; one that was pulled in the middle has not."""
-        return sum(result.error is None or result.error.code not in _AWAY for result in self.results.values())
+        return sum(
+            result.error is None or result.error.code not in _AWAY
+            for result in self.results.values()
+        )
 
 
 class Shift:
-    """Takes boards as they come until a person stops it, `count` boards are finished, or the run is paused.
+    """Takes boards as they come until a person stops it, `count` boards are finished, or the run is
+    paused.
 
-    `by_answer`: the port stays when its board goes. `interrupted` says afterwards whether a board was in hand at the stop.
+    `by_answer`: the port stays when its board goes. `interrupted` says afterwards whether a board
+    was in hand at the stop.
     """
 
-    def __init__(self, fleet: Fleet, lookout: Lookout, *, count: int | None = None, by_answer: bool = False) -> None:
+    def __init__(
+        self, fleet: Fleet, lookout: Lookout, *, count: int | None = None, by_answer: bool = False
+    ) -> None:
         self.interrupted = False
         self._fleet: Final = fleet
         self._deps: Final = fleet.deps
@@ -96,7 +111,9 @@ class Shift:
         return list(self._books.results.values())
 
     def run(self) -> list[BoardResult]:
-        """Work until the shift is over; what was torn off and did not come back is told at the end."""
+        """Work until the shift is over; what was torn off and did not come back is told at
+        the end.
+        """
         while not self._over():
             self._look()
             self._begin()
@@ -116,10 +133,12 @@ class Shift:
                 self._fleet.tell_of_stop()
         enough = self._count is not None and self._books.finished >= self._count
         with self._lock:
-            self._closed = (self._stopped or enough or self._fleet.tally.paused) and not self._in_hand
+            self._closed = (
+                self._stopped or enough or self._fleet.tally.paused
+            ) and not self._in_hand
             return self._closed
 
-    # -- the ports ----------------------------------------------------------------------------------------------------
+    # -- the ports ---------------------------------------------------------------------------------
 
     def _look(self) -> None:
         now, here = self._deps.clock.monotonic(), self._lookout.look()
@@ -144,7 +163,9 @@ class Shift:
             del self._ready[slot]
             self._busy.add(slot)
             work = self._jig if self._by_answer or "://" in port else self._board
-            threading.Thread(target=work, args=(slot, port), name=f"slot-{slot}", daemon=True).start()
+            threading.Thread(
+                target=work, args=(slot, port), name=f"slot-{slot}", daemon=True
+            ).start()
 
     def _wants_more(self) -> bool:
         if self._deps.clock.wait(0) or self._fleet.tally.paused:
@@ -155,7 +176,7 @@ class Shift:
         room = self._fleet.slots is None or under_way < self._fleet.slots
         return room and (self._count is None or self._books.finished + under_way < self._count)
 
-    # -- a slot's thread ------------------------------------------------------------------------------------------------
+    # -- a slot's thread ---------------------------------------------------------------------------
 
     def _board(self, slot: int, port: str) -> None:
         """A board whose port goes with it."""
@@ -163,7 +184,11 @@ class Shift:
         give_up = clock.monotonic() + _SETTLE_S
         while True:
             link = self._fleet.opened(slot, port)
-            settling = isinstance(link, BoardResult) and link.error is not None and link.error.code in _SETTLING
+            settling = (
+                isinstance(link, BoardResult)
+                and link.error is not None
+                and link.error.code in _SETTLING
+            )
             if not settling or clock.monotonic() >= give_up or clock.wait(_AGAIN_S):
                 break
         if isinstance(link, BoardResult):
@@ -174,23 +199,37 @@ class Shift:
 
     def _jig(self, slot: int, port: str) -> None:
         """Boards that come and go on a port that stays."""
-        Jig(self._fleet, slot, port, take=self.take, tell=lambda result: self._inbox.put(Done(slot, result, over=False)),
-            left=lambda: self._free(slot)).run()
+        Jig(
+            self._fleet,
+            slot,
+            port,
+            take=self.take,
+            tell=lambda result: self._inbox.put(Done(slot, result, over=False)),
+            left=lambda: self._free(slot),
+        ).run()
         self._inbox.put(Done(slot, None))
 
     def take(self, link: Board, slot: int, *, close: bool) -> BoardResult | None:
         """Take a board in hand, unless the shift is over."""
         with self._lock:
-            full = self._count is not None and self._books.finished + len(self._in_hand) >= self._count
+            full = (
+                self._count is not None and self._books.finished + len(self._in_hand) >= self._count
+            )
             room = self._fleet.slots is None or len(self._in_hand) < self._fleet.slots
-            if self._closed or full or not room or self._fleet.tally.paused or self._deps.clock.wait(0):
+            if (
+                self._closed
+                or full
+                or not room
+                or self._fleet.tally.paused
+                or self._deps.clock.wait(0)
+            ):
                 if close:
                     link.close()
                 return None
             self._in_hand.append(slot)
         return self._fleet.worked(link, slot, close=close)
 
-    # -- the books ------------------------------------------------------------------------------------------------------
+    # -- the books ---------------------------------------------------------------------------------
 
     def _hear(self) -> None:
         try:
@@ -226,7 +265,9 @@ class Shift:
             self._count_in(result)
 
     def _tear(self, result: BoardResult) -> None:
-        """A board went away in the middle: hold its result until it is known whether it went alone."""
+        """A board went away in the middle: hold its result until it is known whether it
+        went alone.
+        """
         before = self._torn.get(result.slot)
         self._mended(result.slot)
         if before is not None and not _same(before, result):
@@ -238,7 +279,9 @@ class Shift:
             self._deps.labels.torn(result.slot)
 
     def _is_ours(self, result: BoardResult) -> bool:
-        """Whether the board moved to another socket while its old slot has not yet noticed: it is taken again then."""
+        """Whether the board moved to another socket while its old slot has not yet noticed: it is
+        taken again then.
+        """
         board = None if result.identity is None else self._deps.journal.board(result.identity.uuid)
         return board is not None and board.open is not None and board.open.run == self._deps.run
 
@@ -247,7 +290,9 @@ class Shift:
             self._mended(slot)
         with self._lock:
             self._books.add(result)
-        if result.error is None or result.error.code not in _AWAY:  # who pulls boards too early is no common cause
+        if (
+            result.error is None or result.error.code not in _AWAY
+        ):  # who pulls boards too early is no common cause
             self._fleet.tally.add(result)
         self._fleet.ended(result)
         if result.slot not in self._here and result.slot not in self._busy:
@@ -262,9 +307,16 @@ class Shift:
         now = self._deps.clock.monotonic()
         for slot, result in list(self._torn.items()):
             at = self._left.get(slot, now)
-            if slot not in self._torn or slot in self._lost or slot in self._busy or now - at < _TOGETHER_S:
+            if (
+                slot not in self._torn
+                or slot in self._lost
+                or slot in self._busy
+                or now - at < _TOGETHER_S
+            ):
                 continue
-            together = sorted(other for other, left in self._left.items() if abs(left - at) <= _TOGETHER_S)
+            together = sorted(
+                other for other, left in self._left.items() if abs(left - at) <= _TOGETHER_S
+            )
             if len(together) < 2:
                 self._mended(slot)
                 self._count_in(result)
@@ -279,8 +331,20 @@ class Shift:
             self._tell("board-left", slot)
 
     def _tell(self, event: str, slot: int | None, data: dict[str, Any] | None = None) -> None:
-        self._deps.events.emit(Event(ts=self._deps.clock.now(), run=self._deps.run, event=event, slot=slot, data=data or {}))
+        self._deps.events.emit(
+            Event(
+                ts=self._deps.clock.now(),
+                run=self._deps.run,
+                event=event,
+                slot=slot,
+                data=data or {},
+            )
+        )
 
 
 def _same(one: BoardResult, other: BoardResult) -> bool:
-    return one.identity is not None and other.identity is not None and one.identity.uuid == other.identity.uuid
+    return (
+        one.identity is not None
+        and other.identity is not None
+        and one.identity.uuid == other.identity.uuid
+    )

@@ -1,8 +1,10 @@
-"""Which credentials on a board this journal knows as its own (rule 12), from the records of its attempts.
+"""Which credentials on a board this journal knows as its own (rule 12), from the records of its
+attempts.
 
-A step that writes to a sec_tag leaves `wrote` in the facts of its intent: rows of secTag, type and the digests that
-the modem may show for it (64 lower-case hex digits). While such a step is under way or failed, whatever is in its
-place counts as ours (a half-written slot); once it is done only the recorded digest does.
+A step that writes to a sec_tag leaves `wrote` in the facts of its intent: rows of secTag, type and
+the digests that the modem may show for it (64 lower-case hex digits). While such a step is under
+way or failed, whatever is in its place counts as ours (a half-written slot); once it is done only
+the recorded digest does.
 """
 
 from __future__ import annotations
@@ -27,8 +29,12 @@ def wrote(sec_tag: int, kind: CredentialType, digests: Iterable[str] = ()) -> di
 
 def is_ours(entry: StoredCredential, history: Iterable[AttemptRecord]) -> bool:
     """Whether an entry of the modem's list was put there by a recorded step."""
-    return any(_covers(step, row, entry) for record in history for step in record.steps.values()
-               for row in step.facts.get("wrote", ()))
+    return any(
+        _covers(step, row, entry)
+        for record in history
+        for step in record.steps.values()
+        for row in step.facts.get("wrote", ())
+    )
 
 
 def _covers(step: StepRecord, row: dict[str, Any], entry: StoredCredential) -> bool:

@@ -5,8 +5,9 @@
                          ▼ crash, time-out or lost answer after an effect
                       unknown ──probe──▶ done | pending | conflict
 
-`failed` and `conflict` are looked at again only by a new run; `done` goes back only where a later step found that the
-effect does not hold (a token that expired, a write that did not read back), and that is on record.
+`failed` and `conflict` are looked at again only by a new run; `done` goes back only where a later
+step found that the effect does not hold (a token that expired, a write that did not read back), and
+that is on record.
 """
 
 from __future__ import annotations
@@ -38,4 +39,6 @@ MOVES: Final[frozenset[tuple[StepState, StepState]]] = frozenset(
 def check(step: str, from_state: StepState, to_state: StepState) -> None:
     """Raise JournalError journal.raced for a move that is not in the table."""
     if (from_state, to_state) not in MOVES:
-        raise JournalError("journal.raced", f"step {step} cannot go from {from_state.value} to {to_state.value}")
+        raise JournalError(
+            "journal.raced", f"step {step} cannot go from {from_state.value} to {to_state.value}"
+        )

@@ -1,9 +1,10 @@
 """What a step is: data about itself, and three functions that the engine calls.
 
-A step declares what it `needs` and `gives` (names of facts), and its kind of effect. Steps without an effect only
-read or compute: they are run again on every resume and are not journalled. Steps with an effect are journalled:
-`prepare` (cheap, may read the board) says what is committed with the intent, `run` makes the effect, and `probe`
-asks the world, not the journal, whether an effect of unknown outcome is there.
+A step declares what it `needs` and `gives` (names of facts), and its kind of effect. Steps without
+an effect only read or compute: they are run again on every resume and are not journalled. Steps
+with an effect are journalled: `prepare` (cheap, may read the board) says what is committed with the
+intent, `run` makes the effect, and `probe` asks the world, not the journal, whether an effect of
+unknown outcome is there.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ Facts = dict[str, Any]
 
 
 class Effect(enum.Enum):
-    """What a step changes: nothing that lasts, the board, its chip past the firmware, the cloud, or the CA's books."""
+    """What a step changes: nothing that lasts, the board, its chip past the firmware, the cloud, or
+    the CA's books.
+    """
 
     NONE = "none"
     BOARD = "board"
@@ -32,7 +35,9 @@ class Effect(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a step brings: facts for later steps, and writes that become durable with its transition."""
+    """What a step brings: facts for later steps, and writes that become durable with its
+    transition.
+    """
 
     facts: Facts = field(default_factory=dict)
     writes: tuple[Write, ...] = ()
@@ -83,7 +88,10 @@ class Step(Protocol):
         """Make the effect (or, without one, read and compute) and return what it gave."""
 
     def probe(self, ctx: Context) -> Probe:
-        """Ask the world whether the effect is there. Raises PolicyError where only a person can decide."""
+        """Ask the world whether the effect is there.
+
+        Raises PolicyError where only a person can decide.
+        """
 
     def confirm(self, ctx: Context) -> None:
         """Check, on resume, that the effect of a step that is done on record still holds."""
@@ -112,7 +120,9 @@ class Reading:
 
 
 class Acting:
-    """Base of steps with an effect; nothing to intend and nothing to confirm unless a step says so."""
+    """Base of steps with an effect; nothing to intend and nothing to confirm unless a step
+    says so.
+    """
 
     name: ClassVar[str]
     effect: ClassVar[Effect]

@@ -1,8 +1,9 @@
-"""One board's walk through its plan: begin, run, finish; probe what is unknown; park or fail truthfully.
+"""One board's walk through its plan: begin, run, finish; probe what is unknown; park or fail
+truthfully.
 
-Two rules carry everything here. An effect begins only after its intent is durable, and the end of one effect is
-committed together with the beginning of the next (rule 21), so nothing is told before it is on disk. An effect whose
-outcome is unknown is left only through its probe.
+Two rules carry everything here. An effect begins only after its intent is durable, and the end of
+one effect is committed together with the beginning of the next (rule 21), so nothing is told before
+it is on disk. An effect whose outcome is unknown is left only through its probe.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _TRIES: Final = {Effect.NONE: 2, Effect.BOARD: 2, Effect.CHIP: 2, Effect.CLOUD: 4, Effect.CA: 1}
 _REREAD: Final = frozenset({"serial.timeout", "serial.garbled"})
 
+
 class StoppedAtError(InfuseError):
     """The run was asked to stop after a step (--until)."""
 
@@ -41,7 +43,9 @@ class StoppedAtError(InfuseError):
 class Walk:
     """The walk of one attempt. `pending` are writes that wait for the next commit."""
 
-    def __init__(self, ctx: Context, plan: tuple[str, ...], pending: list[Write], notify: Notify) -> None:
+    def __init__(
+        self, ctx: Context, plan: tuple[str, ...], pending: list[Write], notify: Notify
+    ) -> None:
         self.ctx = ctx
         self.plan = plan
         self.pending = pending
@@ -52,7 +56,10 @@ class Walk:
         self._rewinds: dict[str, int] = {}
 
     def run(self, until: str | None = None) -> None:
-        """Walk to the end of the plan. Raises what stopped the walk; `pending` then holds what is still to be committed."""
+        """Walk to the end of the plan.
+
+        Raises what stopped the walk; `pending` then holds what is still to be committed.
+        """
         index = 0
         while index < len(self.plan):
             if self.ctx.deps.clock.wait(0):
@@ -91,10 +98,14 @@ class Walk:
         """What a change by hand owed is paid, and on record with the next commit."""
         if self.ctx.mode_owed is not None:
             self.ctx.mode_owed = None
-            facts = {"port": self.ctx.link.port, "board": self.ctx.uuid, **mode_facts(mode, restored=True)}
+            facts = {
+                "port": self.ctx.link.port,
+                "board": self.ctx.uuid,
+                **mode_facts(mode, restored=True),
+            }
             self.pending.append(NoteRun(run=self.ctx.deps.run, what=MODE, facts=facts))
 
-    # -- one step ---------------------------------------------------------------------------------------------------
+    # -- one step ----------------------------------------------------------------------------------
 
     def _one(self, name: str) -> None:
         step: Any = STEPS[name]
@@ -182,12 +193,14 @@ class Walk:
         self._move(step.name, StepState.DONE, facts=facts, ms=ms)
         self.pending += given.writes
         self._told.append((step.name, ms))
-        later = self.plan[self.plan.index(step.name) + 1:]
+        later = self.plan[self.plan.index(step.name) + 1 :]
         if all(STEPS[name].effect is Effect.NONE for name in later):
             self.flush()  # no later intent would carry it to the disk
 
     def _broken_off(self, step: Step, error: InfuseError, intent: Given) -> None:
-        """Record how the effect ended; return where a probe may follow in this run, else raise the error."""
+        """Record how the effect ended; return where a probe may follow in this run, else raise the
+        error.
+        """
         again = self.ctx.tries[step.name] < _TRIES[step.effect]
         if error.unknown or error.code in _REREAD:
             self._move(step.name, StepState.UNKNOWN, facts=intent.facts, error=error)
@@ -211,7 +224,9 @@ class Walk:
         self.ctx.facts.update(found.facts)
         match found:
             case Done():
-                self._move(name, StepState.DONE, facts={**self._kept(name), **found.facts}, ms=_ms(started))
+                self._move(
+                    name, StepState.DONE, facts={**self._kept(name), **found.facts}, ms=_ms(started)
+                )
                 self.pending += found.writes
                 self._told.append((name, _ms(started)))
             case NotDone():
@@ -219,14 +234,18 @@ class Walk:
                 self.pending += found.writes
             case Rewind():
                 self._move(name, StepState.PENDING, facts=self._kept(name))
-                raise RewindNeeded(found, PolicyError("run.conflict", f"step {name} cannot go on: {found.why}"))
+                raise RewindNeeded(
+                    found, PolicyError("run.conflict", f"step {name} cannot go on: {found.why}")
+                )
             case other:
                 assert_never(other)
 
-    # -- turns ------------------------------------------------------------------------------------------------------
+    # -- turns -------------------------------------------------------------------------------------
 
     def _rewind(self, name: str, turn: RewindNeeded) -> int:
-        """Go back to the step whose effect does not hold, once; the steps between keep what they did."""
+        """Go back to the step whose effect does not hold, once; the steps between keep what they
+        did.
+        """
         to = turn.rewind.to
         self._rewinds[to] = self._rewinds.get(to, 0) + 1
         if self._rewinds[to] > 1 or to not in self.plan:
@@ -241,7 +260,9 @@ class Walk:
         return self.plan.index(to)
 
     def _disown(self, name: str) -> None:
-        """What a step wrote to the board did not hold: whatever is in its place may be written over by a later run."""
+        """What a step wrote to the board did not hold: whatever is in its place may be written over
+        by a later run.
+        """
         if STEPS[name].effect is Effect.BOARD and self.ctx.states.get(name) is StepState.DONE:
             self._move(name, StepState.FAILED, facts=self._kept(name))
 
@@ -261,20 +282,37 @@ class Walk:
         self.pending += given.writes
 
     def _kept(self, name: str) -> dict[str, Any]:
-        """Facts of the step that stay on record through a move, so that what it wrote is still known as ours."""
+        """Facts of the step that stay on record through a move, so that what it wrote is still
+        known as ours.
+        """
         return self.ctx.on_record.get(name, {})
 
-    def _move(self, name: str, to: StepState, *, facts: dict[str, Any] | None = None, ms: float | None = None,
-              error: InfuseError | None = None) -> None:
+    def _move(
+        self,
+        name: str,
+        to: StepState,
+        *,
+        facts: dict[str, Any] | None = None,
+        ms: float | None = None,
+        error: InfuseError | None = None,
+    ) -> None:
         """Queue a transition; it is durable with the next flush."""
         have = self.ctx.states.get(name, StepState.PENDING)
         states.check(name, have, to)
         if facts is not None:
             self.ctx.on_record[name] = facts
         self.ctx.states[name] = to
-        self.pending.append(MoveStep(attempt=self.ctx.attempt, step=name, from_state=have, to_state=to,
-                                     facts=self._kept(name) if facts is None else facts, ms=ms,
-                                     error=None if error is None else error.as_json()))
+        self.pending.append(
+            MoveStep(
+                attempt=self.ctx.attempt,
+                step=name,
+                from_state=have,
+                to_state=to,
+                facts=self._kept(name) if facts is None else facts,
+                ms=ms,
+                error=None if error is None else error.as_json(),
+            )
+        )
 
 
 def _ms(started: float) -> float:

@@ -1,10 +1,13 @@
-"""What the modem answers to `AT%KEYGEN` and `AT%ATTESTTOKEN`: `<body>.<COSE_Sign1>`, both base64url without padding.
+"""What the modem answers to `AT%KEYGEN` and `AT%ATTESTTOKEN`: `<body>.<COSE_Sign1>`, both base64url
+without padding.
 
     COSE_Sign1 = 18([protected, unprotected, payload, signature])
-    payload    = 55799([type, UUID 16 B, CBOR(sec_tag) in a byte string, SHA-256 of the body, nonce])
+    payload    = 55799([type, UUID 16 B, CBOR(sec_tag) in a byte string, SHA-256 of the body,
+    nonce])
 
-Type 9 is a CSR, 8 a public key. The COSE signature cannot be checked offline (rule 40): what these functions find is
-consistent, never attested. Source: the modem's AT reference, and the vectors of the tests.
+Type 9 is a CSR, 8 a public key. The COSE signature cannot be checked offline (rule 40): what these
+functions find is consistent, never attested. Source: the modem's AT reference, and the vectors of
+the tests.
 """
 
 from __future__ import annotations
@@ -44,8 +47,9 @@ class MessageType(enum.IntEnum):
 class Attestation:
     """The attested facts of a key generation.
 
-    `uuid` in lower case with hyphens; `sec_tag` 0..2^32-1; `digest` is the SHA-256 of the body as the modem made it;
-    `key_id` is -2 for the identity key, -4 and -5 for Nordic's base keys, None where none is named.
+    `uuid` in lower case with hyphens; `sec_tag` 0..2^32-1; `digest` is the SHA-256 of the body as
+    the modem made it; `key_id` is -2 for the identity key, -4 and -5 for Nordic's base keys, None
+    where none is named.
     """
 
     message: MessageType
@@ -59,7 +63,10 @@ class Attestation:
 
 @dataclass(frozen=True, slots=True)
 class IdentityToken:
-    """The body of `AT%ATTESTTOKEN`. `device_type` 6 is an nRF9151 LACA, 1 to 3 are nRF9160 types, 4 nRF9161, 5 nRF9131."""
+    """The body of `AT%ATTESTTOKEN`.
+
+    `device_type` 6 is an nRF9151 LACA, 1 to 3 are nRF9160 types, 4 nRF9161, 5 nRF9131.
+    """
 
     uuid: str
     device_type: int
@@ -74,7 +81,10 @@ def split(text: str) -> tuple[bytes, bytes | None]:
     """
     text = text.strip()
     if len(text) > MAX_TEXT:
-        raise PolicyError("identity.csr-unreadable", f"the answer has {len(text)} characters, at most {MAX_TEXT} are read")
+        raise PolicyError(
+            "identity.csr-unreadable",
+            f"the answer has {len(text)} characters, at most {MAX_TEXT} are read",
+        )
     body, dot, cose = text.partition(".")
     raw = _base64url(body)
     if raw is None:
@@ -88,14 +98,26 @@ def split(text: str) -> tuple[bytes, bytes | None]:
 
 
 def decode(cose: bytes) -> Attestation:
-    """Decode the COSE part of a key generation. Raises PolicyError identity.attestation-malformed."""
+    """Decode the COSE part of a key generation.
+
+    Raises PolicyError identity.attestation-malformed.
+    """
     unprotected, payload, signature = _cose_sign1(cose)
     if not isinstance(payload, bytes) or not payload.startswith(_SELF_DESCRIBED):
         raise _malformed("its payload is not self-described CBOR")
     match _cbor(payload):
-        case [int(message), bytes(uuid), bytes(tag), bytes(digest), bytes(nonce)] if len(uuid) == 16 and len(digest) == 32:
-            return Attestation(_message_type(message), str(uuids.UUID(bytes=uuid)), _sec_tag(tag), digest, nonce,
-                               _key_id(unprotected), signature)
+        case [int(message), bytes(uuid), bytes(tag), bytes(digest), bytes(nonce)] if (
+            len(uuid) == 16 and len(digest) == 32
+        ):
+            return Attestation(
+                _message_type(message),
+                str(uuids.UUID(bytes=uuid)),
+                _sec_tag(tag),
+                digest,
+                nonce,
+                _key_id(unprotected),
+                signature,
+            )
         case _:
             raise _malformed("its payload is not [type, UUID, sec_tag, digest, nonce]")
 
@@ -103,17 +125,23 @@ def decode(cose: bytes) -> Attestation:
 def decode_identity_token(text: str) -> IdentityToken:
     """Decode an `AT%ATTESTTOKEN` answer, whose COSE payload is detached.
 
-    Raises PolicyError identity.attestation-missing, identity.attestation-malformed, identity.csr-unreadable (no
-    base64url text).
+    Raises PolicyError identity.attestation-missing, identity.attestation-malformed,
+    identity.csr-unreadable (no base64url text).
     """
     body, cose = split(text)
     if cose is None:
-        raise PolicyError("identity.attestation-missing", "the attestation token has no signature part")
+        raise PolicyError(
+            "identity.attestation-missing", "the attestation token has no signature part"
+        )
     if _cose_sign1(cose)[1] is not None or not body.startswith(_SELF_DESCRIBED):
         raise _malformed("it is no identity token")
     match _cbor(body):
-        case [1, bytes(uuid), int(device_type), bytes(firmware), bytes(nonce)] if len(uuid) == len(firmware) == 16:
-            return IdentityToken(str(uuids.UUID(bytes=uuid)), device_type, str(uuids.UUID(bytes=firmware)), nonce)
+        case [1, bytes(uuid), int(device_type), bytes(firmware), bytes(nonce)] if (
+            len(uuid) == len(firmware) == 16
+        ):
+            return IdentityToken(
+                str(uuids.UUID(bytes=uuid)), device_type, str(uuids.UUID(bytes=firmware)), nonce
+            )
         case _:
             raise _malformed("it is not [1, UUID, device type, firmware UUID, nonce]")
 
@@ -140,14 +168,18 @@ def _cose_sign1(cose: bytes) -> tuple[Mapping[Any, Any], Any, bytes]:
     if not isinstance(tagged, cbor2.CBORTag) or tagged.tag != _COSE_SIGN1:
         raise _malformed("it is not COSE_Sign1")
     match tagged.value:
-        case [bytes(), Mapping() as unprotected, (bytes() | None) as payload, bytes(signature)] if len(signature) == 64:
+        case [bytes(), Mapping() as unprotected, (bytes() | None) as payload, bytes(signature)] if (
+            len(signature) == 64
+        ):
             return unprotected, payload, signature
         case _:
             raise _malformed("it is not [protected, unprotected, payload, 64-byte signature]")
 
 
 def _cbor(data: bytes) -> Any:
-    """One CBOR item and nothing after it: decoded as the first of a pair whose second item has to come out whole."""
+    """One CBOR item and nothing after it: decoded as the first of a pair whose second item has to
+    come out whole.
+    """
     try:
         value, end = cbor2.loads(b"\x82" + data + b"\x63end")
     except Exception:  # noqa: BLE001 - hostile input: whatever the decoder raises means the same
@@ -161,14 +193,18 @@ def _message_type(value: int) -> MessageType:
     try:
         return MessageType(value)
     except ValueError:
-        raise _malformed(f"its message type {value} is neither a CSR (9) nor a public key (8)") from None
+        raise _malformed(
+            f"its message type {value} is neither a CSR (9) nor a public key (8)"
+        ) from None
 
 
 def _sec_tag(encoded: bytes) -> int:
     tag = _cbor(encoded)
     if not isinstance(tag, int) or isinstance(tag, bool) or not -(1 << 31) <= tag < 1 << 32:
         raise _malformed("its sec_tag is not a 32-bit number")
-    return tag if tag >= 0 else tag + (1 << 32)  # tags above 2^31-1 come out of the modem as negative numbers
+    return (
+        tag if tag >= 0 else tag + (1 << 32)
+    )  # tags above 2^31-1 come out of the modem as negative numbers
 
 
 def _key_id(unprotected: Mapping[Any, Any]) -> int | None:

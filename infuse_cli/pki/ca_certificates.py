@@ -1,4 +1,6 @@
-"""The certificates of the CA itself: root (pathlen 1) and intermediate (pathlen 0), P-256 with SHA-256."""
+"""The certificates of the CA itself: root (pathlen 1) and intermediate (pathlen 0), P-256 with
+SHA-256.
+"""
 
 from __future__ import annotations
 
@@ -36,21 +38,35 @@ class NewCa:
 
 
 def make_ca(name: str, now: datetime, key: ec.EllipticCurvePrivateKey | None = None) -> NewCa:
-    """Make root and intermediate for a CA called `name`, the intermediate for `key` where one is given.
+    """Make root and intermediate for a CA called `name`, the intermediate for `key` where one is
+    given.
 
     Raises UsageError usage.bad-option for an unfit name.
     """
     check_name(name)
-    root_key, key = ec.generate_private_key(ec.SECP256R1()), key or ec.generate_private_key(ec.SECP256R1())
+    root_key, key = (
+        ec.generate_private_key(ec.SECP256R1()),
+        key or ec.generate_private_key(ec.SECP256R1()),
+    )
     subject = _common_name(f"{name} Root")
-    root = _builder(subject, subject, root_key.public_key(), _start(now), _years(now, ROOT_YEARS), path_length=1).sign(root_key, hashes.SHA256())
-    return NewCa(root_key, root, key, intermediate_certificate(intermediate_name(name), key.public_key(), root, root_key, now))
+    root = _builder(
+        subject, subject, root_key.public_key(), _start(now), _years(now, ROOT_YEARS), path_length=1
+    ).sign(root_key, hashes.SHA256())
+    return NewCa(
+        root_key,
+        root,
+        key,
+        intermediate_certificate(intermediate_name(name), key.public_key(), root, root_key, now),
+    )
 
 
 def check_name(name: str) -> None:
     """Raise UsageError usage.bad-option for a name that no certificate can bear."""
     if not name.strip() or len(name) > _MAX_NAME or not name.isprintable():
-        raise UsageError("usage.bad-option", f"a CA name has 1 to {_MAX_NAME} printable characters, this one has {len(name)}")
+        raise UsageError(
+            "usage.bad-option",
+            f"a CA name has 1 to {_MAX_NAME} printable characters, this one has {len(name)}",
+        )
 
 
 def intermediate_name(name: str) -> str:
@@ -58,12 +74,24 @@ def intermediate_name(name: str) -> str:
     return f"{name} Intermediate"
 
 
-def intermediate_certificate(name: str, key: ec.EllipticCurvePublicKey, root: x509.Certificate, root_key: ec.EllipticCurvePrivateKey,
-                             now: datetime) -> x509.Certificate:
+def intermediate_certificate(
+    name: str,
+    key: ec.EllipticCurvePublicKey,
+    root: x509.Certificate,
+    root_key: ec.EllipticCurvePrivateKey,
+    now: datetime,
+) -> x509.Certificate:
     """An intermediate with this common name, signed by the root, which it does not outlive."""
     until = min(_years(now, INTERMEDIATE_YEARS), root.not_valid_after_utc)
     return (
-        _builder(_common_name(name), root.subject, key, max(_start(now), root.not_valid_before_utc), until, path_length=0)
+        _builder(
+            _common_name(name),
+            root.subject,
+            key,
+            max(_start(now), root.not_valid_before_utc),
+            until,
+            path_length=0,
+        )
         .add_extension(authority_key_id(root), critical=False)
         .sign(root_key, hashes.SHA256())
     )
@@ -81,8 +109,15 @@ def _common_name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, start: datetime, until: datetime,
-             *, path_length: int) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    start: datetime,
+    until: datetime,
+    *,
+    path_length: int,
+) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -97,11 +132,22 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicK
     )
 
 
-def key_usage(*, certificates: bool = False, allowed: Sequence[str] = ("digitalSignature",)) -> x509.KeyUsage:
-    """For a CA keyCertSign and cRLSign, else what is `allowed`: digitalSignature alone, or keyAgreement too."""
+def key_usage(
+    *, certificates: bool = False, allowed: Sequence[str] = ("digitalSignature",)
+) -> x509.KeyUsage:
+    """For a CA keyCertSign and cRLSign, else what is `allowed`: digitalSignature alone, or
+    keyAgreement too.
+    """
     return x509.KeyUsage(
-        digital_signature=not certificates and "digitalSignature" in allowed, content_commitment=False, key_encipherment=False, data_encipherment=False,
-        key_agreement=not certificates and "keyAgreement" in allowed, key_cert_sign=certificates, crl_sign=certificates, encipher_only=False, decipher_only=False,
+        digital_signature=not certificates and "digitalSignature" in allowed,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=not certificates and "keyAgreement" in allowed,
+        key_cert_sign=certificates,
+        crl_sign=certificates,
+        encipher_only=False,
+        decipher_only=False,
     )
 
 
@@ -110,7 +156,9 @@ def authority_key_id(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     try:
         key_id = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     except x509.ExtensionNotFound:
-        raise SignerError("ca.broken", "the issuing certificate has no subject key identifier") from None
+        raise SignerError(
+            "ca.broken", "the issuing certificate has no subject key identifier"
+        ) from None
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_id)
 
 

@@ -21,26 +21,39 @@ if TYPE_CHECKING:
 _MAX_TEXT: Final = 1 << 20  # characters
 _MAX_CERTIFICATES: Final = 16
 _PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
-_KNOWN: Final = frozenset({ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE, ExtensionOID.EXTENDED_KEY_USAGE,
-                           ExtensionOID.SUBJECT_ALTERNATIVE_NAME})
+_KNOWN: Final = frozenset(
+    {
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.EXTENDED_KEY_USAGE,
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+    }
+)
 
 
 def split_pem(text: str) -> tuple[x509.Certificate, ...]:
     """The certificates of a PEM bundle in the order given; text between them is ignored.
 
-    Raises PolicyError identity.certificate-mismatch when there is none, one cannot be parsed, or there are over 16.
+    Raises PolicyError identity.certificate-mismatch when there is none, one cannot be parsed, or
+    there are over 16.
     """
     blocks = _PEM.findall(text) if len(text) <= _MAX_TEXT else []
     if not blocks or len(blocks) > _MAX_CERTIFICATES:
-        raise _mismatch(f"1 to {_MAX_CERTIFICATES} PEM certificates were expected, {len(blocks)} were found")
+        raise _mismatch(
+            f"1 to {_MAX_CERTIFICATES} PEM certificates were expected, {len(blocks)} were found"
+        )
     try:
         return tuple(x509.load_pem_x509_certificate(block.encode()) for block in blocks)
     except ValueError:
         raise _mismatch("a certificate cannot be parsed") from None
 
 
-def order(leaf: x509.Certificate, others: Iterable[x509.Certificate]) -> tuple[x509.Certificate, ...]:
-    """Leaf, its issuers upwards, and the root last where it is among them; what does not belong is left out."""
+def order(
+    leaf: x509.Certificate, others: Iterable[x509.Certificate]
+) -> tuple[x509.Certificate, ...]:
+    """Leaf, its issuers upwards, and the root last where it is among them; what does not belong is
+    left out.
+    """
     ordered, left = [leaf], [other for other in others if other != leaf]
     while not is_self_issued(ordered[-1]):
         above = next((other for other in left if issued(ordered[-1], other)), None)
@@ -52,18 +65,24 @@ def order(leaf: x509.Certificate, others: Iterable[x509.Certificate]) -> tuple[x
 
 
 def board_bundle(leaf_pem: str, chain: Sequence[str]) -> str:
-    """What goes onto the board as credential type 1: leaf, then intermediates, no root; LF, with a final LF.
+    """What goes onto the board as credential type 1: leaf, then intermediates, no root; LF, with a
+    final LF.
 
-    `chain` are PEM texts (each may be a bundle) in any order. Raises PolicyError identity.certificate-mismatch.
+    `chain` are PEM texts (each may be a bundle) in any order. Raises PolicyError
+    identity.certificate-mismatch.
     """
     return _board_bundle(leaf_pem, tuple(chain))
 
 
-@functools.lru_cache(maxsize=64)  # asked before the write and for it: each time would check every signature again
+@functools.lru_cache(
+    maxsize=64
+)  # asked before the write and for it: each time would check every signature again
 def _board_bundle(leaf_pem: str, chain: tuple[str, ...]) -> str:
     leaf = split_pem(leaf_pem)[0]
     others = [certificate for text in chain if text.strip() for certificate in split_pem(text)]
-    return pem_bundle([leaf, *(above for above in order(leaf, others)[1:] if not is_self_issued(above))])
+    return pem_bundle(
+        [leaf, *(above for above in order(leaf, others)[1:] if not is_self_issued(above))]
+    )
 
 
 def pem_bundle(certificates: Iterable[x509.Certificate]) -> str:
@@ -72,8 +91,16 @@ def pem_bundle(certificates: Iterable[x509.Certificate]) -> str:
 
 
 def root_of(chain: Sequence[str]) -> str | None:
-    """The self-issued certificate of a chain of PEM texts as PEM, None where there is none (rule 39, type 0)."""
-    found = [certificate for text in chain if text.strip() for certificate in split_pem(text) if is_self_issued(certificate)]
+    """The self-issued certificate of a chain of PEM texts as PEM, None where there is none (rule
+    39, type 0).
+    """
+    found = [
+        certificate
+        for text in chain
+        if text.strip()
+        for certificate in split_pem(text)
+        if is_self_issued(certificate)
+    ]
     return pem_bundle(found[:1]) if found else None
 
 
@@ -90,14 +117,23 @@ def is_ca(certificate: x509.Certificate) -> bool:
         return False
 
 
-def verify_chain(leaf: x509.Certificate, chain: Sequence[x509.Certificate], roots: Sequence[x509.Certificate], now: datetime) -> None:
+def verify_chain(
+    leaf: x509.Certificate,
+    chain: Sequence[x509.Certificate],
+    roots: Sequence[x509.Certificate],
+    now: datetime,
+) -> None:
     """Check signatures, CA rights, path lengths and dates from the leaf to one of the roots.
 
     Raises SignerError ca.verify-failed saying which link does not hold.
     """
     path = order(leaf, [*chain, *roots])
     if path[-1] not in roots:
-        raise SignerError("ca.verify-failed", f"no trusted root issued {path[-1].subject.rfc4514_string()}; its issuer is {path[-1].issuer.rfc4514_string()}")
+        raise SignerError(
+            "ca.verify-failed",
+            f"no trusted root issued {path[-1].subject.rfc4514_string()}; its issuer is"
+            f" {path[-1].issuer.rfc4514_string()}",
+        )
     if len(path) > 1 and (why := broken_link(path[1:])) is not None:
         raise SignerError("ca.verify-failed", why)
     for certificate in path:
@@ -107,33 +143,52 @@ def verify_chain(leaf: x509.Certificate, chain: Sequence[x509.Certificate], root
 
 def spki_sha256_of(certificate: x509.Certificate) -> str:
     """SHA-256 hex of the certificate's SubjectPublicKeyInfo DER."""
-    return hashlib.sha256(certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+    return hashlib.sha256(
+        certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    ).hexdigest()
 
 
 def spki_sha256_of_pem(pem: str) -> str:
-    """`spki_sha256_of` the first certificate of a PEM text. Raises PolicyError identity.certificate-mismatch."""
+    """`spki_sha256_of` the first certificate of a PEM text.
+
+    Raises PolicyError identity.certificate-mismatch.
+    """
     return _key_digest(split_pem(pem)[0])
 
 
-def check_certificate_fits(cert_pem: str, spki_sha256: str, *, common_name: str | None = None,
-                           now: datetime | None = None) -> x509.Certificate:
-    """The first certificate of a PEM text, checked to be for this key, and for this CN and time where given.
+def check_certificate_fits(
+    cert_pem: str, spki_sha256: str, *, common_name: str | None = None, now: datetime | None = None
+) -> x509.Certificate:
+    """The first certificate of a PEM text, checked to be for this key, and for this CN and time
+    where given.
 
     Raises PolicyError identity.certificate-mismatch.
     """
     certificate = split_pem(cert_pem)[0]
     if (found := _key_digest(certificate)) != spki_sha256:
-        raise _mismatch(f"the certificate is for the key {found[:16]}…, the board's is {spki_sha256[:16]}…")
+        raise _mismatch(
+            f"the certificate is for the key {found[:16]}…, the board's is {spki_sha256[:16]}…"
+        )
     if common_name is not None and common_name not in (names := common_names(certificate)):
-        raise _mismatch(f"the certificate is for {', '.join(names) or 'nobody'}, not for {common_name}")
-    if now is not None and not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
-        raise _mismatch(f"the certificate is valid from {certificate.not_valid_before_utc:%Y-%m-%d} to {certificate.not_valid_after_utc:%Y-%m-%d}, not now")
+        raise _mismatch(
+            f"the certificate is for {', '.join(names) or 'nobody'}, not for {common_name}"
+        )
+    if (
+        now is not None
+        and not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
+    ):
+        raise _mismatch(
+            f"the certificate is valid from {certificate.not_valid_before_utc:%Y-%m-%d} to"
+            f" {certificate.not_valid_after_utc:%Y-%m-%d}, not now"
+        )
     return certificate
 
 
 def common_names(certificate: x509.Certificate) -> tuple[str, ...]:
     """The common names of the subject."""
-    return tuple(str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME))
+    return tuple(
+        str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    )
 
 
 def issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
@@ -155,17 +210,31 @@ def _key_digest(certificate: x509.Certificate) -> str:
 def _check_dates(certificate: x509.Certificate, now: datetime) -> None:
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if not start <= now <= end:
-        raise SignerError("ca.verify-failed", f"{certificate.subject.rfc4514_string()} is valid from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC, "
-                          f"and it is {now:%Y-%m-%d %H:%M}")
+        raise SignerError(
+            "ca.verify-failed",
+            f"{certificate.subject.rfc4514_string()} is valid from {start:%Y-%m-%d %H:%M} to"
+            f" {end:%Y-%m-%d %H:%M} UTC, and it is {now:%Y-%m-%d %H:%M}",
+        )
 
 
 def _check_critical(certificate: x509.Certificate) -> None:
     try:
-        unknown = [extension.oid.dotted_string for extension in certificate.extensions if extension.critical and extension.oid not in _KNOWN]
+        unknown = [
+            extension.oid.dotted_string
+            for extension in certificate.extensions
+            if extension.critical and extension.oid not in _KNOWN
+        ]
     except Exception:  # noqa: BLE001 - the parser's exceptions are not a closed set
-        raise SignerError("ca.verify-failed", f"{certificate.subject.rfc4514_string()} has extensions that cannot be parsed") from None
+        raise SignerError(
+            "ca.verify-failed",
+            f"{certificate.subject.rfc4514_string()} has extensions that cannot be parsed",
+        ) from None
     if unknown:
-        raise SignerError("ca.verify-failed", f"{certificate.subject.rfc4514_string()} has unknown critical extensions: {', '.join(unknown)}")
+        raise SignerError(
+            "ca.verify-failed",
+            f"{certificate.subject.rfc4514_string()} has unknown critical extensions:"
+            f" {', '.join(unknown)}",
+        )
 
 
 def _mismatch(why: str) -> PolicyError:

@@ -1,7 +1,7 @@
 """Certificate revocation lists (RFC 5280 §5), version 2: complete, signed by the issuer itself.
 
-The entries are written as DER here: the library's builder takes several seconds for 100,000 of them. What comes out
-is read back with the library before it leaves.
+The entries are written as DER here: the library's builder takes several seconds for 100,000 of
+them. What comes out is read back with the library before it leaves.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from infuse_cli.ports import Signer
 
-# What a person types -> (name in RFC 5280, CRLReason). `unspecified` is left out of the list, as the RFC wants it.
+# What a person types -> (name in RFC 5280, CRLReason). `unspecified` is left out of the list, as
+# the RFC wants it.
 REASONS: Final[dict[str, tuple[str, int]]] = {
     "unspecified": ("unspecified", 0),
     "key-compromise": ("keyCompromise", 1),
@@ -52,7 +53,9 @@ _GENERALIZED_FROM: Final = 2050  # RFC 5280 §4.1.2.5
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A revoked certificate: serial in lower-case hex, when (UTC), and the reason's name in RFC 5280."""
+    """A revoked certificate: serial in lower-case hex, when (UTC), and the reason's name in RFC
+    5280.
+    """
 
     serial: str
     at: datetime
@@ -86,31 +89,60 @@ def content_of(entries: Iterable[Entry]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def make_crl(signer: Signer, entries: Sequence[Entry], *, number: int, now: datetime, life: timedelta) -> MadeCrl:
+def make_crl(
+    signer: Signer, entries: Sequence[Entry], *, number: int, now: datetime, life: timedelta
+) -> MadeCrl:
     """Sign a CRL with these entries; `number` goes up by one an issuer.
 
-    `nextUpdate` never lies after the issuer's end. Raises SignerError ca.issuer-expired, ca.broken (the issuer may not
-    sign CRLs, or what was signed does not verify).
+    `nextUpdate` never lies after the issuer's end. Raises SignerError ca.issuer-expired, ca.broken
+    (the issuer may not sign CRLs, or what was signed does not verify).
     """
     issuer = signer.chain[0]
     now = now.astimezone(UTC).replace(microsecond=0)
     if not issuer.not_valid_before_utc <= now < issuer.not_valid_after_utc:
-        raise SignerError("ca.issuer-expired", f"{issuer.subject.rfc4514_string()} is valid from {issuer.not_valid_before_utc:%Y-%m-%d} to "
-                          f"{issuer.not_valid_after_utc:%Y-%m-%d}, and this machine's clock says {now:%Y-%m-%d %H:%M} UTC")
+        raise SignerError(
+            "ca.issuer-expired",
+            f"{issuer.subject.rfc4514_string()} is valid from"
+            f" {issuer.not_valid_before_utc:%Y-%m-%d} to {issuer.not_valid_after_utc:%Y-%m-%d}, and"
+            f" this machine's clock says {now:%Y-%m-%d %H:%M} UTC",
+        )
     until = min(now + life, issuer.not_valid_after_utc)
     body = _to_be_signed(issuer, entries, number, now, until)
     signature = signer.private_key.sign(body, ec.ECDSA(hashes.SHA256()))
-    made = MadeCrl(der.element(der.SEQUENCE, body, _ECDSA_SHA256, der.element(_BIT_STRING, b"\0", signature)), number, now, until, len(entries))
+    made = MadeCrl(
+        der.element(der.SEQUENCE, body, _ECDSA_SHA256, der.element(_BIT_STRING, b"\0", signature)),
+        number,
+        now,
+        until,
+        len(entries),
+    )
     _check(made, issuer, entries)
     return made
 
 
-def _to_be_signed(issuer: x509.Certificate, entries: Sequence[Entry], number: int, now: datetime, until: datetime) -> bytes:
+def _to_be_signed(
+    issuer: x509.Certificate, entries: Sequence[Entry], number: int, now: datetime, until: datetime
+) -> bytes:
     revoked = der.element(der.SEQUENCE, *map(_entry, entries)) if entries else b""
-    key_id = der.element(der.SEQUENCE, _AUTHORITY_KEY_ID, der.element(der.OCTET_STRING, authority_key_id(issuer).public_bytes()))
-    counted = der.element(der.SEQUENCE, _CRL_NUMBER, der.element(der.OCTET_STRING, der.integer(number)))
+    key_id = der.element(
+        der.SEQUENCE,
+        _AUTHORITY_KEY_ID,
+        der.element(der.OCTET_STRING, authority_key_id(issuer).public_bytes()),
+    )
+    counted = der.element(
+        der.SEQUENCE, _CRL_NUMBER, der.element(der.OCTET_STRING, der.integer(number))
+    )
     extensions = der.element(_EXPLICIT_0, der.element(der.SEQUENCE, key_id, counted))
-    return der.element(der.SEQUENCE, _V2, _ECDSA_SHA256, issuer.subject.public_bytes(), _time(now), _time(until), revoked, extensions)
+    return der.element(
+        der.SEQUENCE,
+        _V2,
+        _ECDSA_SHA256,
+        issuer.subject.public_bytes(),
+        _time(now),
+        _time(until),
+        revoked,
+        extensions,
+    )
 
 
 def _entry(entry: Entry) -> bytes:
@@ -119,7 +151,11 @@ def _entry(entry: Entry) -> bytes:
     number = bytes.fromhex(digits).lstrip(b"\0") or b"\0"
     if number[0] & 0x80:
         number = b"\0" + number
-    content = bytes((der.INTEGER, len(number))) + number + _when_and_why(int(entry.at.timestamp()), entry.reason)
+    content = (
+        bytes((der.INTEGER, len(number)))
+        + number
+        + _when_and_why(int(entry.at.timestamp()), entry.reason)
+    )
     return bytes((der.SEQUENCE, len(content))) + content
 
 
@@ -129,7 +165,11 @@ def _when_and_why(moment: int, reason: str) -> bytes:
     number = _NUMBER_OF[reason]
     if number == 0:
         return _time(at)
-    why = der.element(der.SEQUENCE, _CRL_REASON, der.element(der.OCTET_STRING, der.element(_ENUMERATED, bytes([number]))))
+    why = der.element(
+        der.SEQUENCE,
+        _CRL_REASON,
+        der.element(der.OCTET_STRING, der.element(_ENUMERATED, bytes([number]))),
+    )
     return _time(at) + der.element(der.SEQUENCE, why)
 
 
@@ -146,4 +186,6 @@ def _check(made: MadeCrl, issuer: x509.Certificate, entries: Sequence[Entry]) ->
     assert isinstance(key, ec.EllipticCurvePublicKey)  # noqa: S101 - an issuer of ours
     read = x509.load_der_x509_crl(made.der)
     if not read.is_signature_valid(key) or len(read) != len(entries):
-        raise SignerError("ca.broken", "the CRL that was signed does not verify with the issuer's certificate")
+        raise SignerError(
+            "ca.broken", "the CRL that was signed does not verify with the issuer's certificate"
+        )

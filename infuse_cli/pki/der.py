@@ -25,7 +25,9 @@ def integer(value: int) -> bytes:
 
 
 def extent(der: bytes, at: int) -> tuple[int, int] | None:
-    """(start of content, end) of the element at an offset, None when it does not fit into the bytes."""
+    """(start of content, end) of the element at an offset, None when it does not fit into the
+    bytes.
+    """
     if at + 2 > len(der):
         return None
     size, start = der[at + 1], at + 2
@@ -34,7 +36,7 @@ def extent(der: bytes, at: int) -> tuple[int, int] | None:
         start += octets
         if not 1 <= octets <= 3 or start > len(der):
             return None
-        size = int.from_bytes(der[at + 2:start], "big")
+        size = int.from_bytes(der[at + 2 : start], "big")
     end = start + size
     return (start, end) if end <= len(der) else None
 

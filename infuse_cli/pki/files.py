@@ -37,7 +37,9 @@ def write_atomic(path: Path, data: bytes, mode: int = PUBLIC, *, replace: bool =
 
 
 def _write_new(path: Path, data: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
+    descriptor = os.open(
+        path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode
+    )
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()
@@ -45,7 +47,9 @@ def _write_new(path: Path, data: bytes, mode: int) -> None:
 
 
 def _place_new(temporary: Path, path: Path) -> None:
-    """Give the file its name only if the name is free; a memory stick without hard links gets the next best."""
+    """Give the file its name only if the name is free; a memory stick without hard links gets the
+    next best.
+    """
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -68,14 +72,19 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_bounded(path: Path, most: int = MAX_PEM) -> bytes:
-    """At most `most` + 1 bytes of a file, so that a wrong path cannot fill the memory. Raises OSError."""
+    """At most `most` + 1 bytes of a file, so that a wrong path cannot fill the memory.
+
+    Raises OSError.
+    """
     _regular(path)
     with path.open("rb") as file:
         return file.read(most + 1)
 
 
 def read_private(path: Path) -> tuple[bytes, bool]:
-    """A secret file's bytes, and whether group or others can read it (judged on the open file, POSIX only)."""
+    """A secret file's bytes, and whether group or others can read it (judged on the open file,
+    POSIX only).
+    """
     _regular(path)
     with path.open("rb") as file:
         loose = os.name == "posix" and bool(os.fstat(file.fileno()).st_mode & _LOOSE)
@@ -83,7 +92,9 @@ def read_private(path: Path) -> tuple[bytes, bool]:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether it is a folder as far as can be seen: what may not be looked at, or can have no such name, is none."""
+    """Whether it is a folder as far as can be seen: what may not be looked at, or can have no such
+    name, is none.
+    """
     with contextlib.suppress(OSError):
         return path.is_dir()
     return False

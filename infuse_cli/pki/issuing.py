@@ -1,7 +1,7 @@
 """Making certificates: pure but for the signature itself.
 
-Nothing is taken from a CSR but its public key (rule 39). The caller has reserved the serial before, and lets the
-certificate leave only after it is on record (rule 13).
+Nothing is taken from a CSR but its public key (rule 39). The caller has reserved the serial before,
+and lets the certificate leave only after it is on record (rule 13).
 """
 
 from __future__ import annotations
@@ -31,7 +31,19 @@ if TYPE_CHECKING:
     from infuse_cli.ports import Signer
     from infuse_cli.records import CertificateRecord
 
-__all__ = ["IssuedCertificate", "Press", "check_clock", "check_issuer", "describe", "is_revoked", "issue", "issuer_id", "new_serial", "of_record", "serial_hex"]
+__all__ = [
+    "IssuedCertificate",
+    "Press",
+    "check_clock",
+    "check_issuer",
+    "describe",
+    "is_revoked",
+    "issue",
+    "issuer_id",
+    "new_serial",
+    "of_record",
+    "serial_hex",
+]
 
 _CLOCK_LIMIT_S: Final = 300.0
 _STEP_BACK: Final = timedelta(seconds=2)  # what a time service may set back between two records
@@ -43,8 +55,9 @@ _CURVES: Final = {"secp256r1": "P-256", "secp384r1": "P-384"}
 class IssuedCertificate:
     """A certificate and what the journal records of it.
 
-    `serial` lower-case hex; `sha256` of the DER, `issuer` SHA-256 of the issuing certificate's DER, `spki_sha256` of
-    the SubjectPublicKeyInfo, all lower-case hex; times UTC; `name` is its common name.
+    `serial` lower-case hex; `sha256` of the DER, `issuer` SHA-256 of the issuing certificate's DER,
+    `spki_sha256` of the SubjectPublicKeyInfo, all lower-case hex; times UTC; `name` is its common
+    name.
     """
 
     pem: str
@@ -62,8 +75,18 @@ def issuer_id(signer: Signer) -> str:
     return _facts(signer.chain[0]).sha256
 
 
-def issue(signer: Signer, *, spki_der: bytes, common_name: str, serial: int, profile: CertificateProfile, now: datetime,
-          validity_days: int, values: Mapping[str, str] | None = None, names: Sequence[tuple[str, str]] = ()) -> IssuedCertificate:
+def issue(
+    signer: Signer,
+    *,
+    spki_der: bytes,
+    common_name: str,
+    serial: int,
+    profile: CertificateProfile,
+    now: datetime,
+    validity_days: int,
+    values: Mapping[str, str] | None = None,
+    names: Sequence[tuple[str, str]] = (),
+) -> IssuedCertificate:
     """Sign one certificate for a public key: `Press` for what it does and raises."""
     press = Press(signer, profile, now, validity_days)
     return press.issue(spki_der, serial, {**(values or {}), "name": common_name}, names)
@@ -75,7 +98,9 @@ class Press:
     They never outlive their issuer nor begin before it. Raises SignerError ca.issuer-expired.
     """
 
-    def __init__(self, signer: Signer, profile: CertificateProfile, now: datetime, validity_days: int) -> None:
+    def __init__(
+        self, signer: Signer, profile: CertificateProfile, now: datetime, validity_days: int
+    ) -> None:
         self._signer: Final = signer
         self._profile: Final = profile
         self._not_before, self._not_after = _validity(signer, profile, now, validity_days)
@@ -91,29 +116,51 @@ class Press:
             .add_extension(x509.ExtendedKeyUsage(profile.extended_key_usage), critical=False)
         )
 
-    def issue(self, spki_der: bytes, serial: int, values: Mapping[str, str], names: Sequence[tuple[str, str]] = ()) -> IssuedCertificate:
+    def issue(
+        self,
+        spki_der: bytes,
+        serial: int,
+        values: Mapping[str, str],
+        names: Sequence[tuple[str, str]] = (),
+    ) -> IssuedCertificate:
         """Sign a certificate for a public key.
 
-        `values` fill the profile's variables, `name` always among them; `names` are alternative names asked for, as
-        (kind, text). Raises PolicyError identity.csr-policy (the key is not of an allowed curve, a name does not fit
-        the profile), identity.weak-key (it is the CA's own).
+        `values` fill the profile's variables, `name` always among them; `names` are alternative
+        names asked for, as (kind, text). Raises PolicyError identity.csr-policy (the key is not of
+        an allowed curve, a name does not fit the profile), identity.weak-key (it is the CA's own).
         """
         key = _public_key(spki_der, self._profile)
         if spki_der in self._own:
             raise PolicyError("identity.weak-key", "the public key is the CA's own")
-        subject, alternative = subject_of(self._profile, values), alternatives(self._profile, values, names)
+        subject, alternative = (
+            subject_of(self._profile, values),
+            alternatives(self._profile, values, names),
+        )
         builder = self._common.subject_name(subject).public_key(key).serial_number(serial)
-        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False).add_extension(self._issuer.key_id, critical=False)
+        builder = builder.add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(key), critical=False
+        ).add_extension(self._issuer.key_id, critical=False)
         if alternative is not None:
             builder = builder.add_extension(alternative, critical=False)
-        return self._described(builder.sign(self._signer.private_key, hashes.SHA256()), spki_der, serial, subject)
+        return self._described(
+            builder.sign(self._signer.private_key, hashes.SHA256()), spki_der, serial, subject
+        )
 
-    def _described(self, certificate: x509.Certificate, spki: bytes, serial: int, subject: x509.Name) -> IssuedCertificate:
+    def _described(
+        self, certificate: x509.Certificate, spki: bytes, serial: int, subject: x509.Name
+    ) -> IssuedCertificate:
         """As `describe`, of what is known here already."""
         encoded = certificate.public_bytes(Encoding.DER)
         return IssuedCertificate(
-            pem=_pem(encoded), sha256=_sha256(encoded), serial=serial_hex(serial), issuer=self._issuer.sha256, spki_sha256=_sha256(spki),
-            not_before=self._not_before, not_after=self._not_after, name=_common_name(subject))
+            pem=_pem(encoded),
+            sha256=_sha256(encoded),
+            serial=serial_hex(serial),
+            issuer=self._issuer.sha256,
+            spki_sha256=_sha256(spki),
+            not_before=self._not_before,
+            not_after=self._not_after,
+            name=_common_name(subject),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +180,7 @@ def _facts(issuer: x509.Certificate) -> _Issuer:
 
 def _pem(encoded: bytes) -> str:
     text = base64.b64encode(encoded).decode()
-    lines = [text[at:at + 64] for at in range(0, len(text), 64)]
+    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
     return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""])
 
 
@@ -155,8 +202,16 @@ def describe(certificate: x509.Certificate, issuer: x509.Certificate) -> IssuedC
 
 def of_record(one: CertificateRecord) -> IssuedCertificate:
     """A certificate as it stands in the journal."""
-    return IssuedCertificate(pem=one.pem, sha256=one.sha256, serial=one.serial, issuer=one.issuer, spki_sha256=one.spki_sha256,
-                             not_before=one.not_before, not_after=one.not_after, name=one.name or "")
+    return IssuedCertificate(
+        pem=one.pem,
+        sha256=one.sha256,
+        serial=one.serial,
+        issuer=one.issuer,
+        spki_sha256=one.spki_sha256,
+        not_before=one.not_before,
+        not_after=one.not_after,
+        name=one.name or "",
+    )
 
 
 def _common_name(subject: x509.Name) -> str:
@@ -167,14 +222,22 @@ def _common_name(subject: x509.Name) -> str:
 def check_clock(now: datetime, server_offset_s: float | None, newest: datetime | None) -> None:
     """Rule 30: nothing is signed while the clock is wrong. Raises SignerError ca.clock.
 
-    `server_offset_s` is the server's Date minus this machine's clock in seconds; `newest` the time of the newest
-    record (two seconds back are forgiven: a time service may step). None skips a check.
+    `server_offset_s` is the server's Date minus this machine's clock in seconds; `newest` the time
+    of the newest record (two seconds back are forgiven: a time service may step). None skips a
+    check.
     """
     if server_offset_s is not None and abs(server_offset_s) > _CLOCK_LIMIT_S:
         side = "behind" if server_offset_s > 0 else "ahead of"
-        raise SignerError("ca.clock", f"this machine's clock is {abs(server_offset_s) / 60:.0f} minutes {side} the cloud's; more than 5 are refused")
+        raise SignerError(
+            "ca.clock",
+            f"this machine's clock is {abs(server_offset_s) / 60:.0f} minutes {side} the cloud's;"
+            " more than 5 are refused",
+        )
     if newest is not None and now < newest - _STEP_BACK:
-        raise SignerError("ca.clock", f"this machine's clock says {_utc(now)}, but the newest record is from {_utc(newest)}")
+        raise SignerError(
+            "ca.clock",
+            f"this machine's clock says {_utc(now)}, but the newest record is from {_utc(newest)}",
+        )
 
 
 def check_issuer(signer: Signer, revoked: Callable[[str, str], bool]) -> None:
@@ -183,20 +246,30 @@ def check_issuer(signer: Signer, revoked: Callable[[str, str], bool]) -> None:
     `revoked` is the journal's, of a serial and the SHA-256 of the certificate that issued it.
     """
     if is_revoked(signer.chain, revoked):
-        raise SignerError("ca.issuer-revoked", f"{signer.chain[0].subject.rfc4514_string()} was revoked")
+        raise SignerError(
+            "ca.issuer-revoked", f"{signer.chain[0].subject.rfc4514_string()} was revoked"
+        )
 
 
 def is_revoked(chain: Sequence[x509.Certificate], revoked: Callable[[str, str], bool]) -> bool:
-    """Whether the first certificate of a chain is, by `revoked` as `check_issuer` takes it, revoked."""
+    """Whether the first certificate of a chain is, by `revoked` as `check_issuer` takes it,
+    revoked.
+    """
     return len(chain) > 1 and revoked(serial_hex(chain[0].serial_number), _facts(chain[1]).sha256)
 
 
-def _validity(signer: Signer, profile: CertificateProfile, now: datetime, days: int) -> tuple[datetime, datetime]:
+def _validity(
+    signer: Signer, profile: CertificateProfile, now: datetime, days: int
+) -> tuple[datetime, datetime]:
     now = now.astimezone(UTC).replace(microsecond=0)
     begin = max(certificate.not_valid_before_utc for certificate in signer.chain)
     end = min(certificate.not_valid_after_utc for certificate in signer.chain)
     if not begin <= now < end:
-        raise SignerError("ca.issuer-expired", f"the issuing chain is valid from {_utc(begin)} to {_utc(end)}, this machine's clock says {_utc(now)}")
+        raise SignerError(
+            "ca.issuer-expired",
+            f"the issuing chain is valid from {_utc(begin)} to {_utc(end)}, this machine's clock"
+            f" says {_utc(now)}",
+        )
     wanted = timedelta(days=min(max(days, 1), _MAX_DAYS))
     return max(now - profile.backdated, begin), end if end - now < wanted else now + wanted
 
@@ -206,8 +279,13 @@ def _public_key(spki_der: bytes, profile: CertificateProfile) -> ec.EllipticCurv
         key = load_der_public_key(spki_der)
     except Exception:  # noqa: BLE001 - the parser's exceptions are not a closed set
         raise PolicyError("identity.csr-policy", "the public key cannot be parsed") from None
-    if not isinstance(key, ec.EllipticCurvePublicKey) or _CURVES.get(key.curve.name) not in profile.curves:
-        raise PolicyError("identity.csr-policy", f"the public key is not {' or '.join(profile.curves)}")
+    if (
+        not isinstance(key, ec.EllipticCurvePublicKey)
+        or _CURVES.get(key.curve.name) not in profile.curves
+    ):
+        raise PolicyError(
+            "identity.csr-policy", f"the public key is not {' or '.join(profile.curves)}"
+        )
     return key
 
 

@@ -1,7 +1,7 @@
 """Encrypted PKCS#8 with a key derivation that makes a stolen bench expensive to open.
 
-The library's own encryption stops at 2,048 rounds of PBKDF2. This writes the same standard container (RFC 8018
-PBES2, AES-256-CBC) with scrypt (RFC 7914), which OpenSSL and the library read.
+The library's own encryption stops at 2,048 rounds of PBKDF2. This writes the same standard
+container (RFC 8018 PBES2, AES-256-CBC) with scrypt (RFC 7914), which OpenSSL and the library read.
 """
 
 from __future__ import annotations
@@ -38,12 +38,24 @@ def encrypted_pem(key: EllipticCurvePrivateKey, passphrase: Secret) -> bytes:
     """The key as an ENCRYPTED PRIVATE KEY in PEM."""
     salt, vector = os.urandom(16), os.urandom(16)
     plain = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    secret = Scrypt(salt=salt, length=32, n=_COST, r=_BLOCK, p=_PARALLEL).derive(passphrase.reveal().encode())
-    return _pem(der.element(der.SEQUENCE, _algorithm(salt, vector), der.element(der.OCTET_STRING, _encrypt(secret, vector, plain))))
+    secret = Scrypt(salt=salt, length=32, n=_COST, r=_BLOCK, p=_PARALLEL).derive(
+        passphrase.reveal().encode()
+    )
+    return _pem(
+        der.element(
+            der.SEQUENCE,
+            _algorithm(salt, vector),
+            der.element(der.OCTET_STRING, _encrypt(secret, vector, plain)),
+        )
+    )
 
 
 def _algorithm(salt: bytes, vector: bytes) -> bytes:
-    parameters = der.element(der.SEQUENCE, der.element(der.OCTET_STRING, salt), *map(der.integer, (_COST, _BLOCK, _PARALLEL)))
+    parameters = der.element(
+        der.SEQUENCE,
+        der.element(der.OCTET_STRING, salt),
+        *map(der.integer, (_COST, _BLOCK, _PARALLEL)),
+    )
     derivation = der.element(der.SEQUENCE, _SCRYPT, parameters)
     cipher = der.element(der.SEQUENCE, _AES_256_CBC, der.element(der.OCTET_STRING, vector))
     return der.element(der.SEQUENCE, _PBES2, der.element(der.SEQUENCE, derivation, cipher))
@@ -57,5 +69,12 @@ def _encrypt(secret: bytes, vector: bytes, plain: bytes) -> bytes:
 
 def _pem(content: bytes) -> bytes:
     text = base64.b64encode(content)
-    lines = [text[at:at + 64] for at in range(0, len(text), 64)]
-    return b"\n".join([b"-----BEGIN ENCRYPTED PRIVATE KEY-----", *lines, b"-----END ENCRYPTED PRIVATE KEY-----", b""])
+    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
+    return b"\n".join(
+        [
+            b"-----BEGIN ENCRYPTED PRIVATE KEY-----",
+            *lines,
+            b"-----END ENCRYPTED PRIVATE KEY-----",
+            b"",
+        ]
+    )

@@ -1,4 +1,6 @@
-"""Subject and alternative names of a certificate: templates filled in, and each result held against the allow-list."""
+"""Subject and alternative names of a certificate: templates filled in, and each result held against
+the allow-list.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,24 @@ if TYPE_CHECKING:
     from infuse_cli.pki.certificate_profiles import CertificateProfile
 
 _VARIABLE: Final = re.compile(r"\{([A-Za-z]+)\}")
-_LONGEST: Final = {"CN": 64, "O": 64, "OU": 64, "C": 2, "ST": 128, "L": 128, "serialNumber": 64}  # RFC 5280, appendix A
+_LONGEST: Final = {
+    "CN": 64,
+    "O": 64,
+    "OU": 64,
+    "C": 2,
+    "ST": 128,
+    "L": 128,
+    "serialNumber": 64,
+}  # RFC 5280, appendix A
 _LONGEST_SAN: Final = 253
 _MOST_SAN: Final = 32
 
 
 def subject_of(profile: CertificateProfile, values: Mapping[str, str]) -> x509.Name:
-    """The subject for these values (`name` is always among them). Raises PolicyError identity.csr-policy."""
+    """The subject for these values (`name` is always among them).
+
+    Raises PolicyError identity.csr-policy.
+    """
     found = [(kind, _filled(profile, kind, template, values)) for kind, template in profile.subject]
     for kind, text in found:
         if not 1 <= len(text) <= _LONGEST[kind] or not text.isprintable():
@@ -39,23 +52,40 @@ def common_name(profile: CertificateProfile, values: Mapping[str, str]) -> str:
     return _filled(profile, "CN", dict(profile.subject)["CN"], values)
 
 
-def alternatives(profile: CertificateProfile, values: Mapping[str, str], asked: Sequence[tuple[str, str]] = ()) -> x509.SubjectAlternativeName | None:
-    """The alternative names: the profile's, then those that were asked for. Raises PolicyError identity.csr-policy."""
+def alternatives(
+    profile: CertificateProfile, values: Mapping[str, str], asked: Sequence[tuple[str, str]] = ()
+) -> x509.SubjectAlternativeName | None:
+    """The alternative names: the profile's, then those that were asked for.
+
+    Raises PolicyError identity.csr-policy.
+    """
     found = [(kind, _filled(profile, kind, template, values)) for kind, template in profile.san]
     for kind, text in asked:
         if kind not in profile.caller_san:
-            raise _refused(f"certificate profile {profile.name!r} takes no {kind} name from whoever asks")
+            raise _refused(
+                f"certificate profile {profile.name!r} takes no {kind} name from whoever asks"
+            )
         found.append((kind, _checked(profile, kind, text)))
     found = list(dict.fromkeys(found))
     if len(found) > _MOST_SAN:
-        raise _refused(f"it would have {len(found)} alternative names, at most {_MOST_SAN} are signed")
-    return x509.SubjectAlternativeName([_general(kind, text) for kind, text in found]) if found else None
+        raise _refused(
+            f"it would have {len(found)} alternative names, at most {_MOST_SAN} are signed"
+        )
+    return (
+        x509.SubjectAlternativeName([_general(kind, text) for kind, text in found])
+        if found
+        else None
+    )
 
 
-def _filled(profile: CertificateProfile, kind: str, template: str, values: Mapping[str, str]) -> str:
+def _filled(
+    profile: CertificateProfile, kind: str, template: str, values: Mapping[str, str]
+) -> str:
     missing = [name for name in _VARIABLE.findall(template) if name not in values]
     if missing:
-        raise _refused(f"certificate profile {profile.name!r} needs {missing[0]}, which is not known here")
+        raise _refused(
+            f"certificate profile {profile.name!r} needs {missing[0]}, which is not known here"
+        )
     text = _VARIABLE.sub(lambda match: values[match[1]], template)
     return _checked(profile, kind, text) if text != template else text
 

@@ -1,4 +1,6 @@
-"""Proof of possession: a JWT that the board signed with the sec_tag's key (`AT%JWT`, ES256; rule 8)."""
+"""Proof of possession: a JWT that the board signed with the sec_tag's key (`AT%JWT`, ES256; rule
+8).
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,12 @@ class Possession(enum.Enum):
 
 
 def verify_jwt(jwt: str, certificate_pem: str, *, subject: str, audience: str) -> Possession:
-    """Check an ES256 JWT (raw r||s, 64 bytes) with the key of the certificate (the first of a bundle).
+    """Check an ES256 JWT (raw r||s, 64 bytes) with the key of the certificate (the first of a
+    bundle).
 
-    PROVEN when it was signed by that key for this subject and audience (the audience carries the nonce).
-    Raises PolicyError identity.possession-failed for a bad signature and for what is no ES256 JWT,
-    identity.certificate-mismatch for what is no certificate.
+    PROVEN when it was signed by that key for this subject and audience (the audience carries the
+    nonce). Raises PolicyError identity.possession-failed for a bad signature and for what is no
+    ES256 JWT, identity.certificate-mismatch for what is no certificate.
     """
     key = split_pem(certificate_pem)[0].public_key()
     match = _JWT.fullmatch(jwt.strip()) if len(jwt) <= _MAX_TEXT else None
@@ -46,11 +49,17 @@ def verify_jwt(jwt: str, certificate_pem: str, *, subject: str, audience: str) -
     claims = _claims(match[2])
     audiences = claims.get("aud")
     heard = audiences if isinstance(audiences, list) else [audiences]
-    return Possession.PROVEN if claims.get("sub") == subject and audience in heard else Possession.NOT_FRESH
+    return (
+        Possession.PROVEN
+        if claims.get("sub") == subject and audience in heard
+        else Possession.NOT_FRESH
+    )
 
 
 def _check_signature(key: ec.EllipticCurvePublicKey, signed: bytes, raw: bytes) -> None:
-    signature = encode_dss_signature(int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big"))
+    signature = encode_dss_signature(
+        int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big")
+    )
     try:
         key.verify(signature, signed, ec.ECDSA(hashes.SHA256()))
     except InvalidSignature:

@@ -1,7 +1,7 @@
 """New issuers of a CA: made under the root, or asked of an external root and imported (rule 36).
 
-What is built appears in one move: a folder of its own under `issuers/`, then `current.json`. A request waits in
-`pending/`, which holds the new key until its certificate is imported.
+What is built appears in one move: a folder of its own under `issuers/`, then `current.json`. A
+request waits in `pending/`, which holds the new key until its certificate is imported.
 """
 
 from __future__ import annotations
@@ -60,18 +60,25 @@ class NewKey:
         if self.uri is not None:
             write_atomic(folder / KEY_URI, f"{self.uri}\n".encode(), PRIVATE)
         elif self.passphrase is not None:
-            write_atomic(folder / INTERMEDIATE_KEY, encrypted_pem(self.key, self.passphrase), PRIVATE)
+            write_atomic(
+                folder / INTERMEDIATE_KEY, encrypted_pem(self.key, self.passphrase), PRIVATE
+            )
 
 
 def new_key(passphrase: Secret) -> NewKey:
-    """A fresh P-256 key that is to lie in a file. Raises SignerError ca.no-passphrase for an empty passphrase."""
+    """A fresh P-256 key that is to lie in a file.
+
+    Raises SignerError ca.no-passphrase for an empty passphrase.
+    """
     if not passphrase.reveal():
         raise SignerError("ca.no-passphrase", "the CA passphrase is empty")
     return NewKey(ec.generate_private_key(ec.SECP256R1()), passphrase)
 
 
 def next_name(folder: Path) -> str:
-    """The common name of the next issuer: the CA's, with a number, so that people can tell them apart."""
+    """The common name of the next issuer: the CA's, with a number, so that people can tell them
+    apart.
+    """
     issuers = all_issuers(folder)
     first = chains.common_names(issuers[-1].certificate)
     base = first[0] if first else f"{folder.name} Intermediate"
@@ -79,14 +86,19 @@ def next_name(folder: Path) -> str:
     return f"{head if tail.isdigit() else base} {len(issuers) + 1}"[-64:]
 
 
-def renew(folder: Path, root: Signer, key: NewKey, *, now: datetime | None = None) -> x509.Certificate:
-    """A new intermediate under the same root, which signs from now on; the one before it stays for its lists.
+def renew(
+    folder: Path, root: Signer, key: NewKey, *, now: datetime | None = None
+) -> x509.Certificate:
+    """A new intermediate under the same root, which signs from now on; the one before it stays for
+    its lists.
 
     Raises SignerError ca.broken, ca.issuer-expired (the root), ca.not-found.
     """
     moment = now or datetime.now(UTC)
     check_dates(root.chain, moment)
-    made = intermediate_certificate(next_name(folder), key.key.public_key(), root.chain[0], root.private_key, moment)
+    made = intermediate_certificate(
+        next_name(folder), key.key.public_key(), root.chain[0], root.private_key, moment
+    )
     _publish(folder, (made, *root.chain), key)
     return made
 
@@ -108,8 +120,14 @@ def request(folder: Path, name: str, key: NewKey) -> bytes:
     except OSError as error:
         shutil.rmtree(building, ignore_errors=True)
         if (folder / PENDING).exists():
-            raise SignerError("ca.exists", f"{folder / PENDING} waits for its certificate already",
-                              hint="Import that certificate with `infuse ca import`, or remove the folder to begin anew.") from None
+            raise SignerError(
+                "ca.exists",
+                f"{folder / PENDING} waits for its certificate already",
+                hint=(
+                    "Import that certificate with `infuse ca import`, or remove the folder to begin"
+                    " anew."
+                ),
+            ) from None
         raise _disk(folder, error) from None
     return pem
 
@@ -120,21 +138,37 @@ def _request(name: str, key: ec.EllipticCurvePrivateKey) -> bytes:
         .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(key_usage(certificates=True), critical=True)
-        .sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+        .sign(key, hashes.SHA256())
+        .public_bytes(Encoding.PEM)
     )
 
 
-def import_signed(folder: Path, certificates: Sequence[x509.Certificate], secret: Secret, *, now: datetime | None = None) -> x509.Certificate:
-    """Take the certificate that an external root signed for the pending key, with all above it to the root.
+def import_signed(
+    folder: Path,
+    certificates: Sequence[x509.Certificate],
+    secret: Secret,
+    *,
+    now: datetime | None = None,
+) -> x509.Certificate:
+    """Take the certificate that an external root signed for the pending key, with all above it to
+    the root.
 
-    Raises SignerError ca.not-found (nothing waits), ca.key-mismatch, ca.broken (the chain does not hold or has no
-    root), ca.issuer-expired, and what unlocking the key raises.
+    Raises SignerError ca.not-found (nothing waits), ca.key-mismatch, ca.broken (the chain does not
+    hold or has no root), ca.issuer-expired, and what unlocking the key raises.
     """
     pending = folder / PENDING
     if not (pending / REQUEST).exists():
-        raise SignerError("ca.not-found", f"no request waits in {folder}", hint="`infuse ca init --external-root` or `infuse ca renew --external-root` makes one.")
+        raise SignerError(
+            "ca.not-found",
+            f"no request waits in {folder}",
+            hint="`infuse ca init --external-root` or `infuse ca renew --external-root` makes one.",
+        )
     uri = read_key_uri(pending)
-    key = file_signer.unlock(pending / INTERMEDIATE_KEY, secret) if uri is None else open_key(uri, secret)
+    key = (
+        file_signer.unlock(pending / INTERMEDIATE_KEY, secret)
+        if uri is None
+        else open_key(uri, secret)
+    )
     path = _path(certificates, key)
     check_dates(path, now or datetime.now(UTC))
     _publish(folder, path, pending)
@@ -142,13 +176,21 @@ def import_signed(folder: Path, certificates: Sequence[x509.Certificate], secret
     return path[0]
 
 
-def _path(certificates: Sequence[x509.Certificate], key: ec.EllipticCurvePrivateKey) -> tuple[x509.Certificate, ...]:
+def _path(
+    certificates: Sequence[x509.Certificate], key: ec.EllipticCurvePrivateKey
+) -> tuple[x509.Certificate, ...]:
     leaf = next((one for one in certificates if one.public_key() == key.public_key()), None)
     if leaf is None:
-        raise SignerError("ca.key-mismatch", "none of the certificates is for the key that waits here")
+        raise SignerError(
+            "ca.key-mismatch", "none of the certificates is for the key that waits here"
+        )
     path = chains.order(leaf, certificates)
     if not chains.is_self_issued(path[-1]) or len(path) < 2:
-        raise SignerError("ca.broken", f"the root is missing: {path[-1].issuer.rfc4514_string()}", hint="Give the root's certificate in the same file or with --root.")
+        raise SignerError(
+            "ca.broken",
+            f"the root is missing: {path[-1].issuer.rfc4514_string()}",
+            hint="Give the root's certificate in the same file or with --root.",
+        )
     if (why := broken_link(path)) is not None:
         raise SignerError("ca.broken", f"the chain is broken: {why}")
     if not leaf.extensions.get_extension_for_class(x509.KeyUsage).value.crl_sign:
@@ -186,7 +228,11 @@ def _put_key(key: NewKey | Path, building: Path) -> None:
 
 
 def _disk(folder: Path, error: OSError) -> SignerError:
-    return SignerError("ca.broken", f"{folder} cannot be written: {error.strerror}", hint="Check the folder's permissions and the room on the disk; the CA is as it was.")
+    return SignerError(
+        "ca.broken",
+        f"{folder} cannot be written: {error.strerror}",
+        hint="Check the folder's permissions and the room on the disk; the CA is as it was.",
+    )
 
 
 def waiting(folder: Path) -> Path | None:

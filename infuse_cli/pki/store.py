@@ -1,8 +1,8 @@
 """The CA's folder: made in one move.
 
-A folder holds `root.pem`, `intermediate.pem` and `intermediate.key.pem`; `root.key.pem` lies in the folder given as
-`root_out` (rule 36) and only in its absence here. Keys are encrypted PKCS#8 PEM, 0600, in a folder of 0700. Issuers
-that came later are in folders of their own (`issuers.py`).
+A folder holds `root.pem`, `intermediate.pem` and `intermediate.key.pem`; `root.key.pem` lies in the
+folder given as `root_out` (rule 36) and only in its absence here. Keys are encrypted PKCS#8 PEM,
+0600, in a folder of 0700. Issuers that came later are in folders of their own (`issuers.py`).
 """
 
 from __future__ import annotations
@@ -28,13 +28,23 @@ from infuse_cli.pki.signers.file import INTERMEDIATE, ROOT, FileSigner, check_da
 if TYPE_CHECKING:
     from infuse_cli.types import Secret
 
-__all__ = ["FileSigner", "ca_folder", "check_dates", "init_ca", "key_is_loose", "load_ca", "read_chain", "root_key_here"]
+__all__ = [
+    "FileSigner",
+    "ca_folder",
+    "check_dates",
+    "init_ca",
+    "key_is_loose",
+    "load_ca",
+    "read_chain",
+    "root_key_here",
+]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 
 
 def ca_folder(home: Path, ca: str) -> Path:
-    """The folder of a CA: `ca` is a name under INFUSE_HOME/ca or an absolute path (profile `identity.ca`).
+    """The folder of a CA: `ca` is a name under INFUSE_HOME/ca or an absolute path (profile
+    `identity.ca`).
 
     Raises UsageError usage.bad-option for anything else.
     """
@@ -42,17 +52,28 @@ def ca_folder(home: Path, ca: str) -> Path:
     if path.is_absolute():
         return path
     if _NAME.fullmatch(ca) is None:
-        raise UsageError("usage.bad-option", f"{ca!r} is neither a CA name (letters, digits, . _ -) nor an absolute folder")
+        raise UsageError(
+            "usage.bad-option",
+            f"{ca!r} is neither a CA name (letters, digits, . _ -) nor an absolute folder",
+        )
     return home / "ca" / ca
 
 
-def init_ca(folder: Path, name: str, passphrase: Secret, *, root_out: Path | None = None, now: datetime | None = None,
-            key: NewKey | None = None) -> None:
+def init_ca(
+    folder: Path,
+    name: str,
+    passphrase: Secret,
+    *,
+    root_out: Path | None = None,
+    now: datetime | None = None,
+    key: NewKey | None = None,
+) -> None:
     """Make root and intermediate and put them on disk; the folder appears whole or not at all.
 
-    `key` is the intermediate's, by default a fresh one in a file. Of several processes at once one wins. Raises SignerError ca.exists (the folder holds something, or `root_out`
-    holds a root key), ca.no-passphrase (an empty one), ca.broken (the disk refused), UsageError usage.bad-option
-    (an unfit name).
+    `key` is the intermediate's, by default a fresh one in a file. Of several processes at once one
+    wins. Raises SignerError ca.exists (the folder holds something, or `root_out` holds a root key),
+    ca.no-passphrase (an empty one), ca.broken (the disk refused), UsageError usage.bad-option (an
+    unfit name).
     """
     if not passphrase.reveal():
         raise SignerError("ca.no-passphrase", "the CA passphrase is empty")
@@ -64,8 +85,11 @@ def init_ca(folder: Path, name: str, passphrase: Secret, *, root_out: Path | Non
         _refuse_existing(folder, root_out)
         _write(folder, root_out, made, key, passphrase)
     except OSError as error:
-        raise SignerError("ca.broken", f"the CA could not be written to {root_out or folder}: {error.strerror}",
-                          hint="Check the folder's permissions and the room on the disk; nothing was made.") from None
+        raise SignerError(
+            "ca.broken",
+            f"the CA could not be written to {root_out or folder}: {error.strerror}",
+            hint="Check the folder's permissions and the room on the disk; nothing was made.",
+        ) from None
 
 
 def _apart(root_out: Path | None, folder: Path) -> Path | None:
@@ -73,7 +97,9 @@ def _apart(root_out: Path | None, folder: Path) -> Path | None:
     if root_out is None or (root_out := root_out.resolve()) == folder:
         return None
     if folder in root_out.parents:
-        raise UsageError("usage.bad-option", f"the root's folder {root_out} lies inside the CA's folder {folder}")
+        raise UsageError(
+            "usage.bad-option", f"the root's folder {root_out} lies inside the CA's folder {folder}"
+        )
     return root_out
 
 
@@ -84,7 +110,9 @@ def _refuse_existing(folder: Path, root_out: Path | None) -> None:
         raise SignerError("ca.exists", f"{root_out / ROOT_KEY} exists and is not overwritten")
 
 
-def _write(folder: Path, root_out: Path | None, made: NewCa, key: NewKey, passphrase: Secret) -> None:
+def _write(
+    folder: Path, root_out: Path | None, made: NewCa, key: NewKey, passphrase: Secret
+) -> None:
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     building = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.tmp")
     building.mkdir(mode=0o700)
@@ -108,7 +136,9 @@ def _withdraw(building: Path, placed: list[Path]) -> None:
 
 
 def _write_bench(folder: Path, made: NewCa, key: NewKey) -> None:
-    write_atomic(folder / ROOT, made.root.public_bytes(Encoding.PEM), PRIVATE)  # public, but every file of a home is 0600
+    write_atomic(
+        folder / ROOT, made.root.public_bytes(Encoding.PEM), PRIVATE
+    )  # public, but every file of a home is 0600
     write_atomic(folder / INTERMEDIATE, made.intermediate.public_bytes(Encoding.PEM), PRIVATE)
     key.write(folder)
 
@@ -117,9 +147,13 @@ def _write_root(folder: Path, made: NewCa, passphrase: Secret, placed: list[Path
     """Put the root's key, and its certificate beside it, where nothing is overwritten."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        write_atomic(folder / ROOT_KEY, encrypted_pem(made.root_key, passphrase), PRIVATE, replace=False)
+        write_atomic(
+            folder / ROOT_KEY, encrypted_pem(made.root_key, passphrase), PRIVATE, replace=False
+        )
     except FileExistsError:
-        raise SignerError("ca.exists", f"{folder / ROOT_KEY} exists and is not overwritten") from None
+        raise SignerError(
+            "ca.exists", f"{folder / ROOT_KEY} exists and is not overwritten"
+        ) from None
     placed.append(folder / ROOT_KEY)
     with contextlib.suppress(FileExistsError):
         write_atomic(folder / ROOT, made.root.public_bytes(Encoding.PEM), PUBLIC, replace=False)
@@ -134,5 +168,7 @@ def _publish(building: Path, folder: Path) -> None:
         building.rename(folder)
     except OSError:
         if folder.exists():
-            raise SignerError("ca.exists", f"{folder} was made by another process just now") from None
+            raise SignerError(
+                "ca.exists", f"{folder} was made by another process just now"
+            ) from None
         raise

@@ -1,7 +1,8 @@
-"""Whether a board's CSR may be signed: every check of the contract, in its order, each with its own code.
+"""Whether a board's CSR may be signed: every check of the contract, in its order, each with its own
+code.
 
-On the bytes as sent: digest of the attestation, UUID, sec_tag. Then the CSR's own signature, then policy. That the
-key is new is the journal's to know and the pipeline's to ask.
+On the bytes as sent: digest of the attestation, UUID, sec_tag. Then the CSR's own signature, then
+policy. That the key is new is the journal's to know and the pipeline's to ask.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier, SignatureAlgorithmOID
+from cryptography.x509.oid import (
+    ExtendedKeyUsageOID,
+    NameOID,
+    ObjectIdentifier,
+    SignatureAlgorithmOID,
+)
 
 from infuse_cli.errors import PolicyError
 from infuse_cli.pki import attestation
@@ -30,7 +36,10 @@ _EXTENSION_REQUEST: Final = ObjectIdentifier("1.2.840.113549.1.9.14")  # PKCS#9
 _MAX_PEM: Final = 16384  # characters
 _TOO_LONG: Final = f"the file is longer than the {_MAX_PEM} bytes that a request may have"
 _MAX_SUBJECT: Final = 16  # attributes
-_PEM: Final = re.compile(r"-----BEGIN (?P<label>(?:NEW )?CERTIFICATE REQUEST)-----[A-Za-z0-9+/=\s]+-----END (?P=label)-----\s*")
+_PEM: Final = re.compile(
+    r"-----BEGIN (?P<label>(?:NEW )?CERTIFICATE REQUEST)-----[A-Za-z0-9+/=\s]+-----END"
+    r" (?P=label)-----\s*"
+)
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CLIENT: Final = (ExtendedKeyUsageOID.CLIENT_AUTH,)
 _CURVE_OF: Final = {known: name for name, known in CURVES.items()}
@@ -48,10 +57,10 @@ class _Asked:
 class VettedCsr:
     """A CSR that passed.
 
-    `csr_pem` is normalised; `body` and `cose` are the raw bytes as sent (for the record; `cose` is None without
-    attestation); `spki_der` is the SubjectPublicKeyInfo, `spki_sha256` its digest in lower-case hex; `subject` is
-    the RFC 4514 text, for information only; `common_name` its CN, None without one. `attestation` is `consistent`
-    (digest, UUID and tag fit) or `absent`.
+    `csr_pem` is normalised; `body` and `cose` are the raw bytes as sent (for the record; `cose` is
+    None without attestation); `spki_der` is the SubjectPublicKeyInfo, `spki_sha256` its digest in
+    lower-case hex; `subject` is the RFC 4514 text, for information only; `common_name` its CN, None
+    without one. `attestation` is `consistent` (digest, UUID and tag fit) or `absent`.
     """
 
     csr_pem: str
@@ -64,29 +73,46 @@ class VettedCsr:
     attestation: Literal["consistent", "absent"]
 
 
-def vet(keygen_text: str, *, uuid: str, sec_tag: int, attestation_required: bool,
-        curves: Sequence[str] = ("P-256",)) -> VettedCsr:
+def vet(
+    keygen_text: str,
+    *,
+    uuid: str,
+    sec_tag: int,
+    attestation_required: bool,
+    curves: Sequence[str] = ("P-256",),
+) -> VettedCsr:
     """Vet the text that `AT%KEYGEN` answered for this board and sec_tag.
 
-    Raises PolicyError identity.csr-unreadable, attestation-missing, attestation-malformed, digest-mismatch,
-    uuid-mismatch, tag-mismatch, bad-signature, csr-policy, weak-key; nothing else, whatever the text.
+    Raises PolicyError identity.csr-unreadable, attestation-missing, attestation-malformed,
+    digest-mismatch, uuid-mismatch, tag-mismatch, bad-signature, csr-policy, weak-key; nothing else,
+    whatever the text.
     """
     body, cose = attestation.split(keygen_text)
     if cose is not None:
         _check_attestation(attestation.decode(cose), body, uuid.lower(), sec_tag)
     elif attestation_required:
-        raise PolicyError("identity.attestation-missing", "the modem gave a CSR without attestation, and the profile requires one")
+        raise PolicyError(
+            "identity.attestation-missing",
+            "the modem gave a CSR without attestation, and the profile requires one",
+        )
     vetted = _vet_der(body, cose, curves)
     if cose is None:
         _check_subject_uuid(vetted.common_name, uuid.lower())
     return vetted
 
 
-def vet_file(data: bytes, *, curves: Sequence[str] = ("P-256",), usages: Sequence[ObjectIdentifier] = _CLIENT, names: bool = False) -> VettedCsr:
+def vet_file(
+    data: bytes,
+    *,
+    curves: Sequence[str] = ("P-256",),
+    usages: Sequence[ObjectIdentifier] = _CLIENT,
+    names: bool = False,
+) -> VettedCsr:
     """Vet a CSR that came as a file, PEM or DER, without a board.
 
-    `usages` are the extended key usages that it may ask for, `names` whether it may ask for alternative names; nothing
-    of either is taken from it. Raises PolicyError identity.csr-unreadable, bad-signature, csr-policy, weak-key.
+    `usages` are the extended key usages that it may ask for, `names` whether it may ask for
+    alternative names; nothing of either is taken from it. Raises PolicyError
+    identity.csr-unreadable, bad-signature, csr-policy, weak-key.
     """
     asked = _Asked(tuple(usages), names)
     if data[:1] == b"\x30":
@@ -97,15 +123,19 @@ def vet_file(data: bytes, *, curves: Sequence[str] = ("P-256",), usages: Sequenc
 
 
 def vet_keygen(keygen_text: str, csr: VettedCsr) -> str:
-    """The board (UUID, lower case) that the modem's own text, kept beside a CSR, says made its key; "" without attestation.
+    """The board (UUID, lower case) that the modem's own text, kept beside a CSR, says made its key;
+    "" without attestation.
 
-    "Consistent", never proven (rule 40). Raises PolicyError identity.csr-unreadable, attestation-malformed, bad-signature,
-    csr-policy, weak-key as `vet`; digest-mismatch where the text is of another CSR or was changed, uuid-mismatch where it
-    names another board than the CSR's subject.
+    "Consistent", never proven (rule 40). Raises PolicyError identity.csr-unreadable,
+    attestation-malformed, bad-signature, csr-policy, weak-key as `vet`; digest-mismatch where the
+    text is of another CSR or was changed, uuid-mismatch where it names another board than the CSR's
+    subject.
     """
     body, cose = attestation.split(keygen_text)
     if _vet_der(body, cose, tuple(CURVES)).spki_sha256 != csr.spki_sha256:
-        raise PolicyError("identity.digest-mismatch", "the modem's text beside the CSR is of another key")
+        raise PolicyError(
+            "identity.digest-mismatch", "the modem's text beside the CSR is of another key"
+        )
     if cose is None:
         return ""
     found = attestation.decode(cose)
@@ -114,7 +144,9 @@ def vet_keygen(keygen_text: str, csr: VettedCsr) -> str:
     return found.uuid
 
 
-def vet_pem(pem: str, *, curves: Sequence[str] = ("P-256",), asked: _Asked | None = None) -> VettedCsr:
+def vet_pem(
+    pem: str, *, curves: Sequence[str] = ("P-256",), asked: _Asked | None = None
+) -> VettedCsr:
     """Vet a CSR that came as a PEM file, without a board.
 
     Raises PolicyError identity.csr-unreadable, bad-signature, csr-policy, weak-key.
@@ -122,7 +154,9 @@ def vet_pem(pem: str, *, curves: Sequence[str] = ("P-256",), asked: _Asked | Non
     if len(pem) > _MAX_PEM:
         raise PolicyError("identity.csr-unreadable", _TOO_LONG)
     if _PEM.fullmatch(pem.strip()) is None:
-        raise PolicyError("identity.csr-unreadable", "the file is not one CERTIFICATE REQUEST in PEM")
+        raise PolicyError(
+            "identity.csr-unreadable", "the file is not one CERTIFICATE REQUEST in PEM"
+        )
     return _vet_der(_guarded(lambda: _pem_bytes(pem)), None, curves, asked)
 
 
@@ -131,40 +165,74 @@ def _pem_bytes(pem: str) -> bytes:
     return base64.b64decode("".join(rest.partition("-----")[0].split()), validate=True)
 
 
-def _check_attestation(found: attestation.Attestation, body: bytes, uuid: str, sec_tag: int) -> None:
+def _check_attestation(
+    found: attestation.Attestation, body: bytes, uuid: str, sec_tag: int
+) -> None:
     if found.digest != attestation.digest_of(body):
-        raise PolicyError("identity.digest-mismatch", f"the attestation is for a body with SHA-256 {found.digest.hex()}, "
-                          f"this CSR has {attestation.digest_of(body).hex()}")
+        raise PolicyError(
+            "identity.digest-mismatch",
+            f"the attestation is for a body with SHA-256 {found.digest.hex()}, "
+            f"this CSR has {attestation.digest_of(body).hex()}",
+        )
     if found.uuid != uuid:
-        raise PolicyError("identity.uuid-mismatch", f"the attestation names board {found.uuid}, this board is {uuid}")
+        raise PolicyError(
+            "identity.uuid-mismatch",
+            f"the attestation names board {found.uuid}, this board is {uuid}",
+        )
     if found.sec_tag != sec_tag:
-        raise PolicyError("identity.tag-mismatch", f"the attestation names sec_tag {found.sec_tag}, the key was asked for {sec_tag}")
+        raise PolicyError(
+            "identity.tag-mismatch",
+            f"the attestation names sec_tag {found.sec_tag}, the key was asked for {sec_tag}",
+        )
     if found.message is not attestation.MessageType.CSR:
-        raise PolicyError("identity.attestation-malformed", "the attestation is for a bare public key, not for a CSR")
+        raise PolicyError(
+            "identity.attestation-malformed",
+            "the attestation is for a bare public key, not for a CSR",
+        )
 
 
 def _check_subject_uuid(common_name: str | None, uuid: str) -> None:
-    """Without attestation the subject, by default the modem's UUID, is the only thing that names the board."""
+    """Without attestation the subject, by default the modem's UUID, is the only thing that names
+    the board.
+    """
     if not _UUID.fullmatch(uuid):
         return  # a board that is known by its chip: nothing that its subject could be compared with
-    if common_name is not None and _UUID.fullmatch(common_name.lower()) and common_name.lower() != uuid:
-        raise PolicyError("identity.uuid-mismatch", f"the CSR's subject names board {common_name}, this board is {uuid}")
+    if (
+        common_name is not None
+        and _UUID.fullmatch(common_name.lower())
+        and common_name.lower() != uuid
+    ):
+        raise PolicyError(
+            "identity.uuid-mismatch",
+            f"the CSR's subject names board {common_name}, this board is {uuid}",
+        )
 
 
-def _vet_der(body: bytes, cose: bytes | None, curves: Sequence[str], asked: _Asked | None = None) -> VettedCsr:
+def _vet_der(
+    body: bytes, cose: bytes | None, curves: Sequence[str], asked: _Asked | None = None
+) -> VettedCsr:
     csr = _guarded(lambda: x509.load_der_x509_csr(without_null(body)))
     key = _guarded(csr.public_key)
     if not _guarded(lambda: csr.is_signature_valid):
-        raise PolicyError("identity.bad-signature", "the CSR's signature was not made with the key that it carries")
-    subject: x509.Name = _guarded(lambda: csr.subject)  # the parser makes it anew each time it is asked
+        raise PolicyError(
+            "identity.bad-signature",
+            "the CSR's signature was not made with the key that it carries",
+        )
+    subject: x509.Name = _guarded(
+        lambda: csr.subject
+    )  # the parser makes it anew each time it is asked
     _check_policy(csr, key, subject, curves, asked or _Asked())
     if (why := known(key)) is not None:
         raise PolicyError("identity.weak-key", f"the CSR is refused: {why}")
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return VettedCsr(
-        csr_pem=csr.public_bytes(Encoding.PEM).decode(), body=body, cose=cose, spki_der=spki,
-        spki_sha256=hashlib.sha256(spki).hexdigest(), subject=subject.rfc4514_string(),
+        csr_pem=csr.public_bytes(Encoding.PEM).decode(),
+        body=body,
+        cose=cose,
+        spki_der=spki,
+        spki_sha256=hashlib.sha256(spki).hexdigest(),
+        subject=subject.rfc4514_string(),
         common_name=str(names[0].value) if names else None,
         attestation="absent" if cose is None else "consistent",
     )
@@ -175,21 +243,39 @@ def _guarded(read: Callable[[], Any]) -> Any:
     try:
         return read()
     except Exception as error:  # noqa: BLE001 - the parser's exceptions are not a closed set
-        raise PolicyError("identity.csr-unreadable", "the CSR cannot be parsed",
-                          details={"parser": f"{type(error).__name__}: {error}"[:300]}) from None
+        raise PolicyError(
+            "identity.csr-unreadable",
+            "the CSR cannot be parsed",
+            details={"parser": f"{type(error).__name__}: {error}"[:300]},
+        ) from None
 
 
-def _check_policy(csr: x509.CertificateSigningRequest, key: object, subject: x509.Name, curves: Sequence[str], asked: _Asked) -> None:
+def _check_policy(
+    csr: x509.CertificateSigningRequest,
+    key: object,
+    subject: x509.Name,
+    curves: Sequence[str],
+    asked: _Asked,
+) -> None:
     allowed = " or ".join(curves)
     curve = key.curve.name if isinstance(key, ec.EllipticCurvePublicKey) else type(key).__name__
     if not isinstance(key, ec.EllipticCurvePublicKey) or _CURVE_OF.get(curve) not in curves:
         raise _policy(f"its key is {_CURVE_OF.get(curve, curve)}, allowed is {allowed}")
-    if csr.signature_algorithm_oid not in {SignatureAlgorithmOID.ECDSA_WITH_SHA256, SignatureAlgorithmOID.ECDSA_WITH_SHA384}:
-        raise _policy(f"its signature algorithm is {csr.signature_algorithm_oid.dotted_string}, allowed is ECDSA with SHA-256 or SHA-384")
+    if csr.signature_algorithm_oid not in {
+        SignatureAlgorithmOID.ECDSA_WITH_SHA256,
+        SignatureAlgorithmOID.ECDSA_WITH_SHA384,
+    }:
+        raise _policy(
+            f"its signature algorithm is {csr.signature_algorithm_oid.dotted_string}, allowed is"
+            " ECDSA with SHA-256 or SHA-384"
+        )
     _check_subject(subject)
     for attribute in _guarded(lambda: list(csr.attributes)):
         if attribute.oid != _EXTENSION_REQUEST:
-            raise _policy(f"it has the attribute {attribute.oid.dotted_string}, allowed is only an extension request")
+            raise _policy(
+                f"it has the attribute {attribute.oid.dotted_string}, allowed is only an extension"
+                " request"
+            )
     for extension in _guarded(lambda: list(csr.extensions)):
         _check_extension(extension, asked)
 
@@ -203,7 +289,10 @@ def _check_subject(subject: x509.Name) -> None:
     for attribute in attributes:
         value = attribute.value
         if not isinstance(value, str) or not 1 <= len(value) <= 128 or not value.isprintable():
-            raise _policy(f"its subject's {attribute.rfc4514_attribute_name} is not 1 to 128 printable characters")
+            raise _policy(
+                f"its subject's {attribute.rfc4514_attribute_name} is not 1 to 128 printable"
+                " characters"
+            )
 
 
 def _check_extension(extension: x509.Extension[Any], asked: _Asked) -> None:
@@ -213,16 +302,26 @@ def _check_extension(extension: x509.Extension[Any], asked: _Asked) -> None:
         case x509.BasicConstraints() as basic if basic.ca:
             raise _policy("it asks to become a CA")
         case x509.ExtendedKeyUsage() as usages if set(usages) != set(asked.usages):
-            allowed = "client authentication" if asked.usages == _CLIENT else "the certificate profile's"
+            allowed = (
+                "client authentication" if asked.usages == _CLIENT else "the certificate profile's"
+            )
             raise _policy(f"it asks for an extended key usage other than {allowed}")
         case x509.SubjectAlternativeName() if asked.names:
             return
         case x509.SubjectAlternativeName():
             raise _policy("it asks for alternative names, and the certificate profile has none")
-        case x509.KeyUsage() | x509.BasicConstraints() | x509.ExtendedKeyUsage() | x509.SubjectKeyIdentifier():
+        case (
+            x509.KeyUsage()
+            | x509.BasicConstraints()
+            | x509.ExtendedKeyUsage()
+            | x509.SubjectKeyIdentifier()
+        ):
             return
         case _:
-            raise _policy(f"it asks for the extension {extension.oid.dotted_string}, which no certificate profile has")
+            raise _policy(
+                f"it asks for the extension {extension.oid.dotted_string}, which no certificate"
+                " profile has"
+            )
 
 
 def _policy(why: str) -> PolicyError:

@@ -1,6 +1,8 @@
-"""Certificate profiles from YAML files: found beside the profile or in the home, read with their places.
+"""Certificate profiles from YAML files: found beside the profile or in the home, read with their
+places.
 
-What the values mean is not known here; who does (`pki.certificate_profiles`) names keys, and `place` their lines.
+What the values mean is not known here; who does (`pki.certificate_profiles`) names keys, and
+`place` their lines.
 """
 
 from __future__ import annotations
@@ -36,8 +38,17 @@ class CertificateFile:
 
 
 def find(name: str, beside: Path | None, home: Path | None) -> Path | None:
-    """The file of a certificate profile: beside the profile, else in the home; None where there is none."""
-    return next((path for folder in (beside, home) if folder is not None and (path := folder / FOLDER / f"{name}.yaml").is_file()), None)
+    """The file of a certificate profile: beside the profile, else in the home; None where there is
+    none.
+    """
+    return next(
+        (
+            path
+            for folder in (beside, home)
+            if folder is not None and (path := folder / FOLDER / f"{name}.yaml").is_file()
+        ),
+        None,
+    )
 
 
 def available(folders: Sequence[Path]) -> list[str]:
@@ -57,5 +68,9 @@ def read(path: Path) -> CertificateFile:
         raise ProfileError("profile.unreadable", f"{path} has more than {_LONGEST // 1024} KiB")
     tree, findings = nodes.read(text, Source(str(path), path.parent, path, path.stem), {})
     if findings:
-        raise ProfileError("profile.bad-yaml", "; ".join(str(finding) for finding in findings), hint="Correct the line that is named.")
+        raise ProfileError(
+            "profile.bad-yaml",
+            "; ".join(str(finding) for finding in findings),
+            hint="Correct the line that is named.",
+        )
     return CertificateFile(path, nodes.plain(tree), tree)

@@ -17,14 +17,19 @@ _MOST_BYTES: Final = 262_144
 
 
 def is_path(text: str) -> bool:
-    """Whether a text means a file rather than a name: it has a separator or ends like a YAML file."""
+    """Whether a text means a file rather than a name: it has a separator or ends like a
+    YAML file.
+    """
     return "/" in text or "\\" in text or text.endswith(_SUFFIXES)
 
 
-def locate(text: str, env: Mapping[str, str], folder: Path, *, not_these: Collection[Path | None] = ()) -> Source:
+def locate(
+    text: str, env: Mapping[str, str], folder: Path, *, not_these: Collection[Path | None] = ()
+) -> Source:
     """The source that a name or path means; relative paths start from `folder`.
 
-    A name is looked for in INFUSE_HOME/profiles, then among the built-in profiles. Raises ProfileError profile.not-found.
+    A name is looked for in INFUSE_HOME/profiles, then among the built-in profiles. Raises
+    ProfileError profile.not-found.
     """
     if is_path(text):
         path = folder / Path(text).expanduser()
@@ -35,7 +40,11 @@ def locate(text: str, env: Mapping[str, str], folder: Path, *, not_these: Collec
         if source.name == text and source.path not in not_these:
             return source
     meant = nearest(text, {source.name for source in available(env)})
-    hint = f"did you mean {meant!r}?" if meant else f"known are {', '.join(sorted({s.name for s in available(env)}))}"
+    hint = (
+        f"did you mean {meant!r}?"
+        if meant
+        else f"known are {', '.join(sorted({s.name for s in available(env)}))}"
+    )
     raise ProfileError("profile.not-found", f"there is no profile {text!r}; {hint}")
 
 
@@ -52,19 +61,29 @@ def built_in_folder() -> Path:
 
 
 def read_text(source: Source) -> str:
-    """The text of a source. Raises ProfileError profile.unreadable, profile.bad-yaml where it is not UTF-8."""
+    """The text of a source.
+
+    Raises ProfileError profile.unreadable, profile.bad-yaml where it is not UTF-8.
+    """
     if source.path is None:
         return ""
     try:
         if source.path.exists() and not source.path.is_file():
             raise ProfileError("profile.unreadable", f"{source.path} is not a file")
         if source.path.stat().st_size > _MOST_BYTES:
-            raise ProfileError("profile.unreadable", f"{source.label} is larger than any profile ({_MOST_BYTES} bytes)")
+            raise ProfileError(
+                "profile.unreadable",
+                f"{source.label} is larger than any profile ({_MOST_BYTES} bytes)",
+            )
         return source.path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ProfileError("profile.bad-yaml", f"{source.label} is not UTF-8 text (byte {error.start})") from error
+        raise ProfileError(
+            "profile.bad-yaml", f"{source.label} is not UTF-8 text (byte {error.start})"
+        ) from error
     except OSError as error:
-        raise ProfileError("profile.unreadable", f"{source.path}: {error.strerror or error}") from error
+        raise ProfileError(
+            "profile.unreadable", f"{source.path}: {error.strerror or error}"
+        ) from error
 
 
 def _files(folder: Path) -> list[Path]:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where YAML came from: `label` for people, `path` where it is a file, `folder` that relative paths start from."""
+    """Where YAML came from: `label` for people, `path` where it is a file, `folder` that relative
+    paths start from.
+    """
 
     label: str
     folder: Path
@@ -33,7 +35,10 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One mistake or doubt. `key` is dotted, such as `identity.sec_tag`; `code` is a row of errors.CODES."""
+    """One mistake or doubt.
+
+    `key` is dotted, such as `identity.sec_tag`; `code` is a row of errors.CODES.
+    """
 
     file: str
     line: int
@@ -51,10 +56,20 @@ class Finding:
         return f"{self.file}:{self.line}: {self.message}{expected}{nearest}"
 
 
-def at(mark: Mark, key: str, message: str, *, expected: str = "", nearest: str | None = None,
-       severity: Literal["error", "warning"] = "error", code: str = "profile.invalid") -> Finding:
+def at(
+    mark: Mark,
+    key: str,
+    message: str,
+    *,
+    expected: str = "",
+    nearest: str | None = None,
+    severity: Literal["error", "warning"] = "error",
+    code: str = "profile.invalid",
+) -> Finding:
     """A finding at a place."""
-    return Finding(mark.source.label, mark.line, mark.column, key, message, expected, nearest, severity, code)
+    return Finding(
+        mark.source.label, mark.line, mark.column, key, message, expected, nearest, severity, code
+    )
 
 
 def nearest(text: str, names: Iterable[str]) -> str | None:

@@ -1,7 +1,8 @@
 """YAML with its places: text in, a tree of tables, lists and scalars out, each knowing its line.
 
-Anchors, aliases and explicit tags are refused: `extends` is for sharing, and a profile stays readable by line.
-Variables are filled in after the YAML was read, so a value from the environment can never add keys.
+Anchors, aliases and explicit tags are refused: `extends` is for sharing, and a profile stays
+readable by line. Variables are filled in after the YAML was read, so a value from the environment
+can never add keys.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ Value = str | int | float | bool | None
 
 _VARIABLE: Final = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^}]*)?\}")
 _TYPED: Final = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "null"))
-_PLAIN_TAGS: Final = frozenset({*_TYPED, *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "timestamp", "value", "map", "seq"))})
+_PLAIN_TAGS: Final = frozenset(
+    {
+        *_TYPED,
+        *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "timestamp", "value", "map", "seq")),
+    }
+)
 _DEEPEST: Final = 12
 
 TWICE: Final = "is given twice"
@@ -30,7 +36,8 @@ TWICE: Final = "is given twice"
 class Scalar:
     """A single value; `text` as written, after variables.
 
-    Where a variable took part, quotes say nothing: `text` holds for keys that take text, `value` for all others.
+    Where a variable took part, quotes say nothing: `text` holds for keys that take text, `value`
+    for all others.
     """
 
     mark: Mark
@@ -49,7 +56,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A mapping, in the order written; `repeated` are keys that were given again, which count for nothing."""
+    """A mapping, in the order written; `repeated` are keys that were given again, which count for
+    nothing.
+    """
 
     mark: Mark
     items: dict[str, Entry]
@@ -86,14 +95,19 @@ def read(text: str, source: Source, env: Mapping[str, str]) -> tuple[Table, list
     except yaml.MarkedYAMLError as error:
         return empty, [_bad_yaml(error, source)]
     except (yaml.YAMLError, RecursionError) as error:
-        return empty, [at(Mark(source), "", f"not valid YAML: {_first_line(error)}", code="profile.bad-yaml")]
+        return empty, [
+            at(Mark(source), "", f"not valid YAML: {_first_line(error)}", code="profile.bad-yaml")
+        ]
     if refused:
         return empty, refused
     builder = _Builder(source, env)
     tree = builder.node(root, "") if root is not None else empty
     if isinstance(tree, Table):
         return tree, builder.findings
-    return empty, [*builder.findings, at(tree.mark, "", "this is not a profile", expected="lines such as `name: my-product`")]
+    return empty, [
+        *builder.findings,
+        at(tree.mark, "", "this is not a profile", expected="lines such as `name: my-product`"),
+    ]
 
 
 def merged(base: Table, over: Table) -> Table:
@@ -135,7 +149,9 @@ def put(tree: Table, key: str, value: Node) -> Table:
     if not rest:
         return replace(tree, items={**tree.items, word: Entry(value.mark, value)})
     below = tree.items.get(word)
-    inner = below.node if below is not None and isinstance(below.node, Table) else Table(value.mark, {})
+    inner = (
+        below.node if below is not None and isinstance(below.node, Table) else Table(value.mark, {})
+    )
     entry = Entry(below.mark if below is not None else value.mark, put(inner, rest, value))
     return replace(tree, items={**tree.items, word: entry})
 
@@ -168,12 +184,16 @@ class _Builder:
 
         mark = self._mark(node)
         if node.tag not in _PLAIN_TAGS:
-            return self._broken(mark, key, f"the tag {node.tag!r} is not for profiles", "profile.bad-yaml")
+            return self._broken(
+                mark, key, f"the tag {node.tag!r} is not for profiles", "profile.bad-yaml"
+            )
         match node:
             case yaml.MappingNode():
                 return self._table(node, mark, key)
             case yaml.SequenceNode():
-                return Sequence(mark, tuple(self.node(item, f"{key}[{n}]") for n, item in enumerate(node.value)))
+                return Sequence(
+                    mark, tuple(self.node(item, f"{key}[{n}]") for n, item in enumerate(node.value))
+                )
             case _:
                 return self._scalar(node, mark, key)
 
@@ -184,11 +204,15 @@ class _Builder:
             place_of_key, name = self._mark(key_node), str(key_node.value)
             path = f"{key}.{name}" if key else name
             if not isinstance(key_node.value, str) or name == "" or not _is_text(name):
-                self.findings.append(at(place_of_key, key, "a key must be a name", code="profile.bad-yaml"))
+                self.findings.append(
+                    at(place_of_key, key, "a key must be a name", code="profile.bad-yaml")
+                )
                 continue
             if name in items:
                 first = items[name].mark.line
-                self.findings.append(at(place_of_key, path, f"{path!r} {TWICE}, first in line {first}"))
+                self.findings.append(
+                    at(place_of_key, path, f"{path!r} {TWICE}, first in line {first}")
+                )
                 repeated.append((name, Entry(place_of_key, self.node(value_node, path))))
                 continue
             items[name] = Entry(place_of_key, self.node(value_node, path))
@@ -201,19 +225,38 @@ class _Builder:
         tag: str = node.tag
         filled = text
         if "${" in text:
-            missing = [m["name"] for m in _VARIABLE.finditer(text) if m["default"] is None and m["name"] not in self._env]
+            missing = [
+                m["name"]
+                for m in _VARIABLE.finditer(text)
+                if m["default"] is None and m["name"] not in self._env
+            ]
             if missing:
                 names = ", ".join(missing)
-                return self._broken(mark, key, f"the environment variable {names} is not set", "profile.variable")
-            filled = _VARIABLE.sub(lambda m: self._env.get(m["name"]) or (m["default"] or "")[2:], text)
+                return self._broken(
+                    mark, key, f"the environment variable {names} is not set", "profile.variable"
+                )
+            filled = _VARIABLE.sub(
+                lambda m: self._env.get(m["name"]) or (m["default"] or "")[2:], text
+            )
             if filled != text:
                 tag = self._loader.resolve(yaml.ScalarNode, filled, (True, False))
         if not _is_text(filled):
-            return self._broken(mark, key, "this holds half of a character (a lone surrogate)", "profile.bad-yaml")
+            return self._broken(
+                mark, key, "this holds half of a character (a lone surrogate)", "profile.bad-yaml"
+            )
         try:
-            value = self._loader.construct_object(yaml.ScalarNode(tag, filled)) if tag in _TYPED else filled
+            value = (
+                self._loader.construct_object(yaml.ScalarNode(tag, filled))
+                if tag in _TYPED
+                else filled
+            )
         except ValueError:  # Python bounds the digits of a number
-            return self._broken(mark, key, f"this is no number that can be used: it has {len(filled)} characters", "profile.invalid")
+            return self._broken(
+                mark,
+                key,
+                f"this is no number that can be used: it has {len(filled)} characters",
+                "profile.invalid",
+            )
         return Scalar(mark, value, filled, from_variable=filled != text)
 
     def _broken(self, mark: Mark, key: str, message: str, code: str) -> Broken:
@@ -233,33 +276,51 @@ def _is_text(text: str) -> bool:
 
 
 def _bounded(events: Iterable[Any]) -> Iterator[tuple[int, Any]]:
-    """Each event with the depth it leads to, up to the first that is too deep: what follows is not even parsed."""
+    """Each event with the depth it leads to, up to the first that is too deep: what follows is not
+    even parsed.
+    """
     import yaml
 
     depth = 0
     for event in events:
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
+            event, yaml.CollectionEndEvent
+        )
         yield depth, event
         if depth > _DEEPEST:
             return
 
 
 def _refused(events: list[tuple[int, Any]], source: Source) -> list[Finding]:
-    """Findings for what could grow or nest without bound; nothing else is read when there are any."""
+    """Findings for what could grow or nest without bound; nothing else is read when there
+    are any.
+    """
     import yaml
 
     found: list[Finding] = []
     for depth, event in events:
         mark = Mark(source, event.start_mark.line + 1, event.start_mark.column + 1)
         if depth > _DEEPEST:
-            found.append(at(mark, "", "this is nested too deeply to be a profile", code="profile.bad-yaml"))
+            found.append(
+                at(mark, "", "this is nested too deeply to be a profile", code="profile.bad-yaml")
+            )
         elif isinstance(event, yaml.AliasEvent):
-            found.append(at(mark, "", f"the alias *{event.anchor} is not for profiles", expected="the value itself, or `extends`", code="profile.bad-yaml"))
+            found.append(
+                at(
+                    mark,
+                    "",
+                    f"the alias *{event.anchor} is not for profiles",
+                    expected="the value itself, or `extends`",
+                    code="profile.bad-yaml",
+                )
+            )
     return found
 
 
 def _composed(events: list[tuple[int, Any]]) -> Any:
-    """The nodes of these events, None where there are none: they are composed without being parsed again."""
+    """The nodes of these events, None where there are none: they are composed without being parsed
+    again.
+    """
     import yaml
 
     loader: Any = yaml.SafeLoader("")
@@ -268,7 +329,11 @@ def _composed(events: list[tuple[int, Any]]) -> Any:
     def is_next(*kinds: type) -> bool:
         return not kinds or isinstance(waiting[-1], kinds)
 
-    loader.check_event, loader.peek_event, loader.get_event = is_next, lambda: waiting[-1], waiting.pop
+    loader.check_event, loader.peek_event, loader.get_event = (
+        is_next,
+        lambda: waiting[-1],
+        waiting.pop,
+    )
     return loader.get_single_node()
 
 
@@ -277,8 +342,14 @@ def _bad_yaml(error: Any, source: Source) -> Finding:
     mark = Mark(source, where.line + 1, where.column + 1) if where is not None else Mark(source)
     problem = " ".join(str(error.problem or error.context or "it cannot be read").split())
     if "'\\t'" in problem:
-        return at(mark, "", "a tab is used for indentation", expected="spaces", code="profile.bad-yaml")
-    expected = "quotes around ${…} inside { }" if "'{'" in problem and "flow mapping" in str(error.context) else ""
+        return at(
+            mark, "", "a tab is used for indentation", expected="spaces", code="profile.bad-yaml"
+        )
+    expected = (
+        "quotes around ${…} inside { }"
+        if "'{'" in problem and "flow mapping" in str(error.context)
+        else ""
+    )
     return at(mark, "", f"not valid YAML: {problem}", expected=expected, code="profile.bad-yaml")
 
 

@@ -1,6 +1,8 @@
-"""The profile's schema, walked beside the tree: every mistake becomes a finding, the rest a profile.
+"""The profile's schema, walked beside the tree: every mistake becomes a finding, the rest a
+profile.
 
-The schema is `infuse_cli.profile`, read through msgspec, so a key that is added there is checked here at once.
+The schema is `infuse_cli.profile`, read through msgspec, so a key that is added there is checked
+here at once.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ def describe(kind: kinds.Type) -> str:
     """What a type expects, in words."""
     match kind:
         case kinds.UnionType():
-            return " or ".join(describe(one) for one in kind.types if not isinstance(one, kinds.NoneType))
+            return " or ".join(
+                describe(one) for one in kind.types if not isinstance(one, kinds.NoneType)
+            )
         case kinds.LiteralType():
             return "one of " + ", ".join(str(value) for value in kind.values)
         case kinds.StructType():
@@ -47,8 +51,11 @@ def describe(kind: kinds.Type) -> str:
 
 
 _WORDS: Final[dict[type[kinds.Type], str]] = {
-    kinds.StrType: "text", kinds.IntType: "a whole number", kinds.FloatType: "a number",
-    kinds.BoolType: "true or false", kinds.NoneType: "nothing",
+    kinds.StrType: "text",
+    kinds.IntType: "a whole number",
+    kinds.FloatType: "a number",
+    kinds.BoolType: "true or false",
+    kinds.NoneType: "nothing",
 }
 
 
@@ -89,7 +96,14 @@ class _Walk:
         for name, field in fields.items():
             if field.required and name not in node.items and name not in meant:
                 where = f"{key!r}" if key else "the profile"
-                self.findings.append(at(node.mark, f"{key}.{name}" if key else name, f"{where} needs the key {name!r}", expected=describe(field.type)))
+                self.findings.append(
+                    at(
+                        node.mark,
+                        f"{key}.{name}" if key else name,
+                        f"{where} needs the key {name!r}",
+                        expected=describe(field.type),
+                    )
+                )
         return values
 
     def _section(self, node: Node, kind: kinds.StructType, key: str) -> Any:
@@ -100,7 +114,10 @@ class _Walk:
 
     def _names(self, node: Node, kind: kinds.DictType, key: str) -> dict[str, Any]:
         items = node.items if isinstance(node, Table) else {}
-        values = {name: self.value(entry.node, kind.value_type, f"{key}.{name}") for name, entry in items.items()}
+        values = {
+            name: self.value(entry.node, kind.value_type, f"{key}.{name}")
+            for name, entry in items.items()
+        }
         return {name: value for name, value in values.items() if value is not _DROP}
 
     def _list(self, node: Node, kind: kinds.VarTupleType, key: str) -> list[Any]:
@@ -116,22 +133,46 @@ class _Walk:
                 return self.value(node, one, key)
         return self._wrong(node, kind, key)
 
-    def _unknown(self, mark: Mark, path: str, name: str, names: set[str], given: set[str]) -> str | None:
+    def _unknown(
+        self, mark: Mark, path: str, name: str, names: set[str], given: set[str]
+    ) -> str | None:
         meant = nearest(name, names - given) or nearest(name, names)
-        self.findings.append(at(mark, path, f"unknown key {path!r}", expected="" if meant else _one_of(names - given), nearest=meant))
+        self.findings.append(
+            at(
+                mark,
+                path,
+                f"unknown key {path!r}",
+                expected="" if meant else _one_of(names - given),
+                nearest=meant,
+            )
+        )
         return meant
 
     def _wrong(self, node: Node, kind: kinds.Type, key: str) -> Any:
         meant = None
         if isinstance(kind, kinds.LiteralType) and isinstance(node, Scalar):
             meant = nearest(node.text, (str(value) for value in kind.values))
-        self.findings.append(at(node.mark, key, f"{key!r} is {_found(node)}", expected=describe(kind) + _quotes(node, kind), nearest=meant))
+        self.findings.append(
+            at(
+                node.mark,
+                key,
+                f"{key!r} is {_found(node)}",
+                expected=describe(kind) + _quotes(node, kind),
+                nearest=meant,
+            )
+        )
         return _DROP
 
 
 def _meant(node: Scalar, kind: kinds.Type) -> object:
-    """A scalar's value for a key of this type: what comes from a variable is text wherever text is taken."""
-    return node.text if node.from_variable and isinstance(kind, kinds.StrType | kinds.LiteralType) else node.value
+    """A scalar's value for a key of this type: what comes from a variable is text wherever text is
+    taken.
+    """
+    return (
+        node.text
+        if node.from_variable and isinstance(kind, kinds.StrType | kinds.LiteralType)
+        else node.value
+    )
 
 
 def _fits(value: object, kind: kinds.Type) -> bool:
@@ -157,7 +198,14 @@ def _same_form(node: Node, kind: kinds.Type) -> bool:
         case Sequence():
             return isinstance(kind, kinds.VarTupleType)
         case _:
-            return isinstance(kind, kinds.StrType | kinds.IntType | kinds.FloatType | kinds.BoolType | kinds.LiteralType)
+            return isinstance(
+                kind,
+                kinds.StrType
+                | kinds.IntType
+                | kinds.FloatType
+                | kinds.BoolType
+                | kinds.LiteralType,
+            )
 
 
 def _is_empty(node: Node) -> bool:
@@ -184,7 +232,11 @@ def _quotes(node: Node, kind: kinds.Type) -> str:
     wants_text = "text" in describe(kind).split()
     if wants_text and not isinstance(node.value, str):
         return " (put it in quotes)"
-    if isinstance(kind, kinds.IntType | kinds.FloatType) and isinstance(node.value, str) and node.text.strip().isdigit():
+    if (
+        isinstance(kind, kinds.IntType | kinds.FloatType)
+        and isinstance(node.value, str)
+        and node.text.strip().isdigit()
+    ):
         return " (take the quotes off)"
     return ""
 

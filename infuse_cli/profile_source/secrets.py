@@ -1,4 +1,7 @@
-"""Secrets have no place in a profile (issue: a secret in a profile is refused). No finding ever shows one."""
+"""Secrets have no place in a profile (issue: a secret in a profile is refused).
+
+No finding ever shows one.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,16 @@ _LOOKS: Final = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY"), "a private key"),
     (re.compile(r"\bhttps?://[^\s/:@]+:[^\s/@]+@"), "a password in a URL"),
 )
-_KEYS: Final = ("token", "password", "passphrase", "passwd", "secret", "credential", "apikey", "privatekey")
+_KEYS: Final = (
+    "token",
+    "password",
+    "passphrase",
+    "passwd",
+    "secret",
+    "credential",
+    "apikey",
+    "privatekey",
+)
 _EXPECTED: Final = "no secret: `infuse auth login` or a file keeps it"
 
 
@@ -31,9 +43,16 @@ def masked(text: str) -> str:
 def in_text(text: str, source: Source) -> list[Finding]:
     """Findings for whatever looks like a secret anywhere in a file, comments included."""
     return [
-        at(Mark(source, number, match.start() + 1), "", f"this line holds {what}", expected=_EXPECTED, code="profile.secret")
+        at(
+            Mark(source, number, match.start() + 1),
+            "",
+            f"this line holds {what}",
+            expected=_EXPECTED,
+            code="profile.secret",
+        )
         for number, line in enumerate(text.splitlines(), start=1)
-        for pattern, what in _LOOKS if (match := pattern.search(line))
+        for pattern, what in _LOOKS
+        if (match := pattern.search(line))
     ]
 
 
@@ -59,9 +78,17 @@ def _walk(node: Node, key: str, name: str) -> Iterator[Finding]:
 def _scalar(node: Scalar, key: str, name: str) -> Iterator[Finding]:
     plain = re.sub(r"[-_]", "", name.lower())
     if plain.endswith(_KEYS) and node.text and not isinstance(node.value, bool | None):
-        yield at(node.mark, key, f"{key!r} looks like a secret", expected=_EXPECTED, code="profile.secret")
+        yield at(
+            node.mark,
+            key,
+            f"{key!r} looks like a secret",
+            expected=_EXPECTED,
+            code="profile.secret",
+        )
         return
     how = "gets from a variable" if node.from_variable else "holds"
     for pattern, what in _LOOKS:
         if pattern.search(node.text):
-            yield at(node.mark, key, f"{key!r} {how} {what}", expected=_EXPECTED, code="profile.secret")
+            yield at(
+                node.mark, key, f"{key!r} {how} {what}", expected=_EXPECTED, code="profile.secret"
+            )

@@ -1,7 +1,7 @@
 """What goes into the journal and comes out of it: typed writes and records (rules 20-24).
 
-A commit is a tuple of writes that become durable together. Facts are JSON values; secrets never enter facts, they
-travel as sealed bytes in `StoreSecret`, which lives outside the hash chain.
+A commit is a tuple of writes that become durable together. Facts are JSON values; secrets never
+enter facts, they travel as sealed bytes in `StoreSecret`, which lives outside the hash chain.
 """
 
 from __future__ import annotations
@@ -23,22 +23,58 @@ from infuse_cli.records.ca import (
     StoreCrl,
     VoidSerial,
 )
-from infuse_cli.types import AttemptState, StepState, TokenState  # noqa: TC001 - msgspec needs them at run time
+from infuse_cli.types import (
+    AttemptState,  # noqa: TC001
+    StepState,  # noqa: TC001
+    TokenState,  # noqa: TC001
+)
 
 __all__ = [
-    "AttemptRecord", "BeginRow", "BoardRecord", "CertificateRecord", "CheckLimits", "CheckName", "CrlRecord", "DropSecret",
-    "EndAttempt", "EndRow", "EventRecord", "Facts", "IntendToken", "MintToken", "MoveCertificate", "MoveStep",
-    "MoveToken", "NoteAttempt", "NoteRun", "OpenAttempt", "Record", "RefuseCsr", "ReserveSerial",
-    "RevocationRecord", "RevokeCertificate", "RunRecord", "RunStart", "SeeKey", "StepRecord", "StoreCertificate",
-    "StoreCrl", "StoreSecret", "TakeAttempt", "TokenRecord", "VoidSerial", "Write",
+    "AttemptRecord",
+    "BeginRow",
+    "BoardRecord",
+    "CertificateRecord",
+    "CheckLimits",
+    "CheckName",
+    "CrlRecord",
+    "DropSecret",
+    "EndAttempt",
+    "EndRow",
+    "EventRecord",
+    "Facts",
+    "IntendToken",
+    "MintToken",
+    "MoveCertificate",
+    "MoveStep",
+    "MoveToken",
+    "NoteAttempt",
+    "NoteRun",
+    "OpenAttempt",
+    "Record",
+    "RefuseCsr",
+    "ReserveSerial",
+    "RevocationRecord",
+    "RevokeCertificate",
+    "RunRecord",
+    "RunStart",
+    "SeeKey",
+    "StepRecord",
+    "StoreCertificate",
+    "StoreCrl",
+    "StoreSecret",
+    "TakeAttempt",
+    "TokenRecord",
+    "VoidSerial",
+    "Write",
 ]
 
 
 class OpenAttempt(Write, frozen=True):
-    """A board was begun: binds uuid, imei and mcuId one to one (else `identity.clone`) and takes the board.
+    """A board was begun: binds uuid, imei and mcuId one to one (else `identity.clone`) and takes
+    the board.
 
-    Raises `board.in-use` while another live process holds an open attempt of this board. An open attempt of a
-    dead process must be taken over (`TakeAttempt`) or ended first.
+    Raises `board.in-use` while another live process holds an open attempt of this board. An open
+    attempt of a dead process must be taken over (`TakeAttempt`) or ended first.
     """
 
     attempt: str
@@ -55,7 +91,9 @@ class OpenAttempt(Write, frozen=True):
 
 
 class TakeAttempt(Write, frozen=True):
-    """An open attempt whose owner is gone goes on under this run: its state becomes running (compare and swap)."""
+    """An open attempt whose owner is gone goes on under this run: its state becomes running
+    (compare and swap).
+    """
 
     attempt: str
     run: str
@@ -66,7 +104,8 @@ class TakeAttempt(Write, frozen=True):
 class MoveStep(Write, frozen=True):
     """One transition of a step, compare-and-swap on `from_state` (a step without a row is pending).
 
-    `facts` and `error` are what the step's record holds from here on; the chain keeps what it held before.
+    `facts` and `error` are what the step's record holds from here on; the chain keeps what it held
+    before.
     """
 
     attempt: str
@@ -86,7 +125,9 @@ class NoteAttempt(Write, frozen=True):
 
 
 class EndAttempt(Write, frozen=True):
-    """The attempt stops here: parked and failed stay open, passed, closed and superseded are final."""
+    """The attempt stops here: parked and failed stay open, passed, closed and superseded
+    are final.
+    """
 
     attempt: str
     state: AttemptState
@@ -96,14 +137,18 @@ class EndAttempt(Write, frozen=True):
 
 
 class SeeKey(Write, frozen=True):
-    """A public key (SHA-256 hex of its SubjectPublicKeyInfo DER) was seen on a board; unique to that board."""
+    """A public key (SHA-256 hex of its SubjectPublicKeyInfo DER) was seen on a board; unique to
+    that board.
+    """
 
     spki_sha256: str
     board: str
 
 
 class IntendToken(Write, frozen=True):
-    """A registration token is about to be minted with metadata infuseIntent = `intent` (rule 15)."""
+    """A registration token is about to be minted with metadata infuseIntent = `intent`
+    (rule 15).
+    """
 
     intent: str
     name: str
@@ -112,7 +157,10 @@ class IntendToken(Write, frozen=True):
 
 
 class MintToken(Write, frozen=True):
-    """The mint was answered: ids, SHA-256 hex of the token, end of life. The secret goes into `StoreSecret`."""
+    """The mint was answered: ids, SHA-256 hex of the token, end of life.
+
+    The secret goes into `StoreSecret`.
+    """
 
     intent: str
     token_id: str
@@ -152,12 +200,14 @@ class NoteRun(Write, frozen=True):
 
 
 class BeginRow(Write, frozen=True):
-    """A row of a batch goes to the cloud: durable before its POST; known by organisation id, soc and mcuId, not by its line.
+    """A row of a batch goes to the cloud: durable before its POST; known by organisation id, soc
+    and mcuId, not by its line.
 
-    Raises `journal.raced` while another living process has the row begun; one of a dead process is taken over.
-    `device_id` and `name` are what the row asks for, `token_intent` that of the token that is to be minted for it.
-    `seen` is the run that had the row when this was decided, empty where it was on no record: where another run had it
-    since, that is `journal.raced` too, for what that run made must be looked up first. None: whoever had it.
+    Raises `journal.raced` while another living process has the row begun; one of a dead process is
+    taken over. `device_id` and `name` are what the row asks for, `token_intent` that of the token
+    that is to be minted for it. `seen` is the run that had the row when this was decided, empty
+    where it was on no record: where another run had it since, that is `journal.raced` too, for what
+    that run made must be looked up first. None: whoever had it.
     """
 
     organisation: str
@@ -173,9 +223,11 @@ class BeginRow(Write, frozen=True):
 
 
 class EndRow(Write, frozen=True):
-    """What became of a row: `state` is a value of `rows.RowOutcome`, or `parked` where for certain nothing was sent.
+    """What became of a row: `state` is a value of `rows.RowOutcome`, or `parked` where for certain
+    nothing was sent.
 
-    A row that was only found to be there has no `BeginRow`. Raises `journal.raced` as `BeginRow` does.
+    A row that was only found to be there has no `BeginRow`. Raises `journal.raced` as `BeginRow`
+    does.
     """
 
     organisation: str
@@ -194,7 +246,10 @@ class EndRow(Write, frozen=True):
 
 
 class RunStart(Record, frozen=True):
-    """A run as it began. `profile` is the resolved profile as JSON values (no secrets), used by resume (rule 23)."""
+    """A run as it began.
+
+    `profile` is the resolved profile as JSON values (no secrets), used by resume (rule 23).
+    """
 
     run: str
     command: str
@@ -232,7 +287,9 @@ class StepRecord(Record, frozen=True):
 
 
 class AttemptRecord(Record, frozen=True):
-    """One board's way through a plan as it stands; `alive` tells whether its owner process still runs."""
+    """One board's way through a plan as it stands; `alive` tells whether its owner process still
+    runs.
+    """
 
     attempt: str
     run: str
@@ -253,7 +310,9 @@ class AttemptRecord(Record, frozen=True):
 
 
 class BoardRecord(Record, frozen=True):
-    """What the journal knows of a board: attributes bound to the UUID, its open attempt, its newest PASS."""
+    """What the journal knows of a board: attributes bound to the UUID, its open attempt, its newest
+    PASS.
+    """
 
     board: str
     imei: str | None = None

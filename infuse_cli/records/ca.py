@@ -8,7 +8,9 @@ from infuse_cli.records.base import Record, Write
 
 
 class ReserveSerial(Write, frozen=True):
-    """A certificate serial (lower-case hex) is taken before it is signed; unique per issuer (SHA-256 hex of its DER)."""
+    """A certificate serial (lower-case hex) is taken before it is signed; unique per issuer
+    (SHA-256 hex of its DER).
+    """
 
     serial: str
     issuer: str
@@ -23,7 +25,8 @@ class VoidSerial(Write, frozen=True):
 
 
 class CheckLimits(Write, frozen=True):
-    """Refuse (identity.quota) when `adding` more certificates pass a limit of a certificate profile; None is no limit.
+    """Refuse (identity.quota) when `adding` more certificates pass a limit of a certificate
+    profile; None is no limit.
 
     What is under way counts too, of whichever profile. A day is a day of UTC.
     """
@@ -35,7 +38,8 @@ class CheckLimits(Write, frozen=True):
 
 
 class CheckName(Write, frozen=True):
-    """Refuse (identity.name-taken) a name that a live certificate of this profile gives to another key.
+    """Refuse (identity.name-taken) a name that a live certificate of this profile gives to another
+    key.
 
     A key of the same board may take it over.
     """
@@ -49,9 +53,9 @@ class CheckName(Write, frozen=True):
 class StoreCertificate(Write, frozen=True):
     """A certificate that exists; it may leave the process only after this is committed (rule 13).
 
-    `name` is its common name. With `unique_name` it is refused (identity.name-taken) while a live certificate of the
-    same certificate profile gives this name to another key, unless that key is of the same board; one for the same key is
-    journal.raced: another process signed it just now.
+    `name` is its common name. With `unique_name` it is refused (identity.name-taken) while a live
+    certificate of the same certificate profile gives this name to another key, unless that key is
+    of the same board; one for the same key is journal.raced: another process signed it just now.
     """
 
     serial: str
@@ -79,7 +83,8 @@ class MoveCertificate(Write, frozen=True):
 
 
 class RevokeCertificate(Write, frozen=True):
-    """A certificate is revoked for good (RFC 5280 §5.3.1 reason in camelCase); a second time changes nothing.
+    """A certificate is revoked for good (RFC 5280 §5.3.1 reason in camelCase); a second time
+    changes nothing.
 
     The certificate need not be on record: an intermediate, or one that a thief made.
     """
@@ -92,7 +97,8 @@ class RevokeCertificate(Write, frozen=True):
 
 
 class StoreCrl(Write, frozen=True):
-    """A CRL that exists: numbers of an issuer go up by one, and it may leave only after this is committed.
+    """A CRL that exists: numbers of an issuer go up by one, and it may leave only after this is
+    committed.
 
     `content` is a digest of its entries, by which it is known whether anything changed since.
     """
@@ -107,7 +113,9 @@ class StoreCrl(Write, frozen=True):
 
 
 class RefuseCsr(Write, frozen=True):
-    """A CSR was refused: what came (base64, cut where it is longer than any CSR), its SHA-256, and why."""
+    """A CSR was refused: what came (base64, cut where it is longer than any CSR), its SHA-256, and
+    why.
+    """
 
     csr: str
     sha256: str
@@ -143,7 +151,9 @@ class CertificateRecord(Record, frozen=True):
 
 
 class RevocationRecord(Record, frozen=True):
-    """An entry of a CRL to come: serial in lower-case hex, `not_after` of the certificate where it is known."""
+    """An entry of a CRL to come: serial in lower-case hex, `not_after` of the certificate where it
+    is known.
+    """
 
     serial: str
     issuer: str

@@ -27,6 +27,12 @@ class OwedMode(Record, frozen=True):
 
 
 def mode_facts(mode: int | None, *, restored: bool | None) -> Facts:
-    """The facts of such a note: `restored` is None before the mode is left, False where it could not be brought back."""
-    said, answer = {None: ("found", "begun"), False: ("not restored", "failed"), True: ("restored", RESTORED)}[restored]
+    """The facts of such a note: `restored` is None before the mode is left, False where it could
+    not be brought back.
+    """
+    said, answer = {
+        None: ("found", "begun"),
+        False: ("not restored", "failed"),
+        True: ("restored", RESTORED),
+    }[restored]
     return {"command": f"{mode} {said}", "answer": answer, "functionalMode": mode}

@@ -1,4 +1,6 @@
-"""The cells of a line to a row, or to what is wrong with them, each in words that a person at a spreadsheet understands."""
+"""The cells of a line to a row, or to what is wrong with them, each in words that a person at a
+spreadsheet understands.
+"""
 
 from __future__ import annotations
 
@@ -37,21 +39,38 @@ _JOINERS: Final = frozenset("\u200c\u200d")
 
 
 class Vetting:
-    """Turns lines into rows by one header and one set of rules. Pure: it remembers nothing from line to line."""
+    """Turns lines into rows by one header and one set of rules.
+
+    Pure: it remembers nothing from line to line.
+    """
 
     def __init__(self, header: Header, rules: Rules) -> None:
         self._header, self._rules = header, rules
-        self._metadata = tuple((name, name.removeprefix(METADATA)) for name in header.columns if name.startswith(METADATA))
+        self._metadata = tuple(
+            (name, name.removeprefix(METADATA))
+            for name in header.columns
+            if name.startswith(METADATA)
+        )
 
     def row(self, line: int, text: str | None) -> Row | tuple[BadRow, ...]:
-        """The row of a line, or everything that is wrong with it. `text` None is a line that was too long."""
+        """The row of a line, or everything that is wrong with it.
+
+        `text` None is a line that was too long.
+        """
         cells = self._cells(line, text)
         if isinstance(cells, BadRow):
             return (cells,)
         values = dict(zip(self._header.columns, cells, strict=True))
-        troubles = [BadRow(line=line, field=name, why=why, code=code) for name, cell in values.items() for why, code in _cell(name, cell)]
+        troubles = [
+            BadRow(line=line, field=name, why=why, code=code)
+            for name, cell in values.items()
+            for why, code in _cell(name, cell)
+        ]
         metadata = self._metadata_of(values)
-        troubles += [BadRow(line=line, field=METADATA + name, why=why, code="batch.metadata") for name, why in self._asked(metadata)]
+        troubles += [
+            BadRow(line=line, field=METADATA + name, why=why, code="batch.metadata")
+            for name, why in self._asked(metadata)
+        ]
         return tuple(troubles) if troubles else _row(line, values, metadata)
 
     def _cells(self, line: int, text: str | None) -> list[str] | BadRow:
@@ -60,7 +79,11 @@ class Vetting:
         try:
             cells = [cell.strip() for cell in split_cells(text, self._header.separator)]
         except csv.Error:
-            return _whole(line, "a quotation mark is not closed on this line, or stands inside a cell; no cell may hold a line break")
+            return _whole(
+                line,
+                "a quotation mark is not closed on this line, or stands inside a cell; no cell may"
+                " hold a line break",
+            )
         if tuple(cells) == self._header.columns:
             return _whole(line, "the header is here once more")
         if len(cells) != len(self._header.columns):
@@ -76,9 +99,19 @@ class Vetting:
         return {**self._rules.constants, **drawn, **own}
 
     def _asked(self, metadata: Mapping[str, str]) -> list[tuple[str, str]]:
-        missing = [(name, "the cloud board or the profile requires it, and it has no value") for name in self._rules.required if not metadata.get(name)]
-        unfit = [(name, f"{_shown(metadata[name])} does not match the profile's pattern {pattern.pattern}")
-                 for name, pattern in self._rules.patterns.items() if metadata.get(name) and not pattern.fullmatch(metadata[name])]
+        missing = [
+            (name, "the cloud board or the profile requires it, and it has no value")
+            for name in self._rules.required
+            if not metadata.get(name)
+        ]
+        unfit = [
+            (
+                name,
+                f"{_shown(metadata[name])} does not match the profile's pattern {pattern.pattern}",
+            )
+            for name, pattern in self._rules.patterns.items()
+            if metadata.get(name) and not pattern.fullmatch(metadata[name])
+        ]
         return missing + unfit
 
 
@@ -87,7 +120,14 @@ def _whole(line: int, why: str) -> BadRow:
 
 
 def _miscounted(text: str, count: int, header: Header) -> str:
-    other = next((word for char, word in SEPARATORS.items() if char != header.separator and text.count(char) == len(header.columns) - 1), None)
+    other = next(
+        (
+            word
+            for char, word in SEPARATORS.items()
+            if char != header.separator and text.count(char) == len(header.columns) - 1
+        ),
+        None,
+    )
     cells = "1 cell" if count == 1 else f"{count} cells"
     told = f"{cells}, but the header has {len(header.columns)}"
     return f"{told}; is the {other} the separator here?" if other and count == 1 else told
@@ -95,8 +135,14 @@ def _miscounted(text: str, count: int, header: Header) -> str:
 
 def _row(line: int, values: Mapping[str, str], metadata: dict[str, str]) -> Row:
     return Row(
-        line=line, mcu_id=values[MCU_ID].lower(), device_id=values.get("deviceId", "").lower() or None, name=values.get("name") or None,
-        public_key=values.get("publicKey") or None, tags=_tags(values.get("tags", "")), metadata=metadata)
+        line=line,
+        mcu_id=values[MCU_ID].lower(),
+        device_id=values.get("deviceId", "").lower() or None,
+        name=values.get("name") or None,
+        public_key=values.get("publicKey") or None,
+        tags=_tags(values.get("tags", "")),
+        metadata=metadata,
+    )
 
 
 def _tags(cell: str) -> tuple[str, ...]:
@@ -106,7 +152,10 @@ def _tags(cell: str) -> tuple[str, ...]:
 def _cell(column: str, cell: str) -> list[tuple[str, str]]:
     """What is wrong with a cell: words and code, one at the most."""
     if not cell.isprintable() or len(cell) > CELL_LIMIT or cell.startswith(_FORMULA):
-        for why, code in ((_unreadable(cell), "batch.encoding"), (_unwanted(column, cell), "batch.value")):
+        for why, code in (
+            (_unreadable(cell), "batch.encoding"),
+            (_unwanted(column, cell), "batch.value"),
+        ):
             if why:
                 return [(why, code)]
     check = _CHECKS.get(column)
@@ -120,7 +169,10 @@ def _unreadable(cell: str) -> str | None:
     bad = next((char for char in cell if "\ud800" <= char <= "\udfff"), None)
     if bad is None:
         return None
-    return f"byte {ord(bad) - 0xdc00:02x} is not UTF-8 (Latin-1 or Windows-1252?); save the file as 'CSV UTF-8'"
+    return (
+        f"byte {ord(bad) - 0xDC00:02x} is not UTF-8 (Latin-1 or Windows-1252?); save the file as"
+        " 'CSV UTF-8'"
+    )
 
 
 def _unwanted(column: str, cell: str) -> str | None:
@@ -150,9 +202,15 @@ def _hex_id(cell: str) -> str | None:
     if not plain or _ID.fullmatch(plain):
         return None
     if _EXPONENT.fullmatch(cell):
-        return f"a spreadsheet turned it into the number {cell}, and its digits are lost; give the column the format 'Text' and fill it again"
+        return (
+            f"a spreadsheet turned it into the number {cell}, and its digits are lost; give the"
+            " column the format 'Text' and fill it again"
+        )
     if _DECIMAL.fullmatch(cell):
-        return f"a spreadsheet turned it into the number {cell}; give the column the format 'Text' and fill it again"
+        return (
+            f"a spreadsheet turned it into the number {cell}; give the column the format 'Text' and"
+            " fill it again"
+        )
     if plain.isascii() and plain.isdigit() and len(plain) < _DIGITS:
         return f"{len(plain)} digits where {_DIGITS} are due: {_lost(len(plain))}"
     return _odd_hex(cell)
@@ -160,7 +218,10 @@ def _hex_id(cell: str) -> str | None:
 
 def _lost(count: int) -> str:
     if count == _DIGITS - 1:
-        return "a leading zero was lost (spreadsheets drop it), or it is a bare IMEI, which is written as 0 and its 15 digits"
+        return (
+            "a leading zero was lost (spreadsheets drop it), or it is a bare IMEI, which is written"
+            " as 0 and its 15 digits"
+        )
     return "leading zeros were lost (spreadsheets drop them); give the column the format 'Text'"
 
 
@@ -209,7 +270,11 @@ def _tags_cell(cell: str) -> str | None:
 
 
 _CHECKS: Final[dict[str, Callable[[str], str | None]]] = {
-    MCU_ID: _mcu_id, "deviceId": _hex_id, "name": _name, "publicKey": _public_key, "tags": _tags_cell,
+    MCU_ID: _mcu_id,
+    "deviceId": _hex_id,
+    "name": _name,
+    "publicKey": _public_key,
+    "tags": _tags_cell,
 }
 
 

@@ -21,7 +21,9 @@ SEPARATORS: Final = {",": "comma", ";": "semicolon", "\t": "tab"}
 """What may part the cells. Spreadsheets write semicolons where the comma is the decimal mark."""
 
 _HEX: Final = re.compile(r"[0-9A-Fa-f]{15,16}")
-_HINT: Final = f"The first line names the columns: {','.join(COLUMNS)},metadata.KEY…; only mcuId is required."
+_HINT: Final = (
+    f"The first line names the columns: {','.join(COLUMNS)},metadata.KEY…; only mcuId is required."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,11 @@ def _announced(text: str) -> str | None:
 
 def _header(text: str, number: int, label: str, chosen: str | None) -> Header:
     if any("\ud800" <= char <= "\udfff" for char in text):
-        raise UsageError("batch.encoding", f"{label}, line {number}: the header is not UTF-8 (Latin-1 or Windows-1252?)", hint="Save it as 'CSV UTF-8'.")
+        raise UsageError(
+            "batch.encoding",
+            f"{label}, line {number}: the header is not UTF-8 (Latin-1 or Windows-1252?)",
+            hint="Save it as 'CSV UTF-8'.",
+        )
     separator = chosen or _separator(text)
     try:
         names = tuple(name.strip() for name in split_cells(text, separator))
@@ -68,7 +74,10 @@ def _header(text: str, number: int, label: str, chosen: str | None) -> Header:
 
 
 def split_cells(text: str, separator: str) -> list[str]:
-    """The cells of a line (RFC 4180, the line on its own). Raises csv.Error for quotes that do not fit."""
+    """The cells of a line (RFC 4180, the line on its own).
+
+    Raises csv.Error for quotes that do not fit.
+    """
     if '"' not in text:
         return text.split(separator)
     return next(csv.reader((text,), delimiter=separator, strict=True), [""])
@@ -76,7 +85,10 @@ def split_cells(text: str, separator: str) -> list[str]:
 
 def _separator(text: str) -> str:
     """The one with which the header makes most sense; commas where that is none."""
-    return max(SEPARATORS, key=lambda one: sum(_known(name.strip()) for name in text.replace('"', "").split(one)))
+    return max(
+        SEPARATORS,
+        key=lambda one: sum(_known(name.strip()) for name in text.replace('"', "").split(one)),
+    )
 
 
 def _known(name: str) -> bool:
@@ -93,18 +105,28 @@ def _trouble(names: tuple[str, ...]) -> str | None:
         if not _known(name):
             return f"there is no column {_shown(name)}{_meant(name)}"
         if name in names[:index]:
-            return f"column {name!r} is there twice, as number {names.index(name) + 1} and {index + 1}"
+            return (
+                f"column {name!r} is there twice, as number {names.index(name) + 1} and {index + 1}"
+            )
         if not name.isprintable():
-            return f"the name of column {index + 1}, {_shown(name)}, has characters that cannot be seen"
+            return (
+                f"the name of column {index + 1}, {_shown(name)}, has characters that cannot be"
+                " seen"
+            )
     return None if MCU_ID in names else f"the column {MCU_ID} is missing"
 
 
 def _meant(name: str) -> str:
     known = [*COLUMNS, METADATA + "KEY"]
-    same = [one for one in known if one.lower() == name.lower()] or get_close_matches(name, known, n=1, cutoff=0.5)
+    same = [one for one in known if one.lower() == name.lower()] or get_close_matches(
+        name, known, n=1, cutoff=0.5
+    )
     if same and same[0] != METADATA + "KEY":
         return f"; did you mean {same[0]!r}?"
-    return f"; a metadata column is called {_shown(METADATA + name.removeprefix('metadata').lstrip('._ '))}"
+    return (
+        "; a metadata column is called"
+        f" {_shown(METADATA + name.removeprefix('metadata').lstrip('._ '))}"
+    )
 
 
 def _shown(text: str) -> str:

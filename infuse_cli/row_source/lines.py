@@ -1,4 +1,5 @@
-"""Bytes of a row file to lines, in flat memory: LF, CR LF or CR ends a line, and no line is longer than `LINE_LIMIT`.
+"""Bytes of a row file to lines, in flat memory: LF, CR LF or CR ends a line, and no line is longer
+than `LINE_LIMIT`.
 
 Bytes that are not UTF-8 become surrogates, so that the cell they are in can be named later.
 """
@@ -20,7 +21,8 @@ CHUNK: Final = 64 * 1024
 """Bytes that are read, and sealed against change, at a time."""
 
 LINE_LIMIT: Final = 64 * 1024
-"""Bytes: a longer line is no row of a batch, and a file without line ends must not fill the memory."""
+"""Bytes: a longer line is no row of a batch, and a file without line ends must not fill the memory.
+"""
 
 _BOM: Final = b"\xef\xbb\xbf"
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
@@ -28,7 +30,10 @@ _SAVE_AS: Final = "Save it as 'CSV UTF-8'."
 
 
 def read_chunks(path: Path) -> Iterator[bytes]:
-    """The bytes of a file. Raises UsageError batch.unreadable for anything but a readable, regular file."""
+    """The bytes of a file.
+
+    Raises UsageError batch.unreadable for anything but a readable, regular file.
+    """
     descriptor = _open(path)
     try:
         while chunk := os.read(descriptor, CHUNK):
@@ -44,20 +49,39 @@ def read_chunks(path: Path) -> Iterator[bytes]:
 
 def _open(path: Path) -> int:
     if str(path) == "-":
-        raise UsageError("batch.unreadable", "a batch is not read from standard input",
-                         hint="Write the rows to a file: running the same file again is how a stopped batch goes on.")
+        raise UsageError(
+            "batch.unreadable",
+            "a batch is not read from standard input",
+            hint=(
+                "Write the rows to a file: running the same file again is how a stopped batch"
+                " goes on."
+            ),
+        )
     try:
         # O_NONBLOCK: a pipe without a writer must not hang the tool.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        descriptor = os.open(
+            path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        )
     except FileNotFoundError:
         raise unreadable(path, "does not exist") from None
     except (OSError, ValueError) as error:
-        raise unreadable(path, f"cannot be opened: {getattr(error, 'strerror', None) or error}") from error
+        raise unreadable(
+            path, f"cannot be opened: {getattr(error, 'strerror', None) or error}"
+        ) from error
     kind = os.fstat(descriptor).st_mode
     if stat.S_ISREG(kind):
         return descriptor
     os.close(descriptor)
-    raise unreadable(path, "is a folder" if stat.S_ISDIR(kind) else "is a pipe, which can be read only once" if stat.S_ISFIFO(kind) else "is not a file")
+    raise unreadable(
+        path,
+        (
+            "is a folder"
+            if stat.S_ISDIR(kind)
+            else (
+                "is a pipe, which can be read only once" if stat.S_ISFIFO(kind) else "is not a file"
+            )
+        ),
+    )
 
 
 def unreadable(path: Path, why: str) -> UsageError:
@@ -88,11 +112,14 @@ class Seal:
             yield chunk
 
     def check(self, chunks: Iterable[bytes], path: Path) -> Iterator[bytes]:
-        """Hand the chunks on while they are the remembered ones. Raises UsageError batch.file-changed."""
+        """Hand the chunks on while they are the remembered ones.
+
+        Raises UsageError batch.file-changed.
+        """
         at = 0
         for chunk in chunks:
             digest = _short(chunk)
-            if self._pieces[at:at + len(digest)] != digest:
+            if self._pieces[at : at + len(digest)] != digest:
                 raise changed(path)
             at += len(digest)
             yield chunk
@@ -141,10 +168,19 @@ def _without_bom(chunks: Iterable[bytes], label: str) -> Iterator[bytes]:
 def _refuse_wide(chunk: bytes, label: str) -> None:
     if chunk.startswith(_UTF16):
         wide = "UTF-32" if chunk.startswith(b"\xff\xfe\x00\x00") else "UTF-16"
-        raise UsageError("batch.encoding", f"{label}, line 1: the file is {wide}, but has to be UTF-8", hint=_SAVE_AS)
+        raise UsageError(
+            "batch.encoding",
+            f"{label}, line 1: the file is {wide}, but has to be UTF-8",
+            hint=_SAVE_AS,
+        )
     head = chunk[:4096]
     if max(head[0::2].count(0), head[1::2].count(0)) * 3 > len(head):
-        raise UsageError("batch.encoding", f"{label}, line 1: the file looks like UTF-16 or UTF-32 without a mark at its beginning, but has to be UTF-8", hint=_SAVE_AS)
+        raise UsageError(
+            "batch.encoding",
+            f"{label}, line 1: the file looks like UTF-16 or UTF-32 without a mark at its"
+            " beginning, but has to be UTF-8",
+            hint=_SAVE_AS,
+        )
 
 
 def _text(line: bytes, *, too_long: bool) -> str | None:

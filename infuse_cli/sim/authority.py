@@ -1,4 +1,6 @@
-"""The virtual cloud's own CA: signs for /devices/provision, and is what the broker's certificate hangs on."""
+"""The virtual cloud's own CA: signs for /devices/provision, and is what the broker's certificate
+hangs on.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +32,24 @@ class _Issuer:
     name: x509.Name
     key: ec.EllipticCurvePrivateKey
 
-    def issue(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, extensions: _Extensions, days: int) -> x509.Certificate:
+    def issue(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, extensions: _Extensions, days: int
+    ) -> x509.Certificate:
         now = datetime.now(UTC).replace(microsecond=0)
-        builder = (x509.CertificateBuilder().subject_name(subject).issuer_name(self.name)
-                   .public_key(key).serial_number(int.from_bytes(secrets.token_bytes(16), "big") >> 1)
-                   .not_valid_before(now - _BACKDATE).not_valid_after(now + timedelta(days=days))
-                   .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-                   .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False))
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self.name)
+            .public_key(key)
+            .serial_number(int.from_bytes(secrets.token_bytes(16), "big") >> 1)
+            .not_valid_before(now - _BACKDATE)
+            .not_valid_after(now + timedelta(days=days))
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()),
+                critical=False,
+            )
+        )
         for extension, critical in extensions:
             builder = builder.add_extension(extension, critical=critical)
         return builder.sign(self.key, hashes.SHA256())
@@ -66,15 +79,23 @@ class Authority:
 
     def sign(self, csr_pem: str, common_name: str) -> x509.Certificate:
         """A client certificate for the CSR's key. Raises BadCsr."""
-        return self._issuing.issue(_name(common_name), csr_key(csr_pem), _leaf(ExtendedKeyUsageOID.CLIENT_AUTH), 3650)
+        return self._issuing.issue(
+            _name(common_name), csr_key(csr_pem), _leaf(ExtendedKeyUsageOID.CLIENT_AUTH), 3650
+        )
 
     def server(self) -> tuple[str, str]:
         """(certificate with chain, key) in PEM for a server on the loopback address."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        names = x509.SubjectAlternativeName(
+            [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        )
         extensions = [*_leaf(ExtendedKeyUsageOID.SERVER_AUTH), (names, False)]
         leaf = self._issuing.issue(_name("localhost"), key.public_key(), extensions, 90)
-        secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        secret = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
         return pem(leaf) + pem(self.intermediate), secret.decode()
 
 
@@ -84,7 +105,10 @@ def pem(certificate: x509.Certificate) -> str:
 
 
 def csr_key(csr_pem: str) -> ec.EllipticCurvePublicKey:
-    """The P-256 key of a CSR whose own signature was checked; old modems' NULL is forgiven. Raises BadCsr."""
+    """The P-256 key of a CSR whose own signature was checked; old modems' NULL is forgiven.
+
+    Raises BadCsr.
+    """
     lines = csr_pem.strip().splitlines()
     if len(lines) < 3 or "CERTIFICATE REQUEST" not in lines[0]:
         raise BadCsr("csr is not a PEM certificate request")
@@ -95,7 +119,11 @@ def csr_key(csr_pem: str) -> ec.EllipticCurvePublicKey:
         valid = csr.is_signature_valid
     except (ValueError, IndexError, InvalidSignature):
         raise BadCsr("csr cannot be parsed") from None
-    if not valid or not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+    if (
+        not valid
+        or not isinstance(key, ec.EllipticCurvePublicKey)
+        or not isinstance(key.curve, ec.SECP256R1)
+    ):
         raise BadCsr("csr is not signed by a P-256 key of its own")
     return key
 
@@ -116,4 +144,8 @@ def _ca(path_length: int | None) -> _Extensions:
 
 def _leaf(purpose: x509.ObjectIdentifier) -> _Extensions:
     usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
-    return [(x509.BasicConstraints(ca=False, path_length=None), True), (usage, True), (x509.ExtendedKeyUsage([purpose]), False)]
+    return [
+        (x509.BasicConstraints(ca=False, path_length=None), True),
+        (usage, True),
+        (x509.ExtendedKeyUsage([purpose]), False),
+    ]

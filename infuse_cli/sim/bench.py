@@ -1,8 +1,9 @@
 """The virtual bench: every board behind a pseudo-terminal, all served by one loop in one thread.
 
-The wire is modelled, not throttled: bytes are taken from the pty at once, but count as arrived when they would have
-at `baud` (8N1, ten bits a byte), and answers are put on the pty in pieces when they would come out. The loop sleeps
-in select with microseconds, because milliseconds of a poll would add up over a conversation.
+The wire is modelled, not throttled: bytes are taken from the pty at once, but count as arrived when
+they would have at `baud` (8N1, ten bits a byte), and answers are put on the pty in pieces when they
+would come out. The loop sleeps in select with microseconds, because milliseconds of a poll would
+add up over a conversation.
 """
 
 from __future__ import annotations
@@ -37,10 +38,12 @@ _READ: Final = 4096
 
 
 class _Line:
-    """One slot's pty: `master` is the board's end, `slave` is kept open so that a client may come and go.
+    """One slot's pty: `master` is the board's end, `slave` is kept open so that a client may come
+    and go.
 
-    The slave of a pulled cable stays open too: until then the kernel gives the port's number to nobody else, and a
-    client that still looks for its board under the old name finds nothing there, not some other program's board.
+    The slave of a pulled cable stays open too: until then the kernel gives the port's number to
+    nobody else, and a client that still looks for its board under the old name finds nothing there,
+    not some other program's board.
     """
 
     def __init__(self, board: VirtualBoard) -> None:
@@ -80,12 +83,18 @@ class _Line:
 class Bench:
     """Boards on ptys.
 
-    `baud` None: as fast as the machine. `on_active(board)` is called in the loop's thread `attach_s` seconds after
-    a board went on the air.
+    `baud` None: as fast as the machine. `on_active(board)` is called in the loop's thread
+    `attach_s` seconds after a board went on the air.
     """
 
-    def __init__(self, boards: Sequence[VirtualBoard], *, baud: int | None = 115200, attach_s: float = 0.05,
-                 on_active: Callable[[VirtualBoard], None] | None = None) -> None:
+    def __init__(
+        self,
+        boards: Sequence[VirtualBoard],
+        *,
+        baud: int | None = 115200,
+        attach_s: float = 0.05,
+        on_active: Callable[[VirtualBoard], None] | None = None,
+    ) -> None:
         self._lines: Final = {board.slot: _Line(board) for board in boards}
         self._byte_s: Final = BITS_A_BYTE / baud if baud else 0.0
         self._attach_s: Final = attach_s
@@ -127,7 +136,9 @@ class Bench:
         return [line.board for line in self._lines.values()]
 
     def call(self, function: Callable[[], T], timeout_s: float = 5.0) -> T:
-        """Run a function in the loop's thread, where boards may be touched, and return what it gives."""
+        """Run a function in the loop's thread, where boards may be touched, and return what it
+        gives.
+        """
         if threading.current_thread() is self._thread:
             return function()
         future: Future[T] = Future()
@@ -157,11 +168,19 @@ class Bench:
 
     def reset(self, slot: int) -> None:
         """Press the reset button of a board."""
-        self.call(lambda: self._react(self._lines[slot], self._lines[slot].board.reset(), time.monotonic()))
+        self.call(
+            lambda: self._react(
+                self._lines[slot], self._lines[slot].board.reset(), time.monotonic()
+            )
+        )
 
     def exchange(self, slot: int) -> None:
         """Put another board into a jig whose port stays."""
-        self.call(lambda: self._react(self._lines[slot], self._lines[slot].board.exchange(), time.monotonic()))
+        self.call(
+            lambda: self._react(
+                self._lines[slot], self._lines[slot].board.exchange(), time.monotonic()
+            )
+        )
 
     def _plug(self, line: _Line) -> str:
         if line.port is None:
@@ -220,7 +239,10 @@ class Bench:
     def _guarded(self, line: _Line, when: float, function: Callable[[], None]) -> None:
         """Do it then, unless the board was unplugged meanwhile."""
         generation = line.generation
-        self._at(when, lambda: function() if line.generation == generation and line.port is not None else None)
+        self._at(
+            when,
+            lambda: function() if line.generation == generation and line.port is not None else None,
+        )
 
     def _react(self, line: _Line, reactions: Sequence[Reaction], now: float) -> None:
         # `now` is the time of arrival, so that a late loop doesn't add to the board's own delays.
@@ -229,7 +251,9 @@ class Bench:
                 case Send(data, delay_s):
                     self._transmit(line, data, now + delay_s)
                 case Active(delay_s):
-                    self._guarded(line, now + delay_s + self._attach_s, lambda: self._announce(line))
+                    self._guarded(
+                        line, now + delay_s + self._attach_s, lambda: self._announce(line)
+                    )
                 case Unplug(back_s):
                     self._unplug(line)
                     if back_s is not None:
@@ -242,8 +266,12 @@ class Bench:
     def _transmit(self, line: _Line, data: bytes, start: float) -> None:
         start = max(start, line.tx_free_at)
         for at in range(0, len(data), PIECE):
-            piece = data[at:at + PIECE]
-            self._guarded(line, start + (at + len(piece)) * self._byte_s, lambda piece=piece: self._put(line, piece))  # type: ignore[misc]
+            piece = data[at : at + PIECE]
+            self._guarded(
+                line,
+                start + (at + len(piece)) * self._byte_s,
+                lambda piece=piece: self._put(line, piece),  # type: ignore[misc]
+            )
         line.tx_free_at = start + len(data) * self._byte_s
 
     def _put(self, line: _Line, piece: bytes) -> None:

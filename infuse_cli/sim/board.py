@@ -1,7 +1,7 @@
 """A virtual board: modem, AT host firmware and the faults it has, still without I/O or clock.
 
-`receive` takes bytes of the wire and gives reactions: bytes to send after a delay, or the plug being pulled. The
-bench carries them out.
+`receive` takes bytes of the wire and gives reactions: bytes to send after a delay, or the plug
+being pulled. The bench carries them out.
 """
 
 from __future__ import annotations
@@ -50,27 +50,65 @@ class Active:
 Reaction = Send | Unplug | Active
 
 _PLACES: Final = (
-    (Place.IDENTIFY, re.compile(r"AT(?:%DEVICEUUID|\+CGSN|\+CGMM|\+CGMR).*|hwinfo devid", re.IGNORECASE)),
+    (
+        Place.IDENTIFY,
+        re.compile(r"AT(?:%DEVICEUUID|\+CGSN|\+CGMM|\+CGMR).*|hwinfo devid", re.IGNORECASE),
+    ),
     (Place.LIST, re.compile(r"AT%CMNG=1.*|cred list.*", re.IGNORECASE)),
     (Place.KEYGEN, re.compile(r"AT%KEYGEN=.*|nrf_cloud_cred keygen.*", re.IGNORECASE)),
-    (Place.SERVER_CA, re.compile(r"AT%CMNG=0,\d+,0,.*|cred add \d+ CA.*", re.IGNORECASE | re.DOTALL)),
-    (Place.INSTALL, re.compile(r"AT%CMNG=0,\d+,1,.*|cred add \d+ (?:CLIENT|SELF|SERV).*", re.IGNORECASE | re.DOTALL)),
-    (Place.TOKEN, re.compile(r"AT%CMNG=0,\d+,[34],.*|cred add \d+ P.*|settings write .*|prov token .*|kv_write .*", re.IGNORECASE | re.DOTALL)),
+    (
+        Place.SERVER_CA,
+        re.compile(r"AT%CMNG=0,\d+,0,.*|cred add \d+ CA.*", re.IGNORECASE | re.DOTALL),
+    ),
+    (
+        Place.INSTALL,
+        re.compile(
+            r"AT%CMNG=0,\d+,1,.*|cred add \d+ (?:CLIENT|SELF|SERV).*", re.IGNORECASE | re.DOTALL
+        ),
+    ),
+    (
+        Place.TOKEN,
+        re.compile(
+            r"AT%CMNG=0,\d+,[34],.*|cred add \d+ P.*|settings write .*|prov token .*|kv_write .*",
+            re.IGNORECASE | re.DOTALL,
+        ),
+    ),
     (Place.DELETE, re.compile(r"AT%CMNG=3,.*|cred del .*|nrf_cloud_cred delete.*", re.IGNORECASE)),
     (Place.JWT, re.compile(r"AT%JWT.*", re.IGNORECASE)),
 )
-# What a board has seen before it is swapped ahead of a place: the next look at its UUID then meets the other board.
-# A host that doesn't look again meets it with the command itself. `swap@identify#N` swaps at the N-th look after the first.
+# What a board has seen before it is swapped ahead of a place: the next look at its UUID then meets
+# the other board.
+# A host that doesn't look again meets it with the command itself. `swap@identify#N` swaps at the
+# N-th look after the first.
 _BEFORE: Final = {
-    Place.SERVER_CA: {Place.LIST}, Place.KEYGEN: {Place.SERVER_CA}, Place.INSTALL: {Place.KEYGEN},
-    Place.TOKEN: {Place.KEYGEN}, Place.DELETE: {Place.LIST}, Place.IDENTIFY: {Place.IDENTIFY},
+    Place.SERVER_CA: {Place.LIST},
+    Place.KEYGEN: {Place.SERVER_CA},
+    Place.INSTALL: {Place.KEYGEN},
+    Place.TOKEN: {Place.KEYGEN},
+    Place.DELETE: {Place.LIST},
+    Place.IDENTIFY: {Place.IDENTIFY},
 }
 _LOOKS: Final = re.compile(r"DEVICEUUID|hwinfo", re.IGNORECASE)
-_SECRETS: Final = re.compile(r"^(AT%CMNG=0,\d+,[23],|settings write string \S+ |prov token |cred buf |kv_write ).*", re.IGNORECASE | re.DOTALL)
-_STOPS_BEFORE: Final = {BoardFault.UNPLUG_BEFORE, BoardFault.HANG_BEFORE, BoardFault.LOST_BEFORE, BoardFault.RESET_BEFORE}
+_SECRETS: Final = re.compile(
+    r"^(AT%CMNG=0,\d+,[23],|settings write string \S+ |prov token |cred buf |kv_write ).*",
+    re.IGNORECASE | re.DOTALL,
+)
+_STOPS_BEFORE: Final = {
+    BoardFault.UNPLUG_BEFORE,
+    BoardFault.HANG_BEFORE,
+    BoardFault.LOST_BEFORE,
+    BoardFault.RESET_BEFORE,
+}
 _STOPS_AFTER: Final = {BoardFault.UNPLUG, BoardFault.HANG, BoardFault.LOST, BoardFault.RESET}
-_FLAGS: Final = {BoardFault.NO_IMEI: "no_imei", BoardFault.NO_DIGEST: "no_digest", BoardFault.NO_JWT: "no_jwt",
-                 BoardFault.BAD_JWT: "bad_jwt", BoardFault.NO_COSE: "no_cose", BoardFault.WRONG_READBACK: "wrong_write", BoardFault.BROWN_OUT: "brown_out"}
+_FLAGS: Final = {
+    BoardFault.NO_IMEI: "no_imei",
+    BoardFault.NO_DIGEST: "no_digest",
+    BoardFault.NO_JWT: "no_jwt",
+    BoardFault.BAD_JWT: "bad_jwt",
+    BoardFault.NO_COSE: "no_cose",
+    BoardFault.WRONG_READBACK: "wrong_write",
+    BoardFault.BROWN_OUT: "brown_out",
+}
 
 
 def place_of(command: str) -> Place:
@@ -99,10 +137,20 @@ class _Armed:
 
 
 class VirtualBoard:
-    """What is plugged into a slot. `make_modem` builds the modem of a new identity, at the start and when swapped."""
+    """What is plugged into a slot.
 
-    def __init__(self, slot: int, make_modem: Callable[[int], Modem], faults: Sequence[OnBoard] = (), *, seed: int | None = None,
-                 cloud_public: bytes = b"") -> None:
+    `make_modem` builds the modem of a new identity, at the start and when swapped.
+    """
+
+    def __init__(
+        self,
+        slot: int,
+        make_modem: Callable[[int], Modem],
+        faults: Sequence[OnBoard] = (),
+        *,
+        seed: int | None = None,
+        cloud_public: bytes = b"",
+    ) -> None:
         self.slot: Final = slot
         self._make_modem: Final = make_modem
         self._chance: Final = random.Random(seed)  # noqa: S311 - noise, not keys
@@ -125,14 +173,21 @@ class VirtualBoard:
     def change_faults(self, faults: Sequence[OnBoard]) -> None:
         """Have these faults from now on, as if they had never struck."""
         self._armed = [_Armed(fault) for fault in faults]
-        self._front = front(self._text(BoardFault.DIALECT) or "at", colour=not self._has(BoardFault.PLAIN), blank=self._has(BoardFault.BLANK), cloud_public=self._cloud_public)
+        self._front = front(
+            self._text(BoardFault.DIALECT) or "at",
+            colour=not self._has(BoardFault.PLAIN),
+            blank=self._has(BoardFault.BLANK),
+            cloud_public=self._cloud_public,
+        )
         self._set_echo()
         if self.modems:
             self._occupy()
             self._set_delays()
 
     def _chatter(self) -> list[Reaction] | None:
-        """What comes from a port behind which there is no board that hears us; None for one that does."""
+        """What comes from a port behind which there is no board that hears us; None for one that
+        does.
+        """
         if self._has(BoardFault.GPS):
             return [Send(_NMEA)]
         if self._has(BoardFault.WRONG_BAUD):
@@ -140,12 +195,18 @@ class VirtualBoard:
         return None
 
     def reset(self) -> list[Reaction]:
-        """Reboot: settings are lost, NVM stays, the boot text is printed, the firmware goes on the air."""
+        """Reboot: settings are lost, NVM stays, the boot text is printed, the firmware goes on the
+        air.
+        """
         self.modem.boot()
         self._front.reset()
         self._set_echo()
         self._hung = False
-        return [] if self._has(BoardFault.MUTE) else [Send(self._front.boot_text(self._boot_text())), Active()]
+        return (
+            []
+            if self._has(BoardFault.MUTE)
+            else [Send(self._front.boot_text(self._boot_text())), Active()]
+        )
 
     def exchange(self) -> list[Reaction]:
         """Put another board in place of this one: it boots."""
@@ -176,8 +237,15 @@ class VirtualBoard:
     def snapshot(self) -> dict[str, Any]:
         """The state as JSON values, for tests and `_sim/state`."""
         modem = self.modem
-        return {"slot": self.slot, "uuid": str(modem.identity.uuid), "imei": modem.identity.imei, "functionalMode": modem.functional_mode,
-                "counts": dict(modem.counts), "swappedOut": [_written(old) for old in self.modems[:-1]], **_written(modem)}
+        return {
+            "slot": self.slot,
+            "uuid": str(modem.identity.uuid),
+            "imei": modem.identity.imei,
+            "functionalMode": modem.functional_mode,
+            "counts": dict(modem.counts),
+            "swappedOut": [_written(old) for old in self.modems[:-1]],
+            **_written(modem),
+        }
 
     def _plug_in_new_board(self) -> None:
         self.modems.append(self._make_modem(len(self.modems)))
@@ -206,7 +274,11 @@ class VirtualBoard:
     def _carry_out(self, request: Request, command: str) -> list[Reaction]:
         place = place_of(command)
         self._swap_if_due(place, command)
-        struck = [armed.fault for armed in self._armed if armed.fault.kind is not BoardFault.SWAP and armed.strikes(place)]
+        struck = [
+            armed.fault
+            for armed in self._armed
+            if armed.fault.kind is not BoardFault.SWAP and armed.strikes(place)
+        ]
         kinds = {fault.kind for fault in struck}
         if early := [fault for fault in struck if fault.kind in _STOPS_BEFORE]:
             return self._stop(early[0])
@@ -220,47 +292,60 @@ class VirtualBoard:
             return self._stop(late[0])
         if self._front.reboots(request):
             return self.reset()
-        sent: list[Reaction] = [Send(self._bytes(request, answer, kinds), answer.delay_s + _slowness(struck))]
+        sent: list[Reaction] = [
+            Send(self._bytes(request, answer, kinds), answer.delay_s + _slowness(struck))
+        ]
         came_on = self.modem.active and (not was_active or self._front.wakes(request))
         return [*sent, Active(answer.delay_s)] if came_on else sent
 
     def _execute(self, request: Request, struck: Sequence[OnBoard]) -> Answer:
         for fault in struck:
             if fault.kind is BoardFault.REFUSE:
-                return self.modem.refused(fault.value) if isinstance(fault.value, int) else Answer(ok=False)
+                return (
+                    self.modem.refused(fault.value)
+                    if isinstance(fault.value, int)
+                    else Answer(ok=False)
+                )
         self._set_quirks(struck)
         return self._front.execute(self.modem, request)
 
     def _misheard(self, request: Request, struck: Sequence[OnBoard]) -> Request:
         """The command as a bad line brings it: a character changed, or some lost."""
         kinds = {fault.kind for fault in struck}
-        if not kinds & {BoardFault.FLIP_BEFORE, BoardFault.DROP_BEFORE} or request.text != request.line:
+        if (
+            not kinds & {BoardFault.FLIP_BEFORE, BoardFault.DROP_BEFORE}
+            or request.text != request.line
+        ):
             return request
         at = self._chance.randrange(len(request.text))
         middle = chr(ord(request.text[at]) ^ 1) if BoardFault.FLIP_BEFORE in kinds else ""
-        text = request.text[:at] + middle + request.text[at + (1 if middle else 3):]
+        text = request.text[:at] + middle + request.text[at + (1 if middle else 3) :]
         return replace(request, text=text, line=text)
 
     def _on_the_wire(self, said: bytes, kinds: set[BoardFault]) -> bytes:
         """An answer as a bad line brings it."""
         if BoardFault.FLIP in kinds and said:
             at = self._chance.randrange(len(said))
-            said = said[:at] + bytes([said[at] ^ (1 << self._chance.randrange(7))]) + said[at + 1:]
+            said = said[:at] + bytes([said[at] ^ (1 << self._chance.randrange(7))]) + said[at + 1 :]
         if BoardFault.DROP in kinds and said:
             at = self._chance.randrange(len(said))
-            said = said[:at] + said[at + self._chance.randrange(1, 8):]
+            said = said[:at] + said[at + self._chance.randrange(1, 8) :]
         return said
 
     def _set_quirks(self, struck: Sequence[OnBoard]) -> None:
         kinds = {fault.kind for fault in struck}
         for kind, flag in _FLAGS.items():
             setattr(self.modem.quirks, flag, kind in kinds)
-        self.modem.quirks.csr_fault = next((str(fault.value) for fault in struck if fault.kind is BoardFault.BAD_CSR), None)
+        self.modem.quirks.csr_fault = next(
+            (str(fault.value) for fault in struck if fault.kind is BoardFault.BAD_CSR), None
+        )
 
     def _bytes(self, request: Request, answer: Answer, kinds: set[BoardFault]) -> bytes:
         said = self._front.answer(request, answer)
         if BoardFault.GARBAGE in kinds:
-            said = bytes(self._chance.choice(range(0x80, 0x100)) for _ in range(24)) + b"\r\n" + said
+            said = (
+                bytes(self._chance.choice(range(0x80, 0x100)) for _ in range(24)) + b"\r\n" + said
+            )
         if BoardFault.URC in kinds:
             urc = self._front.unsolicited(_URC)
             said = urc + said + urc
@@ -279,29 +364,47 @@ class VirtualBoard:
     def _swap_if_due(self, place: Place, command: str) -> None:
         for armed in self._armed:
             at = armed.fault.place
-            looked_at = place is Place.IDENTIFY and _LOOKS.search(command) is not None and bool(_BEFORE.get(at, set()) & self._seen)
-            if armed.fault.kind is BoardFault.SWAP and (looked_at or place is at is not Place.IDENTIFY or at is Place.ANY) and armed.strikes(at):
+            looked_at = (
+                place is Place.IDENTIFY
+                and _LOOKS.search(command) is not None
+                and bool(_BEFORE.get(at, set()) & self._seen)
+            )
+            if (
+                armed.fault.kind is BoardFault.SWAP
+                and (looked_at or place is at is not Place.IDENTIFY or at is Place.ANY)
+                and armed.strikes(at)
+            ):
                 self._plug_in_new_board()
 
     def _boot_text(self) -> Sequence[str]:
         if not self._has(BoardFault.BOOT_LOG):
             return BOOT_TEXT
-        log = (f"[00:00:{at:02d}.{self._chance.randrange(1000):03d},000] <inf> boot_{at}: stage {at} OK" for at in range(_BOOT_LINES))
+        log = (
+            f"[00:00:{at:02d}.{self._chance.randrange(1000):03d},000] <inf> boot_{at}: stage"
+            f" {at} OK"
+            for at in range(_BOOT_LINES)
+        )
         return (BOOT_TEXT[0], *log, *BOOT_TEXT[1:])
 
     def _set_echo(self) -> None:
-        self._front.set_echo(True if self._has(BoardFault.ECHO) else False if self._has(BoardFault.NO_ECHO) else None)
+        self._front.set_echo(
+            True if self._has(BoardFault.ECHO) else False if self._has(BoardFault.NO_ECHO) else None
+        )
 
     def _text(self, kind: BoardFault) -> str | None:
         """The value of a fault that the board has from the start, None without it."""
-        return next((str(armed.fault.value) for armed in self._armed if armed.fault.kind is kind), None)
+        return next(
+            (str(armed.fault.value) for armed in self._armed if armed.fault.kind is kind), None
+        )
 
     def _has(self, kind: BoardFault) -> bool:
         return any(armed.fault.kind is kind for armed in self._armed)
 
 
 def occupy(modem: Modem, tag_and_type: str) -> None:
-    """Fill a place such as `4201/2` as if another tool had written it; what is there already stays."""
+    """Fill a place such as `4201/2` as if another tool had written it; what is there
+    already stays.
+    """
     tag, kind = map(int, tag_and_type.split("/"))
     if modem.nvm.get(tag, kind) is not None:
         return
@@ -312,7 +415,9 @@ def occupy(modem: Modem, tag_and_type: str) -> None:
 
 
 def identity_for(slot: int, generation: int, seed: int | None) -> ModemIdentity:
-    """The identity of the board that is `generation`-th in a slot: fresh, or repeatable with a seed."""
+    """The identity of the board that is `generation`-th in a slot: fresh, or repeatable with a
+    seed.
+    """
     return ModemIdentity.make(None if seed is None else f"{seed}/{slot}/{generation}")
 
 
@@ -321,7 +426,10 @@ def _slowness(struck: Sequence[OnBoard]) -> float:
 
 
 def _written(modem: Modem) -> dict[str, Any]:
-    listed = [{"secTag": tag, "type": kind, "sha256": digest.lower()} for tag, kind, digest in modem.nvm.listed()]
+    listed = [
+        {"secTag": tag, "type": kind, "sha256": digest.lower()}
+        for tag, kind, digest in modem.nvm.listed()
+    ]
     return {"uuid": str(modem.identity.uuid), "credentials": listed}
 
 

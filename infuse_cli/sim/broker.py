@@ -1,8 +1,8 @@
 """The virtual cloud's MQTT broker: mutual TLS, and being let in is a board's check-in.
 
-The listener is ours and not amqtt's, whose TLS listener takes clients without a certificate: here the context
-requires one, so that nobody without gets as far as MQTT. The board's token, if it has one, is the CONNECT's password;
-the user name says nothing, the certificate is who the board is.
+The listener is ours and not amqtt's, whose TLS listener takes clients without a certificate: here
+the context requires one, so that nobody without gets as far as MQTT. The board's token, if it has
+one, is the CONNECT's password; the user name says nothing, the certificate is who the board is.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ HANDSHAKE_S: Final = 5.0
 _STOP_S: Final = 2.0
 _LISTENER: Final = "default"
 
-# What a client did wrong is seen at its own end; without a handler the library's warnings would go to stderr.
+# What a client did wrong is seen at its own end; without a handler the library's warnings would go
+# to stderr.
 logging.getLogger("amqtt").addHandler(logging.NullHandler())
 logging.getLogger("amqtt").propagate = False
 logging.getLogger("amqtt").setLevel(logging.CRITICAL)
@@ -53,7 +54,9 @@ def server_context(certificate_pem: str, key_pem: str, roots_pem: Sequence[str])
 
 
 class CheckIns(BaseAuthPlugin):  # type: ignore[misc]
-    """Lets in whom TLS let in, and notes the check-in; a session without a certificate is not let in."""
+    """Lets in whom TLS let in, and notes the check-in; a session without a certificate is not let
+    in.
+    """
 
     @dataclass
     class Config:
@@ -81,9 +84,17 @@ class BoardBroker:
         self._context: Final = context
         self._under_way: Final[set[asyncio.Task[None]]] = set()
         self._listening: asyncio.Server | None = None
-        self._broker: Final = Broker(BrokerConfig(
-            listeners={_LISTENER: ListenerConfig(type=ListenerType.EXTERNAL, bind="boards:0")},
-            plugins={f"{CheckIns.__module__}.{CheckIns.__name__}": {"registry": registry, "clock": clock}}))
+        self._broker: Final = Broker(
+            BrokerConfig(
+                listeners={_LISTENER: ListenerConfig(type=ListenerType.EXTERNAL, bind="boards:0")},
+                plugins={
+                    f"{CheckIns.__module__}.{CheckIns.__name__}": {
+                        "registry": registry,
+                        "clock": clock,
+                    }
+                },
+            )
+        )
 
     async def start(self, listening: socket.socket) -> None:
         """Serve who connects, and who did already."""
@@ -102,7 +113,9 @@ class BoardBroker:
         await asyncio.sleep(0)  # transports that were aborted close in the loop's next turn
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve a connection in a task of our own: asyncio shows a traceback for one of its own that is cancelled."""
+        """Serve a connection in a task of our own: asyncio shows a traceback for one of its own
+        that is cancelled.
+        """
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -114,7 +127,9 @@ class BoardBroker:
                 await stream.shake_hands()
             async with asyncio.TaskGroup() as both:
                 pump = both.create_task(stream.pump())
-                await self._broker.external_connected(StreamReaderAdapter(stream.reader), stream, _LISTENER)
+                await self._broker.external_connected(
+                    StreamReaderAdapter(stream.reader), stream, _LISTENER
+                )
                 pump.cancel()
         except Exception:  # noqa: BLE001, S110 - whatever a client sent must not end the broker; its end shows the client
             pass

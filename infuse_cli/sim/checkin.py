@@ -1,4 +1,6 @@
-"""A virtual board's check-in: an MQTT connection over mutual TLS, with the certificate it was given and its modem's key."""
+"""A virtual board's check-in: an MQTT connection over mutual TLS, with the certificate it was given
+and its modem's key.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,19 @@ class Credentials:
     token: str | None = field(default=None, repr=False)
 
 
-def check_in(host: str, port: int, credentials: Credentials, client_id: str, *, timeout_s: float = TIMEOUT_S) -> None:
-    """Connect as a board does, and leave again. Raises OSError (ssl.SSLError among them) when refused or unreachable."""
+def check_in(
+    host: str, port: int, credentials: Credentials, client_id: str, *, timeout_s: float = TIMEOUT_S
+) -> None:
+    """Connect as a board does, and leave again.
+
+    Raises OSError (ssl.SSLError among them) when refused or unreachable.
+    """
     context = client_context(credentials)
     user_name = None if credentials.token is None else USER_NAME
-    with socket.create_connection((host, port), timeout=timeout_s) as plain, context.wrap_socket(plain, server_hostname=host) as tls:
+    with (
+        socket.create_connection((host, port), timeout=timeout_s) as plain,
+        context.wrap_socket(plain, server_hostname=host) as tls,
+    ):
         tls.sendall(mqtt.connect(client_id, user_name=user_name, password=credentials.token))
         with tls.makefile("rb") as answers:
             packet = answers.read(mqtt.CONNACK_SIZE)

@@ -1,4 +1,6 @@
-"""The virtual cloud as an ASGI application, built from the table: credential, bodies, errors, paging, faults, counts."""
+"""The virtual cloud as an ASGI application, built from the table: credential, bodies, errors,
+paging, faults, counts.
+"""
 
 from __future__ import annotations
 
@@ -34,16 +36,20 @@ if TYPE_CHECKING:
     _Serve = Callable[[Request], Awaitable[Response]]
 
 ABORT: Final = "infuse_sim.abort"
-HTML: Final = b"<!doctype html><html><head><title>Sign in</title></head><body>Please sign in to the network.</body></html>"
+HTML: Final = (
+    b"<!doctype html><html><head><title>Sign in</title></head><body>Please sign in to the"
+    b" network.</body></html>"
+)
 _LOG_LENGTH: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class CloudOptions:
-    """How the virtual cloud is: credential, faults (text), whether registry lists and chains come in their other shape.
+    """How the virtual cloud is: credential, faults (text), whether registry lists and chains come
+    in their other shape.
 
-    Under scheme `exchanged` the credential is an IAM key, and calls take the tokens that it is exchanged for, which are
-    good for `iam_ttl_s` seconds.
+    Under scheme `exchanged` the credential is an IAM key, and calls take the tokens that it is
+    exchanged for, which are good for `iam_ttl_s` seconds.
     """
 
     token: str
@@ -63,14 +69,18 @@ class _Count:
 
 
 class World:
-    """All that the virtual cloud is: both states under one lock, the CA, the faults, the log of requests."""
+    """All that the virtual cloud is: both states under one lock, the CA, the faults, the log of
+    requests.
+    """
 
     def __init__(self, options: CloudOptions) -> None:
         self.options: Final = options
         self.clock: Final = Clock()
         self.authority: Final = Authority()
         self.cloud: Final = CloudState(self.clock)
-        self.registry: Final = RegistryState(self.clock, self.cloud, self.authority, chain_as_list=options.chain_as_list)
+        self.registry: Final = RegistryState(
+            self.clock, self.cloud, self.authority, chain_as_list=options.chain_as_list
+        )
         self.requests: Final[dict[str, _Count]] = {}
         self.log: Final[list[dict[str, Any]]] = []
         self.faults = CloudFaults(fault_plan.parse(options.faults), self.clock)
@@ -102,27 +112,47 @@ class World:
         """Everything that happened, as JSON values, without secrets: GET /_sim/state."""
         with self.clock.lock:
             cloud, registry = self.cloud, self.registry
-            state: dict[str, Any] = msgspec.to_builtins({
-                "organisations": list(cloud.organisations.values()), "boards": list(cloud.boards.values()),
-                "devices": [{**msgspec.to_builtins(d), "state": cloud.states.get(d.id)} for d in cloud.devices.values()],
-                "registryDevices": list(registry.devices.values()), "deletedRegistryDevices": registry.deleted,
-                "tokens": [{**_camel(t.shown()), "uses": t.uses, "metadata": t.metadata} for t in registry.tokens.values()],
-                "certificates": registry.certificates, "checkIns": registry.check_ins, "requests": self.requests, "log": self.log,
-            })
+            state: dict[str, Any] = msgspec.to_builtins(
+                {
+                    "organisations": list(cloud.organisations.values()),
+                    "boards": list(cloud.boards.values()),
+                    "devices": [
+                        {**msgspec.to_builtins(d), "state": cloud.states.get(d.id)}
+                        for d in cloud.devices.values()
+                    ],
+                    "registryDevices": list(registry.devices.values()),
+                    "deletedRegistryDevices": registry.deleted,
+                    "tokens": [
+                        {**_camel(t.shown()), "uses": t.uses, "metadata": t.metadata}
+                        for t in registry.tokens.values()
+                    ],
+                    "certificates": registry.certificates,
+                    "checkIns": registry.check_ins,
+                    "requests": self.requests,
+                    "log": self.log,
+                }
+            )
             return state
 
 
 def build(world: World) -> ASGIApp:
-    """The application: a route a call of the table, the OpenAPI document, and `/_sim/…` to look inside."""
+    """The application: a route a call of the table, the OpenAPI document, and `/_sim/…` to look
+    inside.
+    """
     paths: dict[str, dict[str, _Serve]] = {}
     for call in CALLS:
         paths.setdefault(call.path, {})[call.method] = _endpoint(world, call)
     paths["/openapi.json"] = {"GET": _document(world.options.scheme)}
     paths["/_sim/state"] = {"GET": _inspect(world)}
     paths["/_sim/faults"] = {"PUT": _change_faults(world)}
-    # A name may hold a slash, which arrives unescaped; what is spelled out goes before what is a parameter.
-    ordered = sorted(paths.items(), key=lambda item: [part.startswith("{") for part in item[0].split("/")])
-    routes = [Route(path.replace("{name}", "{name:path}"), _Methods(methods)) for path, methods in ordered]
+    # A name may hold a slash, which arrives unescaped; what is spelled out goes before what is a
+    # parameter.
+    ordered = sorted(
+        paths.items(), key=lambda item: [part.startswith("{") for part in item[0].split("/")]
+    )
+    routes = [
+        Route(path.replace("{name}", "{name:path}"), _Methods(methods)) for path, methods in ordered
+    ]
     return Abortable(Starlette(routes=routes, exception_handlers={404: _no_route}))
 
 
@@ -142,7 +172,9 @@ class _Methods:
 
 def _not_offered(request: Request, methods: Iterable[str]) -> Response:
     body = {"code": 405, "message": f"no such route: {request.method} {request.url.path}"}
-    return Response(msgspec.json.encode(body), 405, {"Allow": ", ".join(methods)}, "application/json")
+    return Response(
+        msgspec.json.encode(body), 405, {"Allow": ", ".join(methods)}, "application/json"
+    )
 
 
 def _endpoint(world: World, call: Call) -> _Serve:
@@ -154,6 +186,7 @@ def _endpoint(world: World, call: Call) -> _Serve:
         response = await _answer(world, call, request)
         await _pause(struck, Kind.SLOW)
         return _after(world, call, struck, response)
+
     return serve
 
 
@@ -165,12 +198,16 @@ def _before(world: World, call: Call, struck: dict[Kind, OnCloud]) -> Response |
         response = _problem(world, 429, "too many requests", {"Retry-After": "1"})
     elif Kind.FORBIDDEN in struck:
         response = _problem(world, 403, "the credential may not do this")
-    elif Kind.SERVER_ERROR_BEFORE in struck or (Kind.SERVER_ERROR in struck and world.faults.coin()):
+    elif Kind.SERVER_ERROR_BEFORE in struck or (
+        Kind.SERVER_ERROR in struck and world.faults.coin()
+    ):
         response = _problem(world, world.faults.server_error(), "the service has a fault")
     elif Kind.HTML in struck:
         response = Response(HTML, 200, {**_headers(world)}, "text/html")
     if response is not None:
-        world.count(call, None if isinstance(response, Dropped) else response.status_code, committed=False)
+        world.count(
+            call, None if isinstance(response, Dropped) else response.status_code, committed=False
+        )
     return response
 
 
@@ -182,8 +219,12 @@ def _after(world: World, call: Call, struck: dict[Kind, OnCloud], response: Resp
         response = _problem(world, world.faults.server_error(), "the service has a fault")
     elif Kind.HALF_JSON in struck:
         body = bytes(response.body)
-        response = Response(body[:len(body) // 2], response.status_code, _headers(world), "application/json")
-    world.count(call, None if isinstance(response, Dropped) else response.status_code, committed=committed)
+        response = Response(
+            body[: len(body) // 2], response.status_code, _headers(world), "application/json"
+        )
+    world.count(
+        call, None if isinstance(response, Dropped) else response.status_code, committed=committed
+    )
     return response
 
 
@@ -198,8 +239,12 @@ async def _answer(world: World, call: Call, request: Request) -> Response:
         return _problem(world, refusal.status, refusal.message)
 
 
-_HEADERS: Final = {"bearer": ("authorization", "Bearer"), "exchanged": ("authorization", "Bearer"), "api-key": ("authorization", "ApiKey"),
-                   "x-api-key": ("x-api-key", "Bearer")}
+_HEADERS: Final = {
+    "bearer": ("authorization", "Bearer"),
+    "exchanged": ("authorization", "Bearer"),
+    "api-key": ("authorization", "ApiKey"),
+    "x-api-key": ("x-api-key", "Bearer"),
+}
 
 
 def _authorise(world: World, request: Request) -> None:
@@ -216,11 +261,17 @@ def _authorise(world: World, request: Request) -> None:
 
 def _query(call: Call, given: QueryParams) -> Any:
     try:
-        texts = {one.encode_name: _value(one.type, values) for one in msgspec.structs.fields(call.query) if (values := given.getlist(one.encode_name))}
+        texts = {
+            one.encode_name: _value(one.type, values)
+            for one in msgspec.structs.fields(call.query)
+            if (values := given.getlist(one.encode_name))
+        }
         query = msgspec.convert(texts, call.query)
     except msgspec.ValidationError as error:
         raise Refused(400, f"bad query: {error}") from None
-    if (order := getattr(query, "order_by", msgspec.UNSET)) is not msgspec.UNSET and order not in call.orders:
+    if (
+        order := getattr(query, "order_by", msgspec.UNSET)
+    ) is not msgspec.UNSET and order not in call.orders:
         raise Refused(400, f"orderBy is one of {', '.join(call.orders)}")
     return query
 
@@ -256,11 +307,17 @@ def _whole(value: Any) -> Any:
 def _json(world: World, call: Call, value: Any) -> Response:
     if call.answer is None:
         return Response(None, call.ok, _headers(world))
-    shaped = {"items": value} if call.is_list and call.is_registry and world.options.list_as_items else value
+    shaped = (
+        {"items": value}
+        if call.is_list and call.is_registry and world.options.list_as_items
+        else value
+    )
     return Response(msgspec.json.encode(shaped), call.ok, _headers(world), "application/json")
 
 
-def _problem(world: World, status: int, message: str, more: dict[str, str] | None = None) -> Response:
+def _problem(
+    world: World, status: int, message: str, more: dict[str, str] | None = None
+) -> Response:
     body = msgspec.json.encode({"code": status, "message": message})
     return Response(body, status, {**_headers(world), **(more or {})}, "application/json")
 
@@ -286,7 +343,9 @@ class Dropped(Response):
 
 
 class Abortable:
-    """Outermost layer: gives the application the way to cut its connection, which ASGI itself has not."""
+    """Outermost layer: gives the application the way to cut its connection, which ASGI itself has
+    not.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app: Final = app
@@ -294,12 +353,17 @@ class Abortable:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve, with the server's own transport within reach."""
         transport = getattr(getattr(send, "__self__", None), "transport", None)
-        await self._app({**scope, ABORT: transport.abort if transport is not None else lambda: None}, receive, send)
+        await self._app(
+            {**scope, ABORT: transport.abort if transport is not None else lambda: None},
+            receive,
+            send,
+        )
 
 
 def _document(scheme: str) -> _Serve:
     async def serve(_: Request) -> Response:
         return Response(msgspec.json.encode(document(scheme)), media_type="application/json")
+
     return serve
 
 
@@ -311,6 +375,7 @@ async def _no_route(request: Request, _: Exception) -> Response:
 def _inspect(world: World) -> _Serve:
     async def serve(_: Request) -> Response:
         return Response(msgspec.json.encode(world.state()), media_type="application/json")
+
     return serve
 
 
@@ -319,8 +384,13 @@ def _change_faults(world: World) -> _Serve:
         try:
             world.set_faults((await request.body()).decode())
         except UsageError as error:
-            return Response(msgspec.json.encode({"code": 400, "message": error.message}), 400, media_type="application/json")
+            return Response(
+                msgspec.json.encode({"code": 400, "message": error.message}),
+                400,
+                media_type="application/json",
+            )
         return Response(None, 204)
+
     return serve
 
 
@@ -328,4 +398,5 @@ def _camel(names: dict[str, str]) -> dict[str, str]:
     def camel(name: str) -> str:
         first, *rest = name.split("_")
         return first + "".join(part.title() for part in rest)
+
     return {camel(name): value for name, value in names.items()}

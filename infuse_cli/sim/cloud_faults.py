@@ -1,4 +1,6 @@
-"""The faults of the virtual cloud at work: which of them strike a given call, counted and seeded."""
+"""The faults of the virtual cloud at work: which of them strike a given call, counted and
+seeded.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,11 @@ from infuse_cli.sim.faults import CloudFaultKind, FaultPlan, OnCloud
 if TYPE_CHECKING:
     from infuse_cli.sim.store import Clock
 
-_BY_CHANCE: Final = frozenset(CloudFaultKind) - {CloudFaultKind.LATENCY, CloudFaultKind.SLOW, CloudFaultKind.DATE}
+_BY_CHANCE: Final = frozenset(CloudFaultKind) - {
+    CloudFaultKind.LATENCY,
+    CloudFaultKind.SLOW,
+    CloudFaultKind.DATE,
+}
 
 
 class _Armed:
@@ -38,16 +44,27 @@ class _Armed:
 
 
 class CloudFaults:
-    """The cloud part of a fault plan. Raises UsageError usage.bad-option for a call that does not exist."""
+    """The cloud part of a fault plan.
+
+    Raises UsageError usage.bad-option for a call that does not exist.
+    """
 
     def __init__(self, plan: FaultPlan, clock: Clock) -> None:
-        self._armed: Final = [_Armed(fault) for fault in plan.cloud if fault.kind is not CloudFaultKind.DATE]
+        self._armed: Final = [
+            _Armed(fault) for fault in plan.cloud if fault.kind is not CloudFaultKind.DATE
+        ]
         self._chance: Final = random.Random(plan.seed)  # noqa: S311 - faults, not keys
-        clock.offset = timedelta(seconds=sum(f.value for f in plan.cloud if f.kind is CloudFaultKind.DATE))
+        clock.offset = timedelta(
+            seconds=sum(f.value for f in plan.cloud if f.kind is CloudFaultKind.DATE)
+        )
 
     def strike(self, call: str) -> dict[CloudFaultKind, OnCloud]:
         """The faults that this call meets, by kind."""
-        return {armed.fault.kind: armed.fault for armed in self._armed if armed.strikes(call, self._chance)}
+        return {
+            armed.fault.kind: armed.fault
+            for armed in self._armed
+            if armed.strikes(call, self._chance)
+        }
 
     def coin(self) -> bool:
         """Heads or tails: whether a server error comes before or after the effect."""
@@ -59,11 +76,17 @@ class CloudFaults:
 
 
 def call_name(text: str) -> str:
-    """The table's name of a call, which may be given without `/api/v1`. Raises UsageError usage.bad-option."""
+    """The table's name of a call, which may be given without `/api/v1`.
+
+    Raises UsageError usage.bad-option.
+    """
     names = {call.name for call in CALLS}
     method, _, path = text.partition(" ")
     for name in (f"{method.upper()} {path}", f"{method.upper()} {REGISTRY}{path}"):
         if name in names:
             return name
     near = difflib.get_close_matches(text, names, n=1, cutoff=0.0)
-    raise UsageError("usage.bad-option", f"fault: the virtual cloud has no call {text!r}; the nearest is {near[0]!r}")
+    raise UsageError(
+        "usage.bad-option",
+        f"fault: the virtual cloud has no call {text!r}; the nearest is {near[0]!r}",
+    )

@@ -1,7 +1,8 @@
 """The virtual cloud on loopback sockets: HTTP and the MQTT broker in one asyncio loop.
 
-It runs in a thread (`ServerThread`), or in a process of its own (`ServerProcess`), so that many boards at 115200
-don't wait for the interpreter lock. The process ends when its stdin closes, so it never outlives its parent.
+It runs in a thread (`ServerThread`), or in a process of its own (`ServerProcess`), so that many
+boards at 115200 don't wait for the interpreter lock. The process ends when its stdin closes, so it
+never outlives its parent.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class Addresses:
 
 
 class _Server(uvicorn.Server):
-    """Waits for its end instead of looking ten times a second, and lets nothing that is under way delay it."""
+    """Waits for its end instead of looking ten times a second, and lets nothing that is under way
+    delay it.
+    """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -74,7 +77,10 @@ class _Server(uvicorn.Server):
 
 
 class ServerThread:
-    """The virtual cloud in a thread of this process. `roots_pem`: whose clients may check in, beside the cloud's own."""
+    """The virtual cloud in a thread of this process.
+
+    `roots_pem`: whose clients may check in, beside the cloud's own.
+    """
 
     def __init__(self, options: CloudOptions, roots_pem: Sequence[str] = ()) -> None:
         self.world: Final = World(options)
@@ -105,8 +111,13 @@ class ServerThread:
     async def _serve(self) -> None:
         with _listener() as plain, _listener() as tls:
             self._server = _uvicorn(self.world)
-            self._ready.set_result(Addresses(plain.getsockname()[1], tls.getsockname()[1], self.world.authority.root_pem))
-            # Nobody waits for the broker's code to be read in: who connects before waits in the socket's queue.
+            self._ready.set_result(
+                Addresses(
+                    plain.getsockname()[1], tls.getsockname()[1], self.world.authority.root_pem
+                )
+            )
+            # Nobody waits for the broker's code to be read in: who connects before waits in the
+            # socket's queue.
             opening = asyncio.create_task(self._open_broker(tls))
             await self._server.serve(sockets=[plain])
             await (await opening).end()
@@ -127,9 +138,14 @@ class ServerProcess:
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> Addresses:
-        """Start the process and wait until it listens. Raises CloudError cloud.unreachable when it does not."""
+        """Start the process and wait until it listens.
+
+        Raises CloudError cloud.unreachable when it does not.
+        """
         command = [sys.executable, "-m", "infuse_cli.sim.cloud_server"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         _stream(self._process.stdin).write(self._config + "\n")
         _stream(self._process.stdin).flush()
         line = _stream(self._process.stdout).readline()
@@ -159,7 +175,8 @@ def _stream(stream: IO[str] | None) -> IO[str]:
 
 
 def _listener() -> socket.socket:
-    # Named as TCP: asyncio switches Nagle's algorithm off only then, and with it every second answer costs 40 ms.
+    # Named as TCP: asyncio switches Nagle's algorithm off only then, and with it every second
+    # answer costs 40 ms.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(("127.0.0.1", 0))
@@ -168,14 +185,27 @@ def _listener() -> socket.socket:
 
 
 def _uvicorn(world: World) -> _Server:
-    config: Any = uvicorn.Config(build(world), loop="asyncio", http="h11", ws="none", lifespan="off", log_config=None, log_level="critical",
-                                 access_log=False, date_header=False, server_header=False)
+    config: Any = uvicorn.Config(
+        build(world),
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        date_header=False,
+        server_header=False,
+    )
     return _Server(config)
 
 
 def main() -> None:
-    """The process: options as one line of JSON on stdin, addresses as one line on stdout, then serve until stdin closes."""
-    # A Ctrl-C meant for the parent must not take the cloud away from boards that are being finished.
+    """The process: options as one line of JSON on stdin, addresses as one line on stdout, then
+    serve until stdin closes.
+    """
+    # A Ctrl-C meant for the parent must not take the cloud away from boards that are being
+    # finished.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     given = json.loads(sys.stdin.readline())
     options = given["options"]

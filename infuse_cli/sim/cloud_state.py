@@ -1,7 +1,9 @@
-"""The Infuse IoT half of the virtual cloud: organisations, boards, networks, devices, keys, in memory.
+"""The Infuse IoT half of the virtual cloud: organisations, boards, networks, devices, keys, in
+memory.
 
-Rules: contract, Infuse IoT API. One device per soc and mcuId, deviceId unique, metadata fields required and unique
-within their board. There is no DELETE. Handlers take an `Ask`, return a wire value and raise `Refused`.
+Rules: contract, Infuse IoT API. One device per soc and mcuId, deviceId unique, metadata fields
+required and unique within their board. There is no DELETE. Handlers take an `Ask`, return a wire
+value and raise `Refused`.
 """
 
 from __future__ import annotations
@@ -66,7 +68,11 @@ class CloudState:
 
     def organisation_by_name(self, ask: Ask) -> wire.Organisation:
         """GET /organisation/name/{name}."""
-        return _one([o for o in self.organisations.values() if o.name == ask.path["name"]], "organisation", ask.path["name"])
+        return _one(
+            [o for o in self.organisations.values() if o.name == ask.path["name"]],
+            "organisation",
+            ask.path["name"],
+        )
 
     def create_organisation(self, ask: Ask) -> wire.Organisation:
         """POST /organisation."""
@@ -99,9 +105,19 @@ class CloudState:
         """POST /board."""
         body: wire.BoardRequest = ask.body
         self._known_organisation(body.organisation_id)
-        _free(b.name == body.name and b.organisation_id == body.organisation_id for b in self.boards.values())
-        made = wire.Board(name=body.name, description=body.description, soc=body.soc, organisation_id=body.organisation_id,
-                          public=body.public, metadata_fields=body.metadata_fields, **self.stamps())
+        _free(
+            b.name == body.name and b.organisation_id == body.organisation_id
+            for b in self.boards.values()
+        )
+        made = wire.Board(
+            name=body.name,
+            description=body.description,
+            soc=body.soc,
+            organisation_id=body.organisation_id,
+            public=body.public,
+            metadata_fields=body.metadata_fields,
+            **self.stamps(),
+        )
         self.boards[made.id] = made
         return made
 
@@ -113,9 +129,19 @@ class CloudState:
         """POST /network."""
         body: wire.NetworkRequest = ask.body
         self._known_organisation(body.organisation_id)
-        _free(n.name == body.name and n.organisation_id == body.organisation_id for n in self.networks.values())
-        made = wire.Network(name=body.name, description=body.description, key=body.key, organisation_id=body.organisation_id,
-                            public=body.public, network_id=body.network_id, **self.stamps())
+        _free(
+            n.name == body.name and n.organisation_id == body.organisation_id
+            for n in self.networks.values()
+        )
+        made = wire.Network(
+            name=body.name,
+            description=body.description,
+            key=body.key,
+            organisation_id=body.organisation_id,
+            public=body.public,
+            network_id=body.network_id,
+            **self.stamps(),
+        )
         self.networks[made.id] = made
         return made
 
@@ -133,8 +159,14 @@ class CloudState:
         if device_id in self._by_device_id:
             raise Refused(409, f"a device with deviceId {device_id} exists")
         self._check_metadata(board, body.metadata, None)
-        made = wire.Device(mcu_id=body.mcu_id, board_id=board.id, organisation_id=body.organisation_id, device_id=device_id,
-                           metadata=dict(body.metadata), **self.stamps())
+        made = wire.Device(
+            mcu_id=body.mcu_id,
+            board_id=board.id,
+            organisation_id=body.organisation_id,
+            device_id=device_id,
+            metadata=dict(body.metadata),
+            **self.stamps(),
+        )
         self.devices[made.id] = made
         self._by_mcu[board.soc, made.mcu_id] = made.id
         self._by_device_id[device_id] = made.id
@@ -143,7 +175,9 @@ class CloudState:
 
     def device_by_mcu_id(self, ask: Ask) -> wire.Device:
         """GET /device/soc/{soc}/mcuId/{mcuId}."""
-        return _found(self.devices, self._by_mcu.get((ask.path["soc"], ask.path["mcuId"]), ""), "device")
+        return _found(
+            self.devices, self._by_mcu.get((ask.path["soc"], ask.path["mcuId"]), ""), "device"
+        )
 
     def device_by_device_id(self, ask: Ask) -> wire.Device:
         """GET /device/deviceId/{deviceId}."""
@@ -156,17 +190,26 @@ class CloudState:
     def list_devices(self, ask: Ask) -> list[wire.Device]:
         """GET /device."""
         query: wire.DeviceQuery = ask.query
-        return page([
-            device for device in self.devices.values()
-            if wanted(query.organisation_id, device.organisation_id) and (not query.board_ids or device.board_id in query.board_ids)
-            and _has(device.metadata, query)
-        ], query)
+        return page(
+            [
+                device
+                for device in self.devices.values()
+                if wanted(query.organisation_id, device.organisation_id)
+                and (not query.board_ids or device.board_id in query.board_ids)
+                and _has(device.metadata, query)
+            ],
+            query,
+        )
 
     def change_device(self, ask: Ask) -> wire.Device:
         """PUT /device/id/{id}."""
         device, change = self.device_by_id(ask), ask.body.metadata
         board = self.boards[device.board_id]
-        values = {**device.metadata, **change.value} if change.operation == "patch" else dict(change.value)
+        values = (
+            {**device.metadata, **change.value}
+            if change.operation == "patch"
+            else dict(change.value)
+        )
         self._check_metadata(board, values, device.id)
         for key in [key for key, owner in self._unique.items() if owner == device.id]:
             del self._unique[key]
@@ -195,7 +238,10 @@ class CloudState:
     def last_routes(self, ask: Ask) -> list[wire.DeviceRoute]:
         """POST /device/lastRoute."""
         heard = {i: self.states.get(self._by_device_id.get(i, "")) for i in ask.body.device_ids}
-        return [wire.DeviceRoute(device_id=i, last_route=None if state is None else state.last_route) for i, state in heard.items()]
+        return [
+            wire.DeviceRoute(device_id=i, last_route=None if state is None else state.last_route)
+            for i, state in heard.items()
+        ]
 
     def heard(self, device_id: str) -> bool:
         """Note that the device was heard just now; False when there is no such device."""
@@ -203,11 +249,24 @@ class CloudState:
         if found is None:
             return False
         now = stamp(self._clock.now())
-        state = self.states.setdefault(found, wire.DeviceState(
-            id=new_id(), created_at=now, updated_at=now, first_packet_time=now, application_id=1, application_version=wire.ApplicationVersion()))
+        state = self.states.setdefault(
+            found,
+            wire.DeviceState(
+                id=new_id(),
+                created_at=now,
+                updated_at=now,
+                first_packet_time=now,
+                application_id=1,
+                application_version=wire.ApplicationVersion(),
+            ),
+        )
         state.updated_at = state.last_route_time = now
         state.last_route_interface, state.last_route_udp_address = "udp", "127.0.0.1:4433"
-        state.last_route = wire.UplinkRoute(interface="udp", interface_data={"sequence": 1}, udp={"address": "127.0.0.1:4433", "time": now})
+        state.last_route = wire.UplinkRoute(
+            interface="udp",
+            interface_data={"sequence": 1},
+            udp={"address": "127.0.0.1:4433", "time": now},
+        )
         return True
 
     def was_heard(self, device_id: str) -> bool:
@@ -218,14 +277,24 @@ class CloudState:
 
     def public_key(self, _: Ask) -> wire.Key:
         """GET /key/publicKey."""
-        return _key(self._key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw))
+        return _key(
+            self._key.public_key().public_bytes(
+                serialization.Encoding.Raw, serialization.PublicFormat.Raw
+            )
+        )
 
     def shared_secret(self, ask: Ask) -> wire.Key:
         """POST /key/sharedSecret."""
         try:
-            return _key(self._key.exchange(X25519PublicKey.from_public_bytes(base64.b64decode(ask.body.key))))
+            return _key(
+                self._key.exchange(
+                    X25519PublicKey.from_public_bytes(base64.b64decode(ask.body.key))
+                )
+            )
         except ValueError:
-            raise Refused(400, "key is no X25519 public key that a secret can be shared with") from None
+            raise Refused(
+                400, "key is no X25519 public key that a secret can be shared with"
+            ) from None
 
     def device_secret(self, ask: Ask) -> wire.Key:
         """POST /key/sharedSecret/device."""
@@ -235,30 +304,50 @@ class CloudState:
         """POST /key/derived/device: today's packet key of an interface (contract: keys)."""
         root = self._root_of(self.by_device_id(ask.body.device_id), ask.body.security_state)
         day = (int(self._clock.now().timestamp()) - GPS_EPOCH + LEAP_SECONDS) // 86400
-        return _key(HKDF(hashes.SHA256(), 32, day.to_bytes(4, "little"), ask.body.interface.encode()).derive(root))
+        return _key(
+            HKDF(
+                hashes.SHA256(), 32, day.to_bytes(4, "little"), ask.body.interface.encode()
+            ).derive(root)
+        )
 
     def mqtt_token(self, ask: Ask) -> wire.MqttToken:
         """POST /mqtt/token."""
         self._known_organisation(ask.body.organisation_id)
         now = self._clock.now()
         until = now + timedelta(seconds=ask.body.ttl_seconds)
-        return wire.MqttToken(token=secrets.token_urlsafe(32), issued_at=stamp(now), expires_at=stamp(until))
+        return wire.MqttToken(
+            token=secrets.token_urlsafe(32), issued_at=stamp(now), expires_at=stamp(until)
+        )
 
     def _root_of(self, device: wire.Device, told: dict[str, Any] | None) -> bytes:
-        """The root that is shared with a device: by the key pair that it proves to have, else one made from the cloud's key and its id."""
+        """The root that is shared with a device: by the key pair that it proves to have, else one
+        made from the cloud's key and its id.
+        """
         if told is not None and "devicePublicKey" in told:
             return self._proven_root(told)
-        return hashlib.sha256(self._key.private_bytes_raw() + bytes.fromhex(device.device_id)).digest()
+        return hashlib.sha256(
+            self._key.private_bytes_raw() + bytes.fromhex(device.device_id)
+        ).digest()
 
     def _proven_root(self, told: dict[str, Any]) -> bytes:
         try:
-            device, challenge, response = (base64.b64decode(told[name], validate=True) for name in ("devicePublicKey", "challenge", "challengeResponse"))
+            device, challenge, response = (
+                base64.b64decode(told[name], validate=True)
+                for name in ("devicePublicKey", "challenge", "challengeResponse")
+            )
             root = self._key.exchange(X25519PublicKey.from_public_bytes(device))
-            header = derivation.SecurityHeader(base64.b64decode(told["cloudPublicKey"]), device, told["networkId"], told["challengeResponseType"])
+            header = derivation.SecurityHeader(
+                base64.b64decode(told["cloudPublicKey"]),
+                device,
+                told["networkId"],
+                told["challengeResponseType"],
+            )
             if derivation.open_security_block(root, header, response).challenge != challenge:
                 raise ValueError
         except (KeyError, TypeError, ValueError, struct.error):
-            raise Refused(400, "securityState proves no key that a secret can be shared with") from None
+            raise Refused(
+                400, "securityState proves no key that a secret can be shared with"
+            ) from None
         return root
 
     def _known_organisation(self, organisation_id: str) -> None:
@@ -272,12 +361,18 @@ class CloudState:
             raise Refused(422, f"the organisation has no board {body.board_id}")
         return board
 
-    def _check_metadata(self, board: wire.Board, values: Mapping[str, str], device: str | None) -> None:
+    def _check_metadata(
+        self, board: wire.Board, values: Mapping[str, str], device: str | None
+    ) -> None:
         for field in board.metadata_fields:
             value = values.get(field.name)
             if field.required and not value:
                 raise Refused(422, f"metadata {field.name} is required")
-            if field.unique and value and self._unique.get((board.id, field.name, value)) not in {None, device}:
+            if (
+                field.unique
+                and value
+                and self._unique.get((board.id, field.name, value)) not in {None, device}
+            ):
                 raise Refused(409, f"metadata {field.name} = {value} is taken")
 
     def _claim_metadata(self, board: wire.Board, device: wire.Device) -> None:
@@ -304,7 +399,12 @@ def _free(clashes: Any) -> None:
 
 
 def _visible(things: Any, query: wire.OwnedQuery) -> list[Any]:
-    return [thing for thing in things if wanted(query.organisation_id, thing.organisation_id) or (query.include_public and thing.public)]
+    return [
+        thing
+        for thing in things
+        if wanted(query.organisation_id, thing.organisation_id)
+        or (query.include_public and thing.public)
+    ]
 
 
 def _has(metadata: Mapping[str, str], query: wire.DeviceQuery) -> bool:
@@ -314,4 +414,3 @@ def _has(metadata: Mapping[str, str], query: wire.DeviceQuery) -> bool:
 
 def _key(raw: bytes) -> wire.Key:
     return wire.Key(key=base64.b64encode(raw).decode())
-

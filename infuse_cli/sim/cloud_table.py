@@ -27,7 +27,10 @@ REGISTRY: Final = "/api/v1"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call. `handler` is a method of CloudState or RegistryState; `answer` None is an empty body."""
+    """One call.
+
+    `handler` is a method of CloudState or RegistryState; `answer` None is an empty body.
+    """
 
     method: str
     path: str
@@ -63,9 +66,17 @@ class Call:
 
     @property
     def orders(self) -> tuple[str, ...]:
-        """Names that a list can be ordered by: the members of its items that are texts or numbers."""
+        """Names that a list can be ordered by: the members of its items that are texts or
+        numbers.
+        """
         item: Any = get_args(self.answer)[0] if self.is_list else msgspec.Struct
-        return tuple(field.encode_name for field in msgspec.structs.fields(item) if _is_plain(field.type)) if self.is_list else ()
+        return (
+            tuple(
+                field.encode_name for field in msgspec.structs.fields(item) if _is_plain(field.type)
+            )
+            if self.is_list
+            else ()
+        )
 
 
 def _is_plain(kind: Any) -> bool:
@@ -89,58 +100,291 @@ CALLS: Final = (
     Call("GET", "/health", health, wire.Health, auth=False),
     Call("GET", "/organisation", C.list_organisations, list[wire.Organisation], query=wire.Page),
     Call("GET", "/organisation/id/{id}", C.organisation_by_id, wire.Organisation, refusals=(404,)),
-    Call("GET", "/organisation/name/{name}", C.organisation_by_name, wire.Organisation, refusals=(404,)),
-    Call("POST", "/organisation", C.create_organisation, wire.Organisation, 201, wire.OrganisationRequest, (400, 409)),
+    Call(
+        "GET",
+        "/organisation/name/{name}",
+        C.organisation_by_name,
+        wire.Organisation,
+        refusals=(404,),
+    ),
+    Call(
+        "POST",
+        "/organisation",
+        C.create_organisation,
+        wire.Organisation,
+        201,
+        wire.OrganisationRequest,
+        (400, 409),
+    ),
     Call("GET", "/board", C.list_boards, list[wire.Board], query=wire.OwnedQuery),
     Call("GET", "/board/id/{id}", C.board_by_id, wire.Board, refusals=(404,)),
-    Call("GET", "/board/id/{id}/devices", C.board_devices, list[wire.Device], refusals=(404,), query=wire.Page),
+    Call(
+        "GET",
+        "/board/id/{id}/devices",
+        C.board_devices,
+        list[wire.Device],
+        refusals=(404,),
+        query=wire.Page,
+    ),
     Call("POST", "/board", C.create_board, wire.Board, 201, wire.BoardRequest, (400, 409, 422)),
     Call("GET", "/network", C.list_networks, list[wire.Network], query=wire.OwnedQuery),
-    Call("POST", "/network", C.create_network, wire.Network, 201, wire.NetworkRequest, (400, 409, 422)),
+    Call(
+        "POST",
+        "/network",
+        C.create_network,
+        wire.Network,
+        201,
+        wire.NetworkRequest,
+        (400, 409, 422),
+    ),
     Call("POST", "/device", C.create_device, wire.Device, 201, wire.DeviceRequest, (400, 409, 422)),
-    Call("GET", "/device/soc/{soc}/mcuId/{mcuId}", C.device_by_mcu_id, wire.Device, refusals=(404,)),
+    Call(
+        "GET", "/device/soc/{soc}/mcuId/{mcuId}", C.device_by_mcu_id, wire.Device, refusals=(404,)
+    ),
     Call("GET", "/device/deviceId/{deviceId}", C.device_by_device_id, wire.Device, refusals=(404,)),
     Call("GET", "/device/id/{id}", C.device_by_id, wire.Device, refusals=(404,)),
     Call("GET", "/device", C.list_devices, list[wire.Device], query=wire.DeviceQuery),
-    Call("PUT", "/device/id/{id}", C.change_device, wire.Device, 200, wire.DeviceChange, (400, 404, 409, 422)),
-    Call("GET", "/device/deviceId/{deviceId}/state", C.device_state, wire.DeviceState, refusals=(404,)),
+    Call(
+        "PUT",
+        "/device/id/{id}",
+        C.change_device,
+        wire.Device,
+        200,
+        wire.DeviceChange,
+        (400, 404, 409, 422),
+    ),
+    Call(
+        "GET",
+        "/device/deviceId/{deviceId}/state",
+        C.device_state,
+        wire.DeviceState,
+        refusals=(404,),
+    ),
     Call("GET", "/device/id/{id}/state", C.device_state, wire.DeviceState, refusals=(404,)),
-    Call("GET", "/device/deviceId/{deviceId}/lastRoute", C.last_route, wire.UplinkRoute, refusals=(404,)),
-    Call("POST", "/device/lastRoute", C.last_routes, list[wire.DeviceRoute], 200, wire.RoutesRequest, (400,)),
+    Call(
+        "GET",
+        "/device/deviceId/{deviceId}/lastRoute",
+        C.last_route,
+        wire.UplinkRoute,
+        refusals=(404,),
+    ),
+    Call(
+        "POST",
+        "/device/lastRoute",
+        C.last_routes,
+        list[wire.DeviceRoute],
+        200,
+        wire.RoutesRequest,
+        (400,),
+    ),
     Call("GET", "/key/publicKey", C.public_key, wire.Key),
-    Call("POST", "/key/sharedSecret", C.shared_secret, wire.Key, 200, wire.SharedSecretRequest, (400,)),
-    Call("POST", "/key/sharedSecret/device", C.device_secret, wire.Key, 200, wire.DeviceKeyRequest, (400, 404)),
-    Call("POST", "/key/derived/device", C.derived_key, wire.Key, 200, wire.DerivedKeyRequest, (400, 404)),
-    Call("POST", "/mqtt/token", C.mqtt_token, wire.MqttToken, 200, wire.MqttTokenRequest, (400, 422)),
+    Call(
+        "POST",
+        "/key/sharedSecret",
+        C.shared_secret,
+        wire.Key,
+        200,
+        wire.SharedSecretRequest,
+        (400,),
+    ),
+    Call(
+        "POST",
+        "/key/sharedSecret/device",
+        C.device_secret,
+        wire.Key,
+        200,
+        wire.DeviceKeyRequest,
+        (400, 404),
+    ),
+    Call(
+        "POST",
+        "/key/derived/device",
+        C.derived_key,
+        wire.Key,
+        200,
+        wire.DerivedKeyRequest,
+        (400, 404),
+    ),
+    Call(
+        "POST", "/mqtt/token", C.mqtt_token, wire.MqttToken, 200, wire.MqttTokenRequest, (400, 422)
+    ),
     Call("POST", "/rpc", _rpc(M.send), wire.SentRpc, 201, wire.RpcRequest, (400, 403)),
     Call("GET", "/rpc/{id}", _rpc(M.show), wire.RpcMessage, refusals=(404,)),
     Call("GET", "/rpc", _rpc(M.list), list[wire.RpcMessage], refusals=(400,), query=wire.RpcQuery),
-    Call("POST", "/iam/auth/token", _rpc(M.exchange), wire.IamToken, 200, wire.IamRequest, (400, 401), auth=False),
-    Call("POST", f"{REGISTRY}/devices/registration/tokens", R.mint, wire.MintedToken, 201, wire.MintRequest, (400, 409)),
-    Call("GET", f"{REGISTRY}/devices/registration/tokens", R.pending, list[wire.PendingToken], query=wire.Page),
-    Call("DELETE", f"{REGISTRY}/devices/registration/tokens/{{tokenId}}", R.revoke, None, 204, refusals=(404, 409)),
-    Call("POST", f"{REGISTRY}/devices/provision", R.provision, wire.Provisioned, 200, wire.ProvisionRequest, (400, 401, 409, 410), auth=False),
+    Call(
+        "POST",
+        "/iam/auth/token",
+        _rpc(M.exchange),
+        wire.IamToken,
+        200,
+        wire.IamRequest,
+        (400, 401),
+        auth=False,
+    ),
+    Call(
+        "POST",
+        f"{REGISTRY}/devices/registration/tokens",
+        R.mint,
+        wire.MintedToken,
+        201,
+        wire.MintRequest,
+        (400, 409),
+    ),
+    Call(
+        "GET",
+        f"{REGISTRY}/devices/registration/tokens",
+        R.pending,
+        list[wire.PendingToken],
+        query=wire.Page,
+    ),
+    Call(
+        "DELETE",
+        f"{REGISTRY}/devices/registration/tokens/{{tokenId}}",
+        R.revoke,
+        None,
+        204,
+        refusals=(404, 409),
+    ),
+    Call(
+        "POST",
+        f"{REGISTRY}/devices/provision",
+        R.provision,
+        wire.Provisioned,
+        200,
+        wire.ProvisionRequest,
+        (400, 401, 409, 410),
+        auth=False,
+    ),
     Call("GET", f"{REGISTRY}/devices/summary", R.summary, wire.Summary),
-    Call("GET", f"{REGISTRY}/devices", R.list_devices, list[wire.RegistryDevice], query=wire.RegistryDeviceQuery),
-    Call("POST", f"{REGISTRY}/devices", R.create_device, wire.RegistryDevice, 201, wire.RegistryDeviceRequest, (400, 409)),
+    Call(
+        "GET",
+        f"{REGISTRY}/devices",
+        R.list_devices,
+        list[wire.RegistryDevice],
+        query=wire.RegistryDeviceQuery,
+    ),
+    Call(
+        "POST",
+        f"{REGISTRY}/devices",
+        R.create_device,
+        wire.RegistryDevice,
+        201,
+        wire.RegistryDeviceRequest,
+        (400, 409),
+    ),
     Call("GET", f"{REGISTRY}/devices/{{deviceId}}", R.device, wire.RegistryDevice, refusals=(404,)),
-    Call("PUT", f"{REGISTRY}/devices/{{deviceId}}", R.replace_device, wire.RegistryDevice, 200, wire.RegistryDeviceRequest, (400, 404, 409)),
+    Call(
+        "PUT",
+        f"{REGISTRY}/devices/{{deviceId}}",
+        R.replace_device,
+        wire.RegistryDevice,
+        200,
+        wire.RegistryDeviceRequest,
+        (400, 404, 409),
+    ),
     Call("DELETE", f"{REGISTRY}/devices/{{deviceId}}", R.delete_device, None, 204, refusals=(404,)),
-    Call("GET", f"{REGISTRY}/devices/{{deviceId}}/health", _held(I.health_history), list[wire.HealthRecord], refusals=(404,), query=wire.Page),
-    Call("GET", f"{REGISTRY}/devices/{{deviceId}}/health/latest", _held(I.health_latest), wire.HealthRecord, refusals=(404,)),
-    Call("GET", f"{REGISTRY}/devices/{{deviceId}}/health/window", _held(I.health_window), list[wire.HealthRecord], refusals=(400, 404), query=wire.HealthWindowQuery),
-    Call("GET", f"{REGISTRY}/devices/{{deviceId}}/health/summary", _held(I.health_summary), dict[str, Any], refusals=(404,)),
-    Call("GET", f"{REGISTRY}/components", _held(I.list_components), list[wire.Component], query=wire.ComponentQuery),
-    Call("POST", f"{REGISTRY}/components", _held(I.create_component), wire.Component, 201, wire.ComponentRequest, (400, 409, 422)),
-    Call("GET", f"{REGISTRY}/components/{{id}}", _held(I.component), wire.Component, refusals=(404,)),
-    Call("PUT", f"{REGISTRY}/components/{{id}}", _held(I.replace_component), wire.Component, 200, wire.ComponentRequest, (400, 404)),
-    Call("DELETE", f"{REGISTRY}/components/{{id}}", _held(I.delete_component), None, 204, refusals=(404,)),
-    Call("GET", f"{REGISTRY}/sensors", _held(I.list_sensors), list[wire.Sensor], refusals=(422,), query=wire.SensorQuery),
-    Call("GET", f"{REGISTRY}/device-groups", _held(I.list_groups), list[wire.Group], query=wire.Page),
-    Call("POST", f"{REGISTRY}/device-groups", _held(I.create_group), wire.Group, 201, wire.GroupRequest, (400, 409)),
+    Call(
+        "GET",
+        f"{REGISTRY}/devices/{{deviceId}}/health",
+        _held(I.health_history),
+        list[wire.HealthRecord],
+        refusals=(404,),
+        query=wire.Page,
+    ),
+    Call(
+        "GET",
+        f"{REGISTRY}/devices/{{deviceId}}/health/latest",
+        _held(I.health_latest),
+        wire.HealthRecord,
+        refusals=(404,),
+    ),
+    Call(
+        "GET",
+        f"{REGISTRY}/devices/{{deviceId}}/health/window",
+        _held(I.health_window),
+        list[wire.HealthRecord],
+        refusals=(400, 404),
+        query=wire.HealthWindowQuery,
+    ),
+    Call(
+        "GET",
+        f"{REGISTRY}/devices/{{deviceId}}/health/summary",
+        _held(I.health_summary),
+        dict[str, Any],
+        refusals=(404,),
+    ),
+    Call(
+        "GET",
+        f"{REGISTRY}/components",
+        _held(I.list_components),
+        list[wire.Component],
+        query=wire.ComponentQuery,
+    ),
+    Call(
+        "POST",
+        f"{REGISTRY}/components",
+        _held(I.create_component),
+        wire.Component,
+        201,
+        wire.ComponentRequest,
+        (400, 409, 422),
+    ),
+    Call(
+        "GET", f"{REGISTRY}/components/{{id}}", _held(I.component), wire.Component, refusals=(404,)
+    ),
+    Call(
+        "PUT",
+        f"{REGISTRY}/components/{{id}}",
+        _held(I.replace_component),
+        wire.Component,
+        200,
+        wire.ComponentRequest,
+        (400, 404),
+    ),
+    Call(
+        "DELETE",
+        f"{REGISTRY}/components/{{id}}",
+        _held(I.delete_component),
+        None,
+        204,
+        refusals=(404,),
+    ),
+    Call(
+        "GET",
+        f"{REGISTRY}/sensors",
+        _held(I.list_sensors),
+        list[wire.Sensor],
+        refusals=(422,),
+        query=wire.SensorQuery,
+    ),
+    Call(
+        "GET", f"{REGISTRY}/device-groups", _held(I.list_groups), list[wire.Group], query=wire.Page
+    ),
+    Call(
+        "POST",
+        f"{REGISTRY}/device-groups",
+        _held(I.create_group),
+        wire.Group,
+        201,
+        wire.GroupRequest,
+        (400, 409),
+    ),
     Call("GET", f"{REGISTRY}/device-groups/{{id}}", _held(I.group), wire.Group, refusals=(404,)),
-    Call("PUT", f"{REGISTRY}/device-groups/{{id}}", _held(I.replace_group), wire.Group, 200, wire.GroupRequest, (400, 404)),
-    Call("DELETE", f"{REGISTRY}/device-groups/{{id}}", _held(I.delete_group), None, 204, refusals=(404,)),
+    Call(
+        "PUT",
+        f"{REGISTRY}/device-groups/{{id}}",
+        _held(I.replace_group),
+        wire.Group,
+        200,
+        wire.GroupRequest,
+        (400, 404),
+    ),
+    Call(
+        "DELETE",
+        f"{REGISTRY}/device-groups/{{id}}",
+        _held(I.delete_group),
+        None,
+        204,
+        refusals=(404,),
+    ),
 )
-
-

@@ -1,4 +1,6 @@
-"""A virtual board with Infuse-IoT firmware: ePacket frames, the key-value store, security_state, AT commands by RPC."""
+"""A virtual board with Infuse-IoT firmware: ePacket frames, the key-value store, security_state, AT
+commands by RPC.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +32,18 @@ _NAMES: Final = {number: name for name, number in RPCS.items()}
 _UNKNOWN, _INVALID = -134, -22  # -ENOTSUP, -EINVAL
 _VALUE: Final = struct.Struct("<Hh")
 _MOST_ASKED: Final = 64
-"""Requests that are remembered: one that is never answered, because the board hangs, is forgotten behind these."""
+"""Requests that are remembered: one that is never answered, because the board hangs, is forgotten
+behind these.
+"""
 
 _QUOTE: Final = 0x22
 _ENDS: Final = b"\r\n"
 
 
 class EpacketFront:
-    """A front as `fronts.Front`; `cloud_public` is the X25519 key of the cloud that the firmware was built for."""
+    """A front as `fronts.Front`; `cloud_public` is the X25519 key of the cloud that the firmware
+    was built for.
+    """
 
     def __init__(self, cloud_public: bytes) -> None:
         self._cloud_public: Final = cloud_public
@@ -63,7 +69,11 @@ class EpacketFront:
             self._asked[line] = heard
             if len(self._asked) > _MOST_ASKED:
                 del self._asked[next(iter(self._asked))]
-            at = heard.parameters.decode("latin-1").rstrip("\0") if name == "lte_at_cmd" else f"{name} {heard.parameters.hex()}"
+            at = (
+                heard.parameters.decode("latin-1").rstrip("\0")
+                if name == "lte_at_cmd"
+                else f"{name} {heard.parameters.hex()}"
+            )
             yield Request(at, line)
 
     def execute(self, modem: Modem, request: Request) -> Answer:
@@ -79,7 +89,9 @@ class EpacketFront:
         """As `Front.answer`."""
         rpc = self._asked.pop(request.line)
         if not answer.ok:
-            return self._device.answer(rpc, answer.cme if answer.cme is not None and answer.cme < 0 else -5)
+            return self._device.answer(
+                rpc, answer.cme if answer.cme is not None and answer.cme < 0 else -5
+            )
         return self._device.answer(rpc, 0, bytes.fromhex("".join(answer.info)))
 
     def unsolicited(self, line: str) -> bytes:
@@ -91,7 +103,9 @@ class EpacketFront:
         return b"".join(map(self.unsolicited, lines))
 
     def reset(self) -> None:
-        """As `Front.reset`; a request that is being carried out is answered by the board that was put here meanwhile."""
+        """As `Front.reset`; a request that is being carried out is answered by the board that was
+        put here meanwhile.
+        """
         self._device.reset()
 
     def reboots(self, request: Request) -> bool:
@@ -104,20 +118,32 @@ class EpacketFront:
 
     def _at(self, modem: Modem, parameters: bytes) -> Answer:
         answer = modem.execute(parameters.decode("latin-1").rstrip("\0"))
-        final = "OK" if answer.ok else "ERROR" if answer.cme is None else f"+CME ERROR: {answer.cme}"
-        return Answer(("".join(f"{line}\r\n" for line in (*answer.info, final)).encode("latin-1").hex(),), delay_s=answer.delay_s)
+        final = (
+            "OK" if answer.ok else "ERROR" if answer.cme is None else f"+CME ERROR: {answer.cme}"
+        )
+        return Answer(
+            ("".join(f"{line}\r\n" for line in (*answer.info, final)).encode("latin-1").hex(),),
+            delay_s=answer.delay_s,
+        )
 
     def _kv_read(self, modem: Modem, parameters: bytes) -> Answer:
         keys = struct.unpack_from(f"<{parameters[0]}H", parameters, 1)
         values = {**modem.kv, **_built_in(modem)}
-        rows = (_VALUE.pack(key, len(values[key])) + values[key] if key in values else _VALUE.pack(key, -2) for key in keys)
+        rows = (
+            (
+                _VALUE.pack(key, len(values[key])) + values[key]
+                if key in values
+                else _VALUE.pack(key, -2)
+            )
+            for key in keys
+        )
         return Answer((b"".join(rows).hex(),))
 
     def _kv_write(self, modem: Modem, parameters: bytes) -> Answer:
         at, codes = 1, b""
         for _ in range(parameters[0]):
             key, size = _VALUE.unpack_from(parameters, at)
-            value = parameters[at + _VALUE.size:at + _VALUE.size + size]
+            value = parameters[at + _VALUE.size : at + _VALUE.size + size]
             at += _VALUE.size + size
             codes += struct.pack("<h", 0 if modem.kv.get(key) == value else len(value))
             modem.kv[key] = value + (b"!" if modem.quirks.wrong_write else b"")
@@ -125,13 +151,19 @@ class EpacketFront:
 
     def _security_state(self, modem: Modem, challenge: bytes) -> Answer:
         root = derivation.shared_secret(modem.packet_key, self._cloud_public)
-        header = derivation.SecurityHeader(self._cloud_public, derivation.public_key(modem.packet_key), self._cipher.network_id)
-        proof = derivation.SecurityProof(challenge[:16].ljust(16, b"\0"), modem.identity.hardware_id, self._device.device_id)
+        header = derivation.SecurityHeader(
+            self._cloud_public, derivation.public_key(modem.packet_key), self._cipher.network_id
+        )
+        proof = derivation.SecurityProof(
+            challenge[:16].ljust(16, b"\0"), modem.identity.hardware_id, self._device.device_id
+        )
         block = derivation.seal_security_block(root, header, proof, secrets.token_bytes(12))
         return Answer((header.encode().hex(), block.hex()))
 
     def _public_keys(self, modem: Modem, _: bytes) -> Answer:
-        return Answer((f"03{derivation.public_key(modem.packet_key).hex()}04{self._cloud_public.hex()}",))
+        return Answer(
+            (f"03{derivation.public_key(modem.packet_key).hex()}04{self._cloud_public.hex()}",)
+        )
 
     def _nothing(self, _modem: Modem, _: bytes) -> Answer:
         return Answer(("",))
@@ -147,24 +179,37 @@ def _string(text: str) -> bytes:
 
 def text_of(value: bytes) -> str:
     """A string of the key-value store."""
-    return value[1:1 + value[0]].rstrip(b"\0").decode("latin-1")
+    return value[1 : 1 + value[0]].rstrip(b"\0").decode("latin-1")
 
 
 def _built_in(modem: Modem) -> dict[int, bytes]:
-    found = {KV_MODEL: _string(MODEL), KV_FIRMWARE: _string(FIRMWARE), KV_ICCID: _string(modem.identity.iccid)}
-    return found if modem.quirks.no_imei else {**found, KV_IMEI: int(modem.identity.imei).to_bytes(8, "little")}
+    found = {
+        KV_MODEL: _string(MODEL),
+        KV_FIRMWARE: _string(FIRMWARE),
+        KV_ICCID: _string(modem.identity.iccid),
+    }
+    return (
+        found
+        if modem.quirks.no_imei
+        else {**found, KV_IMEI: int(modem.identity.imei).to_bytes(8, "little")}
+    )
 
 
 _UNSUPPORTED: Final = Answer(("",), ok=False, cme=_UNKNOWN)
 _RPCS: Final[dict[int, Callable[[EpacketFront, Modem, bytes], Answer]]] = {
-    RPCS["reboot"]: EpacketFront._nothing, RPCS["kv_write"]: EpacketFront._kv_write, RPCS["kv_read"]: EpacketFront._kv_read,  # noqa: SLF001 - the class's own table
-    RPCS["lte_at_cmd"]: EpacketFront._at, RPCS["security_state"]: EpacketFront._security_state,  # noqa: SLF001
+    RPCS["reboot"]: EpacketFront._nothing,  # noqa: SLF001
+    RPCS["kv_write"]: EpacketFront._kv_write,  # noqa: SLF001
+    RPCS["kv_read"]: EpacketFront._kv_read,  # noqa: SLF001 - the class's own table
+    RPCS["lte_at_cmd"]: EpacketFront._at,  # noqa: SLF001
+    RPCS["security_state"]: EpacketFront._security_state,  # noqa: SLF001
     RPCS["security_public_keys"]: EpacketFront._public_keys,  # noqa: SLF001
 }
 
 
 class AllFront:
-    """A port that takes frames, bare AT commands and shell lines alike: whichever the host begins with."""
+    """A port that takes frames, bare AT commands and shell lines alike: whichever the host begins
+    with.
+    """
 
     def __init__(self, at: Front, shell: Front, frames: Front) -> None:
         self._at: Final = at
@@ -183,7 +228,9 @@ class AllFront:
         return b""
 
     def receive(self, data: bytes) -> Iterable[Request | bytes]:
-        """As `Front.receive`: what begins like a frame is one, a line that begins with AT is a modem's."""
+        """As `Front.receive`: what begins like a frame is one, a line that begins with AT is a
+        modem's.
+        """
         self._line += data
         while self._line:
             if self._line.startswith(SYNC[:1]):
@@ -193,7 +240,7 @@ class AllFront:
             end = self._end()
             if end is None:
                 return
-            line, self._line = self._line[:end + 1], self._line[end + 1:]
+            line, self._line = self._line[: end + 1], self._line[end + 1 :]
             if line.strip(b"\r\n\x03"):
                 bare = line.upper().startswith(b"AT") and line[2:3] != b" "
                 yield from self._owned(self._at if bare else self._shell, line)

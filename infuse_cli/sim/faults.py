@@ -2,10 +2,11 @@
 
     3:install=CME527, 5:unplug@keygen, 6:swap@install, 7:mute, *:echo, cloud:latency=20ms, seed=7
 
-An item is `TARGET:FAULT[=VALUE][@PLACE][#N] [xK|always]`, items are separated by commas. TARGET is a slot
-(from 1), `*` for all, or `cloud`. PLACE is what the board sees (or a call such as `POST /device` for the cloud),
-`#N` means only the N-th time, `xK` the first K times, `always` every time. `PLACE=CMEn` and `PLACE=ERROR` are
-short for `refuse=CMEn@PLACE`; `unplug=2s@PLACE` plugs in again after that time.
+An item is `TARGET:FAULT[=VALUE][@PLACE][#N] [xK|always]`, items are separated by commas. TARGET is
+a slot (from 1), `*` for all, or `cloud`. PLACE is what the board sees (or a call such as `POST
+/device` for the cloud), `#N` means only the N-th time, `xK` the first K times, `always` every time.
+`PLACE=CMEn` and `PLACE=ERROR` are short for `refuse=CMEn@PLACE`; `unplug=2s@PLACE` plugs in again
+after that time.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ class Place(enum.Enum):
 
 
 class BoardFault(enum.Enum):
-    """What can be wrong with a board. Those named `…-before` strike before the command has its effect."""
+    """What can be wrong with a board.
+
+    Those named `…-before` strike before the command has its effect.
+    """
 
     REFUSE = "refuse"
     UNPLUG = "unplug"
@@ -83,7 +87,10 @@ class BoardFault(enum.Enum):
 
 
 class CloudFaultKind(enum.Enum):
-    """What can be wrong with the cloud. `-before` and `-after` say whether the call takes effect."""
+    """What can be wrong with the cloud.
+
+    `-before` and `-after` say whether the call takes effect.
+    """
 
     LATENCY = "latency"
     TOO_MANY = "429"
@@ -111,7 +118,10 @@ CSR_FAULTS: Final = ("signature", "digest", "uuid", "tag", "reused-key", "policy
 
 @dataclass(frozen=True, slots=True)
 class OnBoard:
-    """A fault of the board in `slot` (None: all). `value` is CME number, milliseconds or text, by kind."""
+    """A fault of the board in `slot` (None: all).
+
+    `value` is CME number, milliseconds or text, by kind.
+    """
 
     kind: BoardFault
     slot: int | None = None
@@ -123,7 +133,10 @@ class OnBoard:
 
 @dataclass(frozen=True, slots=True)
 class OnCloud:
-    """A fault of the cloud. `value` is a probability, or seconds, by kind; `call` such as `POST /device`."""
+    """A fault of the cloud.
+
+    `value` is a probability, or seconds, by kind; `call` such as `POST /device`.
+    """
 
     kind: CloudFaultKind
     value: float = 1.0
@@ -151,20 +164,45 @@ _ITEM: Final = re.compile(
 )
 _SECONDS: Final = re.compile(r"([+-]?\d+(?:\.\d+)?)(ms|s|m|h)?")
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_ONCE: Final = frozenset({
-    BoardFault.REFUSE, BoardFault.UNPLUG, BoardFault.UNPLUG_BEFORE, BoardFault.SWAP, BoardFault.HANG, BoardFault.HANG_BEFORE,
-    BoardFault.LOST, BoardFault.LOST_BEFORE, BoardFault.RESET, BoardFault.RESET_BEFORE, BoardFault.WRONG_READBACK,
-    BoardFault.BROWN_OUT, BoardFault.ACTIVE, BoardFault.FLIP, BoardFault.FLIP_BEFORE, BoardFault.DROP, BoardFault.DROP_BEFORE,
-})
-_PLACES: Final = {BoardFault.BROWN_OUT: Place.INSTALL, BoardFault.ACTIVE: Place.INSTALL, BoardFault.BAD_CSR: Place.KEYGEN, BoardFault.NO_COSE: Place.KEYGEN, BoardFault.WRONG_READBACK: Place.INSTALL,
-                  BoardFault.NO_JWT: Place.JWT, BoardFault.BAD_JWT: Place.JWT, BoardFault.NO_DIGEST: Place.LIST}
+_ONCE: Final = frozenset(
+    {
+        BoardFault.REFUSE,
+        BoardFault.UNPLUG,
+        BoardFault.UNPLUG_BEFORE,
+        BoardFault.SWAP,
+        BoardFault.HANG,
+        BoardFault.HANG_BEFORE,
+        BoardFault.LOST,
+        BoardFault.LOST_BEFORE,
+        BoardFault.RESET,
+        BoardFault.RESET_BEFORE,
+        BoardFault.WRONG_READBACK,
+        BoardFault.BROWN_OUT,
+        BoardFault.ACTIVE,
+        BoardFault.FLIP,
+        BoardFault.FLIP_BEFORE,
+        BoardFault.DROP,
+        BoardFault.DROP_BEFORE,
+    }
+)
+_PLACES: Final = {
+    BoardFault.BROWN_OUT: Place.INSTALL,
+    BoardFault.ACTIVE: Place.INSTALL,
+    BoardFault.BAD_CSR: Place.KEYGEN,
+    BoardFault.NO_COSE: Place.KEYGEN,
+    BoardFault.WRONG_READBACK: Place.INSTALL,
+    BoardFault.NO_JWT: Place.JWT,
+    BoardFault.BAD_JWT: Place.JWT,
+    BoardFault.NO_DIGEST: Place.LIST,
+}
 _TIMED: Final = frozenset({CloudFaultKind.LATENCY, CloudFaultKind.SLOW, CloudFaultKind.DATE})
 
 
 def parse(text: str) -> FaultPlan:
     """Read a fault plan; an empty text is no faults.
 
-    Raises UsageError usage.bad-option that names the item and the nearest thing it could have meant.
+    Raises UsageError usage.bad-option that names the item and the nearest thing it could have
+    meant.
     """
     boards: list[OnBoard] = []
     cloud: list[OnCloud] = []
@@ -185,7 +223,9 @@ def parse(text: str) -> FaultPlan:
 def _seed(item: str) -> int:
     name, _, value = item.partition("=")
     if name.strip() != "seed" or not value.strip().isdigit():
-        raise _bad(item, "an item is TARGET:FAULT with a slot number, * or cloud as target, or seed=N")
+        raise _bad(
+            item, "an item is TARGET:FAULT with a slot number, * or cloud as target, or seed=N"
+        )
     return int(value)
 
 
@@ -199,7 +239,14 @@ def _match(item: str, fault: str) -> re.Match[str]:
 def _board(item: str, target: str, text: str) -> OnBoard:
     found = _match(item, text)
     kind, place, value = _board_kind(item, found)
-    return OnBoard(kind, _slot(item, target), place, value, _times(found, once=kind in _ONCE and not found["nth"]), _number(found["nth"]))
+    return OnBoard(
+        kind,
+        _slot(item, target),
+        place,
+        value,
+        _times(found, once=kind in _ONCE and not found["nth"]),
+        _number(found["nth"]),
+    )
 
 
 def _board_kind(item: str, found: re.Match[str]) -> tuple[BoardFault, Place, int | str | None]:
@@ -208,7 +255,11 @@ def _board_kind(item: str, found: re.Match[str]) -> tuple[BoardFault, Place, int
     if name in places and value is not None:
         return BoardFault.REFUSE, places[name], _refusal(item, value)
     kind = _one_of(item, name, {fault.value: fault for fault in BoardFault}, extra=places)
-    place = _PLACES.get(kind, Place.ANY) if found["place"] is None else _one_of(item, found["place"].strip(), places)
+    place = (
+        _PLACES.get(kind, Place.ANY)
+        if found["place"] is None
+        else _one_of(item, found["place"].strip(), places)
+    )
     return kind, place, _VALUES.get(kind, _no_value)(item, value)
 
 
@@ -275,8 +326,14 @@ def _no_value(item: str, value: str | None) -> None:
 
 
 _VALUES: Final[dict[BoardFault, Callable[[str, str | None], int | str | None]]] = {
-    BoardFault.REFUSE: _refusal, BoardFault.SLOW: _milliseconds, BoardFault.SLOW_NVM: _milliseconds, BoardFault.BAD_CSR: _csr_fault, BoardFault.OCCUPIED: _occupied,
-    BoardFault.DIALECT: _dialect, BoardFault.UNPLUG: _back_after, BoardFault.UNPLUG_BEFORE: _back_after,
+    BoardFault.REFUSE: _refusal,
+    BoardFault.SLOW: _milliseconds,
+    BoardFault.SLOW_NVM: _milliseconds,
+    BoardFault.BAD_CSR: _csr_fault,
+    BoardFault.OCCUPIED: _occupied,
+    BoardFault.DIALECT: _dialect,
+    BoardFault.UNPLUG: _back_after,
+    BoardFault.UNPLUG_BEFORE: _back_after,
 }
 
 
@@ -310,4 +367,7 @@ def _bad(item: str, why: str) -> UsageError:
 def describe() -> str:
     """All names that a plan may use, for hints and help."""
     kinds = (("board faults", BoardFault), ("places", Place), ("cloud faults", CloudFaultKind))
-    return "; ".join(f"{title}: {', '.join(member.value for member in kind)}" for title, kind in kinds) + "."
+    return (
+        "; ".join(f"{title}: {', '.join(member.value for member in kind)}" for title, kind in kinds)
+        + "."
+    )

@@ -1,4 +1,5 @@
-"""What the firmware of a virtual board does by itself once it is on the air: provision itself, check in.
+"""What the firmware of a virtual board does by itself once it is on the air: provision itself,
+check in.
 
 Boards are touched only in the bench's thread; the network is waited for in a small pool.
 """
@@ -51,9 +52,13 @@ class Endpoints:
 
 
 class Firmware:
-    """Of all boards of a bench. With `first_boot` a board that holds a token and no certificate provisions itself."""
+    """Of all boards of a bench. With `first_boot` a board that holds a token and no certificate
+    provisions itself.
+    """
 
-    def __init__(self, endpoints: Endpoints, *, first_boot: bool = False, sec_tag: int = 4201) -> None:
+    def __init__(
+        self, endpoints: Endpoints, *, first_boot: bool = False, sec_tag: int = 4201
+    ) -> None:
         self._endpoints: Final = endpoints
         self._first_boot: Final = first_boot
         self._sec_tag: Final = sec_tag
@@ -81,13 +86,33 @@ class Firmware:
             return
         token = _token(modem)
         if (credentials := _credentials(modem, token)) is not None:
-            self._submit(board, modem, tries, lambda: check_in(HOST, self._endpoints.broker, credentials, str(modem.identity.uuid)), _nothing)
+            self._submit(
+                board,
+                modem,
+                tries,
+                lambda: check_in(
+                    HOST, self._endpoints.broker, credentials, str(modem.identity.uuid)
+                ),
+                _nothing,
+            )
         elif self._first_boot and token is not None:
             csr = self._csr(modem)
-            self._submit(board, modem, tries, lambda: self._provision(token, csr), lambda got: self._store(board, modem, got))
+            self._submit(
+                board,
+                modem,
+                tries,
+                lambda: self._provision(token, csr),
+                lambda got: self._store(board, modem, got),
+            )
 
-    def _submit(self, board: VirtualBoard, modem: Modem, tries: int, work: Callable[[], T],
-                then: Callable[[T], None]) -> None:
+    def _submit(
+        self,
+        board: VirtualBoard,
+        modem: Modem,
+        tries: int,
+        work: Callable[[], T],
+        then: Callable[[T], None],
+    ) -> None:
         bench = self._bench
         if bench is None:
             return
@@ -98,11 +123,14 @@ class Firmware:
             except (OSError, http.client.HTTPException, ValueError) as error:
                 # A TLS refusal may heal too: the token may be late, the cloud may come back.
                 self._failed(board, error)
-                bench.post(lambda: bench.later(_RETRY_S, lambda: self._go_on(board, modem, tries - 1)))
+                bench.post(
+                    lambda: bench.later(_RETRY_S, lambda: self._go_on(board, modem, tries - 1))
+                )
             except Rejected as error:
                 self._failed(board, error)
             else:
                 bench.post(lambda: then(got))
+
         self._pool.submit(run)
 
     def _failed(self, board: VirtualBoard, error: Exception) -> None:
@@ -120,12 +148,20 @@ class Firmware:
     def _provision(self, token: str, csr: str) -> dict[str, Any]:
         connection = http.client.HTTPConnection(HOST, self._endpoints.http, timeout=_TIMEOUT_S)
         try:
-            connection.request("POST", PROVISION, json.dumps({"token": token, "csr": csr}), {"Content-Type": "application/json"})
+            connection.request(
+                "POST",
+                PROVISION,
+                json.dumps({"token": token, "csr": csr}),
+                {"Content-Type": "application/json"},
+            )
             response = connection.getresponse()
             body = response.read()
         finally:
             connection.close()
-        if response.status == http.client.TOO_MANY_REQUESTS or response.status >= http.client.INTERNAL_SERVER_ERROR:
+        if (
+            response.status == http.client.TOO_MANY_REQUESTS
+            or response.status >= http.client.INTERNAL_SERVER_ERROR
+        ):
             raise ConnectionError(f"POST /devices/provision answered {response.status}")
         if response.status != http.client.OK:
             raise Rejected(f"POST /devices/provision answered {response.status}")
@@ -134,9 +170,15 @@ class Firmware:
 
     def _store(self, board: VirtualBoard, modem: Modem, got: dict[str, Any]) -> None:
         chain = got["caChain"]
-        parts = x509.load_pem_x509_certificates(("".join(chain) if isinstance(chain, list) else chain).encode())
+        parts = x509.load_pem_x509_certificates(
+            ("".join(chain) if isinstance(chain, list) else chain).encode()
+        )
         pems = [part.public_bytes(serialization.Encoding.PEM) for part in parts]
-        modem.nvm.overwrite(self._sec_tag, Type.CLIENT_CERTIFICATE, got["certificate"].encode() + b"".join(pems[:-1]))
+        modem.nvm.overwrite(
+            self._sec_tag,
+            Type.CLIENT_CERTIFICATE,
+            got["certificate"].encode() + b"".join(pems[:-1]),
+        )
         if modem.nvm.get(self._sec_tag, Type.ROOT_CA) is None:
             modem.nvm.overwrite(self._sec_tag, Type.ROOT_CA, pems[-1])
         self._go_on(board, modem, _TRIES)
@@ -162,10 +204,21 @@ def _token(modem: Modem) -> str | None:
 
 def _credentials(modem: Modem, token: str | None) -> Credentials | None:
     for tag in modem.nvm.tags_with(Type.CLIENT_CERTIFICATE, Type.CLIENT_KEY):
-        certificate, key = modem.nvm.get(tag, Type.CLIENT_CERTIFICATE), modem.nvm.get(tag, Type.CLIENT_KEY)
+        certificate, key = (
+            modem.nvm.get(tag, Type.CLIENT_CERTIFICATE),
+            modem.nvm.get(tag, Type.CLIENT_KEY),
+        )
         root = modem.nvm.get(tag, Type.ROOT_CA)
         if certificate is not None and key is not None and key.key is not None:
-            pem = key.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-            return Credentials(certificate.content.decode("latin-1"), pem.decode(),
-                               None if root is None else root.content.decode("latin-1"), token)
+            pem = key.key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+            return Credentials(
+                certificate.content.decode("latin-1"),
+                pem.decode(),
+                None if root is None else root.content.decode("latin-1"),
+                token,
+            )
     return None

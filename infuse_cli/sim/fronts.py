@@ -1,4 +1,6 @@
-"""How a virtual board is talked to: one front a dialect, which turns bytes into commands and answers into bytes."""
+"""How a virtual board is talked to: one front a dialect, which turns bytes into commands and
+answers into bytes.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A command that a board was given: its text, AT commands without their shell, and what is echoed before its answer."""
+    """A command that a board was given: its text, AT commands without their shell, and what is
+    echoed before its answer.
+    """
 
     text: str
     line: str
@@ -55,7 +59,9 @@ class Front(Protocol):
         """Whether this command restarts the board."""
 
     def wakes(self, request: Request) -> bool:
-        """Whether the firmware looks at what it has and goes to its cloud after this, without having been offline."""
+        """Whether the firmware looks at what it has and goes to its cloud after this, without
+        having been offline.
+        """
 
 
 class AtFront:
@@ -138,13 +144,19 @@ class ShellFront:
 
     def execute(self, modem: Modem, request: Request) -> Answer:
         """As `Front.execute`."""
-        return modem.execute(request.text) if request.text != request.line else self._commands.execute(modem, request.line)
+        return (
+            modem.execute(request.text)
+            if request.text != request.line
+            else self._commands.execute(modem, request.line)
+        )
 
     def answer(self, request: Request, answer: Answer) -> bytes:
         """As `Front.answer`; the AT shell ends the modem's text with an empty line."""
         if request.text == request.line:
             return self._device.answer(answer.info, failed=not answer.ok)
-        final = "OK" if answer.ok else "ERROR" if answer.cme is None else f"+CME ERROR: {answer.cme}"
+        final = (
+            "OK" if answer.ok else "ERROR" if answer.cme is None else f"+CME ERROR: {answer.cme}"
+        )
         return self._device.answer((*answer.info, final, ""))
 
     def unsolicited(self, line: str) -> bytes:
@@ -153,7 +165,11 @@ class ShellFront:
 
     def boot_text(self, lines: Iterable[str]) -> bytes:
         """As `Front.boot_text`: the text, and the first prompt."""
-        return "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n\r\n" + self._device.shown_prompt()
+        return (
+            "".join(f"{line}\r\n" for line in lines).encode()
+            + b"\r\n\r\n"
+            + self._device.shown_prompt()
+        )
 
     def reset(self) -> None:
         """As `Front.reset`."""
@@ -169,11 +185,19 @@ class ShellFront:
         return request.line.startswith("cred add")
 
 
-def front(dialect: str, *, blank: bool = False, colour: bool = True, cloud_public: bytes = b"") -> Front:
-    """The front of a dialect's name; `cloud_public` is for firmware that shares a secret with its cloud."""
+def front(
+    dialect: str, *, blank: bool = False, colour: bool = True, cloud_public: bytes = b""
+) -> Front:
+    """The front of a dialect's name; `cloud_public` is for firmware that shares a secret with its
+    cloud.
+    """
     if dialect in {"epacket", "all"}:
         from infuse_cli.sim.epacket_front import AllFront, EpacketFront
 
         frames = EpacketFront(cloud_public)
-        return frames if dialect == "epacket" else AllFront(AtFront(blank=blank), ShellFront(dialect, colour=colour), frames)
+        return (
+            frames
+            if dialect == "epacket"
+            else AllFront(AtFront(blank=blank), ShellFront(dialect, colour=colour), frames)
+        )
     return AtFront(blank=blank) if dialect == "at" else ShellFront(dialect, colour=colour)

@@ -1,6 +1,7 @@
 """Components, sensors, health and groups of the virtual registry.
 
-A device that checks in announces one component with one sensor, and its health, as firmware does; people add others.
+A device that checks in announces one component with one sensor, and its health, as firmware does;
+people add others.
 """
 
 from __future__ import annotations
@@ -35,14 +36,34 @@ class InventoryState:
 
     def announce(self, device_id: str) -> None:
         """A device checked in: its component exists from now on, and one more health record."""
-        if not any(one.device_id == device_id and one.name == ANNOUNCED for one in self.components.values()):
-            component = self._add_component(wire.ComponentRequest(device_id=device_id, name=ANNOUNCED))
-            sensor = wire.Sensor(name="temperature", device_id=device_id, component_id=component.id, value_type="number",
-                                 unit="°C", tags=list(self._registry.devices[device_id].tags), **self._stamps())
+        if not any(
+            one.device_id == device_id and one.name == ANNOUNCED for one in self.components.values()
+        ):
+            component = self._add_component(
+                wire.ComponentRequest(device_id=device_id, name=ANNOUNCED)
+            )
+            sensor = wire.Sensor(
+                name="temperature",
+                device_id=device_id,
+                component_id=component.id,
+                value_type="number",
+                unit="°C",
+                tags=list(self._registry.devices[device_id].tags),
+                **self._stamps(),
+            )
             self.sensors[sensor.id] = sensor
         records = self.health.setdefault(device_id, [])
-        records.append(wire.HealthRecord(recorded_at=stamp(self._clock.now()), uptime=60 * (len(records) + 1), free_heap=65536,
-                                    signal_strength=-95, connection_type="LTE-M", readings_sent=len(records), readings_dropped=0))
+        records.append(
+            wire.HealthRecord(
+                recorded_at=stamp(self._clock.now()),
+                uptime=60 * (len(records) + 1),
+                free_heap=65536,
+                signal_strength=-95,
+                connection_type="LTE-M",
+                readings_sent=len(records),
+                readings_dropped=0,
+            )
+        )
 
     def forget(self, device_id: str) -> None:
         """A device is gone, and with it all that was its own."""
@@ -55,7 +76,10 @@ class InventoryState:
 
     def list_components(self, ask: Ask) -> list[wire.Component]:
         """GET /components."""
-        return page([one for one in self.components.values() if wanted(ask.query.device_id, one.device_id)], ask.query)
+        return page(
+            [one for one in self.components.values() if wanted(ask.query.device_id, one.device_id)],
+            ask.query,
+        )
 
     def component(self, ask: Ask) -> wire.Component:
         """GET /components/{id}."""
@@ -80,11 +104,17 @@ class InventoryState:
         """GET /sensors, filtered by device, group, value type and tags."""
         query: wire.SensorQuery = ask.query
         group = None if query.group_id is UNSET else self._members(query.group_id)
-        return page([
-            one for one in self.sensors.values()
-            if wanted(query.device_id, one.device_id) and wanted(query.value_type, one.value_type)
-            and set(query.tags) <= set(one.tags) and (group is None or one.device_id in group)
-        ], query)
+        return page(
+            [
+                one
+                for one in self.sensors.values()
+                if wanted(query.device_id, one.device_id)
+                and wanted(query.value_type, one.value_type)
+                and set(query.tags) <= set(one.tags)
+                and (group is None or one.device_id in group)
+            ],
+            query,
+        )
 
     # Health
 
@@ -102,14 +132,24 @@ class InventoryState:
     def health_window(self, ask: Ask) -> list[wire.HealthRecord]:
         """GET /devices/{deviceId}/health/window?from&to."""
         query: wire.HealthWindowQuery = ask.query
-        return page([one for one in self._records(ask) if query.from_ <= datetime.fromisoformat(one.recorded_at) <= query.to], query)
+        return page(
+            [
+                one
+                for one in self._records(ask)
+                if query.from_ <= datetime.fromisoformat(one.recorded_at) <= query.to
+            ],
+            query,
+        )
 
     def health_summary(self, ask: Ask) -> dict[str, Any]:
         """GET /devices/{deviceId}/health/summary."""
         records = self._records(ask)
-        return {"records": len(records), "readingsSent": sum(one.readings_sent for one in records),
-                "readingsDropped": sum(one.readings_dropped for one in records),
-                "lastRecordedAt": records[-1].recorded_at if records else None}
+        return {
+            "records": len(records),
+            "readingsSent": sum(one.readings_sent for one in records),
+            "readingsDropped": sum(one.readings_dropped for one in records),
+            "lastRecordedAt": records[-1].recorded_at if records else None,
+        }
 
     # Groups
 
@@ -141,9 +181,17 @@ class InventoryState:
     def _add_component(self, body: wire.ComponentRequest) -> wire.Component:
         if body.device_id not in self._registry.devices:
             raise Refused(422, f"there is no device {body.device_id}")
-        if any(one.device_id == body.device_id and one.name == body.name for one in self.components.values()):
+        if any(
+            one.device_id == body.device_id and one.name == body.name
+            for one in self.components.values()
+        ):
             raise Refused(409, f"the device has a component {body.name}")
-        made = wire.Component(device_id=body.device_id, name=body.name, sensor_profile_id=body.sensor_profile_id, **self._stamps())
+        made = wire.Component(
+            device_id=body.device_id,
+            name=body.name,
+            sensor_profile_id=body.sensor_profile_id,
+            **self._stamps(),
+        )
         self.components[made.id] = made
         return made
 

@@ -1,7 +1,8 @@
 """The virtual nRF9151: state and AT commands, no I/O and no clock of its own.
 
-A command gives an `Answer`, which says how long the real modem would take. Semantics: reference §1.6 and §2. After
-boot CMEE is 0 (bare ERROR) and the modem is active: the firmware connects by itself.
+A command gives an `Answer`, which says how long the real modem would take. Semantics: reference
+§1.6 and §2. After boot CMEE is 0 (bare ERROR) and the modem is active: the firmware connects by
+itself.
 """
 
 from __future__ import annotations
@@ -43,8 +44,12 @@ ACTIVE_MODES: Final = frozenset({1, 2, 21})
 """Functional modes in which credentials can't be written."""
 _MODES: Final = frozenset({0, 1, 2, 4, 20, 21, 30, 31, 40, 41, 44})
 _CONSTANTS: Final = {
-    "+CGMI": "Nordic Semiconductor ASA", "%SHORTSWVER": "%SHORTSWVER: nrf91x1_2.0.2", "+CPIN?": "+CPIN: READY", "+CMEE=?": "+CMEE: (0,1)",
-    "+CFUN=?": f"+CFUN: ({','.join(map(str, sorted(_MODES)))})", "+CGSN=?": "+CGSN: (0-3)",
+    "+CGMI": "Nordic Semiconductor ASA",
+    "%SHORTSWVER": "%SHORTSWVER: nrf91x1_2.0.2",
+    "+CPIN?": "+CPIN: READY",
+    "+CMEE=?": "+CMEE: (0,1)",
+    "+CFUN=?": f"+CFUN: ({','.join(map(str, sorted(_MODES)))})",
+    "+CGSN=?": "+CGSN: (0-3)",
 }
 """What never changes, for people and tools that look around."""
 
@@ -83,7 +88,10 @@ class ModemIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Information lines, then OK unless refused; `cme` None and not ok is a bare ERROR. `delay_s` in seconds."""
+    """Information lines, then OK unless refused; `cme` None and not ok is a bare ERROR.
+
+    `delay_s` in seconds.
+    """
 
     info: tuple[str, ...] = ()
     ok: bool = True
@@ -115,32 +123,45 @@ def new_key() -> ec.EllipticCurvePrivateKey:
 
 
 class KeyMaker:
-    """Keys of all boards of a bench, always new, unless a board's fault is to come up with another board's."""
+    """Keys of all boards of a bench, always new, unless a board's fault is to come up with another
+    board's.
+    """
 
     def __init__(self) -> None:
         self._made: Final[list[tuple[tuple[int, int], ec.EllipticCurvePrivateKey]]] = []
 
     def maker(self, owner: tuple[int, int]) -> Callable[[bool], ec.EllipticCurvePrivateKey]:
-        """What makes the keys of one board; called with True it gives the newest key of another, if there is any."""
+        """What makes the keys of one board; called with True it gives the newest key of another, if
+        there is any.
+        """
+
         def make(reuse: bool) -> ec.EllipticCurvePrivateKey:
             others = [key for whose, key in self._made if whose != owner]
             key = others[-1] if reuse and others else new_key()
             self._made.append((owner, key))
             return key
+
         return make
 
 
 class Modem:
     """One virtual modem. `make_key(reuse)` gives the key of a KEYGEN."""
 
-    def __init__(self, identity: ModemIdentity, *, delays: Delays | None = None,
-                 make_key: Callable[[bool], ec.EllipticCurvePrivateKey] | None = None) -> None:
+    def __init__(
+        self,
+        identity: ModemIdentity,
+        *,
+        delays: Delays | None = None,
+        make_key: Callable[[bool], ec.EllipticCurvePrivateKey] | None = None,
+    ) -> None:
         self.identity: Final = identity
         self.nvm: Final = Nvm()
         self.quirks: Final = Quirks()
         self.counts: Final[dict[str, int]] = {"keygen": 0, "write": 0, "delete": 0, "boot": 0}
         self.settings: Final[dict[str, str]] = {}
-        """What the application keeps in Zephyr's settings; it survives resets as the credentials do."""
+        """What the application keeps in Zephyr's settings; it survives resets as the credentials
+        do.
+        """
         self.kv: Final[dict[int, bytes]] = {}
         """What Infuse-IoT firmware keeps in its key-value store, by key."""
         self.packet_key: Final = secrets.token_bytes(32)
@@ -177,10 +198,17 @@ class Modem:
         return Answer(ok=False, cme=cme if self._cmee else None)
 
     def add_raw(self, tag: int, kind: int, content: bytes, *, terminated: bool = False) -> None:
-        """Store a credential past the modem's own command, as firmware with another shell does; `terminated` with a NUL."""
+        """Store a credential past the modem's own command, as firmware with another shell does;
+        `terminated` with a NUL.
+        """
         if self.quirks.wrong_write:
             content += b"\n"
-        self.nvm.overwrite(tag, kind, content[:len(content) // 2] if self.quirks.brown_out else content, terminated=terminated)
+        self.nvm.overwrite(
+            tag,
+            kind,
+            content[: len(content) // 2] if self.quirks.brown_out else content,
+            terminated=terminated,
+        )
         self.counts["write"] += 1
 
     def generate(self, tag: int, wish: attest.CsrWish | None = None) -> bytes:
@@ -250,19 +278,33 @@ class Modem:
 
     def _list(self, found: re.Match[str]) -> Answer:
         tag, kind = (None if text is None else int(text) for text in found.groups())
-        rows = [row for row in (*self.nvm.listed(), *self._own()) if tag in {None, row[0]} and kind in {None, row[1]}]
-        return Answer(tuple(f"%CMNG: {tag},{kind}" + ("" if self.quirks.no_digest else f',"{digest}"') for tag, kind, digest in rows))
+        rows = [
+            row
+            for row in (*self.nvm.listed(), *self._own())
+            if tag in {None, row[0]} and kind in {None, row[1]}
+        ]
+        return Answer(
+            tuple(
+                f"%CMNG: {tag},{kind}" + ("" if self.quirks.no_digest else f',"{digest}"')
+                for tag, kind, digest in rows
+            )
+        )
 
     def _own(self) -> list[tuple[int, int, str]]:
-        """Keys that the modem was born with: it lists them, and nobody can write, read or delete them."""
-        return [(tag, kind, hashlib.sha256(f"{self.identity.uuid} {kind}".encode()).hexdigest().upper()) for tag, kind in OWN_KEYS]
+        """Keys that the modem was born with: it lists them, and nobody can write, read or delete
+        them.
+        """
+        return [
+            (tag, kind, hashlib.sha256(f"{self.identity.uuid} {kind}".encode()).hexdigest().upper())
+            for tag, kind in OWN_KEYS
+        ]
 
     def _write(self, found: re.Match[str]) -> Answer:
         self._refuse_active()
         content = found[3].encode("latin-1")
         self.nvm.write(int(found[1]), int(found[2]), content)
         if self.quirks.brown_out:
-            self.nvm.overwrite(int(found[1]), int(found[2]), content[:len(content) // 2])
+            self.nvm.overwrite(int(found[1]), int(found[2]), content[: len(content) // 2])
             raise ModemRefusal(POWER_OFF_WARNING)
         if self.quirks.wrong_write:
             self.nvm.overwrite(int(found[1]), int(found[2]), content + b"\n")
@@ -271,7 +313,9 @@ class Modem:
 
     def _read(self, found: re.Match[str]) -> Answer:
         entry = self.nvm.read(int(found[1]), int(found[2]))
-        return Answer((f'%CMNG: {found[1]},{found[2]},"{entry.digest}","{entry.content.decode("latin-1")}"',))
+        return Answer(
+            (f'%CMNG: {found[1]},{found[2]},"{entry.digest}","{entry.content.decode("latin-1")}"',)
+        )
 
     def _delete(self, found: re.Match[str]) -> Answer:
         self._refuse_active()
@@ -282,13 +326,18 @@ class Modem:
     def _keygen(self, found: re.Match[str]) -> Answer:
         self._refuse_active()
         tag, want_key = int(found["tag"]), found["content"] == "1"
-        wish = attest.CsrWish(found["attributes"] or f"CN={self.identity.uuid}", found["usage"] or attest.DEFAULT_KEY_USAGE,
-                              self.quirks.csr_fault)
+        wish = attest.CsrWish(
+            found["attributes"] or f"CN={self.identity.uuid}",
+            found["usage"] or attest.DEFAULT_KEY_USAGE,
+            self.quirks.csr_fault,
+        )
         body = self.generate(tag, wish)
         if want_key:
             body = self._public_key(tag)
         kind = attest.PUBLIC_KEY_MESSAGE if want_key else attest.CSR_MESSAGE
-        text = attest.message(body, self.identity.key, self.identity.uuid, tag, kind=kind, fault=self.quirks.csr_fault)
+        text = attest.message(
+            body, self.identity.key, self.identity.uuid, tag, kind=kind, fault=self.quirks.csr_fault
+        )
         shown = text.partition(".")[0] if self.quirks.no_cose else text
         return Answer((f'%KEYGEN: "{shown}"',), delay_s=self.delays.keygen_s)
 
@@ -296,11 +345,20 @@ class Modem:
         entry = self.nvm.get(tag, CredentialType.CLIENT_KEY)
         if entry is None or entry.key is None:
             raise ModemRefusal(NOT_FOUND)
-        return entry.key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        return entry.key.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
 
     def _attest_token(self, found: re.Match[str]) -> Answer:
         nonce = bytes.fromhex(found[1]) if found[1] else secrets.token_bytes(16)
-        return Answer((f'%ATTESTTOKEN: "{attest.identity_message(self.identity.key, self.identity.uuid, nonce)}"',))
+        return Answer(
+            (
+                (
+                    "%ATTESTTOKEN:"
+                    f' "{attest.identity_message(self.identity.key, self.identity.uuid, nonce)}"'
+                ),
+            )
+        )
 
     def _jwt(self, found: re.Match[str]) -> Answer:
         if self.quirks.no_jwt:
@@ -308,7 +366,11 @@ class Modem:
         key = self._jwt_key(found["tag"])
         issuer = f"nRF9151.{self.identity.uuid}"
         claims: dict[str, object] = {"iss": issuer, "jti": f"{issuer}.{secrets.token_hex(8)}"}
-        claims |= {name: found[group] for name, group in (("sub", "subject"), ("aud", "audience")) if found[group]}
+        claims |= {
+            name: found[group]
+            for name, group in (("sub", "subject"), ("aud", "audience"))
+            if found[group]
+        }
         if int(found["expires"] or 0):
             claims |= {"iat": int(time.time()), "exp": int(time.time()) + int(found["expires"])}
         return Answer((f'%JWT: "{attest.jwt(key, claims)}"',))
@@ -356,9 +418,18 @@ _TABLE: Final[tuple[tuple[re.Pattern[str], Callable[[Modem, re.Match[str]], Answ
     (_at(r"%CMNG=1(?:,(\d{1,10})(?:,(\d{1,2}))?)?"), Modem._list),  # noqa: SLF001
     (_at(r"%CMNG=2,(\d{1,10}),(\d{1,2})"), Modem._read),  # noqa: SLF001
     (_at(r"%CMNG=3,(\d{1,10}),(\d{1,2})"), Modem._delete),  # noqa: SLF001
-    (_at(r'%KEYGEN=(?P<tag>\d{1,10}),2(?:,(?P<content>[01])?(?:,(?:"(?P<attributes>[^"]*)")?(?:,"(?P<usage>[01]{9})")?)?)?'),
-     Modem._keygen),  # noqa: SLF001
+    (
+        _at(
+            r'%KEYGEN=(?P<tag>\d{1,10}),2(?:,(?P<content>[01])?(?:,(?:"(?P<attributes>[^"]*)")?(?:,"(?P<usage>[01]{9})")?)?)?'
+        ),
+        Modem._keygen,  # noqa: SLF001
+    ),
     (_at(r'%ATTESTTOKEN(?:="?([0-9A-F]{32})"?)?'), Modem._attest_token),  # noqa: SLF001
-    (_at(r'%JWT(?:=0?(?:,(?P<expires>\d{1,9})?(?:,(?:"(?P<subject>[^"]*)")?(?:,(?:"(?P<audience>[^"]*)")?'
-         r"(?:,(?P<tag>\d{1,10}),2)?)?)?)?)?"), Modem._jwt),  # noqa: SLF001
+    (
+        _at(
+            r'%JWT(?:=0?(?:,(?P<expires>\d{1,9})?(?:,(?:"(?P<subject>[^"]*)")?(?:,(?:"(?P<audience>[^"]*)")?'
+            r"(?:,(?P<tag>\d{1,10}),2)?)?)?)?)?"
+        ),
+        Modem._jwt,  # noqa: SLF001
+    ),
 )

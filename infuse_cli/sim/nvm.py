@@ -1,7 +1,9 @@
-"""The credential storage of a virtual modem: what AT%CMNG sees. It survives resets; who may write when is the modem's say.
+"""The credential storage of a virtual modem: what AT%CMNG sees.
 
-Source: nRF91x1 AT commands reference, %CMNG (reference §2): (sec_tag, type) is unique, the digest is the SHA-256 of
-exactly the bytes between the quotes.
+It survives resets; who may write when is the modem's say.
+
+Source: nRF91x1 AT commands reference, %CMNG (reference §2): (sec_tag, type) is unique, the digest
+is the SHA-256 of exactly the bytes between the quotes.
 """
 
 from __future__ import annotations
@@ -67,7 +69,9 @@ class Nvm:
 
     def listed(self) -> list[tuple[int, int, str]]:
         """(sec_tag, type, digest) of every entry, by tag and type."""
-        return [(tag, int(kind), entry.digest) for (tag, kind), entry in sorted(self._entries.items())]
+        return [
+            (tag, int(kind), entry.digest) for (tag, kind), entry in sorted(self._entries.items())
+        ]
 
     def get(self, tag: int, kind: int) -> Entry | None:
         """The entry, or None."""
@@ -103,11 +107,17 @@ class Nvm:
     def store_key(self, tag: int, key: EllipticCurvePrivateKey) -> None:
         """Store a key that the modem made itself; its digest is that of its PKCS#8 DER."""
         self.check_new(tag, CredentialType.CLIENT_KEY)
-        der = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        der = key.private_bytes(
+            serialization.Encoding.DER,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
         self._entries[tag, CredentialType.CLIENT_KEY] = Entry(der, key)
 
     def overwrite(self, tag: int, kind: int, content: bytes, *, terminated: bool = False) -> None:
-        """Put content there without any check: for faults, and for firmware with storage of its own."""
+        """Put content there without any check: for faults, and for firmware with storage of its
+        own.
+        """
         self._entries[tag, kind] = Entry(content, terminated=terminated)
 
     def delete(self, tag: int, kind: int) -> None:
@@ -119,7 +129,9 @@ class Nvm:
 
     def tags_with(self, *kinds: int) -> list[int]:
         """Tags that hold all of the kinds, lowest first."""
-        return sorted({tag for tag, _ in self._entries if all((tag, kind) in self._entries for kind in kinds)})
+        return sorted(
+            {tag for tag, _ in self._entries if all((tag, kind) in self._entries for kind in kinds)}
+        )
 
 
 def _is_pem(content: bytes) -> bool:

@@ -1,6 +1,8 @@
-"""The registry half of the virtual cloud: devices by name, one-time tokens, certificates for token and CSR, check-ins.
+"""The registry half of the virtual cloud: devices by name, one-time tokens, certificates for token
+and CSR, check-ins.
 
-Rules: contract, device registry API. A name is taken as long as its device exists; a token is used at most once.
+Rules: contract, device registry API. A name is taken as long as its device exists; a token is used
+at most once.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ STATUSES: Final = ("PENDING", "ACTIVE", "INACTIVE", "MAINTENANCE", "OFFLINE")
 
 @dataclass(slots=True)
 class Token:
-    """A registration token. `status` is PENDING, CONSUMED, REVOKED or EXPIRED; `uses` counts what it bought."""
+    """A registration token.
+
+    `status` is PENDING, CONSUMED, REVOKED or EXPIRED; `uses` counts what it bought.
+    """
 
     id: str
     device_id: str
@@ -43,14 +48,22 @@ class Token:
 
     def shown(self) -> dict[str, Any]:
         """The fields that lists show."""
-        return {"id": self.id, "device_id": self.device_id, "name": self.name, "status": self.status,
-                "created_at": stamp(self.created), "expires_at": stamp(self.expires)}
+        return {
+            "id": self.id,
+            "device_id": self.device_id,
+            "name": self.name,
+            "status": self.status,
+            "created_at": stamp(self.created),
+            "expires_at": stamp(self.expires),
+        }
 
 
 class RegistryState:
     """Everything that the registry remembers. Callers hold `clock.lock`."""
 
-    def __init__(self, clock: Clock, cloud: CloudState, authority: Authority, *, chain_as_list: bool = False) -> None:
+    def __init__(
+        self, clock: Clock, cloud: CloudState, authority: Authority, *, chain_as_list: bool = False
+    ) -> None:
         self._clock: Final = clock
         self._cloud: Final = cloud
         self._authority: Final = authority
@@ -67,18 +80,39 @@ class RegistryState:
     def mint(self, ask: Ask) -> wire.MintedToken:
         """POST /devices/registration/tokens: the device exists from now on, PENDING."""
         body: wire.MintRequest = ask.body
-        device = self._add_device(wire.RegistryDeviceRequest(
-            name=body.name, tags=body.tags, metadata=body.metadata, location=body.location, site_id=body.site_id,
-            device_profile_id=body.device_profile_id))
+        device = self._add_device(
+            wire.RegistryDeviceRequest(
+                name=body.name,
+                tags=body.tags,
+                metadata=body.metadata,
+                location=body.location,
+                site_id=body.site_id,
+                device_profile_id=body.device_profile_id,
+            )
+        )
         now = self._clock.now()
-        token = Token(new_id(), device.id, device.name, f"drt_{secrets.token_urlsafe(32)}", now,
-                      now + timedelta(seconds=body.expires_in_seconds), body.metadata)
+        token = Token(
+            new_id(),
+            device.id,
+            device.name,
+            f"drt_{secrets.token_urlsafe(32)}",
+            now,
+            now + timedelta(seconds=body.expires_in_seconds),
+            body.metadata,
+        )
         self.tokens[token.id] = token
         return wire.MintedToken(token=token.secret, **token.shown())
 
     def pending(self, ask: Ask) -> list[wire.PendingToken]:
         """GET /devices/registration/tokens."""
-        return page([wire.PendingToken(**t.shown()) for t in self.tokens.values() if self._fresh(t).status == "PENDING"], ask.query)
+        return page(
+            [
+                wire.PendingToken(**t.shown())
+                for t in self.tokens.values()
+                if self._fresh(t).status == "PENDING"
+            ],
+            ask.query,
+        )
 
     def revoke(self, ask: Ask) -> None:
         """DELETE /devices/registration/tokens/{tokenId}."""
@@ -102,8 +136,11 @@ class RegistryState:
         self._consume(token)
         self.certificates.append(_certificate(certificate, token))
         chain = self._authority.chain
-        return wire.Provisioned(device_id=token.device_id, certificate=pem(certificate),
-                                ca_chain=chain if self._chain_as_list else "".join(chain))
+        return wire.Provisioned(
+            device_id=token.device_id,
+            certificate=pem(certificate),
+            ca_chain=chain if self._chain_as_list else "".join(chain),
+        )
 
     # Devices
 
@@ -141,13 +178,17 @@ class RegistryState:
 
     def summary(self, _: Ask) -> wire.Summary:
         """GET /devices/summary."""
-        counts = {status: sum(d.status == status for d in self.devices.values()) for status in STATUSES}
+        counts = {
+            status: sum(d.status == status for d in self.devices.values()) for status in STATUSES
+        }
         return wire.Summary(total=len(self.devices), by_status=counts)
 
     # Check-in
 
     def check_in(self, certificate: x509.Certificate, secret: str | None) -> dict[str, Any]:
-        """A board showed its certificate and perhaps a token: ACTIVE, token consumed, cloud device heard."""
+        """A board showed its certificate and perhaps a token: ACTIVE, token consumed, cloud device
+        heard.
+        """
         name = _common_name(certificate)
         token = self._by_secret(secret) if secret else None
         if token is not None and self._fresh(token).status == "PENDING":
@@ -156,19 +197,33 @@ class RegistryState:
         if registry is not None:
             registry.status, registry.updated_at = "ACTIVE", stamp(self._clock.now())
             self.inventory.announce(registry.id)
-        cloud_ids = [name, registry.name, *map(str, registry.metadata.values())] if registry else [name]
+        cloud_ids = (
+            [name, registry.name, *map(str, registry.metadata.values())] if registry else [name]
+        )
         heard = next((i for i in cloud_ids if self._cloud.heard(i)), None)
-        entry = {**_certificate(certificate, token), "token": token is not None, "deviceId": heard,
-                 "registryDeviceId": registry.id if registry else None, "at": stamp(self._clock.now())}
+        entry = {
+            **_certificate(certificate, token),
+            "token": token is not None,
+            "deviceId": heard,
+            "registryDeviceId": registry.id if registry else None,
+            "at": stamp(self._clock.now()),
+        }
         self.check_ins.append(entry)
-        return {"deviceId": heard, "registryDeviceId": entry["registryDeviceId"], "status": registry.status if registry else None}
+        return {
+            "deviceId": heard,
+            "registryDeviceId": entry["registryDeviceId"],
+            "status": registry.status if registry else None,
+        }
 
     def _registry_device_of(self, name: str, token: Token | None) -> wire.RegistryDevice | None:
         if token is not None and token.device_id in self.devices:
             return self.devices[token.device_id]
         if name in self.devices:
             return self.devices[name]
-        return next((d for d in self.devices.values() if name == d.name or name in d.metadata.values()), None)
+        return next(
+            (d for d in self.devices.values() if name == d.name or name in d.metadata.values()),
+            None,
+        )
 
     def _device(self, device_id: str) -> wire.RegistryDevice:
         if device_id not in self.devices:
@@ -187,7 +242,9 @@ class RegistryState:
             raise Refused(409, f"the name {name} is taken")
 
     def _by_secret(self, secret: str) -> Token | None:
-        return next((t for t in self.tokens.values() if secrets.compare_digest(t.secret, secret)), None)
+        return next(
+            (t for t in self.tokens.values() if secrets.compare_digest(t.secret, secret)), None
+        )
 
     def _fresh(self, token: Token) -> Token:
         if token.status == "PENDING" and token.expires <= self._clock.now():
@@ -214,7 +271,14 @@ def _common_name(certificate: x509.Certificate) -> str:
 
 
 def _certificate(certificate: x509.Certificate, token: Token | None) -> dict[str, Any]:
-    spki = certificate.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return {"serial": f"{certificate.serial_number:x}", "cn": _common_name(certificate),
-            "sha256": certificate.fingerprint(hashes.SHA256()).hex(), "spkiSha256": hashlib.sha256(spki).hexdigest(),
-            "issuer": certificate.issuer.rfc4514_string(), "tokenId": token.id if token else None}
+    spki = certificate.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return {
+        "serial": f"{certificate.serial_number:x}",
+        "cn": _common_name(certificate),
+        "sha256": certificate.fingerprint(hashes.SHA256()).hex(),
+        "spkiSha256": hashlib.sha256(spki).hexdigest(),
+        "issuer": certificate.issuer.rfc4514_string(),
+        "tokenId": token.id if token else None,
+    }

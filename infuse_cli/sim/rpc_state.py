@@ -1,7 +1,8 @@
 """RPCs of the virtual cloud, and its IAM: what POST /rpc leaves behind, and how it moves on.
 
-A device that was heard answers: each time an RPC is looked at, it goes one state further, waiting, sent, completed. One
-that was never heard leaves its RPCs waiting past their `expiresAt`, as a real one that is switched off does.
+A device that was heard answers: each time an RPC is looked at, it goes one state further, waiting,
+sent, completed. One that was never heard leaves its RPCs waiting past their `expiresAt`, as a real
+one that is switched off does.
 """
 
 from __future__ import annotations
@@ -41,9 +42,19 @@ class RpcState:
         except Refused:
             raise Refused(400, f"there is no device {body.device_id}") from None
         now = self._clock.now()
-        downlink = wire.Downlink(id=new_id(), device_id=device.device_id, status="waiting", rpc_req=body.rpc,
-                                 expires_at=stamp(now + timedelta(milliseconds=body.send_wait_timeout_ms)))
-        made = wire.RpcMessage(id=new_id(), created_at=stamp(now), downlink_message_id=downlink.id, downlink_message=downlink)
+        downlink = wire.Downlink(
+            id=new_id(),
+            device_id=device.device_id,
+            status="waiting",
+            rpc_req=body.rpc,
+            expires_at=stamp(now + timedelta(milliseconds=body.send_wait_timeout_ms)),
+        )
+        made = wire.RpcMessage(
+            id=new_id(),
+            created_at=stamp(now),
+            downlink_message_id=downlink.id,
+            downlink_message=downlink,
+        )
         self.messages[made.id] = made
         return wire.SentRpc(id=made.id, downlink_message_id=downlink.id, created_at=made.created_at)
 
@@ -53,22 +64,31 @@ class RpcState:
         if message is None:
             raise Refused(404, "no such rpc")
         downlink = message.downlink_message
-        shown = wire.RpcMessage(id=message.id, created_at=message.created_at, downlink_message_id=message.downlink_message_id,
-                                downlink_message=wire.copied(downlink))
+        shown = wire.RpcMessage(
+            id=message.id,
+            created_at=message.created_at,
+            downlink_message_id=message.downlink_message_id,
+            downlink_message=wire.copied(downlink),
+        )
         self._move_on(downlink)
         return shown
 
     def list(self, ask: Ask) -> list[wire.RpcMessage]:
         """GET /rpc."""
         query: wire.RpcQuery = ask.query
-        return page([message for message in self.messages.values() if self._fits(message, query)], query)
+        return page(
+            [message for message in self.messages.values() if self._fits(message, query)], query
+        )
 
     def exchange(self, ask: Ask) -> wire.IamToken:
         """POST /iam/auth/token: any well-formed IAM key buys a short-lived token."""
         key_id, dot, secret = ask.body.api_key.removeprefix("ik_").partition(".")
         if not ask.body.api_key.startswith("ik_") or not (key_id and dot and secret):
             raise Refused(401, "the API key is not valid")
-        until, token = self._clock.now() + timedelta(seconds=self.iam_ttl_s), secrets.token_urlsafe(24)
+        until, token = (
+            self._clock.now() + timedelta(seconds=self.iam_ttl_s),
+            secrets.token_urlsafe(24),
+        )
         self._sold[token] = until
         return wire.IamToken(token=token, expires_at=stamp(until))
 
@@ -93,6 +113,10 @@ class RpcState:
     def _fits(self, message: wire.RpcMessage, query: wire.RpcQuery) -> bool:
         downlink, sent = message.downlink_message, datetime.fromisoformat(message.created_at)
         organisation = self._cloud.by_device_id(downlink.device_id).organisation_id
-        return (wanted(query.organisation_id, organisation) and wanted(query.device_id, downlink.device_id)
-                and wanted(query.status, downlink.status)
-                and (query.start_time is UNSET or sent >= query.start_time) and (query.end_time is UNSET or sent < query.end_time))
+        return (
+            wanted(query.organisation_id, organisation)
+            and wanted(query.device_id, downlink.device_id)
+            and wanted(query.status, downlink.status)
+            and (query.start_time is UNSET or sent >= query.start_time)
+            and (query.end_time is UNSET or sent < query.end_time)
+        )

@@ -1,7 +1,9 @@
-"""What the shells of virtual boards carry out: `at`, `cred`, `nrf_cloud_cred`, `hwinfo`, `settings`, `kernel reboot`.
+"""What the shells of virtual boards carry out: `at`, `cred`, `nrf_cloud_cred`, `hwinfo`,
+`settings`, `kernel reboot`.
 
-Texts are those of the firmware (reference §3.2, §3.4, §3.5). `cred` and `nrf_cloud_cred` work on the same storage that
-a modem's commands see, with the digests that their own list shows: of what is stored, the NUL behind it included.
+Texts are those of the firmware (reference §3.2, §3.4, §3.5). `cred` and `nrf_cloud_cred` work on
+the same storage that a modem's commands see, with the digests that their own list shows: of what is
+stored, the NUL behind it included.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 CREDENTIAL_BUFFER: Final = 4096
-"""CONFIG_TLS_CREDENTIALS_SHELL_CRED_BUF_SIZE of a firmware that is made for certificate chains; the default is 1024."""
+"""CONFIG_TLS_CREDENTIALS_SHELL_CRED_BUF_SIZE of a firmware that is made for certificate chains; the
+default is 1024.
+"""
 
 REBOOT: Final = "kernel reboot"
 COMMANDS: Final = {
@@ -34,19 +38,40 @@ COMMANDS: Final = {
 """Which shell commands the firmware of a dialect has."""
 
 _TYPES: Final = {
-    "CA_CERT": Type.ROOT_CA, "CA": Type.ROOT_CA,
-    **dict.fromkeys(("SERVER_CERT", "CLIENT_CERT", "SELF_CERT", "SELF", "CLIENT", "SERV"), Type.CLIENT_CERTIFICATE),
-    "PRIVATE_KEY": Type.CLIENT_KEY, "PK": Type.CLIENT_KEY, "PRE_SHARED_KEY": Type.PSK, "PSK": Type.PSK,
-    "PRE_SHARED_KEY_ID": Type.PSK_IDENTITY, "PSK_ID": Type.PSK_IDENTITY,
+    "CA_CERT": Type.ROOT_CA,
+    "CA": Type.ROOT_CA,
+    **dict.fromkeys(
+        ("SERVER_CERT", "CLIENT_CERT", "SELF_CERT", "SELF", "CLIENT", "SERV"),
+        Type.CLIENT_CERTIFICATE,
+    ),
+    "PRIVATE_KEY": Type.CLIENT_KEY,
+    "PK": Type.CLIENT_KEY,
+    "PRE_SHARED_KEY": Type.PSK,
+    "PSK": Type.PSK,
+    "PRE_SHARED_KEY_ID": Type.PSK_IDENTITY,
+    "PSK_ID": Type.PSK_IDENTITY,
 }
-_SHORT: Final = {Type.ROOT_CA: "CA", Type.CLIENT_CERTIFICATE: "SERV", Type.CLIENT_KEY: "PK", Type.PSK: "PSK", Type.PSK_IDENTITY: "PSK_ID"}
-_LONG: Final = {Type.ROOT_CA: "CA_CERT", Type.CLIENT_CERTIFICATE: "SERVER_CERT", Type.CLIENT_KEY: "PRIVATE_KEY",
-                Type.PSK: "PRE_SHARED_KEY", Type.PSK_IDENTITY: "PRE_SHARED_KEY_ID"}
+_SHORT: Final = {
+    Type.ROOT_CA: "CA",
+    Type.CLIENT_CERTIFICATE: "SERV",
+    Type.CLIENT_KEY: "PK",
+    Type.PSK: "PSK",
+    Type.PSK_IDENTITY: "PSK_ID",
+}
+_LONG: Final = {
+    Type.ROOT_CA: "CA_CERT",
+    Type.CLIENT_CERTIFICATE: "SERVER_CERT",
+    Type.CLIENT_KEY: "PRIVATE_KEY",
+    Type.PSK: "PRE_SHARED_KEY",
+    Type.PSK_IDENTITY: "PRE_SHARED_KEY_ID",
+}
 _FORMATS: Final = ("bin", "bint", "str", "strt")
 
 
 class _Place(NamedTuple):
-    """A place of the storage, as the shell's sentences name it: with the first synonym of its type."""
+    """A place of the storage, as the shell's sentences name it: with the first synonym of
+    its type.
+    """
 
     tag: int
     kind: Type
@@ -57,7 +82,9 @@ class _Place(NamedTuple):
 
 
 def at_command(line: str) -> str | None:
-    """The AT command in a shell line as the modem gets it, None when it is another line or has no command."""
+    """The AT command in a shell line as the modem gets it, None when it is another line or has no
+    command.
+    """
     try:
         found = words(line)
     except ShellError:
@@ -132,7 +159,10 @@ class ShellCommands:
 
     def _store(self, chunk: str) -> Answer:
         if len(self._buffer) + len(chunk) >= self._room:
-            full = "Not enough room in credential buffer for provided data. Increase CONFIG_TLS_CREDENTIALS_SHELL_CRED_BUF_SIZE."
+            full = (
+                "Not enough room in credential buffer for provided data. Increase"
+                " CONFIG_TLS_CREDENTIALS_SHELL_CRED_BUF_SIZE."
+            )
             return Answer((full, *self._clear()), ok=False)
         self._buffer += chunk.encode("latin-1")
         return Answer((f"Stored {len(chunk)} bytes.",))
@@ -160,28 +190,57 @@ class ShellCommands:
         modem.add_raw(place.tag, place.kind, content, terminated=terminated)
         if modem.quirks.brown_out:
             raise ShellError(f"Failed to add TLS credential with {place.words}. Error: -5")
-        return f"Added TLS credential of type {_LONG[place.kind]}, sectag {place.tag}, and length {len(content) + terminated} bytes."
+        return (
+            f"Added TLS credential of type {_LONG[place.kind]}, sectag {place.tag}, and length"
+            f" {len(content) + terminated} bytes."
+        )
 
     def _delete(self, modem: Modem, place: _Place) -> Answer:
         if modem.nvm.get(place.tag, place.kind) is None:
             raise ShellError(f"There is no TLS credential with {place.words}.")
         modem.nvm.delete(place.tag, place.kind)
         modem.counts["delete"] += 1
-        return Answer(("Stored credential freed.", f"Deleted TLS credential with {place.words}."), delay_s=modem.delays.nvm_s)
+        return Answer(
+            ("Stored credential freed.", f"Deleted TLS credential with {place.words}."),
+            delay_s=modem.delays.nvm_s,
+        )
 
     def _list(self, modem: Modem, which: Sequence[str]) -> Answer:
-        tag, kind = (which[at] if at < len(which) and which[at].lower() != "any" else None for at in (0, 1))
-        wanted_tag, wanted_kind = None if tag is None else _tag(tag), None if kind is None else _kind(kind)
-        rows = [(number, Type(found)) for number, found, _ in modem.nvm.listed()
-                if wanted_tag in {None, number} and wanted_kind in {None, found} and found in set(_SHORT) and not _made_here(modem, number, found)]
-        lines = [f"{number},{_SHORT[found]},{_digest(modem, number, found)},0" for number, found in rows]
+        tag, kind = (
+            which[at] if at < len(which) and which[at].lower() != "any" else None for at in (0, 1)
+        )
+        wanted_tag, wanted_kind = (
+            None if tag is None else _tag(tag),
+            None if kind is None else _kind(kind),
+        )
+        rows = [
+            (number, Type(found))
+            for number, found, _ in modem.nvm.listed()
+            if wanted_tag in {None, number}
+            and wanted_kind in {None, found}
+            and found in set(_SHORT)
+            and not _made_here(modem, number, found)
+        ]
+        lines = [
+            f"{number},{_SHORT[found]},{_digest(modem, number, found)},0" for number, found in rows
+        ]
         return Answer((*lines, f"{len(lines)} credentials found."))
 
     def _cloud_cred(self, modem: Modem, args: Sequence[str]) -> Answer:
         match args:
             case ["keygen" | "csr" | "delete" | "pubkey" as what, tag, *more]:
                 return _CLOUD_CRED[what](modem, _tag(tag, "Invalid sec tag: {}"), more)
-        return Answer(("nrf_cloud_cred - nRF Cloud credentials commands", "Subcommands:", "  keygen", "  csr", "  delete", "  pubkey"), ok=False)
+        return Answer(
+            (
+                "nrf_cloud_cred - nRF Cloud credentials commands",
+                "Subcommands:",
+                "  keygen",
+                "  csr",
+                "  delete",
+                "  pubkey",
+            ),
+            ok=False,
+        )
 
     def _kernel(self, _modem: Modem, args: Sequence[str]) -> Answer:
         if not args or args[0] != "reboot":
@@ -193,7 +252,9 @@ def _keygen(modem: Modem, tag: int, _: Sequence[str]) -> Answer:
     if modem.nvm.get(tag, Type.CLIENT_KEY) is not None:
         raise ShellError(f"Key already exists in sec tag {tag}. Use 'delete' to remove it first.")
     try:
-        modem.generate(tag, attest.CsrWish(f"CN={modem.identity.uuid}", fault=modem.quirks.csr_fault))
+        modem.generate(
+            tag, attest.CsrWish(f"CN={modem.identity.uuid}", fault=modem.quirks.csr_fault)
+        )
     except ModemRefusal as refusal:
         raise ShellError(f"Key generation failed: -{refusal.cme or 5}") from None
     return Answer((f"Generated device key in sec tag {tag}",), delay_s=modem.delays.keygen_s)
@@ -203,8 +264,15 @@ def _csr(modem: Modem, tag: int, more: Sequence[str]) -> Answer:
     entry = modem.nvm.get(tag, Type.CLIENT_KEY)
     if entry is None or entry.key is None:
         raise ShellError("CSR generation failed: -2")
-    wish = attest.CsrWish(more[0] if more else f"CN={modem.identity.uuid}", fault=modem.quirks.csr_fault)
-    return Answer((f"CSR: {base64.b64encode(attest.csr_der(entry.key, wish)).decode()}", "CSR generation complete"))
+    wish = attest.CsrWish(
+        more[0] if more else f"CN={modem.identity.uuid}", fault=modem.quirks.csr_fault
+    )
+    return Answer(
+        (
+            f"CSR: {base64.b64encode(attest.csr_der(entry.key, wish)).decode()}",
+            "CSR generation complete",
+        )
+    )
 
 
 def _delete_key(modem: Modem, tag: int, _: Sequence[str]) -> Answer:
@@ -219,7 +287,9 @@ def _pubkey(modem: Modem, tag: int, _: Sequence[str]) -> Answer:
     entry = modem.nvm.get(tag, Type.CLIENT_KEY)
     if entry is None or entry.key is None:
         raise ShellError("Public key export failed: -2")
-    point = entry.key.public_key().public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+    point = entry.key.public_key().public_bytes(
+        serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
+    )
     return Answer((f"PUBKEY: {base64.b64encode(point).decode()}", "Public key export complete"))
 
 
@@ -232,7 +302,11 @@ def _made_here(modem: Modem, tag: int, kind: int) -> bool:
 def _digest(modem: Modem, tag: int, kind: Type) -> str:
     entry = modem.nvm.get(tag, kind)
     stored = b"" if entry is None else entry.content + b"\0" * entry.terminated
-    return base64.b64encode(hashlib.sha256(stored).digest()).decode() if not modem.quirks.no_digest else "ERROR"
+    return (
+        base64.b64encode(hashlib.sha256(stored).digest()).decode()
+        if not modem.quirks.no_digest
+        else "ERROR"
+    )
 
 
 def _tag(text: str, complaint: str = "{} is not a valid sectag.") -> int:
@@ -255,6 +329,10 @@ def _format(text: str) -> str:
 
 _CLOUD_CRED: Final = {"keygen": _keygen, "csr": _csr, "delete": _delete_key, "pubkey": _pubkey}
 _COMMANDS: Final[dict[str, Callable[[ShellCommands, Modem, Sequence[str]], Answer]]] = {
-    "at": ShellCommands._at, "hwinfo": ShellCommands._hwinfo, "settings": ShellCommands._settings,  # noqa: SLF001 - the class's own table
-    "cred": ShellCommands._cred, "nrf_cloud_cred": ShellCommands._cloud_cred, "kernel": ShellCommands._kernel,  # noqa: SLF001
+    "at": ShellCommands._at,  # noqa: SLF001
+    "hwinfo": ShellCommands._hwinfo,  # noqa: SLF001
+    "settings": ShellCommands._settings,  # noqa: SLF001 - the class's own table
+    "cred": ShellCommands._cred,  # noqa: SLF001
+    "nrf_cloud_cred": ShellCommands._cloud_cred,  # noqa: SLF001
+    "kernel": ShellCommands._kernel,  # noqa: SLF001
 }

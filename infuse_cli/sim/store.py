@@ -1,4 +1,6 @@
-"""What the two halves of the virtual cloud share: the lock, ids, times, and how a handler refuses."""
+"""What the two halves of the virtual cloud share: the lock, ids, times, and how a handler
+refuses.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ class Refused(Exception):  # noqa: N818 - it is an answer, not a fault of the pr
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request as a handler sees it: path parameters, typed query, decoded body (None where there is none)."""
+    """A request as a handler sees it: path parameters, typed query, decoded body (None where there
+    is none).
+    """
 
     path: dict[str, str] = field(default_factory=dict)
     query: Any = None
@@ -61,11 +65,15 @@ def page(items: list[T], query: wire.Page) -> list[T]:
     """The part of a list that is asked for, in the order that is asked for."""
     name = query.order_by
     if name is not UNSET and items:
-        field = next(one.name for one in msgspec.structs.fields(items[0]) if one.encode_name == name)
-        items = sorted(items, key=lambda item: getattr(item, field), reverse=query.order_dir == "desc")
+        field = next(
+            one.name for one in msgspec.structs.fields(items[0]) if one.encode_name == name
+        )
+        items = sorted(
+            items, key=lambda item: getattr(item, field), reverse=query.order_dir == "desc"
+        )
     elif query.order_dir == "desc":
         items = items[::-1]
-    return items[query.offset:query.offset + query.limit]
+    return items[query.offset : query.offset + query.limit]
 
 
 def wanted(asked: object, value: object) -> bool:

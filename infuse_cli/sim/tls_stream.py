@@ -1,7 +1,8 @@
-"""TLS for the simulator's broker over plain asyncio streams, so that a client that is refused learns why.
+"""TLS for the simulator's broker over plain asyncio streams, so that a client that is refused
+learns why.
 
-asyncio's own TLS ends a connection whose handshake failed without sending the alert (RFC 8446, section 6) that says what
-was wrong with the client's certificate; brokers in the field send it.
+asyncio's own TLS ends a connection whose handshake failed without sending the alert (RFC 8446,
+section 6) that says what was wrong with the client's certificate; brokers in the field send it.
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ _FAREWELL_S: Final = 1.0
 
 
 class TlsStream(WriterAdapter):  # type: ignore[misc]
-    """The server's side of one connection: `reader` gives what the client says, what is written goes to it."""
+    """The server's side of one connection: `reader` gives what the client says, what is written
+    goes to it.
+    """
 
-    def __init__(self, context: ssl.SSLContext, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self.reader: Final = asyncio.StreamReader()
         self._from, self._to = reader, writer
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -28,7 +33,10 @@ class TlsStream(WriterAdapter):  # type: ignore[misc]
         self._closed = False
 
     async def shake_hands(self) -> None:
-        """Do the handshake. Raises ssl.SSLError once the client was told why, OSError for a connection that ended."""
+        """Do the handshake.
+
+        Raises ssl.SSLError once the client was told why, OSError for a connection that ended.
+        """
         while True:
             try:
                 self._tls.do_handshake()
@@ -66,7 +74,9 @@ class TlsStream(WriterAdapter):  # type: ignore[misc]
         await self._to.drain()
 
     async def _farewell(self) -> None:
-        """Send the alert and wait until the client has gone: what it still says would otherwise reset the connection."""
+        """Send the alert and wait until the client has gone: what it still says would otherwise
+        reset the connection.
+        """
         with contextlib.suppress(OSError, TimeoutError):
             await self._flush()
             self._to.write_eof()

@@ -1,4 +1,5 @@
-"""A simulated world: a folder with CA, credential and profile, the virtual cloud, and boards on ptys.
+"""A simulated world: a folder with CA, credential and profile, the virtual cloud, and boards on
+ptys.
 
 `running` is for programs and tests, `serve` for `infuse sim up`.
 """
@@ -48,10 +49,12 @@ _TOLD_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class SimOptions:
-    """What a world is like. `baud` None: no wire pace. `folder` None: a fresh one that goes away at the end.
+    """What a world is like.
 
-    `local_ca` False makes no CA folder; `cloud_process` False keeps the cloud in a thread of this process;
-    `trust` are further root files (PEM) whose clients may check in.
+    `baud` None: no wire pace. `folder` None: a fresh one that goes away at the end.
+
+    `local_ca` False makes no CA folder; `cloud_process` False keeps the cloud in a thread of this
+    process; `trust` are further root files (PEM) whose clients may check in.
     """
 
     boards: int = 1
@@ -72,7 +75,16 @@ class SimOptions:
 class SimWorld:
     """A running world. `profile` is an absolute path, `token` the API credential."""
 
-    def __init__(self, options: SimOptions, folder: Path, token: str, *, addresses: Addresses, bench: Bench, firmware: Firmware) -> None:
+    def __init__(
+        self,
+        options: SimOptions,
+        folder: Path,
+        token: str,
+        *,
+        addresses: Addresses,
+        bench: Bench,
+        firmware: Firmware,
+    ) -> None:
         self.options: Final = options
         self.folder: Final = folder
         self.token: Final = token
@@ -94,13 +106,18 @@ class SimWorld:
         return self.bench.ports[slot]
 
     def state(self) -> dict[str, Any]:
-        """What cloud and boards hold: `/_sim/state`, with `slots` and `firmwareFailures` beside it."""
+        """What cloud and boards hold: `/_sim/state`, with `slots` and `firmwareFailures`
+        beside it.
+        """
         state: dict[str, Any] = msgspec.json.decode(self._call("GET", "/_sim/state"))
         slots = self.bench.call(lambda: [board.snapshot() for board in self.bench.boards])
         return {**state, "slots": slots, "firmwareFailures": list(self._firmware.failures)}
 
     def set_faults(self, text: str) -> None:
-        """Have these faults from now on, on boards and in the cloud. Raises UsageError usage.bad-option."""
+        """Have these faults from now on, on boards and in the cloud.
+
+        Raises UsageError usage.bad-option.
+        """
         plan = _checked(text, self.options.boards)
         self._call("PUT", "/_sim/faults", text.encode())
         self.bench.call(lambda: self._change_board_faults(plan))
@@ -129,7 +146,14 @@ class SimWorld:
         """The `data` of the envelope that `infuse sim up` prints once."""
         boards = [{"port": port, "slot": slot} for slot, port in self.bench.ports.items()]
         broker = {"host": HOST, "port": self.broker_port, "ca": str(self.folder / "server-ca.pem")}
-        return {"baseUrl": self.base_url, "registryUrl": self.registry_url, "token": self.token, "profile": str(self.profile), "boards": boards, "broker": broker}
+        return {
+            "baseUrl": self.base_url,
+            "registryUrl": self.registry_url,
+            "token": self.token,
+            "profile": str(self.profile),
+            "boards": boards,
+            "broker": broker,
+        }
 
     def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
         request = urllib.request.Request(self.base_url + path, data=body, method=method)  # noqa: S310 - our own loopback address
@@ -142,33 +166,55 @@ class SimWorld:
 def running(options: SimOptions | None = None) -> Iterator[SimWorld]:
     """A world for as long as the context lasts.
 
-    Raises UsageError usage.bad-option for a bad fault plan or number of boards, OSError when there is no pty or
-    socket to be had.
+    Raises UsageError usage.bad-option for a bad fault plan or number of boards, OSError when there
+    is no pty or socket to be had.
     """
     options = options or SimOptions()
     plan = _checked(options.faults, options.boards)
     if not 0 <= options.boards <= MOST_BOARDS:
-        raise UsageError("usage.bad-option", f"{options.boards} boards: from 0 to {MOST_BOARDS} can be simulated")
+        raise UsageError(
+            "usage.bad-option", f"{options.boards} boards: from 0 to {MOST_BOARDS} can be simulated"
+        )
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(_folder(options.folder))
         token = secrets.token_urlsafe(32)
         addresses = _start_cloud(options, folder, token, stack)
-        firmware = Firmware(Endpoints(addresses.port, addresses.broker_port),
-                            first_boot=options.mode is IdentityMode.FIRST_BOOT, sec_tag=SEC_TAG)
-        bench = Bench(_boards(options, plan, _public_key(addresses, options, token)), baud=options.baud, on_active=firmware.on_active)
+        firmware = Firmware(
+            Endpoints(addresses.port, addresses.broker_port),
+            first_boot=options.mode is IdentityMode.FIRST_BOOT,
+            sec_tag=SEC_TAG,
+        )
+        bench = Bench(
+            _boards(options, plan, _public_key(addresses, options, token)),
+            baud=options.baud,
+            on_active=firmware.on_active,
+        )
         firmware.attach(bench)
         stack.callback(bench.stop)
         stack.callback(firmware.stop)
         bench.start()
-        _private(folder / "profile.yaml", yaml.safe_dump(_profile(options, folder, addresses), sort_keys=False))
+        _private(
+            folder / "profile.yaml",
+            yaml.safe_dump(_profile(options, folder, addresses), sort_keys=False),
+        )
         yield SimWorld(options, folder, token, addresses=addresses, bench=bench, firmware=firmware)
 
 
-def serve(options: SimOptions, ready: Callable[[dict[str, Any]], None], *, until_stdin_closes: bool = False) -> None:
-    """Run a world, tell `ready` once it serves, until SIGTERM, SIGINT or SIGHUP, or until stdin closes. Main thread only."""
+def serve(
+    options: SimOptions,
+    ready: Callable[[dict[str, Any]], None],
+    *,
+    until_stdin_closes: bool = False,
+) -> None:
+    """Run a world, tell `ready` once it serves, until SIGTERM, SIGINT or SIGHUP, or until stdin
+    closes. Main thread only.
+    """
     heard, told = os.pipe()
     os.set_blocking(told, False)
-    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    before = {
+        number: signal.signal(number, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    }
     old_wakeup = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
     try:
         with running(options) as world:
@@ -192,8 +238,12 @@ def _wait_for_end(heard: int, *, until_stdin_closes: bool) -> None:
 
 def _checked(text: str, boards: int) -> fault_plan.FaultPlan:
     plan = fault_plan.parse(text)
-    for slot in (fault.slot for fault in plan.boards if fault.slot is not None and fault.slot > boards):
-        raise UsageError("usage.bad-option", f"fault: there is no slot {slot}; the simulator has {boards}")
+    for slot in (
+        fault.slot for fault in plan.boards if fault.slot is not None and fault.slot > boards
+    ):
+        raise UsageError(
+            "usage.bad-option", f"fault: there is no slot {slot}; the simulator has {boards}"
+        )
     for fault in plan.cloud:
         if fault.call is not None:
             call_name(fault.call)
@@ -213,11 +263,19 @@ def _folder(given: Path | None) -> Iterator[Path]:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def _start_cloud(options: SimOptions, folder: Path, token: str, stack: contextlib.ExitStack) -> Addresses:
+def _start_cloud(
+    options: SimOptions, folder: Path, token: str, stack: contextlib.ExitStack
+) -> Addresses:
     roots = [_make_ca(folder)] if options.mode is IdentityMode.LOCAL_CA else []
     roots += [path.read_text() for path in options.trust]
-    cloud = CloudOptions(token=token, scheme=options.auth_scheme, faults=options.faults, list_as_items=options.list_as_items,
-                         chain_as_list=options.chain_as_list, organisations=(ORGANISATION,))
+    cloud = CloudOptions(
+        token=token,
+        scheme=options.auth_scheme,
+        faults=options.faults,
+        list_as_items=options.list_as_items,
+        chain_as_list=options.chain_as_list,
+        organisations=(ORGANISATION,),
+    )
     server = ServerProcess(cloud, roots) if options.cloud_process else ServerThread(cloud, roots)
     stack.callback(server.stop)
     addresses = server.start()
@@ -227,7 +285,10 @@ def _start_cloud(options: SimOptions, folder: Path, token: str, stack: contextli
 
 
 def _make_ca(folder: Path) -> str:
-    """The local CA of the world and its passphrase file; an existing one in a given folder is kept. Returns its root."""
+    """The local CA of the world and its passphrase file; an existing one in a given folder is kept.
+
+    Returns its root.
+    """
     root = folder / "ca" / "root.pem"
     if not root.exists():
         passphrase = secrets.token_urlsafe(24)
@@ -237,24 +298,36 @@ def _make_ca(folder: Path) -> str:
 
 
 def _public_key(addresses: Addresses, options: SimOptions, token: str) -> bytes:
-    """The key of the virtual cloud, which Infuse-IoT firmware is built with; nothing for a world without such boards."""
+    """The key of the virtual cloud, which Infuse-IoT firmware is built with; nothing for a world
+    without such boards.
+    """
     if not any(fault.value == "epacket" for fault in fault_plan.parse(options.faults).boards):
         return b""
-    header = {"bearer": ("Authorization", f"Bearer {token}"), "api-key": ("Authorization", f"ApiKey {token}")}.get(
-        options.auth_scheme, ("x-api-key", token))
+    header = {
+        "bearer": ("Authorization", f"Bearer {token}"),
+        "api-key": ("Authorization", f"ApiKey {token}"),
+    }.get(options.auth_scheme, ("x-api-key", token))
     request = urllib.request.Request(f"{addresses.base_url}/key/publicKey", headers=dict([header]))  # noqa: S310 - our own loopback address
     with urllib.request.urlopen(request, timeout=_TOLD_S) as answer:  # noqa: S310
         return base64.b64decode(msgspec.json.decode(answer.read())["key"])
 
 
-def _boards(options: SimOptions, plan: fault_plan.FaultPlan, cloud_public: bytes) -> list[VirtualBoard]:
+def _boards(
+    options: SimOptions, plan: fault_plan.FaultPlan, cloud_public: bytes
+) -> list[VirtualBoard]:
     keys = KeyMaker()
     seed = options.seed if options.seed is not None else plan.seed
 
     def board(slot: int) -> VirtualBoard:
         def modem(generation: int) -> Modem:
-            return Modem(identity_for(slot, generation, seed), delays=options.delays, make_key=keys.maker((slot, generation)))
+            return Modem(
+                identity_for(slot, generation, seed),
+                delays=options.delays,
+                make_key=keys.maker((slot, generation)),
+            )
+
         return VirtualBoard(slot, modem, plan.of_slot(slot), seed=seed, cloud_public=cloud_public)
+
     return [board(slot) for slot in range(1, options.boards + 1)]
 
 
@@ -267,15 +340,35 @@ def _profile(options: SimOptions, folder: Path, addresses: Addresses) -> dict[st
         identity["server_ca"] = str(folder / "server-ca.pem")
     fields = [{"name": "serialNumber", "required": True, "unique": True}]
     profile: dict[str, Any] = {
-        "name": "sim", "extends": "simulator",
+        "name": "sim",
+        "extends": "simulator",
         "description": "Virtual boards against a virtual cloud, both gone when the simulator ends",
-        "board": {"soc": "nRF9151", "serial": {"baud": 115200, "dialect": "auto"}, "presence": "port", "mcu_id": {"from": "imei"},
-                  "expect": {"model": "nRF9151-LACA", "modem_firmware": ">=2.0.2"}},
-        "cloud": {"base_url": addresses.base_url, "auth": {"scheme": options.auth_scheme, "token_file": str(folder / "credential")},
-                  "organisation": {"name": ORGANISATION},
-                  "board": {"name": CLOUD_BOARD, "create": True, "description": "Simulated sensor board", "metadata_fields": fields}},
-        "broker": {"host": HOST, "port": addresses.broker_port, "ca": str(folder / "server-ca.pem")},
-        "identity": identity, "metadata": {"serialNumber": {"from": "imei"}}, "keys": {"interfaces": ["udp"]},
+        "board": {
+            "soc": "nRF9151",
+            "serial": {"baud": 115200, "dialect": "auto"},
+            "presence": "port",
+            "mcu_id": {"from": "imei"},
+            "expect": {"model": "nRF9151-LACA", "modem_firmware": ">=2.0.2"},
+        },
+        "cloud": {
+            "base_url": addresses.base_url,
+            "auth": {"scheme": options.auth_scheme, "token_file": str(folder / "credential")},
+            "organisation": {"name": ORGANISATION},
+            "board": {
+                "name": CLOUD_BOARD,
+                "create": True,
+                "description": "Simulated sensor board",
+                "metadata_fields": fields,
+            },
+        },
+        "broker": {
+            "host": HOST,
+            "port": addresses.broker_port,
+            "ca": str(folder / "server-ca.pem"),
+        },
+        "identity": identity,
+        "metadata": {"serialNumber": {"from": "imei"}},
+        "keys": {"interfaces": ["udp"]},
         "verify": {"active_wait_s": _active_wait(options)},
     }
     if mode is not IdentityMode.NONE:
@@ -288,23 +381,37 @@ def _profile(options: SimOptions, folder: Path, addresses: Addresses) -> dict[st
 def _spoken(options: SimOptions) -> str:
     """The dialect that all boards of the world speak, for a profile that fits them."""
     faults = fault_plan.parse(options.faults).boards
-    return next((str(fault.value) for fault in faults if fault.kind is fault_plan.BoardFault.DIALECT and fault.slot is None), "at")
+    return next(
+        (
+            str(fault.value)
+            for fault in faults
+            if fault.kind is fault_plan.BoardFault.DIALECT and fault.slot is None
+        ),
+        "at",
+    )
 
 
 def _in_dialect(profile: dict[str, Any], dialect: str) -> dict[str, Any]:
-    """The profile with what boards of this dialect can do: those without a modem to ask are known by their chip."""
+    """The profile with what boards of this dialect can do: those without a modem to ask are known
+    by their chip.
+    """
     if dialect not in _STORES:
         return profile
     board, token = dict(profile["board"]), {"token": _STORES[dialect]} if "token" in profile else {}
     if dialect == "epacket":
         board |= {"mcu_id": {"from": "epacket"}}
         return {**profile, "board": board, **token}
-    board |= {"mcu_id": {"from": "hwinfo"}, "expect": {"model": None, "modem_firmware": None}, "serial": {**board["serial"], "credential_buffer": CREDENTIAL_BUFFER}}
+    board |= {
+        "mcu_id": {"from": "hwinfo"},
+        "expect": {"model": None, "modem_firmware": None},
+        "serial": {**board["serial"], "credential_buffer": CREDENTIAL_BUFFER},
+    }
     return {**profile, "board": board, "metadata": {"serialNumber": {"from": "mcuId"}}, **token}
 
 
 _STORES: Final[dict[str, dict[str, Any]]] = {
-    "cred-shell": {"store": "settings", "name": TOKEN_SETTING}, "epacket": {"store": "kv", "name": str(TOKEN_KEY)},
+    "cred-shell": {"store": "settings", "name": TOKEN_SETTING},
+    "epacket": {"store": "kv", "name": str(TOKEN_KEY)},
 }
 
 
@@ -313,7 +420,11 @@ def mode_for(faults: str) -> IdentityMode:
 
     Raises UsageError usage.bad-option.
     """
-    return IdentityMode.FIRST_BOOT if _spoken(SimOptions(faults=faults)) == "epacket" else IdentityMode.LOCAL_CA
+    return (
+        IdentityMode.FIRST_BOOT
+        if _spoken(SimOptions(faults=faults)) == "epacket"
+        else IdentityMode.LOCAL_CA
+    )
 
 
 def _active_wait(options: SimOptions) -> float:

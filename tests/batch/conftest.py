@@ -1,4 +1,6 @@
-"""A CI job at a virtual cloud: a profile, a home, files of rows, and `infuse batch` in processes of their own."""
+"""A CI job at a virtual cloud: a profile, a home, files of rows, and `infuse batch` in processes of
+their own.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +52,13 @@ class Job:
 
     @property
     def env(self) -> dict[str, str]:
-        return {"INFUSE_TOKEN": TOKEN, "INFUSE_HOME": str(self.home), "INFUSE_PROFILE": str(self.profile), "NO_COLOR": "1",
-                "INFUSE_SEALING_KEY_FILE": f"{self.home}.sealing"}
+        return {
+            "INFUSE_TOKEN": TOKEN,
+            "INFUSE_HOME": str(self.home),
+            "INFUSE_PROFILE": str(self.profile),
+            "NO_COLOR": "1",
+            "INFUSE_SEALING_KEY_FILE": f"{self.home}.sealing",
+        }
 
     def file(self, rows: int, *, named: bool = False, first: int = 1) -> Path:
         """A file of rows with mcuIds from `first` on."""
@@ -59,7 +66,10 @@ class Job:
         with path.open("w", newline="") as out:
             writer = csv.writer(out)
             writer.writerow(["mcuId", "metadata.serialNumber", *(["name"] if named else [])])
-            writer.writerows([mcu_id(number), f"SN-{number:05}", *([f"sensor-{number}"] if named else [])] for number in range(first, first + rows))
+            writer.writerows(
+                [mcu_id(number), f"SN-{number:05}", *([f"sensor-{number}"] if named else [])]
+                for number in range(first, first + rows)
+            )
         return path
 
     def text(self, *lines: str) -> Path:
@@ -68,11 +78,29 @@ class Job:
         path.write_text("\n".join(lines) + "\n")
         return path
 
-    def register(self, path: Path, *more: str, failpoint: str = "", output: str = "json", env: dict[str, str] | None = None) -> Ran:
-        return self.zygote.run("batch", "register", str(path), "--output", output, *more, env={**self.env, **(env or {})}, failpoint=failpoint)
+    def register(
+        self,
+        path: Path,
+        *more: str,
+        failpoint: str = "",
+        output: str = "json",
+        env: dict[str, str] | None = None,
+    ) -> Ran:
+        return self.zygote.run(
+            "batch",
+            "register",
+            str(path),
+            "--output",
+            output,
+            *more,
+            env={**self.env, **(env or {})},
+            failpoint=failpoint,
+        )
 
     def start(self, path: Path, *more: str, output: str = "jsonl") -> tuple[int, Path]:
-        return self.zygote.start("batch", "register", str(path), "--output", output, *more, env=self.env)
+        return self.zygote.start(
+            "batch", "register", str(path), "--output", output, *more, env=self.env
+        )
 
     def done(self, path: Path, *more: str) -> dict[str, Any]:
         """The data of a run that brought every row in."""
@@ -104,7 +132,15 @@ class Job:
 
     def other(self, name: str = "other") -> Job:
         """Another job with a home of its own at the same cloud."""
-        return Job(self.world, self.url, self.folder, self.zygote, self.folder / name, self.profile, self._numbers)
+        return Job(
+            self.world,
+            self.url,
+            self.folder,
+            self.zygote,
+            self.folder / name,
+            self.profile,
+            self._numbers,
+        )
 
 
 def mcu_id(number: int) -> str:
@@ -132,7 +168,9 @@ def job(zygote: Zygote, tmp_path: Path) -> Iterator[Job]:
     yield from _job(zygote, tmp_path)
 
 
-def _job(zygote: Zygote, folder: Path, *, grace: float = 0.2, outage: float = 120.0) -> Iterator[Job]:
+def _job(
+    zygote: Zygote, folder: Path, *, grace: float = 0.2, outage: float = 120.0
+) -> Iterator[Job]:
     server = ServerThread(CloudOptions(token=TOKEN, organisations=(ORGANISATION,)))
     url = server.start().base_url
     profile = folder / "sensor.yaml"

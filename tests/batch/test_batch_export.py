@@ -1,4 +1,6 @@
-"""`infuse batch export` and `infuse journal import`: what leaves a journal, and what arrives at another bench."""
+"""`infuse batch export` and `infuse journal import`: what leaves a journal, and what arrives at
+another bench.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,12 @@ class Home:
     """A bench: its home, its sealing key, and `infuse` in this process."""
 
     def __init__(self, folder: Path, name: str, monkeypatch, capsys):
-        self.home, self.key, self._patch, self._capsys = folder / name, folder / f"{name}.sealing", monkeypatch, capsys
+        self.home, self.key, self._patch, self._capsys = (
+            folder / name,
+            folder / f"{name}.sealing",
+            monkeypatch,
+            capsys,
+        )
         self.home.mkdir(mode=0o700)
         (self.home / "bench.yaml").write_text(f"station: {name}\n")
         self.file = folder / "lot.hand-over"
@@ -62,10 +69,26 @@ class Home:
         return error["code"], error["message"]
 
     def export(self, *words, code=0):
-        return self("batch", "export", *words, "--for-bench", str(self.file), "--passphrase-file", str(self.passphrase()), code=code)
+        return self(
+            "batch",
+            "export",
+            *words,
+            "--for-bench",
+            str(self.file),
+            "--passphrase-file",
+            str(self.passphrase()),
+            code=code,
+        )
 
     def take_over(self, code=0, passphrase=PASSPHRASE):
-        return self("journal", "import", str(self.file), "--passphrase-file", str(self.passphrase(passphrase)), code=code)
+        return self(
+            "journal",
+            "import",
+            str(self.file),
+            "--passphrase-file",
+            str(self.passphrase(passphrase)),
+            code=code,
+        )
 
     def passphrase(self, text=PASSPHRASE):
         path = self.file.with_suffix(".pass")
@@ -85,7 +108,11 @@ class Home:
         with self.journal() as journal:
             (token,) = journal.tokens(board=cloud_key(SOC, mcu(number)))
             name = f"token:{token.intent}"
-            return load_sealer(BenchKeys(self.home, self.key), create=False).unseal(journal.secret(name), name).reveal()
+            return (
+                load_sealer(BenchKeys(self.home, self.key), create=False)
+                .unseal(journal.secret(name), name)
+                .reveal()
+            )
 
 
 def register(home, numbers, *, named=(), state="created", expires=timedelta(hours=1), exposed=()):
@@ -93,20 +120,59 @@ def register(home, numbers, *, named=(), state="created", expires=timedelta(hour
     sealer = load_sealer(BenchKeys(home.home, home.key), create=True)
     with open_journal(home.home) as journal:
         run = f"run-{state}-{min(numbers)}"
-        journal.start_run(rec.RunStart(run=run, command="batch register", profile_name="p", profile_hash="", profile={}, operator="ci"))
+        journal.start_run(
+            rec.RunStart(
+                run=run,
+                command="batch register",
+                profile_name="p",
+                profile_hash="",
+                profile={},
+                operator="ci",
+            )
+        )
         together = []
         for number in numbers:
-            key = {"organisation": ORGANISATION, "soc": SOC, "mcu_id": mcu(number), "run": run, "line": number + 1}
-            ids = {"device_id": f"d{number:015x}", "id": f"00000000-0000-4000-8000-{number:012x}"} if state in {"created", "existed"} else {}
+            key = {
+                "organisation": ORGANISATION,
+                "soc": SOC,
+                "mcu_id": mcu(number),
+                "run": run,
+                "line": number + 1,
+            }
+            ids = (
+                {"device_id": f"d{number:015x}", "id": f"00000000-0000-4000-8000-{number:012x}"}
+                if state in {"created", "existed"}
+                else {}
+            )
             writes = [rec.BeginRow(**key)]
             if number in named:
                 intent, secret = f"{number:032x}", Secret(SECRETS[number])
-                writes += [rec.IntendToken(intent=intent, name=f"pump-{number}", board=cloud_key(SOC, mcu(number))),
-                           rec.MintToken(intent=intent, token_id=f"t{number}", registry_device_id=f"r{number}", sha256=secret.sha256(), expires_at=datetime.now(UTC) + expires),
-                           rec.StoreSecret(name=f"token:{intent}", sealed=sealer.seal(secret, f"token:{intent}"))]
-                ids |= {"registry_device_id": f"r{number}", "token_intent": intent, "name": f"pump-{number}"}
+                writes += [
+                    rec.IntendToken(
+                        intent=intent, name=f"pump-{number}", board=cloud_key(SOC, mcu(number))
+                    ),
+                    rec.MintToken(
+                        intent=intent,
+                        token_id=f"t{number}",
+                        registry_device_id=f"r{number}",
+                        sha256=secret.sha256(),
+                        expires_at=datetime.now(UTC) + expires,
+                    ),
+                    rec.StoreSecret(
+                        name=f"token:{intent}", sealed=sealer.seal(secret, f"token:{intent}")
+                    ),
+                ]
+                ids |= {
+                    "registry_device_id": f"r{number}",
+                    "token_intent": intent,
+                    "name": f"pump-{number}",
+                }
             if number in exposed:
-                writes.append(rec.MoveToken(intent=intent, from_state=TokenState.MINTED, to_state=TokenState.EXPOSED))
+                writes.append(
+                    rec.MoveToken(
+                        intent=intent, from_state=TokenState.MINTED, to_state=TokenState.EXPOSED
+                    )
+                )
             together += [*writes, rec.EndRow(**key, state=state, **ids)]
         journal.commit(*together)
         journal.end_run(run, {})
@@ -118,7 +184,9 @@ def benches(tmp_path, monkeypatch, capsys):
         monkeypatch.delenv(name, raising=False)
     # The real cost of a passphrase is a third of a second each time.
     monkeypatch.setattr(sealed_file, "_LOG2_N", 1)
-    return Home(tmp_path, "line-a", monkeypatch, capsys), Home(tmp_path, "line-b", monkeypatch, capsys)
+    return Home(tmp_path, "line-a", monkeypatch, capsys), Home(
+        tmp_path, "line-b", monkeypatch, capsys
+    )
 
 
 @pytest.fixture
@@ -140,14 +208,33 @@ class TestIds:
         rows = list(csv.DictReader(io.StringIO(out)))
         assert [list(row.values())[:6] for row in rows] == [
             [mcu(1), "d000000000000001", "00000000-0000-4000-8000-000000000001", "", "", "created"],
-            [mcu(2), "d000000000000002", "00000000-0000-4000-8000-000000000002", "r2", "pump-2", "created"],
-            [mcu(3), "", "", "", "", "refused"]]
-        assert list(rows[0])[:6] == ["mcuId", "deviceId", "id", "registryDeviceId", "name", "outcome"]
+            [
+                mcu(2),
+                "d000000000000002",
+                "00000000-0000-4000-8000-000000000002",
+                "r2",
+                "pump-2",
+                "created",
+            ],
+            [mcu(3), "", "", "", "", "refused"],
+        ]
+        assert list(rows[0])[:6] == [
+            "mcuId",
+            "deviceId",
+            "id",
+            "registryDeviceId",
+            "name",
+            "outcome",
+        ]
         as_json = json.loads(home.raw("batch", "export", "--format", "json")[1])
         assert [row["mcuId"] for row in as_json] == [mcu(1), mcu(2), mcu(3)]
         assert home.data("batch", "export")["rows"] == as_json
         out = tmp_path / "ids.csv"
-        assert home.data("batch", "export", "--out", str(out)) == {"rows": 3, "outcomes": {"created": 2, "refused": 1}, "out": str(out)}
+        assert home.data("batch", "export", "--out", str(out)) == {
+            "rows": 3,
+            "outcomes": {"created": 2, "refused": 1},
+            "out": str(out),
+        }
         assert len(out.read_text().splitlines()) == 4
 
     def test_only_the_rows_of_a_file_in_its_order(self, home, tmp_path):
@@ -155,22 +242,36 @@ class TestIds:
         lot = tmp_path / "lot.csv"
         lot.write_text(f"mcuId\n{mcu(2)}\n{mcu(7)}\nbad\n")
         rows = home.data("batch", "export", str(lot))["rows"]
-        assert [(row["mcuId"], row["outcome"]) for row in rows] == [(mcu(2), "created"), (mcu(7), "not-begun")]
+        assert [(row["mcuId"], row["outcome"]) for row in rows] == [
+            (mcu(2), "created"),
+            (mcu(7), "not-begun"),
+        ]
 
     def test_nothing_on_record(self, home, tmp_path):
         lot, out = tmp_path / "lot.csv", tmp_path / "ids.csv"
         lot.write_text(f"mcuId\n{mcu(7)}\n")
         assert home.error("batch", "export", code=10)[0] == "journal.not-found"
         register(home, [1])
-        assert home.error("batch", "export", str(lot), "--out", str(out), code=10)[0] == "journal.not-found"
+        assert (
+            home.error("batch", "export", str(lot), "--out", str(out), code=10)[0]
+            == "journal.not-found"
+        )
         assert not out.exists()
 
     def test_places_that_cannot_be_written(self, home, tmp_path):
         register(home, [1])
-        assert home.error("batch", "export", "--out", str(tmp_path), code=2)[0] == "usage.bad-option"
-        assert home.error("batch", "export", "--out", str(tmp_path / "no" / "ids.csv"), code=2)[0] == "usage.bad-option"
+        assert (
+            home.error("batch", "export", "--out", str(tmp_path), code=2)[0] == "usage.bad-option"
+        )
+        assert (
+            home.error("batch", "export", "--out", str(tmp_path / "no" / "ids.csv"), code=2)[0]
+            == "usage.bad-option"
+        )
         assert home.error("batch", "export", "--again", code=2)[0] == "usage.bad-option"
-        assert home.error("batch", "export", "--for-bench", "x", "--out", "y", code=2)[0] == "usage.bad-option"
+        assert (
+            home.error("batch", "export", "--for-bench", "x", "--out", "y", code=2)[0]
+            == "usage.bad-option"
+        )
 
 
 class TestHandOver:
@@ -185,16 +286,31 @@ class TestHandOver:
         assert home.tokens() == {"pump-1": TokenState.HANDED_OVER, "pump-2": TokenState.HANDED_OVER}
 
         first = other.take_over()["data"]
-        assert (first["station"], first["devices"], first["tokens"], first["already"]) == ("line-a", 3, 2, 0)
+        assert (first["station"], first["devices"], first["tokens"], first["already"]) == (
+            "line-a",
+            3,
+            2,
+            0,
+        )
         assert other.tokens() == {"pump-1": TokenState.MINTED, "pump-2": TokenState.MINTED}
         assert [other.secret(number) for number in (1, 2)] == [SECRETS[1], SECRETS[2]]
         with other.journal() as journal:
             (row,) = of_chip(journal, mcu(1))
             events = journal.event_count()
-        assert (row.state, row.device_id, row.registry_device_id, row.name) == ("existed", "d000000000000001", "r1", "pump-1")
+        assert (row.state, row.device_id, row.registry_device_id, row.name) == (
+            "existed",
+            "d000000000000001",
+            "r1",
+            "pump-1",
+        )
 
         again = other.take_over()["data"]
-        assert (again["devices"], again["tokens"], again["already"], again["tokensAlready"]) == (0, 0, 3, 2)
+        assert (again["devices"], again["tokens"], again["already"], again["tokensAlready"]) == (
+            0,
+            0,
+            3,
+            2,
+        )
         with other.journal() as journal:
             assert journal.event_count() == events + 3, "a run and what it found, and nothing else"
 
@@ -216,8 +332,18 @@ class TestHandOver:
         register(home, [3], state="refused")
         register(home, [4], named=[4])
         told = home.export()["data"]
-        assert (told["devices"], told["tokens"], told["expired"], told["inUse"], told["leftOut"]) == (3, 1, 1, 1, 1)
-        assert home.tokens() == {"pump-1": TokenState.MINTED, "pump-2": TokenState.EXPOSED, "pump-4": TokenState.HANDED_OVER}
+        assert (
+            told["devices"],
+            told["tokens"],
+            told["expired"],
+            told["inUse"],
+            told["leftOut"],
+        ) == (3, 1, 1, 1, 1)
+        assert home.tokens() == {
+            "pump-1": TokenState.MINTED,
+            "pump-2": TokenState.EXPOSED,
+            "pump-4": TokenState.HANDED_OVER,
+        }
 
     def test_nothing_registered(self, home):
         register(home, [3], state="refused")
@@ -237,31 +363,64 @@ class TestHandOver:
                 raise KeyboardInterrupt
 
         monkeypatch.setattr(failpoint, "hit", die)
-        home.raw("batch", "export", "--for-bench", str(home.file), "--passphrase-file", str(home.passphrase()))
+        home.raw(
+            "batch",
+            "export",
+            "--for-bench",
+            str(home.file),
+            "--passphrase-file",
+            str(home.passphrase()),
+        )
         monkeypatch.undo()
         assert not home.file.exists()
         assert home.tokens() == {"pump-1": TokenState.HANDED_OVER}
 
     def test_without_a_passphrase(self, home):
         register(home, [1], named=[1])
-        assert home.error("batch", "export", "--for-bench", str(home.file), code=4)[0] == "credential.no-passphrase"
+        assert (
+            home.error("batch", "export", "--for-bench", str(home.file), code=4)[0]
+            == "credential.no-passphrase"
+        )
 
-    @pytest.mark.parametrize(("spoil", "code"), [
-        (lambda data: data[:-20], 4), (lambda data: data[:40], 4), (lambda data: data[:-1] + bytes([data[-1] ^ 1]), 4), (lambda data: data + b"x", 4),
-        (lambda data: data[:20] + bytes([data[20] ^ 1]) + data[21:], 4), (lambda data: b"", 10), (lambda data: b"PK" + data, 10),
-    ], ids=["cut", "cut in the head", "a bit changed", "added", "head changed", "empty", "another file"])
+    @pytest.mark.parametrize(
+        ("spoil", "code"),
+        [
+            (lambda data: data[:-20], 4),
+            (lambda data: data[:40], 4),
+            (lambda data: data[:-1] + bytes([data[-1] ^ 1]), 4),
+            (lambda data: data + b"x", 4),
+            (lambda data: data[:20] + bytes([data[20] ^ 1]) + data[21:], 4),
+            (lambda data: b"", 10),
+            (lambda data: b"PK" + data, 10),
+        ],
+        ids=[
+            "cut",
+            "cut in the head",
+            "a bit changed",
+            "added",
+            "head changed",
+            "empty",
+            "another file",
+        ],
+    )
     def test_a_spoilt_file_is_refused_and_changes_nothing(self, home, other, spoil, code):
         register(home, [1, 2], named=[1])
         home.export()
         home.file.write_bytes(spoil(home.file.read_bytes()))
-        assert other.take_over(code=code)["errors"][0]["code"] == {4: "credential.bad-passphrase", 10: "journal.not-backup"}[code]
+        assert (
+            other.take_over(code=code)["errors"][0]["code"]
+            == {4: "credential.bad-passphrase", 10: "journal.not-backup"}[code]
+        )
         assert not (other.home / "journal.sqlite3").exists()
 
     def test_another_passphrase(self, home, other):
         register(home, [1], named=[1])
         home.export()
         error = other.take_over(code=4, passphrase="correct horse battery staple")["errors"][0]
-        assert (error["code"], "the passphrase is another one" in error["message"]) == ("credential.bad-passphrase", True)
+        assert (error["code"], "the passphrase is another one" in error["message"]) == (
+            "credential.bad-passphrase",
+            True,
+        )
 
     def test_a_token_that_ran_out_on_the_way_is_left_out(self, home, other):
         register(home, [1], named=[1])
@@ -270,18 +429,42 @@ class TestHandOver:
             (token,) = journal.tokens()
         lines = [
             {"handOver": "x", "station": "line-a", "created": "2026-03-31T12:00:00Z"},
-            {"organisationId": ORGANISATION, "soc": SOC, "mcuId": mcu(1), "line": 2, "deviceId": "d000000000000001", "token": {
-                "intent": token.intent, "name": "pump-1", "tokenId": "t1", "registryDeviceId": "r1", "token": SECRETS[1], "expiresAt": "2020-01-01T00:00:00Z"}}]
+            {
+                "organisationId": ORGANISATION,
+                "soc": SOC,
+                "mcuId": mcu(1),
+                "line": 2,
+                "deviceId": "d000000000000001",
+                "token": {
+                    "intent": token.intent,
+                    "name": "pump-1",
+                    "tokenId": "t1",
+                    "registryDeviceId": "r1",
+                    "token": SECRETS[1],
+                    "expiresAt": "2020-01-01T00:00:00Z",
+                },
+            },
+        ]
         with home.file.open("wb") as file:
-            sealed_file.seal(io.BytesIO(b"".join(json.dumps(line).encode() + b"\n" for line in lines)), file, Secret(PASSPHRASE), b"infuse-hand-over 1\n")
+            sealed_file.seal(
+                io.BytesIO(b"".join(json.dumps(line).encode() + b"\n" for line in lines)),
+                file,
+                Secret(PASSPHRASE),
+                b"infuse-hand-over 1\n",
+            )
         told = other.take_over()["data"]
         assert (told["devices"], told["tokens"], told["expired"]) == (1, 0, 1)
 
     def test_a_hand_over_of_another_form(self, home, other):
         with home.file.open("wb") as file:
-            sealed_file.seal(io.BytesIO(b'{"handOver": 1}\n'), file, Secret(PASSPHRASE), b"infuse-hand-over 1\n")
+            sealed_file.seal(
+                io.BytesIO(b'{"handOver": 1}\n'), file, Secret(PASSPHRASE), b"infuse-hand-over 1\n"
+            )
         error = other.take_over(code=10)["errors"][0]
-        assert (error["code"], "another version" in error["message"]) == ("journal.not-backup", True)
+        assert (error["code"], "another version" in error["message"]) == (
+            "journal.not-backup",
+            True,
+        )
 
     def test_many_devices_arrive(self, home, other):
         """More than a piece of the file, and more than one commit."""

@@ -1,4 +1,6 @@
-"""SIGKILL at every boundary of a batch: the same command again, and each row exists exactly once."""
+"""SIGKILL at every boundary of a batch: the same command again, and each row exists exactly
+once.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,23 @@ from tests.batch.conftest import Job, matches
 
 ROWS = 12
 CLIENT_MINT = "POST /devices/registration/tokens"
-POINTS = ["begun:row", "begun:row#2", "ran:row", "done:row", "done:row#2", "sent:POST /device", "sent:POST /device#5", "answered:POST /device",
-          "answered:POST /device#7"]
-MINTS = [f"sent:{CLIENT_MINT}", f"sent:{CLIENT_MINT}#6", f"answered:{CLIENT_MINT}", f"answered:{CLIENT_MINT}#6"]
+POINTS = [
+    "begun:row",
+    "begun:row#2",
+    "ran:row",
+    "done:row",
+    "done:row#2",
+    "sent:POST /device",
+    "sent:POST /device#5",
+    "answered:POST /device",
+    "answered:POST /device#7",
+]
+MINTS = [
+    f"sent:{CLIENT_MINT}",
+    f"sent:{CLIENT_MINT}#6",
+    f"answered:{CLIENT_MINT}",
+    f"answered:{CLIENT_MINT}#6",
+]
 QUICK = {"begun:row#2", "answered:POST /device#7", f"answered:{CLIENT_MINT}#6"}
 
 
@@ -49,7 +65,9 @@ def test_rows_with_tokens_survive_a_kill(job: Job, point: str) -> None:
     pending = {token["id"] for token in job.world.state()["tokens"] if token["status"] == "PENDING"}
     with job.journal() as journal:
         minted = [token for token in journal.tokens() if token.state is TokenState.MINTED]
-        assert {token.token_id for token in minted} == pending, "every live token is on record, and no other"
+        assert {token.token_id for token in minted} == pending, (
+            "every live token is on record, and no other"
+        )
         assert all(journal.secret(f"token:{token.intent}") for token in minted)
         assert not [token for token in journal.tokens() if token.state is TokenState.INTENDED]
         assert journal.verify() == []

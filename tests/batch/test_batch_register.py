@@ -1,4 +1,6 @@
-"""`infuse batch register|status` as a CI job sees it: each row once, differences named, refusals with their line."""
+"""`infuse batch register|status` as a CI job sees it: each row once, differences named, refusals
+with their line.
+"""
 
 from __future__ import annotations
 
@@ -36,23 +38,40 @@ def test_rows_are_created_and_the_second_run_finds_them(job: Job) -> None:
 
 def test_a_moved_line_is_the_same_row(job: Job) -> None:
     job.done(job.file(3))
-    path = job.text("metadata.serialNumber,mcuId", f"SN-00003,{mcu_id(3)}", f"SN-00009,{mcu_id(9)}", f"SN-00001,{mcu_id(1)}")
+    path = job.text(
+        "metadata.serialNumber,mcuId",
+        f"SN-00003,{mcu_id(3)}",
+        f"SN-00009,{mcu_id(9)}",
+        f"SN-00001,{mcu_id(1)}",
+    )
     assert job.done(path)["totals"] == totals(created=1, existed=2)
 
 
 def test_a_row_that_differs_is_left_alone_without_update(job: Job) -> None:
     job.done(job.file(2))
-    path = job.text("mcuId,metadata.serialNumber,metadata.site", f"{mcu_id(1)},SN-00001,Perth", f"{mcu_id(2)},SN-00099,Perth", f"{mcu_id(3)},SN-00003,Perth")
+    path = job.text(
+        "mcuId,metadata.serialNumber,metadata.site",
+        f"{mcu_id(1)},SN-00001,Perth",
+        f"{mcu_id(2)},SN-00099,Perth",
+        f"{mcu_id(3)},SN-00003,Perth",
+    )
     ran = job.register(path)
     assert ran.code == 11
     assert ran.envelope["status"] == "partial"
     assert ran.envelope["data"]["totals"] == totals(created=1, differs=2)
     rows = report(ran.envelope["data"])
     assert [(row["line"], row["outcome"], row["field"]) for row in rows] == [
-        ("2", "differs", "metadata.site"), ("3", "differs", "metadata.serialNumber"), ("4", "created", "")]
+        ("2", "differs", "metadata.site"),
+        ("3", "differs", "metadata.serialNumber"),
+        ("4", "created", ""),
+    ]
     assert job.sent("PUT /device/id/{id}") == 0
     assert job.done(path, "--update")["totals"] == totals(existed=3)
-    assert job.devices()[mcu_id(2)]["metadata"] == {"serialNumber": "SN-00099", "site": "Perth", "deploymentSite": "Brisbane"}
+    assert job.devices()[mcu_id(2)]["metadata"] == {
+        "serialNumber": "SN-00099",
+        "site": "Perth",
+        "deploymentSite": "Brisbane",
+    }
     assert job.done(path)["totals"] == totals(existed=3)
 
 
@@ -63,7 +82,16 @@ def test_a_device_of_another_board_is_never_touched(job: Job) -> None:
     with job.world.clock.lock:
         from infuse_cli.sim import wire
 
-        other = state.create_board(Ask(body=wire.BoardRequest(organisation_id=device.organisation_id, name="Other", description="", soc="nRF9151")))
+        other = state.create_board(
+            Ask(
+                body=wire.BoardRequest(
+                    organisation_id=device.organisation_id,
+                    name="Other",
+                    description="",
+                    soc="nRF9151",
+                )
+            )
+        )
         device.board_id = other.id
     ran = job.register(job.file(1), "--update")
     assert ran.code == 8
@@ -76,19 +104,30 @@ def test_a_device_of_another_board_is_never_touched(job: Job) -> None:
 
 def test_what_the_cloud_refuses_is_named_with_line_field_and_its_words(job: Job) -> None:
     job.done(job.file(1))
-    path = job.text("mcuId,metadata.serialNumber", f"{mcu_id(2)},SN-00002", f"{mcu_id(3)},SN-00001", f"{mcu_id(4)},SN-00004")
+    path = job.text(
+        "mcuId,metadata.serialNumber",
+        f"{mcu_id(2)},SN-00002",
+        f"{mcu_id(3)},SN-00001",
+        f"{mcu_id(4)},SN-00004",
+    )
     ran = job.register(path)
     assert ran.code == 11
     assert ran.envelope["data"]["totals"] == totals(created=2, refused=1)
     (row,) = [row for row in report(ran.envelope["data"]) if row["outcome"] == "refused"]
-    assert (row["line"], row["field"], row["code"]) == ("3", "metadata.serialNumber", "cloud.metadata-clash")
+    assert (row["line"], row["field"], row["code"]) == (
+        "3",
+        "metadata.serialNumber",
+        "cloud.metadata-clash",
+    )
     assert "serialNumber = SN-00001 is taken" in row["message"]
     (error,) = ran.envelope["errors"]
     assert error["message"].startswith(f"line 3, mcuId {mcu_id(3)}: ")
 
 
 def test_a_bad_file_sends_nothing_unless_bad_lines_are_left_out(job: Job) -> None:
-    path = job.text("mcuId,metadata.serialNumber", f"{mcu_id(1)},SN-00001", "12345,SN-00002", f"{mcu_id(3)},")
+    path = job.text(
+        "mcuId,metadata.serialNumber", f"{mcu_id(1)},SN-00001", "12345,SN-00002", f"{mcu_id(3)},"
+    )
     ran = job.register(path)
     assert ran.code == 2
     (error,) = ran.envelope["errors"]
@@ -101,7 +140,11 @@ def test_a_bad_file_sends_nothing_unless_bad_lines_are_left_out(job: Job) -> Non
     assert ran.code == 11
     assert ran.envelope["data"]["totals"] == totals(created=1)
     assert ran.envelope["data"]["skipped"] == 2
-    assert [row["outcome"] for row in report(ran.envelope["data"])] == ["created", "skipped", "skipped"]
+    assert [row["outcome"] for row in report(ran.envelope["data"])] == [
+        "created",
+        "skipped",
+        "skipped",
+    ]
 
 
 def test_a_name_brings_a_token_that_is_sealed_and_minted_once(job: Job) -> None:
@@ -116,12 +159,17 @@ def test_a_name_brings_a_token_that_is_sealed_and_minted_once(job: Job) -> None:
         assert all(journal.secret(f"token:{token.intent}") for token in tokens)
         facts = json.dumps([event.facts for event in journal.events()])
     made = job.registry()["sensor-1"]
-    assert (made["metadata"]["mcuId"], made["metadata"]["deviceId"]) == (mcu_id(1), job.devices()[mcu_id(1)]["deviceId"])
+    assert (made["metadata"]["mcuId"], made["metadata"]["deviceId"]) == (
+        mcu_id(1),
+        job.devices()[mcu_id(1)]["deviceId"],
+    )
     assert "drt_" not in facts + Path(data["report"]).read_text()
 
 
 def test_without_a_sealing_key_nothing_is_sent(job: Job) -> None:
-    ran = job.register(job.file(2, named=True), env={"INFUSE_SEALING_KEY_FILE": str(job.home / "inside.key")})
+    ran = job.register(
+        job.file(2, named=True), env={"INFUSE_SEALING_KEY_FILE": str(job.home / "inside.key")}
+    )
     assert ran.code == 4
     assert ran.envelope["errors"][0]["code"] == "credential.sealing-key"
     assert job.sent("POST /device") == job.sent("POST /board") == 0
@@ -131,7 +179,13 @@ def test_a_name_that_a_stranger_has_is_refused_and_its_device_untouched(job: Job
     from infuse_cli.sim import wire
 
     with job.world.clock.lock:
-        stranger = job.world.registry.mint(Ask(body=wire.MintRequest(name="sensor-2", metadata={"infuseIntent": "other", "mcuId": mcu_id(77)})))
+        stranger = job.world.registry.mint(
+            Ask(
+                body=wire.MintRequest(
+                    name="sensor-2", metadata={"infuseIntent": "other", "mcuId": mcu_id(77)}
+                )
+            )
+        )
     ran = job.register(job.file(3, named=True))
     assert ran.code == 11
     assert ran.envelope["data"]["totals"] == totals(created=2, refused=1)
@@ -139,7 +193,11 @@ def test_a_name_that_a_stranger_has_is_refused_and_its_device_untouched(job: Job
     assert (row["line"], row["field"], row["code"]) == ("3", "name", "identity.registry-conflict")
     assert job.registry()["sensor-2"]["id"] == stranger.device_id
     with job.journal() as journal:
-        assert sorted(token.state.value for token in journal.tokens()) == ["minted", "minted", "revoked"]
+        assert sorted(token.state.value for token in journal.tokens()) == [
+            "minted",
+            "minted",
+            "revoked",
+        ]
 
 
 def test_a_lost_mint_is_cleared_and_minted_anew(job: Job) -> None:
@@ -147,7 +205,9 @@ def test_a_lost_mint_is_cleared_and_minted_anew(job: Job) -> None:
     data = job.done(job.file(4, named=True))
     matches(job, data)
     with job.journal() as journal:
-        assert sorted(token.state.value for token in journal.tokens()) == ["minted"] * 4 + ["revoked"]
+        assert sorted(token.state.value for token in journal.tokens()) == ["minted"] * 4 + [
+            "revoked"
+        ]
     assert len(job.world.registry.deleted) == 1
 
 
@@ -187,14 +247,29 @@ def _lines(out: Path) -> Any:
 
     pause, path = Event(), out.with_suffix(".stdout")
     for _ in range(2000):
-        yield from (line for line in (path.read_text().splitlines(keepends=True) if path.exists() else []) if line.endswith("\n"))
+        yield from (
+            line
+            for line in (path.read_text().splitlines(keepends=True) if path.exists() else [])
+            if line.endswith("\n")
+        )
         pause.wait(0.01)
 
 
 def test_too_many_failures_stop_the_batch(job: Job) -> None:
     job.world.set_faults("")
-    path = job.text("mcuId,metadata.serialNumber", *(f"{mcu_id(number)},{'SN-00001' if number == 1 else f'SN-{number}'}" for number in range(1, 200)))
-    job.done(job.text("mcuId,metadata.serialNumber", *(f"{mcu_id(1000 + number)},SN-{number}" for number in range(2, 60))))
+    path = job.text(
+        "mcuId,metadata.serialNumber",
+        *(
+            f"{mcu_id(number)},{'SN-00001' if number == 1 else f'SN-{number}'}"
+            for number in range(1, 200)
+        ),
+    )
+    job.done(
+        job.text(
+            "mcuId,metadata.serialNumber",
+            *(f"{mcu_id(1000 + number)},SN-{number}" for number in range(2, 60)),
+        )
+    )
     before = job.sent("POST /device")
     ran = job.register(path, "--max-failures", "3", "--concurrency", "2")
     assert ran.code == 11
@@ -221,9 +296,14 @@ def test_status_tells_from_the_journal_alone(job: Job) -> None:
     assert not job.home.exists()
     data = job.done(job.file(3))
     asked = job.sent("GET /device")
-    told = job.zygote.run("batch", "status", str(path), "--output", "json", env={**job.env, "INFUSE_TOKEN": ""})
+    told = job.zygote.run(
+        "batch", "status", str(path), "--output", "json", env={**job.env, "INFUSE_TOKEN": ""}
+    )
     assert told.code == 0, told.stderr
-    assert (told.envelope["data"]["totals"]["created"], told.envelope["data"]["totals"]["notBegun"]) == (3, 1)
+    assert (
+        told.envelope["data"]["totals"]["created"],
+        told.envelope["data"]["totals"]["notBegun"],
+    ) == (3, 1)
     assert [run["run"] for run in told.envelope["data"]["runs"]] == [data["run"]]
     assert job.sent("GET /device") == asked
 

@@ -16,10 +16,18 @@ def _bare(name):
 
 
 def _of(*modules):
-    return {_bare(value.name) for module in modules for value in vars(module).values() if isinstance(value, Call)}
+    return {
+        _bare(value.name)
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, Call)
+    }
 
 
-@pytest.mark.parametrize(("listed", "clients", "registry"), [(INFUSE, (infuse_api, messages), False), (REGISTRY, (registry_api, inventory), True)])
+@pytest.mark.parametrize(
+    ("listed", "clients", "registry"),
+    [(INFUSE, (infuse_api, messages), False), (REGISTRY, (registry_api, inventory), True)],
+)
 def test_the_list_the_clients_and_the_virtual_cloud_have_the_same_calls(listed, clients, registry):
     names = {_bare(one.call) for one in listed}
     assert len(names) == len(listed)

@@ -7,15 +7,30 @@ from hypothesis import strategies as st
 from infuse_cli.cli._argv import GLOBAL_VALUES, Globals, split
 
 TAKES = frozenset({"--out", "--metadata"})
-PLAIN = st.sampled_from(["provision", "ca", "show", "x.csr", "--watch", "--count=3", "SN-00012", "-", ""])
-GLOBALS = st.sampled_from([["--profile", "p"], ["--output=json"], ["--home", "/h"], ["--no-color"], ["-v"], ["-vv"], ["--verbose"]])
+PLAIN = st.sampled_from(
+    ["provision", "ca", "show", "x.csr", "--watch", "--count=3", "SN-00012", "-", ""]
+)
+GLOBALS = st.sampled_from(
+    [
+        ["--profile", "p"],
+        ["--output=json"],
+        ["--home", "/h"],
+        ["--no-color"],
+        ["-v"],
+        ["-vv"],
+        ["--verbose"],
+    ]
+)
 
 
-@pytest.mark.parametrize("argv", [
-    ["--profile", "p", "--output", "json", "ca", "show"],
-    ["ca", "--output=json", "show", "--profile=p"],
-    ["ca", "show", "--profile", "p", "--output", "json"],
-])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--profile", "p", "--output", "json", "ca", "show"],
+        ["ca", "--output=json", "show", "--profile=p"],
+        ["ca", "show", "--profile", "p", "--output", "json"],
+    ],
+)
 def test_a_global_option_means_the_same_before_and_after_the_command(argv):
     assert split(argv, TAKES) == (Globals(profile="p", output="json"), ["ca", "show"])
 
@@ -48,7 +63,12 @@ def test_verbose_counts_up_and_the_last_value_counts():
 def test_what_is_not_global_is_kept_in_order(groups):
     argv = [word for group in groups for word in group]
     found, rest = split(argv, TAKES)
-    assert rest == [group[0] for group in groups if len(group) == 1 and not group[0].startswith(("--output", "--no-color", "-v", "--verbose"))]
+    assert rest == [
+        group[0]
+        for group in groups
+        if len(group) == 1
+        and not group[0].startswith(("--output", "--no-color", "-v", "--verbose"))
+    ]
     assert found.problem is None
 
 

@@ -20,20 +20,37 @@ from infuse_cli.types import Event
 UUID = "504d5632-3739-42fb-80c8-1411df97216"
 AT = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 HEADER = {
-    "profile": "field-sensor", "organisation": "Example Provider", "apiHost": "https://api.infuse-iot.com", "issuer": "default",
-    "station": "bench-3", "overridden": ["cloud.base_url (INFUSE_BASE_URL)"], "slots": 5,
+    "profile": "field-sensor",
+    "organisation": "Example Provider",
+    "apiHost": "https://api.infuse-iot.com",
+    "issuer": "default",
+    "station": "bench-3",
+    "overridden": ["cloud.base_url (INFUSE_BASE_URL)"],
+    "slots": 5,
     "unfinished": [{"board": f"{UUID}9", "state": "parked", "port": "/dev/ttyACM7"}],
 }
-OCCUPIED = InfuseError("identity.slot-occupied", "sec_tag 4201 already holds a client key with digest " + "0123456789abcdef" * 4).as_json()
+OCCUPIED = InfuseError(
+    "identity.slot-occupied",
+    "sec_tag 4201 already holds a client key with digest " + "0123456789abcdef" * 4,
+).as_json()
 MUTE = InfuseError("serial.timeout", "the board went silent at AT%KEYGEN").as_json()
 
 
 def event(kind, slot=None, **more):
-    return Event(ts=AT, run="r1", event=kind, slot=slot, board=None if slot is None else f"{UUID}{slot}", **more)
+    return Event(
+        ts=AT,
+        run="r1",
+        event=kind,
+        slot=slot,
+        board=None if slot is None else f"{UUID}{slot}",
+        **more,
+    )
 
 
 def a_run():
-    """Five slots: one PASS, one FAIL, one ERROR that must be left, one waiting, one empty; slot 1 gets a second board."""
+    """Five slots: one PASS, one FAIL, one ERROR that must be left, one waiting, one empty; slot 1
+    gets a second board.
+    """
     yield event("run-started", data=HEADER)
     for slot in (1, 2, 3, 4):
         yield event("board-found", slot, data={"port": f"/dev/pts/{slot}"})
@@ -48,12 +65,26 @@ def a_run():
 
 
 def drawn(width, **options):
-    console = Console(file=io.StringIO(), width=width, height=30, force_terminal=True, legacy_windows=False, **options)
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        height=30,
+        force_terminal=True,
+        legacy_windows=False,
+        **options,
+    )
     view = LiveBoards(console=console)
     for one in a_run():
         view.emit(one)
     view.close()
-    plain = Console(file=io.StringIO(), width=width, height=30, color_system=None, legacy_windows=False, force_terminal=False)
+    plain = Console(
+        file=io.StringIO(),
+        width=width,
+        height=30,
+        color_system=None,
+        legacy_windows=False,
+        force_terminal=False,
+    )
     for line in view.lines(40):
         plain.print(line, soft_wrap=True)
     return console.file.getvalue(), plain.file.getvalue()
@@ -89,8 +120,16 @@ def test_a_wide_terminal_is_used():
 
 def test_the_header_names_everything_of_rule_28():
     screen, _ = drawn(140, color_system="standard")
-    for word in ("field-sensor", "Example Provider", "api.infuse-iot.com", "CA default", "station bench-3",
-                 "overridden: cloud.base_url (INFUSE_BASE_URL)", "unfinished", "…2169"):
+    for word in (
+        "field-sensor",
+        "Example Provider",
+        "api.infuse-iot.com",
+        "CA default",
+        "station bench-3",
+        "overridden: cloud.base_url (INFUSE_BASE_URL)",
+        "unfinished",
+        "…2169",
+    ):
         assert word in screen
 
 
@@ -105,32 +144,56 @@ def test_colours_come_with_words_and_can_be_switched_off(monkeypatch):
 
 
 def test_a_result_that_a_next_board_pushes_out_stays_on_the_screen():
-    console = Console(file=io.StringIO(), width=80, height=30, force_terminal=True, color_system=None)
+    console = Console(
+        file=io.StringIO(), width=80, height=30, force_terminal=True, color_system=None
+    )
     view = LiveBoards(console=console)
     for one in a_run():
         view.emit(one)
-    view.emit(Event(ts=AT, run="r1", event="board-found", slot=2, board="ffff-second", data={"port": "/dev/pts/2"}))
+    view.emit(
+        Event(
+            ts=AT,
+            run="r1",
+            event="board-found",
+            slot=2,
+            board="ffff-second",
+            data={"port": "/dev/pts/2"},
+        )
+    )
     view.close()
     printed = console.file.getvalue()
     assert "…cond" in printed.rpartition("identity.slot-occupied")[2]
-    assert [line.plain[:10].split()[1] for line in view.lines(40) if line.plain.startswith("  2 ")] == ["…cond"]
+    assert [
+        line.plain[:10].split()[1] for line in view.lines(40) if line.plain.startswith("  2 ")
+    ] == ["…cond"]
 
 
 def test_an_ascii_terminal_gets_ascii_bars():
-    console = Console(file=io.TextIOWrapper(io.BytesIO(), encoding="ascii"), width=80, color_system=None, legacy_windows=False)
-    line = row_lines(SlotRow(1, board="x", step="sign", index=7, done=7, steps=14, state="working"), console, 1.0)[0]
+    console = Console(
+        file=io.TextIOWrapper(io.BytesIO(), encoding="ascii"),
+        width=80,
+        color_system=None,
+        legacy_windows=False,
+    )
+    line = row_lines(
+        SlotRow(1, board="x", step="sign", index=7, done=7, steps=14, state="working"), console, 1.0
+    )[0]
     assert "#####-----" in line.plain
     assert line.plain.isascii()
 
 
 def test_when_slots_are_many_the_ones_in_trouble_stay():
-    rows = [SlotRow(slot, state="PASS") for slot in range(1, 30)] + [SlotRow(30, state="FAIL", error=OCCUPIED), SlotRow(31, state="waiting")]
+    rows = [SlotRow(slot, state="PASS") for slot in range(1, 30)] + [
+        SlotRow(30, state="FAIL", error=OCCUPIED),
+        SlotRow(31, state="waiting"),
+    ]
     shown = [row.slot for row in visible(rows, 10)]
     assert {30, 31} <= set(shown)
     assert len(shown) <= 10
 
 
-# -- the model ------------------------------------------------------------------------------------------------------
+# -- the model -------------------------------------------------------------------------------------
+
 
 def test_a_board_that_is_tried_again_counts_once():
     boards = Boards()
@@ -147,7 +210,11 @@ def test_no_board_has_no_yield():
 
 def test_a_step_never_goes_back():
     boards = Boards()
-    for kind, step, index in (("step-begun", "vet", 6), ("step-done", "vet", 6), ("step-done", "keygen", 5)):
+    for kind, step, index in (
+        ("step-begun", "vet", 6),
+        ("step-done", "vet", 6),
+        ("step-done", "keygen", 5),
+    ):
         boards.apply(event(kind, 1, step=step, data={"index": index, "steps": 15}), 0.0)
     assert (boards.rows[1].step, boards.rows[1].index, boards.rows[1].done) == ("vet", 6, 6)
 
@@ -158,7 +225,13 @@ def test_the_next_board_in_a_slot_starts_from_nothing():
         boards.apply(one, 5.0)
     boards.apply(event("board-found", 2, data={"port": "p"}), 9.0)
     row = boards.rows[2]
-    assert (row.state, row.error, row.index, row.at, row.ended_ms) == ("working", None, 0, 9.0, None)
+    assert (row.state, row.error, row.index, row.at, row.ended_ms) == (
+        "working",
+        None,
+        0,
+        9.0,
+        None,
+    )
 
 
 def test_a_serial_number_is_shown_where_it_is_known():
@@ -169,16 +242,19 @@ def test_a_serial_number_is_shown_where_it_is_known():
     assert boards.rows[1].board == "SN-00012"
 
 
-@pytest.mark.parametrize(("state", "code", "told"), [
-    ("FAIL", "identity.slot-occupied", "REMOVE BOARD"),
-    ("ERROR", "cloud.timeout", "REMOVE BOARD and try it again"),
-    ("ERROR", "serial.timeout", "LEAVE BOARD"),
-    ("ERROR", "tool.bug", "CALL ENGINEER"),
-    ("ERROR", "journal.disk-full", "CALL ENGINEER"),
-    ("ERROR", "ca.clock", "CALL ENGINEER"),
-    ("ABORTED", "board.changed", "REMOVE BOARD"),
-    ("PASS", None, ""),
-])
+@pytest.mark.parametrize(
+    ("state", "code", "told"),
+    [
+        ("FAIL", "identity.slot-occupied", "REMOVE BOARD"),
+        ("ERROR", "cloud.timeout", "REMOVE BOARD and try it again"),
+        ("ERROR", "serial.timeout", "LEAVE BOARD"),
+        ("ERROR", "tool.bug", "CALL ENGINEER"),
+        ("ERROR", "journal.disk-full", "CALL ENGINEER"),
+        ("ERROR", "ca.clock", "CALL ENGINEER"),
+        ("ABORTED", "board.changed", "REMOVE BOARD"),
+        ("PASS", None, ""),
+    ],
+)
 def test_what_the_operator_is_told(state, code, told):
     assert action(state, InfuseError(code, "x").as_json() if code else None) == told
 
@@ -187,12 +263,22 @@ def test_a_header_of_nothing_is_no_line():
     assert header_lines({}) == []
 
 
-@pytest.mark.parametrize(("ms", "text"), [(0.4, "0 ms"), (999, "999 ms"), (3212, "3.2 s"), (61_000, "1 min 01 s"), (245_400, "4 min 05 s")])
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [
+        (0.4, "0 ms"),
+        (999, "999 ms"),
+        (3212, "3.2 s"),
+        (61_000, "1 min 01 s"),
+        (245_400, "4 min 05 s"),
+    ],
+)
 def test_times_for_people(ms, text):
     assert seconds(ms) == text
 
 
-# -- lines and JSON -------------------------------------------------------------------------------------------------
+# -- lines and JSON --------------------------------------------------------------------------------
+
 
 def test_a_log_tells_the_whole_story():
     out = io.StringIO()
@@ -200,9 +286,16 @@ def test_a_log_tells_the_whole_story():
     for one in a_run():
         lines.emit(one)
     text = out.getvalue()
-    for word in ("slot 1 board …2161 found on /dev/pts/1", "slot 1 board …2161 PASS, 3.2 s", "verify 14/14 done, 5 ms",
-                 "slot 2 board …2162 FAIL, 1.2 s at keygen: identity.slot-occupied", "REMOVE BOARD: --replace",
-                 "LEAVE BOARD: Reset the board", "waiting: the cloud is out of reach", "3 boards: 1 PASS"):
+    for word in (
+        "slot 1 board …2161 found on /dev/pts/1",
+        "slot 1 board …2161 PASS, 3.2 s",
+        "verify 14/14 done, 5 ms",
+        "slot 2 board …2162 FAIL, 1.2 s at keygen: identity.slot-occupied",
+        "REMOVE BOARD: --replace",
+        "LEAVE BOARD: Reset the board",
+        "waiting: the cloud is out of reach",
+        "3 boards: 1 PASS",
+    ):
         assert word in text
     assert "begun" not in text
     assert "\x1b" not in text
@@ -224,7 +317,16 @@ def test_jsonl_is_one_event_a_line_and_ends_with_the_totals():
 
 def test_the_event_object_is_stable():
     assert event_object(event("step-done", 1, step="sign", ms=1.26)) == {
-        "ts": AT, "run": "r1", "slot": 1, "board": f"{UUID}1", "event": "step-done", "step": "sign", "state": None, "ms": 1.3, "error": None}
+        "ts": AT,
+        "run": "r1",
+        "slot": 1,
+        "board": f"{UUID}1",
+        "event": "step-done",
+        "step": "sign",
+        "state": None,
+        "ms": 1.3,
+        "error": None,
+    }
 
 
 @pytest.mark.parametrize("kind", [JsonLines, PlainLines])
@@ -232,6 +334,7 @@ def test_a_reader_that_goes_away_does_not_stop_the_line(kind):
     class Gone(io.StringIO):
         def flush(self):
             raise BrokenPipeError
+
     lines = kind(Gone())
     for one in a_run():
         lines.emit(one)
@@ -241,7 +344,14 @@ def test_a_reader_that_goes_away_does_not_stop_the_line(kind):
 def test_lines_of_many_slots_never_mix():
     out = io.StringIO()
     lines = JsonLines(out)
-    threads = [threading.Thread(target=lambda slot=slot: [lines.emit(event("step-done", slot, step="x")) for _ in range(50)]) for slot in range(1, 9)]
+    threads = [
+        threading.Thread(
+            target=lambda slot=slot: [
+                lines.emit(event("step-done", slot, step="x")) for _ in range(50)
+            ]
+        )
+        for slot in range(1, 9)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -249,10 +359,16 @@ def test_lines_of_many_slots_never_mix():
     assert len([json.loads(line) for line in out.getvalue().splitlines()]) == 400
 
 
-@pytest.mark.parametrize(("output", "tty", "term", "kind"), [
-    ("jsonl", True, "xterm", JsonLines), ("json", True, "xterm", Silent), ("human", False, "xterm", PlainLines),
-    ("human", True, "dumb", PlainLines), ("human", True, "xterm-256color", LiveBoards),
-])
+@pytest.mark.parametrize(
+    ("output", "tty", "term", "kind"),
+    [
+        ("jsonl", True, "xterm", JsonLines),
+        ("json", True, "xterm", Silent),
+        ("human", False, "xterm", PlainLines),
+        ("human", True, "dumb", PlainLines),
+        ("human", True, "xterm-256color", LiveBoards),
+    ],
+)
 def test_the_output_fits_its_place(output, tty, term, kind, tmp_path, monkeypatch):
     monkeypatch.setenv("TERM", term)
     made = make_events(Settings(home=tmp_path, output=output), stderr_is_tty=tty)
@@ -263,11 +379,22 @@ def test_the_output_fits_its_place(output, tty, term, kind, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("width", [80, 140])
 def test_a_watching_run_says_in_big_letters_what_is_most_urgent(width):
-    console = Console(file=io.StringIO(), width=width, height=30, force_terminal=True, legacy_windows=False, color_system=None)
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        height=30,
+        force_terminal=True,
+        legacy_windows=False,
+        color_system=None,
+    )
     view = LiveBoards(console=console)
     for one in a_run():
         if one.event != "run-ended":
-            view.emit(dataclasses.replace(one, data={**one.data, "watch": True}) if one.event == "run-started" else one)
+            view.emit(
+                dataclasses.replace(one, data={**one.data, "watch": True})
+                if one.event == "run-started"
+                else one
+            )
     text = [str(line) for line in view.lines(26)]
     view.close()
     assert sum("█" in line or "#" in line for line in text[:5]) == 5
@@ -284,8 +411,17 @@ def test_a_board_that_left_frees_its_slot_and_leaves_its_line_above():
     assert pushed is not None
     assert pushed.state == "FAIL"
     assert boards.rows[2].state == "ready"
-    boards.apply(event("slot-silent", 2, data={"port": "/dev/ttyACM1", "why": "/dev/ttyACM1 silent for 30 s"}), 1.5)
-    assert (boards.rows[2].state, boards.rows[2].why, boards.notice) == ("ready", "silent", "Slot 2: /dev/ttyACM1 silent for 30 s")
+    boards.apply(
+        event(
+            "slot-silent", 2, data={"port": "/dev/ttyACM1", "why": "/dev/ttyACM1 silent for 30 s"}
+        ),
+        1.5,
+    )
+    assert (boards.rows[2].state, boards.rows[2].why, boards.notice) == (
+        "ready",
+        "silent",
+        "Slot 2: /dev/ttyACM1 silent for 30 s",
+    )
     boards.apply(event("board-found", 2), 1.6)
     assert (boards.rows[2].state, boards.rows[2].why) == ("working", "")
     boards.apply(event("hub-lost", data={"slots": [1, 4]}), 2.0)

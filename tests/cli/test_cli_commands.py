@@ -52,7 +52,18 @@ def test_every_command_says_what_it_does(tree):
     assert [one.path for one in tree[1:] if not one.short_help] == []
 
 
-@pytest.mark.parametrize("argv", [["--bogus"], ["provision", "--bogus"], ["profile", "chekc"], ["profile"], ["nonsense"], ["--output", "xml", "profile", "list"], ["--home"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--bogus"],
+        ["provision", "--bogus"],
+        ["profile", "chekc"],
+        ["profile"],
+        ["nonsense"],
+        ["--output", "xml", "profile", "list"],
+        ["--home"],
+    ],
+)
 def test_a_usage_error_is_one_line_and_exit_2(argv, capsys):
     assert main.run(argv) == 2
     told = capsys.readouterr()
@@ -67,13 +78,21 @@ def test_a_mistyped_command_names_the_nearest(capsys):
     assert "'provision'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("argv", [["provision", "--bogus", "--output", "json"], ["--output=jsonl", "provision", "--bogus"]])
+@pytest.mark.parametrize(
+    "argv",
+    [["provision", "--bogus", "--output", "json"], ["--output=jsonl", "provision", "--bogus"]],
+)
 def test_a_usage_error_is_an_envelope_when_json_was_asked(argv, capsys):
     assert main.run(argv) == 2
     told = capsys.readouterr()
     assert told.err == ""
     envelope = json.loads(told.out)
-    assert (envelope["infuse"], envelope["command"], envelope["status"], envelope["data"]) == (1, "provision", "error", {})
+    assert (envelope["infuse"], envelope["command"], envelope["status"], envelope["data"]) == (
+        1,
+        "provision",
+        "error",
+        {},
+    )
     assert set(envelope["errors"][0]) == {"code", "message", "hint", "boardSafe"}
 
 
@@ -103,6 +122,7 @@ def test_a_fault_of_ours_has_no_traceback_unless_asked(capsys, monkeypatch):
 def test_ctrl_c_is_exit_130(capsys, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
+
     monkeypatch.setattr(_lazy, "run", interrupted)
     assert main.run(["provision"]) == 130
     assert "run.interrupted" in capsys.readouterr().err
@@ -113,6 +133,7 @@ def test_ctrl_c_inside_a_command_is_told_in_json_too(capsys, monkeypatch):
 
     def interrupted(*_):
         raise KeyboardInterrupt
+
     monkeypatch.setattr(profile_source, "read", interrupted)
     assert main.run(["profile", "check", "x", "--output", "json"]) == 130
     told = json.loads(capsys.readouterr().out)
@@ -133,12 +154,33 @@ def test_bare_infuse_in_json(capsys):
 
 def test_a_reader_that_goes_away_is_no_trouble():
     command = f"{sys.executable} -m infuse_cli profile new --full | head -n 1"
-    run = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, timeout=30, check=False)
+    run = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
     assert run.stderr == ""
 
 
 def test_global_options_reach_the_command(tmp_path, capsys):
-    assert main.run(["profile", "new", "one", "--organisation", "A", "--board", "B", "--home", str(tmp_path)]) == 0
+    assert (
+        main.run(
+            [
+                "profile",
+                "new",
+                "one",
+                "--organisation",
+                "A",
+                "--board",
+                "B",
+                "--home",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
     assert main.run(["--home", str(tmp_path), "profile", "list", "--output", "json"]) == 0
     listed = json.loads(capsys.readouterr().out.splitlines()[-1])["data"]["profiles"]
     assert listed[0]["name"] == "one"
@@ -152,13 +194,28 @@ def test_the_completion_scripts_name_the_program(shell, capsys):
 
 def test_the_bash_script_completes(tmp_path):
     script = tmp_path / "infuse.bash"
-    script.write_text(subprocess.run([sys.executable, "-m", "infuse_cli", "completion", "bash"], capture_output=True, text=True, check=True).stdout)
+    script.write_text(
+        subprocess.run(
+            [sys.executable, "-m", "infuse_cli", "completion", "bash"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    )
     fake = tmp_path / "infuse"
     fake.write_text(f'#!/bin/sh\nexec {sys.executable} -m infuse_cli "$@"\n')
     fake.chmod(0o755)
-    asked = 'source "$0"; COMP_WORDS=(infuse profile ch); COMP_CWORD=2; _infuse_complete infuse ch; echo "${COMPREPLY[@]}"'
-    run = subprocess.run(["bash", "-c", asked, str(script)], capture_output=True, text=True, check=True,
-                         env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    asked = (
+        'source "$0"; COMP_WORDS=(infuse profile ch); COMP_CWORD=2; _infuse_complete infuse ch;'
+        ' echo "${COMPREPLY[@]}"'
+    )
+    run = subprocess.run(
+        ["bash", "-c", asked, str(script)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )
     assert run.stdout.split() == ["check"]
 
 
@@ -169,15 +226,24 @@ def test_every_exit_code_has_its_meaning():
 
 def test_the_reference_pages_are_those_of_this_program():
     for name, page in reference.pages().items():
-        assert (DOCS / name).read_text(encoding="utf-8") == page, f"{name}: python -m infuse_cli.cli.reference docs/reference"
+        assert (DOCS / name).read_text(encoding="utf-8") == page, (
+            f"{name}: python -m infuse_cli.cli.reference docs/reference"
+        )
 
 
 def on_a_terminal(*argv):
     """What a wide terminal shows of a run of `infuse`, without its colours."""
     import pty
+
     main_end, other = pty.openpty()
     env = {**os.environ, "COLUMNS": "200", "TERM": "xterm"}
-    process = subprocess.Popen([sys.executable, "-m", "infuse_cli", *argv], stdin=other, stdout=other, stderr=other, env=env)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "infuse_cli", *argv],
+        stdin=other,
+        stdout=other,
+        stderr=other,
+        env=env,
+    )
     os.close(other)
     shown = b""
     try:
@@ -192,5 +258,8 @@ def on_a_terminal(*argv):
 
 @pytest.mark.posix
 def test_a_terminal_loses_nothing_of_the_help():
-    # A program that waits for a virtual board may write to the number of its terminal, which is this one's now: not three times.
-    assert any("[default: those they were on]" in on_a_terminal("resume", "--help") for _ in range(3))
+    # A program that waits for a virtual board may write to the number of its terminal, which is
+    # this one's now: not three times.
+    assert any(
+        "[default: those they were on]" in on_a_terminal("resume", "--help") for _ in range(3)
+    )

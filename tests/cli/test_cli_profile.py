@@ -43,7 +43,12 @@ def answer(argv, capsys):
 def test_the_list_names_the_built_in_profiles(capsys):
     code, told = answer(["profile", "list"], capsys)
     assert code == 0
-    assert [one["name"] for one in told["data"]["profiles"]] == ["custom-board", "nrf9151-dk", "simulator", "thingy91x"]
+    assert [one["name"] for one in told["data"]["profiles"]] == [
+        "custom-board",
+        "nrf9151-dk",
+        "simulator",
+        "thingy91x",
+    ]
     assert all(one["ok"] and one["description"] for one in told["data"]["profiles"])
     assert main.run(["profile", "list"]) == 0
     assert "nrf9151-dk" in capsys.readouterr().out
@@ -61,7 +66,11 @@ def test_show_gives_the_resolved_profile_as_yaml_that_parses_back(good, capsys):
 def test_show_tells_at_v_where_each_value_comes_from(good, capsys, monkeypatch):
     monkeypatch.setenv("INFUSE_BASE_URL", "https://other.example")
     assert main.run(["profile", "show", good, "-v"]) == 0
-    lines = {line.split("#")[0].strip(): line.split("# ")[-1] for line in capsys.readouterr().out.splitlines() if "#" in line}
+    lines = {
+        line.split("#")[0].strip(): line.split("# ")[-1]
+        for line in capsys.readouterr().out.splitlines()
+        if "#" in line
+    }
     assert lines["name: field-sensor"] == "good.yaml:1"
     assert lines["soc: nRF9151"].startswith("nrf9151-dk (built in):")
     assert lines["timeout_s: 10.0"] == "default"
@@ -84,8 +93,12 @@ def test_check_lists_all_mistakes_and_is_exit_3(tmp_path, capsys):
     code, envelope = answer(["profile", "check", str(path)], capsys)
     assert code == 3
     assert envelope["status"] == "error"
-    assert {one["nearest"] for one in envelope["data"]["findings"] if one["severity"] == "error"} >= {"identity", "store"}
-    assert len(envelope["errors"]) == sum(one["severity"] == "error" for one in envelope["data"]["findings"])
+    assert {
+        one["nearest"] for one in envelope["data"]["findings"] if one["severity"] == "error"
+    } >= {"identity", "store"}
+    assert len(envelope["errors"]) == sum(
+        one["severity"] == "error" for one in envelope["data"]["findings"]
+    )
 
 
 def test_check_takes_the_profile_of_the_global_option(good, capsys):
@@ -103,8 +116,24 @@ def test_no_such_profile_is_one_line_and_exit_3(capsys):
 
 
 def test_new_writes_a_profile_that_can_be_named(tmp_path, capsys):
-    argv = ["profile", "new", "field-sensor", "--organisation", "Example: Provider", "--board", "B #1", "--create-board",
-            "--mode", "cloud-ca", "--registry-url", "https://registry.example", "--scan", r"SN-\d{5}", "--base", "thingy91x"]
+    argv = [
+        "profile",
+        "new",
+        "field-sensor",
+        "--organisation",
+        "Example: Provider",
+        "--board",
+        "B #1",
+        "--create-board",
+        "--mode",
+        "cloud-ca",
+        "--registry-url",
+        "https://registry.example",
+        "--scan",
+        r"SN-\d{5}",
+        "--base",
+        "thingy91x",
+    ]
     assert main.run(argv) == 0
     assert "infuse provision --profile field-sensor" in capsys.readouterr().out
     loaded = profile_source.load("field-sensor", dict(os.environ))
@@ -124,7 +153,10 @@ def test_new_never_replaces_a_profile_unasked(capsys):
     assert main.run([*argv, "--force"]) == 0
 
 
-@pytest.mark.parametrize("argv", [["profile", "new"], ["profile", "new", "x"], ["profile", "new", "x", "--organisation", "A"]])
+@pytest.mark.parametrize(
+    "argv",
+    [["profile", "new"], ["profile", "new", "x"], ["profile", "new", "x", "--organisation", "A"]],
+)
 def test_new_without_a_terminal_never_asks(argv, capsys):
     assert main.run(argv) == 2
     assert "usage.no-terminal" in capsys.readouterr().err
@@ -179,7 +211,11 @@ def test_what_is_commented_out_in_the_full_profile_can_be_put_in(tmp_path):
     starts = [n for n, line in enumerate(lines) if line.strip() == "# Absent by default:"]
     for start in starts:
         end = start + 1
-        while end < len(lines) and lines[end].lstrip().startswith("# ") and not lines[end].lstrip().startswith("# #"):
+        while (
+            end < len(lines)
+            and lines[end].lstrip().startswith("# ")
+            and not lines[end].lstrip().startswith("# #")
+        ):
             lines[end] = lines[end].replace("# ", "", 1)
             end += 1
     path = tmp_path / "full.yaml"
@@ -195,11 +231,33 @@ def test_what_is_commented_out_in_the_full_profile_can_be_put_in(tmp_path):
 def test_the_questions_are_asked_on_a_terminal(tmp_path):
     import pty
     import select
+
     main_end, board_end = pty.openpty()
     env = {**os.environ, "INFUSE_HOME": str(tmp_path / "home"), "TERM": "xterm", "COLUMNS": "100"}
-    process = subprocess.Popen([sys.executable, "-m", "infuse_cli", "profile", "new"], stdin=board_end, stdout=board_end, stderr=board_end, env=env)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "infuse_cli", "profile", "new"],
+        stdin=board_end,
+        stdout=board_end,
+        stderr=board_end,
+        env=env,
+    )
     os.close(board_end)
-    answers = iter(["field sensor", "field-sensor", "nrf9151-dk", "imei", "", "Example Provider", "Example Board", "y", "local-ca", "", "", r"SN-\d{5}"])
+    answers = iter(
+        [
+            "field sensor",
+            "field-sensor",
+            "nrf9151-dk",
+            "imei",
+            "",
+            "Example Provider",
+            "Example Board",
+            "y",
+            "local-ca",
+            "",
+            "",
+            r"SN-\d{5}",
+        ]
+    )
     seen = ""
     while process.poll() is None or select.select([main_end], [], [], 0)[0]:
         try:
@@ -219,12 +277,16 @@ def test_the_questions_are_asked_on_a_terminal(tmp_path):
     assert "This is needed." in seen
 
 
-# -- sim ------------------------------------------------------------------------------------------------------------
+# -- sim -------------------------------------------------------------------------------------------
+
 
 def test_sim_up_without_the_extra_says_what_to_install(capsys, monkeypatch):
     import importlib.util
+
     real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else real(name))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "uvicorn" else real(name)
+    )
     assert main.run(["sim", "up"]) == 2
     told = capsys.readouterr().err
     assert told.startswith("error usage.extra-missing: ")
@@ -238,8 +300,24 @@ def test_sim_up_refuses_a_plan_it_does_not_know(capsys):
 
 @pytest.mark.posix
 def test_sim_up_says_one_line_and_its_profile_is_good(tmp_path):
-    argv = [sys.executable, "-m", "infuse_cli", "sim", "up", "--boards", "2", "--no-pace", "--latency-ms", "1", "--output", "json", "--stop-on-stdin-close"]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    argv = [
+        sys.executable,
+        "-m",
+        "infuse_cli",
+        "sim",
+        "up",
+        "--boards",
+        "2",
+        "--no-pace",
+        "--latency-ms",
+        "1",
+        "--output",
+        "json",
+        "--stop-on-stdin-close",
+    ]
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         line = json.loads(process.stdout.readline())
         assert list(line) == ["infuse", "command", "status", "data"]
         assert [board["slot"] for board in line["data"]["boards"]] == [1, 2]

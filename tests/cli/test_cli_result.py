@@ -13,21 +13,31 @@ from infuse_cli.errors import BoardError, InfuseError
 from infuse_cli.types import Outcome, Secret
 
 GOLDEN = (
-    '{"infuse":1,"command":"ca show","status":"partial","data":{"path":"/x","at":"2026-01-02T03:04:05Z","result":"FAIL"},'
-    '"errors":[{"code":"serial.timeout","message":"slot 1 went silent","hint":"Reset the board, then run again: it goes on where it was.","boardSafe":false}]}\n'
+    '{"infuse":1,"command":"ca'
+    ' show","status":"partial","data":{"path":"/x","at":"2026-01-02T03:04:05Z","result":"FAIL"},"errors":[{"code":"serial.timeout","message":"slot'
+    ' 1 went silent","hint":"Reset the board, then run again: it goes on where it'
+    ' was.","boardSafe":false}]}\n'
 )
 
 
 def result(**more):
     at = dt.datetime(2026, 1, 2, 4, 4, 5, tzinfo=dt.timezone(dt.timedelta(hours=1)))
     error = BoardError("serial.timeout", "slot 1 went silent").as_json()
-    return OperationResult("ca show", {"path": Path("/x"), "at": at, "result": Outcome.FAIL}, status="partial", errors=[error], exit_code=11, **more)
+    return OperationResult(
+        "ca show",
+        {"path": Path("/x"), "at": at, "result": Outcome.FAIL},
+        status="partial",
+        errors=[error],
+        exit_code=11,
+        **more,
+    )
 
 
 @pytest.fixture
 def output(tmp_path):
     def use(mode):
         context.prepare(lambda: context.Settings(home=tmp_path, output=mode))
+
     return use
 
 
@@ -57,8 +67,11 @@ def test_people_get_text_on_stdout_and_errors_on_stderr(output, capsys):
         finish(result(human="all there"))
     told = capsys.readouterr()
     assert told.out == "all there\n"
-    assert told.err == ("error serial.timeout: slot 1 went silent. Reset the board, then run again: it goes on where it was. "
-                        "LEAVE BOARD: do not unplug it.\n")
+    assert (
+        told.err
+        == "error serial.timeout: slot 1 went silent. Reset the board, then run again: it goes on"
+        " where it was. LEAVE BOARD: do not unplug it.\n"
+    )
 
 
 def test_a_callable_prints_on_a_console(output, capsys):
@@ -80,19 +93,56 @@ def test_a_secret_is_never_made_json():
 
 
 def test_settings_take_a_flag_before_the_environment(tmp_path):
-    env = {"INFUSE_HOME": "/from/env", "INFUSE_PROFILE": "env", "INFUSE_OUTPUT": "jsonl", "NO_COLOR": "1"}
+    env = {
+        "INFUSE_HOME": "/from/env",
+        "INFUSE_PROFILE": "env",
+        "INFUSE_OUTPUT": "jsonl",
+        "NO_COLOR": "1",
+    }
     settings = context.settings_of(env, home=str(tmp_path), output="json", profile="flag")
-    assert (settings.home, settings.output, settings.profile, settings.no_color) == (tmp_path, "json", "flag", True)
+    assert (settings.home, settings.output, settings.profile, settings.no_color) == (
+        tmp_path,
+        "json",
+        "flag",
+        True,
+    )
     assert settings.env["INFUSE_HOME"] == str(tmp_path)
     assert settings.env["INFUSE_PROFILE"] == "flag"
     fallen_back = context.settings_of(env)
-    assert (str(fallen_back.home), fallen_back.output, fallen_back.profile) == ("/from/env", "jsonl", "env")
+    assert (str(fallen_back.home), fallen_back.output, fallen_back.profile) == (
+        "/from/env",
+        "jsonl",
+        "env",
+    )
 
 
 def test_a_terminal_folds_errors_between_words_and_never_a_command(monkeypatch, capsys):
-    text = "error serial.no-port: there is no port /dev/ttyACM0. `infuse serial ports` lists what is there."
-    for columns, told in ((0, [text]), (50, ["error serial.no-port: there is no port", "/dev/ttyACM0. `infuse serial ports` lists what is", "there."]),
-                          (20, ["error", "serial.no-port:", "there is no port", "/dev/ttyACM0.", "`infuse serial ports`", "lists what is there."])):
+    text = (
+        "error serial.no-port: there is no port /dev/ttyACM0. `infuse serial ports` lists what is"
+        " there."
+    )
+    for columns, told in (
+        (0, [text]),
+        (
+            50,
+            [
+                "error serial.no-port: there is no port",
+                "/dev/ttyACM0. `infuse serial ports` lists what is",
+                "there.",
+            ],
+        ),
+        (
+            20,
+            [
+                "error",
+                "serial.no-port:",
+                "there is no port",
+                "/dev/ttyACM0.",
+                "`infuse serial ports`",
+                "lists what is there.",
+            ],
+        ),
+    ):
         monkeypatch.setattr("infuse_cli.cli.result._columns", lambda columns=columns: columns)
         tell(text)
         assert capsys.readouterr().err.splitlines() == told
@@ -114,6 +164,14 @@ def test_a_simulated_run_never_speaks_of_resume():
 
     kept, error = Kept(), Interrupted().as_json()
     assert "infuse resume" in error["hint"]
-    SimulatedEvents(kept).emit(Event(ts=datetime.now(UTC), run="r", event="board-ended", error=error, data={"boards": [{"error": error}]}))
+    SimulatedEvents(kept).emit(
+        Event(
+            ts=datetime.now(UTC),
+            run="r",
+            event="board-ended",
+            error=error,
+            data={"boards": [{"error": error}]},
+        )
+    )
     assert "resume" not in str(kept.events)
     assert kept.events[0].error["code"] == "run.interrupted"

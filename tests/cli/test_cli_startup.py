@@ -11,28 +11,55 @@ import pytest
 from tests.support.thin import thin
 
 ALLOWED = {"typer", "annotated_doc", "shellingham", "org", "infuse_cli", "infuse_line"}
-"""What Typer itself brings along (`org` is a name that the standard library probes for), and this program."""
+"""What Typer itself brings along (`org` is a name that the standard library probes for), and this
+program.
+"""
 
-HEAVY = ("httpx", "cryptography", "sqlalchemy", "keyring", "rich", "yaml", "msgspec", "serial", "cbor2", "tenacity", "platformdirs", "starlette")
+HEAVY = (
+    "httpx",
+    "cryptography",
+    "sqlalchemy",
+    "keyring",
+    "rich",
+    "yaml",
+    "msgspec",
+    "serial",
+    "cbor2",
+    "tenacity",
+    "platformdirs",
+    "starlette",
+)
 
 
 def loaded(*argv, env=None):
     """Names of the modules that a run of Python imports, and the run."""
-    run = subprocess.run([sys.executable, "-X", "importtime", *argv], capture_output=True, text=True,
-                         env={**os.environ, **(env or {})}, timeout=30, check=False)
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", *argv],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(env or {})},
+        timeout=30,
+        check=False,
+    )
     return set(re.findall(r"^import time:.*\| +(\S+)$", run.stderr, re.MULTILINE)), run
 
 
 @functools.cache
 def by_itself():
-    """What this Python imports before any program: site hooks of the machine and of the virtual environment."""
+    """What this Python imports before any program: site hooks of the machine and of the virtual
+    environment.
+    """
     return loaded("-c", "pass")[0]
 
 
 def imported(argv, env=None):
-    """Top-level names of the modules outside the standard library that a run of `infuse` imports."""
+    """Top-level names of the modules outside the standard library that a run of `infuse`
+    imports.
+    """
     names, run = loaded("-m", "infuse_cli", *argv, env=env)
-    return {name.split(".")[0] for name in names - by_itself()} - set(sys.stdlib_module_names) - {"__main__"}, run
+    return {name.split(".")[0] for name in names - by_itself()} - set(sys.stdlib_module_names) - {
+        "__main__"
+    }, run
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["-h"], ["--output", "json", "--help"]])
@@ -43,10 +70,18 @@ def test_help_imports_nothing_but_typer(argv):
     assert tops <= ALLOWED
 
 
-@pytest.mark.parametrize(("words", "offered"), [
-    ([""], "provision"), (["pro"], "profile"), (["profile", ""], "check"), (["provision", "--p"], "--port"),
-    (["--output", "js"], "jsonl"), (["--profile", "nrf"], "nrf9151-dk"), (["profile", "check", "--out"], "--output"),
-])
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ([""], "provision"),
+        (["pro"], "profile"),
+        (["profile", ""], "check"),
+        (["provision", "--p"], "--port"),
+        (["--output", "js"], "jsonl"),
+        (["--profile", "nrf"], "nrf9151-dk"),
+        (["profile", "check", "--out"], "--output"),
+    ],
+)
 def test_a_completion_imports_nothing_but_typer(words, offered):
     tops, run = imported(words, {"_INFUSE_COMPLETE": "1"})
     assert offered in [line.split("\t")[0] for line in run.stdout.splitlines()]
@@ -60,8 +95,32 @@ def test_the_version_and_the_bare_command_import_not_even_typer():
         assert "typer" not in tops
 
 
-@pytest.mark.parametrize("command", thin(["provision", "resume", "journal", "profile", "ca", "auth", "sim", "completion",
-                                          "org", "board", "network", "device", "key", "mqtt", "rpc", "registry", "doctor", "serial"], 3))
+@pytest.mark.parametrize(
+    "command",
+    thin(
+        [
+            "provision",
+            "resume",
+            "journal",
+            "profile",
+            "ca",
+            "auth",
+            "sim",
+            "completion",
+            "org",
+            "board",
+            "network",
+            "device",
+            "key",
+            "mqtt",
+            "rpc",
+            "registry",
+            "doctor",
+            "serial",
+        ],
+        3,
+    ),
+)
 def test_a_commands_help_imports_no_heavy_library(command):
     tops, run = imported([command, "--help"])
     assert run.returncode == 0
@@ -69,7 +128,9 @@ def test_a_commands_help_imports_no_heavy_library(command):
 
 
 def page(*argv, columns, env=None):
-    """What a help page looks like on a terminal of so many columns, and the modules that it took."""
+    """What a help page looks like on a terminal of so many columns, and the modules that it
+    took.
+    """
     import fcntl
     import pty
     import struct
@@ -77,9 +138,19 @@ def page(*argv, columns, env=None):
 
     main_end, its_end = pty.openpty()
     fcntl.ioctl(its_end, termios.TIOCSWINSZ, struct.pack("HHHH", 200, columns, 0, 0))
-    surroundings = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "NO_COLOR", "TERM"}}
-    with subprocess.Popen([sys.executable, "-X", "importtime", "-m", "infuse_cli", *argv, "--help"], stdin=its_end, stdout=its_end,
-                          stderr=subprocess.PIPE, text=True, env={**surroundings, "TERM": "xterm", **(env or {})}) as process:
+    surroundings = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"COLUMNS", "NO_COLOR", "TERM"}
+    }
+    with subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "infuse_cli", *argv, "--help"],
+        stdin=its_end,
+        stdout=its_end,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**surroundings, "TERM": "xterm", **(env or {})},
+    ) as process:
         os.close(its_end)
         times = process.stderr.read()
     shown = b""
@@ -92,7 +163,9 @@ def page(*argv, columns, env=None):
             break
         shown += more
     os.close(main_end)
-    return shown.decode().replace("\r\n", "\n"), set(re.findall(r"^import time:.*\| +(\S+)$", times, re.MULTILINE))
+    return shown.decode().replace("\r\n", "\n"), set(
+        re.findall(r"^import time:.*\| +(\S+)$", times, re.MULTILINE)
+    )
 
 
 @pytest.mark.posix

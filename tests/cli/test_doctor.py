@@ -1,4 +1,6 @@
-"""`infuse doctor`: what it finds at a bench at a virtual world, on a machine made of files, and what its bundle must not hold."""
+"""`infuse doctor`: what it finds at a bench at a virtual world, on a machine made of files, and
+what its bundle must not hold.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +47,30 @@ def test_a_bench_in_order(bench):
     checks = found(ran)
     assert ran.code == 0, ran.stdout
     assert ran.envelope["data"]["totals"]["fail"] == 0
-    assert {name: checks[name]["state"] for name in ("profile", "credential", "API", "clock", "journal", "disk", "CA", "CA key", "nrfutil")} == {
-        "profile": checks["profile"]["state"], "credential": "PASS", "API": "PASS", "clock": "PASS", "journal": "PASS", "disk": "PASS",
-        "CA": checks["CA"]["state"], "CA key": "PASS", "nrfutil": "PASS"}
+    assert {
+        name: checks[name]["state"]
+        for name in (
+            "profile",
+            "credential",
+            "API",
+            "clock",
+            "journal",
+            "disk",
+            "CA",
+            "CA key",
+            "nrfutil",
+        )
+    } == {
+        "profile": checks["profile"]["state"],
+        "credential": "PASS",
+        "API": "PASS",
+        "clock": "PASS",
+        "journal": "PASS",
+        "disk": "PASS",
+        "CA": checks["CA"]["state"],
+        "CA key": "PASS",
+        "nrfutil": "PASS",
+    }
     assert "opens with the passphrase" in checks["CA key"]["message"]
     assert checks["admin credential"]["state"] == "WARN"
     assert all(one["fix"] for one in checks.values() if one["state"] != "PASS")
@@ -59,12 +82,19 @@ def test_a_bench_in_order(bench):
 
 def test_every_fail_is_a_line_an_error_and_the_exit_code(bench):
     def change(profile):
-        profile["cloud"] |= {"base_url": "http://127.0.0.1:9", "deadline_s": 0.3, "auth": {"scheme": "bearer"}}
+        profile["cloud"] |= {
+            "base_url": "http://127.0.0.1:9",
+            "deadline_s": 0.3,
+            "auth": {"scheme": "bearer"},
+        }
 
     away = profile_with(bench, "away", change)
     ran = doctor(bench, "--profile", away, named=False)
     assert ran.code == 4  # the credential is looked for first
-    assert [one["code"] for one in ran.envelope["errors"]] == ["credential.missing", "cloud.unreachable"]
+    assert [one["code"] for one in ran.envelope["errors"]] == [
+        "credential.missing",
+        "cloud.unreachable",
+    ]
     assert found(ran)["clock"]["state"] == "WARN"
     text = bench.infuse("doctor", "--profile", away)
     assert text.code == 4
@@ -77,7 +107,9 @@ def test_every_fail_is_a_line_an_error_and_the_exit_code(bench):
 
 def test_what_is_wrong_with_a_profile_is_the_profiles_line(bench):
     broken = profile_with(bench, "broken", lambda profile: profile.update(nonsense=1))
-    ran = doctor(bench, "--profile", broken, named=False, env={"INFUSE_BASE_URL": bench.world.base_url})
+    ran = doctor(
+        bench, "--profile", broken, named=False, env={"INFUSE_BASE_URL": bench.world.base_url}
+    )
     assert ran.code == 3
     assert found(ran)["profile"]["state"] == "FAIL"
 
@@ -87,7 +119,16 @@ def test_a_journal_that_was_tampered_with_and_one_that_is_damaged(bench, tmp_pat
     from infuse_cli.records import RunStart
 
     with open_journal(tmp_path) as journal:
-        journal.start_run(RunStart(run="r", command="provision", profile_name="", profile_hash="", profile={}, operator="me"))
+        journal.start_run(
+            RunStart(
+                run="r",
+                command="provision",
+                profile_name="",
+                profile_hash="",
+                profile={},
+                operator="me",
+            )
+        )
         journal.end_run("r", {})
         assert journal.verify_newest() == []
         assert journal.verify_newest(1) == []
@@ -97,7 +138,9 @@ def test_a_journal_that_was_tampered_with_and_one_that_is_damaged(bench, tmp_pat
     assert found(ran)["journal"]["code"] == "journal.corrupt"
     assert "changed after it was written" in found(ran)["journal"]["message"]
     (tmp_path / "journal.sqlite3").write_bytes(b"no journal at all, but long enough for one" * 40)
-    assert found(doctor(bench, env={"INFUSE_HOME": str(tmp_path)}))["journal"]["code"].startswith("journal.")
+    assert found(doctor(bench, env={"INFUSE_HOME": str(tmp_path)}))["journal"]["code"].startswith(
+        "journal."
+    )
 
 
 def test_a_ca_whose_key_is_loose_or_whose_passphrase_is_wrong(bench, tmp_path):
@@ -127,19 +170,31 @@ def test_a_pin_is_not_tried_unasked(bench, monkeypatch, tmp_path):
 
 
 def jwt(expires):
-    body = base64.urlsafe_b64encode(json.dumps({"exp": expires.timestamp()}).encode()).decode().rstrip("=")
+    body = (
+        base64.urlsafe_b64encode(json.dumps({"exp": expires.timestamp()}).encode())
+        .decode()
+        .rstrip("=")
+    )
     return Secret(f"eyJhbGciOiJFUzI1NiJ9.{body}.c2ln")
 
 
-@pytest.mark.parametrize(("left", "state"), [(timedelta(days=7), "PASS"), (timedelta(hours=2), "WARN"), (timedelta(seconds=-1), "FAIL")])
+@pytest.mark.parametrize(
+    ("left", "state"),
+    [(timedelta(days=7), "PASS"), (timedelta(hours=2), "WARN"), (timedelta(seconds=-1), "FAIL")],
+)
 def test_a_credential_that_names_its_end(left, state):
     end = datetime.now(UTC) + left
     told = Found(jwt(end), Source.HOME_FILE, "a file")
-    assert doctor_checks._lifetime("from a file", doctor_checks.expires_at(told.secret), told).state == state
+    assert (
+        doctor_checks._lifetime("from a file", doctor_checks.expires_at(told.secret), told).state
+        == state
+    )
     assert doctor_checks._kept(told, end) == []
 
 
-@pytest.mark.parametrize(("offset", "state"), [(0.2, "PASS"), (45.0, "WARN"), (-400.0, "FAIL"), (None, "WARN")])
+@pytest.mark.parametrize(
+    ("offset", "state"), [(0.2, "PASS"), (45.0, "WARN"), (-400.0, "FAIL"), (None, "WARN")]
+)
 def test_the_clock_beside_the_servers(offset, state):
     assert doctor_checks._clock(offset).state == state
 
@@ -154,14 +209,23 @@ def test_a_check_that_hangs_or_breaks_costs_one_line(tmp_path):
     def breaks(_):
         raise KeyError("secret-in-a-message")
 
-    checks = (("hangs", hangs), ("breaks", breaks), ("fine", lambda _: [passed("fine", "all is well")]))
+    checks = (
+        ("hangs", hangs),
+        ("breaks", breaks),
+        ("fine", lambda _: [passed("fine", "all is well")]),
+    )
     told = examine(Subject(tmp_path, {}, Machine()), checks, deadline_s=0.2)
     hanging.set()
-    assert [(one.name, one.state) for one in told] == [("hangs", "WARN"), ("breaks", "FAIL"), ("fine", "PASS")]
+    assert [(one.name, one.state) for one in told] == [
+        ("hangs", "WARN"),
+        ("breaks", "FAIL"),
+        ("fine", "PASS"),
+    ]
     assert "secret-in-a-message" not in str(told)
 
 
 # A machine made of files
+
 
 @pytest.fixture
 def machine(tmp_path):
@@ -178,9 +242,21 @@ def machine(tmp_path):
             def told_by(self, *words):
                 return told
 
-        return Subject(tmp_path / "home", {}, Fake(
-            proc=tmp_path / "proc", udev=tmp_path / "udev", groups_file=groups, ports=lambda: ports, which=(tools or {}).get,
-            holder=(held or {}).get, jlink_folders=(), group_ids=frozenset(more.get("groups", {20})), user_id=more.get("user", 1000)))
+        return Subject(
+            tmp_path / "home",
+            {},
+            Fake(
+                proc=tmp_path / "proc",
+                udev=tmp_path / "udev",
+                groups_file=groups,
+                ports=lambda: ports,
+                which=(tools or {}).get,
+                holder=(held or {}).get,
+                jlink_folders=(),
+                group_ids=frozenset(more.get("groups", {20})),
+                user_id=more.get("user", 1000),
+            ),
+        )
 
     return make
 
@@ -205,8 +281,13 @@ def test_modem_manager_is_told_off_by_a_rule(machine, tmp_path, monkeypatch):
     assert only(doctor_bench.modem_manager(machine())).message == "not running"
     finding = only(doctor_bench.modem_manager(machine(programs=("systemd", "ModemManager"))))
     assert finding.state == "WARN"
-    assert 'ATTRS{idVendor}=="1366", ATTRS{idProduct}=="1069", ENV{ID_MM_DEVICE_IGNORE}="1"' in finding.fix
-    holding = only(doctor_bench.modem_manager(machine(held={"/dev/ttyACM0": "ModemManager (pid 7)"})))
+    assert (
+        'ATTRS{idVendor}=="1366", ATTRS{idProduct}=="1069", ENV{ID_MM_DEVICE_IGNORE}="1"'
+        in finding.fix
+    )
+    holding = only(
+        doctor_bench.modem_manager(machine(held={"/dev/ttyACM0": "ModemManager (pid 7)"}))
+    )
     assert (holding.state, holding.error.code) == ("FAIL", "serial.busy")
     monkeypatch.setattr(Machine, "udev_notes", lambda self, port: {"ID_MM_DEVICE_IGNORE": "1"})
     assert only(doctor_bench.modem_manager(machine())).state == "PASS"
@@ -216,7 +297,9 @@ def test_udevs_notes_on_a_port_are_read(tmp_path):
     number = Path("/dev/null").stat().st_rdev
     folder = tmp_path / "udev"
     folder.mkdir()
-    (folder / f"c{os.major(number)}:{os.minor(number)}").write_text("S:serial/by-id/x\nE:ID_MM_DEVICE_IGNORE=1\nE:ID_VENDOR=a=b\n")
+    (folder / f"c{os.major(number)}:{os.minor(number)}").write_text(
+        "S:serial/by-id/x\nE:ID_MM_DEVICE_IGNORE=1\nE:ID_VENDOR=a=b\n"
+    )
     notes = Machine(udev=folder).udev_notes("/dev/null")
     assert notes == {"ID_MM_DEVICE_IGNORE": "1", "ID_VENDOR": "a=b"}
     assert Machine(udev=folder).udev_notes("/dev/no-such-port") == {}
@@ -228,7 +311,9 @@ def test_ports(machine, monkeypatch):
     assert only(doctor_bench.ports(machine(ports=()))).state == "WARN"
     busy = only(doctor_bench.ports(machine(held={"/dev/ttyACM0": "minicom (pid 9)"})))
     assert (busy.state, busy.error.code) == ("FAIL", "serial.busy")
-    assert only(doctor_bench.ports(machine(held={"/dev/ttyACM0": "infuse (pid 9)"}))).state == "WARN"
+    assert (
+        only(doctor_bench.ports(machine(held={"/dev/ttyACM0": "infuse (pid 9)"}))).state == "WARN"
+    )
     monkeypatch.setattr("infuse_cli.cli.serial_ports._permitted", lambda port: False)
     assert only(doctor_bench.ports(machine())).error.code == "serial.denied"
 
@@ -236,20 +321,37 @@ def test_ports(machine, monkeypatch):
 def test_nrfutil_and_jlink(machine):
     assert only(doctor_bench.nrfutil(machine())).state == "PASS"  # nobody needs it
     assert only(doctor_bench.nrfutil(machine(tools={"nrfutil": "/opt/nrfutil"}))).state == "WARN"
-    assert "2.7.0" in only(doctor_bench.nrfutil(machine(tools={"nrfutil": "/opt/nrfutil"}, told="nrfutil-device 2.7.0\nmore\n"))).message
-    assert only(doctor_bench.jlink(machine(tools={"JLinkExe": "/usr/bin/JLinkExe"}))).state == "PASS"
+    assert (
+        "2.7.0"
+        in only(
+            doctor_bench.nrfutil(
+                machine(tools={"nrfutil": "/opt/nrfutil"}, told="nrfutil-device 2.7.0\nmore\n")
+            )
+        ).message
+    )
+    assert (
+        only(doctor_bench.jlink(machine(tools={"JLinkExe": "/usr/bin/JLinkExe"}))).state == "PASS"
+    )
 
 
 def test_nrfutil_is_missed_where_the_product_needs_it(bench):
-    probing = profile_with(bench, "probing", lambda profile: profile["board"].update(mcu_id={"from": "nrfutil"}))
+    probing = profile_with(
+        bench, "probing", lambda profile: profile["board"].update(mcu_id={"from": "nrfutil"})
+    )
     ran = doctor(bench, "--profile", probing, named=False, env={"PATH": str(bench.world.folder)})
     assert found(ran)["nrfutil"]["code"] == "board.no-mcu-id"
     assert found(ran)["J-Link"]["state"] == "WARN"
     writing = profile_with(bench, "writing", lambda profile: profile["board"].update(write_id=True))
-    assert found(doctor(bench, "--profile", writing, named=False, env={"PATH": str(bench.world.folder)}))["nrfutil"]["code"] == "board.id-not-written"
+    assert (
+        found(
+            doctor(bench, "--profile", writing, named=False, env={"PATH": str(bench.world.folder)})
+        )["nrfutil"]["code"]
+        == "board.id-not-written"
+    )
 
 
 # The bundle
+
 
 def unpacked(path):
     with tarfile.open(path) as tar:
@@ -257,39 +359,83 @@ def unpacked(path):
 
 
 def test_the_bundle_has_what_support_needs_and_no_secret(bench, tmp_path):
-    marks = {name: f"Marked{name}Secret0815xyz" for name in ("Api", "Registry", "Passphrase", "Psk")}
+    marks = {
+        name: f"Marked{name}Secret0815xyz" for name in ("Api", "Registry", "Passphrase", "Psk")
+    }
     bench.provision(bench.world.port(1))
     with faults(bench, "2:install=CME527"):
         board = ended(bench.provision(bench.world.port(2)))["board"]["uuid"]
     psk = tmp_path / "psk"
     psk.write_text(f'AT+CFUN=4\nAT%CMNG=0,99,3,"{marks["Psk"].encode().hex()}"\n')
     bench.infuse("serial", "at", bench.world.port(3), "--file", str(psk))
-    (bench.home / "credentials.json").write_text(json.dumps({"credentials": {"other.example": "MarkedStoredSecret0815xyz"}}))
+    (bench.home / "credentials.json").write_text(
+        json.dumps({"credentials": {"other.example": "MarkedStoredSecret0815xyz"}})
+    )
     (bench.home / "credentials.json").chmod(0o600)
     passphrase = tmp_path / "passphrase"
     passphrase.write_text(f"{marks['Passphrase']}\n")
     passphrase.chmod(0o600)
-    leaky = profile_with(bench, "leaky", lambda profile: profile.update(description=f"{marks['Api']} and {marks['Registry']} and {marks['Passphrase']}"))
+    leaky = profile_with(
+        bench,
+        "leaky",
+        lambda profile: profile.update(
+            description=f"{marks['Api']} and {marks['Registry']} and {marks['Passphrase']}"
+        ),
+    )
     out = tmp_path / "support.tar.gz"
-    ran = doctor(bench, "--bundle", str(out), "--profile", leaky, "--passphrase-file", str(passphrase), named=False,
-                 env={"INFUSE_TOKEN": marks["Api"], "INFUSE_REGISTRY_TOKEN": marks["Registry"]})
+    ran = doctor(
+        bench,
+        "--bundle",
+        str(out),
+        "--profile",
+        leaky,
+        "--passphrase-file",
+        str(passphrase),
+        named=False,
+        env={"INFUSE_TOKEN": marks["Api"], "INFUSE_REGISTRY_TOKEN": marks["Registry"]},
+    )
     assert ran.envelope["data"]["bundle"]["file"] == str(out)
     assert out.stat().st_mode & 0o777 == 0o600
     parts = unpacked(out)
-    assert {"infuse-doctor/doctor.json", "infuse-doctor/versions.json", "infuse-doctor/profile.json", "infuse-doctor/runs.json", "infuse-doctor/boards.json"} <= set(parts)
+    assert {
+        "infuse-doctor/doctor.json",
+        "infuse-doctor/versions.json",
+        "infuse-doctor/profile.json",
+        "infuse-doctor/runs.json",
+        "infuse-doctor/boards.json",
+    } <= set(parts)
     assert any(board in name for name in parts if "transcripts/" in name)
     assert "*** and *** and ***" in parts["infuse-doctor/profile.json"]
-    secrets = [*marks.values(), "MarkedStoredSecret0815xyz", bench.world.token, (Path(bench.world.folder) / "passphrase").read_text().strip(), Path(f"{bench.home}.sealing").read_text().strip()]
+    secrets = [
+        *marks.values(),
+        "MarkedStoredSecret0815xyz",
+        bench.world.token,
+        (Path(bench.world.folder) / "passphrase").read_text().strip(),
+        Path(f"{bench.home}.sealing").read_text().strip(),
+    ]
     for secret in secrets:
-        forms = (secret, secret.encode().hex(), base64.b64encode(secret.encode()).decode().rstrip("="))
+        forms = (
+            secret,
+            secret.encode().hex(),
+            base64.b64encode(secret.encode()).decode().rstrip("="),
+        )
         assert [name for name, text in parts.items() for form in forms if form in text] == []
     again = doctor(bench, "--bundle", str(out))
     assert (again.code, again.envelope["errors"][0]["code"]) == (2, "usage.bad-option")
 
 
-@pytest.mark.parametrize("text", [
-    "ik_abcdefghijkl", "Bearer abcdefgh12345", "https://anna:abcdefgh@host/", 'AT%CMNG=0,1,3,"abcdefgh"', "eyJhbGciOi.abcdefgh.abcdefgh",
-    "-----BEGIN EC PRIVATE KEY-----\nabcdefgh\n-----END EC PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----\nabcdefgh"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ik_abcdefghijkl",
+        "Bearer abcdefgh12345",
+        "https://anna:abcdefgh@host/",
+        'AT%CMNG=0,1,3,"abcdefgh"',
+        "eyJhbGciOi.abcdefgh.abcdefgh",
+        "-----BEGIN EC PRIVATE KEY-----\nabcdefgh\n-----END EC PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY-----\nabcdefgh",
+    ],
+)
 def test_what_looks_like_a_secret_is_masked(text):
     assert "abcdefgh" not in Scrubber(()).clean(text)
     assert "***" in Scrubber(()).clean(text)

@@ -39,7 +39,14 @@ class Cloud:
                     cloud.sold += 1
                     cloud.changed.notify_all()
                 now = datetime.now(UTC)
-                self.answer(200, {"token": f"mqtt-secret-{cloud.sold}", "issuedAt": now.isoformat(), "expiresAt": (now + timedelta(seconds=cloud.life_s)).isoformat()})
+                self.answer(
+                    200,
+                    {
+                        "token": f"mqtt-secret-{cloud.sold}",
+                        "issuedAt": now.isoformat(),
+                        "expiresAt": (now + timedelta(seconds=cloud.life_s)).isoformat(),
+                    },
+                )
 
             def answer(self, status, body):
                 content = json.dumps(body).encode()
@@ -75,7 +82,11 @@ def cloud():
 
 @pytest.fixture
 def start(zygote, cloud, tmp_path):
-    env = {"INFUSE_HOME": str(tmp_path / "home"), "INFUSE_BASE_URL": f"http://127.0.0.1:{cloud.server.server_port}", "INFUSE_TOKEN": TOKEN}
+    env = {
+        "INFUSE_HOME": str(tmp_path / "home"),
+        "INFUSE_BASE_URL": f"http://127.0.0.1:{cloud.server.server_port}",
+        "INFUSE_TOKEN": TOKEN,
+    }
 
     def run(*argv):
         return zygote.start("mqtt", "token", "--watch", "--output", "jsonl", *argv, env=env)
@@ -97,7 +108,9 @@ def events(ran):
     return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.storm)])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.storm)]
+)
 def test_each_new_token_lands_in_the_file_until_a_signal(start, zygote, cloud, tmp_path, number):
     out = tmp_path / "mqtt.token"
     pid, prefix = start("--out", str(out))
@@ -150,7 +163,10 @@ def test_without_a_first_token_it_ends_at_once(start, zygote, cloud, tmp_path):
     assert (ran.code, not (tmp_path / "t").exists()) == (6, True)
 
 
-TAKE = "import os, sys; open(sys.argv[1], 'a').write(sys.stdin.read() + str('INFUSE_TOKEN' in os.environ) + chr(10)); print('noise')"
+TAKE = (
+    "import os, sys; open(sys.argv[1], 'a').write(sys.stdin.read() + str('INFUSE_TOKEN' in"
+    " os.environ) + chr(10)); print('noise')"
+)
 
 
 def test_a_command_gets_each_token_on_its_standard_input(start, zygote, cloud, tmp_path):
@@ -165,11 +181,23 @@ def test_a_command_gets_each_token_on_its_standard_input(start, zygote, cloud, t
     assert "noise" in ran.stderr
 
 
-@pytest.mark.parametrize(("code", "words"), [("import sys; sys.exit(3)", "ended with exit code 3"), ("import signal; signal.pause()", "did not end within 0.3 s")])
-def test_a_command_that_fails_is_named_and_tried_again_with_the_same_token(start, zygote, cloud, tmp_path, code, words):
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import sys; sys.exit(3)", "ended with exit code 3"),
+        ("import signal; signal.pause()", "did not end within 0.3 s"),
+    ],
+)
+def test_a_command_that_fails_is_named_and_tried_again_with_the_same_token(
+    start, zygote, cloud, tmp_path, code, words
+):
     cloud.life_s = 1.5
     once = tmp_path / "once"
-    script = f"import os, sys; seen = os.path.exists({str(once)!r}); open({str(once)!r}, 'a').write(sys.stdin.read())\nif os.path.getsize({str(once)!r}) > 14 and os.path.getsize({str(once)!r}) < 30: {code}"
+    script = (
+        f"import os, sys; seen = os.path.exists({str(once)!r}); open({str(once)!r},"
+        f" 'a').write(sys.stdin.read())\nif os.path.getsize({str(once)!r}) > 14 and"
+        f" os.path.getsize({str(once)!r}) < 30: {code}"
+    )
     pid, prefix = start("--timeout", "0.3", "--", sys.executable, "-c", script)
     until(lambda: once.exists() and once.read_text().count("mqtt-secret-2") == 2)
     os.kill(pid, signal.SIGTERM)
@@ -180,11 +208,20 @@ def test_a_command_that_fails_is_named_and_tried_again_with_the_same_token(start
     assert words in failed[0]["error"]["message"]
 
 
-@pytest.mark.parametrize(("argv", "words"), [
-    ((), "somebody to hand the tokens to"), (("--out", "t", "--", "no-such-command-7"), "no command 'no-such-command-7'"), (("--ttl", "5", "--out", "t"), "60 to 86400"),
-])
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ((), "somebody to hand the tokens to"),
+        (("--out", "t", "--", "no-such-command-7"), "no command 'no-such-command-7'"),
+        (("--ttl", "5", "--out", "t"), "60 to 86400"),
+    ],
+)
 def test_what_cannot_work_is_said_before_a_token_is_asked_for(start, zygote, cloud, argv, words):
     ran = zygote.wait(*start(*argv))
     assert ran.code == 2
-    assert words in json.loads(ran.stdout)["errors"][0]["message"] + json.loads(ran.stdout)["errors"][0]["hint"]
+    assert (
+        words
+        in json.loads(ran.stdout)["errors"][0]["message"]
+        + json.loads(ran.stdout)["errors"][0]["hint"]
+    )
     assert cloud.sold == 0

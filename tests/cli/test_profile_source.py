@@ -31,6 +31,7 @@ def write(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(textwrap.dedent(text), encoding="utf-8")
         return str(path)
+
     return put
 
 
@@ -78,11 +79,24 @@ def test_every_mistake_is_told_at_once_with_its_line(write):
         """)
     lines = {(line, key) for line, severity, key, _ in found(path) if severity == "error"}
     assert lines == {
-        (1, "name"), (4, "board.soc"), (5, "board.serial.baud"), (5, "board.serial.dialect"), (5, "board.serial.bogus"),
-        (7, "cloud.base_url"), (8, "cloud.organisaton"), (9, "cloud.board.name"),
-        (9, "cloud.board.metadata_fields[0].requird"), (9, "cloud.board.metadata_fields[1]"),
-        (11, "identity.mode"), (12, "identity.sec_tag"), (13, "identity.sec_tag"), (14, "identity.server_ca"),
-        (16, "metadata.serialNumber.pattern"), (17, "metadata.site"), (18, "metadata.other"), (19, "verify"),
+        (1, "name"),
+        (4, "board.soc"),
+        (5, "board.serial.baud"),
+        (5, "board.serial.dialect"),
+        (5, "board.serial.bogus"),
+        (7, "cloud.base_url"),
+        (8, "cloud.organisaton"),
+        (9, "cloud.board.name"),
+        (9, "cloud.board.metadata_fields[0].requird"),
+        (9, "cloud.board.metadata_fields[1]"),
+        (11, "identity.mode"),
+        (12, "identity.sec_tag"),
+        (13, "identity.sec_tag"),
+        (14, "identity.server_ca"),
+        (16, "metadata.serialNumber.pattern"),
+        (17, "metadata.site"),
+        (18, "metadata.other"),
+        (19, "verify"),
     }
 
 
@@ -96,43 +110,62 @@ def test_several_mistakes_are_counted_when_loading(write):
     assert "infuse profile check" in error.value.hint
 
 
-@pytest.mark.parametrize(("line", "key", "nearest"), [
-    ("identity: {mode: local_ca}", "identity.mode", "local-ca"),
-    ("identty: {mode: none}", "identty", "identity"),
-    ("board: {soc: nrf9151}", "board.soc", "nRF9151"),
-    ("token: {stor: psk}", "token.stor", "store"),
-    ("board: {mcu_id: {from: nrfutils}}", "board.mcu_id.from", "nrfutil"),
-    ("keys: {interfaces: [udp, bt_adw]}", "keys.interfaces[1]", "bt_adv"),
-])
+@pytest.mark.parametrize(
+    ("line", "key", "nearest"),
+    [
+        ("identity: {mode: local_ca}", "identity.mode", "local-ca"),
+        ("identty: {mode: none}", "identty", "identity"),
+        ("board: {soc: nrf9151}", "board.soc", "nRF9151"),
+        ("token: {stor: psk}", "token.stor", "store"),
+        ("board: {mcu_id: {from: nrfutils}}", "board.mcu_id.from", "nrfutil"),
+        ("keys: {interfaces: [udp, bt_adw]}", "keys.interfaces[1]", "bt_adv"),
+    ],
+)
 def test_the_nearest_valid_name_is_told(write, line, key, nearest):
-    errors = [one for one in ps.check(write(GOOD + line + "\n"), {}) if one.severity == "error" and one.key == key]
+    errors = [
+        one
+        for one in ps.check(write(GOOD + line + "\n"), {})
+        if one.severity == "error" and one.key == key
+    ]
     assert [one.nearest for one in errors] == [nearest]
     assert nearest in str(errors[0])
 
 
-@pytest.mark.parametrize(("line", "expected"), [
-    ("description: 5", "text (put it in quotes)"),
-    ("board: {serial: {baud: '115200'}}", "a whole number (take the quotes off)"),
-    ("board: {serial: {rtscts: 1}}", "true or false"),
-    ("board: {usb: {vid: a}}", "a list"),
-    ("metadata: {a: [1]}", "text or a section"),
-    ("verify: {active_wait_s: soon}", "a number"),
-    ("description:", "text"),
-])
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("description: 5", "text (put it in quotes)"),
+        ("board: {serial: {baud: '115200'}}", "a whole number (take the quotes off)"),
+        ("board: {serial: {rtscts: 1}}", "true or false"),
+        ("board: {usb: {vid: a}}", "a list"),
+        ("metadata: {a: [1]}", "text or a section"),
+        ("verify: {active_wait_s: soon}", "a number"),
+        ("description:", "text"),
+    ],
+)
 def test_a_wrong_type_says_what_was_expected(write, line, expected):
-    errors = [one for one in ps.check(write(GOOD.replace("verify: {possession: required}\n", "") + line + "\n"), {}) if expected in one.expected]
+    errors = [
+        one
+        for one in ps.check(
+            write(GOOD.replace("verify: {possession: required}\n", "") + line + "\n"), {}
+        )
+        if expected in one.expected
+    ]
     assert errors
     assert errors[0].severity == "error"
 
 
-@pytest.mark.parametrize(("text", "line", "word"), [
-    ("name: x\n\tboard: 1\n", 2, "tab"),
-    ("name: [x\n", 2, "not valid YAML"),
-    ("name: x\n--- \nname: y\n", 2, "not valid YAML"),
-    ("name: &a x\ndescription: *a\n", 2, "alias"),
-    ("name: !!python/object/apply:os.system ['x']\n", 1, "tag"),
-    ("name: 'x\n", 2, "not valid YAML"),
-])
+@pytest.mark.parametrize(
+    ("text", "line", "word"),
+    [
+        ("name: x\n\tboard: 1\n", 2, "tab"),
+        ("name: [x\n", 2, "not valid YAML"),
+        ("name: x\n--- \nname: y\n", 2, "not valid YAML"),
+        ("name: &a x\ndescription: *a\n", 2, "alias"),
+        ("name: !!python/object/apply:os.system ['x']\n", 1, "tag"),
+        ("name: 'x\n", 2, "not valid YAML"),
+    ],
+)
 def test_bad_yaml_names_the_line(write, text, line, word):
     path = write(text)
     bad = [one for one in ps.check(path, {}) if one.code == "profile.bad-yaml"]
@@ -143,7 +176,9 @@ def test_bad_yaml_names_the_line(write, text, line, word):
     assert error.value.code == "profile.bad-yaml"
 
 
-@pytest.mark.parametrize("text", ["", "# nothing\n", "- a\n- b\n", "just text\n", "[" * 4000, "a: " * 3, "\u0000"])
+@pytest.mark.parametrize(
+    "text", ["", "# nothing\n", "- a\n- b\n", "just text\n", "[" * 4000, "a: " * 3, "\u0000"]
+)
 def test_what_is_no_profile_at_all_is_an_error_and_no_traceback(write, text):
     with pytest.raises(ProfileError):
         ps.load(write(text), {})
@@ -157,8 +192,41 @@ def test_any_text_is_checked_without_an_exception(tmp_path_factory, text):
     ps.check(str(path), {})
 
 
-WORDS = (b"name: x\n", b"extends: nrf9151-dk\n", b"\n", b"  ", b": ", b"- ", b"{", b"}", b"[", b"]", b"'", b'"', b"${", b"${A:-", b"&a ", b"*a", b"!x ", b"|\n", b"identity: {mode: local-ca}\n", b"board:", b"token: {store: psk, sec_tag: ",
-         b"metadata:", b"verify:\n  ", b"null", b"1e9", b"0x10", b"true", b"#", b"\t", b"\xc3\xa4", b"\xff", b"---\n", b"cloud: {base_url: http://")
+WORDS = (
+    b"name: x\n",
+    b"extends: nrf9151-dk\n",
+    b"\n",
+    b"  ",
+    b": ",
+    b"- ",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b"'",
+    b'"',
+    b"${",
+    b"${A:-",
+    b"&a ",
+    b"*a",
+    b"!x ",
+    b"|\n",
+    b"identity: {mode: local-ca}\n",
+    b"board:",
+    b"token: {store: psk, sec_tag: ",
+    b"metadata:",
+    b"verify:\n  ",
+    b"null",
+    b"1e9",
+    b"0x10",
+    b"true",
+    b"#",
+    b"\t",
+    b"\xc3\xa4",
+    b"\xff",
+    b"---\n",
+    b"cloud: {base_url: http://",
+)
 
 
 @pytest.mark.storm
@@ -200,11 +268,19 @@ def test_a_folder_is_not_a_profile(tmp_path):
     assert error.value.code == "profile.unreadable"
 
 
-# -- extends --------------------------------------------------------------------------------------------------------
+# -- extends ---------------------------------------------------------------------------------------
+
 
 def test_tables_are_merged_deeply_and_lists_replaced(write):
-    write("name: base\nboard: {soc: nRF9151, mcu_id: {from: imei}, usb: [{vid: '0001', pid: '0002'}], serial: {baud: 9600, rtscts: true}}\n", "base.yaml")
-    path = write(GOOD.replace("nrf9151-dk", "./base.yaml") + "board: {serial: {baud: 19200}, usb: [{vid: '0003', pid: '0004'}]}\n")
+    write(
+        "name: base\nboard: {soc: nRF9151, mcu_id: {from: imei}, usb: [{vid: '0001', pid: '0002'}],"
+        " serial: {baud: 9600, rtscts: true}}\n",
+        "base.yaml",
+    )
+    path = write(
+        GOOD.replace("nrf9151-dk", "./base.yaml")
+        + "board: {serial: {baud: 19200}, usb: [{vid: '0003', pid: '0004'}]}\n"
+    )
     board = ps.load(path, {}).profile.board
     assert (board.serial.baud, board.serial.rtscts) == (19200, True)
     assert [usb.vid for usb in board.usb] == ["0003"]
@@ -233,7 +309,9 @@ def test_a_profile_may_extend_the_built_in_one_of_its_own_name(write, tmp_path):
 def test_a_circle_is_told(write):
     write("name: b\nextends: p.yaml\n", "b.yaml")
     path = write(GOOD.replace("nrf9151-dk", "b.yaml"))
-    assert "leads back to itself" in next(one.message for one in ps.check(path, {}) if one.key == "extends")
+    assert "leads back to itself" in next(
+        one.message for one in ps.check(path, {}) if one.key == "extends"
+    )
     with pytest.raises(ProfileError):
         ps.load(path, {})
 
@@ -260,19 +338,23 @@ def test_no_real_hardware_takes_its_mcu_id_from_the_imei():
         assert (mcu_id.source == "imei") == (source.name == "simulator")
 
 
-# -- variables ------------------------------------------------------------------------------------------------------
+# -- variables -------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(("written", "env", "value"), [
-    ("${SITE}", {"SITE": "Brisbane"}, "Brisbane"),
-    ("${SITE:-Perth}", {}, "Perth"),
-    ("${SITE:-Perth}", {"SITE": ""}, "Perth"),
-    ("${SITE}", {"SITE": "12"}, "12"),
-    ("${SITE}", {"SITE": "no"}, "no"),
-    ("'line ${N} of ${M:-9}'", {"N": "1"}, "line 1 of 9"),
-    ("'${SITE}'", {"SITE": "12"}, "12"),
-    ("'cost $5 ${1}'", {}, "cost $5 ${1}"),
-    ("'${SITE}'", {"SITE": "a: {b: c}\n#"}, "a: {b: c}\n#"),
-])
+
+@pytest.mark.parametrize(
+    ("written", "env", "value"),
+    [
+        ("${SITE}", {"SITE": "Brisbane"}, "Brisbane"),
+        ("${SITE:-Perth}", {}, "Perth"),
+        ("${SITE:-Perth}", {"SITE": ""}, "Perth"),
+        ("${SITE}", {"SITE": "12"}, "12"),
+        ("${SITE}", {"SITE": "no"}, "no"),
+        ("'line ${N} of ${M:-9}'", {"N": "1"}, "line 1 of 9"),
+        ("'${SITE}'", {"SITE": "12"}, "12"),
+        ("'cost $5 ${1}'", {}, "cost $5 ${1}"),
+        ("'${SITE}'", {"SITE": "a: {b: c}\n#"}, "a: {b: c}\n#"),
+    ],
+)
 def test_variables_are_filled_in_as_values_never_as_yaml(write, written, env, value):
     path = write(GOOD + f"metadata:\n  site: {written}\n")
     assert ps.load(path, env).profile.metadata == {"site": value}
@@ -296,11 +378,17 @@ def test_an_unset_variable_is_named_with_its_line(write):
 
 def test_the_environment_overrides_the_addresses_and_is_named(write):
     path = write(GOOD + "registry: {base_url: 'https://registry.example'}\n")
-    loaded = ps.load(path, {"INFUSE_BASE_URL": "http://127.0.0.1:8080", "INFUSE_REGISTRY_URL": "http://localhost:9"})
+    loaded = ps.load(
+        path,
+        {"INFUSE_BASE_URL": "http://127.0.0.1:8080", "INFUSE_REGISTRY_URL": "http://localhost:9"},
+    )
     assert loaded.profile.cloud.base_url == "http://127.0.0.1:8080"
     assert loaded.profile.registry is not None
     assert loaded.profile.registry.base_url == "http://localhost:9"
-    assert loaded.overridden == ("cloud.base_url (INFUSE_BASE_URL)", "registry.base_url (INFUSE_REGISTRY_URL)")
+    assert loaded.overridden == (
+        "cloud.base_url (INFUSE_BASE_URL)",
+        "registry.base_url (INFUSE_REGISTRY_URL)",
+    )
 
 
 def test_a_registry_address_for_a_profile_without_registry_is_doubted(write):
@@ -311,13 +399,20 @@ def test_a_registry_address_for_a_profile_without_registry_is_doubted(write):
 
 def test_overrides_of_the_command_line_win_and_are_checked(write):
     path = write(GOOD)
-    loaded = ps.load(path, {"INFUSE_BASE_URL": "https://a.example"}, overrides=[("identity.existing", "replace"), ("cloud.base_url", "https://b.example")])
-    assert (loaded.profile.identity.existing, loaded.profile.cloud.base_url) == ("replace", "https://b.example")
+    loaded = ps.load(
+        path,
+        {"INFUSE_BASE_URL": "https://a.example"},
+        overrides=[("identity.existing", "replace"), ("cloud.base_url", "https://b.example")],
+    )
+    assert (loaded.profile.identity.existing, loaded.profile.cloud.base_url) == (
+        "replace",
+        "https://b.example",
+    )
     with pytest.raises(ProfileError):
         ps.load(path, {}, overrides=[("identity.existing", "maybe")])
 
 
-# -- secrets --------------------------------------------------------------------------------------------------------
+# -- secrets ---------------------------------------------------------------------------------------
 
 SECRETS = [
     "cloud: {auth: {token: hunter2hunter2}}",
@@ -341,7 +436,12 @@ def test_a_secret_is_refused_and_never_shown(write, line):
     with pytest.raises(ProfileError) as error:
         ps.load(path, {})
     assert error.value.code == "profile.secret"
-    for told in (str(error.value), repr(error.value), str(error.value.details), *map(str, ps.check(path, {}))):
+    for told in (
+        str(error.value),
+        repr(error.value),
+        str(error.value.details),
+        *map(str, ps.check(path, {})),
+    ):
         assert "hunter2" not in told
         assert "eyJhbGci" not in told
 
@@ -356,42 +456,128 @@ def test_a_variable_brings_no_secret_in(write):
 
 def test_files_and_keyring_may_be_named(write, tmp_path):
     (tmp_path / "pass").write_text("x")
-    path = write(GOOD + "identity: {passphrase: {file: pass}}\ntoken: {store: psk}\nregistry: {base_url: 'https://r.example'}\n")
+    path = write(
+        GOOD + "identity: {passphrase: {file: pass}}\ntoken: {store: psk}\nregistry: {base_url:"
+        " 'https://r.example'}\n"
+    )
     assert ps.load(path, {}).profile.identity.passphrase.file == str(tmp_path / "pass")
 
 
-# -- sense ----------------------------------------------------------------------------------------------------------
+# -- sense -----------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(("lines", "key", "code"), [
-    ("identity: {sec_tag: 2147483648}", "identity.sec_tag", "profile.invalid"),
-    ("identity: {mode: cloud-ca}", "registry", "profile.invalid"),
-    ("identity: {mode: first-boot}", "registry", "profile.invalid"),
-    ("token: {store: psk}", "registry", "profile.invalid"),
-    ("registry: {base_url: 'http://registry.example'}", "registry.base_url", "profile.invalid"),
-    ("registry: {base_url: 'registry.example'}", "registry.base_url", "profile.invalid"),
-    ("registry: {base_url: 'https://r.example', name: '{deviceID}'}", "registry.name", "profile.invalid"),
-    ("registry: {base_url: 'https://r.example', name: '{'}", "registry.name", "profile.invalid"),
-    ("metadata: {a: {from: scan, pattern: '('}}", "metadata.a.pattern", "profile.invalid"),
-    ("identity: {server_ca: missing.pem}", "identity.server_ca", "profile.invalid"),
-    ("identity: {passphrase: {file: p.yaml, keyring: true}}", "identity.passphrase", "profile.invalid"),
-    ("identity: {key_usage: '111'}", "identity.key_usage", "profile.invalid"),
-    ("verify: {active_wait_s: 5}", "verify.active_wait_s", "profile.cannot"),
-    ("board: {serial: {dialect: at}}\nregistry: {base_url: 'https://r.example'}\ntoken: {store: kv, name: '20'}", "token.store", "profile.cannot"),
-    ("board: {serial: {dialect: at}}\nregistry: {base_url: 'https://r.example'}\ntoken: {store: settings, name: t}", "token.store", "profile.cannot"),
-    ("registry: {base_url: 'https://r.example'}\ntoken: {store: settings}", "token", "profile.invalid"),
-    ("registry: {base_url: 'https://r.example'}\ntoken: {store: command, command: prov, success: ok}", "token.command", "profile.invalid"),
-    ("registry: {base_url: 'https://r.example'}\ntoken: {store: command, command: 'prov {token}'}", "token.success", "profile.invalid"),
-    ("board: {mcu_id: {from: command, pattern: '(x)'}}", "board.mcu_id", "profile.invalid"),
-    ("board: {mcu_id: {from: command, command: c, pattern: 'x'}}", "board.mcu_id.pattern", "profile.invalid"),
-    ("board: {serial: {dialect: at}, mcu_id: {from: hwinfo}}", "board.mcu_id.from", "profile.cannot"),
-    ("board: {serial: {dialect: at-shell}, mcu_id: {from: epacket}}", "board.mcu_id.from", "profile.cannot"),
-    ("registry: {base_url: 'https://r.example'}\ntoken: {store: command, command: 'prov {token}', success: '('}", "token.success", "profile.invalid"),
-    ("registry: {base_url: 'https://r.example'}\ntoken: {store: kv, name: token}", "token", "profile.invalid"),
-    ("identity: {mode: local-ca}\nboard: {serial: {dialect: epacket}}", "identity.mode", "profile.cannot"),
-    ("board: {serial: {credential_buffer: 10}}", "board.serial.credential_buffer", "profile.invalid"),
-    ("board: {expect: {modem_firmware: newest}}", "board.expect.modem_firmware", "profile.invalid"),
-    ("board: {usb: [{vid: '13', pid: '1069'}]}", "board.usb", "profile.invalid"),
-])
+
+@pytest.mark.parametrize(
+    ("lines", "key", "code"),
+    [
+        ("identity: {sec_tag: 2147483648}", "identity.sec_tag", "profile.invalid"),
+        ("identity: {mode: cloud-ca}", "registry", "profile.invalid"),
+        ("identity: {mode: first-boot}", "registry", "profile.invalid"),
+        ("token: {store: psk}", "registry", "profile.invalid"),
+        ("registry: {base_url: 'http://registry.example'}", "registry.base_url", "profile.invalid"),
+        ("registry: {base_url: 'registry.example'}", "registry.base_url", "profile.invalid"),
+        (
+            "registry: {base_url: 'https://r.example', name: '{deviceID}'}",
+            "registry.name",
+            "profile.invalid",
+        ),
+        (
+            "registry: {base_url: 'https://r.example', name: '{'}",
+            "registry.name",
+            "profile.invalid",
+        ),
+        ("metadata: {a: {from: scan, pattern: '('}}", "metadata.a.pattern", "profile.invalid"),
+        ("identity: {server_ca: missing.pem}", "identity.server_ca", "profile.invalid"),
+        (
+            "identity: {passphrase: {file: p.yaml, keyring: true}}",
+            "identity.passphrase",
+            "profile.invalid",
+        ),
+        ("identity: {key_usage: '111'}", "identity.key_usage", "profile.invalid"),
+        ("verify: {active_wait_s: 5}", "verify.active_wait_s", "profile.cannot"),
+        (
+            (
+                "board: {serial: {dialect: at}}\nregistry: {base_url: 'https://r.example'}\ntoken:"
+                " {store: kv, name: '20'}"
+            ),
+            "token.store",
+            "profile.cannot",
+        ),
+        (
+            (
+                "board: {serial: {dialect: at}}\nregistry: {base_url: 'https://r.example'}\ntoken:"
+                " {store: settings, name: t}"
+            ),
+            "token.store",
+            "profile.cannot",
+        ),
+        (
+            "registry: {base_url: 'https://r.example'}\ntoken: {store: settings}",
+            "token",
+            "profile.invalid",
+        ),
+        (
+            (
+                "registry: {base_url: 'https://r.example'}\ntoken: {store: command, command: prov,"
+                " success: ok}"
+            ),
+            "token.command",
+            "profile.invalid",
+        ),
+        (
+            (
+                "registry: {base_url: 'https://r.example'}\ntoken: {store: command, command: 'prov"
+                " {token}'}"
+            ),
+            "token.success",
+            "profile.invalid",
+        ),
+        ("board: {mcu_id: {from: command, pattern: '(x)'}}", "board.mcu_id", "profile.invalid"),
+        (
+            "board: {mcu_id: {from: command, command: c, pattern: 'x'}}",
+            "board.mcu_id.pattern",
+            "profile.invalid",
+        ),
+        (
+            "board: {serial: {dialect: at}, mcu_id: {from: hwinfo}}",
+            "board.mcu_id.from",
+            "profile.cannot",
+        ),
+        (
+            "board: {serial: {dialect: at-shell}, mcu_id: {from: epacket}}",
+            "board.mcu_id.from",
+            "profile.cannot",
+        ),
+        (
+            (
+                "registry: {base_url: 'https://r.example'}\ntoken: {store: command, command: 'prov"
+                " {token}', success: '('}"
+            ),
+            "token.success",
+            "profile.invalid",
+        ),
+        (
+            "registry: {base_url: 'https://r.example'}\ntoken: {store: kv, name: token}",
+            "token",
+            "profile.invalid",
+        ),
+        (
+            "identity: {mode: local-ca}\nboard: {serial: {dialect: epacket}}",
+            "identity.mode",
+            "profile.cannot",
+        ),
+        (
+            "board: {serial: {credential_buffer: 10}}",
+            "board.serial.credential_buffer",
+            "profile.invalid",
+        ),
+        (
+            "board: {expect: {modem_firmware: newest}}",
+            "board.expect.modem_firmware",
+            "profile.invalid",
+        ),
+        ("board: {usb: [{vid: '13', pid: '1069'}]}", "board.usb", "profile.invalid"),
+    ],
+)
 def test_what_makes_no_sense_is_told_at_its_key(write, lines, key, code):
     path = write(GOOD.replace("verify: {possession: required}\n", "") + lines + "\n")
     error = only_error(path)
@@ -402,8 +588,15 @@ def test_what_makes_no_sense_is_told_at_its_key(write, lines, key, code):
 
 
 def test_organisation_and_board_must_be_named(write):
-    path = write("name: x\nextends: nrf9151-dk\ncloud: {board: {create: true}}\nverify: {possession: required}\n")
-    assert [key for _, _, key, _ in found(path)] == ["cloud.organisation", "cloud.board", "cloud.board"]
+    path = write(
+        "name: x\nextends: nrf9151-dk\ncloud: {board: {create: true}}\nverify: {possession:"
+        " required}\n"
+    )
+    assert [key for _, _, key, _ in found(path)] == [
+        "cloud.organisation",
+        "cloud.board",
+        "cloud.board",
+    ]
 
 
 @pytest.mark.parametrize("firmware", [">=2.0.2", "2.0.2", ">= 2.0, <3", "==1.3.7"])
@@ -411,13 +604,28 @@ def test_comparisons_of_versions(write, firmware):
     assert found(write(GOOD + f"board: {{expect: {{modem_firmware: '{firmware}'}}}}\n")) == []
 
 
-@pytest.mark.parametrize(("lines", "word"), [
-    ("", "green proves nothing to the broker"),
-    ("verify: {possession: required}\nboard: {mcu_id: {from: imei}}", "IMEI"),
-    ("verify: {possession: required}\nregistry: {base_url: 'https://r.example'}\ntoken: {sec_tag: 4201}", "share the sec_tag"),
-    ("verify: {possession: required}\nidentity: {mode: none}\ntoken: {}\nregistry: {base_url: 'https://r.example'}", "does nothing"),
-    ("verify: {possession: required}\nboard: {soc: esp32}", "not one that is known here"),
-])
+@pytest.mark.parametrize(
+    ("lines", "word"),
+    [
+        ("", "green proves nothing to the broker"),
+        ("verify: {possession: required}\nboard: {mcu_id: {from: imei}}", "IMEI"),
+        (
+            (
+                "verify: {possession: required}\nregistry: {base_url: 'https://r.example'}\ntoken:"
+                " {sec_tag: 4201}"
+            ),
+            "share the sec_tag",
+        ),
+        (
+            (
+                "verify: {possession: required}\nidentity: {mode: none}\ntoken: {}\nregistry:"
+                " {base_url: 'https://r.example'}"
+            ),
+            "does nothing",
+        ),
+        ("verify: {possession: required}\nboard: {soc: esp32}", "not one that is known here"),
+    ],
+)
 def test_what_is_doubtful_is_a_warning_and_loads(write, lines, word):
     path = write(GOOD.replace("verify: {possession: required}\n", "") + lines + "\n")
     loaded = ps.load(path, {})
@@ -427,7 +635,10 @@ def test_what_is_doubtful_is_a_warning_and_loads(write, lines, word):
 def test_a_relative_path_starts_from_the_file_that_names_it(write, tmp_path):
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "broker.pem").write_text("x")
-    write("name: b\nextends: nrf9151-dk\nidentity: {server_ca: broker.pem, ca: ../ca/mine}\n", "base/b.yaml")
+    write(
+        "name: b\nextends: nrf9151-dk\nidentity: {server_ca: broker.pem, ca: ../ca/mine}\n",
+        "base/b.yaml",
+    )
     identity = ps.load(write(GOOD.replace("nrf9151-dk", "base/b.yaml")), {}).profile.identity
     assert identity.server_ca == str(tmp_path / "base" / "broker.pem")
     assert identity.ca == str(tmp_path / "base" / ".." / "ca" / "mine")

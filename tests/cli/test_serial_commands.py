@@ -28,8 +28,16 @@ from tests.support.zygote import Ran
 
 PSK = "0011223344556677"
 WRITE_PSK = f'AT%CMNG=0,77,3,"{PSK}"'
-DK = [PortInfo(f"/dev/ttyACM{number}", "J-Link - CDC", 0x1366, 0x1069, "001051234567", "1-1.2", number * 2) for number in range(2)]
-UNNUMBERED = [PortInfo(f"COM{number}", "J-Link", 0x1366, 0x1069, "001051234567", None, None) for number in (3, 4)]
+DK = [
+    PortInfo(
+        f"/dev/ttyACM{number}", "J-Link - CDC", 0x1366, 0x1069, "001051234567", "1-1.2", number * 2
+    )
+    for number in range(2)
+]
+UNNUMBERED = [
+    PortInfo(f"COM{number}", "J-Link", 0x1366, 0x1069, "001051234567", None, None)
+    for number in (3, 4)
+]
 UART = PortInfo("/dev/ttyUSB0", "FT232R", 0x0403, 0x6001, "FT7", "1-1.4", 0)
 ONBOARD = PortInfo("/dev/ttyS0", "n/a")
 
@@ -41,7 +49,9 @@ def bench(make_bench):
 
 
 def serial(bench, *words, named=True, **more):
-    """Run `infuse serial …` with JSON output, with the world's profile unless it is not to be named."""
+    """Run `infuse serial …` with JSON output, with the world's profile unless it is not to be
+    named.
+    """
     profile = ("--profile", bench.profile) if named else ()
     return bench.infuse("serial", *words, *profile, "--output", "json", **more)
 
@@ -72,6 +82,7 @@ def fresh(bench):
 
 # Ports
 
+
 def whys(ports, rules=()):
     return {one.info.port: (one.board, one.chosen, one.why) for one in explain(ports, rules)}
 
@@ -79,9 +90,15 @@ def whys(ports, rules=()):
 def test_each_port_says_why_it_is_or_is_not_a_boards():
     found = whys([*DK, UART, ONBOARD])
     assert found["/dev/ttyACM0"] == ("nRF9151 DK", True, "the AT port of this board")
-    assert found["/dev/ttyACM1"] == ("nRF9151 DK", False, "this is interface 2, the AT port is interface 0")
+    assert found["/dev/ttyACM1"] == (
+        "nRF9151 DK",
+        False,
+        "this is interface 2, the AT port is interface 0",
+    )
     assert found["/dev/ttyUSB0"][:2] == ("FTDI adapter", False)
-    assert found["/dev/ttyUSB0"][2].startswith("USB 0403:6001 is not in the table of known boards: an adapter")
+    assert found["/dev/ttyUSB0"][2].startswith(
+        "USB 0403:6001 is not in the table of known boards: an adapter"
+    )
     assert found["/dev/ttyS0"][:2] == (None, False)
 
 
@@ -89,7 +106,11 @@ def test_the_profiles_usb_ids_decide_where_one_is_named():
     rules = (UsbMatch(vid="0403", pid="6001", serial_prefix="FT"),)
     found = whys([*DK, UART], rules)
     assert [port for port, (_, chosen, _) in found.items() if chosen] == ["/dev/ttyUSB0"]
-    assert found["/dev/ttyACM0"] == ("nRF9151 DK", False, "USB 1366:1069 is not in the profile's board.usb")
+    assert found["/dev/ttyACM0"] == (
+        "nRF9151 DK",
+        False,
+        "USB 1366:1069 is not in the profile's board.usb",
+    )
     other = (UsbMatch(vid="0403", pid="6001", serial_prefix="LINE"),)
     assert "does not begin with LINE" in whys([UART], other)["/dev/ttyUSB0"][2]
 
@@ -118,7 +139,9 @@ def test_boards_that_cannot_be_told_apart_are_listed_and_none_is_taken(bench, tm
     machine, ports = Machine(tmp_path), [fresh(bench), fresh(bench)]
 
     def infuse(*words):
-        return bench.infuse(*words, "--profile", bench.profile, "--output", "json", usb=machine.table)
+        return bench.infuse(
+            *words, "--profile", bench.profile, "--output", "json", usb=machine.table
+        )
 
     refused(infuse("provision"), "serial.none", 7)
     before = len(bench.world.state()["devices"])
@@ -127,10 +150,19 @@ def test_boards_that_cannot_be_told_apart_are_listed_and_none_is_taken(bench, tm
     machine.pull("1-1.1")
     machine.plug("1-1.1", ports[0], "ttyACM0", "A")
     machine.plug("1-1.2", ports[1], "ttyACM1", "B")
-    for words in (("serial", "info"), ("serial", "at", "AT+CFUN=4"), ("serial", "csr", "--out", str(tmp_path / "x.csr"))):
+    for words in (
+        ("serial", "info"),
+        ("serial", "at", "AT+CFUN=4"),
+        ("serial", "csr", "--out", str(tmp_path / "x.csr")),
+    ):
         ran = infuse(*words)
         assert (ran.code, ran.envelope["errors"][0]["code"]) == (7, "serial.ambiguous")
-        assert [row["chosen"] for row in ran.envelope["data"]["ports"]] == [True, False, True, False]
+        assert [row["chosen"] for row in ran.envelope["data"]["ports"]] == [
+            True,
+            False,
+            True,
+            False,
+        ]
     assert len(bench.world.state()["devices"]) == before
 
 
@@ -148,10 +180,15 @@ def test_a_port_says_who_holds_it(bench):
         os.close(held)
     assert row["heldBy"].endswith(f"(pid {os.getpid()})")
     assert missing["why"] == "there is no such port"
-    assert row["heldBy"] in bench.infuse("serial", "ports", port).stdout or port in bench.infuse("serial", "ports", port).stdout
+    assert (
+        row["heldBy"] in bench.infuse("serial", "ports", port).stdout
+        or port in bench.infuse("serial", "ports", port).stdout
+    )
 
 
-@pytest.mark.parametrize("words", [("probe",), ("info",), ("check",), ("creds", "list"), ("at", "AT")])
+@pytest.mark.parametrize(
+    "words", [("probe",), ("info",), ("check",), ("creds", "list"), ("at", "AT")]
+)
 def test_without_a_port_the_candidates_are_shown(here, words):
     ran = here(*words)
     refused(ran, "serial.none", 7)
@@ -170,6 +207,7 @@ def test_a_machine_without_ports_says_so(capsys):
 
 
 # One board
+
 
 def test_a_board_that_answers(bench):
     port = fresh(bench)
@@ -190,8 +228,16 @@ def test_a_fresh_board_is_described(bench):
     slot = bench.slot()
     found = data(serial(bench, "info", bench.world.port(slot)))
     modem = in_slot(bench, slot)
-    assert found["board"] == {"uuid": modem["uuid"], "imei": modem["imei"], "mcuId": f"0{modem['imei']}"}
-    assert (found["model"], found["functionalMode"], found["functionalModeName"]) == ("nRF9151-LACA", 1, "normal")
+    assert found["board"] == {
+        "uuid": modem["uuid"],
+        "imei": modem["imei"],
+        "mcuId": f"0{modem['imei']}",
+    }
+    assert (found["model"], found["functionalMode"], found["functionalModeName"]) == (
+        "nRF9151-LACA",
+        1,
+        "normal",
+    )
     assert found["record"] is None
     text = bench.infuse("serial", "info", bench.world.port(slot)).stdout
     assert modem["uuid"] in text
@@ -217,13 +263,29 @@ def test_a_board_that_passed_is_known(bench):
     assert (record["newest"]["result"], record["newest"]["deviceId"]) == ("PASS", made["deviceId"])
     assert [row["serial"] for row in record["certificates"]] == [made["certificate"]["serial"]]
     by_hand(bench, port)
-    assert "sent by hand AT+CFUN=4 OK" in bench.infuse("journal", "show", made["board"]["uuid"], "--events").stdout
+    assert (
+        "sent by hand AT+CFUN=4 OK"
+        in bench.infuse("journal", "show", made["board"]["uuid"], "--events").stdout
+    )
     rows = data(serial(bench, "creds", "list", port))["credentials"]
-    assert [(row["secTag"], row["type"]) for row in rows] == [(4201, 0), (4201, 1), (4201, 2), (4202, 3), (4202, 4)]
+    assert [(row["secTag"], row["type"]) for row in rows] == [
+        (4201, 0),
+        (4201, 1),
+        (4201, 2),
+        (4202, 3),
+        (4202, 4),
+    ]
     assert all(row["known"] and len(row["sha256"]) == 64 for row in rows)
-    assert [row["type"] for row in data(serial(bench, "creds", "list", port, "--tag", "4202"))["credentials"]] == [3, 4]
+    assert [
+        row["type"]
+        for row in data(serial(bench, "creds", "list", port, "--tag", "4202"))["credentials"]
+    ] == [3, 4]
     found = data(serial(bench, "check", port))
-    assert (found["possession"], found["differences"], found["cloud"]["deviceId"]) == ("proven", [], made["deviceId"])
+    assert (found["possession"], found["differences"], found["cloud"]["deviceId"]) == (
+        "proven",
+        [],
+        made["deviceId"],
+    )
     text = bench.infuse("serial", "check", port, "--profile", bench.profile).stdout
     assert "No differences." in text
     assert "client certificate" in text
@@ -242,9 +304,12 @@ def test_a_module_without_an_imei_is_still_described(bench):
 
 # Differences
 
+
 def differences(ran):
     assert ran.envelope["status"] == "error"
-    assert [one["code"] for one in ran.envelope["data"]["differences"]] == [one["code"] for one in ran.envelope["errors"]]
+    assert [one["code"] for one in ran.envelope["data"]["differences"]] == [
+        one["code"] for one in ran.envelope["errors"]
+    ]
     return {one["code"]: one["message"] for one in ran.envelope["errors"]}
 
 
@@ -262,8 +327,13 @@ def test_what_somebody_else_did_to_a_board_is_named(bench):
     told = differences(ran)
     assert set(told) == {"identity.not-read-back", "identity.possession-failed"}
     messages = [one["message"] for one in ran.envelope["errors"]]
-    assert any("root CA certificate of sec_tag 4201" in message and "not in the modem" in message for message in messages)
-    assert any("client key of sec_tag 4201" in message and "on record" in message for message in messages)
+    assert any(
+        "root CA certificate of sec_tag 4201" in message and "not in the modem" in message
+        for message in messages
+    )
+    assert any(
+        "client key of sec_tag 4201" in message and "on record" in message for message in messages
+    )
     text = bench.infuse("serial", "check", port, "--profile", bench.profile)
     assert text.stderr.count("error identity.") == len(messages)
 
@@ -275,11 +345,17 @@ def test_a_slot_that_somebody_else_filled_is_named(bench):
     assert ran.code == 8
     assert "client key of sec_tag 4201" in differences(ran)["identity.slot-occupied"]
     assert data(serial(bench, "check", port, named=False))["differences"] == []
-    assert [row["known"] for row in data(serial(bench, "creds", "list", port))["credentials"]] == [False]
+    assert [row["known"] for row in data(serial(bench, "creds", "list", port))["credentials"]] == [
+        False
+    ]
 
 
 def test_a_board_that_is_not_the_product_is_named(bench):
-    profile = profile_with(bench, "newer", lambda profile: profile["board"].update(expect={"modem_firmware": ">=9.0.0"}))
+    profile = profile_with(
+        bench,
+        "newer",
+        lambda profile: profile["board"].update(expect={"modem_firmware": ">=9.0.0"}),
+    )
     ran = serial(bench, "check", fresh(bench), "--profile", profile, named=False)
     assert ran.code == 7
     assert ">=9.0.0" in differences(ran)["board.unexpected"]
@@ -288,7 +364,11 @@ def test_a_board_that_is_not_the_product_is_named(bench):
 def test_a_cloud_device_of_another_cloud_board_is_named_and_looking_makes_no_board(bench):
     slot = bench.slot()
     passes(bench, slot)
-    elsewhere = profile_with(bench, "elsewhere", lambda profile: profile["cloud"].update(board={"name": "Another Board", "create": True}))
+    elsewhere = profile_with(
+        bench,
+        "elsewhere",
+        lambda profile: profile["cloud"].update(board={"name": "Another Board", "create": True}),
+    )
     posts = requests(bench, "POST /board", "count")
     ran = serial(bench, "check", bench.world.port(slot), "--profile", elsewhere, named=False)
     assert ran.code == 8
@@ -298,15 +378,38 @@ def test_a_cloud_device_of_another_cloud_board_is_named_and_looking_makes_no_boa
 
 def test_metadata_that_was_changed_in_the_cloud_is_named(bench):
     slot = bench.slot()
-    with_metadata = profile_with(bench, "with-metadata", lambda profile: profile["metadata"].update(deploymentSite="Brisbane"))
+    with_metadata = profile_with(
+        bench,
+        "with-metadata",
+        lambda profile: profile["metadata"].update(deploymentSite="Brisbane"),
+    )
     port = bench.world.port(slot)
-    assert bench.infuse("provision", "--profile", with_metadata, "--port", port, "--output", "json").code == 0
-    moved = profile_with(bench, "moved", lambda profile: profile["metadata"].update(deploymentSite="Perth"))
-    assert data(serial(bench, "check", port, "--profile", moved, named=False))["cloud"]["metadata"]["deploymentSite"] == "Brisbane"
+    assert (
+        bench.infuse(
+            "provision", "--profile", with_metadata, "--port", port, "--output", "json"
+        ).code
+        == 0
+    )
+    moved = profile_with(
+        bench, "moved", lambda profile: profile["metadata"].update(deploymentSite="Perth")
+    )
+    assert (
+        data(serial(bench, "check", port, "--profile", moved, named=False))["cloud"]["metadata"][
+            "deploymentSite"
+        ]
+        == "Brisbane"
+    )
     change = urllib.request.Request(  # as somebody does who works on the cloud's own pages
-        f"{bench.world.base_url}/device/id/{cloud_device(bench, slot)['id']}", method="PUT",
-        data=json.dumps({"metadata": {"operation": "patch", "value": {"deploymentSite": "Perth"}}}).encode(),
-        headers={"Authorization": f"Bearer {bench.world.token}", "Content-Type": "application/json"})
+        f"{bench.world.base_url}/device/id/{cloud_device(bench, slot)['id']}",
+        method="PUT",
+        data=json.dumps(
+            {"metadata": {"operation": "patch", "value": {"deploymentSite": "Perth"}}}
+        ).encode(),
+        headers={
+            "Authorization": f"Bearer {bench.world.token}",
+            "Content-Type": "application/json",
+        },
+    )
     urllib.request.urlopen(change).close()
     ran = serial(bench, "check", port)
     assert "'Brisbane' on record, 'Perth' in the cloud" in differences(ran)["cloud.device-conflict"]
@@ -331,17 +434,31 @@ def test_without_a_credential_the_board_is_checked_all_the_same(bench, tmp_path)
         profile["cloud"]["auth"] = {"scheme": "bearer"}
 
     profile = profile_with(bench, "no-credential", without)
-    found = data(serial(bench, "check", fresh(bench), "--profile", profile, named=False, env={"INFUSE_HOME": str(tmp_path)}))
+    found = data(
+        serial(
+            bench,
+            "check",
+            fresh(bench),
+            "--profile",
+            profile,
+            named=False,
+            env={"INFUSE_HOME": str(tmp_path)},
+        )
+    )
     assert found["cloud"] is None
     assert any("the cloud was not asked" in note for note in found["notes"])
 
 
 # By hand
 
+
 def test_answers_come_as_they_are(bench):
     found = data(serial(bench, "at", fresh(bench), "AT+CGMM", "AT+CFUN?"))
     assert [one["lines"] for one in found["commands"]] == [["nRF9151-LACA"], ["+CFUN: 1"]]
-    assert bench.infuse("serial", "at", "--port", fresh(bench), "AT+CGMM").stdout == "nRF9151-LACA\nOK\n"
+    assert (
+        bench.infuse("serial", "at", "--port", fresh(bench), "AT+CGMM").stdout
+        == "nRF9151-LACA\nOK\n"
+    )
 
 
 def test_the_first_error_stops_and_says_what_the_number_means(bench):
@@ -353,7 +470,9 @@ def test_the_first_error_stops_and_says_what_the_number_means(bench):
     assert "518" in error["message"]
     assert "AT+CFUN=4" in error["hint"]
     assert in_slot(bench, slot)["functionalMode"] == 1
-    line = one_line(bench.infuse("serial", "at", bench.world.port(slot), "AT%NOSUCH"), "modem.error", 7)
+    line = one_line(
+        bench.infuse("serial", "at", bench.world.port(slot), "AT%NOSUCH"), "modem.error", 7
+    )
     assert "AT%NOSUCH" in line
 
 
@@ -370,19 +489,39 @@ def test_a_secret_is_sent_and_never_shown_or_recorded(bench, tmp_path):
         notes = [event.facts["facts"] for event in journal.events(board=uuid)]
         assert journal.verify() == []
     assert [(note["command"], note["answer"]) for note in notes] == [
-        ("AT+CFUN=4", "begun"), ("AT+CFUN=4", "OK"), ("AT%CMNG=0,77,3 ***", "begun"), ("AT%CMNG=0,77,3 ***", "OK"),
-        ("AT+CFUN=1", "begun"), ("AT+CFUN=1", "OK"),
-        ("AT+CFUN=4", "begun"), ("AT+CFUN=4", "OK"), ("AT%CMNG=0,77,3 ***", "begun"), ("AT%CMNG=0,77,3 ***", "modem.exists")]
-    for text in (ran.stdout, ran.stderr, again.stdout, again.stderr, *(path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file())):
+        ("AT+CFUN=4", "begun"),
+        ("AT+CFUN=4", "OK"),
+        ("AT%CMNG=0,77,3 ***", "begun"),
+        ("AT%CMNG=0,77,3 ***", "OK"),
+        ("AT+CFUN=1", "begun"),
+        ("AT+CFUN=1", "OK"),
+        ("AT+CFUN=4", "begun"),
+        ("AT+CFUN=4", "OK"),
+        ("AT%CMNG=0,77,3 ***", "begun"),
+        ("AT%CMNG=0,77,3 ***", "modem.exists"),
+    ]
+    for text in (
+        ran.stdout,
+        ran.stderr,
+        again.stdout,
+        again.stderr,
+        *(path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file()),
+    ):
         assert PSK not in text
 
 
 def test_what_is_sent_is_on_record_before_it_goes_out(bench, tmp_path):
     port = fresh(bench)
-    ran = serial(bench, "at", port, "AT+CFUN=4", env={"INFUSE_HOME": str(tmp_path)}, failpoint="wire:")
+    ran = serial(
+        bench, "at", port, "AT+CFUN=4", env={"INFUSE_HOME": str(tmp_path)}, failpoint="wire:"
+    )
     assert ran.code == -9
     with open_journal(tmp_path) as journal:
-        notes = [event.facts["facts"]["answer"] for event in journal.events() if event.kind == "run-noted"]
+        notes = [
+            event.facts["facts"]["answer"]
+            for event in journal.events()
+            if event.kind == "run-noted"
+        ]
     assert notes == ["begun"]
 
 
@@ -390,7 +529,16 @@ def test_a_board_that_stops_answering_does_so_within_the_timeout(bench):
     slot = bench.slot()
     bench.world.set_faults(f"{slot}:hang@list")
     try:
-        ran = serial(bench, "at", bench.world.port(slot), "AT+CGMM", "AT%CMNG=1", "AT+CGMR", "--timeout", "0.3")
+        ran = serial(
+            bench,
+            "at",
+            bench.world.port(slot),
+            "AT+CGMM",
+            "AT%CMNG=1",
+            "AT+CGMR",
+            "--timeout",
+            "0.3",
+        )
     finally:
         bench.world.set_faults("")
     assert (ran.code, ran.envelope["errors"][0]["code"]) == (7, "serial.timeout")
@@ -401,26 +549,52 @@ def test_a_board_that_stops_answering_does_so_within_the_timeout(bench):
 def test_commands_from_a_file(bench, tmp_path):
     slot = bench.slot()
     port = bench.world.port(slot)
-    pem = bench.world.root_pem.strip() if isinstance(bench.world.root_pem, str) else Path(bench.world.root_pem).read_text().strip()
+    pem = (
+        bench.world.root_pem.strip()
+        if isinstance(bench.world.root_pem, str)
+        else Path(bench.world.root_pem).read_text().strip()
+    )
     script = tmp_path / "make-ready.at"
     script.write_text(f'# a root\nAT+CFUN=4\nAT%CMNG=0,16,0,"{pem}"\nAT+CFUN=1\n')
-    assert [one["ok"] for one in data(serial(bench, "at", port, "--file", str(script)))["commands"]] == [True, True, True]
-    assert data(serial(bench, "creds", "list", port, "--tag", "16"))["credentials"][0]["typeName"] == "root CA certificate"
+    assert [
+        one["ok"] for one in data(serial(bench, "at", port, "--file", str(script)))["commands"]
+    ] == [True, True, True]
+    assert (
+        data(serial(bench, "creds", "list", port, "--tag", "16"))["credentials"][0]["typeName"]
+        == "root CA certificate"
+    )
 
 
 def test_commands_from_standard_input(bench):
-    ran = subprocess.run([sys.executable, "-m", "infuse_cli", "serial", "at", fresh(bench), "--output", "json"], input="AT+CGMM\n",
-                         capture_output=True, text=True, env={**os.environ, **bench.env}, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-m", "infuse_cli", "serial", "at", fresh(bench), "--output", "json"],
+        input="AT+CGMM\n",
+        capture_output=True,
+        text=True,
+        env={**os.environ, **bench.env},
+        check=True,
+    )
     assert json.loads(ran.stdout)["data"]["commands"][0]["lines"] == ["nRF9151-LACA"]
 
 
-@pytest.mark.parametrize("words", [(), ("/dev/ttyX",), ("/dev/ttyX", "/dev/ttyY", "AT"), ("AT", "CGMM"), ("AT", "--file", "x.at"), ("--file", "/nowhere.at")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("/dev/ttyX",),
+        ("/dev/ttyX", "/dev/ttyY", "AT"),
+        ("AT", "CGMM"),
+        ("AT", "--file", "x.at"),
+        ("--file", "/nowhere.at"),
+    ],
+)
 def test_what_is_no_command_is_refused_before_a_port_is_opened(here, monkeypatch, words):
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     refused(here("at", *words), "usage.bad-option", 2)
 
 
 # Over the network
+
 
 @pytest.mark.parametrize("kind", [bridge.raw, bridge.rfc2217], ids=["socket", "rfc2217"])
 def test_a_board_behind_a_terminal_server(bench, kind):
@@ -446,15 +620,25 @@ def test_a_terminal_server_that_is_not_there(here, scheme):
 
 # The chip's own id
 
+
 @pytest.fixture
 def probed(bench, tmp_path):
-    """A board whose profile takes mcuId from `nrfutil`, which is on the PATH, and a bench that knows the probe."""
+    """A board whose profile takes mcuId from `nrfutil`, which is on the PATH, and a bench that
+    knows the probe.
+    """
     port, tool = fresh(bench), Nrfutil(tmp_path / "bin")
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     (home / "bench.yaml").write_text(yaml.safe_dump({"probes": {port: PROBE}}))
-    profile = profile_with(bench, "probed", lambda profile: profile["board"].update(mcu_id={"from": "nrfutil"}))
-    env = {"PATH": tool.path, "INFUSE_HOME": str(home), "INFUSE_PROFILE": profile, "INFUSE_SEALING_KEY_FILE": str(tmp_path / "sealing")}
+    profile = profile_with(
+        bench, "probed", lambda profile: profile["board"].update(mcu_id={"from": "nrfutil"})
+    )
+    env = {
+        "PATH": tool.path,
+        "INFUSE_HOME": str(home),
+        "INFUSE_PROFILE": profile,
+        "INFUSE_SEALING_KEY_FILE": str(tmp_path / "sealing"),
+    }
     return port, tool, env
 
 
@@ -475,8 +659,14 @@ def test_a_probe_that_gives_no_id_fails_the_board_before_anything_is_registered(
     port, tool, env = probed
     tool.says(answer(), code=1, err="No debug probe is connected\n")
     devices = len(bench.world.state()["devices"])
-    board = bench.infuse("provision", "--port", port, "--output", "json", env=env).envelope["data"]["boards"][0]
-    assert (board["result"], board["failedStep"], board["error"]["code"]) == ("FAIL", "identify", "board.no-mcu-id")
+    board = bench.infuse("provision", "--port", port, "--output", "json", env=env).envelope["data"][
+        "boards"
+    ][0]
+    assert (board["result"], board["failedStep"], board["error"]["code"]) == (
+        "FAIL",
+        "identify",
+        "board.no-mcu-id",
+    )
     assert "No debug probe is connected" in board["error"]["message"]
     assert len(bench.world.state()["devices"]) == devices
     found = data(serial(bench, "info", port, named=False, env=env))
@@ -485,33 +675,56 @@ def test_a_probe_that_gives_no_id_fails_the_board_before_anything_is_registered(
 
 def test_an_mcu_id_from_the_label_is_wanted_once(bench, tmp_path):
     slot = bench.slot()
-    profile, port = profile_with(bench, "label", lambda profile: profile["board"].update(mcu_id={"from": "scan"})), bench.world.port(slot)
-    run = partial(bench.infuse, "provision", "--profile", profile, "--port", port, "--output", "json")
+    profile, port = (
+        profile_with(
+            bench, "label", lambda profile: profile["board"].update(mcu_id={"from": "scan"})
+        ),
+        bench.world.port(slot),
+    )
+    run = partial(
+        bench.infuse, "provision", "--profile", profile, "--port", port, "--output", "json"
+    )
     [board] = run().envelope["data"]["boards"]
-    assert (board["result"], board["failedStep"], board["error"]["code"]) == ("FAIL", "identify", "board.no-mcu-id")
+    assert (board["result"], board["failedStep"], board["error"]["code"]) == (
+        "FAIL",
+        "identify",
+        "board.no-mcu-id",
+    )
     assert "--metadata-from" in board["error"]["hint"]
     table = tmp_path / "labels.csv"
     table.write_text(f"imei,mcuId\n{in_slot(bench, slot)['imei']},AABBCCDD00000003\n")
     [board] = run("--metadata-from", str(table)).envelope["data"]["boards"]
     assert (board["result"], board["board"]["mcuId"]) == ("PASS", "aabbccdd00000003")
     [board] = run().envelope["data"]["boards"]
-    assert (board["result"], board["already"], board["board"]["mcuId"]) == ("PASS", True, "aabbccdd00000003")
+    assert (board["result"], board["already"], board["board"]["mcuId"]) == (
+        "PASS",
+        True,
+        "aabbccdd00000003",
+    )
     [board] = run("--metadata", "mcuId=aabbccdd00000004").envelope["data"]["boards"]
     assert (board["result"], board["error"]["code"]) == ("FAIL", "identity.clone")
 
 
 @pytest.mark.storm
 def test_an_mcu_id_from_a_command_of_the_profile(bench):
-    source = {"from": "command", "command": "AT%XICCID", "pattern": "%XICCID: [0-9]{4}([0-9A-F]{16})"}
+    source = {
+        "from": "command",
+        "command": "AT%XICCID",
+        "pattern": "%XICCID: [0-9]{4}([0-9A-F]{16})",
+    }
     profile = profile_with(bench, "asked", lambda profile: profile["board"].update(mcu_id=source))
-    ran = bench.infuse("provision", "--profile", profile, "--port", fresh(bench), "--output", "json")
+    ran = bench.infuse(
+        "provision", "--profile", profile, "--port", fresh(bench), "--output", "json"
+    )
     assert ran.code == 0, ran.stdout + ran.stderr
     assert len(ran.envelope["data"]["boards"][0]["board"]["mcuId"]) == 16
 
 
 @pytest.mark.parametrize("source", ["hwinfo", "epacket"])
 def test_a_source_that_the_boards_dialect_lacks_is_told_and_nothing_is_provisioned(bench, source):
-    profile = profile_with(bench, source, lambda profile: profile["board"].update(mcu_id={"from": source}))
+    profile = profile_with(
+        bench, source, lambda profile: profile["board"].update(mcu_id={"from": source})
+    )
     port = fresh(bench)
     found = data(serial(bench, "info", port, "--profile", profile, named=False))
     assert found["mcuIdProblem"]["code"] == "profile.cannot"

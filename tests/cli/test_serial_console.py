@@ -1,4 +1,6 @@
-"""`infuse serial console` on a real terminal, with a virtual board that can be unplugged; and its words by themselves."""
+"""`infuse serial console` on a real terminal, with a virtual board that can be unplugged; and its
+words by themselves.
+"""
 
 from __future__ import annotations
 
@@ -51,17 +53,26 @@ def test_a_log_that_takes_no_more_ends_no_console(capsys):
 
 
 class Terminal:
-    """`infuse serial console` under a pty of 200 columns; what it showed, without control sequences."""
+    """`infuse serial console` under a pty of 200 columns; what it showed, without control
+    sequences.
+    """
 
     def __init__(self, *words, env):
         self.shown = ""
         self.pid, self._master = pty.fork()
         if self.pid == 0:
-            os.execve(sys.executable, [sys.executable, "-m", "infuse_cli", "serial", "console", *words], {**os.environ, "TERM": "xterm", "COLUMNS": "200", **env})
+            os.execve(
+                sys.executable,
+                [sys.executable, "-m", "infuse_cli", "serial", "console", *words],
+                {**os.environ, "TERM": "xterm", "COLUMNS": "200", **env},
+            )
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 200, 0, 0))
 
     def type(self, text, enter=True):
-        os.write(self._master, (text if isinstance(text, bytes) else text.encode()) + (b"\r" if enter else b""))
+        os.write(
+            self._master,
+            (text if isinstance(text, bytes) else text.encode()) + (b"\r" if enter else b""),
+        )
 
     def until(self, wanted, limit_s=20.0):
         end = time.monotonic() + limit_s
@@ -74,7 +85,9 @@ class Terminal:
                     data = b""
                 assert data, f"it ended before {wanted!r}: {self.shown[-2000:]}"
                 self._answer(data)
-                self.shown += re.sub(r"\x1b\[[0-9;?]*[ -/]*[@-~]", "", data.decode("utf-8", "replace"))
+                self.shown += re.sub(
+                    r"\x1b\[[0-9;?]*[ -/]*[@-~]", "", data.decode("utf-8", "replace")
+                )
         self.shown = self.shown.partition(wanted)[2]
 
     def _answer(self, data):
@@ -100,10 +113,19 @@ class Terminal:
 
 def test_a_session_with_a_board(bench, tmp_path):
     slot, home = bench.slot(), tmp_path / "home"
-    terminal = Terminal(bench.world.port(slot), "--log", str(tmp_path / "console.log"), env={**bench.env, "INFUSE_HOME": str(home)})
+    terminal = Terminal(
+        bench.world.port(slot),
+        "--log",
+        str(tmp_path / "console.log"),
+        env={**bench.env, "INFUSE_HOME": str(home)},
+    )
     uuid = in_slot(bench, slot)["uuid"]
     terminal.until(f"board {uuid}")
-    for words in (bench.provisioning(bench.world.port(slot)), ("serial", "at", bench.world.port(slot), "AT+CFUN=4", "--output", "json"), ("serial", "check", bench.world.port(slot), "--output", "json")):
+    for words in (
+        bench.provisioning(bench.world.port(slot)),
+        ("serial", "at", bench.world.port(slot), "AT+CFUN=4", "--output", "json"),
+        ("serial", "check", bench.world.port(slot), "--output", "json"),
+    ):
         assert f"(pid {terminal.pid})" in refused(bench.infuse(*words), "serial.busy", 7)["message"]
     terminal.type("AT+CGMM")
     terminal.until("nRF9151-LACA")
@@ -118,20 +140,32 @@ def test_a_session_with_a_board(bench, tmp_path):
     terminal.until("OK")
     terminal.type(LEAVE, enter=False)
     assert terminal.end() == 0
-    assert [(row["secTag"], row["type"]) for row in in_slot(bench, slot)["credentials"]] == [(77, 3)]
+    assert [(row["secTag"], row["type"]) for row in in_slot(bench, slot)["credentials"]] == [
+        (77, 3)
+    ]
     with open_journal(home) as journal:
-        notes = [event.facts["facts"]["command"] for event in journal.events(board=uuid) if event.kind == "run-noted"]
+        notes = [
+            event.facts["facts"]["command"]
+            for event in journal.events(board=uuid)
+            if event.kind == "run-noted"
+        ]
         assert journal.verify() == []
     assert notes == ["AT+CMEE=1", "AT%CMNG=3,77,1", "AT+CFUN=4", "AT%CMNG=0,77,3 ***"]
     log = (tmp_path / "console.log").read_text()
     assert re.search(r"^\d{4}-\S+ > AT\+CGMM\n\S+ < nRF9151-LACA\n", log, re.MULTILINE)
     for path in (tmp_path / "console.log", home / "console-history"):
         assert path.stat().st_mode & 0o777 == 0o600
-    assert all(SECRET not in path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file())
+    assert all(
+        SECRET not in path.read_bytes().decode("latin-1")
+        for path in tmp_path.rglob("*")
+        if path.is_file()
+    )
     assert "AT+CGMM" in (home / "console-history").read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.storm)])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.storm)]
+)
 def test_a_console_that_is_told_to_go_leaves_the_port(bench, tmp_path, number):
     terminal = Terminal(bench.world.port(1), env={**bench.env, "INFUSE_HOME": str(tmp_path)})
     terminal.until("Ctrl-] leaves")
@@ -156,8 +190,13 @@ def test_a_second_console_on_a_port_names_the_first_and_sends_nothing(bench, tmp
 
 
 @pytest.mark.storm
-def test_an_unplugged_board_is_waited_for_where_that_is_asked_and_ends_the_console_elsewhere(bench, tmp_path):
-    slot, name = bench.slot(), tmp_path / "board"  # a name that stays, as udev's /dev/serial/by-id does
+def test_an_unplugged_board_is_waited_for_where_that_is_asked_and_ends_the_console_elsewhere(
+    bench, tmp_path
+):
+    slot, name = (
+        bench.slot(),
+        tmp_path / "board",
+    )  # a name that stays, as udev's /dev/serial/by-id does
     name.symlink_to(bench.world.port(slot))
     env = {**bench.env, "INFUSE_HOME": str(tmp_path)}
     terminal = Terminal(str(name), "--reconnect", "--no-timestamps", env=env)
@@ -192,25 +231,39 @@ def test_lines_are_the_same_however_the_bytes_are_split(parts):
     apart = [line for part in parts for line in split.receive(part)]
     if b"\x1b" not in data:
         assert [*together, whole.rest()] == [*apart, split.rest()]
-    assert all(line.isprintable() or "\t" in line or "\xad" in line or "\xa0" in line for line in together)
+    assert all(
+        line.isprintable() or "\t" in line or "\xad" in line or "\xa0" in line for line in together
+    )
 
 
 def test_nothing_that_a_board_says_moves_the_cursor():
     lines = console_text.Lines()
-    assert lines.receive(b"\x1b[1;32muart:~$ \x1b[m\x1b[2Jhello\x07\x08\xd5\xca\x00\r\n") == ["uart:~$ hello\\x07\\x08\xd5\xca\\x00"]
+    assert lines.receive(b"\x1b[1;32muart:~$ \x1b[m\x1b[2Jhello\x07\x08\xd5\xca\x00\r\n") == [
+        "uart:~$ hello\\x07\\x08\xd5\xca\\x00"
+    ]
     assert lines.receive(b"mosh:~$ ") == []
     assert (lines.rest(), lines.rest()) == ("mosh:~$", "")
 
 
-@pytest.mark.parametrize(("text", "secret", "kept"), [
-    ("AT+CGMM", False, "AT+CGMM"), (f'AT%CMNG=0,7,3,"{SECRET}"', True, "AT%CMNG=0,7,3 ***"), ('AT%CMNG=0,7,0,"PEM"', False, 'AT%CMNG=0,7,0,"***"'),
-    (f"at 'AT%CMNG=0,7,3,\"{SECRET}\"'", True, "AT%CMNG=0,7,3 ***"), (f"cred buf {SECRET}", True, "cred buf ***"), ("kernel version", False, "kernel version"),
-    ('AT+CPIN="1234"', True, "AT+CPIN= ***")])
+@pytest.mark.parametrize(
+    ("text", "secret", "kept"),
+    [
+        ("AT+CGMM", False, "AT+CGMM"),
+        (f'AT%CMNG=0,7,3,"{SECRET}"', True, "AT%CMNG=0,7,3 ***"),
+        ('AT%CMNG=0,7,0,"PEM"', False, 'AT%CMNG=0,7,0,"***"'),
+        (f"at 'AT%CMNG=0,7,3,\"{SECRET}\"'", True, "AT%CMNG=0,7,3 ***"),
+        (f"cred buf {SECRET}", True, "cred buf ***"),
+        ("kernel version", False, "kernel version"),
+        ('AT+CPIN="1234"', True, "AT+CPIN= ***"),
+    ],
+)
 def test_what_may_be_kept_of_a_line(text, secret, kept, tmp_path):
     assert (console_text.is_secret(text), console_text.for_record(text)) == (secret, kept)
     history = SafeHistory(tmp_path / "home" / "history")
     history.append_string(text)
-    assert list(SafeHistory(tmp_path / "home" / "history").load_history_strings()) == ([] if secret else [text])
+    assert list(SafeHistory(tmp_path / "home" / "history").load_history_strings()) == (
+        [] if secret else [text]
+    )
 
 
 def test_an_open_quote_goes_on_in_the_next_line():
@@ -226,9 +279,15 @@ def test_the_log_masks_the_echo_of_a_secret():
     assert log.received("OK") == "OK"
 
 
-@pytest.mark.parametrize(("line", "said"), [
-    ("+CME ERROR: 513", "513: no such credential"), ("+CMS ERROR: 331", "331: no network service"), ("+CME ERROR: 9999", "without a published meaning"),
-    ("+CMS ERROR: 9999", "without a published meaning")])
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("+CME ERROR: 513", "513: no such credential"),
+        ("+CMS ERROR: 331", "331: no network service"),
+        ("+CME ERROR: 9999", "without a published meaning"),
+        ("+CMS ERROR: 9999", "without a published meaning"),
+    ],
+)
 def test_error_numbers_in_words(line, said):
     assert said in meaning(line)
 
@@ -245,7 +304,9 @@ def test_a_frame_is_told_of_and_text_around_it_stays_text():
         told.append(said)
         return said is not None
 
-    head = struct.pack("<BBH3sIIIHH", 0, 127, 0, (0x1234).to_bytes(3, "little"), 0xAABBCCDD, 0x11223344, 7, 5, 9)
+    head = struct.pack(
+        "<BBH3sIIIHH", 0, 127, 0, (0x1234).to_bytes(3, "little"), 0xAABBCCDD, 0x11223344, 7, 5, 9
+    )
     data = b"log line\r\n" + frame(head + bytes(19)) + b"\xd5rest\r\n" + b"\xd5\xca\x03\x00abc\r\n"
     text = bytearray()
     parser = FrameParser(accept, text.extend)
@@ -253,4 +314,6 @@ def test_a_frame_is_told_of_and_text_around_it_stays_text():
         parser.receive(bytes([byte]))
     parser.flush()
     assert bytes(text) == b"log line\r\n\xd5rest\r\n\xd5\xca\x03\x00abc\r\n"
-    assert [said for said in told if said] == ["frame KEY_IDS, device aabbccdd11223344, network key 001234, sequence 5, 3 bytes sealed"]
+    assert [said for said in told if said] == [
+        "frame KEY_IDS, device aabbccdd11223344, network key 001234, sequence 5, 3 bytes sealed"
+    ]

@@ -1,4 +1,6 @@
-"""`infuse serial slots`: sockets and serial numbers tied to slots, in a bench file whose other lines stay as they are."""
+"""`infuse serial slots`: sockets and serial numbers tied to slots, in a bench file whose other
+lines stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,16 @@ from tests.support.zygote import Ran
 
 
 def dk(number, hub, serial=None):
-    return PortInfo(f"/dev/ttyACM{number}", "J-Link", 0x1366, 0x1069, serial or f"00105120000{number}", hub, 0)
+    return PortInfo(
+        f"/dev/ttyACM{number}", "J-Link", 0x1366, 0x1069, serial or f"00105120000{number}", hub, 0
+    )
 
 
 @pytest.fixture
 def bench(monkeypatch, tmp_path, capsys):
-    """Run `infuse serial …` in this process on a machine with these boards; `bench.boards` may be changed."""
+    """Run `infuse serial …` in this process on a machine with these boards; `bench.boards` may be
+    changed.
+    """
     monkeypatch.setenv("INFUSE_HOME", str(tmp_path))
     for name in ("INFUSE_PROFILE", "INFUSE_OUTPUT"):
         monkeypatch.delenv(name, raising=False)
@@ -48,11 +54,22 @@ def data(ran):
 def test_boards_that_are_plugged_in_are_learned_and_keep_their_numbers(bench):
     assert data(bench("slots"))["slots"] == []
     made = data(bench("slots", "learn", "--from-present"))
-    assert [(row["slot"], row["place"], row["kind"]) for row in made["learned"]] == [(1, "1-1.2", "hub path"), (2, "1-1.3", "hub path")]
+    assert [(row["slot"], row["place"], row["kind"]) for row in made["learned"]] == [
+        (1, "1-1.2", "hub path"),
+        (2, "1-1.3", "hub path"),
+    ]
     bench.boards = [dk(7, "1-1.1"), dk(3, "1-1.3")]
-    assert [(row["slot"], row["port"]) for row in data(bench("slots", "show"))["slots"]] == [(1, None), (2, "/dev/ttyACM3")]
-    assert [(row["port"], row["slot"]) for row in data(bench("ports"))["ports"]] == [("/dev/ttyACM7", None), ("/dev/ttyACM3", 2)]
-    assert [row["slot"] for row in data(bench("slots", "learn", "--from-present"))["learned"]] == [3]
+    assert [(row["slot"], row["port"]) for row in data(bench("slots", "show"))["slots"]] == [
+        (1, None),
+        (2, "/dev/ttyACM3"),
+    ]
+    assert [(row["port"], row["slot"]) for row in data(bench("ports"))["ports"]] == [
+        ("/dev/ttyACM7", None),
+        ("/dev/ttyACM3", 2),
+    ]
+    assert [row["slot"] for row in data(bench("slots", "learn", "--from-present"))["learned"]] == [
+        3
+    ]
     again = data(bench("slots", "learn", "--from-present"))
     assert (again["learned"], again["file"]) == ([], None)
     assert "slot  tied to" in bench("slots", output="human").stdout
@@ -69,7 +86,9 @@ def test_slots_are_forgotten(bench):
     data(bench("slots", "learn", "--from-present"))
     assert data(bench("slots", "forget", "1"))["forgotten"] == [1]
     assert load_bench(bench.home).slots == {"1-1.3": 2}
-    assert [row["slot"] for row in data(bench("slots", "learn", "--from-present"))["learned"]] == [1]  # the lowest that is free
+    assert [row["slot"] for row in data(bench("slots", "learn", "--from-present"))["learned"]] == [
+        1
+    ]  # the lowest that is free
     for words in (("9",), (), ("1", "--all")):
         refused(bench("slots", "forget", *words), "usage.bad-option", 2)
     assert data(bench("slots", "forget", "--all"))["slots"] == []
@@ -85,7 +104,13 @@ def test_nothing_to_learn_and_nobody_to_ask(bench):
 
 
 def test_a_person_is_walked_through_it(bench, monkeypatch):
-    steps = [[dk(0, "1-1.2")], [], [dk(4, "1-1.2")], [dk(4, "1-1.2")], [dk(4, "1-1.2"), dk(5, "1-1.4")]]
+    steps = [
+        [dk(0, "1-1.2")],
+        [],
+        [dk(4, "1-1.2")],
+        [dk(4, "1-1.2")],
+        [dk(4, "1-1.2"), dk(5, "1-1.4")],
+    ]
 
     def listing():
         if not steps:
@@ -115,17 +140,34 @@ def test_a_person_is_walked_through_it(bench, monkeypatch):
     assert any("Slot 2 is hub path 1-1.4" in text for text in told)
 
 
-@pytest.mark.parametrize("text", [
-    "", "# mine\nstation: left  # of two\n", "slots: {'1-1': 4}\n# end\nlot: L\n", "station: a\nslots:\n  1-1: 4  # top\n  # bottom comes next\n  1-2: 5\nlot: L # x\n",
-    "slots: {}", "station: a", "lot: L\nslots: {}  # none\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# mine\nstation: left  # of two\n",
+        "slots: {'1-1': 4}\n# end\nlot: L\n",
+        "station: a\nslots:\n  1-1: 4  # top\n  # bottom comes next\n  1-2: 5\nlot: L # x\n",
+        "slots: {}",
+        "station: a",
+        "lot: L\nslots: {}  # none\n",
+    ],
+)
 def test_the_rest_of_the_bench_file_stays(tmp_path, text):
     path = tmp_path / "bench.yaml"
     path.write_text(text)
     before = load_bench(tmp_path)
     bench_file.store_slots(tmp_path, {"1-1.2": 1, "0010": 2})
     after = load_bench(tmp_path)
-    assert (after.slots, after.station, after.lot) == ({"1-1.2": 1, "0010": 2}, before.station, before.lot)
-    kept = [line for line in text.splitlines() if line and "slots" not in line and not line.startswith("  ")]
+    assert (after.slots, after.station, after.lot) == (
+        {"1-1.2": 1, "0010": 2},
+        before.station,
+        before.lot,
+    )
+    kept = [
+        line
+        for line in text.splitlines()
+        if line and "slots" not in line and not line.startswith("  ")
+    ]
     assert all(line in path.read_text().splitlines() for line in kept)
     assert path.stat().st_mode & 0o777 == 0o600
 
@@ -142,7 +184,11 @@ def test_a_socket_counts_before_a_serial_number():
     board = dk(0, "1-1.2")
     assert slot_of(board, {"1-1.2": 3, "001051200000": 4}) == 3
     assert slot_of(board, {"001051200000": 4}) == 4
-    assert (place_of(board), place_of(board, "serial"), place_of(PortInfo("COM1"))) == ("1-1.2", "001051200000", None)
+    assert (place_of(board), place_of(board, "serial"), place_of(PortInfo("COM1"))) == (
+        "1-1.2",
+        "001051200000",
+        None,
+    )
     assert (kind_of("1-1.2"), kind_of("001051200000")) == ("hub path", "serial number")
 
 
@@ -152,14 +198,27 @@ def test_every_board_has_a_slot_of_its_own(learned, present):
     found = numbered([dk(number, f"1-{number}") for number in present], slots)
     assert len(set(found.values())) == len(present)
     assert list(found.values()) == sorted(found.values())
-    assert all(found[f"/dev/ttyACM{number}"] == slots[f"1-{number}"] for number in present if f"1-{number}" in slots)
+    assert all(
+        found[f"/dev/ttyACM{number}"] == slots[f"1-{number}"]
+        for number in present
+        if f"1-{number}" in slots
+    )
     assert free(found.values()) not in found.values()
 
 
 def test_common_adapters_are_called_by_name_and_never_taken():
-    rows = [PortInfo("/dev/a", "", 0x0403, 0x6001, "FT7"), PortInfo("/dev/b", "", 0x1366, 0x0105, "000821"), PortInfo("/dev/c", "", 0x1366, 0x1055, "001050912345"),
-            PortInfo("/dev/d", "", 0x1546, 0x01A8)]
+    rows = [
+        PortInfo("/dev/a", "", 0x0403, 0x6001, "FT7"),
+        PortInfo("/dev/b", "", 0x1366, 0x0105, "000821"),
+        PortInfo("/dev/c", "", 0x1366, 0x1055, "001050912345"),
+        PortInfo("/dev/d", "", 0x1546, 0x01A8),
+    ]
     told = {one.info.port: one for one in explain(rows)}
-    assert {port: one.board for port, one in told.items()} == {"/dev/a": "FTDI adapter", "/dev/b": "J-Link", "/dev/c": "nRF9161 DK", "/dev/d": "u-blox receiver"}
+    assert {port: one.board for port, one in told.items()} == {
+        "/dev/a": "FTDI adapter",
+        "/dev/b": "J-Link",
+        "/dev/c": "nRF9161 DK",
+        "/dev/d": "u-blox receiver",
+    }
     assert not any(one.chosen for one in told.values())
     assert "--port" in told["/dev/a"].why

@@ -21,12 +21,20 @@ class Authority:
         self.bundle.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
 
     def server(self, *names, start=-1, end=1):
-        """A server's context with a certificate for `names`, good from `start` to `end` days from now."""
+        """A server's context with a certificate for `names`, good from `start` to `end` days from
+        now.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         made = self._sign(names[0], key.public_key(), names=names, start=start, end=end)
         both = self.folder / f"{names[0].replace(':', '_')}{start}{end}.pem"
-        both.write_bytes(made.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+        both.write_bytes(
+            made.public_bytes(serialization.Encoding.PEM)
+            + key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(both)
         return context
@@ -34,11 +42,20 @@ class Authority:
     def _sign(self, name, public, *, ca=False, names=(), start=-9, end=9):
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         now = datetime.now(UTC)
-        builder = (x509.CertificateBuilder().subject_name(subject).public_key(public).serial_number(x509.random_serial_number())
-                   .issuer_name(subject if ca else self.certificate.subject).not_valid_before(now + start * DAY).not_valid_after(now + end * DAY)
-                   .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True))
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .issuer_name(subject if ca else self.certificate.subject)
+            .not_valid_before(now + start * DAY)
+            .not_valid_after(now + end * DAY)
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        )
         if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(one) for one in names]), critical=False)
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([_alternative(one) for one in names]), critical=False
+            )
         return builder.sign(self.key, hashes.SHA256())
 
 

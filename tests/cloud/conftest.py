@@ -47,7 +47,11 @@ def answer(status=200, body=None, *, headers=None, raw=None):
     content = raw if raw is not None else (b"" if body is None else json.dumps(body).encode())
 
     def act(sock, request):
-        lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(content)}", *(f"{k}: {v}" for k, v in (headers or {}).items())]
+        lines = [
+            f"HTTP/1.1 {status} X",
+            f"Content-Length: {len(content)}",
+            *(f"{k}: {v}" for k, v in (headers or {}).items()),
+        ]
         sock.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + content)
         return True
 
@@ -56,6 +60,7 @@ def answer(status=200, body=None, *, headers=None, raw=None):
 
 def send_then_drop(data=b""):
     """An action that sends these bytes and closes the connection."""
+
     def act(sock, request):
         sock.sendall(data)
         return False
@@ -136,7 +141,10 @@ class Server:
             buffer += more
         head, _, rest = buffer.partition(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        headers = {
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in lines)
+        }
         length = int(headers.get("content-length", "0"))
         while len(rest) < length:
             rest += self._more(sock)
@@ -210,7 +218,15 @@ def make_registry(server):
         cloud = Cloud(base_url=cloud_url or server.url, timeout_s=2.0, deadline_s=5.0)
         registry = Registry(**{"base_url": server.url, **settings})
         secret = Secret(credential) if credential else None
-        made.append(connect_registry(registry, secret, threading.Event().wait, cloud=cloud, own=Secret(own) if own else None))
+        made.append(
+            connect_registry(
+                registry,
+                secret,
+                threading.Event().wait,
+                cloud=cloud,
+                own=Secret(own) if own else None,
+            )
+        )
         return made[-1]
 
     yield make
@@ -229,10 +245,24 @@ def api():
     stamps = {"createdAt": "2026-01-02T03:04:05Z", "updatedAt": "2026-01-02T03:04:05Z"}
 
     return SimpleNamespace(
-        device= {"id": "d-1", "mcuId": "0011223344556677", "boardId": "b-1", "organisationId": "o-1",
-                  "deviceId": "d291d4d66bf0a955", "metadata": {"serialNumber": "SN-00001"}, "somethingNew": [1], **stamps},
-        minted= {"id": "t-1", "deviceId": "r-1", "name": "board", "token": "one-time-9", "status": "PENDING",
-                  "expiresAt": "2026-01-02T03:04:05Z"},
+        device={
+            "id": "d-1",
+            "mcuId": "0011223344556677",
+            "boardId": "b-1",
+            "organisationId": "o-1",
+            "deviceId": "d291d4d66bf0a955",
+            "metadata": {"serialNumber": "SN-00001"},
+            "somethingNew": [1],
+            **stamps,
+        },
+        minted={
+            "id": "t-1",
+            "deviceId": "r-1",
+            "name": "board",
+            "token": "one-time-9",
+            "status": "PENDING",
+            "expiresAt": "2026-01-02T03:04:05Z",
+        },
         ok=answer,
         drop=send_then_drop,
     )

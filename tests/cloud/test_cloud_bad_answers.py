@@ -1,4 +1,6 @@
-"""Clear words for proxies, half answers, endless answers and redirects; the credential stays where it belongs."""
+"""Clear words for proxies, half answers, endless answers and redirects; the credential stays where
+it belongs.
+"""
 
 import contextlib
 import socket
@@ -18,14 +20,20 @@ TOKEN = "legacy-admin-token-7731"
 
 
 def test_a_web_page_is_named_by_its_title(server, client, api):
-    server.otherwise = api.ok(200, raw=b"<!doctype html><html><head><title>Hotel  Wi-Fi &amp; Bar</title></head></html>")
-    with pytest.raises(CloudError, match=r"GET /network at 127\.0\.0\.1.*a page titled 'Hotel Wi-Fi & Bar'") as caught:
+    server.otherwise = api.ok(
+        200, raw=b"<!doctype html><html><head><title>Hotel  Wi-Fi &amp; Bar</title></head></html>"
+    )
+    with pytest.raises(
+        CloudError, match=r"GET /network at 127\.0\.0\.1.*a page titled 'Hotel Wi-Fi & Bar'"
+    ) as caught:
         client.networks("o-1")
     assert caught.value.code == "cloud.bad-answer"
 
 
 def test_a_page_with_404_is_not_taken_for_an_unknown_device(server, client, api):
-    server.otherwise = api.ok(404, raw=b"<html><title>404 Not Found</title><center>nginx</center></html>")
+    server.otherwise = api.ok(
+        404, raw=b"<html><title>404 Not Found</title><center>nginx</center></html>"
+    )
     with pytest.raises(CloudError) as caught:
         client.device_by_mcu_id("nRF9151", "0011223344556677")
     assert caught.value.code == "cloud.bad-answer"
@@ -49,21 +57,31 @@ def test_half_a_json_is_said_so_without_showing_it(server, registry, api):
 
 
 def test_a_missing_field_is_named_with_the_call(server, client, api):
-    server.otherwise = api.ok(200, {key: value for key, value in api.device.items() if key != "boardId"})
+    server.otherwise = api.ok(
+        200, {key: value for key, value in api.device.items() if key != "boardId"}
+    )
     with pytest.raises(CloudError, match=r"GET /device/soc/\{soc\}/mcuId/\{mcuId\}.*`boardId`"):
         client.device_by_mcu_id("nRF9151", "0011223344556677")
 
 
 def test_a_null_counts_as_absent(server, client, api):
-    server.script = [api.ok(200, {**api.device, "metadata": None}), api.ok(200, {**api.device, "boardId": None})]
+    server.script = [
+        api.ok(200, {**api.device, "metadata": None}),
+        api.ok(200, {**api.device, "boardId": None}),
+    ]
     assert client.device("d-1").metadata == {}
     with pytest.raises(CloudError, match="`boardId`"):
         client.device("d-1")
 
 
 def test_a_time_without_zone_is_refused(server, client, api):
-    server.script = [api.ok(200, {"firstPacketTime": "2026-01-02T03:04:05Z"}), api.ok(200, {"firstPacketTime": "2026-01-02T03:04:05"})]
-    assert client.device_state("d291d4d66bf0a955").first_packet_time.utcoffset().total_seconds() == 0
+    server.script = [
+        api.ok(200, {"firstPacketTime": "2026-01-02T03:04:05Z"}),
+        api.ok(200, {"firstPacketTime": "2026-01-02T03:04:05"}),
+    ]
+    assert (
+        client.device_state("d291d4d66bf0a955").first_packet_time.utcoffset().total_seconds() == 0
+    )
     with pytest.raises(CloudError, match="firstPacketTime"):
         client.device_state("d291d4d66bf0a955")
 
@@ -133,6 +151,7 @@ def test_an_untrusted_certificate_is_said_at_once(tmp_path, make_client):
 
 def test_https_to_a_plain_port_is_said_at_once(make_client):
     with socket.create_server(("127.0.0.1", 0)) as listener:
+
         def serve():
             sock, _ = listener.accept()
             with sock:
@@ -156,11 +175,25 @@ def _self_signed(folder):
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
-    made = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-            .serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False).sign(key, hashes.SHA256()))
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
     (folder / "c.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "k.pem").write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    (folder / "k.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
     return folder / "c.pem", folder / "k.pem"
 
 
@@ -179,7 +212,9 @@ def test_a_ca_bundle_of_the_profile_is_trusted(tmp_path, make_client):
 
     thread = threading.Thread(target=serve)
     thread.start()
-    client = make_client(base_url=f"https://localhost:{listener.getsockname()[1]}", ca_bundle=str(certificate))
+    client = make_client(
+        base_url=f"https://localhost:{listener.getsockname()[1]}", ca_bundle=str(certificate)
+    )
     assert client.networks("o-1") == ()
     thread.join()
     listener.close()
@@ -192,22 +227,38 @@ def test_server_time_offset_comes_from_the_newest_answer(server, client, api):
     assert abs(client.server_time_offset_s() + time.time() - 1767225600) < 5
 
 
-_HEADERS = st.dictionaries(st.sampled_from(["retry-after", "date", "location", "x-request-id"]), st.text(max_size=40))
+_HEADERS = st.dictionaries(
+    st.sampled_from(["retry-after", "date", "location", "x-request-id"]), st.text(max_size=40)
+)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from([301, 302, 400, 401, 404, 409, 418, 422, 429, 500, 503, 599]), _HEADERS, st.binary(max_size=300), st.booleans())
+@given(
+    st.sampled_from([301, 302, 400, 401, 404, 409, 418, 422, 429, 500, 503, 599]),
+    _HEADERS,
+    st.binary(max_size=300),
+    st.booleans(),
+)
 def test_any_bad_answer_gives_a_named_error(status, headers, body, effect):
     call = Call("POST", "/device", effect=effect)
     failed = ErrorMaker(call, "host", ["s3cret"]).status(RawAnswer(status, headers, body))
     assert failed.error.message.startswith("POST /device at host ")
     assert "\n" not in failed.error.message
-    assert failed.error.unknown == (effect and (failed.kind is failures.Failure.LOST or status == 302))
+    assert failed.error.unknown == (
+        effect and (failed.kind is failures.Failure.LOST or status == 302)
+    )
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "items", "key", "name"]), inner, max_size=3)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["id", "items", "key", "name"]), inner, max_size=3)
+        ),
+    )
+)
 def test_any_json_is_read_or_named(value):
     import msgspec
 
@@ -215,6 +266,11 @@ def test_any_json_is_read_or_named(value):
 
     raw = RawAnswer(200, {}, msgspec.json.encode(value))
     answer = failures.Answer(raw, ErrorMaker(Call("GET", "/device"), "host"))
-    for read in (lambda: wire.value(answer, Device), lambda: wire.page(answer, Device), lambda: wire.key32(answer), lambda: wire.provisioned(answer)):
+    for read in (
+        lambda: wire.value(answer, Device),
+        lambda: wire.page(answer, Device),
+        lambda: wire.key32(answer),
+        lambda: wire.provisioned(answer),
+    ):
         with contextlib.suppress(CloudError):
             read()

@@ -1,4 +1,7 @@
-"""`infuse mqtt check` against what is no broker, or breaks off: each is named, and nothing hangs. Real sockets, real TLS."""
+"""`infuse mqtt check` against what is no broker, or breaks off: each is named, and nothing hangs.
+
+Real sockets, real TLS.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,26 @@ from tests.support.thin import thin
 ACCEPTED, PONG = b"\x20\x02\x00\x00", b"\xd0\x00"
 SILENCE = b"..."
 
-# What a server says after each packet that it got, whether it speaks TLS, and what the check makes of it.
+# What a server says after each packet that it got, whether it speaks TLS, and what the check makes
+# of it.
 ODD = {
     "garbage": (True, [b"HTTP/1.1 400 Bad Request\r\n\r\n"], 6, "mqtt.bad-answer", ["tcp", "tls"]),
-    "another version's answer": (True, [b"\x20\x03\x00\x84\x00"], 6, "mqtt.bad-answer", ["tcp", "tls"]),
+    "another version's answer": (
+        True,
+        [b"\x20\x03\x00\x84\x00"],
+        6,
+        "mqtt.bad-answer",
+        ["tcp", "tls"],
+    ),
     "an answer of no meaning": (True, [b"\x20\x02\x00\x09"], 6, "mqtt.bad-answer", ["tcp", "tls"]),
     "half an answer": (True, [ACCEPTED[:2]], 6, "mqtt.bad-answer", ["tcp", "tls"]),
-    "half an answer, then nothing": (True, [ACCEPTED[:3], SILENCE], 5, "mqtt.timeout", ["tcp", "tls"]),
+    "half an answer, then nothing": (
+        True,
+        [ACCEPTED[:3], SILENCE],
+        5,
+        "mqtt.timeout",
+        ["tcp", "tls"],
+    ),
     "closed at once": (True, [], 6, "mqtt.refused", ["tcp", "tls"]),
     "never an answer": (True, [SILENCE], 5, "mqtt.timeout", ["tcp", "tls"]),
     "unavailable": (True, [b"\x20\x02\x00\x03"], 6, "mqtt.refused", ["tcp", "tls"]),
@@ -61,7 +77,9 @@ def server(context: ssl.SSLContext | None, says: list[bytes]):
             with contextlib.suppress(OSError):
                 plain, _ = listening.accept()
                 plain.settimeout(5)
-                with plain if context is None else context.wrap_socket(plain, server_side=True) as one:
+                with (
+                    plain if context is None else context.wrap_socket(plain, server_side=True)
+                ) as one:
                     answer(one)
 
     def answer(one: socket.socket) -> None:
@@ -91,10 +109,36 @@ def test_what_answers_oddly_is_named(secured, tmp_path, capsys, what):
     tls, says, code, error, proven = ODD[what]
     (tmp_path / "token").touch(0o600)
     (tmp_path / "token").write_text("marked-mqtt-token-91aa\n")
-    words = ["mqtt", "check", "--host", "127.0.0.1", "--server-ca", str(trusted), "--token-file", str(tmp_path / "token"), "--timeout", "0.2" if SILENCE in says else "5"]
+    words = [
+        "mqtt",
+        "check",
+        "--host",
+        "127.0.0.1",
+        "--server-ca",
+        str(trusted),
+        "--token-file",
+        str(tmp_path / "token"),
+        "--timeout",
+        "0.2" if SILENCE in says else "5",
+    ]
     with server(context if tls else None, says) as port:
-        got = main.run([*words, "--port", str(port), "--home", str(tmp_path / "home"), "--output", "json", "-vv"])
+        got = main.run(
+            [
+                *words,
+                "--port",
+                str(port),
+                "--home",
+                str(tmp_path / "home"),
+                "--output",
+                "json",
+                "-vv",
+            ]
+        )
     told = capsys.readouterr()
     envelope = json.loads(told.out)
-    assert (got, [one["code"] for one in envelope["errors"]], envelope["data"]["proven"]) == (code, [error] if error else [], proven)
+    assert (got, [one["code"] for one in envelope["errors"]], envelope["data"]["proven"]) == (
+        code,
+        [error] if error else [],
+        proven,
+    )
     assert "marked-mqtt-token" not in told.out + told.err

@@ -13,10 +13,20 @@ PEM = "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n"
 
 def test_create_device_sends_what_is_given_and_nothing_else(server, client, api):
     server.otherwise = api.ok(201, api.device)
-    made = client.create_device(mcu_id="0011223344556677", board_id="b-1", organisation_id="o-1", metadata={"serialNumber": "SN-00001"})
+    made = client.create_device(
+        mcu_id="0011223344556677",
+        board_id="b-1",
+        organisation_id="o-1",
+        metadata={"serialNumber": "SN-00001"},
+    )
     assert made.metadata == {"serialNumber": "SN-00001"}
     sent = server.requests[0]
-    assert sent.json == {"mcuId": "0011223344556677", "boardId": "b-1", "organisationId": "o-1", "metadata": {"serialNumber": "SN-00001"}}
+    assert sent.json == {
+        "mcuId": "0011223344556677",
+        "boardId": "b-1",
+        "organisationId": "o-1",
+        "metadata": {"serialNumber": "SN-00001"},
+    }
     assert sent.headers["authorization"] == "Bearer legacy-admin-token-7731"
     assert sent.headers["user-agent"].startswith("infuse/")
 
@@ -25,26 +35,43 @@ def test_a_taken_device_carries_its_status(server, client, api):
     server.otherwise = api.ok(409, {"code": 409, "message": "mcuId exists"})
     with pytest.raises(CloudError, match="mcuId exists") as caught:
         client.create_device(mcu_id="00", board_id="b-1", organisation_id="o-1")
-    assert (caught.value.code, caught.value.status, caught.value.unknown) == ("cloud.refused", 409, False)
+    assert (caught.value.code, caught.value.status, caught.value.unknown) == (
+        "cloud.refused",
+        409,
+        False,
+    )
     assert caught.value.call == "POST /device"
 
 
-@pytest.mark.parametrize(("name", "path"), [
-    ("Example Provider", "/organisation/name/Example%20Provider"), ("A/B?c#d", "/organisation/name/A%2FB%3Fc%23d"),
-    ("..", "/organisation/name/%2E%2E"), ("Zürich", "/organisation/name/Z%C3%BCrich"), ("100%", "/organisation/name/100%25"),
-])
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("Example Provider", "/organisation/name/Example%20Provider"),
+        ("A/B?c#d", "/organisation/name/A%2FB%3Fc%23d"),
+        ("..", "/organisation/name/%2E%2E"),
+        ("Zürich", "/organisation/name/Z%C3%BCrich"),
+        ("100%", "/organisation/name/100%25"),
+    ],
+)
 def test_names_are_escaped_in_paths(server, client, api, name, path):
     server.otherwise = api.ok(200, {"id": "o-1", "name": name})
     assert client.organisation(name=name).name == name
     assert server.requests[0].target == path
 
 
-def test_a_name_that_the_server_does_not_find_by_its_path_is_looked_up_in_the_list(server, client, api):
+def test_a_name_that_the_server_does_not_find_by_its_path_is_looked_up_in_the_list(
+    server, client, api
+):
     nowhere = api.ok(404, {"code": 404, "message": "no such path"})
-    server.script = [nowhere, api.ok(200, [{"id": "o-1", "name": "A"}, {"id": "o-2", "name": "A/B"}])]
+    server.script = [
+        nowhere,
+        api.ok(200, [{"id": "o-1", "name": "A"}, {"id": "o-2", "name": "A/B"}]),
+    ]
     assert client.organisation(name="A/B").id == "o-2"
     server.script, server.otherwise = [], nowhere
-    assert client.organisation(name="Acme Inc. 2") is None, "a plain name is not there, and that is all"
+    assert client.organisation(name="Acme Inc. 2") is None, (
+        "a plain name is not there, and that is all"
+    )
 
 
 def test_an_empty_name_never_turns_into_another_call(server, client):
@@ -77,7 +104,7 @@ def test_the_only_organisation_is_found_and_several_are_named(server, client, ap
 def _paged(items, api, *, honest=True, shape=list, most=100):
     def act(sock, request):
         offset, limit = int(request.query["offset"]), min(most, int(request.query["limit"]))
-        page = items[offset:offset + limit] if honest else items
+        page = items[offset : offset + limit] if honest else items
         return api.ok(200, {"items": page} if shape is dict else page)(sock, request)
 
     return act
@@ -86,7 +113,10 @@ def _paged(items, api, *, honest=True, shape=list, most=100):
 @pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 250])
 @pytest.mark.parametrize("shape", [list, dict])
 def test_lists_are_read_to_the_end(server, client, api, count, shape):
-    items = [{"id": f"b-{n}", "name": "x", "soc": "nRF9151", "organisationId": "o-1"} for n in range(count)]
+    items = [
+        {"id": f"b-{n}", "name": "x", "soc": "nRF9151", "organisationId": "o-1"}
+        for n in range(count)
+    ]
     server.otherwise = _paged(items, api, shape=shape)
     assert [board.id for board in client.boards("o-1")] == [item["id"] for item in items]
     assert len(server.requests) == -(-count // 100) + 1
@@ -94,7 +124,9 @@ def test_lists_are_read_to_the_end(server, client, api, count, shape):
 
 @pytest.mark.parametrize("most", [1, 37, 50, 99])
 @pytest.mark.parametrize("shape", [list, dict])
-def test_a_server_that_gives_fewer_than_asked_is_read_to_the_end_too(server, client, api, most, shape):
+def test_a_server_that_gives_fewer_than_asked_is_read_to_the_end_too(
+    server, client, api, most, shape
+):
     items = [{**api.device, "id": f"d-{n}"} for n in range(250 if most > 1 else 25)]
     server.otherwise = _paged(items, api, shape=shape, most=most)
     assert [device.id for device in client.devices("o-1")] == [item["id"] for item in items]
@@ -111,27 +143,59 @@ def test_metadata_matches_are_checked_again_here(server, client, api):
     other = {**api.device, "id": "d-2", "metadata": {"serialNumber": "SN-000011"}}
     elsewhere = {**api.device, "id": "d-3", "boardId": "b-2"}
     server.otherwise = api.ok(200, [api.device, other, elsewhere])
-    assert [one.id for one in client.devices_with_metadata("o-1", "b-1", "serialNumber", "SN-00001")] == ["d-1"]
-    assert server.requests[0].query == {"organisationId": "o-1", "boardIds": "b-1", "metadataName": "serialNumber",
-                                        "metadataValue": "SN-00001", "limit": "100", "offset": "0"}
+    assert [
+        one.id for one in client.devices_with_metadata("o-1", "b-1", "serialNumber", "SN-00001")
+    ] == ["d-1"]
+    assert server.requests[0].query == {
+        "organisationId": "o-1",
+        "boardIds": "b-1",
+        "metadataName": "serialNumber",
+        "metadataValue": "SN-00001",
+        "limit": "100",
+        "offset": "0",
+    }
 
 
 def test_create_board_and_organisation(server, client, api):
-    server.script = [api.ok(201, {"id": "b-1", "name": "N", "soc": "nRF9151", "organisationId": "o-1",
-                                  "metadataFields": [{"name": "serialNumber", "required": True, "unique": True}]}),
-                     api.ok(201, {"id": "o-1", "name": "N"})]
-    board = client.create_board("o-1", "N", soc="nRF9151", metadata_fields=[MetadataField(name="serialNumber", required=True, unique=True)])
+    server.script = [
+        api.ok(
+            201,
+            {
+                "id": "b-1",
+                "name": "N",
+                "soc": "nRF9151",
+                "organisationId": "o-1",
+                "metadataFields": [{"name": "serialNumber", "required": True, "unique": True}],
+            },
+        ),
+        api.ok(201, {"id": "o-1", "name": "N"}),
+    ]
+    board = client.create_board(
+        "o-1",
+        "N",
+        soc="nRF9151",
+        metadata_fields=[MetadataField(name="serialNumber", required=True, unique=True)],
+    )
     assert board.metadata_fields[0].unique
     assert client.create_organisation("N").id == "o-1"
-    assert server.requests[0].json == {"organisationId": "o-1", "name": "N", "description": "", "soc": "nRF9151",
-                                       "metadataFields": [{"name": "serialNumber", "required": True, "unique": True}]}
+    assert server.requests[0].json == {
+        "organisationId": "o-1",
+        "name": "N",
+        "description": "",
+        "soc": "nRF9151",
+        "metadataFields": [{"name": "serialNumber", "required": True, "unique": True}],
+    }
 
 
 def test_patching_metadata_takes_any_success_but_checks_it(server, client, api):
     patched = {**api.device, "metadata": {"site": "Brisbane"}}
     server.script = [api.ok(200, patched)]
-    assert client.patch_device_metadata("d-1", {"site": "Brisbane"}).metadata == {"site": "Brisbane"}
-    assert server.requests[0].json == {"metadata": {"operation": "patch", "value": {"site": "Brisbane"}}}
+    assert client.patch_device_metadata("d-1", {"site": "Brisbane"}).metadata == {
+        "site": "Brisbane"
+    }
+    assert server.requests[0].json == {
+        "metadata": {"operation": "patch", "value": {"site": "Brisbane"}}
+    }
     server.script = [api.ok(204), api.ok(200, patched)]
     assert client.patch_device_metadata("d-1", {"site": "Brisbane"}).id == "d-1"
     server.script = [api.ok(204), api.ok(200, api.device)]
@@ -152,11 +216,23 @@ def test_keys(server, client, api):
 
 
 def test_mint_and_revoke(server, registry, api):
-    server.script = [api.ok(201, api.minted), api.ok(204), api.ok(404), api.ok(409, {"code": 409, "message": "used"})]
-    minted = registry.mint_token(name="board", metadata={"infuseIntent": "i-1"}, tags=("line-1",), expires_in_s=3600)
+    server.script = [
+        api.ok(201, api.minted),
+        api.ok(204),
+        api.ok(404),
+        api.ok(409, {"code": 409, "message": "used"}),
+    ]
+    minted = registry.mint_token(
+        name="board", metadata={"infuseIntent": "i-1"}, tags=("line-1",), expires_in_s=3600
+    )
     assert (minted.id, minted.device_id, minted.token) == ("t-1", "r-1", "one-time-9")
     assert server.requests[0].path == "/api/v1/devices/registration/tokens"
-    assert server.requests[0].json == {"name": "board", "metadata": {"infuseIntent": "i-1"}, "tags": ["line-1"], "expiresInSeconds": 3600}
+    assert server.requests[0].json == {
+        "name": "board",
+        "metadata": {"infuseIntent": "i-1"},
+        "tags": ["line-1"],
+        "expiresInSeconds": 3600,
+    }
     assert [registry.revoke_token("t-1") for _ in range(3)] == [True, True, False]
 
 
@@ -169,7 +245,10 @@ def test_a_lost_mint_is_unknown_and_sent_once(server, registry, api):
 
 
 def test_registry_devices_by_name_and_id(server, registry, api):
-    rows = [{"id": "r-1", "name": "board-1", "status": "PENDING"}, {"deviceId": "r-2", "name": "board-2", "status": "ACTIVE", "tags": None}]
+    rows = [
+        {"id": "r-1", "name": "board-1", "status": "PENDING"},
+        {"deviceId": "r-2", "name": "board-2", "status": "ACTIVE", "tags": None},
+    ]
     server.otherwise = api.ok(200, {"items": rows})
     assert registry.device_by_name("board-2").id == "r-2"
     assert registry.device_by_name("board") is None
@@ -179,21 +258,42 @@ def test_registry_devices_by_name_and_id(server, registry, api):
 
 
 def test_pending_tokens_and_delete(server, registry, api):
-    server.script = [api.ok(200, [{"id": "t-1", "deviceId": "r-1", "name": "b"}]), api.ok(200, []), api.ok(204), api.ok(404)]
+    server.script = [
+        api.ok(200, [{"id": "t-1", "deviceId": "r-1", "name": "b"}]),
+        api.ok(200, []),
+        api.ok(204),
+        api.ok(404),
+    ]
     assert registry.pending_tokens()[0].device_id == "r-1"
     registry.delete_device("r-1")
     registry.delete_device("r-1")
     assert server.calls()[2] == "DELETE /api/v1/devices/r-1"
 
 
-@pytest.mark.parametrize("chain", [PEM.format("aW0=") + PEM.format("cm9vdA=="), [PEM.format("aW0="), PEM.format("cm9vdA==").replace("\n", "\r\n")]])
+@pytest.mark.parametrize(
+    "chain",
+    [
+        PEM.format("aW0=") + PEM.format("cm9vdA=="),
+        [PEM.format("aW0="), PEM.format("cm9vdA==").replace("\n", "\r\n")],
+    ],
+)
 def test_provision_shows_the_token_and_no_credential(server, registry, api, chain):
-    server.otherwise = api.ok(200, {"deviceId": "r-1", "certificate": "# leaf\n" + PEM.format("bGVhZg==").strip(), "caChain": chain})
+    server.otherwise = api.ok(
+        200,
+        {
+            "deviceId": "r-1",
+            "certificate": "# leaf\n" + PEM.format("bGVhZg==").strip(),
+            "caChain": chain,
+        },
+    )
     done = registry.provision(Secret("one-time-9"), "CSR")
     assert done.certificate == PEM.format("bGVhZg==")
     assert done.ca_chain == (PEM.format("aW0="), PEM.format("cm9vdA=="))
     sent = server.requests[0]
-    assert (sent.call, sent.json) == ("POST /api/v1/devices/provision", {"token": "one-time-9", "csr": "CSR"})
+    assert (sent.call, sent.json) == (
+        "POST /api/v1/devices/provision",
+        {"token": "one-time-9", "csr": "CSR"},
+    )
     assert "authorization" not in sent.headers
     assert "x-api-key" not in sent.headers
 
@@ -215,7 +315,10 @@ def test_a_certificate_that_is_none_is_unknown(server, registry, api):
 def test_eight_threads_share_one_client(server, client, api):
     server.otherwise = api.ok(200, api.device)
     found = []
-    threads = [threading.Thread(target=lambda: found.extend(client.device("d-1").id for _ in range(5))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: found.extend(client.device("d-1").id for _ in range(5)))
+        for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -9,8 +9,12 @@ import pytest
 from infuse_cli.cloud.gate import Gate, Learning
 
 
-def run(limit: float, seconds: float, *, burst: float = 10.0, demand: float = 800.0) -> tuple[float, int]:
-    """A token bucket that refuses with Retry-After 1, asked as fast as the pace lets: the share of the limit used, and refusals."""
+def run(
+    limit: float, seconds: float, *, burst: float = 10.0, demand: float = 800.0
+) -> tuple[float, int]:
+    """A token bucket that refuses with Retry-After 1, asked as fast as the pace lets: the share of
+    the limit used, and refusals.
+    """
     learning, now, tokens, taken, refused = Learning(), 0.0, burst, 0, 0
     while now < seconds:
         paced = bool(learning.rate)

@@ -1,4 +1,7 @@
-"""The network's bad weather: certificates, proxies, address literals, slow answers, odd names. Real sockets, loopback alone."""
+"""The network's bad weather: certificates, proxies, address literals, slow answers, odd names.
+
+Real sockets, loopback alone.
+"""
 
 import contextlib
 import select
@@ -35,16 +38,32 @@ def clean(monkeypatch):
 
 
 class TestCertificates:
-    @pytest.mark.parametrize(("names", "days", "trusted", "words"), [
-        (("localhost",), (-1, 1), False, "is not trusted"), (("localhost",), (-5, -1), True, "has expired"),
-        (("localhost",), (1, 2), True, "is not valid yet"), (("elsewhere.example",), (-1, 1), True, "is made out to another name"),
-    ])
-    def test_each_is_named_at_once_and_asked_for_once(self, ca, serve, make_client, names, days, trusted, words):
+    @pytest.mark.parametrize(
+        ("names", "days", "trusted", "words"),
+        [
+            (("localhost",), (-1, 1), False, "is not trusted"),
+            (("localhost",), (-5, -1), True, "has expired"),
+            (("localhost",), (1, 2), True, "is not valid yet"),
+            (("elsewhere.example",), (-1, 1), True, "is made out to another name"),
+        ],
+    )
+    def test_each_is_named_at_once_and_asked_for_once(
+        self, ca, serve, make_client, names, days, trusted, words
+    ):
         server = serve(ca.server(*names, start=days[0], end=days[1]))
-        client = make_client(base_url=f"https://localhost:{server.port}", ca_bundle=str(ca.bundle) if trusted else None)
-        with pytest.raises(CloudError, match=f"was not sent: the server's certificate {words}") as caught:
+        client = make_client(
+            base_url=f"https://localhost:{server.port}",
+            ca_bundle=str(ca.bundle) if trusted else None,
+        )
+        with pytest.raises(
+            CloudError, match=f"was not sent: the server's certificate {words}"
+        ) as caught:
             client.networks("o-1")
-        assert (caught.value.code, caught.value.unknown, int(caught.value.exit)) == ("cloud.untrusted", False, 5)
+        assert (caught.value.code, caught.value.unknown, int(caught.value.exit)) == (
+            "cloud.untrusted",
+            False,
+            5,
+        )
         assert "_ssl.c" not in caught.value.message
         server.stop()
         assert server.requests == []
@@ -52,9 +71,21 @@ class TestCertificates:
 
     def test_a_bundle_is_trusted(self, ca, serve, make_client):
         server = serve(ca.server("localhost"))
-        assert make_client(base_url=f"https://localhost:{server.port}", ca_bundle=str(ca.bundle)).networks("o-1") == ()
+        assert (
+            make_client(
+                base_url=f"https://localhost:{server.port}", ca_bundle=str(ca.bundle)
+            ).networks("o-1")
+            == ()
+        )
 
-    @pytest.mark.parametrize(("content", "words"), [(None, "cannot be read: No such file"), (b"garbage", "holds no certificate"), (b"", "holds no certificate")])
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (None, "cannot be read: No such file"),
+            (b"garbage", "holds no certificate"),
+            (b"", "holds no certificate"),
+        ],
+    )
     def test_a_bundle_that_is_none_is_named(self, tmp_path, make_client, content, words):
         path = tmp_path / "bundle.pem"
         if content is not None:
@@ -78,25 +109,47 @@ class TestAddresses:
         if not _has_ipv6():
             pytest.skip("this machine has no ::1")
         server = serve(ca.server("::1"), host="::1")
-        assert make_client(base_url=f"https://[::1]:{server.port}/v2", ca_bundle=str(ca.bundle)).networks("o-1") == ()
+        assert (
+            make_client(
+                base_url=f"https://[::1]:{server.port}/v2", ca_bundle=str(ca.bundle)
+            ).networks("o-1")
+            == ()
+        )
         assert server.requests[0].path == "/v2/network"
 
     def test_a_name_beyond_ascii_becomes_what_the_network_knows(self):
-        assert parse_base_url("https://bücher.example/ä b", "cloud.base_url").url == "https://xn--bcher-kva.example/%C3%A4%20b"
+        assert (
+            parse_base_url("https://bücher.example/ä b", "cloud.base_url").url
+            == "https://xn--bcher-kva.example/%C3%A4%20b"
+        )
 
 
 class TestNames:
-    @pytest.mark.parametrize(("name", "escaped"), [
-        ("Acme / Ünited", "Acme%20%2F%20%C3%9Cnited"), ("100 %", "100%20%25"), ("a%2Fb", "a%252Fb"), ("..", "%2E%2E"), (".", "%2E"),
-        ("../../admin", "..%2F..%2Fadmin"), ("q?x=1#f", "q%3Fx%3D1%23f"), ("a\\b;c", "a%5Cb%3Bc"), ("日本", "%E6%97%A5%E6%9C%AC"),
-    ])
+    @pytest.mark.parametrize(
+        ("name", "escaped"),
+        [
+            ("Acme / Ünited", "Acme%20%2F%20%C3%9Cnited"),
+            ("100 %", "100%20%25"),
+            ("a%2Fb", "a%252Fb"),
+            ("..", "%2E%2E"),
+            (".", "%2E"),
+            ("../../admin", "..%2F..%2Fadmin"),
+            ("q?x=1#f", "q%3Fx%3D1%23f"),
+            ("a\\b;c", "a%5Cb%3Bc"),
+            ("日本", "%E6%97%A5%E6%9C%AC"),
+        ],
+    )
     def test_a_name_stays_one_segment_of_the_path(self, server, client, api, name, escaped):
         server.otherwise = api.ok(200, {"id": "o-1", "name": name})
         assert client.organisation(name=name).name == name
         assert server.requests[0].target == f"/organisation/name/{escaped}"
 
     @settings(max_examples=50, deadline=None)
-    @given(st.text(min_size=1, max_size=20).filter(lambda text: text.encode("utf-8", "ignore").decode() == text))
+    @given(
+        st.text(min_size=1, max_size=20).filter(
+            lambda text: text.encode("utf-8", "ignore").decode() == text
+        )
+    )
     def test_any_text_stays_one_segment(self, text):
         made = fill_path("/device/id/{id}/state", {"id": text})
         assert made.startswith("/device/id/")
@@ -112,7 +165,9 @@ class TestNames:
 
 
 class TestSlowAnswers:
-    def test_an_answer_that_drips_ends_with_the_deadline_and_is_not_asked_again(self, server, make_client):
+    def test_an_answer_that_drips_ends_with_the_deadline_and_is_not_asked_again(
+        self, server, make_client
+    ):
         def drip(sock, request):
             sock.sendall(b"HTTP/1.1 200 X\r\nContent-Length: 5000\r\n\r\n")
             while not server.stopping.wait(0.02):
@@ -189,7 +244,10 @@ def proxied(ca, serve, clean, make_client):
         clean.setenv("HTTPS_PROXY", f"http://{user}127.0.0.1:{made[-1].port}")
         for name, value in env.items():
             clean.setenv(name, value)
-        client = make_client(base_url=f"https://[{host}]" if ":" in host else f"https://{host}", ca_bundle=str(ca.bundle))
+        client = make_client(
+            base_url=f"https://[{host}]" if ":" in host else f"https://{host}",
+            ca_bundle=str(ca.bundle),
+        )
         made.append(client)
         return client, made[-2], server
 
@@ -212,16 +270,32 @@ class TestProxies:
     def test_an_ipv6_literal_is_asked_for_in_brackets(self, proxied):
         client, proxy, server = proxied(host="2001:db8::7")
         assert client.networks("o-1") == ()
-        assert [head.split("\r\n")[0] for head in proxy.heads] == ["CONNECT [2001:db8::7]:443 HTTP/1.1"]
+        assert [head.split("\r\n")[0] for head in proxy.heads] == [
+            "CONNECT [2001:db8::7]:443 HTTP/1.1"
+        ]
         assert server.requests[0].headers["host"] == "[2001:db8::7]"
 
-    @pytest.mark.parametrize(("refusal", "code", "words"), [
-        (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "cloud.proxy", r"wants a credential of its own \(407\)"),
-        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "cloud.proxy", "refused to connect: 403 Forbidden"),
-    ])
+    @pytest.mark.parametrize(
+        ("refusal", "code", "words"),
+        [
+            (
+                b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
+                "cloud.proxy",
+                r"wants a credential of its own \(407\)",
+            ),
+            (
+                b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
+                "cloud.proxy",
+                "refused to connect: 403 Forbidden",
+            ),
+        ],
+    )
     def test_a_refusal_is_the_proxys_and_final(self, proxied, refusal, code, words):
         client, proxy, server = proxied(refusal)
-        with pytest.raises(CloudError, match=rf"was not sent: the proxy 127\.0\.0\.1:{proxy.port} \(HTTPS_PROXY\) {words}") as caught:
+        with pytest.raises(
+            CloudError,
+            match=rf"was not sent: the proxy 127\.0\.0\.1:{proxy.port} \(HTTPS_PROXY\) {words}",
+        ) as caught:
             client.networks("o-1")
         assert (caught.value.code, len(proxy.heads), server.requests) == (code, 1, [])
 
@@ -229,18 +303,36 @@ class TestProxies:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         clean.setenv("HTTPS_PROXY", f"127.0.0.1:{port}")
-        with pytest.raises(CloudError, match=rf"the proxy 127\.0\.0\.1:{port} \(HTTPS_PROXY\) could not connect") as caught:
-            make_client(base_url="https://api.example", timeout_s=0.2, deadline_s=0.4).networks("o-1")
+        with pytest.raises(
+            CloudError, match=rf"the proxy 127\.0\.0\.1:{port} \(HTTPS_PROXY\) could not connect"
+        ) as caught:
+            make_client(base_url="https://api.example", timeout_s=0.2, deadline_s=0.4).networks(
+                "o-1"
+            )
         assert caught.value.code == "cloud.unreachable"
 
-    @pytest.mark.parametrize(("answer", "words"), [
-        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "answered 502 Bad Gateway"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nX-Half: ", "closed the connection before it answered", marks=pytest.mark.storm),
-        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", "does not answer as an HTTP proxy does", marks=pytest.mark.storm),
-    ])
+    @pytest.mark.parametrize(
+        ("answer", "words"),
+        [
+            (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "answered 502 Bad Gateway"),
+            pytest.param(
+                b"HTTP/1.1 200 OK\r\nX-Half: ",
+                "closed the connection before it answered",
+                marks=pytest.mark.storm,
+            ),
+            pytest.param(
+                b"SSH-2.0-OpenSSH_9.2\r\n",
+                "does not answer as an HTTP proxy does",
+                marks=pytest.mark.storm,
+            ),
+        ],
+    )
     def test_a_proxy_with_trouble_is_asked_again_even_for_an_effect(self, proxied, answer, words):
         client, proxy, server = proxied(answer)
-        with pytest.raises(CloudError, match=rf"was not sent: the proxy 127\.0\.0\.1:{proxy.port} \(HTTPS_PROXY\) {words}") as caught:
+        with pytest.raises(
+            CloudError,
+            match=rf"was not sent: the proxy 127\.0\.0\.1:{proxy.port} \(HTTPS_PROXY\) {words}",
+        ) as caught:
             client.create_organisation("Acme")
         assert (caught.value.code, caught.value.unknown) == ("cloud.unreachable", False)
         assert len(proxy.heads) > 1
@@ -250,11 +342,17 @@ class TestProxies:
     def test_a_mute_proxy_is_named(self, clean, make_client):
         with socket.create_server(("127.0.0.1", 0)) as mute:
             clean.setenv("HTTPS_PROXY", f"127.0.0.1:{mute.getsockname()[1]}")
-            with pytest.raises(CloudError, match=r"the proxy .* \(HTTPS_PROXY\) did not answer in time") as caught:
-                make_client(base_url="https://api.example", timeout_s=0.2, deadline_s=0.4).create_organisation("Acme")
+            with pytest.raises(
+                CloudError, match=r"the proxy .* \(HTTPS_PROXY\) did not answer in time"
+            ) as caught:
+                make_client(
+                    base_url="https://api.example", timeout_s=0.2, deadline_s=0.4
+                ).create_organisation("Acme")
         assert (caught.value.code, caught.value.unknown) == ("cloud.unreachable", False)
 
-    @pytest.mark.parametrize("value", ["socks5://127.0.0.1:9", "http://", "http://me:hunter2@:x", "ftp://x"])
+    @pytest.mark.parametrize(
+        "value", ["socks5://127.0.0.1:9", "http://", "http://me:hunter2@:x", "ftp://x"]
+    )
     def test_a_proxy_that_cannot_be_one_is_named_without_its_text(self, clean, value):
         clean.setenv("HTTPS_PROXY", value)
         with pytest.raises(ProfileError, match="HTTPS_PROXY does not name an HTTP proxy") as caught:
@@ -263,24 +361,50 @@ class TestProxies:
 
     def test_the_first_variable_wins_and_plain_http_knows_none(self):
         base = parse_base_url("https://api.example:8443", "cloud.base_url")
-        env = {"all_proxy": "http://d:4", "HTTPS_PROXY": "http://b:2", "https_proxy": "http://a", "HTTP_PROXY": "http://c:3"}
+        env = {
+            "all_proxy": "http://d:4",
+            "HTTPS_PROXY": "http://b:2",
+            "https_proxy": "http://a",
+            "HTTP_PROXY": "http://c:3",
+        }
         found = proxy_for(base, env)
         assert (found.netloc, found.variable) == ("a:80", "https_proxy")
         assert proxy_for(base, {"HTTP_PROXY": "http://c:3"}) is None
         assert proxy_for(parse_base_url("http://127.0.0.1", "cloud.base_url"), env) is None
         assert proxy_for(base, {**env, "NO_PROXY": "other, .example"}) is None
 
-    @pytest.mark.parametrize(("rule", "exempt"), [
-        ("*", True), ("api.example", True), (".example", True), ("*.example", True), ("example", True), ("xample", False), ("pi.example", False),
-        ("api.example:443", True), ("api.example:80", False), ("", False), (" , ,", False), ("10.0.0.0/8", False), ("a,API.example", True),
-    ])
+    @pytest.mark.parametrize(
+        ("rule", "exempt"),
+        [
+            ("*", True),
+            ("api.example", True),
+            (".example", True),
+            ("*.example", True),
+            ("example", True),
+            ("xample", False),
+            ("pi.example", False),
+            ("api.example:443", True),
+            ("api.example:80", False),
+            ("", False),
+            (" , ,", False),
+            ("10.0.0.0/8", False),
+            ("a,API.example", True),
+        ],
+    )
     def test_exceptions(self, rule, exempt):
         assert is_exempt("api.example", 443, rule) == exempt
 
-    @pytest.mark.parametrize(("host", "rule", "exempt"), [
-        ("10.1.2.3", "10.0.0.0/8", True), ("10.1.2.3", "10.1.2.3", True), ("11.0.0.1", "10.0.0.0/8", False), ("fd00::1", "[fd00::1]:443", True),
-        ("fd00::1", "fd00::/8", True), ("fd00::1", "[fd00::1]:80", False),
-    ])
+    @pytest.mark.parametrize(
+        ("host", "rule", "exempt"),
+        [
+            ("10.1.2.3", "10.0.0.0/8", True),
+            ("10.1.2.3", "10.1.2.3", True),
+            ("11.0.0.1", "10.0.0.0/8", False),
+            ("fd00::1", "[fd00::1]:443", True),
+            ("fd00::1", "fd00::/8", True),
+            ("fd00::1", "[fd00::1]:80", False),
+        ],
+    )
     def test_exceptions_by_address(self, host, rule, exempt):
         assert is_exempt(host, 443, rule) == exempt
 

@@ -43,7 +43,14 @@ def test_silent_server_on_a_create_is_unknown_and_sent_once(server, make_client)
     assert server.calls() == ["POST /device"]
 
 
-@pytest.mark.parametrize("cut", [b'HTTP/1.1 201 X\r\nContent-Length: 90\r\n\r\n{"id": "d-', b"HTTP/1.1 20", b"\x16\x03 not http at all\r\n\r\n"])
+@pytest.mark.parametrize(
+    "cut",
+    [
+        b'HTTP/1.1 201 X\r\nContent-Length: 90\r\n\r\n{"id": "d-',
+        b"HTTP/1.1 20",
+        b"\x16\x03 not http at all\r\n\r\n",
+    ],
+)
 def test_cut_off_answer_to_a_create_is_unknown(server, client, api, cut):
     server.script = [api.drop(cut)]
     with pytest.raises(CloudError) as caught:
@@ -52,7 +59,16 @@ def test_cut_off_answer_to_a_create_is_unknown(server, client, api, cut):
     assert server.calls() == ["POST /device"]
 
 
-@pytest.mark.parametrize("raw", [b'{"id": "d-1", "mcuId": ', b"", b"<html><title>Gateway</title></html>", b'{"id": "d-1"}', b"[]"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"id": "d-1", "mcuId": ',
+        b"",
+        b"<html><title>Gateway</title></html>",
+        b'{"id": "d-1"}',
+        b"[]",
+    ],
+)
 def test_created_but_unreadable_is_unknown_and_names_the_call(server, client, api, raw):
     server.script = [api.ok(201, raw=raw)]
     with pytest.raises(CloudError, match="POST /device") as caught:
@@ -61,9 +77,14 @@ def test_created_but_unreadable_is_unknown_and_names_the_call(server, client, ap
     assert server.calls() == ["POST /device"]
 
 
-@pytest.mark.parametrize("headers", [{}, {"Retry-After": "0"}, {"Retry-After": "Thu, 01 Jan 2026 00:00:00 GMT"}])
+@pytest.mark.parametrize(
+    "headers", [{}, {"Retry-After": "0"}, {"Retry-After": "Thu, 01 Jan 2026 00:00:00 GMT"}]
+)
 def test_429_is_not_done_and_repeated(server, client, api, headers):
-    server.script = [api.ok(429, {"code": 429, "message": "slow down"}, headers=headers), api.ok(201, api.device)]
+    server.script = [
+        api.ok(429, {"code": 429, "message": "slow down"}, headers=headers),
+        api.ok(201, api.device),
+    ]
     assert create(client).device_id == "d291d4d66bf0a955"
     assert server.calls() == ["POST /device"] * 2
 
@@ -107,7 +128,12 @@ def test_a_patch_is_sent_once_too(server, client, api):
 
 def test_look_ups_are_repeated_over_every_kind_of_trouble(server, client, api):
     server.script = [
-        api.drop(), api.ok(500), api.ok(503), api.drop(b"HTTP/1.1 200 X\r\nContent-Length: 9\r\n\r\n{"), api.ok(429), api.ok(200, api.device),
+        api.drop(),
+        api.ok(500),
+        api.ok(503),
+        api.drop(b"HTTP/1.1 200 X\r\nContent-Length: 9\r\n\r\n{"),
+        api.ok(429),
+        api.ok(200, api.device),
     ]
     assert client.device_by_mcu_id("nRF9151", "0011223344556677").id == "d-1"
     assert len(server.requests) == 6
@@ -164,7 +190,9 @@ def test_one_retry_after_holds_back_every_thread(server, make_client, api):
 
 
 def test_a_wait_beyond_the_deadline_is_an_error_at_once(server, make_client, api):
-    server.otherwise = api.ok(429, {"code": 429, "message": "quota"}, headers={"Retry-After": "3600"})
+    server.otherwise = api.ok(
+        429, {"code": 429, "message": "quota"}, headers={"Retry-After": "3600"}
+    )
     client = make_client()
     for _ in range(2):
         with pytest.raises(CloudError) as caught:
@@ -175,8 +203,14 @@ def test_a_wait_beyond_the_deadline_is_an_error_at_once(server, make_client, api
 
 
 def test_a_refused_credential_is_not_tried_again(server, client, api):
-    server.otherwise = api.ok(401, {"code": 401, "message": "token legacy-admin-token-7731 expired"}, headers={"X-Request-Id": "req-5"})
-    with pytest.raises(CredentialError, match=r"GET /network .*token \*\*\* expired \(request id req-5\)") as caught:
+    server.otherwise = api.ok(
+        401,
+        {"code": 401, "message": "token legacy-admin-token-7731 expired"},
+        headers={"X-Request-Id": "req-5"},
+    )
+    with pytest.raises(
+        CredentialError, match=r"GET /network .*token \*\*\* expired \(request id req-5\)"
+    ) as caught:
         client.networks("o-1")
     assert caught.value.code == "credential.expired"
     assert len(server.requests) == 1
@@ -193,10 +227,17 @@ client.create_device(mcu_id="00", board_id="b", organisation_id="o")
 """
 
 
-@pytest.mark.parametrize(("point", "posts"), [("sent:POST /device", 0), ("answered:POST /device", 1)])
+@pytest.mark.parametrize(
+    ("point", "posts"), [("sent:POST /device", 0), ("answered:POST /device", 1)]
+)
 def test_a_kill_on_either_side_of_the_create(server, api, point, posts):
     server.script = [api.ok(404, {"code": 404, "message": "no"})]
     server.otherwise = api.ok(201, api.device)
-    done = subprocess.run([sys.executable, "-c", _CHILD, server.url], env={**os.environ, "INFUSE_FAILPOINT": point}, check=False, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD, server.url],
+        env={**os.environ, "INFUSE_FAILPOINT": point},
+        check=False,
+        timeout=30,
+    )
     assert done.returncode == -signal.SIGKILL
     assert server.calls().count("POST /device") == posts

@@ -25,8 +25,20 @@ TRANSCRIPTS = {
     "empty lines": (ASKED, f"\r\n\r\n{UUID_LINE}\r\n\r\nOK\r\n", True, (UUID_LINE,), None),
     "echo": (ASKED, f"AT%DEVICEUUID\r{UUID_LINE}\r\nOK\r\n", True, (UUID_LINE,), None),
     "colours": (ASKED, f"\x1b[1;32m{UUID_LINE}\x1b[0m\r\n\x1b[mOK\r\n", True, (UUID_LINE,), None),
-    "unsolicited": (ASKED, f"+CEREG: 2\r\n{UUID_LINE}\r\n%MDMEV: SEARCH STATUS 1\r\nOK\r\n", True, (UUID_LINE,), None),
-    "log text": (ASKED, f"[00:01.2] <inf> app: state OK\r\nOK then\r\n{UUID_LINE}\r\nOK\r\n", True, (UUID_LINE,), None),
+    "unsolicited": (
+        ASKED,
+        f"+CEREG: 2\r\n{UUID_LINE}\r\n%MDMEV: SEARCH STATUS 1\r\nOK\r\n",
+        True,
+        (UUID_LINE,),
+        None,
+    ),
+    "log text": (
+        ASKED,
+        f"[00:01.2] <inf> app: state OK\r\nOK then\r\n{UUID_LINE}\r\nOK\r\n",
+        True,
+        (UUID_LINE,),
+        None,
+    ),
     "nul bytes": (ASKED, f"\0\0{UUID_LINE}\r\n\0OK\r\n", True, (UUID_LINE,), None),
     "refused": (ASKED, "ERROR\r\n", False, (), None),
     "numbered": (ASKED, "+CME ERROR: 518\r\n", False, (), 518),
@@ -34,10 +46,20 @@ TRANSCRIPTS = {
     "words": (ASKED, "+CME ERROR: SIM not inserted\r\n", False, (), None),
     "pem echo": (WRITE, WRITE.text + "\r\r\nOK\r\n", True, (), None),
     "pem echo with crlf": (WRITE, WRITE.text.replace("\n", "\r\n") + "\r\nOK\r\n", True, (), None),
-    "pem echo between noise": (WRITE, WRITE.text.replace("MIIB\n", "MIIB\n+CSCON: 0\r\n") + "\r\n+CME ERROR: 527\r\n",
-                               False, (), 527),
-    "list": (commands.cmng_list(), f'%CMNG: 1,0,"{"A" * 64}"\r\n%CMNG: 1,1\r\n%CMNG: 4294967292,11,{"b" * 64}\r\nOK\r\n',
-             True, (f'%CMNG: 1,0,"{"A" * 64}"', "%CMNG: 1,1", f'%CMNG: 4294967292,11,{"b" * 64}'), None),
+    "pem echo between noise": (
+        WRITE,
+        WRITE.text.replace("MIIB\n", "MIIB\n+CSCON: 0\r\n") + "\r\n+CME ERROR: 527\r\n",
+        False,
+        (),
+        527,
+    ),
+    "list": (
+        commands.cmng_list(),
+        f'%CMNG: 1,0,"{"A" * 64}"\r\n%CMNG: 1,1\r\n%CMNG: 4294967292,11,{"b" * 64}\r\nOK\r\n',
+        True,
+        (f'%CMNG: 1,0,"{"A" * 64}"', "%CMNG: 1,1", f"%CMNG: 4294967292,11,{'b' * 64}"),
+        None,
+    ),
 }
 STREAMS = [pytest.param(*row, id=name) for name, row in TRANSCRIPTS.items()]
 
@@ -69,8 +91,16 @@ def test_what_else_was_heard_is_handed_on():
     assert not reply.rebooted
 
 
-@pytest.mark.parametrize("boot", [BOOT, b"Ready\r\n", b"\xff\x00*** Booting Zephyr OS build v3.7 ***\r\n",
-                                  b"The AT host sample started\r\n", b"[INF] Booting TF-M v2.0\r\n"])
+@pytest.mark.parametrize(
+    "boot",
+    [
+        BOOT,
+        b"Ready\r\n",
+        b"\xff\x00*** Booting Zephyr OS build v3.7 ***\r\n",
+        b"The AT host sample started\r\n",
+        b"[INF] Booting TF-M v2.0\r\n",
+    ],
+)
 def test_boot_text_is_noticed_and_told_once(boot):
     codec = AtCodec()
     codec.encode(ASKED)
@@ -90,8 +120,11 @@ def test_boot_text_between_two_commands_shows_in_the_next_reply():
     assert codec.next_reply().rebooted
 
 
-noise_lines = st.binary(max_size=60).map(lambda line: line.replace(b"\r", b"").replace(b"\n", b"")).filter(
-    lambda line: not re.search(rb"OK|ERROR|DEVICEUUID|Booting|Using|Ready|started", line))
+noise_lines = (
+    st.binary(max_size=60)
+    .map(lambda line: line.replace(b"\r", b"").replace(b"\n", b""))
+    .filter(lambda line: not re.search(rb"OK|ERROR|DEVICEUUID|Booting|Using|Ready|started", line))
+)
 
 
 def garbage_changes_nothing(before, between):
@@ -169,7 +202,9 @@ def test_what_fits_the_limit_fits_the_boards_buffer():
     assert device.receive(AtCodec().encode(Command(text))) == [text]
 
 
-@pytest.mark.parametrize("text", ['AT="open', "AT\rAT+CFUN=1", "AT\nAT", "ATé", 'AT="\x00"', 'AT="é"', "AT\x1b[m"])
+@pytest.mark.parametrize(
+    "text", ['AT="open', "AT\rAT+CFUN=1", "AT\nAT", "ATé", 'AT="\x00"', 'AT="é"', "AT\x1b[m"]
+)
 def test_text_that_cannot_travel_is_refused(text):
     with pytest.raises(ProfileError) as caught:
         AtCodec().encode(Command(text))
@@ -223,7 +258,9 @@ def test_a_probe_into_silence_then_a_clean_one():
 def test_probes_free_a_board_from_any_half_command(cut):
     modem = TinyModem()
     modem.cfun = 4
-    half = AtCodec().encode(commands.cmng_write(16, 0, "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n"))[:cut]
+    half = AtCodec().encode(
+        commands.cmng_write(16, 0, "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n")
+    )[:cut]
     codec = AtCodec()
     codec.receive(modem.hear(half))
     for _ in range(3):
@@ -251,17 +288,26 @@ def test_closed_is_the_end():
     with pytest.raises(BoardError) as caught:
         codec.encode(ASKED)
     assert caught.value.code == "serial.line-ended"
-    assert not [key for key in TRANSITIONS if key[0] is LinkState.CLOSED and key[1] is not LinkEvent.CLOSE]
+    assert not [
+        key for key in TRANSITIONS if key[0] is LinkState.CLOSED and key[1] is not LinkEvent.CLOSE
+    ]
 
 
-@given(st.text(st.characters(codec="ascii", exclude_characters='"\x7f', exclude_categories=["Cc"]), min_size=1),
-       st.integers(1, 7), st.booleans(), st.booleans())
+@given(
+    st.text(
+        st.characters(codec="ascii", exclude_characters='"\x7f', exclude_categories=["Cc"]),
+        min_size=1,
+    ),
+    st.integers(1, 7),
+    st.booleans(),
+    st.booleans(),
+)
 def test_host_against_device(content, step, echo, blank):
     modem = TinyModem(echo=echo, blank=blank)
     modem.cfun = 4
     codec = AtCodec()
     data = codec.encode(commands.cmng_write(16, 3, content))
     for start in range(0, len(data), step):
-        codec.receive(modem.hear(data[start:start + step]))
+        codec.receive(modem.hear(data[start : start + step]))
     assert codec.next_reply().ok
     assert modem.store == {(16, 3): content}

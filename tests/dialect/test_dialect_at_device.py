@@ -5,7 +5,12 @@ from infuse_cli.dialect.at_device import AtDevice
 
 
 def test_a_command_ends_at_cr_lf_or_crlf():
-    assert AtDevice().receive(b"AT\rAT+CFUN?\nAT%DEVICEUUID\r\nATI\r\r\n") == ["AT", "AT+CFUN?", "AT%DEVICEUUID", "ATI"]
+    assert AtDevice().receive(b"AT\rAT+CFUN?\nAT%DEVICEUUID\r\nATI\r\r\n") == [
+        "AT",
+        "AT+CFUN?",
+        "AT%DEVICEUUID",
+        "ATI",
+    ]
 
 
 def test_line_ends_inside_quotes_are_content():

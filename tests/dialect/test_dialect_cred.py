@@ -1,4 +1,6 @@
-"""Dialect cred-shell and the tokens outside the modem, host side against a virtual board's shell, without a port."""
+"""Dialect cred-shell and the tokens outside the modem, host side against a virtual board's shell,
+without a port.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,13 @@ class Line:
     """A virtual board's shell and a host codec, joined without wire or time."""
 
     def __init__(self, faults: str = "1:dialect=cred-shell", codec=CredCodec) -> None:
-        self.board = VirtualBoard(1, lambda n: Modem(identity_for(1, n, 7), delays=Delays(0, 0)), parse(faults).of_slot(1))
+        self.board = VirtualBoard(
+            1, lambda n: Modem(identity_for(1, n, 7), delays=Delays(0, 0)), parse(faults).of_slot(1)
+        )
         self.codec = codec()
-        self.ops = dialect.operations("cred-shell" if codec is CredCodec else "at-shell", credential_buffer=4096)
+        self.ops = dialect.operations(
+            "cred-shell" if codec is CredCodec else "at-shell", credential_buffer=4096
+        )
         self.uuid = f"nRF9151:{self.modem.identity.hardware_id.hex()}"
 
     @property
@@ -74,10 +80,17 @@ def test_the_chip_stands_in_for_the_modems_uuid(line):
 def test_what_is_written_is_listed_with_the_digest_that_was_foreseen(line):
     line.run(line.ops.write_credential(line.uuid, 4201, Type.ROOT_CA, PEM))
     [row] = line.run(line.ops.list_credentials(4201))
-    assert {row.sha256} == line.ops.digests(Type.ROOT_CA, PEM) == {hashlib.sha256(PEM.encode() + b"\0").hexdigest()}
+    assert (
+        {row.sha256}
+        == line.ops.digests(Type.ROOT_CA, PEM)
+        == {hashlib.sha256(PEM.encode() + b"\0").hexdigest()}
+    )
     assert line.modem.nvm.read(4201, Type.ROOT_CA).content == PEM.encode()
     assert line.run(line.ops.list_credentials()) == (row,)
-    assert refused(line, line.ops.write_credential(line.uuid, 4201, Type.ROOT_CA, PEM)) == "modem.exists"
+    assert (
+        refused(line, line.ops.write_credential(line.uuid, 4201, Type.ROOT_CA, PEM))
+        == "modem.exists"
+    )
     line.run(line.ops.delete_credential(line.uuid, 4201, Type.ROOT_CA))
     line.run(line.ops.delete_credential(line.uuid, 4201, Type.ROOT_CA))
     assert line.run(line.ops.list_credentials(4201)) == ()
@@ -96,11 +109,17 @@ def test_a_key_is_made_with_its_csr_listed_by_its_point_and_deleted(line):
 
 def test_too_much_for_the_buffer_is_refused_before_a_piece_goes_up(line):
     ops = dialect.operations("cred-shell")
-    assert refused(line, ops.write_credential(line.uuid, 4201, Type.ROOT_CA, PEM * 2)) == "serial.too-long"
+    assert (
+        refused(line, ops.write_credential(line.uuid, 4201, Type.ROOT_CA, PEM * 2))
+        == "serial.too-long"
+    )
     assert line.board.commands == []
 
 
-@pytest.mark.parametrize("fault", ["reset@server-ca", "reset-before@server-ca", "reset@any#4", "reset@any#6", "urc", "no-echo"])
+@pytest.mark.parametrize(
+    "fault",
+    ["reset@server-ca", "reset-before@server-ca", "reset@any#4", "reset@any#6", "urc", "no-echo"],
+)
 def test_a_reboot_in_the_middle_of_an_upload(fault):
     line = Line(f"1:dialect=cred-shell, 1:{fault}")
     line.run(line.ops.write_credential(line.uuid, 4201, Type.ROOT_CA, PEM))
@@ -147,7 +166,12 @@ def test_a_token_by_the_profiles_command(line):
     line.run(write_token(line.ops, line.uuid, place, TOKEN))
     assert line.modem.settings == {"x": TOKEN}
     assert line.run(token_is_there(line.ops, line.uuid, place, TOKEN)) is None
-    readable = TokenPlace("command", command="settings write string x {token}", success="OK", read_back="settings read string x")
+    readable = TokenPlace(
+        "command",
+        command="settings write string x {token}",
+        success="OK",
+        read_back="settings read string x",
+    )
     assert line.run(token_is_there(line.ops, line.uuid, readable, TOKEN)) is True
     assert line.run(token_is_there(line.ops, line.uuid, readable, "other")) is False
     unheard = TokenPlace("command", command="settings write string x {token}", success="stored")

@@ -1,4 +1,6 @@
-"""Dialect epacket: published vectors, the traps that frame parsers fell into, host against device at every split."""
+"""Dialect epacket: published vectors, the traps that frame parsers fell into, host against device
+at every split.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,17 @@ from infuse_cli import dialect
 from infuse_cli.dialect.base import CodecOptions, Heard, LinkState
 from infuse_cli.dialect.epacket import ANSWER, EpacketCodec
 from infuse_cli.dialect.epacket_device import EpacketDevice, Ping, Rpc
-from infuse_cli.dialect.frames import LARGEST, PING, SYNC, FrameParser, Kind, Packet, frame, opened, sealed
+from infuse_cli.dialect.frames import (
+    LARGEST,
+    PING,
+    SYNC,
+    FrameParser,
+    Kind,
+    Packet,
+    frame,
+    opened,
+    sealed,
+)
 from infuse_cli.dialect.operations_epacket import EpacketOperations
 from infuse_cli.dialect.token_places import TokenPlace, token_is_there, write_token
 from infuse_cli.errors import BoardError, CredentialError, ProfileError
@@ -24,11 +36,15 @@ CIPHER = network_cipher()
 DEVICE_ID = 0xD291D4D66BF0A955
 GPS = 1_400_000_000
 # reference: embeint.md §2.7, computed from the public formulas and read by the public tools
-ECHO = bytes.fromhex("d5ca2b0000000000000000d6d491d255a9f06b004e7253000034128acbcc6d90163bdb41813959096383e6abd0d8fe")
+ECHO = bytes.fromhex(
+    "d5ca2b0000000000000000d6d491d255a9f06b004e7253000034128acbcc6d90163bdb41813959096383e6abd0d8fe"
+)
 
 
 def host() -> EpacketCodec:
-    return EpacketCodec(CodecOptions(cipher=CIPHER, gps_time=lambda: GPS, random=lambda size: b"\x07" * size))
+    return EpacketCodec(
+        CodecOptions(cipher=CIPHER, gps_time=lambda: GPS, random=lambda size: b"\x07" * size)
+    )
 
 
 def device() -> EpacketDevice:
@@ -59,12 +75,28 @@ def test_the_published_frame_is_made_and_read():
     assert bytes.fromhex("D5CA01004D") == PING
 
 
-@pytest.mark.parametrize("before", [
-    b"", b"\xd5\xca\x00\x00", b"\xd5", b"\xd5\xd5", b"\xd5\xca", b"\xd5\xca\xff\xff", b"\xd5\xca\x2c\x02", b"boot text\r\n", b"\xd5\xca\x00\x00" * 3,
-    b"\xca\xd5\xca\x00", b"log \xd5 text\n", SYNC + struct.pack("<H", LARGEST + 1),
-], ids=lambda data: data.hex() or "nothing")
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"",
+        b"\xd5\xca\x00\x00",
+        b"\xd5",
+        b"\xd5\xd5",
+        b"\xd5\xca",
+        b"\xd5\xca\xff\xff",
+        b"\xd5\xca\x2c\x02",
+        b"boot text\r\n",
+        b"\xd5\xca\x00\x00" * 3,
+        b"\xca\xd5\xca\x00",
+        b"log \xd5 text\n",
+        SYNC + struct.pack("<H", LARGEST + 1),
+    ],
+    ids=lambda data: data.hex() or "nothing",
+)
 def test_no_trap_costs_the_frame_behind_it(before):
-    """A length of 0 or beyond all frames, a stray first byte, a doubled one: each of them wedged a parser somewhere."""
+    """A length of 0 or beyond all frames, a stray first byte, a doubled one: each of them wedged a
+    parser somewhere.
+    """
     for cut in range(len(before) + len(ECHO)):
         payloads, text = heard(before + ECHO + b"after", [cut])
         assert payloads[-1:] == [ECHO[4:]], cut
@@ -89,7 +121,10 @@ def test_a_frame_that_nobody_accepts_is_looked_through_again():
 def test_a_half_frame_is_given_up_and_what_is_in_it_found():
     found: list[bytes] = []
     text = bytearray()
-    parser = FrameParser(lambda payload: found.append(payload) is None if len(payload) == len(ECHO) - 4 else False, text.extend)
+    parser = FrameParser(
+        lambda payload: found.append(payload) is None if len(payload) == len(ECHO) - 4 else False,
+        text.extend,
+    )
     parser.receive(SYNC + struct.pack("<H", 500) + ECHO + b"tail")
     assert found == []
     parser.flush()
@@ -97,8 +132,18 @@ def test_a_half_frame_is_given_up_and_what_is_in_it_found():
     assert found == [ECHO[4:]]
 
 
-def ask(codec: EpacketCodec, board: EpacketDevice, text: str, code: int, data: bytes, noise: bytes = b"", cuts: list[int] | None = None):
-    [rpc] = board.receive(b"console\r\n" + codec.encode(Command(text, info=ANSWER, needs_info=True)))
+def ask(
+    codec: EpacketCodec,
+    board: EpacketDevice,
+    text: str,
+    code: int,
+    data: bytes,
+    noise: bytes = b"",
+    cuts: list[int] | None = None,
+):
+    [rpc] = board.receive(
+        b"console\r\n" + codec.encode(Command(text, info=ANSWER, needs_info=True))
+    )
     assert isinstance(rpc, Rpc)
     for part in split_at(noise + board.answer(rpc, code, data) + noise, cuts or []):
         codec.receive(part)
@@ -107,10 +152,16 @@ def ask(codec: EpacketCodec, board: EpacketDevice, text: str, code: int, data: b
 
 def test_a_request_and_its_answer():
     codec, board = host(), device()
-    reply = ask(codec, board, "kv_read 012b00", 0, b"\x2b\x00\x08\x00abcdefgh", noise=b"[inf] OK\r\n")
+    reply = ask(
+        codec, board, "kv_read 012b00", 0, b"\x2b\x00\x08\x00abcdefgh", noise=b"[inf] OK\r\n"
+    )
     assert reply.ok
     found = ANSWER.fullmatch(reply.info[0])
-    assert (found["device"], found["network"], found["code"]) == (f"{DEVICE_ID:016x}", "000000", "0")
+    assert (found["device"], found["network"], found["code"]) == (
+        f"{DEVICE_ID:016x}",
+        "000000",
+        "0",
+    )
     assert bytes.fromhex(found["data"]).endswith(b"abcdefgh")
     assert reply.unsolicited == ("[inf] OK",)
     refused = ask(codec, board, "kv_write 00", -22, b"")
@@ -208,7 +259,9 @@ def test_the_networks_key_comes_from_a_private_file(tmp_path):
 
 
 class Store:
-    """A key-value store behind a device, joined to a host codec without wire or time; `spoil` changes what is kept."""
+    """A key-value store behind a device, joined to a host codec without wire or time; `spoil`
+    changes what is kept.
+    """
 
     def __init__(self, spoil: bytes = b"") -> None:
         self.codec, self.board, self.values, self.spoil = host(), device(), {}, spoil
@@ -229,11 +282,15 @@ class Store:
         match rpc.command:
             case 5:
                 key, size = struct.unpack_from("<HH", body, 1)
-                self.values[key] = body[5:5 + size] + self.spoil
+                self.values[key] = body[5 : 5 + size] + self.spoil
                 return 0, struct.pack("<h", size)
             case 6:
                 value = self.values.get(struct.unpack_from("<H", body, 1)[0])
-                return 0, struct.pack("<Hh", struct.unpack_from("<H", body, 1)[0], -2) if value is None else body[1:3] + struct.pack("<h", len(value)) + value
+                return 0, (
+                    struct.pack("<Hh", struct.unpack_from("<H", body, 1)[0], -2)
+                    if value is None
+                    else body[1:3] + struct.pack("<h", len(value)) + value
+                )
             case 20:
                 return 0, b"%DEVICEUUID: 50363154-3931-44f0-8022-121b6401627d\r\nOK\r\n"
         return -134, b""
@@ -255,7 +312,13 @@ def test_a_token_in_the_key_value_store_is_read_back():
         store.run(write_token(store.ops, uuid, TokenPlace("kv", name="token"), "reg-1"))
 
 
-garbage = st.lists(st.binary(max_size=60) | st.sampled_from([SYNC, b"\xd5", b"\xd5\xca\x00\x00", ECHO[:20], b"\xd5\xca\x10\x00", b"log\r\n"]), max_size=10)
+garbage = st.lists(
+    st.binary(max_size=60)
+    | st.sampled_from(
+        [SYNC, b"\xd5", b"\xd5\xca\x00\x00", ECHO[:20], b"\xd5\xca\x10\x00", b"log\r\n"]
+    ),
+    max_size=10,
+)
 
 
 def a_request_gets_through(chunks: list[bytes], cuts: list[int]) -> None:

@@ -1,7 +1,9 @@
-"""Every parser of serial bytes, and of what people type about them, over a hundred thousand streams of garbage each.
+"""Every parser of serial bytes, and of what people type about them, over a hundred thousand streams
+of garbage each.
 
-No bytes raise anything but the named errors, memory stays bounded, the split makes no difference where none is to be made,
-and a board that answers afterwards is understood. A storm: `pytest --storm -n0 tests/dialect/test_dialect_long.py`.
+No bytes raise anything but the named errors, memory stays bounded, the split makes no difference
+where none is to be made, and a board that answers afterwards is understood. A storm: `pytest
+--storm -n0 tests/dialect/test_dialect_long.py`.
 """
 
 from __future__ import annotations
@@ -29,9 +31,19 @@ from tests.support.garbage import many, stream
 
 pytestmark = [pytest.mark.storm, pytest.mark.timeout(3600)]
 
-PROBE_ANSWERS = {AtCodec: b"\r\n\r\nOK\r\n", ShellCodec: b"\r\n\r\nuart:~$ \r\nOK\r\n", CredCodec: b"\r\n\r\nuart:~$ \r\n0 credentials found.\r\n"}
-ANSWERS = {AtCodec: (ASKED, f"{UUID_LINE}\r\nOK\r\n"), ShellCodec: (ASKED, f"{UUID_LINE}\r\nOK\r\n"),
-           CredCodec: (Command("hwinfo devid", info=re.compile("ID: .*")), "Length: 8\r\nID: 0x0011223344556677\r\nuart:~$ ")}
+PROBE_ANSWERS = {
+    AtCodec: b"\r\n\r\nOK\r\n",
+    ShellCodec: b"\r\n\r\nuart:~$ \r\nOK\r\n",
+    CredCodec: b"\r\n\r\nuart:~$ \r\n0 credentials found.\r\n",
+}
+ANSWERS = {
+    AtCodec: (ASKED, f"{UUID_LINE}\r\nOK\r\n"),
+    ShellCodec: (ASKED, f"{UUID_LINE}\r\nOK\r\n"),
+    CredCodec: (
+        Command("hwinfo devid", info=re.compile("ID: .*")),
+        "Length: 8\r\nID: 0x0011223344556677\r\nuart:~$ ",
+    ),
+}
 
 
 @pytest.mark.parametrize("kind", PROBE_ANSWERS, ids=lambda kind: kind.NAME)
@@ -58,11 +70,20 @@ def test_a_host_gets_into_step_again_after_any_bytes(kind, data):
 
 @many
 def test_noise_before_an_answer_changes_nothing_of_it(data):
-    """Whole lines that are no part of a protocol; a final line among them ends the command, and is not drawn here."""
+    """Whole lines that are no part of a protocol; a final line among them ends the command, and is
+    not drawn here.
+    """
     noise = re.sub(rb"OK|ERROR|DEVICEUUID|Booting|Ready|[\r\n]+", b" ", b"".join(stream(data)))
     codec = AtCodec()
     codec.encode(ASKED)
-    for part in (noise[:7], noise[7:], f"\r\n{UUID_LINE}\r\n".encode(), noise[:5], noise[5:], b"\r\nOK\r\n"):
+    for part in (
+        noise[:7],
+        noise[7:],
+        f"\r\n{UUID_LINE}\r\n".encode(),
+        noise[:5],
+        noise[5:],
+        b"\r\nOK\r\n",
+    ):
         codec.receive(part)
     reply = codec.next_reply()
     assert (reply.ok, reply.info, reply.cme) == (True, (UUID_LINE,), None)
@@ -147,7 +168,11 @@ def test_a_consoles_lines_move_no_cursor(data):
 @many
 def test_what_a_port_said_and_frames_are_told_of_in_plain_words(data):
     whole = b"".join(stream(data))
-    for said in (overheard.described(whole), frame_words.outline(whole) or "", frame_words.outline(b"\0" + whole) or ""):
+    for said in (
+        overheard.described(whole),
+        frame_words.outline(whole) or "",
+        frame_words.outline(b"\0" + whole) or "",
+    ):
         assert said.isprintable()
     assert overheard.described(whole)[:2] in {"", "; "}
 
@@ -164,7 +189,11 @@ def test_what_people_type_is_read_or_refused_and_no_secret_kept(data):
         console_text.changes(line)
         console_text.for_record(line)
     secret = "7f3a" * 8
-    for typed in (f'{"".join(lines)};AT%CMNG=0,16,3,"{secret}"', f'at \'AT%CMNG=0,16,3,"{secret}"\'', f"cred add 1 PSK DEFAULT bin {secret} {lines[:1]}"):
+    for typed in (
+        f'{"".join(lines)};AT%CMNG=0,16,3,"{secret}"',
+        f"at 'AT%CMNG=0,16,3,\"{secret}\"'",
+        f"cred add 1 PSK DEFAULT bin {secret} {lines[:1]}",
+    ):
         log = console_text.LogText()
         if console_text.is_secret(typed):
             assert secret not in log.sent(typed)
@@ -178,4 +207,6 @@ def test_a_modems_lines_give_values_or_nothing(data):
         assert row.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", row.sha256)
     for line in lines:
         number = re.search(r"\d{1,5}", line)
-        assert cme.modem_error(None if number is None else int(number[0]), "this").code.startswith("modem.")
+        assert cme.modem_error(None if number is None else int(number[0]), "this").code.startswith(
+            "modem."
+        )

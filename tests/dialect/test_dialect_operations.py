@@ -27,16 +27,27 @@ def refusal(conversation, modem):
 
 
 def writes(modem):
-    return [command for command in modem.seen if command.startswith(("AT%CMNG=0", "AT%CMNG=3", "AT%KEYGEN"))]
+    return [
+        command
+        for command in modem.seen
+        if command.startswith(("AT%CMNG=0", "AT%CMNG=3", "AT%KEYGEN"))
+    ]
 
 
 # Identity
 
-@pytest.mark.parametrize("more", [{}, {"echo": True}, {"blank": True}, {"before_each": b"+CEREG: 2\r\n<inf> x: OK\r\n"}])
+
+@pytest.mark.parametrize(
+    "more", [{}, {"echo": True}, {"blank": True}, {"before_each": b"+CEREG: 2\r\n<inf> x: OK\r\n"}]
+)
 def test_identify(more):
     found = talk(AT.identify(), TinyModem(uuid=UUID.upper(), **more))
     assert (found.uuid, found.imei, found.model) == (UUID, "352656100000017", "nRF9151-LACA")
-    assert (found.modem_firmware, found.iccid, found.functional_mode) == ("mfw_nrf91x1_2.0.2", "8901234567012345678F", 1)
+    assert (found.modem_firmware, found.iccid, found.functional_mode) == (
+        "mfw_nrf91x1_2.0.2",
+        "8901234567012345678F",
+        1,
+    )
 
 
 def test_identify_switches_error_numbers_on_first():
@@ -59,7 +70,10 @@ def test_an_imei_in_the_form_with_a_prefix():
 
 
 def test_an_id_that_the_line_changed_is_nobodys():
-    for asked, said in ((r"AT%DEVICEUUID", b"%DEVICEUUID: 50363154-3931-44f0-8022-121b6401627c"), (r"AT\+CGSN", b"352656100000018")):
+    for asked, said in (
+        (r"AT%DEVICEUUID", b"%DEVICEUUID: 50363154-3931-44f0-8022-121b6401627c"),
+        (r"AT\+CGSN", b"352656100000018"),
+    ):
         modem = TinyModem()
         modem.once(asked, said + b"\r\nOK\r\n")
         with pytest.raises(BoardError) as caught:
@@ -93,6 +107,7 @@ def test_offline_and_back():
 
 
 # Credentials
+
 
 def test_write_list_delete():
     modem = offline()
@@ -130,8 +145,14 @@ def test_every_write_asks_who_is_there_first():
             assert modem.seen[at - 1] == "AT%DEVICEUUID"
 
 
-@pytest.mark.parametrize("conversation", [
-    AT.write_credential(UUID, 16, CERT, PEM), AT.delete_credential(UUID, 16, CERT), AT.keygen(UUID, 16)])
+@pytest.mark.parametrize(
+    "conversation",
+    [
+        AT.write_credential(UUID, 16, CERT, PEM),
+        AT.delete_credential(UUID, 16, CERT),
+        AT.keygen(UUID, 16),
+    ],
+)
 def test_nothing_is_written_to_another_board(conversation):
     modem = offline(uuid=OTHER_UUID)
     modem.store[16, 1] = "theirs"
@@ -212,9 +233,18 @@ def test_a_silent_board_is_not_written_to():
     assert writes(modem) == []
 
 
-@pytest.mark.parametrize(("number", "code"), [
-    (514, "modem.not-allowed"), (515, "modem.full"), (519, "modem.exists"), (527, "modem.bad-certificate"),
-    (528, "modem.power"), (516, "modem.error"), (9999, "modem.error")])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (514, "modem.not-allowed"),
+        (515, "modem.full"),
+        (519, "modem.exists"),
+        (527, "modem.bad-certificate"),
+        (528, "modem.power"),
+        (516, "modem.error"),
+        (9999, "modem.error"),
+    ],
+)
 def test_refused_writes_have_names(number, code):
     modem = offline()
     modem.once("AT%CMNG=0", lambda m, _: m.refuse(number))
@@ -226,12 +256,21 @@ def test_refused_writes_have_names(number, code):
 
 # Keys
 
-@pytest.mark.parametrize(("attributes", "key_usage", "sent"), [
-    (None, None, "AT%KEYGEN=16,2,0"), ("CN=a,O=b", None, 'AT%KEYGEN=16,2,0,"CN=a,O=b"'),
-    ("CN=a", "101010000", 'AT%KEYGEN=16,2,0,"CN=a","101010000"'), (None, "101010000", 'AT%KEYGEN=16,2,0,,"101010000"')])
+
+@pytest.mark.parametrize(
+    ("attributes", "key_usage", "sent"),
+    [
+        (None, None, "AT%KEYGEN=16,2,0"),
+        ("CN=a,O=b", None, 'AT%KEYGEN=16,2,0,"CN=a,O=b"'),
+        ("CN=a", "101010000", 'AT%KEYGEN=16,2,0,"CN=a","101010000"'),
+        (None, "101010000", 'AT%KEYGEN=16,2,0,,"101010000"'),
+    ],
+)
 def test_keygen(attributes, key_usage, sent):
     modem = offline()
-    assert talk(AT.keygen(UUID, 16, attributes=attributes, key_usage=key_usage), modem) == KEYGEN_TEXT
+    assert (
+        talk(AT.keygen(UUID, 16, attributes=attributes, key_usage=key_usage), modem) == KEYGEN_TEXT
+    )
     assert writes(modem) == [sent]
 
 
@@ -268,7 +307,9 @@ def test_attributes_that_cannot_travel(bad):
 
 def test_attestation_token_and_jwt():
     modem = offline()
-    modem.once('AT%ATTESTTOKEN="0123456789abcdef0123456789abcdef"', b'%ATTESTTOKEN: "2dn3.0oRD"\r\nOK\r\n')
+    modem.once(
+        'AT%ATTESTTOKEN="0123456789abcdef0123456789abcdef"', b'%ATTESTTOKEN: "2dn3.0oRD"\r\nOK\r\n'
+    )
     assert talk(AT.attestation_token("0123456789abcdef" * 2), modem) == "2dn3.0oRD"
     modem.once('AT%JWT=0,0,"sub","aud",16,2', b'%JWT: "e30.e30.c2ln"\r\nOK\r\n')
     assert talk(AT.jwt(16, "sub", "aud"), modem) == "e30.e30.c2ln"
@@ -278,6 +319,7 @@ def test_attestation_token_and_jwt():
 
 
 # Commands of the profile
+
 
 def test_a_command_of_the_profile():
     modem = offline()
@@ -300,10 +342,16 @@ def test_a_pattern_that_is_none():
 
 # Texts and tables
 
+
 def test_canonical_pem():
-    messy = 'subject=x\r\n-----BEGIN A-----\r\n  MIIB \r\n\r\nabcd\r\n-----END A-----\r\n\r\n# "two"\n-----BEGIN A-----\nX\n-----END A-----'
-    assert commands.canonical_pem(messy) == ("-----BEGIN A-----\nMIIB\nabcd\n-----END A-----\n"
-                                             "-----BEGIN A-----\nX\n-----END A-----\n")
+    messy = (
+        "subject=x\r\n-----BEGIN A-----\r\n  MIIB \r\n\r\nabcd\r\n-----END A-----\r\n\r\n#"
+        ' "two"\n-----BEGIN A-----\nX\n-----END A-----'
+    )
+    assert (
+        commands.canonical_pem(messy)
+        == "-----BEGIN A-----\nMIIB\nabcd\n-----END A-----\n-----BEGIN A-----\nX\n-----END A-----\n"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "MIIB", "-----BEGIN A-----\nMIIB\n"])
@@ -312,7 +360,10 @@ def test_what_is_no_pem(text):
         commands.canonical_pem(text)
 
 
-@given(st.lists(st.text("ABCabc+/=", min_size=1, max_size=64), min_size=1, max_size=5), st.sampled_from(["\n", "\r\n"]))
+@given(
+    st.lists(st.text("ABCabc+/=", min_size=1, max_size=64), min_size=1, max_size=5),
+    st.sampled_from(["\n", "\r\n"]),
+)
 def test_line_ends_do_not_change_the_digest(lines, end):
     blocks = ["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""]
     assert commands.wire_digest(end.join(blocks)) == commands.wire_digest("\n".join(blocks))
@@ -320,14 +371,22 @@ def test_line_ends_do_not_change_the_digest(lines, end):
 
 
 LOCKED = [
-    (commands.cmee(), "AT+CMEE=1", 2), (commands.read_functional_mode(), "AT+CFUN?", 2),
-    (commands.set_functional_mode(4), "AT+CFUN=4", 10), (commands.device_uuid(), "AT%DEVICEUUID", 2),
-    (commands.imei(), "AT+CGSN", 2), (commands.imei_named(), "AT+CGSN=1", 2), (commands.revision(), "AT+CGMR", 2),
-    (commands.model(), "AT+CGMM", 2), (commands.iccid(), "AT%XICCID", 2), (commands.cmng_list(), "AT%CMNG=1", 2),
+    (commands.cmee(), "AT+CMEE=1", 2),
+    (commands.read_functional_mode(), "AT+CFUN?", 2),
+    (commands.set_functional_mode(4), "AT+CFUN=4", 10),
+    (commands.device_uuid(), "AT%DEVICEUUID", 2),
+    (commands.imei(), "AT+CGSN", 2),
+    (commands.imei_named(), "AT+CGSN=1", 2),
+    (commands.revision(), "AT+CGMR", 2),
+    (commands.model(), "AT+CGMM", 2),
+    (commands.iccid(), "AT%XICCID", 2),
+    (commands.cmng_list(), "AT%CMNG=1", 2),
     (commands.cmng_list(4201), "AT%CMNG=1,4201", 2),
     (commands.cmng_write(4201, 1, PEM), f'AT%CMNG=0,4201,1,"{PEM}"', 15),
-    (commands.cmng_delete(4201, 2), "AT%CMNG=3,4201,2", 15), (commands.keygen(4201), "AT%KEYGEN=4201,2,0", 30),
-    (commands.attest_token(), "AT%ATTESTTOKEN", 5), (commands.jwt(4201, "s", "a"), 'AT%JWT=0,0,"s","a",4201,2', 5),
+    (commands.cmng_delete(4201, 2), "AT%CMNG=3,4201,2", 15),
+    (commands.keygen(4201), "AT%KEYGEN=4201,2,0", 30),
+    (commands.attest_token(), "AT%ATTESTTOKEN", 5),
+    (commands.jwt(4201, "s", "a"), 'AT%JWT=0,0,"s","a",4201,2', 5),
 ]
 
 
@@ -345,6 +404,12 @@ def test_every_modem_error_has_a_row_and_every_row_a_code():
 def test_capabilities_are_known_by_name():
     with pytest.raises(ProfileError, match="epacket"):
         dialect.capabilities("klingon")
-    assert dialect.capabilities("epacket") == {Can.IDENTIFY, Can.OFFLINE, Can.TOKEN_KV, Can.SECURITY_STATE, Can.PUBLIC_KEY}
+    assert dialect.capabilities("epacket") == {
+        Can.IDENTIFY,
+        Can.OFFLINE,
+        Can.TOKEN_KV,
+        Can.SECURITY_STATE,
+        Can.PUBLIC_KEY,
+    }
     assert Can.POSSESSION in dialect.capabilities("at")
     assert Can.TOKEN_KV not in dialect.capabilities("at-shell")

@@ -1,4 +1,6 @@
-"""Dialects of the Zephyr shell: host against device role at every split, and against transcripts of real shells."""
+"""Dialects of the Zephyr shell: host against device role at every split, and against transcripts of
+real shells.
+"""
 
 from __future__ import annotations
 
@@ -26,22 +28,91 @@ GREEN, RED, NORMAL = "\x1b[1;32m", "\x1b[1;31m", "\x1b[m"
 # name: command, bytes of the board, ok, information lines, error number
 TRANSCRIPTS = {
     "plain": (ASKED, f"{UUID_LINE}\r\nOK\r\n\r\nuart:~$ ", True, (UUID_LINE,), None),
-    "echo": (ASKED, f"at 'AT%DEVICEUUID'\r\n{UUID_LINE}\r\nOK\r\n\r\nmosh:~$ ", True, (UUID_LINE,), None),
-    "colour": (ASKED, f"at 'AT%DEVICEUUID'\r\n{UUID_LINE}\r\nOK\r\n\r\n{GREEN}mosh:~$ {NORMAL}", True, (UUID_LINE,), None),
-    "the prompt of before": (ASKED, f"{GREEN}mosh:~$ {NORMAL}at 'AT%DEVICEUUID'\r\n{UUID_LINE}\r\nOK\r\n", True, (UUID_LINE,), None),
-    "a log line between": (ASKED, (f"\x1b[8D\x1b[J[00:00:01.2] <inf> app: up\r\n{GREEN}uart:~$ {NORMAL}at 'AT%DEV\x1b[8D\x1b[J"
-                           f"[00:00:01.3] <inf> OK so far\r\nuart:~$ at 'AT%DEVICEUUID'\r\n{UUID_LINE}\r\nOK\r\n"), True, (UUID_LINE,), None),
-    "wrapped echo": (WRITE, "at 'AT%CMNG=0,16,1,\"-----BEGIN CERTIFICATE-----\\nMI\r\nIB\\nOK\\nabcd==\\n-----END CERTIFICATE-----\\n\"'\r\nOK\r\n",
-                     True, (), None),
+    "echo": (
+        ASKED,
+        f"at 'AT%DEVICEUUID'\r\n{UUID_LINE}\r\nOK\r\n\r\nmosh:~$ ",
+        True,
+        (UUID_LINE,),
+        None,
+    ),
+    "colour": (
+        ASKED,
+        f"at 'AT%DEVICEUUID'\r\n{UUID_LINE}\r\nOK\r\n\r\n{GREEN}mosh:~$ {NORMAL}",
+        True,
+        (UUID_LINE,),
+        None,
+    ),
+    "the prompt of before": (
+        ASKED,
+        f"{GREEN}mosh:~$ {NORMAL}at 'AT%DEVICEUUID'\r\n{UUID_LINE}\r\nOK\r\n",
+        True,
+        (UUID_LINE,),
+        None,
+    ),
+    "a log line between": (
+        ASKED,
+        (
+            f"\x1b[8D\x1b[J[00:00:01.2] <inf> app: up\r\n{GREEN}uart:~$ {NORMAL}at"
+            " 'AT%DEV\x1b[8D\x1b[J[00:00:01.3] <inf> OK so far\r\nuart:~$ at"
+            f" 'AT%DEVICEUUID'\r\n{UUID_LINE}\r\nOK\r\n"
+        ),
+        True,
+        (UUID_LINE,),
+        None,
+    ),
+    "wrapped echo": (
+        WRITE,
+        (
+            "at 'AT%CMNG=0,16,1,\"-----BEGIN CERTIFICATE-----\\nMI\r\nIB\\nOK\\nabcd==\\n-----END"
+            " CERTIFICATE-----\\n\"'\r\nOK\r\n"
+        ),
+        True,
+        (),
+        None,
+    ),
     "refused": (WRITE, f"{RED}+CME ERROR: 518{NORMAL}\r\nuart:~$ ", False, (), 518),
-    "the library's own failure": (WRITE, "Sending AT command failed with error code -7\r\nuart:~$ ", False,
-                                  ("Sending AT command failed with error code -7",), None),
-    "no such command": (ASKED, f"{RED}at: command not found{NORMAL}\r\nuart:~$ ", False, ("at: command not found",), None),
-    "events": (ASKED, f"AT event handler:\r\n+CEREG: 2\r\n{UUID_LINE}\r\nOK\r\n", True, (UUID_LINE,), None),
-    "a setting": (SETTING, "settings read string infuse/token\r\nabc-123\r\nuart:~$ ", True, ("abc-123",), None),
-    "no setting": (SETTING, f"settings read string infuse/token\r\n{RED}Setting not found{NORMAL}\r\nuart:~$ ", False, ("Setting not found",), None),
-    "chip id": (Command("hwinfo devid", info=re.compile("ID: .*")), "Length: 8\r\nID: 0x0011223344556677\r\nuart:~$ ", True,
-                ("ID: 0x0011223344556677",), None),
+    "the library's own failure": (
+        WRITE,
+        "Sending AT command failed with error code -7\r\nuart:~$ ",
+        False,
+        ("Sending AT command failed with error code -7",),
+        None,
+    ),
+    "no such command": (
+        ASKED,
+        f"{RED}at: command not found{NORMAL}\r\nuart:~$ ",
+        False,
+        ("at: command not found",),
+        None,
+    ),
+    "events": (
+        ASKED,
+        f"AT event handler:\r\n+CEREG: 2\r\n{UUID_LINE}\r\nOK\r\n",
+        True,
+        (UUID_LINE,),
+        None,
+    ),
+    "a setting": (
+        SETTING,
+        "settings read string infuse/token\r\nabc-123\r\nuart:~$ ",
+        True,
+        ("abc-123",),
+        None,
+    ),
+    "no setting": (
+        SETTING,
+        f"settings read string infuse/token\r\n{RED}Setting not found{NORMAL}\r\nuart:~$ ",
+        False,
+        ("Setting not found",),
+        None,
+    ),
+    "chip id": (
+        Command("hwinfo devid", info=re.compile("ID: .*")),
+        "Length: 8\r\nID: 0x0011223344556677\r\nuart:~$ ",
+        True,
+        ("ID: 0x0011223344556677",),
+        None,
+    ),
 }
 
 
@@ -56,11 +127,20 @@ def replies(command: Command, *pieces: bytes) -> list[Reply]:
     return found
 
 
-@pytest.mark.parametrize(("command", "text", "ok", "info", "cme"), [pytest.param(*row, id=name) for name, row in TRANSCRIPTS.items()])
+@pytest.mark.parametrize(
+    ("command", "text", "ok", "info", "cme"),
+    [pytest.param(*row, id=name) for name, row in TRANSCRIPTS.items()],
+)
 def test_a_transcript_gives_one_answer_at_every_split(command, text, ok, info, cme):
     data = text.encode()
-    for pieces in ([data], [bytes([byte]) for byte in data], *([data[:cut], data[cut:]] for cut in range(len(data)))):
-        assert [(reply.ok, reply.info, reply.cme) for reply in replies(command, *pieces)] == [(ok, info, cme)]
+    for pieces in (
+        [data],
+        [bytes([byte]) for byte in data],
+        *([data[:cut], data[cut:]] for cut in range(len(data))),
+    ):
+        assert [(reply.ok, reply.info, reply.cme) for reply in replies(command, *pieces)] == [
+            (ok, info, cme)
+        ]
 
 
 def test_pem_travels_in_one_line_and_arrives_with_cr_and_lf():
@@ -72,7 +152,10 @@ def test_pem_travels_in_one_line_and_arrives_with_cr_and_lf():
     assert unescaped(command) == WRITE.text.replace("\n", "\r\n")
 
 
-@pytest.mark.parametrize("text", ["AT%JWT=0,0,\"it's\"", r'AT+X="a\x41"', "settings write string a b\nreboot", "hwinfo\x07"])
+@pytest.mark.parametrize(
+    "text",
+    ['AT%JWT=0,0,"it\'s"', r'AT+X="a\x41"', "settings write string a b\nreboot", "hwinfo\x07"],
+)
 def test_what_the_shell_would_change_is_refused(text):
     with pytest.raises(ProfileError):
         ShellCodec().encode(Command(text))
@@ -85,7 +168,9 @@ def test_a_line_over_the_shells_buffer_is_refused_before_anything_is_sent():
     assert caught.value.code == "serial.too-long"
     fitting = 'AT%CMNG=0,16,0,"' + "x" * (LINE_LIMIT - 23) + '"'
     device = ShellDevice()
-    assert [line for _, line in device.receive(codec.encode(Command(fitting))) if line] == [f"at '{fitting}'"]
+    assert [line for _, line in device.receive(codec.encode(Command(fitting))) if line] == [
+        f"at '{fitting}'"
+    ]
 
 
 def test_a_half_line_is_forgotten_and_never_carried_out():
@@ -108,7 +193,9 @@ def test_a_shell_without_at_is_a_refusal_and_one_with_it_answers():
 
 
 def test_a_prompt_of_before_ends_no_command_of_a_shell_that_echoes():
-    """A board that reboots shows a prompt of its own: what was asked meanwhile is answered behind it."""
+    """A board that reboots shows a prompt of its own: what was asked meanwhile is answered behind
+    it.
+    """
     codec = ShellCodec()
     codec.probe()
     codec.receive(b"\r\nuart:~$ at AT\r\nOK\r\n\r\nuart:~$ ")
@@ -123,7 +210,10 @@ def test_a_prompt_of_before_ends_no_command_of_a_shell_that_echoes():
 def test_a_refusal_that_names_another_command_is_not_this_ones():
     codec = ShellCodec()
     codec.encode(Command("hwinfo devid", info=re.compile("ID: .*")))
-    codec.receive(b"settings: wrong parameter count\r\nuart:~$ Length: 8\r\nID: 0x0011223344556677\r\nuart:~$ ")
+    codec.receive(
+        b"settings: wrong parameter count\r\nuart:~$ Length: 8\r\nID:"
+        b" 0x0011223344556677\r\nuart:~$ "
+    )
     assert codec.next_reply().info == ("ID: 0x0011223344556677",)
     codec.encode(Command("hwinfo devid", info=re.compile("ID: .*")))
     codec.receive(b"devid: wrong parameter count\r\nuart:~$ ")
@@ -182,7 +272,9 @@ def split_at(data: bytes, cuts: list[int]) -> list[bytes]:
 def a_board_is_understood(text: str, cuts: list[int], *, echo: bool, colour: bool) -> None:
     device, codec = ShellDevice(echo=echo, colour=colour), ShellCodec()
     said = b""
-    for echoed, line in device.receive(codec.encode(Command(f'AT+X="{text}"', info=re.compile(r"\+X: .*")))):
+    for echoed, line in device.receive(
+        codec.encode(Command(f'AT+X="{text}"', info=re.compile(r"\+X: .*")))
+    ):
         said += echoed + (device.answer([f"+X: {len(text)}", "OK", ""]) if line else b"")
     for part in split_at(said, cuts):
         codec.receive(part)
@@ -191,7 +283,9 @@ def a_board_is_understood(text: str, cuts: list[int], *, echo: bool, colour: boo
     assert (reply.ok, reply.info) == (True, (f"+X: {len(text)}",))
 
 
-plain = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E, exclude_characters="\"'\\$"), max_size=200)
+plain = st.text(
+    st.characters(min_codepoint=0x20, max_codepoint=0x7E, exclude_characters="\"'\\$"), max_size=200
+)
 
 
 @given(pieces)

@@ -1,4 +1,5 @@
-"""A board as small as these tests need: device role of dialect `at` and a few modem commands over a dict.
+"""A board as small as these tests need: device role of dialect `at` and a few modem commands over a
+dict.
 
 Written apart from the simulator, so that the host side is tried against two boards.
 """
@@ -14,15 +15,27 @@ from infuse_cli.dialect.at_device import AtDevice
 
 UUID = "50363154-3931-44f0-8022-121b6401627d"
 OTHER_UUID = "504d5632-3739-42fb-80c8-1411df972166"
-BOOT = b"\r\n*** Booting nRF Connect SDK v2.6.1 ***\r\n*** Using Zephyr OS v3.5.99 ***\r\nThe AT host sample started\r\n"
+BOOT = (
+    b"\r\n*** Booting nRF Connect SDK v2.6.1 ***\r\n*** Using Zephyr OS v3.5.99 ***\r\nThe AT host"
+    b" sample started\r\n"
+)
 KEYGEN_TEXT = "MIIBCjCBrwIBADAvMS0wKw.0oRDoQEmoQRBIVhL2dn3hQlQ"
 
 Special = Callable[["TinyModem", str], bytes]
 
 
 class TinyModem:
-    def __init__(self, *, uuid=UUID, imei="352656100000017", sim=True, echo=False, blank=False, before_each=b"",
-                 digests=True):
+    def __init__(
+        self,
+        *,
+        uuid=UUID,
+        imei="352656100000017",
+        sim=True,
+        echo=False,
+        blank=False,
+        before_each=b"",
+        digests=True,
+    ):
         self.device = AtDevice(echo=echo, blank_before_answer=blank)
         self.uuid, self.imei, self.sim = uuid, imei, sim
         self.before_each, self.digests = before_each, digests
@@ -33,7 +46,9 @@ class TinyModem:
 
     def once(self, pattern: str, special: Special | bytes) -> None:
         """The next command that matches is answered by `special` instead."""
-        self.specials.append((pattern, special if callable(special) else lambda _modem, _command: special))
+        self.specials.append(
+            (pattern, special if callable(special) else lambda _modem, _command: special)
+        )
 
     def reboot(self) -> bytes:
         self.cfun, self.cmee = 1, False
@@ -104,12 +119,24 @@ class TinyModem:
     def delete(self, tag: int, kind: int) -> bytes:
         if self.cfun != 4:
             return self.refuse(518)
-        return self.refuse(513) if self.store.pop((tag, kind), None) is None else self.device.answer()
+        return (
+            self.refuse(513) if self.store.pop((tag, kind), None) is None else self.device.answer()
+        )
 
     def list(self, tag: str | None) -> bytes:
-        rows = [(key, text) for key, text in sorted(self.store.items()) if tag is None or key[0] == int(tag)]
-        digest = (lambda text: f',"{hashlib.sha256(text.encode("latin-1")).hexdigest().upper()}"') if self.digests else lambda _: ""
-        return self.device.answer(info=[f"%CMNG: {key[0]},{key[1]}{digest(text)}" for key, text in rows])
+        rows = [
+            (key, text)
+            for key, text in sorted(self.store.items())
+            if tag is None or key[0] == int(tag)
+        ]
+        digest = (
+            (lambda text: f',"{hashlib.sha256(text.encode("latin-1")).hexdigest().upper()}"')
+            if self.digests
+            else lambda _: ""
+        )
+        return self.device.answer(
+            info=[f"%CMNG: {key[0]},{key[1]}{digest(text)}" for key, text in rows]
+        )
 
     def keygen(self, tag: int) -> bytes:
         if self.cfun != 4:

@@ -1,9 +1,10 @@
-"""A virtual nRF9151 on a pty, written from the contract and the public AT reference alone, not from the simulator.
+"""A virtual nRF9151 on a pty, written from the contract and the public AT reference alone, not from
+the simulator.
 
-It is stricter than a lenient modem: bytes that arrive while a command is at work are lost and counted, a line past
-4096 bytes inside quotes kills the port until reset, %CMNG writes are refused while the modem is active, and what is
-not a PEM with real line ends is 527. `Style` makes it answer as different firmware does; `Modem` is what survives a
-reset; `Fault` bends one command.
+It is stricter than a lenient modem: bytes that arrive while a command is at work are lost and
+counted, a line past 4096 bytes inside quotes kills the port until reset, %CMNG writes are refused
+while the modem is active, and what is not a PEM with real line ends is 527. `Style` makes it answer
+as different firmware does; `Modem` is what survives a reset; `Fault` bends one command.
 """
 
 from __future__ import annotations
@@ -30,7 +31,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from cryptography.x509.oid import NameOID
 
 LINE_LIMIT = 4096
@@ -66,7 +72,11 @@ class Style:
     log: bool = False  # the application's log on the same UART
     cfun_s: float = 0.0  # leaving the network takes time
     boot_s: float = 0.0  # deaf while it boots
-    banner: tuple[str, ...] = ("*** Booting nRF Connect SDK v2.9.0 ***", "The AT host sample started", "Ready")
+    banner: tuple[str, ...] = (
+        "*** Booting nRF Connect SDK v2.9.0 ***",
+        "The AT host sample started",
+        "Ready",
+    )
 
 
 @dataclass
@@ -74,13 +84,17 @@ class Modem:
     """What a reset does not take away, and counters of everything that changed it."""
 
     uuid: str = field(default_factory=lambda: str(uuids.uuid4()))
-    imei: str = field(default_factory=lambda: "35" + "".join(secrets.choice("0123456789") for _ in range(13)))
+    imei: str = field(
+        default_factory=lambda: "35" + "".join(secrets.choice("0123456789") for _ in range(13))
+    )
     model: str = "nRF9151-LACA"
     firmware: str = "mfw_nrf91x1_2.0.2"
     iccid: str | None = "89012345678901234567"
     store: dict[tuple[int, int], bytes] = field(default_factory=dict)
     keys: dict[int, ec.EllipticCurvePrivateKey] = field(default_factory=dict)
-    identity: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+    identity: ec.EllipticCurvePrivateKey = field(
+        default_factory=lambda: ec.generate_private_key(ec.SECP256R1())
+    )
     mode: int = 1
     cmee: int = 0
     counts: Counter[str] = field(default_factory=Counter)
@@ -95,10 +109,17 @@ class Modem:
             self.store[sec_tag, kind] = content
 
     def public_key(self, sec_tag: int) -> bytes:
-        return self.keys[sec_tag].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return (
+            self.keys[sec_tag]
+            .public_key()
+            .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        )
 
     def rows(self) -> list[tuple[int, int, str]]:
-        rows = [(tag, kind, hashlib.sha256(content).hexdigest()) for (tag, kind), content in self.store.items()]
+        rows = [
+            (tag, kind, hashlib.sha256(content).hexdigest())
+            for (tag, kind), content in self.store.items()
+        ]
         for tag, key in self.keys.items():
             raw = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
             rows.append((tag, 2, hashlib.sha256(raw).hexdigest()))
@@ -110,14 +131,20 @@ class Fault:
     """Bend the `at`-th command (from 0) that matches: see `Board._bent` for the kinds."""
 
     match: str
-    kind: str  # cme, silent-before, silent-after, reset-before, reset-after, unplug-before, unplug-after, call
+    # cme, silent-before, silent-after, reset-before, reset-after, unplug-before, unplug-after, call
+    kind: str
     value: Any = None
     at: int = 0
     seen: int = 0
     spent: bool = False
 
 
-LOG = ["LTE link is up", "[00:00:12.345,678] <inf> mqtt: connecting to broker.example", "app: heartbeat 17", "<wrn> net: +12 dBm?"]
+LOG = [
+    "LTE link is up",
+    "[00:00:12.345,678] <inf> mqtt: connecting to broker.example",
+    "app: heartbeat 17",
+    "<wrn> net: +12 dBm?",
+]
 
 
 class CmeError(Exception):
@@ -131,7 +158,9 @@ class CmeError(Exception):
 class Board:
     """The port: a pty behind a stable symbolic link, served by one thread."""
 
-    def __init__(self, folder: Path, modem: Modem | None = None, style: Style | None = None, name: str = "") -> None:
+    def __init__(
+        self, folder: Path, modem: Modem | None = None, style: Style | None = None, name: str = ""
+    ) -> None:
         self.modem = modem or Modem()
         self.style = style or Style()
         self.path = folder / (name or f"tty-{self.modem.uuid[:8]}")
@@ -142,13 +171,15 @@ class Board:
         self.dead = False
         self.echo = self.style.echo
         self.keygen_s = 0.0
-        self.online = lambda _modem: None  # called when the modem goes active: what the application would do then
+        self.online = lambda _modem: (
+            None
+        )  # called when the modem goes active: what the application would do then
         self._master: int | None = None
         self._thread: threading.Thread | None = None
         self.modem.mode = self.style.boot_mode
         self.plug()
 
-    # -- the cable --------------------------------------------------------------------------------------------------
+    # -- the cable ---------------------------------------------------------------------------------
 
     def plug(self) -> None:
         """Appear on a fresh pty under the same name."""
@@ -158,7 +189,8 @@ class Board:
         self.path.unlink(missing_ok=True)
         self.path.symlink_to(os.ttyname(slave))
         os.close(slave)
-        # Held by nobody but the tool: then a closed port is seen as EIO here, as on a real pty with no user.
+        # Held by nobody but the tool: then a closed port is seen as EIO here, as on a real pty with
+        # no user.
         self._master = master
         self._buffer = bytearray()
         self._thread = threading.Thread(target=self._serve, args=(master,), daemon=True)
@@ -181,7 +213,12 @@ class Board:
 
     def reset(self, *, banner: bool = True) -> None:
         """Boot again: CMEE and CFUN as the firmware starts, boot text on the line."""
-        self.modem.mode, self.modem.cmee, self.echo, self.dead = self.style.boot_mode, 0, self.style.echo, False
+        self.modem.mode, self.modem.cmee, self.echo, self.dead = (
+            self.style.boot_mode,
+            0,
+            self.style.echo,
+            False,
+        )
         self.modem.counts["reset"] += 1
         pause(self.style.boot_s)
         self._lose_early()
@@ -194,7 +231,7 @@ class Board:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(2)
 
-    # -- bytes ------------------------------------------------------------------------------------------------------
+    # -- bytes -------------------------------------------------------------------------------------
 
     def _serve(self, master: int) -> None:
         while self._master == master:
@@ -222,7 +259,7 @@ class Board:
                 line = bytes(self._buffer).strip()
                 self._buffer.clear()
                 if line:
-                    rest = data[place + 1:].strip(b"\r\n")
+                    rest = data[place + 1 :].strip(b"\r\n")
                     self.early_bytes += len(rest)
                     self._command(line.decode("latin-1"))
                     return  # what came in the same read is lost, as with the UART off
@@ -251,12 +288,16 @@ class Board:
                 os.write(self._master, bytes([value]))
                 pause(0.0003)
 
-    # -- lines ------------------------------------------------------------------------------------------------------
+    # -- lines -------------------------------------------------------------------------------------
 
     def _command(self, text: str) -> None:
         self.commands.append(text)
         if self.echo:
-            self._send(text.encode("latin-1") + b"\r\n" if not self.style.empty_line else text.encode("latin-1") + b"\r")
+            self._send(
+                text.encode("latin-1") + b"\r\n"
+                if not self.style.empty_line
+                else text.encode("latin-1") + b"\r"
+            )
         fault = self._fault(text)
         if fault is not None and not self._bent_before(fault):
             return
@@ -266,7 +307,11 @@ class Board:
             info, final = self._act(text), "OK"
         except CmeError as error:
             info = []
-            final = f"+CME ERROR: {error.number}" if self.modem.cmee and error.number is not None else "ERROR"
+            final = (
+                f"+CME ERROR: {error.number}"
+                if self.modem.cmee and error.number is not None
+                else "ERROR"
+            )
         if fault is not None and not self._bent_after(fault):
             return
         self._answer(info, final)
@@ -278,7 +323,18 @@ class Board:
         lines: list[str] = []
         for row in info:
             if self.style.noise or self.style.log:
-                lines.append(secrets.choice(LOG if self.style.log else ["%CESQ: 54,2,16,2", '+CEREG: 5,"4E2A","0A1B2C3D",7', "%MDMEV: SEARCH STATUS 1", ""]))
+                lines.append(
+                    secrets.choice(
+                        LOG
+                        if self.style.log
+                        else [
+                            "%CESQ: 54,2,16,2",
+                            '+CEREG: 5,"4E2A","0A1B2C3D",7',
+                            "%MDMEV: SEARCH STATUS 1",
+                            "",
+                        ]
+                    )
+                )
             lines.append(row)
         if self.style.noise:
             lines.append("+CSCON: 0")
@@ -325,7 +381,7 @@ class Board:
                 self._send(fault.value)
         return True
 
-    # -- commands ---------------------------------------------------------------------------------------------------
+    # -- commands ----------------------------------------------------------------------------------
 
     def _act(self, text: str) -> list[str]:
         upper = text.upper()
@@ -340,14 +396,21 @@ class Board:
 
     def _table(self) -> dict[str, Any]:
         return {
-            r"AT\+CMEE=([01])": self._cmee, r"AT\+CMEE\?": lambda: [f"+CMEE: {self.modem.cmee}"],
-            r"AT\+CFUN\?": lambda: [f"+CFUN: {self.modem.mode}"], r"AT\+CFUN=(\d+)": self._cfun,
-            r"AT\+CGMR": lambda: [self.modem.firmware], r"AT\+CGMM": lambda: [self.modem.model],
+            r"AT\+CMEE=([01])": self._cmee,
+            r"AT\+CMEE\?": lambda: [f"+CMEE: {self.modem.cmee}"],
+            r"AT\+CFUN\?": lambda: [f"+CFUN: {self.modem.mode}"],
+            r"AT\+CFUN=(\d+)": self._cfun,
+            r"AT\+CGMR": lambda: [self.modem.firmware],
+            r"AT\+CGMM": lambda: [self.modem.model],
             r"AT\+CGMI": lambda: ["Nordic Semiconductor ASA"],
-            r"AT\+CGSN(?:=([0123]))?": self._cgsn, r"AT%HWVERSION": lambda: ["%HWVERSION: nRF9151 LACA A0A"],
-            r"AT%DEVICEUUID": lambda: [f"%DEVICEUUID: {self.modem.uuid}"], r"AT%XICCID": self._iccid,
-            r"AT%CMNG=1(?:,(\d+))?(?:,(\d+))?": self._list, r'AT%CMNG=0,(\d+),(\d+),"(.*)"': self._write,
-            r"AT%CMNG=2,(\d+),(\d+)": self._read, r"AT%CMNG=3,(\d+),(\d+)": self._delete,
+            r"AT\+CGSN(?:=([0123]))?": self._cgsn,
+            r"AT%HWVERSION": lambda: ["%HWVERSION: nRF9151 LACA A0A"],
+            r"AT%DEVICEUUID": lambda: [f"%DEVICEUUID: {self.modem.uuid}"],
+            r"AT%XICCID": self._iccid,
+            r"AT%CMNG=1(?:,(\d+))?(?:,(\d+))?": self._list,
+            r'AT%CMNG=0,(\d+),(\d+),"(.*)"': self._write,
+            r"AT%CMNG=2,(\d+),(\d+)": self._read,
+            r"AT%CMNG=3,(\d+),(\d+)": self._delete,
             r'AT%KEYGEN=(\d+),2(?:,(0))?(?:,"([^"]*)")?(?:,"([01]{9})")?': self._keygen,
             r'AT%JWT=0?,(\d*),(?:"([^"]*)")?,(?:"([^"]*)")?(?:,(\d+),(\d+))?': self._jwt,
         }
@@ -380,11 +443,17 @@ class Board:
         return [f"%XICCID: {self.modem.iccid}"]
 
     def _list(self, tag: str | None, kind: str | None) -> list[str]:
-        rows = [row for row in self.modem.rows() if tag in {None, str(row[0])} and kind in {None, str(row[1])}]
+        rows = [
+            row
+            for row in self.modem.rows()
+            if tag in {None, str(row[0])} and kind in {None, str(row[1])}
+        ]
         shown = {"upper": str.upper, "lower": str.lower}.get(self.style.digests)
         # The modem keeps entries of its own above the user range, with and without digests.
         own = [] if tag else ["%CMNG: 4294967292,11", "%CMNG: 4294967293,10," + "AB" * 32]
-        return [f"%CMNG: {row[0]},{row[1]}" + (f",{shown(row[2])}" if shown else "") for row in rows] + own
+        return [
+            f"%CMNG: {row[0]},{row[1]}" + (f",{shown(row[2])}" if shown else "") for row in rows
+        ] + own
 
     def _idle(self) -> None:
         if self.modem.mode not in {0, 4, 20, 44}:
@@ -414,7 +483,12 @@ class Board:
         if place not in self.modem.store:
             raise CmeError(513)
         content = self.modem.store[place]
-        return [f'%CMNG: {tag},{kind},"{hashlib.sha256(content).hexdigest().upper()}","{content.decode("latin-1")}"']
+        return [
+            (
+                "%CMNG:"
+                f' {tag},{kind},"{hashlib.sha256(content).hexdigest().upper()}","{content.decode("latin-1")}"'
+            )
+        ]
 
     def _delete(self, tag: str, kind: str) -> list[str]:
         self._idle()
@@ -429,7 +503,9 @@ class Board:
         self.modem.counts[f"delete:{tag}:{kind}"] += 1
         return []
 
-    def _keygen(self, tag: str, _content: str | None, attributes: str | None, usage: str | None) -> list[str]:
+    def _keygen(
+        self, tag: str, _content: str | None, attributes: str | None, usage: str | None
+    ) -> list[str]:
         self._idle()
         if int(tag) in self.modem.keys:
             raise CmeError(519)
@@ -439,14 +515,21 @@ class Board:
         self.modem.counts["keygen"] += 1
         return [f'%KEYGEN: "{self._csr(int(tag), key, attributes, usage or "111010000")}"']
 
-    def _csr(self, tag: int, key: ec.EllipticCurvePrivateKey, attributes: str | None, usage: str) -> str:
+    def _csr(
+        self, tag: int, key: ec.EllipticCurvePrivateKey, attributes: str | None, usage: str
+    ) -> str:
         name = (attributes or "").removeprefix("CN=") or self.modem.uuid
         bits = [bit == "1" for bit in usage]
         body = (
             x509.CertificateSigningRequestBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-            .add_extension(x509.KeyUsage(*bits[:7], encipher_only=bits[7], decipher_only=bits[8]), critical=False)
-            .sign(key, hashes.SHA256()).public_bytes(Encoding.DER))
+            .add_extension(
+                x509.KeyUsage(*bits[:7], encipher_only=bits[7], decipher_only=bits[8]),
+                critical=False,
+            )
+            .sign(key, hashes.SHA256())
+            .public_bytes(Encoding.DER)
+        )
         if self.modem.lie == "signature":
             body = body[:-1] + bytes([body[-1] ^ 1])
         if self.style.null_in_csr:
@@ -459,13 +542,34 @@ class Board:
         lie = self.modem.lie
         uuid, tag = str(uuids.uuid4()) if lie == "uuid" else self.modem.uuid, tag + (lie == "tag")
         body += b"\x00" * (lie == "digest")
-        payload = cbor2.dumps(cbor2.CBORTag(55799, [
-            9, uuids.UUID(uuid).bytes, cbor2.dumps(tag), hashlib.sha256(body).digest(), secrets.token_bytes(16)]))
+        payload = cbor2.dumps(
+            cbor2.CBORTag(
+                55799,
+                [
+                    9,
+                    uuids.UUID(uuid).bytes,
+                    cbor2.dumps(tag),
+                    hashlib.sha256(body).digest(),
+                    secrets.token_bytes(16),
+                ],
+            )
+        )
         protected = cbor2.dumps({1: -7})
         signed = cbor2.dumps(["Signature1", protected, b"", payload])
-        return cbor2.dumps(cbor2.CBORTag(18, [protected, {4: b"\x21"}, payload, _raw_signature(self.modem.identity, signed)]))
+        return cbor2.dumps(
+            cbor2.CBORTag(
+                18, [protected, {4: b"\x21"}, payload, _raw_signature(self.modem.identity, signed)]
+            )
+        )
 
-    def _jwt(self, delta: str, subject: str | None, audience: str | None, tag: str | None, kind: str | None) -> list[str]:
+    def _jwt(
+        self,
+        delta: str,
+        subject: str | None,
+        audience: str | None,
+        tag: str | None,
+        kind: str | None,
+    ) -> list[str]:
         if not self.style.jwt:
             raise CmeError(None)
         if delta not in {"", "0"} and self.modem.mode != 1:
@@ -473,7 +577,10 @@ class Board:
         if tag is not None and (int(tag) not in self.modem.keys or kind != "2"):
             raise CmeError(513)
         key = self.modem.identity if tag is None else self.modem.keys[int(tag)]
-        claims = {"iss": f"nRF9151.{self.modem.uuid}", "jti": f"nRF9151.{self.modem.uuid}.{secrets.token_hex(8)}"}
+        claims = {
+            "iss": f"nRF9151.{self.modem.uuid}",
+            "jti": f"nRF9151.{self.modem.uuid}.{secrets.token_hex(8)}",
+        }
         claims |= {} if subject is None else {"sub": subject}
         claims |= {} if audience is None else {"aud": audience}
         if delta not in {"", "0"}:
@@ -496,9 +603,11 @@ def _with_null(body: bytes) -> bytes:
     """The encoding fault of real modem firmware: a NULL in the outer signature algorithm."""
     inner = body[4:] if body[1] == 0x82 else body[3:]
     place = inner.rindex(ALGORITHM)
-    inner = inner[:place] + ALGORITHM_WITH_NULL + inner[place + len(ALGORITHM):]
+    inner = inner[:place] + ALGORITHM_WITH_NULL + inner[place + len(ALGORITHM) :]
     size = len(inner)
-    return (b"\x30\x82" + size.to_bytes(2, "big") if size > 255 else b"\x30\x81" + bytes([size])) + inner
+    return (
+        b"\x30\x82" + size.to_bytes(2, "big") if size > 255 else b"\x30\x81" + bytes([size])
+    ) + inner
 
 
 def _is_pem(content: str) -> bool:

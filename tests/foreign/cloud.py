@@ -1,8 +1,10 @@
-"""Both cloud APIs, written from the contract alone, not from the simulator, on the standard library's HTTP server.
+"""Both cloud APIs, written from the contract alone, not from the simulator, on the standard
+library's HTTP server.
 
-Strict about what it is sent: unknown fields and parameters, missing fields, wrong ids, a missing or wrong credential
-(or one where none belongs) are refused and put in `wrong`. Lax in what it answers, as servers are: extra fields, times
-with and without fractions, lists in either form. `faults` bend single calls; every request is in `requests`.
+Strict about what it is sent: unknown fields and parameters, missing fields, wrong ids, a missing or
+wrong credential (or one where none belongs) are refused and put in `wrong`. Lax in what it answers,
+as servers are: extra fields, times with and without fractions, lists in either form. `faults` bend
+single calls; every request is in `requests`.
 """
 
 from __future__ import annotations
@@ -48,9 +50,10 @@ class RefusedError(Exception):
 class Fault:
     """Bend the `at`-th request (from 0) that matches `METHOD path`, `times` times.
 
-    Kinds: drop-before, drop-after, late (value: seconds), status-before / status-after (value: status, or status and
-    headers, or these and the body), html, half, reset (half an answer, then RST), broken, slow (value: seconds),
-    redirect (value: URL prefix), date (value: seconds of skew).
+    Kinds: drop-before, drop-after, late (value: seconds), status-before / status-after (value:
+    status, or status and headers, or these and the body), html, half, reset (half an answer, then
+    RST), broken, slow (value: seconds), redirect (value: URL prefix), date (value: seconds of
+    skew).
     """
 
     match: str
@@ -93,22 +96,45 @@ class Issuer:
         self.intermediate = self._sign("Foreign Issuing", self.key.public_key(), self.root, 0)
         self.issued: list[x509.Certificate] = []
 
-    def _sign(self, name: str, public: Any, issuer: x509.Certificate | None, length: int | None) -> x509.Certificate:
+    def _sign(
+        self, name: str, public: Any, issuer: x509.Certificate | None, length: int | None
+    ) -> x509.Certificate:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         now = datetime.now(UTC)
         signing = self.key if length is None else self.root_key
         builder = (
-            x509.CertificateBuilder().subject_name(subject).issuer_name(issuer.subject if issuer else subject).public_key(public)
-            .serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(hours=1))
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer.subject if issuer else subject)
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + timedelta(days=365 if length is None else 3650))
-            .add_extension(x509.BasicConstraints(ca=length is not None, path_length=length), critical=True)
+            .add_extension(
+                x509.BasicConstraints(ca=length is not None, path_length=length), critical=True
+            )
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-            .add_extension(x509.KeyUsage(length is None, False, False, False, False, length is not None, length is not None,
-                                         False, False), critical=True))
+            .add_extension(
+                x509.KeyUsage(
+                    length is None,
+                    False,
+                    False,
+                    False,
+                    False,
+                    length is not None,
+                    length is not None,
+                    False,
+                    False,
+                ),
+                critical=True,
+            )
+        )
         if issuer is not None:
             identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
             builder = builder.add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
+                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier),
+                critical=False,
+            )
         return builder.sign(signing, hashes.SHA256())
 
     def certify(self, csr_pem: str, name: str) -> x509.Certificate:
@@ -138,9 +164,14 @@ class State:
 
 
 class Cloud:
-    """The server. `url` is cloud.base_url, `registry_url` the registry's (the same host, another path)."""
+    """The server.
 
-    def __init__(self, *, items: bool = False, chain_as_list: bool = False, put_answer: str = "device") -> None:
+    `url` is cloud.base_url, `registry_url` the registry's (the same host, another path).
+    """
+
+    def __init__(
+        self, *, items: bool = False, chain_as_list: bool = False, put_answer: str = "device"
+    ) -> None:
         self.token = "legacy-" + secrets.token_urlsafe(24)
         self.items, self.chain_as_list, self.put_answer = items, chain_as_list, put_answer
         self.state, self.issuer = State(), Issuer()
@@ -166,7 +197,7 @@ class Cloud:
         self.port = 0
         self.up()
 
-    # -- the machine ------------------------------------------------------------------------------------------------
+    # -- the machine -------------------------------------------------------------------------------
 
     def up(self) -> None:
         """Come (back) to the network on the same port."""
@@ -177,7 +208,9 @@ class Cloud:
 
         self._server = _Server(("127.0.0.1", self.port), Handler)
         self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
 
     def down(self) -> None:
         """Go away: no new connections, the open ones are cut."""
@@ -199,7 +232,7 @@ class Cloud:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    # -- looking from outside ---------------------------------------------------------------------------------------
+    # -- looking from outside ----------------------------------------------------------------------
 
     def calls(self, pattern: str) -> list[Request]:
         return [request for request in self.requests if re.search(pattern, request.call)]
@@ -207,7 +240,11 @@ class Cloud:
     def writes(self) -> list[str]:
         """Requests with a lasting effect or the wish for one."""
         harmless = ("POST /key/", "POST /mqtt/token", "POST /device/lastRoute")
-        return [request.call for request in self.requests if request.method != "GET" and not request.call.startswith(harmless)]
+        return [
+            request.call
+            for request in self.requests
+            if request.method != "GET" and not request.call.startswith(harmless)
+        ]
 
     def device_of(self, mcu_id: str) -> JSON:
         found = [device for device in self.state.devices.values() if device["mcuId"] == mcu_id]
@@ -220,17 +257,40 @@ class Cloud:
             timer.join()
         self._timers.clear()
 
-    def seed(self, *, fields: list[JSON] | None = None, soc: str = "nRF9151", organisation: str = "Example Provider",
-             board: str = "Example Sensor Board", network: str | None = "Field Network") -> tuple[str, str]:
+    def seed(
+        self,
+        *,
+        fields: list[JSON] | None = None,
+        soc: str = "nRF9151",
+        organisation: str = "Example Provider",
+        board: str = "Example Sensor Board",
+        network: str | None = "Field Network",
+    ) -> tuple[str, str]:
         """Organisation, board and network as a tenant has them; the ids of the first two."""
         owner = self._stored(self.state.organisations, {"name": organisation})
-        made = self._stored(self.state.boards, {
-            "organisationId": owner["id"], "name": board, "description": "seeded", "soc": soc, "public": False,
-            "metadataFields": fields or []})
+        made = self._stored(
+            self.state.boards,
+            {
+                "organisationId": owner["id"],
+                "name": board,
+                "description": "seeded",
+                "soc": soc,
+                "public": False,
+                "metadataFields": fields or [],
+            },
+        )
         if network is not None:
-            self._stored(self.state.networks, {
-                "organisationId": owner["id"], "name": network, "description": "", "public": False, "networkId": 1001,
-                "key": base64.b64encode(bytes(range(32))).decode()})
+            self._stored(
+                self.state.networks,
+                {
+                    "organisationId": owner["id"],
+                    "name": network,
+                    "description": "",
+                    "public": False,
+                    "networkId": 1001,
+                    "key": base64.b64encode(bytes(range(32))).decode(),
+                },
+            )
         return owner["id"], made["id"]
 
     def check_in(self, registry_device_id: str, token: str | None = None) -> None:
@@ -241,7 +301,7 @@ class Cloud:
                 if token is not None and row["secret"] == token and row["status"] == "PENDING":
                     row["status"] = "USED"
 
-    # -- one request ------------------------------------------------------------------------------------------------
+    # -- one request -------------------------------------------------------------------------------
 
     def answer(self, request: Request) -> tuple[int, Any]:
         with self._lock:
@@ -260,10 +320,12 @@ class Cloud:
         registry = request.path.startswith("/api/v1/")
         path = request.path.removeprefix("/api/v1") if registry else request.path
         self._credential(request, path)
-        for method, pattern, action in (_REGISTRY if registry else _INFUSE):
+        for method, pattern, action in _REGISTRY if registry else _INFUSE:
             match = re.fullmatch(pattern, path)
             if match and method == request.method:
-                found: tuple[int, Any] = action(self, request, *(unquote(part) for part in match.groups()))
+                found: tuple[int, Any] = action(
+                    self, request, *(unquote(part) for part in match.groups())
+                )
                 return found
         raise RefusedError(405 if request.method != "GET" else 404, f"no such call: {request.call}")
 
@@ -271,10 +333,15 @@ class Cloud:
         sent = request.headers.get("authorization")
         if path == "/devices/provision":
             if sent is not None or "x-api-key" in request.headers:
-                raise RefusedError(400, "an organisation credential was sent where the token is the credential")
+                raise RefusedError(
+                    400, "an organisation credential was sent where the token is the credential"
+                )
             return
-        wanted = {"bearer": ("authorization", f"Bearer {self.token}"), "api-key": ("authorization", f"ApiKey {self.token}"),
-                  "x-api-key": ("x-api-key", f"Bearer {self.token}")}[self.scheme]
+        wanted = {
+            "bearer": ("authorization", f"Bearer {self.token}"),
+            "api-key": ("authorization", f"ApiKey {self.token}"),
+            "x-api-key": ("x-api-key", f"Bearer {self.token}"),
+        }[self.scheme]
         if path != "/health" and request.headers.get(wanted[0]) != wanted[1]:
             raise RefusedError(401, "no credential" if sent is None else "wrong credential")
 
@@ -289,18 +356,25 @@ class Cloud:
         return body
 
     def _parameters(self, request: Request, allowed: str = "") -> dict[str, str]:
-        if unknown := set(request.query) - {"limit", "offset", "orderBy", "orderDir"} - set(allowed.split()):
+        if (
+            unknown := set(request.query)
+            - {"limit", "offset", "orderBy", "orderDir"}
+            - set(allowed.split())
+        ):
             raise RefusedError(400, f"unknown parameter {sorted(unknown)}")
         return request.query
 
     def _paged(self, request: Request, rows: list[JSON]) -> tuple[int, Any]:
         try:
-            limit, offset = int(request.query.get("limit", self.page)), int(request.query.get("offset", 0))
+            limit, offset = (
+                int(request.query.get("limit", self.page)),
+                int(request.query.get("offset", 0)),
+            )
         except ValueError as error:
             raise RefusedError(400, "limit and offset are numbers") from error
         if not 1 <= limit <= PAGE or offset < 0:
             raise RefusedError(400, "limit is 1..100")
-        return 200, rows[offset:offset + min(limit, self.page)]
+        return 200, rows[offset : offset + min(limit, self.page)]
 
     def _stored(self, table: dict[str, JSON], values: JSON) -> JSON:
         now = _time()
@@ -314,7 +388,7 @@ class Cloud:
             raise RefusedError(404, f"no such {key}")
         return 200, found
 
-    # -- Infuse IoT -------------------------------------------------------------------------------------------------
+    # -- Infuse IoT --------------------------------------------------------------------------------
 
     def health(self, _request: Request) -> tuple[int, Any]:
         return 200, {"health": "ok"}
@@ -334,8 +408,14 @@ class Cloud:
 
     def boards(self, request: Request) -> tuple[int, Any]:
         query = self._parameters(request, "organisationId includePublic")
-        return self._paged(request, [row for row in self.state.boards.values()
-                                     if query.get("organisationId", row["organisationId"]) == row["organisationId"]])
+        return self._paged(
+            request,
+            [
+                row
+                for row in self.state.boards.values()
+                if query.get("organisationId", row["organisationId"]) == row["organisationId"]
+            ],
+        )
 
     def board(self, _request: Request, value: str) -> tuple[int, Any]:
         return self._one(self.state.boards, "id", value)
@@ -347,17 +427,28 @@ class Cloud:
         for row in body.get("metadataFields", []):
             if set(row) != {"name", "required", "unique"}:
                 raise RefusedError(400, f"metadata field {row}")
-        if self.names_are_unique and any((row["name"], row["organisationId"]) == (body["name"], body["organisationId"]) for row in self.state.boards.values()):
+        if self.names_are_unique and any(
+            (row["name"], row["organisationId"]) == (body["name"], body["organisationId"])
+            for row in self.state.boards.values()
+        ):
             raise RefusedError(409, "the board exists")
         return 201, self._stored(self.state.boards, {"public": False, "metadataFields": [], **body})
 
     def networks(self, request: Request) -> tuple[int, Any]:
         query = self._parameters(request, "organisationId includePublic")
-        return self._paged(request, [row for row in self.state.networks.values()
-                                     if query.get("organisationId", row["organisationId"]) == row["organisationId"]])
+        return self._paged(
+            request,
+            [
+                row
+                for row in self.state.networks.values()
+                if query.get("organisationId", row["organisationId"]) == row["organisationId"]
+            ],
+        )
 
     def create_device(self, request: Request) -> tuple[int, Any]:
-        body = self._fields(request, "mcuId boardId organisationId", "deviceId metadata initialDeviceState")
+        body = self._fields(
+            request, "mcuId boardId organisationId", "deviceId metadata initialDeviceState"
+        )
         if not re.fullmatch(r"[0-9a-f]{16}", str(body["mcuId"])):
             raise RefusedError(400, "mcuId is 16 lower-case hex digits")
         if "deviceId" in body and not re.fullmatch(r"[0-9a-f]{16}", str(body["deviceId"])):
@@ -369,7 +460,10 @@ class Cloud:
         if not all(isinstance(value, str) for value in metadata.values()):
             raise RefusedError(400, "metadata is text to text")
         for row in self.state.devices.values():
-            same = row["mcuId"] == body["mcuId"] and self.state.boards[row["boardId"]]["soc"] == board["soc"]
+            same = (
+                row["mcuId"] == body["mcuId"]
+                and self.state.boards[row["boardId"]]["soc"] == board["soc"]
+            )
             self.doubled += [body["mcuId"]] * same
             if same or row["deviceId"] == body.get("deviceId"):
                 raise RefusedError(409, "the device exists")
@@ -383,8 +477,16 @@ class Cloud:
             name = field_["name"]
             if whole and field_["required"] and not metadata.get(name):
                 raise RefusedError(422, f"metadata {name} is required")
-            others = [row for row in self.state.devices.values() if row["boardId"] == board["id"] and row["id"] != but]
-            if field_["unique"] and name in metadata and any(row["metadata"].get(name) == metadata[name] for row in others):
+            others = [
+                row
+                for row in self.state.devices.values()
+                if row["boardId"] == board["id"] and row["id"] != but
+            ]
+            if (
+                field_["unique"]
+                and name in metadata
+                and any(row["metadata"].get(name) == metadata[name] for row in others)
+            ):
                 raise RefusedError(409, f"metadata {name} is taken")
 
     def device_by_mcu_id(self, _request: Request, soc: str, mcu_id: str) -> tuple[int, Any]:
@@ -400,20 +502,33 @@ class Cloud:
         query = self._parameters(request, "organisationId boardIds metadataName metadataValue")
         if ("metadataName" in query) != ("metadataValue" in query):
             raise RefusedError(400, "metadataName and metadataValue belong together")
-        rows = [row for row in self.state.devices.values()
-                if query.get("organisationId", row["organisationId"]) == row["organisationId"]
-                and ("boardIds" not in query or row["boardId"] in query["boardIds"].split(","))
-                and ("metadataName" not in query or row["metadata"].get(query["metadataName"]) == query["metadataValue"])]
+        rows = [
+            row
+            for row in self.state.devices.values()
+            if query.get("organisationId", row["organisationId"]) == row["organisationId"]
+            and ("boardIds" not in query or row["boardId"] in query["boardIds"].split(","))
+            and (
+                "metadataName" not in query
+                or row["metadata"].get(query["metadataName"]) == query["metadataValue"]
+            )
+        ]
         return self._paged(request, rows)
 
     def update_device(self, request: Request, value: str) -> tuple[int, Any]:
         body = self._fields(request, "metadata")
         change = body["metadata"]
-        if not isinstance(change, dict) or set(change) != {"operation", "value"} or change["operation"] not in {"patch", "replace"}:
+        if (
+            not isinstance(change, dict)
+            or set(change) != {"operation", "value"}
+            or change["operation"] not in {"patch", "replace"}
+        ):
             raise RefusedError(400, "metadata is {operation, value}")
         _, row = self._one(self.state.devices, "id", value)
         self._unique(self.state.boards[row["boardId"]], change["value"], value, whole=False)
-        row["metadata"] = {**(row["metadata"] if change["operation"] == "patch" else {}), **change["value"]}
+        row["metadata"] = {
+            **(row["metadata"] if change["operation"] == "patch" else {}),
+            **change["value"],
+        }
         row["updatedAt"] = _time()
         return 200, row if self.put_answer == "device" else {}
 
@@ -433,7 +548,7 @@ class Cloud:
         self._one(self.state.devices, "deviceId", body["deviceId"])
         return 200, {"key": base64.b64encode(secrets.token_bytes(32)).decode()}
 
-    # -- registry ---------------------------------------------------------------------------------------------------
+    # -- registry ----------------------------------------------------------------------------------
 
     def _listed(self, request: Request, rows: list[JSON]) -> tuple[int, Any]:
         if self.deaf_to_paging:
@@ -442,23 +557,45 @@ class Cloud:
         return 200, {"items": page, "total": len(rows)} if self.items else page
 
     def mint(self, request: Request) -> tuple[int, Any]:
-        body = self._fields(request, "name", "tags metadata location deviceProfileId siteId expiresInSeconds")
+        body = self._fields(
+            request, "name", "tags metadata location deviceProfileId siteId expiresInSeconds"
+        )
         if any(value is None for value in body.values()):
             raise RefusedError(400, "a field is null")
         if any(row["name"] == body["name"] for row in self.state.registry.values()):
             raise RefusedError(409, "the name is taken")
-        device = self._stored(self.state.registry, {
-            "name": body["name"], "status": "PENDING", "tags": body.get("tags", []), "metadata": body.get("metadata", {}),
-            "siteId": body.get("siteId"), "deviceProfileId": body.get("deviceProfileId"), "location": None})
+        device = self._stored(
+            self.state.registry,
+            {
+                "name": body["name"],
+                "status": "PENDING",
+                "tags": body.get("tags", []),
+                "metadata": body.get("metadata", {}),
+                "siteId": body.get("siteId"),
+                "deviceProfileId": body.get("deviceProfileId"),
+                "location": None,
+            },
+        )
         expires = datetime.now(UTC) + timedelta(seconds=body.get("expiresInSeconds", 3600))
-        row = self._stored(self.state.tokens, {
-            "deviceId": device["id"], "name": body["name"], "status": "PENDING", "expiresAt": _time(expires),
-            "secret": "rt_" + secrets.token_urlsafe(24), "uses": 0})
+        row = self._stored(
+            self.state.tokens,
+            {
+                "deviceId": device["id"],
+                "name": body["name"],
+                "status": "PENDING",
+                "expiresAt": _time(expires),
+                "secret": "rt_" + secrets.token_urlsafe(24),
+                "uses": 0,
+            },
+        )
         self.state.minted.append(row)
         return 201, {**_shown(row), "token": row["secret"]}
 
     def pending(self, request: Request) -> tuple[int, Any]:
-        return self._listed(request, [_shown(row) for row in self.state.tokens.values() if row["status"] == "PENDING"])
+        return self._listed(
+            request,
+            [_shown(row) for row in self.state.tokens.values() if row["status"] == "PENDING"],
+        )
 
     def revoke(self, _request: Request, value: str) -> tuple[int, Any]:
         row = self.state.tokens.get(value)
@@ -471,7 +608,9 @@ class Cloud:
 
     def provision(self, request: Request) -> tuple[int, Any]:
         body = self._fields(request, "token csr")
-        row = next((row for row in self.state.tokens.values() if row["secret"] == body["token"]), None)
+        row = next(
+            (row for row in self.state.tokens.values() if row["secret"] == body["token"]), None
+        )
         if row is None:
             raise RefusedError(401, "unknown token")
         if row["status"] != "PENDING":
@@ -481,8 +620,12 @@ class Cloud:
         leaf = self.issuer.certify(body["csr"], row["deviceId"])
         row["status"], row["uses"] = "USED", row["uses"] + 1
         chain = [_pem(self.issuer.intermediate), _pem(self.issuer.root)]
-        return 200, {"deviceId": row["deviceId"], "certificate": _pem(leaf),
-                     "caChain": chain if self.chain_as_list else "".join(chain), "brokerUrl": "mqtts://broker.example"}
+        return 200, {
+            "deviceId": row["deviceId"],
+            "certificate": _pem(leaf),
+            "caChain": chain if self.chain_as_list else "".join(chain),
+            "brokerUrl": "mqtts://broker.example",
+        }
 
     def registry_devices(self, request: Request) -> tuple[int, Any]:
         return self._listed(request, list(self.state.registry.values()))
@@ -510,8 +653,14 @@ def _shouted(body: Any) -> Any:
         return [_shouted(row) for row in body]
     if not isinstance(body, dict):
         return body
-    return {key: value.upper() if key in {"mcuId", "deviceId"} and isinstance(value, str) and len(value) == 16 else _shouted(value)
-            for key, value in body.items()}
+    return {
+        key: (
+            value.upper()
+            if key in {"mcuId", "deviceId"} and isinstance(value, str) and len(value) == 16
+            else _shouted(value)
+        )
+        for key, value in body.items()
+    }
 
 
 def _bare(body: Any) -> Any:
@@ -520,7 +669,17 @@ def _bare(body: Any) -> Any:
         return [_bare(row) for row in body]
     if not isinstance(body, dict):
         return body
-    gone = {"revision", "updatedAt", "tags", "location", "siteId", "deviceProfileId", "brokerUrl", "description", "public"}
+    gone = {
+        "revision",
+        "updatedAt",
+        "tags",
+        "location",
+        "siteId",
+        "deviceProfileId",
+        "brokerUrl",
+        "description",
+        "public",
+    }
     found = {key: _bare(value) for key, value in body.items() if key not in gone}
     for key in {"createdAt", "expiresAt"} & set(found):
         found[key] = re.sub(r"\.\d+Z$", "+00:00", found[key])
@@ -540,20 +699,29 @@ def _time(at: datetime | None = None) -> str:
 
 _INFUSE: list[tuple[str, str, Any]] = [
     ("GET", "/health", Cloud.health),
-    ("GET", "/organisation", Cloud.organisations), ("POST", "/organisation", Cloud.create_organisation),
+    ("GET", "/organisation", Cloud.organisations),
+    ("POST", "/organisation", Cloud.create_organisation),
     ("GET", "/organisation/(id|name)/([^/]+)", Cloud.organisation),
-    ("GET", "/board", Cloud.boards), ("POST", "/board", Cloud.create_board), ("GET", "/board/id/([^/]+)", Cloud.board),
+    ("GET", "/board", Cloud.boards),
+    ("POST", "/board", Cloud.create_board),
+    ("GET", "/board/id/([^/]+)", Cloud.board),
     ("GET", "/network", Cloud.networks),
-    ("POST", "/device", Cloud.create_device), ("GET", "/device", Cloud.devices),
+    ("POST", "/device", Cloud.create_device),
+    ("GET", "/device", Cloud.devices),
     ("GET", "/device/soc/([^/]+)/mcuId/([^/]+)", Cloud.device_by_mcu_id),
-    ("GET", "/device/(deviceId|id)/([^/]+)", Cloud.device), ("PUT", "/device/id/([^/]+)", Cloud.update_device),
+    ("GET", "/device/(deviceId|id)/([^/]+)", Cloud.device),
+    ("PUT", "/device/id/([^/]+)", Cloud.update_device),
     ("GET", "/device/(deviceId|id)/([^/]+)/state", Cloud.device_state),
-    ("GET", "/key/publicKey", Cloud.public_key), ("POST", "/key/derived/device", Cloud.derived_key),
+    ("GET", "/key/publicKey", Cloud.public_key),
+    ("POST", "/key/derived/device", Cloud.derived_key),
 ]
 _REGISTRY: list[tuple[str, str, Any]] = [
-    ("POST", "/devices/registration/tokens", Cloud.mint), ("GET", "/devices/registration/tokens", Cloud.pending),
-    ("DELETE", "/devices/registration/tokens/([^/]+)", Cloud.revoke), ("POST", "/devices/provision", Cloud.provision),
-    ("GET", "/devices", Cloud.registry_devices), ("GET", "/devices/([^/]+)", Cloud.registry_device),
+    ("POST", "/devices/registration/tokens", Cloud.mint),
+    ("GET", "/devices/registration/tokens", Cloud.pending),
+    ("DELETE", "/devices/registration/tokens/([^/]+)", Cloud.revoke),
+    ("POST", "/devices/provision", Cloud.provision),
+    ("GET", "/devices", Cloud.registry_devices),
+    ("GET", "/devices/([^/]+)", Cloud.registry_device),
     ("DELETE", "/devices/([^/]+)", Cloud.delete_registry_device),
 ]
 
@@ -584,7 +752,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Requests are kept in `Cloud.requests`."""
 
     def date_time_string(self, timestamp: float | None = None) -> str:
-        return format_datetime(datetime.now(UTC) + timedelta(seconds=self.owner.skew_s), usegmt=True)
+        return format_datetime(
+            datetime.now(UTC) + timedelta(seconds=self.owner.skew_s), usegmt=True
+        )
 
     def _serve(self) -> None:
         cloud = self.owner
@@ -599,11 +769,18 @@ class _Handler(BaseHTTPRequestHandler):
             body = json.loads(data) if data else None
         except ValueError:
             body = data
-        request = Request(self.command, address.path, dict(parse_qsl(address.query)),
-                          {key.lower(): value for key, value in self.headers.items()}, body)
+        request = Request(
+            self.command,
+            address.path,
+            dict(parse_qsl(address.query)),
+            {key.lower(): value for key, value in self.headers.items()},
+            body,
+        )
         cloud.requests.append(request)
         cloud.before(request)
-        fault = next((fault for fault in cloud.faults if fault.takes(request.call)), None) or cloud.weather(request)
+        fault = next(
+            (fault for fault in cloud.faults if fault.takes(request.call)), None
+        ) or cloud.weather(request)
         if fault is None:
             self._send(*cloud.answer(request))
         else:
@@ -616,8 +793,17 @@ class _Handler(BaseHTTPRequestHandler):
         if not (self.owner.dateless and keyword == "Date"):
             super().send_header(keyword, value)
 
-    def _send(self, status: int, body: Any, headers: dict[str, str] | None = None, *, kind: str = "application/json") -> None:
-        data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+    def _send(
+        self,
+        status: int,
+        body: Any,
+        headers: dict[str, str] | None = None,
+        *,
+        kind: str = "application/json",
+    ) -> None:
+        data = (
+            b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        )
         self.send_response(status)
         if status != 204:
             self.send_header("Content-Type", kind)
@@ -649,7 +835,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _status_before(self, _request: Request, value: Any) -> None:
         status, headers, *body = value if isinstance(value, tuple) else (value, {})
         message = body[0] if body else {"code": status, "message": "a fault on purpose"}
-        self._send(status, message, headers, kind="text/html" if isinstance(message, bytes) else "application/json")
+        self._send(
+            status,
+            message,
+            headers,
+            kind="text/html" if isinstance(message, bytes) else "application/json",
+        )
 
     def _status_after(self, request: Request, value: Any) -> None:
         self.owner.answer(request)
@@ -667,7 +858,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        self.wfile.write(data[:len(data) // 2])
+        self.wfile.write(data[: len(data) // 2])
         (end or self._drop)()
 
     def _reset(self, request: Request, _value: Any) -> None:
@@ -681,7 +872,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _broken(self, request: Request, _value: Any) -> None:
         status, body = self.owner.answer(request)
         data = json.dumps(body).encode()
-        self._send(status, data[:len(data) // 2])
+        self._send(status, data[: len(data) // 2])
 
     def _slow(self, request: Request, value: float) -> None:
         pause(value)
@@ -696,8 +887,16 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 _FAULTS: dict[str, Any] = {
-    "drop-before": _Handler._drop_before, "drop-after": _Handler._drop_after, "late": _Handler._late,
-    "status-before": _Handler._status_before, "status-after": _Handler._status_after, "html": _Handler._html,
-    "half": _Handler._half, "reset": _Handler._reset, "broken": _Handler._broken, "slow": _Handler._slow, "redirect": _Handler._redirect,
+    "drop-before": _Handler._drop_before,
+    "drop-after": _Handler._drop_after,
+    "late": _Handler._late,
+    "status-before": _Handler._status_before,
+    "status-after": _Handler._status_after,
+    "html": _Handler._html,
+    "half": _Handler._half,
+    "reset": _Handler._reset,
+    "broken": _Handler._broken,
+    "slow": _Handler._slow,
+    "redirect": _Handler._redirect,
     "date": _Handler._date,
 }

@@ -1,4 +1,6 @@
-"""A batch at a cloud that the simulator has no part in: every fault at every call, and each row is there once."""
+"""A batch at a cloud that the simulator has no part in: every fault at every call, and each row is
+there once.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,13 @@ REFUSALS = {"400", "422"}  # for a POST these are the cloud's last word
 
 def register(bench, *more):
     path = bench.folder / "rows.csv"
-    path.write_text("mcuId,name,metadata.deploymentSite\n" + "".join(f"{number:016x},sensor-{number},Perth\n" for number in range(1, ROWS + 1)))
-    ran = bench.infuse("batch", "register", str(path), "--profile", str(bench.profile), "--output", "json", *more)
+    path.write_text(
+        "mcuId,name,metadata.deploymentSite\n"
+        + "".join(f"{number:016x},sensor-{number},Perth\n" for number in range(1, ROWS + 1))
+    )
+    ran = bench.infuse(
+        "batch", "register", str(path), "--profile", str(bench.profile), "--output", "json", *more
+    )
     assert "Traceback" not in ran.stdout + ran.stderr
     check_envelope(ran.envelope, "batch register")
     return ran
@@ -37,15 +44,27 @@ def once_each(bench, ran):
     assert len(names) == ROWS
     with Path(ran.envelope["data"]["report"]).open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["mcuId"], row["deviceId"]) for row in rows] == [(mcu_id, devices[mcu_id]["deviceId"]) for mcu_id in sorted(devices)]
+    assert [(row["mcuId"], row["deviceId"]) for row in rows] == [
+        (mcu_id, devices[mcu_id]["deviceId"]) for mcu_id in sorted(devices)
+    ]
     assert not bench.cloud.wrong, bench.cloud.wrong
 
 
-CASES = [(call, kind) for call in CALLS for kind in KINDS if not (call.startswith("GET") and kind in {"500-after", "503-after", "drop-after", "html-after", "422"})]
+CASES = [
+    (call, kind)
+    for call in CALLS
+    for kind in KINDS
+    if not (
+        call.startswith("GET")
+        and kind in {"500-after", "503-after", "drop-after", "html-after", "422"}
+    )
+]
 SOON = [("POST /device$", "drop-after"), ("POST .*/tokens", "500-after")]
 
 
-@pytest.mark.parametrize(("call", "kind"), [*SOON, *storms(*(case for case in CASES if case not in SOON))])
+@pytest.mark.parametrize(
+    ("call", "kind"), [*SOON, *storms(*(case for case in CASES if case not in SOON))]
+)
 def test_every_fault_at_every_call(make_bench, call, kind):
     bench = make_bench()
     bench.write("cloud-ca", cloud=QUICK)

@@ -1,4 +1,6 @@
-"""`infuse batch` at a cloud of the contract alone: bad days, kills, races, lost credentials, full disks; every row exactly once."""
+"""`infuse batch` at a cloud of the contract alone: bad days, kills, races, lost credentials, full
+disks; every row exactly once.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ from tests.foreign.verifier import audit, check_envelope
 
 MINT = "POST /api/v1/devices/registration/tokens"
 SERIAL = {"name": "serialNumber", "required": True, "unique": True}
-HTML = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
+HTML = (
+    b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
+)
 
 
 @pytest.fixture
@@ -41,8 +45,12 @@ def make_job(make_bench):
 def dressed(bench, grace=0.3, **cloud):
     timing = {"lost_answer_grace_s": grace, "outage_wait_s": 20.0, "timeout_s": 5, "deadline_s": 10}
     board = {"name": "Example Sensor Board"}
-    bench.write("none", cloud={**timing, "board": board, **cloud}, metadata={"serialNumber": {"from": "scan"}},
-                registry={"base_url": bench.cloud.url, "auth": "same", "tags": ["line-1"]})
+    bench.write(
+        "none",
+        cloud={**timing, "board": board, **cloud},
+        metadata={"serialNumber": {"from": "scan"}},
+        registry={"base_url": bench.cloud.url, "auth": "same", "tags": ["line-1"]},
+    )
     return bench
 
 
@@ -60,16 +68,24 @@ def rows(bench, count, *, named=False, first=1, name="rows.csv"):
     with path.open("w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(["mcuId", "metadata.serialNumber", *(["name"] if named else [])])
-        writer.writerows([mcu_id(number), f"SN-{number:05}", *([f"sensor {number}/ü"] if named else [])] for number in range(first, first + count))
+        writer.writerows(
+            [mcu_id(number), f"SN-{number:05}", *([f"sensor {number}/ü"] if named else [])]
+            for number in range(first, first + count)
+        )
     return path
 
 
 def env(bench):
-    return {"INFUSE_PROFILE": str(bench.profile), "INFUSE_SEALING_KEY_FILE": f"{bench.home}.sealing"}
+    return {
+        "INFUSE_PROFILE": str(bench.profile),
+        "INFUSE_SEALING_KEY_FILE": f"{bench.home}.sealing",
+    }
 
 
 def batch(bench, *argv, output="json", failpoint=""):
-    return bench.infuse("batch", *map(str, argv), "--output", output, env=env(bench), failpoint=failpoint)
+    return bench.infuse(
+        "batch", *map(str, argv), "--output", output, env=env(bench), failpoint=failpoint
+    )
 
 
 def start(bench, *argv, output="json"):
@@ -81,12 +97,16 @@ def told(ran):
     with Path(ran.envelope["data"]["report"]).open(newline="") as file:
         found = list(csv.DictReader(file))
     assert [int(row["line"]) for row in found] == sorted(int(row["line"]) for row in found)
-    assert Counter(row["outcome"] for row in found if row["outcome"] != "skipped") == Counter(+Counter(ran.envelope["data"]["totals"]))
+    assert Counter(row["outcome"] for row in found if row["outcome"] != "skipped") == Counter(
+        +Counter(ran.envelope["data"]["totals"])
+    )
     return {row["mcuId"]: row for row in found}
 
 
 def check_report(bench, ran, mcu_ids):
-    """Row for row what the cloud holds: there where it says so, and not there where nothing is said."""
+    """Row for row what the cloud holds: there where it says so, and not there where nothing is
+    said.
+    """
     cloud, report = bench.cloud, told(ran)
     devices = {device["mcuId"]: device for device in cloud.state.devices.values()}
     registry = {device["id"]: device for device in cloud.state.registry.values()}
@@ -95,7 +115,10 @@ def check_report(bench, ran, mcu_ids):
         if row is None or (row["outcome"] == "refused" and not row["id"]):
             assert mcu not in devices, f"{mcu} is in the cloud, and the report says {row}"
         elif row["outcome"] in {"created", "existed"}:
-            assert (row["id"], row["deviceId"].lower()) == (devices[mcu]["id"], devices[mcu]["deviceId"])
+            assert (row["id"], row["deviceId"].lower()) == (
+                devices[mcu]["id"],
+                devices[mcu]["deviceId"],
+            )
             if row["name"]:
                 assert registry[row["registryDeviceId"]]["name"] == row["name"]
     return report
@@ -107,8 +130,13 @@ def check_world(bench, count, *, named=False, first=1):
     cloud.settle()
     assert audit(cloud) == []
     assert cloud.doubled == [], "a POST for a device that exists"
-    assert sorted(device["mcuId"] for device in cloud.state.devices.values()) == [mcu_id(number) for number in range(first, first + count)]
-    assert all(device["metadata"]["serialNumber"] == f"SN-{int(device['mcuId'][4:], 16):05}" for device in cloud.state.devices.values())
+    assert sorted(device["mcuId"] for device in cloud.state.devices.values()) == [
+        mcu_id(number) for number in range(first, first + count)
+    ]
+    assert all(
+        device["metadata"]["serialNumber"] == f"SN-{int(device['mcuId'][4:], 16):05}"
+        for device in cloud.state.devices.values()
+    )
     if not named:
         return
     pending = {row["id"] for row in cloud.state.tokens.values() if row["status"] == "PENDING"}
@@ -124,12 +152,18 @@ def sealed_tokens(bench):
     from infuse_cli.keys.seal import bench_keys, load_sealer
     from infuse_cli.types import TokenState
 
-    sealer = load_sealer(bench_keys(bench.home, {}, {"INFUSE_SEALING_KEY_FILE": f"{bench.home}.sealing"}), create=False)
+    sealer = load_sealer(
+        bench_keys(bench.home, {}, {"INFUSE_SEALING_KEY_FILE": f"{bench.home}.sealing"}),
+        create=False,
+    )
     with open_journal(bench.home, create=False) as journal:
         assert journal.verify() == []
         minted = [token for token in journal.tokens() if token.state is TokenState.MINTED]
         assert not [token for token in journal.tokens() if token.state is TokenState.INTENDED]
-        return {sealer.unseal(journal.secret(f"token:{token.intent}"), f"token:{token.intent}").reveal() for token in minted}
+        return {
+            sealer.unseal(journal.secret(f"token:{token.intent}"), f"token:{token.intent}").reveal()
+            for token in minted
+        }
 
 
 def check_again(bench, path, count, *, named=False):
@@ -144,19 +178,32 @@ def check_again(bench, path, count, *, named=False):
     written = len(bench.cloud.writes())
     last = batch(bench, "register", path)
     assert last.code == 0, last.stdout
-    assert last.envelope["data"]["totals"] == {"created": 0, "existed": count, "differs": 0, "refused": 0, "unknown": 0}
+    assert last.envelope["data"]["totals"] == {
+        "created": 0,
+        "existed": count,
+        "differs": 0,
+        "refused": 0,
+        "unknown": 0,
+    }
     assert len(bench.cloud.writes()) == written
 
 
-# -- calm -----------------------------------------------------------------------------------------------------------
+# -- calm ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("manner", ["plain", *storms("short-pages", "items", "capitals", "bare", "deaf", "old_http", "dateless")])
+@pytest.mark.parametrize(
+    "manner",
+    ["plain", *storms("short-pages", "items", "capitals", "bare", "deaf", "old_http", "dateless")],
+)
 def test_plan_register_status_export(make_job, manner):
     bench = make_job(items=manner == "items")
     cloud = bench.cloud
     cloud.page = 7 if manner in {"short-pages", "capitals"} else cloud.page
-    cloud.capitals, cloud.bare, cloud.deaf_to_paging = manner == "capitals", manner == "bare", manner == "deaf"
+    cloud.capitals, cloud.bare, cloud.deaf_to_paging = (
+        manner == "capitals",
+        manner == "bare",
+        manner == "deaf",
+    )
     cloud.old_http, cloud.dateless = manner == "old_http", manner == "dateless"
     path = rows(bench, 30, named=True)
     plan = batch(bench, "plan", path)
@@ -168,34 +215,61 @@ def test_plan_register_status_export(make_job, manner):
     assert ran.envelope["data"]["totals"]["created"] == 30
     check_again(bench, path, 30, named=True)
     status = batch(bench, "status", path)
-    assert status.envelope["data"]["totals"]["created"] + status.envelope["data"]["totals"]["existed"] == 30
+    assert (
+        status.envelope["data"]["totals"]["created"] + status.envelope["data"]["totals"]["existed"]
+        == 30
+    )
     exported = batch(bench, "export", path, "--format", "json")
     assert {row["mcuId"]: row["id"] for row in exported.envelope["data"]["rows"]} == {
-        device["mcuId"]: device["id"] for device in cloud.state.devices.values()}
-    assert not any(row["secret"] in ran.stdout + ran.stderr + exported.stdout + status.stdout for row in cloud.state.minted)
+        device["mcuId"]: device["id"] for device in cloud.state.devices.values()
+    }
+    assert not any(
+        row["secret"] in ran.stdout + ran.stderr + exported.stdout + status.stdout
+        for row in cloud.state.minted
+    )
 
 
-# -- faults ---------------------------------------------------------------------------------------------------------
+# -- faults ----------------------------------------------------------------------------------------
 
 
 def weather(dice, share=0.2):
-    """A cloud on a bad day: each request is bent with this chance; a limit is told in seconds or as a date."""
+    """A cloud on a bad day: each request is bent with this chance; a limit is told in seconds or as
+    a date.
+    """
 
     def bend(request):
         if dice.random() >= share:
             return None
         soon = format_datetime(datetime.now(UTC) + timedelta(seconds=1), usegmt=True)
-        kind, value = dice.choice([
-            ("drop-before", None), ("drop-after", None), ("half", None), ("reset", None), ("broken", None), ("slow", 0.05),
-            ("late", 0.1), ("html", "after"), ("status-before", (429, {"Retry-After": "0"})),
-            ("status-before", (429, {"Retry-After": soon})), ("status-before", (503, {"Retry-After": "0"})),
-            *[(kind, (status, {}, HTML)) for kind in ("status-before", "status-after") for status in (500, 502, 503, 504)]])
+        kind, value = dice.choice(
+            [
+                ("drop-before", None),
+                ("drop-after", None),
+                ("half", None),
+                ("reset", None),
+                ("broken", None),
+                ("slow", 0.05),
+                ("late", 0.1),
+                ("html", "after"),
+                ("status-before", (429, {"Retry-After": "0"})),
+                ("status-before", (429, {"Retry-After": soon})),
+                ("status-before", (503, {"Retry-After": "0"})),
+                *[
+                    (kind, (status, {}, HTML))
+                    for kind in ("status-before", "status-after")
+                    for status in (500, 502, 503, 504)
+                ],
+            ]
+        )
         return Fault("", kind, value)
 
     return bend
 
 
-@pytest.mark.parametrize(("seed", "count", "named"), [(1, 10, True), *storms(*[(seed, 120, seed % 2 == 0) for seed in range(2, 12)])])
+@pytest.mark.parametrize(
+    ("seed", "count", "named"),
+    [(1, 10, True), *storms(*[(seed, 120, seed % 2 == 0) for seed in range(2, 12)])],
+)
 def test_a_bad_day(make_job, seed, count, named):
     bench = make_job()
     bench.cloud.weather = weather(random.Random(seed))
@@ -203,7 +277,9 @@ def test_a_bad_day(make_job, seed, count, named):
     for _ in range(4):
         ran = batch(bench, "register", path)
         if not ran.stdout or ran.envelope["data"].get("totals") is None:
-            assert ran.code in {5, 6}, ran.stdout + ran.stderr  # too bad to begin: no answer, or a page where a list belongs
+            assert ran.code in {5, 6}, (
+                ran.stdout + ran.stderr
+            )  # too bad to begin: no answer, or a page where a list belongs
             continue
         check_report(bench, ran, [])
         if ran.code == 0:
@@ -214,10 +290,16 @@ def test_a_bad_day(make_job, seed, count, named):
 
 
 def test_a_row_that_is_refused_names_its_field_and_the_others_go_on(job):
-    said = {"code": 422, "message": "metadata serialNumber: 'SN-00005' is on the list of stolen goods"}
+    said = {
+        "code": 422,
+        "message": "metadata serialNumber: 'SN-00005' is on the list of stolen goods",
+    }
 
     def bend(request):
-        stolen = request.call == "POST /device" and request.body["metadata"]["serialNumber"] == "SN-00005"
+        stolen = (
+            request.call == "POST /device"
+            and request.body["metadata"]["serialNumber"] == "SN-00005"
+        )
         return Fault("", "status-before", (422, {}, said)) if stolen else None
 
     job.cloud.weather = bend
@@ -243,7 +325,9 @@ def test_a_credential_that_ends_in_the_middle(make_job, named):
             job.cloud.token = "another"
 
     job.cloud.before = expire
-    begun = job.start("batch", "register", str(path), "--output", "json", "--concurrency", "4", env=env(job))
+    begun = job.start(
+        "batch", "register", str(path), "--output", "json", "--concurrency", "4", env=env(job)
+    )
     ran = job.wait(begun)
     assert ran.code == 4, ran.stdout + ran.stderr
     assert ran.envelope["status"] == "partial"
@@ -262,7 +346,9 @@ def test_all_workers_wait_as_long_as_the_cloud_says(make_job, when):
     value = "1" if when == "seconds" else format_datetime(at, usegmt=True)
     arrived = []
     job.cloud.before = lambda request: arrived.append((datetime.now(UTC), request.call))
-    job.cloud.faults.append(Fault("POST /device$", "status-before", (429, {"Retry-After": value}), at=4))
+    job.cloud.faults.append(
+        Fault("POST /device$", "status-before", (429, {"Retry-After": value}), at=4)
+    )
     ran = batch(job, "register", rows(job, 30), "--concurrency", "2")
     assert ran.code == 0, ran.stdout
     posts = [moment for moment, call in arrived if call == "POST /device"]
@@ -271,10 +357,12 @@ def test_all_workers_wait_as_long_as_the_cloud_says(make_job, when):
     check_world(job, 30)
 
 
-# -- two at once ----------------------------------------------------------------------------------------------------
+# -- two at once -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("homes", "named"), [(1, True), (2, True), *storms((1, False), (2, False))])
+@pytest.mark.parametrize(
+    ("homes", "named"), [(1, True), (2, True), *storms((1, False), (2, False))]
+)
 def test_two_jobs_over_one_file(make_job, make_bench, homes, named):
     one = make_job()
     two = one if homes == 1 else dressed(make_bench(one.cloud))
@@ -290,12 +378,14 @@ def test_two_jobs_over_one_file(make_job, make_bench, homes, named):
     if homes == 1:
         assert one.cloud.doubled == []
     if named:
-        alive = {row["secret"] for row in one.cloud.state.tokens.values() if row["status"] == "PENDING"}
+        alive = {
+            row["secret"] for row in one.cloud.state.tokens.values() if row["status"] == "PENDING"
+        }
         kept = [sealed_tokens(bench) for bench in {id(one): one, id(two): two}.values()]
         assert sorted(alive) == sorted(token for tokens in kept for token in tokens)
 
 
-# -- an end at any moment -------------------------------------------------------------------------------------------
+# -- an end at any moment --------------------------------------------------------------------------
 
 
 def struck(bench, path, moment, number, *more):
@@ -331,7 +421,13 @@ def test_killed_at_random_and_run_again(make_job, seed):
     check_again(bench, path, 40, named=named)
 
 
-@pytest.mark.parametrize(("number", "named"), [(signal.SIGTERM, True), *storms((signal.SIGTERM, False), (signal.SIGINT, True), (signal.SIGHUP, False))])
+@pytest.mark.parametrize(
+    ("number", "named"),
+    [
+        (signal.SIGTERM, True),
+        *storms((signal.SIGTERM, False), (signal.SIGINT, True), (signal.SIGHUP, False)),
+    ],
+)
 def test_stopped_and_run_again(make_job, number, named):
     bench = make_job()
     path = rows(bench, 60, named=named)
@@ -345,12 +441,16 @@ def test_stopped_and_run_again(make_job, number, named):
     check_again(bench, path, 60, named=named)
 
 
-# -- the place where it runs ----------------------------------------------------------------------------------------
+# -- the place where it runs -----------------------------------------------------------------------
 
 
 def test_a_report_that_is_swept_away_hides_neither_totals_nor_rows(job):
     path = rows(job, 6)
-    job.cloud.before = lambda request: shutil.rmtree(job.home / "reports") if request.call == "POST /device" and (job.home / "reports").exists() else None
+    job.cloud.before = lambda request: (
+        shutil.rmtree(job.home / "reports")
+        if request.call == "POST /device" and (job.home / "reports").exists()
+        else None
+    )
     ran = batch(job, "register", path)
     job.cloud.before = lambda _request: None
     assert ran.code == 2, ran.stdout
@@ -364,7 +464,9 @@ def test_an_error_of_a_batch_speaks_of_no_board(job):
     ran = batch(job, "register", job.folder / "none.csv", output="human")
     assert ran.code == 2
     assert "unplug" not in ran.stderr
-    assert batch(job, "register", job.folder / "none.csv").envelope["errors"][0]["boardSafe"] is True
+    assert (
+        batch(job, "register", job.folder / "none.csv").envelope["errors"][0]["boardSafe"] is True
+    )
 
 
 @pytest.mark.storm
@@ -374,8 +476,23 @@ def test_output_that_nobody_got_is_no_success(job, output):
     """The rows are registered all the same, and the same command says so once there is room."""
     path = rows(job, 3)
     with Path("/dev/full").open("w") as full:
-        ran = subprocess.run([sys.executable, "-m", "infuse_cli", "batch", "register", str(path), "--output", output], stdout=full, stderr=subprocess.PIPE,
-                             env={**os.environ, **job.env, **env(job)}, text=True, check=False)
+        ran = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "infuse_cli",
+                "batch",
+                "register",
+                str(path),
+                "--output",
+                output,
+            ],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **job.env, **env(job)},
+            text=True,
+            check=False,
+        )
     assert (ran.returncode, "usage.output-lost" in ran.stderr) == (2, True), ran.stderr
     assert batch(job, "register", path).envelope["data"]["totals"]["existed"] == 3
 

@@ -1,4 +1,6 @@
-"""Everything that can happen to a call on its way, call by call: the board ends green, and nothing is there twice."""
+"""Everything that can happen to a call on its way, call by call: the board ends green, and nothing
+is there twice.
+"""
 
 from __future__ import annotations
 
@@ -14,35 +16,68 @@ from tests.foreign.verifier import audit, check_envelope
 QUICK = {"lost_answer_grace_s": 0.3, "timeout_s": 2.0, "deadline_s": 4.0, "outage_wait_s": 3.0}
 
 CALLS = {
-    "local-ca": ["GET /organisation", "GET /board", "GET /network", "GET /device/soc", "POST /device$", "GET /key/publicKey",
-                 "POST /key/derived", "POST .*/tokens", "GET .*/devices/[0-9a-f-]{36}$"],
+    "local-ca": [
+        "GET /organisation",
+        "GET /board",
+        "GET /network",
+        "GET /device/soc",
+        "POST /device$",
+        "GET /key/publicKey",
+        "POST /key/derived",
+        "POST .*/tokens",
+        "GET .*/devices/[0-9a-f-]{36}$",
+    ],
     "cloud-ca": ["POST .*/tokens", "POST .*/provision"],
 }
 KINDS = {
-    "drop-before": (None, 1), "drop-after": (None, 1), "429": ((429, {"Retry-After": "1"}), 1), "429-date": (None, 1),
-    "503-retry": ((503, {"Retry-After": "1"}), 2), "503": (503, 1), "500": (500, 1), "502": (502, 2), "504": (504, 1),
-    "500-after": (500, 1), "503-after": (503, 1), "html": (None, 1), "html-after": ("after", 1), "half": (None, 1),
-    "broken": (None, 1), "slow": (3.0, 1), "429-bare": (429, 1), "400": (400, 1), "422": (422, 1), "403": (403, 1),
+    "drop-before": (None, 1),
+    "drop-after": (None, 1),
+    "429": ((429, {"Retry-After": "1"}), 1),
+    "429-date": (None, 1),
+    "503-retry": ((503, {"Retry-After": "1"}), 2),
+    "503": (503, 1),
+    "500": (500, 1),
+    "502": (502, 2),
+    "504": (504, 1),
+    "500-after": (500, 1),
+    "503-after": (503, 1),
+    "html": (None, 1),
+    "html-after": ("after", 1),
+    "half": (None, 1),
+    "broken": (None, 1),
+    "slow": (3.0, 1),
+    "429-bare": (429, 1),
+    "400": (400, 1),
+    "422": (422, 1),
+    "403": (403, 1),
 }
 
 
 def fault(call, kind):
     value, times = KINDS[kind]
     if kind == "429-date":
-        value = (429, {"Retry-After": format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)})
+        value = (
+            429,
+            {"Retry-After": format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)},
+        )
     name = kind.split("-")[0]
     known = {"html": "html", "half": "half", "broken": "broken", "slow": "slow"}
     if kind in {"drop-before", "drop-after"}:
         return Fault(call, kind, None, times=times)
     if name in known:
         return Fault(call, known[name], value, times=times)
-    return Fault(call, "status-after" if kind.endswith("-after") else "status-before", value, times=times)
+    return Fault(
+        call, "status-after" if kind.endswith("-after") else "status-before", value, times=times
+    )
 
 
 def cases():
     for mode, calls in CALLS.items():
         for call, kind in itertools.product(calls, KINDS):
-            if not (call.startswith("GET") and kind in {"500-after", "503-after", "drop-after", "html-after", "422"}):
+            if not (
+                call.startswith("GET")
+                and kind in {"500-after", "503-after", "drop-after", "html-after", "422"}
+            ):
                 yield pytest.param(mode, call, kind, id=f"{mode}:{call.split('/')[-1]}:{kind}")
 
 
@@ -72,7 +107,10 @@ def run(bench, mode, call, kind):
     return ended
 
 
-@pytest.mark.parametrize(("call", "kind"), [("POST /device$", kind) for kind in sorted(SOON)] + [("POST .*/tokens", "drop-after")])
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [("POST /device$", kind) for kind in sorted(SOON)] + [("POST .*/tokens", "drop-after")],
+)
 def test_a_call_of_local_ca_goes_wrong(make_bench, call, kind):
     run(make_bench(), "local-ca", call, kind)
 
@@ -90,7 +128,14 @@ def test_storm_any_call_goes_wrong(make_bench, mode, call, kind):
 
 @pytest.mark.storm
 @pytest.mark.parametrize("late_s", [0.5, 3.0])
-@pytest.mark.parametrize(("mode", "call"), [("local-ca", "POST /device$"), ("local-ca", "POST .*/tokens"), ("cloud-ca", "POST .*/provision")])
+@pytest.mark.parametrize(
+    ("mode", "call"),
+    [
+        ("local-ca", "POST /device$"),
+        ("local-ca", "POST .*/tokens"),
+        ("cloud-ca", "POST .*/provision"),
+    ],
+)
 def test_storm_a_commit_that_comes_late(make_bench, mode, call, late_s):
     bench = make_bench()
     bench.write(mode, token=mode == "local-ca")

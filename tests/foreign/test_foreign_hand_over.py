@@ -1,4 +1,6 @@
-"""A hand-over that is taken back, at a registry of the contract alone: what counts as taken back, and what is left alone."""
+"""A hand-over that is taken back, at a registry of the contract alone: what counts as taken back,
+and what is left alone.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,15 @@ import pytest
 
 from tests.foreign.cloud import Cloud, Fault
 from tests.foreign.conftest import storms
-from tests.foreign.test_foreign_batch_jobs import SERIAL, batch, check_world, dressed, env, mcu_id, rows
+from tests.foreign.test_foreign_batch_jobs import (
+    SERIAL,
+    batch,
+    check_world,
+    dressed,
+    env,
+    mcu_id,
+    rows,
+)
 from tests.foreign.verifier import audit
 
 
@@ -17,7 +27,15 @@ def handed_over(make_bench, count):
     bench = dressed(make_bench(fields=[SERIAL]))
     path = rows(bench, count, named=True)
     assert batch(bench, "register", path).code == 0
-    ran = batch(bench, "export", path, "--for-bench", bench.folder / "hand-over", "--passphrase-file", bench.folder / "passphrase")
+    ran = batch(
+        bench,
+        "export",
+        path,
+        "--for-bench",
+        bench.folder / "hand-over",
+        "--passphrase-file",
+        bench.folder / "passphrase",
+    )
     assert ran.envelope["data"]["tokens"] == count, ran.stdout
     return bench, path
 
@@ -31,7 +49,9 @@ def statuses(bench):
 
 
 def test_what_a_board_may_have_used_is_not_taken_back(make_bench):
-    """Its registry device would be cleared by the next registration, and it may be that of a good board that waits to be switched on."""
+    """Its registry device would be cleared by the next registration, and it may be that of a good
+    board that waits to be switched on.
+    """
     bench, path = handed_over(make_bench, 3)
     used, online, alive = bench.cloud.state.tokens.values()
     used["status"] = "USED"
@@ -58,7 +78,9 @@ def test_nothing_is_taken_back_where_it_was_not_minted(make_bench, elsewhere):
     else:
         bench.write("none", registry=None)
     ran = back(bench, path)
-    assert (ran.code, ran.envelope["errors"][0]["code"]) == ((2, "batch.nothing") if elsewhere == "organisation" else (3, "profile.invalid"))
+    assert (ran.code, ran.envelope["errors"][0]["code"]) == (
+        (2, "batch.nothing") if elsewhere == "organisation" else (3, "profile.invalid")
+    )
     other.close()
     bench.cloud = there
     dressed(bench)
@@ -68,14 +90,21 @@ def test_nothing_is_taken_back_where_it_was_not_minted(make_bench, elsewhere):
 
 
 @pytest.mark.storm
-@pytest.mark.parametrize("kind", ["drop-before", "drop-after", "half", "reset", "killed", "killed-after"])
+@pytest.mark.parametrize(
+    "kind", ["drop-before", "drop-after", "half", "reset", "killed", "killed-after"]
+)
 def test_taken_back_through_trouble(make_bench, kind):
-    """A token whose revocation was cut off anywhere is taken back by the next run, and its row gets another."""
+    """A token whose revocation was cut off anywhere is taken back by the next run, and its row gets
+    another.
+    """
     bench, path = handed_over(make_bench, 6)
     if kind == "killed-after":
         assert back(bench, path, failpoint="done:take-back#3").code == -signal.SIGKILL
     elif kind == "killed":
-        assert back(bench, path, failpoint="sent:DELETE /devices/registration/tokens/{tokenId}#3").code == -signal.SIGKILL
+        assert (
+            back(bench, path, failpoint="sent:DELETE /devices/registration/tokens/{tokenId}#3").code
+            == -signal.SIGKILL
+        )
     else:
         bench.cloud.faults = [Fault("^DELETE ", kind, at=2)]
         back(bench, path)
@@ -89,7 +118,17 @@ def test_taken_back_through_trouble(make_bench, kind):
 @pytest.mark.storm
 def test_a_device_that_is_retired_leaves_no_token_with_another_bench(make_bench):
     bench, _ = handed_over(make_bench, 2)
-    ran = bench.infuse("device", "retire", mcu_id(1), "--reason", "lost", "--yes", "--output", "json", env=env(bench))
+    ran = bench.infuse(
+        "device",
+        "retire",
+        mcu_id(1),
+        "--reason",
+        "lost",
+        "--yes",
+        "--output",
+        "json",
+        env=env(bench),
+    )
     assert ran.code == 0, ran.stdout
     assert statuses(bench) == ["REVOKED", "PENDING"]
     assert audit(bench.cloud) == []

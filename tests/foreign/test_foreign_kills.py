@@ -1,4 +1,6 @@
-"""SIGKILL at any moment, two programs at once, two homes at one cloud, tokens of every fate (rules 12 to 18, 22)."""
+"""SIGKILL at any moment, two programs at once, two homes at one cloud, tokens of every fate (rules
+12 to 18, 22).
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,40 @@ from tests.foreign.conftest import storms
 from tests.foreign.verifier import audit, check_identity, installed, local_root, pem
 
 POINTS = {
-    "local-ca": ["sent:POST /device", "answered:POST /device", "sent:POST /devices/registration/tokens",
-                 "answered:POST /devices/registration/tokens", "wire:keygen", "ran:keygen", "done:keygen", "begun:flash",
-                 "wire:flash", "wire:flash#2", "begun:sign", "signed", "wire:install", "ran:install", "before:verify",
-                 "wire:server-ca"],
-    "cloud-ca": ["begun:token", "answered:POST /devices/registration/tokens", "begun:provision", "sent:POST /devices/provision",
-                 "answered:POST /devices/provision", "ran:provision", "wire:install"],
-    "first-boot": ["answered:POST /devices/registration/tokens", "wire:flash", "wire:flash#2", "ran:flash", "before:check-in"],
+    "local-ca": [
+        "sent:POST /device",
+        "answered:POST /device",
+        "sent:POST /devices/registration/tokens",
+        "answered:POST /devices/registration/tokens",
+        "wire:keygen",
+        "ran:keygen",
+        "done:keygen",
+        "begun:flash",
+        "wire:flash",
+        "wire:flash#2",
+        "begun:sign",
+        "signed",
+        "wire:install",
+        "ran:install",
+        "before:verify",
+        "wire:server-ca",
+    ],
+    "cloud-ca": [
+        "begun:token",
+        "answered:POST /devices/registration/tokens",
+        "begun:provision",
+        "sent:POST /devices/provision",
+        "answered:POST /devices/provision",
+        "ran:provision",
+        "wire:install",
+    ],
+    "first-boot": [
+        "answered:POST /devices/registration/tokens",
+        "wire:flash",
+        "wire:flash#2",
+        "ran:flash",
+        "before:check-in",
+    ],
     "none": ["answered:POST /device", "ran:register"],
 }
 GRACE = {"lost_answer_grace_s": 0.3}
@@ -63,7 +92,9 @@ def of_attempts(shown, what):
 
 
 def check_tokens(bench, boards):
-    """Every token the cloud ever minted is revoked with its device gone, consumed, or alive on the board it was made for."""
+    """Every token the cloud ever minted is revoked with its device gone, consumed, or alive on the
+    board it was made for.
+    """
     known = {}
     for board in boards:
         known |= tokens_on_record(bench, board)
@@ -77,7 +108,9 @@ def check_tokens(bench, boards):
             assert recorded in {"consumed", "burnt"}, (row["status"], recorded)
         else:
             assert recorded in {"revoked", "expired", "burnt"}, (row["status"], recorded)
-    alive = Counter(row["name"] for row in bench.cloud.state.tokens.values() if row["status"] == "PENDING")
+    alive = Counter(
+        row["name"] for row in bench.cloud.state.tokens.values() if row["status"] == "PENDING"
+    )
     assert all(count == 1 for count in alive.values()), alive
 
 
@@ -91,7 +124,9 @@ def check_world(bench, boards, mode):
             root = local_root(bench) if mode == "local-ca" else pem(bench.cloud.issuer.root)
             check_identity(bench, board, shown, root)
             certificates = of_attempts(bench.show(board.modem.uuid), "certificates")
-            for_this_key = [row for row in certificates if row["serial"] == shown["certificate"]["serial"]]
+            for_this_key = [
+                row for row in certificates if row["serial"] == shown["certificate"]["serial"]
+            ]
             assert len(for_this_key) == 1
             if mode == "local-ca":
                 assert len(certificates) == 1, certificates
@@ -99,13 +134,17 @@ def check_world(bench, boards, mode):
 
 
 def check_end(bench, boards, mode):
-    """The last run: all PASS, but for boards whose provisioning by the cloud was lost twice: those are a person's (rule 18)."""
+    """The last run: all PASS, but for boards whose provisioning by the cloud was lost twice: those
+    are a person's (rule 18).
+    """
     ran = bench.provision(*boards)
     if ran.code == 0:
         check_world(bench, boards, mode)
         return
     assert mode == "cloud-ca", ran.stdout
-    assert {error["code"] for error in ran.envelope["errors"]} == {"identity.token-spent"}, ran.stdout
+    assert {error["code"] for error in ran.envelope["errors"]} == {"identity.token-spent"}, (
+        ran.stdout
+    )
     assert audit(bench.cloud, [board.modem for board in boards]) == []
     check_tokens(bench, boards)
 
@@ -128,23 +167,38 @@ def test_killed_at_a_point(make_bench, mode, point):
 
 
 @pytest.mark.storm
-@pytest.mark.parametrize(("mode", "point"), [(mode, point) for mode, points in POINTS.items() for point in points])
+@pytest.mark.parametrize(
+    ("mode", "point"), [(mode, point) for mode, points in POINTS.items() for point in points]
+)
 def test_storm_killed_at_a_point(make_bench, mode, point):
     killed_then_green(make_bench, mode, point)
 
 
 def storm(make_bench, mode, seed, kills, boards=4):
-    """Kills at random times over several boards with firmware of their own, and calls that are lost on the way."""
+    """Kills at random times over several boards with firmware of their own, and calls that are lost
+    on the way.
+    """
     dice = random.Random(seed)
     bench, made = prepared(make_bench, mode, boards)
     for board in made:
-        board.style = Style(echo=dice.random() < 0.5, empty_line=dice.random() < 0.5, noise=dice.random() < 0.5, null_in_csr=dice.random() < 0.5)
+        board.style = Style(
+            echo=dice.random() < 0.5,
+            empty_line=dice.random() < 0.5,
+            noise=dice.random() < 0.5,
+            null_in_csr=dice.random() < 0.5,
+        )
         board.keygen_s = dice.uniform(0, 0.2)
     killed, longest = 0, 0.9
     for _ in range(kills):
         if dice.random() < 0.4:
-            call = dice.choice(["POST /device$", "POST .*/tokens", "POST .*/provision", "GET ", "DELETE "])
-            bench.cloud.faults.append(Fault(call, dice.choice(["drop-after", "drop-before", "half"]), at=dice.randrange(3)))
+            call = dice.choice(
+                ["POST /device$", "POST .*/tokens", "POST .*/provision", "GET ", "DELETE "]
+            )
+            bench.cloud.faults.append(
+                Fault(
+                    call, dice.choice(["drop-after", "drop-before", "half"]), at=dice.randrange(3)
+                )
+            )
         started = bench.start(*bench.provision_argv(*made))
         pause(dice.uniform(0.05, longest))
         with contextlib.suppress(ProcessLookupError):
@@ -152,7 +206,9 @@ def storm(make_bench, mode, seed, kills, boards=4):
         if bench.wait(started).code == -signal.SIGKILL:
             killed += 1
         else:
-            longest = max(0.1, 0.6 * longest)  # it had ended before: boards that passed are looked at in no time
+            longest = max(
+                0.1, 0.6 * longest
+            )  # it had ended before: boards that passed are looked at in no time
     bench.cloud.faults.clear()
     assert killed
     check_end(bench, made, mode)
@@ -186,7 +242,9 @@ def test_two_programs_on_one_board(make_bench):
 
 @pytest.mark.storm
 def test_two_homes_at_one_cloud(make_bench):
-    """Two benches that share no journal: the second meets a board that the first made, and refuses what is not its own."""
+    """Two benches that share no journal: the second meets a board that the first made, and refuses
+    what is not its own.
+    """
     one, (board,) = prepared(make_bench, "local-ca")
     one.passes(board)
     other = make_bench(one.cloud)
@@ -197,7 +255,12 @@ def test_two_homes_at_one_cloud(make_bench):
     ran = other.provision(board, more=("--replace",))
     assert ran.code == 8, ran.stdout
     assert ran.envelope["errors"][0]["code"] == "identity.registry-conflict"
-    assert len(one.cloud.state.devices) == len(one.cloud.state.registry) == len(one.cloud.state.minted) == 1
+    assert (
+        len(one.cloud.state.devices)
+        == len(one.cloud.state.registry)
+        == len(one.cloud.state.minted)
+        == 1
+    )
     assert audit(one.cloud) == []
 
 
@@ -208,7 +271,10 @@ def test_two_homes_register_different_boards_at_once(make_bench):
     other.write(token=True)
     b = other.board()
     started = [bench.start(*bench.provision_argv(board)) for bench, board in ((one, a), (other, b))]
-    assert [bench.wait(run).code for bench, run in zip((one, other), started, strict=True)] == [0, 0]
+    assert [bench.wait(run).code for bench, run in zip((one, other), started, strict=True)] == [
+        0,
+        0,
+    ]
     assert audit(one.cloud, [a.modem, b.modem]) == []
 
 
@@ -227,7 +293,7 @@ def test_a_second_profile_on_a_board_that_passed(make_bench):
     assert len(bench.cloud.state.devices) == 1
 
 
-# -- rule 17 --------------------------------------------------------------------------------------------------------
+# -- rule 17 ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.storm
@@ -245,7 +311,9 @@ def test_a_strangers_registry_device_is_left_alone(make_bench):
     bench.cloud.faults.append(Fault("POST .*/tokens", "drop-before"))
     bench.provision(board, more=("--until", "register"))
     name = next(iter(bench.cloud.state.devices.values()))["deviceId"]
-    stranger = bench.cloud._stored(bench.cloud.state.registry, {"name": name, "status": "PENDING", "tags": [], "metadata": {}})
+    stranger = bench.cloud._stored(
+        bench.cloud.state.registry, {"name": name, "status": "PENDING", "tags": [], "metadata": {}}
+    )
     bench.cloud.faults.clear()
     ran = bench.provision(board)
     assert ran.code == 8
@@ -272,22 +340,29 @@ def test_our_own_active_device_is_left_alone(make_bench):
     assert bench.cloud.calls("^DELETE") == []
 
 
-# -- rule 18 --------------------------------------------------------------------------------------------------------
+# -- rule 18 ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "issued", "minted"), [("drop-after", 2, ["USED", "USED"]), *storms(("drop-before", 1, ["USED"]))])
+@pytest.mark.parametrize(
+    ("kind", "issued", "minted"),
+    [("drop-after", 2, ["USED", "USED"]), *storms(("drop-before", 1, ["USED"]))],
+)
 def test_a_lost_provision(make_bench, kind, issued, minted):
     bench, (board,) = prepared(make_bench, "cloud-ca")
     bench.cloud.faults.append(Fault("POST .*/provision", kind))
     shown = bench.passes(board)
     assert len(bench.cloud.issuer.issued) == issued
     assert [row["status"] for row in bench.cloud.state.minted] == minted
-    keys = {certificate.public_key().public_numbers().x for certificate in bench.cloud.issuer.issued}
+    keys = {
+        certificate.public_key().public_numbers().x for certificate in bench.cloud.issuer.issued
+    }
     assert len(keys) == 1, "the same CSR"
     assert len(bench.cloud.state.registry) == 1
     assert installed(board.modem)[0].serial_number == bench.cloud.issuer.issued[-1].serial_number
     if issued == 2:
-        assert "issuedUnseen" in json.dumps(bench.show(board.modem.uuid)) or "issued-unseen" in json.dumps(bench.show(board.modem.uuid))
+        assert "issuedUnseen" in json.dumps(
+            bench.show(board.modem.uuid)
+        ) or "issued-unseen" in json.dumps(bench.show(board.modem.uuid))
     assert shown["registryDeviceId"] in bench.cloud.state.registry
     check_world(bench, [board], "cloud-ca")
 
@@ -300,7 +375,10 @@ def test_a_provision_that_is_lost_twice_is_for_a_person(make_bench):
     assert ran.code == 8, ran.stdout
     assert ran.envelope["errors"][0]["code"] == "identity.token-spent"
     assert len(bench.cloud.issuer.issued) == 2
-    assert [token["state"] for token in of_attempts(bench.show(board.modem.uuid), "tokens")] == ["burnt", "burnt"]
+    assert [token["state"] for token in of_attempts(bench.show(board.modem.uuid), "tokens")] == [
+        "burnt",
+        "burnt",
+    ]
     bench.cloud.faults.clear()
     ran = bench.provision(board)
     assert (ran.code, ran.envelope["errors"][0]["code"]) == (8, "identity.token-spent"), ran.stdout
@@ -328,7 +406,7 @@ def test_an_expired_token_is_minted_anew(make_bench):
     check_world(bench, [board], "cloud-ca")
 
 
-# -- the line -------------------------------------------------------------------------------------------------------
+# -- the line --------------------------------------------------------------------------------------
 
 
 @pytest.mark.storm
@@ -366,7 +444,9 @@ def test_a_signal_finishes_the_step_and_parks(make_bench, number):
 
 @pytest.mark.storm
 def test_five_equal_errors_pause_the_run(make_bench):
-    bench, boards = prepared(make_bench, "none", 7, outage_wait_s=0.2, timeout_s=0.5, deadline_s=0.5)
+    bench, boards = prepared(
+        make_bench, "none", 7, outage_wait_s=0.2, timeout_s=0.5, deadline_s=0.5
+    )
     bench.cloud.faults.append(Fault("GET /device/soc", "status-before", 500, times=10_000))
     ran = bench.provision(*boards, more=("--slots", "1"))
     assert ran.code == 11

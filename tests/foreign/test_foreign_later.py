@@ -1,4 +1,6 @@
-"""What comes later in a board's life: a second run under other terms, a token that was used meanwhile, a look into the home."""
+"""What comes later in a board's life: a second run under other terms, a token that was used
+meanwhile, a look into the home.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def test_the_example_of_the_design_is_a_profile(bench):
 
 @pytest.mark.parametrize("forgets", [True, *storms(False)])
 def test_a_token_used_before_the_station_came_back(make_bench, forgets):
-    """first-boot: the station dies after the flash, the board starts by itself and connects; that is success."""
+    """first-boot: the station dies after the flash, the board starts by itself and connects; that
+    is success.
+    """
     bench, (board,) = prepared(make_bench, "first-boot")
     killed = bench.provision(board, failpoint="ran:flash")
     assert killed.code == -signal.SIGKILL
@@ -74,7 +78,12 @@ def test_again_with_tokens(make_bench, mode):
     first = bench.passes(board)
     second = bench.passes(board, more=("--again",))
     assert second["certificate"]["serial"] != first["certificate"]["serial"]
-    check_identity(bench, board, second, local_root(bench) if mode == "local-ca" else pem(bench.cloud.issuer.root))
+    check_identity(
+        bench,
+        board,
+        second,
+        local_root(bench) if mode == "local-ca" else pem(bench.cloud.issuer.root),
+    )
     assert len(bench.cloud.state.registry) == 1
     live = [row for row in bench.cloud.state.tokens.values() if row["status"] == "PENDING"]
     assert len(live) == (1 if mode == "local-ca" else 0)
@@ -117,7 +126,11 @@ def test_nothing_in_the_home_is_open_or_tells_a_secret(make_bench):
             mode = stat.S_IMODE(path.lstat().st_mode)
             assert mode & 0o077 == 0, f"{path} has mode {mode:o}"
             data = b"" if path.is_dir() else path.read_bytes()
-            assert not [secret for secret in secrets if secret.encode() in data or secret.upper().encode() in data], path
+            assert not [
+                secret
+                for secret in secrets
+                if secret.encode() in data or secret.upper().encode() in data
+            ], path
     shown = bench.infuse("journal", "show", board.modem.uuid, "--output", "json").stdout
     assert not [secret for secret in secrets if secret in shown]
 
@@ -125,7 +138,9 @@ def test_nothing_in_the_home_is_open_or_tells_a_secret(make_bench):
 def test_a_closed_board_is_not_gone_on_with(make_bench):
     bench, (board,) = prepared(make_bench, "local-ca")
     bench.provision(board, more=("--until", "register"))
-    ran = bench.infuse("journal", "close", board.modem.uuid, "--reason", "scrapped", "--output", "json")
+    ran = bench.infuse(
+        "journal", "close", board.modem.uuid, "--reason", "scrapped", "--output", "json"
+    )
     assert ran.code == 0, ran.stdout + ran.stderr
     nothing = bench.infuse("resume", "--output", "json")
     assert nothing.code == 0
@@ -166,7 +181,12 @@ def rivals(make_bench, seed, rounds):
             assert one.code in {0, 7, 8, 11, -signal.SIGKILL}, one.stdout + one.stderr
             if one.code > 0:
                 codes = {error["code"] for error in one.envelope["errors"]}
-                assert codes <= {"serial.busy", "board.in-use", "serial.silent", "journal.raced"}, codes
+                assert codes <= {
+                    "serial.busy",
+                    "board.in-use",
+                    "serial.silent",
+                    "journal.raced",
+                }, codes
     bench.passes(*boards)
     check_world(bench, boards, "local-ca")
 
@@ -185,16 +205,36 @@ def test_rivals(make_bench):
 def bend(bench, boards, dice):
     """Something goes wrong somewhere: at a call, at a board, or the cloud goes away for a while."""
     what = dice.choice(["call", "call", "late", "board", "board", "outage", "nothing"])
-    call = dice.choice(["POST /device$", "POST .*/tokens", "POST .*/provision", "GET ", "DELETE ", "POST /key"])
+    call = dice.choice(
+        ["POST /device$", "POST .*/tokens", "POST .*/provision", "GET ", "DELETE ", "POST /key"]
+    )
     match what:
         case "call":
-            kind, value = dice.choice([("drop-after", None), ("drop-before", None), ("half", None), ("status-before", 502),
-                                       ("status-after", 500), ("status-before", (429, {"Retry-After": "1"})), ("html", "after")])
+            kind, value = dice.choice(
+                [
+                    ("drop-after", None),
+                    ("drop-before", None),
+                    ("half", None),
+                    ("status-before", 502),
+                    ("status-after", 500),
+                    ("status-before", (429, {"Retry-After": "1"})),
+                    ("html", "after"),
+                ]
+            )
             bench.cloud.faults.append(Fault(call, kind, value, at=dice.randrange(3)))
         case "late":
-            bench.cloud.faults.append(Fault("POST (/device|.*/tokens|.*/provision)$", "late", dice.uniform(0.2, 2.9), at=dice.randrange(3)))
+            bench.cloud.faults.append(
+                Fault(
+                    "POST (/device|.*/tokens|.*/provision)$",
+                    "late",
+                    dice.uniform(0.2, 2.9),
+                    at=dice.randrange(3),
+                )
+            )
         case "board":
-            kind = dice.choice(["reset-before", "reset-after", "silent-before", "silent-after", "cme"])
+            kind = dice.choice(
+                ["reset-before", "reset-after", "silent-before", "silent-after", "cme"]
+            )
             dice.choice(boards).faults.append(BoardFault("AT", kind, 528, at=dice.randrange(30)))
         case "outage":
             bench.cloud.down()
@@ -205,13 +245,20 @@ def bend(bench, boards, dice):
 @pytest.mark.storm
 @pytest.mark.parametrize("seed", range(100, 124))
 def test_storm_everything_at_once(make_bench, seed):
-    """Kills, lost and late calls, reboots, refusals and outages, over boards of different manners."""
+    """Kills, lost and late calls, reboots, refusals and outages, over boards of different
+    manners.
+    """
     dice = random.Random(seed)
     mode = dice.choice(["local-ca", "cloud-ca"])
     bench, boards = prepared(make_bench, mode, 3)
     bench.write(mode, token=mode == "local-ca", cloud={"outage_wait_s": 3.0})
     for board in boards:
-        board.style = Style(echo=dice.random() < 0.5, empty_line=dice.random() < 0.5, noise=dice.random() < 0.5, boot_s=dice.choice([0, 0.2]))
+        board.style = Style(
+            echo=dice.random() < 0.5,
+            empty_line=dice.random() < 0.5,
+            noise=dice.random() < 0.5,
+            boot_s=dice.choice([0, 0.2]),
+        )
         board.keygen_s = dice.uniform(0, 0.2)
     for _ in range(12):
         bend(bench, boards, dice)
@@ -229,8 +276,15 @@ def test_storm_everything_at_once(make_bench, seed):
 
 
 @pytest.mark.storm
-@pytest.mark.parametrize(("mode", "call"), [("local-ca", "POST /device$"), ("local-ca", "POST .*/tokens"), ("cloud-ca", "POST .*/tokens"),
-                                            ("cloud-ca", "POST .*/provision")])
+@pytest.mark.parametrize(
+    ("mode", "call"),
+    [
+        ("local-ca", "POST /device$"),
+        ("local-ca", "POST .*/tokens"),
+        ("cloud-ca", "POST .*/tokens"),
+        ("cloud-ca", "POST .*/provision"),
+    ],
+)
 @pytest.mark.parametrize("late_s", [0.3, 2.9])
 def test_storm_killed_while_a_commit_is_still_to_come(make_bench, mode, call, late_s):
     bench, (board,) = prepared(make_bench, mode)

@@ -34,7 +34,9 @@ STYLES = {
 }
 
 
-@pytest.mark.parametrize("style", ["crlf-noise", "old-firmware", *storms("stock", "new-host", "slow", "no-cose")])
+@pytest.mark.parametrize(
+    "style", ["crlf-noise", "old-firmware", *storms("stock", "new-host", "slow", "no-cose")]
+)
 def test_a_board_of_any_style_passes(bench, style):
     board = bench.board(style=STYLES[style])
     shown = bench.passes(board)
@@ -157,8 +159,11 @@ def test_the_envelope_and_the_events(bench):
     assert all(datetime.fromisoformat(row["ts"]).tzinfo is not None for row in rows)
     assert len({row["run"] for row in rows}) == 1
     assert sum(name == "board-ended" for name in names) == 3
-    assert {(row["event"], row["state"]) for row in rows if row["step"] and row["event"].startswith("step")} == {
-        ("step-begun", "begun"), ("step-done", "done"), ("step-failed", "failed")}
+    assert {
+        (row["event"], row["state"])
+        for row in rows
+        if row["step"] and row["event"].startswith("step")
+    } == {("step-begun", "begun"), ("step-done", "done"), ("step-failed", "failed")}
     assert "totals" in json.dumps(rows[-1])
 
 
@@ -217,7 +222,10 @@ def test_a_board_that_passed_is_only_proved_again(bench):
     assert again["already"] is True
     assert again["certificate"] == first["certificate"]
     assert again["deviceId"] == first["deviceId"]
-    assert (board.modem.counts["keygen"], board.modem.counts["write"]) == (counts["keygen"], counts["write"])
+    assert (board.modem.counts["keygen"], board.modem.counts["write"]) == (
+        counts["keygen"],
+        counts["write"],
+    )
     assert len(bench.cloud.writes()) == before
 
 
@@ -271,13 +279,18 @@ def test_metadata_required_and_unique(make_bench):
     assert bench.provision(first, more=("--metadata", "serialNumber=10001")).code == 3
     assert bench.cloud.writes() == []
     bench.passes(first, more=("--metadata", "serialNumber=SN-10001"))
-    assert bench.cloud.device_of("0" + first.modem.imei)["metadata"] == {"serialNumber": "SN-10001", "deploymentSite": "Brisbane"}
+    assert bench.cloud.device_of("0" + first.modem.imei)["metadata"] == {
+        "serialNumber": "SN-10001",
+        "deploymentSite": "Brisbane",
+    }
     clash = bench.provision(second, more=("--metadata", "serialNumber=SN-10001"))
     assert clash.code == 8
     assert clash.envelope["errors"][0]["code"] == "cloud.metadata-clash"
     assert second.modem.counts["keygen"] == 0
     table = bench.folder / "labels.csv"
-    table.write_text(f"imei,serialNumber\n{second.modem.imei},SN-10002\n{third.modem.imei},SN-10003\n")
+    table.write_text(
+        f"imei,serialNumber\n{second.modem.imei},SN-10002\n{third.modem.imei},SN-10003\n"
+    )
     ran = bench.provision(second, third, more=("--metadata-from", str(table)))
     assert ran.code == 0, ran.stdout
     assert bench.cloud.device_of("0" + third.modem.imei)["metadata"]["serialNumber"] == "SN-10003"
@@ -287,9 +300,16 @@ def registered(bench, board, **metadata):
     """Another station registered this board before."""
     cloud = bench.cloud
     organisation = next(iter(cloud.state.organisations))
-    return cloud._stored(cloud.state.devices, {
-        "mcuId": "0" + board.modem.imei, "boardId": next(iter(cloud.state.boards)), "organisationId": organisation,
-        "deviceId": "00000000000000a1", "metadata": metadata})
+    return cloud._stored(
+        cloud.state.devices,
+        {
+            "mcuId": "0" + board.modem.imei,
+            "boardId": next(iter(cloud.state.boards)),
+            "organisationId": organisation,
+            "deviceId": "00000000000000a1",
+            "metadata": metadata,
+        },
+    )
 
 
 @pytest.mark.parametrize("put_answer", ["nothing", *storms("device")])
@@ -331,14 +351,40 @@ def test_lists_are_read_to_the_end(make_bench):
     bench = make_bench(seed=False)
     owner, _ = bench.cloud.seed(board="Zeroth", network=None)
     for number in range(150):
-        bench.cloud._stored(bench.cloud.state.boards, {
-            "organisationId": owner, "name": f"Board {number}", "description": "", "soc": "nRF9151", "public": False, "metadataFields": []})
-        bench.cloud._stored(bench.cloud.state.networks, {
-            "organisationId": owner, "name": f"Net {number}", "description": "", "public": False, "networkId": number, "key": "A" * 44})
+        bench.cloud._stored(
+            bench.cloud.state.boards,
+            {
+                "organisationId": owner,
+                "name": f"Board {number}",
+                "description": "",
+                "soc": "nRF9151",
+                "public": False,
+                "metadataFields": [],
+            },
+        )
+        bench.cloud._stored(
+            bench.cloud.state.networks,
+            {
+                "organisationId": owner,
+                "name": f"Net {number}",
+                "description": "",
+                "public": False,
+                "networkId": number,
+                "key": "A" * 44,
+            },
+        )
     bench.write(cloud={"board": {"name": "Board 149"}, "network": {"name": "Net 148"}})
     bench.passes(bench.board())
-    bench.write(cloud={"board": {"name": "Brand New", "create": True, "metadata_fields": [{"name": "deploymentSite", "required": True}]},
-                       "network": None})
+    bench.write(
+        cloud={
+            "board": {
+                "name": "Brand New",
+                "create": True,
+                "metadata_fields": [{"name": "deploymentSite", "required": True}],
+            },
+            "network": None,
+        }
+    )
     bench.passes(bench.board())
     assert len(bench.cloud.calls("^POST /board$")) == 1
     assert bench.cloud.wrong == []
@@ -383,15 +429,37 @@ def test_a_clock_that_differs_from_the_servers_signs_nothing(bench):
 def test_ca_show_sign_export_verify(bench):
     key, csr, out = bench.folder / "k.pem", bench.folder / "r.pem", bench.folder / "signed.pem"
     openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(key))
-    openssl("req", "-new", "-key", str(key), "-subj", "/CN=0011223344556677/O=Elsewhere", "-out", str(csr))
+    openssl(
+        "req",
+        "-new",
+        "-key",
+        str(key),
+        "-subj",
+        "/CN=0011223344556677/O=Elsewhere",
+        "-out",
+        str(csr),
+    )
     secret = ("--passphrase-file", str(bench.folder / "passphrase"))
     shown = bench.infuse("ca", "show", "--output", "json")
     assert shown.code == 0
     check_envelope(shown.envelope, "ca show")
-    ran = bench.infuse("ca", "sign", str(csr), "--out", str(out), "--device-id", "a1b2c3d4e5f60718", *secret, "--output", "json")
+    ran = bench.infuse(
+        "ca",
+        "sign",
+        str(csr),
+        "--out",
+        str(out),
+        "--device-id",
+        "a1b2c3d4e5f60718",
+        *secret,
+        "--output",
+        "json",
+    )
     assert ran.code == 0, ran.stdout + ran.stderr
     check_envelope(ran.envelope, "ca sign")
-    text = openssl("x509", "-in", str(out), "-noout", "-subject", "-ext", "keyUsage,basicConstraints")
+    text = openssl(
+        "x509", "-in", str(out), "-noout", "-subject", "-ext", "keyUsage,basicConstraints"
+    )
     assert "a1b2c3d4e5f60718" in text
     assert "Elsewhere" not in text
     assert "CA:FALSE" in text
@@ -402,16 +470,32 @@ def test_ca_show_sign_export_verify(bench):
     wrong = bench.folder / "wrong"
     wrong.write_text("not it")
     wrong.chmod(0o600)
-    assert bench.infuse("ca", "sign", str(csr), "--out", str(out) + "2", "--passphrase-file", str(wrong)).code == 9
+    assert (
+        bench.infuse(
+            "ca", "sign", str(csr), "--out", str(out) + "2", "--passphrase-file", str(wrong)
+        ).code
+        == 9
+    )
     wrong.chmod(0o644)
-    assert bench.infuse("ca", "sign", str(csr), "--out", str(out) + "3", "--passphrase-file", str(wrong)).code == 4
+    assert (
+        bench.infuse(
+            "ca", "sign", str(csr), "--out", str(out) + "3", "--passphrase-file", str(wrong)
+        ).code
+        == 4
+    )
 
 
 @pytest.mark.storm
 def test_journal_auth_and_profile_commands(bench):
     board = bench.board()
     shown = bench.passes(board)
-    for key in (board.modem.uuid, board.modem.imei, "0" + board.modem.imei, shown["deviceId"], shown["certificate"]["serial"]):
+    for key in (
+        board.modem.uuid,
+        board.modem.imei,
+        "0" + board.modem.imei,
+        shown["deviceId"],
+        shown["certificate"]["serial"],
+    ):
         assert board.modem.uuid in json.dumps(bench.show(key))
     listed = bench.infuse("journal", "list", "--output", "json")
     check_envelope(listed.envelope, "journal list")
@@ -430,7 +514,9 @@ def test_journal_auth_and_profile_commands(bench):
     nothing = bench.infuse("resume", "--output", "json")
     assert nothing.code == 0
     check_envelope(nothing.envelope, "resume")
-    everything = "".join(path.read_text(errors="replace") for path in bench.home.rglob("*") if path.is_file())
+    everything = "".join(
+        path.read_text(errors="replace") for path in bench.home.rglob("*") if path.is_file()
+    )
     assert bench.cloud.token not in everything
     assert PASSPHRASE not in everything
 
@@ -450,7 +536,9 @@ def test_resume_finds_the_board_on_another_port(bench):
     assert moved.counts["keygen"] == 1
 
 
-@pytest.mark.parametrize("at", ["KEYGEN", *storms("CMNG=0,4201,1", "CFUN=4", "CMNG=0,4201,0", "JWT")])
+@pytest.mark.parametrize(
+    "at", ["KEYGEN", *storms("CMNG=0,4201,1", "CFUN=4", "CMNG=0,4201,0", "JWT")]
+)
 def test_a_board_swapped_under_the_port_is_never_written_to(bench, at):
     board, stranger = bench.board(), Modem()
     board.faults.append(Fault(at, "call-after", lambda: board.swap(stranger)))
@@ -460,17 +548,42 @@ def test_a_board_swapped_under_the_port_is_never_written_to(bench, at):
     assert row["result"] == "ABORTED", row
     assert row["error"]["code"] == "board.changed"
     assert ran.code == 7
-    assert stranger.counts["write"] == stranger.counts["keygen"] == stranger.counts["delete"] == stranger.counts["cfun"] == 0
+    assert (
+        stranger.counts["write"]
+        == stranger.counts["keygen"]
+        == stranger.counts["delete"]
+        == stranger.counts["cfun"]
+        == 0
+    )
     bench.passes(board)
     board.swap(first)
     bench.passes(board)
-    assert first.counts["keygen"] == (2 if at == "KEYGEN" else 1)  # its CSR came, but from whom was not sure
+    assert first.counts["keygen"] == (
+        2 if at == "KEYGEN" else 1
+    )  # its CSR came, but from whom was not sure
     assert audit(bench.cloud, [first, stranger]) == []
 
 
-@pytest.mark.parametrize(("at", "kind"), [("KEYGEN", "reset-after"), *storms(("CMNG=0,4201,1", "unplug-after"), *itertools.product(
-    ["KEYGEN", "CMNG=0,4201,1", "CMNG=0,4201,0"],
-    ["silent-before", "silent-after", "reset-before", "reset-after", "unplug-before", "unplug-after"]))])
+@pytest.mark.parametrize(
+    ("at", "kind"),
+    [
+        ("KEYGEN", "reset-after"),
+        *storms(
+            ("CMNG=0,4201,1", "unplug-after"),
+            *itertools.product(
+                ["KEYGEN", "CMNG=0,4201,1", "CMNG=0,4201,0"],
+                [
+                    "silent-before",
+                    "silent-after",
+                    "reset-before",
+                    "reset-after",
+                    "unplug-before",
+                    "unplug-after",
+                ],
+            ),
+        ),
+    ],
+)
 def test_trouble_on_the_wire_ends_green_in_the_end(bench, kind, at):
     board = bench.board()
     board.faults.append(Fault(at, kind))

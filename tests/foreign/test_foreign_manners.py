@@ -1,4 +1,6 @@
-"""Boards and clouds with manners of their own: everything the contract allows, and lies that it does not."""
+"""Boards and clouds with manners of their own: everything the contract allows, and lies that it
+does not.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def test_log_text_on_the_same_uart(bench):
 
 
 def test_a_board_that_slept_through_the_first_question(bench):
-    """Then a quote is sent to close a half line, and what comes behind the refused rest falls on deaf ears."""
+    """Then a quote is sent to close a half line, and what comes behind the refused rest falls on
+    deaf ears.
+    """
     board = bench.board()
     board.faults.append(Fault("^AT$", "silent-before"))
     bench.passes(board)
@@ -60,15 +64,28 @@ def test_a_module_without_an_imei_names_the_source(bench):
     assert "imei" in row["error"]["message"].lower()
 
 
-@pytest.mark.parametrize(("lie", "code"), [
-    ("digest", "identity.digest-mismatch"), *storms(("uuid", "identity.uuid-mismatch"), ("tag", "identity.tag-mismatch"),
-                                                    ("signature", "identity.bad-signature"))])
+@pytest.mark.parametrize(
+    ("lie", "code"),
+    [
+        ("digest", "identity.digest-mismatch"),
+        *storms(
+            ("uuid", "identity.uuid-mismatch"),
+            ("tag", "identity.tag-mismatch"),
+            ("signature", "identity.bad-signature"),
+        ),
+    ],
+)
 def test_nothing_is_registered_or_signed_for_a_csr_that_lies(bench, lie, code):
     board = bench.board()
     board.modem.lie = lie
     ran = bench.provision(board)
     row = ran.envelope["data"]["boards"][0]
-    assert (ran.code, row["result"], row["error"]["code"], row["failedStep"]) == (8, "FAIL", code, "vet")
+    assert (ran.code, row["result"], row["error"]["code"], row["failedStep"]) == (
+        8,
+        "FAIL",
+        code,
+        "vet",
+    )
     assert bench.cloud.writes() == []
     assert (4201, 1) not in board.modem.store
     assert board.modem.mode == 1
@@ -99,10 +116,20 @@ def test_an_imei_of_another_board_is_a_clone(bench):
     assert two.modem.counts["keygen"] == 0
 
 
-@pytest.mark.parametrize(("number", "code", "result"), [
-    (528, "modem.power", "ERROR"), *storms(
-        (514, "modem.not-allowed", "FAIL"), (515, "modem.full", "FAIL"), (518, "modem.active", "FAIL"), (519, "modem.exists", "FAIL"),
-        (523, "modem.keygen-failed", "FAIL"), (527, "modem.bad-certificate", "FAIL"))])
+@pytest.mark.parametrize(
+    ("number", "code", "result"),
+    [
+        (528, "modem.power", "ERROR"),
+        *storms(
+            (514, "modem.not-allowed", "FAIL"),
+            (515, "modem.full", "FAIL"),
+            (518, "modem.active", "FAIL"),
+            (519, "modem.exists", "FAIL"),
+            (523, "modem.keygen-failed", "FAIL"),
+            (527, "modem.bad-certificate", "FAIL"),
+        ),
+    ],
+)
 def test_a_refusal_of_the_modem_has_a_name_and_can_be_tried_again(bench, number, code, result):
     board = bench.board()
     at = "KEYGEN" if number == 523 else "CMNG=0,4201,1"
@@ -120,8 +147,17 @@ def test_a_refusal_of_the_modem_has_a_name_and_can_be_tried_again(bench, number,
 @pytest.mark.parametrize("seed", range(24))
 def test_storm_a_board_that_reboots_when_it_likes(bench, seed):
     dice = random.Random(seed)
-    board = bench.board(style=Style(boot_s=dice.choice([0.0, 0.1, 0.4]), empty_line=dice.random() < 0.5, echo=dice.random() < 0.5))
-    board.faults += [Fault("AT", dice.choice(["reset-before", "reset-after"]), at=dice.randrange(2, 30)) for _ in range(3)]
+    board = bench.board(
+        style=Style(
+            boot_s=dice.choice([0.0, 0.1, 0.4]),
+            empty_line=dice.random() < 0.5,
+            echo=dice.random() < 0.5,
+        )
+    )
+    board.faults += [
+        Fault("AT", dice.choice(["reset-before", "reset-after"]), at=dice.randrange(2, 30))
+        for _ in range(3)
+    ]
     for _ in range(4):
         ran = bench.provision(board)
         if ran.code == 0:
@@ -132,14 +168,18 @@ def test_storm_a_board_that_reboots_when_it_likes(bench, seed):
     assert board.modem.mode == 1
 
 
-# -- clouds ---------------------------------------------------------------------------------------------------------
+# -- clouds ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", ["local-ca", *storms("cloud-ca")])
 def test_a_registry_on_a_port_of_its_own(make_bench, mode):
     bench = make_bench()
     registry = Cloud(items=True)
-    registry.state, registry.token, registry.issuer = bench.cloud.state, bench.cloud.token, bench.cloud.issuer
+    registry.state, registry.token, registry.issuer = (
+        bench.cloud.state,
+        bench.cloud.token,
+        bench.cloud.issuer,
+    )
     bench.write(mode, token=mode == "local-ca", registry={"base_url": registry.url})
     bench.passes(bench.board())
     assert bench.cloud.calls("/api/v1") == []
@@ -152,13 +192,27 @@ def test_answers_at_the_edge_of_the_contract(make_bench, manner):
     bench = make_bench(items="items" in manner)
     bench.cloud.bare, bench.cloud.deaf_to_paging = manner == "bare", "deaf" in manner
     for number in range(200):
-        made = bench.cloud._stored(bench.cloud.state.registry, {"name": f"other {number}", "status": "ACTIVE", "tags": [], "metadata": {}})
-        bench.cloud._stored(bench.cloud.state.tokens, {
-            "deviceId": made["id"], "name": made["name"], "status": "PENDING", "secret": f"rt_other_{number}", "uses": 0,
-            "expiresAt": "2099-01-01T00:00:00Z"})
+        made = bench.cloud._stored(
+            bench.cloud.state.registry,
+            {"name": f"other {number}", "status": "ACTIVE", "tags": [], "metadata": {}},
+        )
+        bench.cloud._stored(
+            bench.cloud.state.tokens,
+            {
+                "deviceId": made["id"],
+                "name": made["name"],
+                "status": "PENDING",
+                "secret": f"rt_other_{number}",
+                "uses": 0,
+                "expiresAt": "2099-01-01T00:00:00Z",
+            },
+        )
     bench.write("cloud-ca", cloud={"lost_answer_grace_s": 0.3})
     board = bench.board()
-    bench.cloud.faults += [CloudFault("POST .*/tokens", "drop-after"), CloudFault("POST .*/provision", "drop-before")]
+    bench.cloud.faults += [
+        CloudFault("POST .*/tokens", "drop-after"),
+        CloudFault("POST .*/provision", "drop-before"),
+    ]
     shown = bench.passes(board)
     check_board(shown)
     check_identity(bench, board, shown, pem(bench.cloud.issuer.root))
@@ -180,7 +234,14 @@ def test_another_bench_is_faster_by_a_moment(bench):
 
     def faster(request):
         if request.call == "POST /device" and not bench.cloud.state.devices:
-            bench.cloud._stored(bench.cloud.state.devices, {**request.body, "deviceId": "00000000000000f1", "metadata": {"deploymentSite": "Brisbane"}})
+            bench.cloud._stored(
+                bench.cloud.state.devices,
+                {
+                    **request.body,
+                    "deviceId": "00000000000000f1",
+                    "metadata": {"deploymentSite": "Brisbane"},
+                },
+            )
 
     bench.cloud.before = faster
     assert bench.passes(board)["deviceId"] == "00000000000000f1"
@@ -194,8 +255,10 @@ def test_another_bench_takes_the_label_by_a_moment(make_bench):
 
     def faster(request):
         if request.call == "POST /device" and not bench.cloud.state.devices:
-            bench.cloud._stored(bench.cloud.state.devices, {
-                **request.body, "mcuId": "0999999999999999", "deviceId": "00000000000000f2"})
+            bench.cloud._stored(
+                bench.cloud.state.devices,
+                {**request.body, "mcuId": "0999999999999999", "deviceId": "00000000000000f2"},
+            )
 
     bench.cloud.before = faster
     ran = bench.provision(board)
@@ -209,9 +272,14 @@ def test_an_override_by_the_environment_is_shown(bench):
     board = bench.board()
     values = bench.profile.read_text().replace(bench.cloud.url, "http://127.0.0.1:9")
     bench.profile.write_text(values)
-    ran = bench.infuse(*bench.provision_argv(board, output="jsonl"), env={"INFUSE_BASE_URL": bench.cloud.url})
+    ran = bench.infuse(
+        *bench.provision_argv(board, output="jsonl"), env={"INFUSE_BASE_URL": bench.cloud.url}
+    )
     assert ran.code == 0, ran.stdout + ran.stderr
-    assert "base_url" in json.dumps(json.loads(ran.stdout.splitlines()[0])["data"]["overridden"]).lower()
+    assert (
+        "base_url"
+        in json.dumps(json.loads(ran.stdout.splitlines()[0])["data"]["overridden"]).lower()
+    )
 
 
 @pytest.mark.storm
@@ -228,7 +296,11 @@ def test_a_dry_run_says_what_would_stop_the_board(bench):
 def test_metadata_by_any_key(bench, key):
     bench.write(metadata={"serialNumber": {"from": "scan"}})
     boards = [bench.board(), bench.board()]
-    keys = {"uuid": lambda modem: modem.uuid, "mcuId": lambda modem: "0" + modem.imei, "imei": lambda modem: modem.imei}
+    keys = {
+        "uuid": lambda modem: modem.uuid,
+        "mcuId": lambda modem: "0" + modem.imei,
+        "imei": lambda modem: modem.imei,
+    }
     table = bench.folder / "labels.csv"
     rows = [f"{keys[key](board.modem)},SN-{number}" for number, board in enumerate(boards)]
     table.write_text("\n".join([f"{key},serialNumber", *rows]) + "\n")
@@ -237,7 +309,10 @@ def test_metadata_by_any_key(bench, key):
 
 
 @pytest.mark.storm
-@pytest.mark.parametrize("argv", [("--until", "nonsense"), ("--metadata", "novalue"), ("--metadata-from", "/no/such.csv")])
+@pytest.mark.parametrize(
+    "argv",
+    [("--until", "nonsense"), ("--metadata", "novalue"), ("--metadata-from", "/no/such.csv")],
+)
 def test_usage_errors_touch_nothing(bench, argv):
     board = bench.board()
     ran = bench.provision(board, more=argv)
@@ -260,7 +335,10 @@ def test_the_product_is_created_once(make_bench, kind):
     assert ran.code == 0, ran.stdout
     bench.passes(board)
     bench.cloud.settle()
-    assert [row["name"] for row in bench.cloud.state.boards.values()] == ["Another", "Example Sensor Board"]
+    assert [row["name"] for row in bench.cloud.state.boards.values()] == [
+        "Another",
+        "Example Sensor Board",
+    ]
 
 
 @pytest.mark.storm

@@ -1,4 +1,6 @@
-"""An independent reading of what green claims: openssl, the board's key, the cloud's tables, the journal's own words."""
+"""An independent reading of what green claims: openssl, the board's key, the cloud's tables, the
+journal's own words.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +39,22 @@ def pem(*certificates: x509.Certificate) -> str:
 
 
 def check_identity(bench: Bench, board: Board, shown: dict[str, Any], root: str) -> None:
-    """Type 1 is leaf then intermediate, no root; the key is the board's; openssl accepts the chain strictly."""
+    """Type 1 is leaf then intermediate, no root; the key is the board's; openssl accepts the chain
+    strictly.
+    """
     chain = installed(board.modem)
     leaf, above = chain[0], chain[1:]
     assert len(above) == 1
-    assert all(certificate.issuer != certificate.subject for certificate in chain), "the root is on the board"
-    assert leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) == board.modem.public_key(4201)
-    assert hashlib.sha256(leaf.public_bytes(Encoding.DER)).hexdigest() == shown["certificate"]["sha256"]
+    assert all(certificate.issuer != certificate.subject for certificate in chain), (
+        "the root is on the board"
+    )
+    assert leaf.public_key().public_bytes(
+        Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    ) == board.modem.public_key(4201)
+    assert (
+        hashlib.sha256(leaf.public_bytes(Encoding.DER)).hexdigest()
+        == shown["certificate"]["sha256"]
+    )
     assert int(shown["certificate"]["serial"], 16) == leaf.serial_number
     assert leaf.serial_number.bit_length() >= 60
     assert leaf.not_valid_before_utc < datetime.now(leaf.not_valid_before_utc.tzinfo)
@@ -54,8 +65,17 @@ def check_identity(bench: Bench, board: Board, shown: dict[str, Any], root: str)
 def strict_verify(folder: Path, leaf: str, between: str, root: str) -> None:
     for name, text in (("leaf", leaf), ("between", between), ("root", root)):
         (folder / f"{name}.pem").write_text(text)
-    openssl("verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", str(folder / "root.pem"),
-            "-untrusted", str(folder / "between.pem"), str(folder / "leaf.pem"))
+    openssl(
+        "verify",
+        "-x509_strict",
+        "-purpose",
+        "sslclient",
+        "-CAfile",
+        str(folder / "root.pem"),
+        "-untrusted",
+        str(folder / "between.pem"),
+        str(folder / "leaf.pem"),
+    )
 
 
 def local_root(bench: Bench) -> str:
@@ -64,7 +84,10 @@ def local_root(bench: Bench) -> str:
     ran = bench.infuse("ca", "export", "--chain", "--out", str(out))
     assert ran.code == 0, ran.stderr
     chain = x509.load_pem_x509_certificates(out.read_bytes())
-    assert [certificate.issuer == certificate.subject for certificate in chain] == [False, True], "intermediate, then root"
+    assert [certificate.issuer == certificate.subject for certificate in chain] == [
+        False,
+        True,
+    ], "intermediate, then root"
     return pem(chain[1])
 
 
@@ -72,16 +95,28 @@ def audit(cloud: Cloud, modems: Iterable[Modem] = ()) -> list[str]:
     """What breaks `never twice`, or the contract, as sentences; none is right."""
     state = cloud.state
     wrong = list(cloud.wrong)
-    wrong += _twice("cloud devices with mcuId", [device["mcuId"] for device in state.devices.values()])
-    wrong += _twice("registry devices named", [device["name"] for device in state.registry.values()])
-    wrong += [f"token {row['id']} was used {row['uses']} times" for row in state.minted if row["uses"] > 1]
-    keys = [hashlib.sha256(leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
-            for leaf in cloud.issuer.issued]
+    wrong += _twice(
+        "cloud devices with mcuId", [device["mcuId"] for device in state.devices.values()]
+    )
+    wrong += _twice(
+        "registry devices named", [device["name"] for device in state.registry.values()]
+    )
+    wrong += [
+        f"token {row['id']} was used {row['uses']} times" for row in state.minted if row["uses"] > 1
+    ]
+    keys = [
+        hashlib.sha256(
+            leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        ).hexdigest()
+        for leaf in cloud.issuer.issued
+    ]
     for modem in modems:
         found = [device for device in state.devices.values() if device["mcuId"] == "0" + modem.imei]
         wrong += [] if len(found) == 1 else [f"{len(found)} devices for IMEI {modem.imei}"]
         own = modem.public_key(4201) if 4201 in modem.keys else b""
-        wrong += [f"two certificates by the cloud for the key of {modem.uuid}"] * (keys.count(hashlib.sha256(own).hexdigest()) > 2)
+        wrong += [f"two certificates by the cloud for the key of {modem.uuid}"] * (
+            keys.count(hashlib.sha256(own).hexdigest()) > 2
+        )
     return wrong
 
 
@@ -105,8 +140,20 @@ def check_error(error: dict[str, Any]) -> None:
 
 
 def check_board(shown: dict[str, Any]) -> None:
-    assert set(shown) == {"slot", "port", "board", "deviceId", "registryDeviceId", "already", "possession", "result",
-                          "failedStep", "error", "certificate", "ms"}
+    assert set(shown) == {
+        "slot",
+        "port",
+        "board",
+        "deviceId",
+        "registryDeviceId",
+        "already",
+        "possession",
+        "result",
+        "failedStep",
+        "error",
+        "certificate",
+        "ms",
+    }
     assert shown["result"] in {"PASS", "FAIL", "ERROR", "ABORTED"}
     assert isinstance(shown["slot"], int)
     assert shown["slot"] >= 1

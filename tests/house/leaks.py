@@ -1,4 +1,6 @@
-"""Looks for secrets where none may be: in what is printed, in files, in the words that processes were started with."""
+"""Looks for secrets where none may be: in what is printed, in files, in the words that processes
+were started with.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +17,37 @@ MINTED = re.compile(rb"drt_[\w-]{20,}|6472745f[0-9a-fA-F]{40,}|ZHJ0X[\w+/-]{20,}
 
 
 def forms(secret: bytes) -> set[bytes]:
-    """How these bytes may be written; a text of several lines also line by line, since it may be shown indented."""
-    plain, url = (encode(secret).rstrip(b"=") for encode in (base64.b64encode, base64.urlsafe_b64encode))
+    """How these bytes may be written; a text of several lines also line by line, since it may be
+    shown indented.
+    """
+    plain, url = (
+        encode(secret).rstrip(b"=") for encode in (base64.b64encode, base64.urlsafe_b64encode)
+    )
     return {secret, secret.hex().encode(), secret.hex().upper().encode(), plain, url}
 
 
 def found(secrets: dict[str, bytes], places: dict[str, bytes]) -> list[str]:
-    """Sentences that say which secret is where; none is right. Of a secret only its name is told."""
-    wrong = [f"{name} is in {place}" for place, text in places.items() for name, secret in secrets.items() if any(form in text for form in forms(secret))]
-    return wrong + [f"a registration token is in {place}" for place, text in places.items() if MINTED.search(text)]
+    """Sentences that say which secret is where; none is right.
+
+    Of a secret only its name is told.
+    """
+    wrong = [
+        f"{name} is in {place}"
+        for place, text in places.items()
+        for name, secret in secrets.items()
+        if any(form in text for form in forms(secret))
+    ]
+    return wrong + [
+        f"a registration token is in {place}"
+        for place, text in places.items()
+        if MINTED.search(text)
+    ]
 
 
 def files(*folders: Path) -> dict[str, bytes]:
-    """Every file below these folders, and every database also as SQL text: long values lie in pieces in its file."""
+    """Every file below these folders, and every database also as SQL text: long values lie in
+    pieces in its file.
+    """
     places = {}
     for path in (path for folder in folders for path in folder.rglob("*") if path.is_file()):
         places[str(path)] = path.read_bytes()
@@ -38,7 +58,9 @@ def files(*folders: Path) -> dict[str, bytes]:
 
 
 class Words:
-    """Collects the command lines of all that descends from this process, for as long as the context lasts."""
+    """Collects the command lines of all that descends from this process, for as long as the context
+    lasts.
+    """
 
     def __init__(self) -> None:
         self.seen: set[bytes] = set()

@@ -1,16 +1,29 @@
-"""Every command of the program with what it takes, so that a test can drive them all: in the order in which a bench might be treated.
+"""Every command of the program with what it takes, so that a test can drive them all: in the order
+in which a bench might be treated.
 
-A line is the exit code that is expected, then the words. Names in braces are filled in: `board` is the device id of a board
-that PASSed, `mcu` its mcuId, `rpc` the id of an RPC to it; `p1`… are ports, `p1` that board's; `away` a folder with secrets
-in files of their own, `out` one in which there may be none. A command that is not driven here is in `NOT_DRIVEN`, with
-the reason.
+A line is the exit code that is expected, then the words. Names in braces are filled in: `board` is
+the device id of a board that PASSed, `mcu` its mcuId, `rpc` the id of an RPC to it; `p1`… are
+ports, `p1` that board's; `away` a folder with secrets in files of their own, `out` one in which
+there may be none. A command that is not driven here is in `NOT_DRIVEN`, with the reason.
 """
 
 from __future__ import annotations
 
 NOT_DRIVEN = {
-    ("sim", "up"): "its one line is the play credential of a world that ends with it; nothing else of it is a user's",
-    ("serial", "console"): "wants a terminal; tests/cli/test_serial_console.py types a key there and looks for it in log, history and journal",
+    (
+        "sim",
+        "up",
+    ): (
+        "its one line is the play credential of a world that ends with it; nothing else of it is a"
+        " user's"
+    ),
+    (
+        "serial",
+        "console",
+    ): (
+        "wants a terminal; tests/cli/test_serial_console.py types a key there and looks for it in"
+        " log, history and journal"
+    ),
     ("serial", "slots", "learn"): "wants USB boards that come and go; it never meets a secret",
 }
 

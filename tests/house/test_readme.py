@@ -1,4 +1,6 @@
-"""README and documentation name commands, options and files that exist, and the pictures show a real run."""
+"""README and documentation name commands, options and files that exist, and the pictures show a
+real run.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,18 @@ from infuse_cli.cli._lazy import root, walk
 from infuse_cli.errors import CODES
 
 HOME = Path(__file__).parents[2]
-PAGES = sorted([*HOME.glob("*.md"), *(HOME / "docs").rglob("*.md"), *(HOME / "examples").rglob("*.md")])
+PAGES = sorted(
+    [*HOME.glob("*.md"), *(HOME / "docs").rglob("*.md"), *(HOME / "examples").rglob("*.md")]
+)
 GLOBAL_FLAGS = {"-h", "--help", "-v", "-vv", "--verbose", "--no-color", "--version"}
-RUN = "python3 -m venv .venv && .venv/bin/pip install -q '.[sim]' && .venv/bin/infuse provision --sim 4"
-TEST = ("python3 -m venv .venv && .venv/bin/pip install -q -r requirements/dev.txt "
-        "&& .venv/bin/pip install -q --no-deps -e . && .venv/bin/pytest")
+RUN = (
+    "python3 -m venv .venv && .venv/bin/pip install -q '.[sim]' && .venv/bin/infuse provision"
+    " --sim 4"
+)
+TEST = (
+    "python3 -m venv .venv && .venv/bin/pip install -q -r requirements/dev.txt "
+    "&& .venv/bin/pip install -q --no-deps -e . && .venv/bin/pytest"
+)
 
 
 @cache
@@ -49,7 +58,9 @@ def command_lines(text: str) -> list[str]:
 
 def problems(line: str) -> list[str]:
     """What is wrong with a command line; `a|b` stands for either, `…` for anything."""
-    words = shlex.split(re.split(r" (?:\d?[<>|]|&&|\d<|-- )", line)[0])[1:]  # what stands after -- is another program's
+    words = shlex.split(re.split(r" (?:\d?[<>|]|&&|\d<|-- )", line)[0])[
+        1:
+    ]  # what stands after -- is another program's
     names = [word for word in words if not word.startswith("-")]
     path: tuple[str, ...] = ()
     for name in names:
@@ -57,17 +68,31 @@ def problems(line: str) -> list[str]:
         if not all(one in commands() for one in wanted):
             break
         path = wanted[0]
-    if path == () and not all(word.startswith("-") or word in {"…", "COMMAND"} for word in words[:1]):
+    if path == () and not all(
+        word.startswith("-") or word in {"…", "COMMAND"} for word in words[:1]
+    ):
         return [f"no command {words[0]!r}"]
-    if any(one[:len(path)] == path and len(one) > len(path) for one in commands()) and path and names[len(path):len(path) + 1] not in ([], ["…"]):
+    if (
+        any(one[: len(path)] == path and len(one) > len(path) for one in commands())
+        and path
+        and names[len(path) : len(path) + 1] not in ([], ["…"])
+    ):
         return [f"no command {' '.join([*path, names[len(path)]])!r}"]
     known = commands().get(path, set()) | GLOBAL_FLAGS | set(GLOBAL_VALUES)
-    return [f"{' '.join(path)!r} has no option {word}" for word in words if word.startswith("-") and word != "-" and word.split("=")[0] not in known]
+    return [
+        f"{' '.join(path)!r} has no option {word}"
+        for word in words
+        if word.startswith("-") and word != "-" and word.split("=")[0] not in known
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(HOME)))
 def test_every_command_line_exists(page):
-    found = [f"{line}: {problem}" for line in command_lines(page.read_text(encoding="utf-8")) for problem in problems(line)]
+    found = [
+        f"{line}: {problem}"
+        for line in command_lines(page.read_text(encoding="utf-8"))
+        for problem in problems(line)
+    ]
     assert found == []
 
 
@@ -100,8 +125,18 @@ def test_every_page_is_reached_from_the_readme():
         if page in seen or page.suffix != ".md" or not page.is_file():
             continue
         seen.add(page)
-        left += [(page.parent / target.partition("#")[0]).resolve() for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))]
-    assert sorted(str(page.relative_to(HOME)) for page in (HOME / "docs").rglob("*.md") if page not in seen) == []
+        left += [
+            (page.parent / target.partition("#")[0]).resolve()
+            for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+        ]
+    assert (
+        sorted(
+            str(page.relative_to(HOME))
+            for page in (HOME / "docs").rglob("*.md")
+            if page not in seen
+        )
+        == []
+    )
 
 
 def test_the_two_commands_stand_where_they_are_looked_for():
@@ -112,7 +147,12 @@ def test_the_two_commands_stand_where_they_are_looked_for():
 
 
 def test_what_is_told_to_be_missing_is_missing():
-    missing = (HOME / "README.md").read_text(encoding="utf-8").partition("Not there yet")[2].partition("\n## ")[0]
+    missing = (
+        (HOME / "README.md")
+        .read_text(encoding="utf-8")
+        .partition("Not there yet")[2]
+        .partition("\n## ")[0]
+    )
     named = set(re.findall(r"`([a-z]+)`", missing))
     assert named & {path[0] for path in commands() if path} == set()
 
@@ -133,5 +173,10 @@ def test_the_profile_of_the_guide_has_no_mistake(tmp_path):
     passphrase.write_text("x\n")
     path = tmp_path / "field-sensor.yaml"
     path.write_text(blocks(text, "yaml")[0].replace("/etc/infuse/ca-passphrase", str(passphrase)))
-    run = subprocess.run([sys.executable, "-m", "infuse_cli", "profile", "check", str(path)], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-m", "infuse_cli", "profile", "check", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 0, run.stdout + run.stderr

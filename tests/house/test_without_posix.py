@@ -1,4 +1,6 @@
-"""Everything but the simulator imports and works where pty, termios, fcntl, pwd, grp and resource don't exist."""
+"""Everything but the simulator imports and works where pty, termios, fcntl, pwd, grp and resource
+don't exist.
+"""
 
 import json
 import os
@@ -13,8 +15,15 @@ from tests.house import without_posix
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory):
     env = {key: value for key, value in os.environ.items() if not key.startswith("INFUSE_")}
-    ran = subprocess.run([sys.executable, without_posix.__file__, str(tmp_path_factory.mktemp("without-posix"))],
-                         env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(
+        [sys.executable, without_posix.__file__, str(tmp_path_factory.mktemp("without-posix"))],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout), ran.stderr
 

@@ -1,6 +1,8 @@
-"""A machine without POSIX, as far as one process can be made into it: imports the product and works with it.
+"""A machine without POSIX, as far as one process can be made into it: imports the product and works
+with it.
 
-Run as a program with a folder to work in. Prints one JSON object: what was done, and null or how it went wrong.
+Run as a program with a folder to work in. Prints one JSON object: what was done, and null or how it
+went wrong.
 """
 
 from __future__ import annotations
@@ -20,9 +22,44 @@ import platformdirs  # noqa: F401
 import serial.tools.list_ports  # noqa: F401
 
 MODULES = {"pty", "tty", "termios", "fcntl", "pwd", "grp", "resource"}
-CALLS = ("chown", "fchmod", "fchown", "fork", "forkpty", "getegid", "geteuid", "getgid", "getgroups", "getpgid", "getpgrp", "getuid", "killpg",
-         "lchown", "mkfifo", "openpty", "setpgid", "setsid", "statvfs", "ttyname", "uname", "O_DIRECTORY", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK")
-SIGNALS = ("SIGALRM", "SIGCHLD", "SIGHUP", "SIGKILL", "SIGPIPE", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH")
+CALLS = (
+    "chown",
+    "fchmod",
+    "fchown",
+    "fork",
+    "forkpty",
+    "getegid",
+    "geteuid",
+    "getgid",
+    "getgroups",
+    "getpgid",
+    "getpgrp",
+    "getuid",
+    "killpg",
+    "lchown",
+    "mkfifo",
+    "openpty",
+    "setpgid",
+    "setsid",
+    "statvfs",
+    "ttyname",
+    "uname",
+    "O_DIRECTORY",
+    "O_NOCTTY",
+    "O_NOFOLLOW",
+    "O_NONBLOCK",
+)
+SIGNALS = (
+    "SIGALRM",
+    "SIGCHLD",
+    "SIGHUP",
+    "SIGKILL",
+    "SIGPIPE",
+    "SIGQUIT",
+    "SIGUSR1",
+    "SIGUSR2",
+    "SIGWINCH",
+)
 
 PROFILE = """\
 name: field-sensor
@@ -65,8 +102,11 @@ def import_all(folder: Path) -> None:
     import infuse_cli
 
     assert not [name for name in MODULES if importlib.util.find_spec(name)]
-    wanted = [one.name for one in pkgutil.walk_packages(infuse_cli.__path__, "infuse_cli.", onerror=lambda _: None)
-              if not one.name.startswith("infuse_cli.sim")]
+    wanted = [
+        one.name
+        for one in pkgutil.walk_packages(infuse_cli.__path__, "infuse_cli.", onerror=lambda _: None)
+        if not one.name.startswith("infuse_cli.sim")
+    ]
     assert len(wanted) > 100, wanted
     for name in wanted:
         importlib.import_module(name)
@@ -85,10 +125,21 @@ def sign(folder: Path) -> None:
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import Encoding
 
-    request = x509.CertificateSigningRequestBuilder(x509.Name([])).sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    request = x509.CertificateSigningRequestBuilder(x509.Name([])).sign(
+        ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()
+    )
     (folder / "csr.pem").write_bytes(request.public_bytes(Encoding.PEM))
-    infuse("ca", "sign", str(folder / "csr.pem"), "--out", str(folder / "leaf.pem"), "--device-id", "00000000deadbeef",
-           "--passphrase-file", str(folder / "passphrase"))
+    infuse(
+        "ca",
+        "sign",
+        str(folder / "csr.pem"),
+        "--out",
+        str(folder / "leaf.pem"),
+        "--device-id",
+        "00000000deadbeef",
+        "--passphrase-file",
+        str(folder / "passphrase"),
+    )
     infuse("ca", "verify", str(folder / "leaf.pem"))
 
 
@@ -102,7 +153,14 @@ def keep_a_credential(folder: Path) -> None:
     (folder / "profile.yaml").write_text(PROFILE)
     (folder / "credential").touch(mode=0o600)
     (folder / "credential").write_text("a-credential-of-this-test")
-    infuse("auth", "login", "--profile", str(folder / "profile.yaml"), "--token-file", str(folder / "credential"))
+    infuse(
+        "auth",
+        "login",
+        "--profile",
+        str(folder / "profile.yaml"),
+        "--token-file",
+        str(folder / "credential"),
+    )
     infuse("auth", "status", "--profile", str(folder / "profile.yaml"))
     infuse("auth", "logout", "--profile", str(folder / "profile.yaml"))
 
@@ -114,8 +172,24 @@ def own_a_run(folder: Path) -> None:
     from infuse_cli.journal.store import open_journal
     from infuse_cli.types import AttemptState
 
-    start = rec.RunStart(run="r1", command="provision", profile_name="p", profile_hash="h", profile={"name": "p"}, operator="day shift")
-    opening = rec.OpenAttempt(attempt="a1", run="r1", board="b1", soc="nRF9151", slot=1, port="COM3", plan=("keygen",), plan_hash="h")
+    start = rec.RunStart(
+        run="r1",
+        command="provision",
+        profile_name="p",
+        profile_hash="h",
+        profile={"name": "p"},
+        operator="day shift",
+    )
+    opening = rec.OpenAttempt(
+        attempt="a1",
+        run="r1",
+        board="b1",
+        soc="nRF9151",
+        slot=1,
+        port="COM3",
+        plan=("keygen",),
+        plan_hash="h",
+    )
     with open_journal(folder / "home") as journal, open_journal(folder / "home") as other:
         journal.start_run(start)
         journal.commit(opening)
@@ -142,7 +216,9 @@ def seal(folder: Path) -> None:
 
 
 def name_the_operator(folder: Path) -> None:
-    """Without the database of users a name comes from the environment, or is not known; the run goes on."""
+    """Without the database of users a name comes from the environment, or is not known; the run
+    goes on.
+    """
     from infuse_cli.cli.wire import operator_name
     from infuse_cli.journal.bench import load_bench
 
@@ -153,9 +229,20 @@ def name_the_operator(folder: Path) -> None:
 
 def begin_a_run(folder: Path) -> None:
     """All parts of a run are built; what ends it is a cloud that nobody serves."""
-    (folder / "run.yaml").write_text(PROFILE.replace("cloud: {", "cloud: {base_url: 'http://127.0.0.1:9', deadline_s: 1, "))
+    (folder / "run.yaml").write_text(
+        PROFILE.replace("cloud: {", "cloud: {base_url: 'http://127.0.0.1:9', deadline_s: 1, ")
+    )
     os.environ["INFUSE_TOKEN"] = "a-credential-of-this-test"
-    infuse("provision", "--profile", str(folder / "run.yaml"), "--port", sys.executable, "--passphrase-file", str(folder / "passphrase"), code=5)
+    infuse(
+        "provision",
+        "--profile",
+        str(folder / "run.yaml"),
+        "--port",
+        sys.executable,
+        "--passphrase-file",
+        str(folder / "passphrase"),
+        code=5,
+    )
 
 
 def miss_the_simulator(folder: Path) -> None:
@@ -165,8 +252,17 @@ def miss_the_simulator(folder: Path) -> None:
 
 
 WORKS = {
-    "help": lambda folder: infuse("--help"), "import": import_all, "ca init": make_a_ca, "ca sign": sign, "profile check": check_a_profile,
-    "journal": own_a_run, "seal": seal, "credential": keep_a_credential, "run": begin_a_run, "operator": name_the_operator, "no simulator": miss_the_simulator,
+    "help": lambda folder: infuse("--help"),
+    "import": import_all,
+    "ca init": make_a_ca,
+    "ca sign": sign,
+    "profile check": check_a_profile,
+    "journal": own_a_run,
+    "seal": seal,
+    "credential": keep_a_credential,
+    "run": begin_a_run,
+    "operator": name_the_operator,
+    "no simulator": miss_the_simulator,
 }
 
 

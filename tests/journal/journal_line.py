@@ -25,12 +25,26 @@ class Line:
 
     def start(self, run: str | None = None, **more: object) -> str:
         self.run = run or self.run
-        values = {"command": "provision", "profile_name": "field-sensor", "profile_hash": "ph", "profile": PROFILE, "operator": "day shift"}
+        values = {
+            "command": "provision",
+            "profile_name": "field-sensor",
+            "profile_hash": "ph",
+            "profile": PROFILE,
+            "operator": "day shift",
+        }
         self.journal.start_run(rec.RunStart(run=self.run, **{**values, **more}))  # type: ignore[arg-type]
         return self.run
 
-    def opening(self, board: str = "b1", attempt: str | None = None, **more: object) -> rec.OpenAttempt:
-        values = {"soc": "nRF9151", "slot": 1, "port": "/dev/ttyACM0", "plan": ("keygen", "install"), "plan_hash": "p1"}
+    def opening(
+        self, board: str = "b1", attempt: str | None = None, **more: object
+    ) -> rec.OpenAttempt:
+        values = {
+            "soc": "nRF9151",
+            "slot": 1,
+            "port": "/dev/ttyACM0",
+            "plan": ("keygen", "install"),
+            "plan_hash": "p1",
+        }
         name = attempt or f"{board}-{self.run}-{next(self._count)}"
         return rec.OpenAttempt(attempt=name, run=self.run, board=board, **{**values, **more})  # type: ignore[arg-type]
 
@@ -40,9 +54,19 @@ class Line:
         return write.attempt
 
     def move(self, attempt: str, step: str, from_state: S, to_state: S, **more: object) -> None:
-        self.journal.commit(rec.MoveStep(attempt=attempt, step=step, from_state=from_state, to_state=to_state, **more))  # type: ignore[arg-type]
+        self.journal.commit(
+            rec.MoveStep(
+                attempt=attempt, step=step, from_state=from_state, to_state=to_state, **more
+            )
+        )  # type: ignore[arg-type]
 
-    def end(self, attempt: str, state: AttemptState = AttemptState.PASSED, outcome: str | None = "PASS", **more: object) -> None:
+    def end(
+        self,
+        attempt: str,
+        state: AttemptState = AttemptState.PASSED,
+        outcome: str | None = "PASS",
+        **more: object,
+    ) -> None:
         self.journal.commit(rec.EndAttempt(attempt=attempt, state=state, outcome=outcome, **more))  # type: ignore[arg-type]
 
     def certify(self, attempt: str | None, serial: str = "a1", **more: object) -> None:
@@ -52,7 +76,12 @@ class Line:
 
 def certificate(serial: str = "a1", **more: object) -> rec.StoreCertificate:
     values = {
-        "issuer": "ca", "sha256": f"sha-{serial}", "spki_sha256": f"key-{serial}", "not_before": datetime(2026, 1, 1, tzinfo=UTC),
-        "not_after": datetime(2036, 1, 1, tzinfo=UTC), "pem": "PEM", "profile": "device",
+        "issuer": "ca",
+        "sha256": f"sha-{serial}",
+        "spki_sha256": f"key-{serial}",
+        "not_before": datetime(2026, 1, 1, tzinfo=UTC),
+        "not_after": datetime(2036, 1, 1, tzinfo=UTC),
+        "pem": "PEM",
+        "profile": "device",
     }
     return rec.StoreCertificate(serial=serial, **{**values, **more})  # type: ignore[arg-type]

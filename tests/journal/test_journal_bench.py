@@ -23,10 +23,18 @@ def test_without_a_file_the_station_is_the_host(tmp_path: Path) -> None:
 
 def test_all_keys(tmp_path: Path) -> None:
     (tmp_path / "bench.yaml").write_text(
-        "station: left\nslots: {1-1.2: 1, '1-1.3': 2}\nsealing: {key_file: /k}\noperator: day\nlot: L-1\nscanner: {port: /dev/s}\n"
-        "probes: {/dev/ttyUSB0: 000683298616, 1-1.3: '7'}\n"
+        "station: left\nslots: {1-1.2: 1, '1-1.3': 2}\nsealing: {key_file: /k}\noperator: day\nlot:"
+        " L-1\nscanner: {port: /dev/s}\nprobes: {/dev/ttyUSB0: 000683298616, 1-1.3: '7'}\n"
     )
-    assert load_bench(tmp_path) == Bench("left", {"1-1.2": 1, "1-1.3": 2}, Sealing(key_file="/k"), "day", "L-1", Scanner(port="/dev/s"), {"/dev/ttyUSB0": "000683298616", "1-1.3": "7"})
+    assert load_bench(tmp_path) == Bench(
+        "left",
+        {"1-1.2": 1, "1-1.3": 2},
+        Sealing(key_file="/k"),
+        "day",
+        "L-1",
+        Scanner(port="/dev/s"),
+        {"/dev/ttyUSB0": "000683298616", "1-1.3": "7"},
+    )
     with open_journal(tmp_path) as journal:
         assert journal.station == "left"
 

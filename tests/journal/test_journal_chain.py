@@ -46,7 +46,13 @@ def edit(line: Line, sql: str) -> None:
         ("DELETE FROM event WHERE seq = 7", 7),
         ("DELETE FROM event", 1),
         ("UPDATE event SET seq = CASE seq WHEN 3 THEN 104 ELSE 103 END WHERE seq IN (3, 4)", 3),
-        ("INSERT INTO event SELECT station, 8, ts, operator, tool_version, kind, run, board, attempt, step, from_state, to_state, facts, hash, prev FROM event WHERE seq = 7", 8),
+        (
+            (
+                "INSERT INTO event SELECT station, 8, ts, operator, tool_version, kind, run, board,"
+                " attempt, step, from_state, to_state, facts, hash, prev FROM event WHERE seq = 7"
+            ),
+            8,
+        ),
     ],
 )
 def test_a_changed_chain_is_found(filled: Line, sql: str, seq: int) -> None:
@@ -80,7 +86,11 @@ def test_each_station_has_its_own_chain(home, filled: Line) -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
@@ -93,8 +103,24 @@ def test_facts_have_one_text_and_come_back(facts: dict[str, object]) -> None:
 
 
 def test_the_hash_is_what_the_documentation_says() -> None:
-    link = chain.Link("s", 1, "2026-01-01T00:00:00.000000Z", "op", "0.1", "k", None, None, None, None, None, None, '{"a":1}', chain.GENESIS)
+    link = chain.Link(
+        "s",
+        1,
+        "2026-01-01T00:00:00.000000Z",
+        "op",
+        "0.1",
+        "k",
+        None,
+        None,
+        None,
+        None,
+        None,
+        None,
+        '{"a":1}',
+        chain.GENESIS,
+    )
     assert chain.canonical(link) == (
-        b'{"attempt":null,"board":null,"facts":{"a":1},"from":null,"kind":"k","operator":"op","prev":"' + b"0" * 64
+        b'{"attempt":null,"board":null,"facts":{"a":1},"from":null,"kind":"k","operator":"op","prev":"'
+        + b"0" * 64
         + b'","run":null,"seq":1,"station":"s","step":null,"to":null,"tool_version":"0.1","ts":"2026-01-01T00:00:00.000000Z"}'
     )

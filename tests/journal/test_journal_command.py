@@ -41,7 +41,9 @@ class Shell:
 
 
 @pytest.fixture
-def infuse(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+def infuse(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Shell:
     for name in ("INFUSE_OUTPUT", "INFUSE_PROFILE", "INFUSE_HOME"):
         monkeypatch.delenv(name, raising=False)
     return Shell(home, capsys)
@@ -58,18 +60,29 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with open_journal(folder, station="bench-1") as journal:
         line = Line(journal)
         line.start(lot="L-7")
-        one = line.open(UUID, imei="350457790000001", mcu_id="0123456789abcdef", facts={"model": "nRF9151-LACA"})
+        one = line.open(
+            UUID, imei="350457790000001", mcu_id="0123456789abcdef", facts={"model": "nRF9151-LACA"}
+        )
         journal.commit(rec.NoteAttempt(attempt=one, facts={"metadata": {"serialNumber": "SN-1"}}))
         line.move(one, "keygen", S.PENDING, S.BEGUN)
         line.move(one, "keygen", S.BEGUN, S.DONE, ms=312.4)
         line.certify(one, board=UUID)
-        journal.commit(rec.StoreSecret(name="token:i", sealed=b"sealed-bytes"), rec.IntendToken(intent="i", name="SN-1", board=UUID, attempt=one))
+        journal.commit(
+            rec.StoreSecret(name="token:i", sealed=b"sealed-bytes"),
+            rec.IntendToken(intent="i", name="SN-1", board=UUID, attempt=one),
+        )
         line.end(one, facts={"deviceId": "d0d0d0d0d0d0d0d0"})
         two = line.open("b2", "a2")
         line.move(two, "install", S.PENDING, S.BEGUN)
         error = {"code": "modem.bad-certificate", "message": "the modem said [red]527[/red]"}
         line.move(two, "install", S.BEGUN, S.FAILED, error=error)
-        line.end(two, AttemptState.FAILED, "FAIL", error=error, facts={"failedStep": "install", "transcript": "12 > AT%CMNG\n15 < +CME ERROR: 527 [x]"})
+        line.end(
+            two,
+            AttemptState.FAILED,
+            "FAIL",
+            error=error,
+            facts={"failedStep": "install", "transcript": "12 > AT%CMNG\n15 < +CME ERROR: 527 [x]"},
+        )
         line.open("b3", "a3")
     return folder
 
@@ -92,7 +105,10 @@ def test_list_names_each_board_in_80_columns(infuse: Shell, done: None) -> None:
     assert [line.split()[2] for line in lines[1:]] == ["PASS", "FAIL", "interrupted"]
     assert all(len(line) <= 80 for line in lines)
     assert f"…{UUID[-12:]}  350457790000001" in lines[1]
-    assert infuse.json("show", UUID[-12:])[1]["data"]["board"] == infuse.json("show", UUID)[1]["data"]["board"]
+    assert (
+        infuse.json("show", UUID[-12:])[1]["data"]["board"]
+        == infuse.json("show", UUID)[1]["data"]["board"]
+    )
     assert "install" in lines[2]
     assert len(infuse("list", "--limit", "1")[1].splitlines()) == 3
     assert "b3" in infuse("list", "--limit", "1")[1]
@@ -108,14 +124,31 @@ def test_list_names_each_board_in_80_columns(infuse: Shell, done: None) -> None:
 def test_show_takes_any_key(infuse: Shell, done: None, key: str) -> None:
     code, out, _ = infuse("show", key)
     assert code == 0
-    for told in (UUID, "SN-1", "d0d0d0d0d0d0d0d0", "keygen", "312", "certificate a1", "day shift at bench-1, lot L-7", "nRF9151-LACA"):
+    for told in (
+        UUID,
+        "SN-1",
+        "d0d0d0d0d0d0d0d0",
+        "keygen",
+        "312",
+        "certificate a1",
+        "day shift at bench-1, lot L-7",
+        "nRF9151-LACA",
+    ):
         assert told in out
     assert "transcript" not in out
 
 
-def test_show_of_a_failed_board_has_cause_and_transcript_as_they_are(infuse: Shell, done: None) -> None:
+def test_show_of_a_failed_board_has_cause_and_transcript_as_they_are(
+    infuse: Shell, done: None
+) -> None:
     _, out, _ = infuse("show", "b2")
-    for told in ("modem.bad-certificate", "[red]527[/red]", "15 < +CME ERROR: 527 [x]", "failed at", "install"):
+    for told in (
+        "modem.bad-certificate",
+        "[red]527[/red]",
+        "15 < +CME ERROR: 527 [x]",
+        "failed at",
+        "install",
+    ):
         assert told in out
     _, out, _ = infuse("show", "b2", "--events")
     assert "begun -> failed" in out
@@ -133,7 +166,9 @@ def test_show_as_json_is_the_whole_record(infuse: Shell, done: None) -> None:
 
 
 def test_show_says_when_nothing_or_several_fit(infuse: Shell, done: None) -> None:
-    assert infuse("show", "nothing")[2].startswith("error journal.not-found: nothing on record fits 'nothing'")
+    assert infuse("show", "nothing")[2].startswith(
+        "error journal.not-found: nothing on record fits 'nothing'"
+    )
     code, _, err = infuse("show", "run-1")
     assert code == 10
     assert err.startswith("error journal.ambiguous: ")
@@ -146,7 +181,11 @@ def test_summary(infuse: Shell, done: None) -> None:
     assert "2 boards: 1 PASS  1 FAIL  0 ERROR  0 ABORTED\n  yield 50.0 %, first pass 50.0 %" in out
     assert "failing steps: install 1" in out
     (group,) = infuse.json("summary", "--by", "profile")[1]["data"]["groups"]
-    assert (group["group"], group["yield"], group["totals"]) == ("field-sensor", 0.5, {"pass": 1, "fail": 1})
+    assert (group["group"], group["yield"], group["totals"]) == (
+        "field-sensor",
+        0.5,
+        {"pass": 1, "fail": 1},
+    )
     assert infuse("summary", "--day", "2001-01-01")[1] == "No board came to an end yet.\n"
     assert infuse("summary", "--day", "yesterday")[0] == 2
 
@@ -156,7 +195,9 @@ def test_export(infuse: Shell, done: None, tmp_path: Path) -> None:
     assert [row["result"] for row in rows] == ["PASS", "FAIL", ""]
     assert (rows[0]["metadata.serialNumber"], rows[1]["failedStep"]) == ("SN-1", "install")
     out = tmp_path / "rows.json"
-    assert infuse("export", "--format", "json", "--out", str(out))[1] == f"3 boards written to {out}\n"
+    assert (
+        infuse("export", "--format", "json", "--out", str(out))[1] == f"3 boards written to {out}\n"
+    )
     assert [row["board"] for row in json.loads(out.read_text())] == [UUID, "b2", "b3"]
     code, _, err = infuse("export", "--out", str(tmp_path / "no" / "folder.csv"))
     assert code == 2
@@ -171,7 +212,11 @@ def test_close_ends_an_open_attempt_for_good(infuse: Shell, done: None, home: Pa
     assert "scrapped" in out
     with open_journal(home) as journal:
         closed = journal.attempt("a2")
-        assert (closed.state, closed.outcome, closed.facts["closed"]) == (AttemptState.CLOSED, "FAIL", {"reason": "scrapped"})
+        assert (closed.state, closed.outcome, closed.facts["closed"]) == (
+            AttemptState.CLOSED,
+            "FAIL",
+            {"reason": "scrapped"},
+        )
         assert journal.events(attempt="a2")[-1].operator
     assert infuse("close", "b2", "--reason", "again")[2].startswith("error journal.not-found: ")
     assert infuse("close", UUID, "--reason", "passed")[0] == 10

@@ -58,11 +58,21 @@ def test_a_missing_journal_is_not_made_for_reading(home: Path) -> None:
 
 def test_every_commit_is_synced_and_secrets_are_wiped(journal: SqliteJournal) -> None:
     with journal.reading() as connection:
-        asked = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous", "secure_delete")}
+        asked = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "secure_delete")
+        }
     assert asked == {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1}
 
 
-@pytest.mark.parametrize("content", [b"not a database, but long enough to have a header\n" * 20, b"SQLite format 3\0" + b"\xff" * 8000, b"x"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"not a database, but long enough to have a header\n" * 20,
+        b"SQLite format 3\0" + b"\xff" * 8000,
+        b"x",
+    ],
+)
 def test_a_damaged_file_is_named_and_never_overwritten(home: Path, content: bytes) -> None:
     home.mkdir()
     path = home / "journal.sqlite3"
@@ -97,7 +107,9 @@ def test_a_database_of_something_else_is_refused(home: Path) -> None:
 def test_a_newer_journal_is_refused(home: Path) -> None:
     open_journal(home, station="s").close()
     with closing(sqlite3.connect(home / "journal.sqlite3")) as other, other:
-        other.execute("INSERT INTO migration VALUES (99, 'later', '2030-01-01T00:00:00.000000Z', '7.1.0')")
+        other.execute(
+            "INSERT INTO migration VALUES (99, 'later', '2030-01-01T00:00:00.000000Z', '7.1.0')"
+        )
     error = refusal(home)
     assert error.code == "journal.newer"
     assert "7.1.0" in error.message
@@ -105,7 +117,12 @@ def test_a_newer_journal_is_refused(home: Path) -> None:
 
 def test_a_later_migration_is_applied_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_journal(home, station="s").close()
-    more = (*migrations.MIGRATIONS, migrations.Migration(len(migrations.MIGRATIONS) + 1, "more", ("CREATE TABLE more (a TEXT)",)))
+    more = (
+        *migrations.MIGRATIONS,
+        migrations.Migration(
+            len(migrations.MIGRATIONS) + 1, "more", ("CREATE TABLE more (a TEXT)",)
+        ),
+    )
     monkeypatch.setattr(migrations.pending, "__defaults__", (more,))
     for _ in range(2):
         open_journal(home, station="s").close()
@@ -117,12 +134,22 @@ def test_tables_are_as_the_statements_see_them(journal: SqliteJournal) -> None:
     with journal.reading() as connection:
         found = inspect(connection)
         made = {
-            table: {(column["name"], column["nullable"]) for column in found.get_columns(table)} for table in found.get_table_names()
+            table: {(column["name"], column["nullable"]) for column in found.get_columns(table)}
+            for table in found.get_table_names()
         }
-        keys = {table: set(found.get_pk_constraint(table)["constrained_columns"]) for table in found.get_table_names()}
-    seen = {table.name: {(column.name, column.nullable) for column in table.columns} for table in schema.metadata.tables.values()}
+        keys = {
+            table: set(found.get_pk_constraint(table)["constrained_columns"])
+            for table in found.get_table_names()
+        }
+    seen = {
+        table.name: {(column.name, column.nullable) for column in table.columns}
+        for table in schema.metadata.tables.values()
+    }
     assert made == seen
-    assert keys == {table.name: {column.name for column in table.primary_key} for table in schema.metadata.tables.values()}
+    assert keys == {
+        table.name: {column.name for column in table.primary_key}
+        for table in schema.metadata.tables.values()
+    }
 
 
 def test_a_locked_journal_is_named(home: Path, line: Line) -> None:
@@ -157,7 +184,9 @@ def test_a_journal_that_cannot_be_opened_is_read_only(home: Path) -> None:
 
 def test_a_read_only_file_is_named(line: Line) -> None:
     with line.journal.reading() as connection:
-        connection.exec_driver_sql("PRAGMA query_only=ON")  # SQLite answers as for a file without write permission
+        connection.exec_driver_sql(
+            "PRAGMA query_only=ON"
+        )  # SQLite answers as for a file without write permission
     with pytest.raises(JournalError) as caught:
         line.open()
     assert caught.value.code == "journal.read-only"

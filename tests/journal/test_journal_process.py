@@ -46,7 +46,9 @@ def die():
 @contextmanager
 def child(home: Path, body: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", PRELUDE + textwrap.dedent(body), str(home)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             yield process
         finally:

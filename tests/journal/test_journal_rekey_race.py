@@ -1,4 +1,6 @@
-"""`infuse journal rekey` while another process of this bench loads its key, begins a run, seals a secret and ends, at any moment of it."""
+"""`infuse journal rekey` while another process of this bench loads its key, begins a run, seals a
+secret and ends, at any moment of it.
+"""
 
 from __future__ import annotations
 
@@ -44,14 +46,18 @@ WORDS = ("load", "start", "seal", "end")
 PLACES = ("before", "rekey:next", "rekey:resealed", "rekey:promoted", "rekey:asked", "after")
 CASES = list(combinations_with_replacement(range(len(PLACES)), len(WORDS)))
 QUICK = {(0, 5, 5, 5), (0, 1, 3, 5)}
-"""Where each word is said: the key loaded and all else done after the change; begun within it and ended after it."""
+"""Where each word is said: the key loaded and all else done after the change; begun within it and
+ended after it.
+"""
 
 
 class Other:
     """The other process."""
 
     def __init__(self) -> None:
-        self.process = subprocess.Popen([sys.executable, "-c", OTHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", OTHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def __call__(self, word: str) -> str:
         self.process.stdin.write(f"{word}\n")
@@ -77,16 +83,26 @@ def bench(tmp_path, monkeypatch, process):
     for name in ("INFUSE_OUTPUT", "INFUSE_PROFILE", "INFUSE_HOME", "INFUSE_SEALING_KEY_FILE"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "home").mkdir(mode=0o700)
-    (tmp_path / "home" / "bench.yaml").write_text(f"station: bench-1\nsealing: {{key_file: {tmp_path / 'sealing.key'}}}\n")
+    (tmp_path / "home" / "bench.yaml").write_text(
+        f"station: bench-1\nsealing: {{key_file: {tmp_path / 'sealing.key'}}}\n"
+    )
     with open_journal(tmp_path / "home") as journal:
-        journal.commit(rec.StoreSecret(name="token:i1", sealed=keys(tmp_path, create=True).seal(Secret("secret-one"), "token:i1")))
+        journal.commit(
+            rec.StoreSecret(
+                name="token:i1",
+                sealed=keys(tmp_path, create=True).seal(Secret("secret-one"), "token:i1"),
+            )
+        )
     process.folder = tmp_path
     assert process(str(tmp_path)) == "done"
     return process
 
 
 def keys(folder, *, create=False):
-    return seal.load_sealer(seal.bench_keys(folder / "home", {"key_file": str(folder / "sealing.key")}, {}), create=create)
+    return seal.load_sealer(
+        seal.bench_keys(folder / "home", {"key_file": str(folder / "sealing.key")}, {}),
+        create=create,
+    )
 
 
 def rekey(folder, capsys) -> tuple[int, dict]:
@@ -94,7 +110,11 @@ def rekey(folder, capsys) -> tuple[int, dict]:
     return code, json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, marks=() if case in QUICK else pytest.mark.storm) for case in CASES], ids=lambda case: "".join(map(str, case)))
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=() if case in QUICK else pytest.mark.storm) for case in CASES],
+    ids=lambda case: "".join(map(str, case)),
+)
 def test_nothing_that_is_sealed_meanwhile_is_lost(bench, monkeypatch, capsys, case):
     said = dict(zip(WORDS, case, strict=True))
 
@@ -124,7 +144,9 @@ def test_nothing_that_is_sealed_meanwhile_is_lost(bench, monkeypatch, capsys, ca
 def everything_opens(folder) -> None:
     sealer = keys(folder)
     with open_journal(folder / "home") as journal:
-        assert [sealer.unseal(journal.secret(name), name).reveal() for name in ("token:i1", "token:i2")] == ["secret-one", "secret-two"]
+        assert [
+            sealer.unseal(journal.secret(name), name).reveal() for name in ("token:i1", "token:i2")
+        ] == ["secret-one", "secret-two"]
 
 
 @pytest.mark.storm
@@ -135,11 +157,19 @@ def test_two_that_change_the_key_at_once(bench, monkeypatch, capsys):
         if place == "rekey:next" and not seen:
             seen.append(place)
             words = ["journal", "rekey", "--home", str(bench.folder / "home"), "--output", "json"]
-            second = subprocess.run([sys.executable, "-m", "infuse_cli", *words], capture_output=True, text=True, check=False)
+            second = subprocess.run(
+                [sys.executable, "-m", "infuse_cli", *words],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             seen.append(json.loads(second.stdout)["errors"][0]["code"])
 
     monkeypatch.setattr(failpoint, "hit", at)
     assert rekey(bench.folder, capsys)[0] == 0
     assert seen[1:] == ["journal.raced"]
     with open_journal(bench.folder / "home") as journal:
-        assert keys(bench.folder).unseal(journal.secret("token:i1"), "token:i1").reveal() == "secret-one"
+        assert (
+            keys(bench.folder).unseal(journal.secret("token:i1"), "token:i1").reveal()
+            == "secret-one"
+        )

@@ -16,7 +16,9 @@ from infuse_cli.types import AttemptState, Secret, StepState, TokenState
 S = StepState
 
 
-def refused(code: str, journal: SqliteJournal, *writes: rec.Write, kind: type[InfuseError] = JournalError) -> InfuseError:
+def refused(
+    code: str, journal: SqliteJournal, *writes: rec.Write, kind: type[InfuseError] = JournalError
+) -> InfuseError:
     before = len(journal.events())
     with pytest.raises(kind) as caught:
         journal.commit(*writes)
@@ -26,10 +28,19 @@ def refused(code: str, journal: SqliteJournal, *writes: rec.Write, kind: type[In
 
 
 def test_a_board_is_on_record_from_opening_to_pass(line: Line) -> None:
-    attempt = line.open("b1", imei="350000000000001", mcu_id="00000000000000aa", facts={"modem_firmware": "2.0.2"})
+    attempt = line.open(
+        "b1", imei="350000000000001", mcu_id="00000000000000aa", facts={"modem_firmware": "2.0.2"}
+    )
     line.move(attempt, "keygen", S.PENDING, S.BEGUN, facts={"sec_tag": 4201})
     line.journal.commit(
-        rec.MoveStep(attempt=attempt, step="keygen", from_state=S.BEGUN, to_state=S.DONE, facts={"sec_tag": 4201, "digest": "d"}, ms=312.5),
+        rec.MoveStep(
+            attempt=attempt,
+            step="keygen",
+            from_state=S.BEGUN,
+            to_state=S.DONE,
+            facts={"sec_tag": 4201, "digest": "d"},
+            ms=312.5,
+        ),
         rec.MoveStep(attempt=attempt, step="install", from_state=S.PENDING, to_state=S.BEGUN),
         rec.NoteAttempt(attempt=attempt, facts={"functional_mode": 1}),
     )
@@ -40,7 +51,12 @@ def test_a_board_is_on_record_from_opening_to_pass(line: Line) -> None:
     assert board.open.alive
     assert board.open.facts == {"modem_firmware": "2.0.2", "functional_mode": 1}
     keygen = board.open.steps["keygen"]
-    assert (keygen.state, keygen.facts, keygen.ms, keygen.tries) == (S.DONE, {"sec_tag": 4201, "digest": "d"}, 312.5, 1)
+    assert (keygen.state, keygen.facts, keygen.ms, keygen.tries) == (
+        S.DONE,
+        {"sec_tag": 4201, "digest": "d"},
+        312.5,
+        1,
+    )
     line.move(attempt, "install", S.BEGUN, S.DONE)
     line.end(attempt, facts={"possession": "proven"})
     board = line.journal.board("b1")
@@ -68,8 +84,16 @@ def test_a_step_moves_only_from_the_state_it_is_in(line: Line) -> None:
     attempt = line.open()
     line.move(attempt, "keygen", S.PENDING, S.BEGUN)
     for from_state in (S.PENDING, S.UNKNOWN, S.DONE):
-        refused("journal.raced", line.journal, rec.MoveStep(attempt=attempt, step="keygen", from_state=from_state, to_state=S.DONE))
-    refused("journal.raced", line.journal, rec.MoveStep(attempt=attempt, step="install", from_state=S.BEGUN, to_state=S.DONE))
+        refused(
+            "journal.raced",
+            line.journal,
+            rec.MoveStep(attempt=attempt, step="keygen", from_state=from_state, to_state=S.DONE),
+        )
+    refused(
+        "journal.raced",
+        line.journal,
+        rec.MoveStep(attempt=attempt, step="install", from_state=S.BEGUN, to_state=S.DONE),
+    )
     line.move(attempt, "keygen", S.BEGUN, S.UNKNOWN)
     line.move(attempt, "keygen", S.UNKNOWN, S.PENDING)
     line.move(attempt, "keygen", S.PENDING, S.BEGUN, error=None)
@@ -96,14 +120,20 @@ def test_a_passed_board_is_checked_again_while_its_run_goes_on(home, line: Line)
         other.start("run-2")
         other.move(attempt, "install", S.DONE, S.FAILED)
         second.commit(rec.NoteAttempt(attempt=attempt, facts={"rechecked": {"run": "run-2"}}))
-        second.commit(rec.EndAttempt(attempt=attempt, state=AttemptState.SUPERSEDED), other.opening("b1"))
-        assert [one.state for one in second.attempts("b1")] == [AttemptState.SUPERSEDED, AttemptState.RUNNING]
+        second.commit(
+            rec.EndAttempt(attempt=attempt, state=AttemptState.SUPERSEDED), other.opening("b1")
+        )
+        assert [one.state for one in second.attempts("b1")] == [
+            AttemptState.SUPERSEDED,
+            AttemptState.RUNNING,
+        ]
 
 
 def test_one_bad_write_undoes_the_whole_commit(line: Line) -> None:
     attempt = line.open()
     refused(
-        "journal.raced", line.journal,
+        "journal.raced",
+        line.journal,
         rec.NoteAttempt(attempt=attempt, facts={"a": 1}),
         rec.StoreSecret(name="token:1", sealed=b"x"),
         rec.MoveStep(attempt=attempt, step="s", from_state=S.BEGUN, to_state=S.DONE),
@@ -145,9 +175,18 @@ def test_a_dead_run_is_taken_over_and_begun_steps_become_unknown(home, line: Lin
         second.commit(rec.TakeAttempt(attempt=attempt, run="run-2", slot=1, port="p"))
         taken = second.attempt(attempt)
         assert (taken.run, taken.alive) == ("run-2", True)
-        assert {name: step.state for name, step in taken.steps.items()} == {"keygen": S.DONE, "install": S.UNKNOWN}
+        assert {name: step.state for name, step in taken.steps.items()} == {
+            "keygen": S.DONE,
+            "install": S.UNKNOWN,
+        }
         last = second.events(attempt=attempt)[-1]
-        assert (last.kind, last.step, last.from_state, last.to_state, last.run) == ("step-moved", "install", "begun", "unknown", "run-2")
+        assert (last.kind, last.step, last.from_state, last.to_state, last.run) == (
+            "step-moved",
+            "install",
+            "begun",
+            "unknown",
+            "run-2",
+        )
 
 
 def test_rows_of_a_living_run_are_never_touched(home, line: Line) -> None:
@@ -178,7 +217,10 @@ def test_an_ended_attempt_stays_ended(line: Line) -> None:
     for write in (take, rec.EndAttempt(attempt=attempt, state=AttemptState.FAILED)):
         refused("journal.raced", line.journal, write)
     line.end(attempt, AttemptState.SUPERSEDED, "PASS")
-    for write in (take, rec.MoveStep(attempt=attempt, step="s", from_state=S.PENDING, to_state=S.BEGUN)):
+    for write in (
+        take,
+        rec.MoveStep(attempt=attempt, step="s", from_state=S.PENDING, to_state=S.BEGUN),
+    ):
         refused("journal.raced", line.journal, write)
     board = line.journal.board("b1")
     assert board is not None
@@ -188,15 +230,27 @@ def test_an_ended_attempt_stays_ended(line: Line) -> None:
 
 @pytest.mark.parametrize(
     ("board", "imei", "mcu_id", "named"),
-    [("b2", "1" * 15, None, "b1"), ("b2", None, "a" * 16, "b1"), ("b1", "2" * 15, None, "1" * 15), ("b1", None, "b" * 16, "a" * 16)],
+    [
+        ("b2", "1" * 15, None, "b1"),
+        ("b2", None, "a" * 16, "b1"),
+        ("b1", "2" * 15, None, "1" * 15),
+        ("b1", None, "b" * 16, "a" * 16),
+    ],
 )
-def test_a_clone_is_named(line: Line, board: str, imei: str | None, mcu_id: str | None, named: str) -> None:
+def test_a_clone_is_named(
+    line: Line, board: str, imei: str | None, mcu_id: str | None, named: str
+) -> None:
     line.end(line.open("b1", imei="1" * 15, mcu_id="a" * 16))
     with pytest.raises(PolicyError) as caught:
         line.journal.check_identity(board, imei, mcu_id)
     assert caught.value.code == "identity.clone"
     assert named in caught.value.message
-    error = refused("identity.clone", line.journal, line.opening(board, imei=imei, mcu_id=mcu_id), kind=PolicyError)
+    error = refused(
+        "identity.clone",
+        line.journal,
+        line.opening(board, imei=imei, mcu_id=mcu_id),
+        kind=PolicyError,
+    )
     assert named in error.message
 
 
@@ -225,11 +279,20 @@ def test_a_certificate_needs_its_serial_reserved_by_the_same_attempt(line: Line)
     assert line.journal.reserved_serials(one) == []
     refused("journal.raced", line.journal, certificate("a1", attempt=one, board="b1"))
     stored = line.journal.certificates(board="b1")[0]
-    assert (stored.serial, stored.state, stored.device_id, stored.not_after) == ("a1", "issued", "00" * 8, datetime(2036, 1, 1, tzinfo=UTC))
+    assert (stored.serial, stored.state, stored.device_id, stored.not_after) == (
+        "a1",
+        "issued",
+        "00" * 8,
+        datetime(2036, 1, 1, tzinfo=UTC),
+    )
     assert line.journal.certificates(attempt=two) == []
     line.journal.commit(rec.MoveCertificate(serial="a1", issuer="ca", to_state="superseded"))
     assert line.journal.certificates(attempt=one)[0].state == "superseded"
-    refused("journal.not-found", line.journal, rec.MoveCertificate(serial="ff", issuer="ca", to_state="superseded"))
+    refused(
+        "journal.not-found",
+        line.journal,
+        rec.MoveCertificate(serial="ff", issuer="ca", to_state="superseded"),
+    )
 
 
 def test_a_void_serial_is_never_used_again(line: Line) -> None:
@@ -238,7 +301,9 @@ def test_a_void_serial_is_never_used_again(line: Line) -> None:
     line.journal.commit(rec.VoidSerial(serial="a1", issuer="ca"))
     assert line.journal.reserved_serials(attempt) == []
     refused("journal.raced", line.journal, rec.VoidSerial(serial="a1", issuer="ca"))
-    refused("journal.raced", line.journal, rec.ReserveSerial(serial="a1", issuer="ca", attempt=attempt))
+    refused(
+        "journal.raced", line.journal, rec.ReserveSerial(serial="a1", issuer="ca", attempt=attempt)
+    )
     refused("journal.raced", line.journal, certificate("a1", attempt=attempt, board="b1"))
 
 
@@ -252,10 +317,20 @@ def test_a_public_key_belongs_to_one_board(line: Line) -> None:
     line.journal.commit(rec.SeeKey(spki_sha256="key-a1", board="b1"))
     line.journal.commit(rec.SeeKey(spki_sha256="key-a1", board="b1"))
     assert line.journal.key_owner("key-a1") == "b1"
-    error = refused("identity.key-reused", line.journal, rec.SeeKey(spki_sha256="key-a1", board="b2"), kind=PolicyError)
+    error = refused(
+        "identity.key-reused",
+        line.journal,
+        rec.SeeKey(spki_sha256="key-a1", board="b2"),
+        kind=PolicyError,
+    )
     assert "b1" in error.message
     line.journal.commit(rec.ReserveSerial(serial="a1", issuer="ca", attempt=two))
-    refused("identity.key-reused", line.journal, certificate("a1", attempt=two, board="b2"), kind=PolicyError)
+    refused(
+        "identity.key-reused",
+        line.journal,
+        certificate("a1", attempt=two, board="b2"),
+        kind=PolicyError,
+    )
     line.certify(one, "a2", board="b1")
     assert line.journal.key_owner("key-a2") == "b1"
 
@@ -266,14 +341,21 @@ def test_a_token_goes_its_way_once(line: Line) -> None:
     journal.commit(rec.IntendToken(intent="i1", name="SN-1", board="b1", attempt=attempt))
     refused("journal.raced", journal, rec.IntendToken(intent="i1", name="SN-1"))
     end = datetime(2026, 6, 1, tzinfo=UTC)
-    minted = rec.MintToken(intent="i1", token_id="t", registry_device_id="r", sha256="h", expires_at=end)
+    minted = rec.MintToken(
+        intent="i1", token_id="t", registry_device_id="r", sha256="h", expires_at=end
+    )
     journal.commit(minted, rec.StoreSecret(name="token:i1", sealed=b"sealed"))
     refused("journal.raced", journal, minted)
     exposed = rec.MoveToken(intent="i1", from_state=TokenState.MINTED, to_state=TokenState.EXPOSED)
     journal.commit(exposed)
     refused("journal.raced", journal, exposed)
     (token,) = journal.tokens(board="b1")
-    assert (token.state, token.token_id, token.expires_at, token.attempt) == (TokenState.EXPOSED, "t", end, attempt)
+    assert (token.state, token.token_id, token.expires_at, token.attempt) == (
+        TokenState.EXPOSED,
+        "t",
+        end,
+        attempt,
+    )
     assert journal.tokens(name="SN-1") == [token]
     assert journal.tokens(name="SN-2") == []
 
@@ -300,8 +382,16 @@ def test_a_secret_object_never_enters_facts(line: Line) -> None:
 
 def test_noise_from_the_wire_never_breaks_a_record(line: Line) -> None:
     attempt = line.open()
-    line.end(attempt, AttemptState.FAILED, "FAIL", facts={"transcript": "AT\udc80\x00\ud800", "k\udcff": ["\udc80"]})
-    assert line.journal.attempt(attempt).facts == {"transcript": "AT\\udc80\x00\\ud800", "k\\udcff": ["\\udc80"]}
+    line.end(
+        attempt,
+        AttemptState.FAILED,
+        "FAIL",
+        facts={"transcript": "AT\udc80\x00\ud800", "k\udcff": ["\udc80"]},
+    )
+    assert line.journal.attempt(attempt).facts == {
+        "transcript": "AT\\udc80\x00\\ud800",
+        "k\\udcff": ["\\udc80"],
+    }
     assert line.journal.verify() == []
 
 
@@ -314,7 +404,13 @@ def test_writes_after_a_run_are_not_told_as_its_own(line: Line) -> None:
 
 def test_a_run_is_recorded_and_ends(home, line: Line) -> None:
     run = line.journal.run("run-1")
-    assert (run.start.profile, run.start.operator, run.station, run.alive, run.ended) == (PROFILE, "day shift", "bench-1", True, None)
+    assert (run.start.profile, run.start.operator, run.station, run.alive, run.ended) == (
+        PROFILE,
+        "day shift",
+        "bench-1",
+        True,
+        None,
+    )
     with pytest.raises(JournalError):
         line.start("run-1")
     line.journal.commit(rec.NoteRun(run="run-1", what="created organisation", facts={"id": "o1"}))
@@ -338,7 +434,12 @@ def test_events_tell_who_when_and_what(line: Line) -> None:
     assert [one.kind for one in events] == ["run-started", "attempt-opened", "step-moved"]
     last = events[-1]
     assert (last.run, last.board, last.attempt, last.step) == ("run-1", "b1", attempt, "keygen")
-    assert (last.station, last.operator, last.from_state, last.to_state) == ("bench-1", "day shift", "pending", "begun")
+    assert (last.station, last.operator, last.from_state, last.to_state) == (
+        "bench-1",
+        "day shift",
+        "pending",
+        "begun",
+    )
     assert last.facts == {"facts": {"sec_tag": 4201}}
     assert events[1].facts["imei"] == "1" * 15
     assert line.journal.events(run="other") == []
@@ -420,14 +521,21 @@ def test_threads_racing_for_one_step_have_one_winner(line: Line) -> None:
 
 
 def test_a_refused_commit_takes_none_beside_it_along(line: Line) -> None:
-    attempts = [line.open(f"b{number}", attempt=f"a{number}", imei=f"{number:015}") for number in range(16)]
+    attempts = [
+        line.open(f"b{number}", attempt=f"a{number}", imei=f"{number:015}") for number in range(16)
+    ]
     refusals: list[str] = []
     barrier = threading.Barrier(16)
 
     def work(number: int) -> None:
         barrier.wait()
         try:
-            line.move(attempts[number], "keygen", S.BEGUN if number % 2 else S.PENDING, S.DONE if number % 2 else S.BEGUN)
+            line.move(
+                attempts[number],
+                "keygen",
+                S.BEGUN if number % 2 else S.PENDING,
+                S.DONE if number % 2 else S.BEGUN,
+            )
         except JournalError as error:
             refusals.append(error.code)
 

@@ -74,7 +74,9 @@ def test_login_by_file_and_descriptor(infuse, tmp_path):
     os.close(write)
     infuse("auth", "login", "--token-fd", str(read))
     assert "usage.bad-option" in infuse("auth", "login", "--token-fd", "999", rc=2)
-    assert "usage.bad-option" in infuse("auth", "login", "--token-fd", "3", "--token-file", str(path), rc=2)
+    assert "usage.bad-option" in infuse(
+        "auth", "login", "--token-fd", "3", "--token-file", str(path), rc=2
+    )
 
 
 def test_login_without_a_terminal_does_not_ask(infuse):
@@ -83,7 +85,14 @@ def test_login_without_a_terminal_does_not_ask(infuse):
     assert "--token-file" in told
 
 
-@pytest.mark.parametrize(("text", "code"), [("ik_key.secret", "credential.iam-key"), ("", "credential.malformed"), ("two words", "credential.malformed")])
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("ik_key.secret", "credential.iam-key"),
+        ("", "credential.malformed"),
+        ("two words", "credential.malformed"),
+    ],
+)
 def test_what_cannot_work_is_not_stored(infuse, tmp_path, text, code):
     assert code in infuse("auth", "login", "--token-file", "-", stdin=text, rc=4)
     assert not (tmp_path / "home").exists()
@@ -91,9 +100,13 @@ def test_what_cannot_work_is_not_stored(infuse, tmp_path, text, code):
 
 def test_check_asks_the_cloud_before_storing(infuse, tmp_path, cloud_port):
     url = f"http://127.0.0.1:{cloud_port}"
-    assert "credential.refused" in infuse("auth", "login", "--check", "--token-file", "-", "--url", url, stdin="stale", rc=4)
+    assert "credential.refused" in infuse(
+        "auth", "login", "--check", "--token-file", "-", "--url", url, stdin="stale", rc=4
+    )
     assert not (tmp_path / "home").exists()
-    assert "it sees: Example Provider" in infuse("auth", "login", "--check", "--token-file", "-", "--url", url, stdin=SECRET)
+    assert "it sees: Example Provider" in infuse(
+        "auth", "login", "--check", "--token-file", "-", "--url", url, stdin=SECRET
+    )
     assert "it sees: Example Provider" in infuse("auth", "status", "--check", "--url", url)
 
 
@@ -102,7 +115,11 @@ def cloud_port():
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             known = self.headers["Authorization"] == f"Bearer {SECRET}"
-            body = json.dumps([{"id": "o-1", "name": "Example Provider"}] if known else {"code": 401, "message": "no"}).encode()
+            body = json.dumps(
+                [{"id": "o-1", "name": "Example Provider"}]
+                if known
+                else {"code": 401, "message": "no"}
+            ).encode()
             self.send_response(200 if known else 401)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -120,7 +137,9 @@ def cloud_port():
 
 
 def test_the_url_option_beats_the_environment(infuse):
-    infuse("auth", "login", "--token-file", "-", "--url", "https://API.example:8443/v1", stdin=SECRET)
+    infuse(
+        "auth", "login", "--token-file", "-", "--url", "https://API.example:8443/v1", stdin=SECRET
+    )
     assert "api.example:8443" in infuse("auth", "status", "--url", "https://api.example:8443")
     infuse("auth", "status", rc=4)
     assert "profile.invalid" in infuse("auth", "status", "--url", "http://api.example", rc=3)
@@ -136,14 +155,23 @@ def test_a_coming_end_is_told(infuse, hours, words):
     infuse("auth", "login", "--token-file", "-", stdin=_jwt(hours))
     told = json.loads(infuse("auth", "status", "--output", "json"))["data"]
     assert told["expiresAt"].endswith("Z")
-    assert [note for note in told["notes"] if "the credential" in note][:1] == [note for note in told["notes"] if words and words in note]
+    assert [note for note in told["notes"] if "the credential" in note][:1] == [
+        note for note in told["notes"] if words and words in note
+    ]
     assert "Expires:" in infuse("auth", "status")
 
 
-def test_an_iam_key_is_kept_where_the_profile_exchanges_it(infuse, tmp_path, monkeypatch, cloud_port):
+def test_an_iam_key_is_kept_where_the_profile_exchanges_it(
+    infuse, tmp_path, monkeypatch, cloud_port
+):
     profile = tmp_path / "exchanging.yaml"
-    profile.write_text("name: p\nboard: {mcu_id: {from: imei}}\nidentity: {mode: none}\ncloud: {organisation: {name: A}, board: {name: B}, auth: {scheme: exchanged}}\n")
+    profile.write_text(
+        "name: p\nboard: {mcu_id: {from: imei}}\nidentity: {mode: none}\ncloud: {organisation:"
+        " {name: A}, board: {name: B}, auth: {scheme: exchanged}}\n"
+    )
     monkeypatch.setenv("INFUSE_PROFILE", str(profile))
-    assert "credential.malformed" in infuse("auth", "login", "--token-file", "-", stdin="legacy", rc=4)
+    assert "credential.malformed" in infuse(
+        "auth", "login", "--token-file", "-", stdin="legacy", rc=4
+    )
     infuse("auth", "login", "--token-file", "-", stdin="ik_id.part")
     assert "exchanged" in infuse("auth", "status")

@@ -1,4 +1,6 @@
-"""Where the credential comes from, that it is never shown, and that a missing or bad keyring is survived."""
+"""Where the credential comes from, that it is never shown, and that a missing or bad keyring is
+survived.
+"""
 
 import json
 import os
@@ -32,7 +34,9 @@ def find(home, *, env=None, token_file=None):
 
 def test_precedence(home, token_file, memory_ring):
     kc.store_credential(HOST, Secret("from-ring"), home)
-    assert find(home, env={"INFUSE_TOKEN": " from-env\n"}, token_file=token_file).secret == Secret("from-env")
+    assert find(home, env={"INFUSE_TOKEN": " from-env\n"}, token_file=token_file).secret == Secret(
+        "from-env"
+    )
     found = find(home, token_file=token_file)
     assert (found.secret, found.source) == (Secret("from-file"), kc.Source.TOKEN_FILE)
     assert str(token_file) in found.where
@@ -47,8 +51,14 @@ def test_the_environment_does_not_ask_the_keyring(home, hanging_ring):
 
 def test_survey_names_what_is_shadowed(home, token_file, memory_ring):
     kc.store_credential(HOST, Secret("from-ring"), home)
-    survey = kc.survey_credentials(HOST, env={"INFUSE_TOKEN": "t"}, token_file=token_file, home=home)
-    assert [one.source for one in survey.found] == [kc.Source.ENVIRONMENT, kc.Source.TOKEN_FILE, kc.Source.KEYRING]
+    survey = kc.survey_credentials(
+        HOST, env={"INFUSE_TOKEN": "t"}, token_file=token_file, home=home
+    )
+    assert [one.source for one in survey.found] == [
+        kc.Source.ENVIRONMENT,
+        kc.Source.TOKEN_FILE,
+        kc.Source.KEYRING,
+    ]
     assert "from-" not in repr(survey)
 
 
@@ -68,11 +78,15 @@ def test_hosts_are_kept_apart(home, no_ring):
     kc.store_credential(HOST, Secret("one"), home)
     kc.store_credential("localhost:8080", Secret("two"), home)
     assert find(home).secret == Secret("one")
-    assert kc.find_credential("localhost:8080", env={}, token_file=None, home=home).secret == Secret("two")
+    assert kc.find_credential(
+        "localhost:8080", env={}, token_file=None, home=home
+    ).secret == Secret("two")
     assert [kept.source for kept in kc.forget_credential(HOST, home)] == [kc.Source.HOME_FILE]
     with pytest.raises(CredentialError):
         find(home)
-    assert json.loads((home / "credentials.json").read_text())["credentials"] == {"localhost:8080": "two"}
+    assert json.loads((home / "credentials.json").read_text())["credentials"] == {
+        "localhost:8080": "two"
+    }
 
 
 @pytest.mark.parametrize("mood", ["null_ring", "broken_ring", "hanging_ring"])
@@ -103,7 +117,10 @@ def test_a_login_to_the_keyring_removes_the_older_file_copy(request, home, no_ri
 
 
 def test_nothing_found_names_every_place(home, no_ring):
-    with pytest.raises(CredentialError, match=r"api\.infuse-iot\.com.*INFUSE_TOKEN.*keyring.*credentials\.json.*has no keyring") as caught:
+    with pytest.raises(
+        CredentialError,
+        match=r"api\.infuse-iot\.com.*INFUSE_TOKEN.*keyring.*credentials\.json.*has no keyring",
+    ) as caught:
         find(home)
     assert caught.value.code == "credential.missing"
     assert caught.value.exit == 4
@@ -123,7 +140,10 @@ def test_a_file_that_others_can_read_is_refused(home, token_file, no_ring, mode)
 
 
 def test_a_named_token_file_has_to_hold_something(home, tmp_path, token_file, no_ring):
-    for path, code in ((tmp_path / "absent", "credential.missing"), (tmp_path, "credential.malformed")):
+    for path, code in (
+        (tmp_path / "absent", "credential.missing"),
+        (tmp_path, "credential.malformed"),
+    ):
         with pytest.raises(CredentialError) as caught:
             find(home, token_file=path)
         assert caught.value.code == code
@@ -161,7 +181,14 @@ def test_passphrases_without_a_keyring(no_ring):
     assert not kc.store_keyring_secret("infuse-ca", "default", Secret("x"))
 
 
-@pytest.mark.parametrize(("url", "host"), [("https://API.infuse-iot.com", HOST), ("http://127.0.0.1:80/x", "127.0.0.1:80"), ("http://[::1]:9", "[::1]:9")])
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://API.infuse-iot.com", HOST),
+        ("http://127.0.0.1:80/x", "127.0.0.1:80"),
+        ("http://[::1]:9", "[::1]:9"),
+    ],
+)
 def test_hosts_of_urls(url, host):
     assert kc.credential_host(url) == host
 

@@ -63,7 +63,10 @@ def test_the_key_is_made_once_and_privately(bench):
 
 def test_many_starting_at_once_get_one_key(bench):
     sealers = []
-    threads = [threading.Thread(target=lambda: sealers.append(load_sealer(bench, create=True))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: sealers.append(load_sealer(bench, create=True)))
+        for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -93,14 +96,19 @@ def test_a_bad_key_file_is_never_replaced(bench, content):
 
 def test_a_key_beside_what_it_seals_is_refused(tmp_path):
     with pytest.raises(CredentialError, match="inside") as caught:
-        load_sealer(BenchKeys(home=tmp_path, key_file=tmp_path / "sub" / ".." / "sealing.key"), create=True)
+        load_sealer(
+            BenchKeys(home=tmp_path, key_file=tmp_path / "sub" / ".." / "sealing.key"), create=True
+        )
     assert caught.value.code == "credential.sealing-key"
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CredentialError, match="cannot be made"):
-        load_sealer(BenchKeys(home=tmp_path / "home", key_file=tmp_path / "file" / "sealing.key"), create=True)
+        load_sealer(
+            BenchKeys(home=tmp_path / "home", key_file=tmp_path / "file" / "sealing.key"),
+            create=True,
+        )
 
 
 def test_the_key_in_the_keyring(tmp_path, memory_ring):
@@ -122,7 +130,9 @@ def test_no_keyring_for_the_key_is_an_error(request, tmp_path, mood):
 def test_where_the_key_is(tmp_path):
     named = tmp_path / "a.key"
     assert bench_keys(tmp_path, {"key_file": str(named)}, {}).key_file == named
-    assert bench_keys(tmp_path, {"keyring": True}, {"INFUSE_SEALING_KEY_FILE": str(named)}) == BenchKeys(tmp_path, named)
+    assert bench_keys(
+        tmp_path, {"keyring": True}, {"INFUSE_SEALING_KEY_FILE": str(named)}
+    ) == BenchKeys(tmp_path, named)
     assert bench_keys(tmp_path, {}, {}).key_file.name == "sealing.key"
     for bad in ({"key_flie": "x"}, {"keyring": "yes"}, {"keyring": True, "key_file": "/x"}):
         with pytest.raises(ProfileError, match=r"bench\.yaml, sealing"):

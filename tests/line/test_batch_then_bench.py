@@ -1,4 +1,6 @@
-"""A batch registers boards before they exist; at the bench `provision` adopts its devices and uses its tokens (rule 19)."""
+"""A batch registers boards before they exist; at the bench `provision` adopts its devices and uses
+its tokens (rule 19).
+"""
 
 from __future__ import annotations
 
@@ -26,17 +28,32 @@ def row_of(bench: Bench, slot: int) -> str:
     return "0" + next(row["imei"] for row in bench.world.state()["slots"] if row["slot"] == slot)
 
 
-def register(bench: Bench, *lines: str, header: str = "mcuId,name", failpoint: str = "", code: int = 0) -> dict:
+def register(
+    bench: Bench, *lines: str, header: str = "mcuId,name", failpoint: str = "", code: int = 0
+) -> dict:
     path = Path(f"{bench.home}-{lines[0][:16]}.csv")
     path.write_text("\n".join((header, *lines)) + "\n")
-    ran = bench.infuse("batch", "register", str(path), "--profile", bench.profile, "--output", "json", failpoint=failpoint)
+    ran = bench.infuse(
+        "batch",
+        "register",
+        str(path),
+        "--profile",
+        bench.profile,
+        "--output",
+        "json",
+        failpoint=failpoint,
+    )
     assert ran.code == code, ran.stdout + ran.stderr
     return json.loads(ran.stdout)["data"] if ran.stdout else {}
 
 
 def pending(bench: Bench) -> set[str]:
-    """Names of the registry's pending tokens; looking is what makes the virtual registry notice that one ran out."""
-    listed = bench.infuse("registry", "token", "list", "--profile", bench.profile, "--output", "json")
+    """Names of the registry's pending tokens; looking is what makes the virtual registry notice
+    that one ran out.
+    """
+    listed = bench.infuse(
+        "registry", "token", "list", "--profile", bench.profile, "--output", "json"
+    )
     return {token["name"] for token in listed.envelope["data"]["tokens"]}
 
 
@@ -63,32 +80,49 @@ def test_the_batch_token_is_used_and_its_device_adopted(bench):
 def test_a_batch_token_that_ran_out_is_minted_anew_under_the_same_name(bench):
     slot = bench.slot()
     mcu_id = row_of(bench, slot)
-    short = profile_with(bench, "short", lambda profile: profile["registry"].update({"token_ttl_s": 1}))
+    short = profile_with(
+        bench, "short", lambda profile: profile["registry"].update({"token_ttl_s": 1})
+    )
     kept, bench.profile = bench.profile, short
     register(bench, f"{mcu_id},meter-8,{mcu_id[1:]}", header="mcuId,name,metadata.serialNumber")
     bench.profile = kept
     eventually(lambda: "meter-8" not in pending(bench))
     ran = bench.provision(bench.world.port(slot))
     assert ran.code == 0, ran.stdout + ran.stderr
-    assert [device["name"] for device in bench.world.state()["registryDevices"]].count("meter-8") == 1
+    assert [device["name"] for device in bench.world.state()["registryDevices"]].count(
+        "meter-8"
+    ) == 1
     assert audit(bench.world) == []
 
 
 def test_a_batch_that_died_in_its_mint_leaves_the_board_to_the_bench(bench):
     slot = bench.slot()
     mcu_id = row_of(bench, slot)
-    register(bench, f"{mcu_id},meter-9,{mcu_id[1:]}", header="mcuId,name,metadata.serialNumber", code=-9,
-             failpoint="answered:POST /devices/registration/tokens")
+    register(
+        bench,
+        f"{mcu_id},meter-9,{mcu_id[1:]}",
+        header="mcuId,name,metadata.serialNumber",
+        code=-9,
+        failpoint="answered:POST /devices/registration/tokens",
+    )
     ran = bench.provision(bench.world.port(slot))
     assert ran.code == 0, ran.stdout + ran.stderr
-    assert [device["name"] for device in bench.world.state()["registryDevices"]].count("meter-9") == 1
+    assert [device["name"] for device in bench.world.state()["registryDevices"]].count(
+        "meter-9"
+    ) == 1
     assert audit(bench.world) == []
 
 
 def test_what_a_person_would_scan_comes_from_the_registered_device(bench):
     slot = bench.slot()
     mcu_id = row_of(bench, slot)
-    scanned = profile_with(bench, "scanned", lambda profile: profile.update({"metadata": {"serialNumber": {"from": "scan", "pattern": "SN-.*"}}}))
+    scanned = profile_with(
+        bench,
+        "scanned",
+        lambda profile: profile.update(
+            {"metadata": {"serialNumber": {"from": "scan", "pattern": "SN-.*"}}}
+        ),
+    )
     kept, bench.profile = bench.profile, scanned
     register(bench, f"{mcu_id},meter-10,SN-4711", header="mcuId,name,metadata.serialNumber")
     ran = bench.provision(bench.world.port(slot))

@@ -1,4 +1,6 @@
-"""A batch on one machine, its boards on another: the token that was minted is the one that the board gets."""
+"""A batch on one machine, its boards on another: the token that was minted is the one that the
+board gets.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,13 @@ def other(bench, tmp_path):
     return Bench(bench.world, tmp_path / "job", bench.zygote, bench.profile)
 
 
-@pytest.fixture(scope="module", params=[
-    pytest.param(IdentityMode.CLOUD_CA, id="cloud-ca"), pytest.param(IdentityMode.LOCAL_CA, id="local-ca", marks=pytest.mark.storm)])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(IdentityMode.CLOUD_CA, id="cloud-ca"),
+        pytest.param(IdentityMode.LOCAL_CA, id="local-ca", marks=pytest.mark.storm),
+    ],
+)
 def bench(make_bench, request):
     with make_bench(6, request.param) as made:
         yield made
@@ -48,11 +55,25 @@ def bench(make_bench, request):
 
 def test_a_board_gets_the_token_that_its_batch_minted(bench, other, tmp_path):
     slot, word = bench.slot(), ("--profile", bench.profile, "--output", "json")
-    lot, key, file = lot_of(bench, tmp_path, slot), passphrase(tmp_path), str(tmp_path / "lot.hand-over")
+    lot, key, file = (
+        lot_of(bench, tmp_path, slot),
+        passphrase(tmp_path),
+        str(tmp_path / "lot.hand-over"),
+    )
     before = len(bench.world.state()["tokens"])
     assert data(other.infuse("batch", "register", lot, *word))["totals"]["created"] == 1
-    assert data(other.infuse("batch", "export", lot, "--for-bench", file, "--passphrase-file", key, *word))["tokens"] == 1
-    assert data(bench.infuse("journal", "import", file, "--passphrase-file", key, *word))["tokens"] == 1
+    assert (
+        data(
+            other.infuse(
+                "batch", "export", lot, "--for-bench", file, "--passphrase-file", key, *word
+            )
+        )["tokens"]
+        == 1
+    )
+    assert (
+        data(bench.infuse("journal", "import", file, "--passphrase-file", key, *word))["tokens"]
+        == 1
+    )
 
     (board,) = data(bench.provision(bench.world.port(slot)))["boards"]
     assert board["result"] == "PASS"
@@ -65,25 +86,42 @@ def test_a_board_gets_the_token_that_its_batch_minted(bench, other, tmp_path):
 
 def test_a_token_that_was_handed_over_is_not_used_here(bench, other, tmp_path):
     slot, word = bench.slot(), ("--profile", bench.profile, "--output", "json")
-    lot, key, file = lot_of(bench, tmp_path, slot), passphrase(tmp_path), str(tmp_path / "lot.hand-over")
+    lot, key, file = (
+        lot_of(bench, tmp_path, slot),
+        passphrase(tmp_path),
+        str(tmp_path / "lot.hand-over"),
+    )
     data(other.infuse("batch", "register", lot, *word))
     data(other.infuse("batch", "export", lot, "--for-bench", file, "--passphrase-file", key, *word))
     tokens = bench.world.state()["tokens"]
     ran = other.provision(bench.world.port(slot))
     (board,) = data(ran, code=8)["boards"]
-    assert (board["result"], board["failedStep"], board["error"]["code"]) == ("ERROR", "token", "batch.handed-over")
+    assert (board["result"], board["failedStep"], board["error"]["code"]) == (
+        "ERROR",
+        "token",
+        "batch.handed-over",
+    )
     assert bench.world.state()["tokens"] == tokens
     assert data(other.infuse("batch", "register", lot, *word))["totals"]["existed"] == 1
     ledger = data(other.infuse("registry", "token", "ledger", "--settle", *word))
-    assert (ledger["states"]["handed-over"], ledger["disagreeing"]) == (1, []), "the other bench's token is nothing to settle"
+    assert (ledger["states"]["handed-over"], ledger["disagreeing"]) == (
+        1,
+        [],
+    ), "the other bench's token is nothing to settle"
     assert bench.world.state()["tokens"] == tokens
 
 
 @pytest.mark.storm
 def test_a_hand_over_that_was_a_mistake_is_taken_back(bench, other, tmp_path):
-    """Its file is of no use any more, and the next registration mints another token, with which the board PASSes here."""
+    """Its file is of no use any more, and the next registration mints another token, with which the
+    board PASSes here.
+    """
     slot, word = bench.slot(), ("--profile", bench.profile, "--output", "json")
-    lot, key, file = lot_of(bench, tmp_path, slot), passphrase(tmp_path), str(tmp_path / "lot.hand-over")
+    lot, key, file = (
+        lot_of(bench, tmp_path, slot),
+        passphrase(tmp_path),
+        str(tmp_path / "lot.hand-over"),
+    )
     data(other.infuse("batch", "register", lot, *word))
     back = ("batch", "export", lot, "--take-back")
     assert other.infuse(*back, "--yes", *word).envelope["errors"][0]["code"] == "batch.nothing"
@@ -91,12 +129,18 @@ def test_a_hand_over_that_was_a_mistake_is_taken_back(bench, other, tmp_path):
     assert other.infuse(*back, *word).envelope["errors"][0]["code"] == "usage.no-terminal"
     told = data(other.infuse(*back, "--yes", *word))
     assert (told["takenBack"], [row["state"] for row in told["tokens"]]) == (1, ["revoked"])
-    assert data(bench.infuse("journal", "import", file, "--passphrase-file", key, *word))["tokens"] == 1, "the file opens, and that is all"
+    assert (
+        data(bench.infuse("journal", "import", file, "--passphrase-file", key, *word))["tokens"]
+        == 1
+    ), "the file opens, and that is all"
     assert data(other.infuse("batch", "register", lot, *word))["totals"]["existed"] == 1
     (board,) = data(other.provision(bench.world.port(slot)))["boards"]
     assert board["result"] == "PASS"
     ledger = data(other.infuse("registry", "token", "ledger", *word))
-    assert (ledger["states"]["handed-over"], [row for row in ledger["disagreeing"] if row["trouble"]]) == (0, [])
+    assert (
+        ledger["states"]["handed-over"],
+        [row for row in ledger["disagreeing"] if row["trouble"]],
+    ) == (0, [])
     assert audit(bench.world) == []
 
 
@@ -105,11 +149,23 @@ def test_onboarding_rows_are_made_of_issued_certificates(bench, tmp_path):
     (board,) = data(bench.provision(bench.world.port(slot)))["boards"]
     lot = tmp_path / "lot.csv"
     lot.write_text(f"mcuId,tags\n{board['board']['mcuId']},eu|line-1\n00000000000000aa,\n")
-    ran = bench.infuse("batch", "export", str(lot), "--format", "onboard", "--fw-types", "APP|MODEM", "--output", "json")
+    ran = bench.infuse(
+        "batch",
+        "export",
+        str(lot),
+        "--format",
+        "onboard",
+        "--fw-types",
+        "APP|MODEM",
+        "--output",
+        "json",
+    )
     told = data(ran, code=11)
     (row,) = csv.reader(io.StringIO(told["csv"]))
     # The name in the certificate is what nRF Cloud knows a device by: that of the CA which made it.
     assert row[0] in {board["deviceId"], board["registryDeviceId"]}
     assert row[1:4] == ["", "eu|line-1", "APP|MODEM"]
     assert row[4].startswith("-----BEGIN CERTIFICATE-----\n")
-    assert told["refused"] == [{"mcuId": "00000000000000aa", "line": 3, "why": "no certificate of it is on record here"}]
+    assert told["refused"] == [
+        {"mcuId": "00000000000000aa", "line": 3, "why": "no certificate of it is on record here"}
+    ]

@@ -1,4 +1,6 @@
-"""The end of a device: retired, replaced, given new keys; killed anywhere and run again, and never done twice."""
+"""The end of a device: retired, replaced, given new keys; killed anywhere and run again, and never
+done twice.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +17,48 @@ from tests.support.world import audit
 
 DELETE = "DELETE /devices/{deviceId}"
 UPDATE = "PUT /device/id/{id}"
-RETIRE = ["retire:begun", "retire:certificates", "retire:tokens", "retire:registry", "retire:freed", "retire:marked",
-          f"sent:{DELETE}", f"answered:{DELETE}", f"sent:{UPDATE}", f"answered:{UPDATE}", f"answered:{UPDATE}#2"]
-ROTATE = ["rotate:registry", "rotate:begun", "rotate:green", "begun:keygen", "begun:sign", "signed", "wire:install", "before:verify",
-          f"sent:{DELETE}", "answered:POST /devices/registration/tokens"]
-REPLACES = ["retire:freed", "begun:register", "answered:POST /device", "replaces:green", "retire:certificates", f"answered:{UPDATE}#2", "retire:marked"]
+RETIRE = [
+    "retire:begun",
+    "retire:certificates",
+    "retire:tokens",
+    "retire:registry",
+    "retire:freed",
+    "retire:marked",
+    f"sent:{DELETE}",
+    f"answered:{DELETE}",
+    f"sent:{UPDATE}",
+    f"answered:{UPDATE}",
+    f"answered:{UPDATE}#2",
+]
+ROTATE = [
+    "rotate:registry",
+    "rotate:begun",
+    "rotate:green",
+    "begun:keygen",
+    "begun:sign",
+    "signed",
+    "wire:install",
+    "before:verify",
+    f"sent:{DELETE}",
+    "answered:POST /devices/registration/tokens",
+]
+REPLACES = [
+    "retire:freed",
+    "begun:register",
+    "answered:POST /device",
+    "replaces:green",
+    "retire:certificates",
+    f"answered:{UPDATE}#2",
+    "retire:marked",
+]
 QUICK = {f"sent:{UPDATE}", "begun:sign", "replaces:green"}
 LIVE = {TokenState.INTENDED, TokenState.MINTED, TokenState.EXPOSED}
 
 
 def quick(places):
-    return [pytest.param(place, marks=() if place in QUICK else pytest.mark.storm) for place in places]
+    return [
+        pytest.param(place, marks=() if place in QUICK else pytest.mark.storm) for place in places
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +88,9 @@ def passes(bench, port, *more):
 
 
 def run(bench, *words, code=0, failpoint=""):
-    ran = bench.infuse(*words, "--output", "json", failpoint=failpoint, env={"INFUSE_PROFILE": bench.profile})
+    ran = bench.infuse(
+        *words, "--output", "json", failpoint=failpoint, env={"INFUSE_PROFILE": bench.profile}
+    )
     assert ran.code == code, ran.stdout + ran.stderr
     return ran.envelope if code != -signal.SIGKILL else {}
 
@@ -89,12 +124,23 @@ class TestRetire:
     def test_a_board_that_is_scrapped(self, bench):
         port, board = passed(bench)
         told = run(bench, "device", "retire", board["board"]["imei"], "--yes")["data"]
-        assert [row["step"] for row in told["steps"]] == ["certificates", "tokens", "registry device", "unique metadata", "cloud device"]
+        assert [row["step"] for row in told["steps"]] == [
+            "certificates",
+            "tokens",
+            "registry device",
+            "unique metadata",
+            "cloud device",
+        ]
         is_gone(bench, board, "scrapped")
         ran = bench.provision(port)
         assert (ran.code, ran.envelope["errors"][0]["code"]) == (8, "identity.retired")
         assert "retired          20" in bench.infuse("journal", "show", board["deviceId"]).stdout
-        assert run(bench, "key", "rotate", board["deviceId"], "--port", port, code=8)["errors"][0]["code"] == "identity.retired"
+        assert (
+            run(bench, "key", "rotate", board["deviceId"], "--port", port, code=8)["errors"][0][
+                "code"
+            ]
+            == "identity.retired"
+        )
         again = run(bench, "device", "retire", board["deviceId"], "--reason", "another")["data"]
         assert (again["already"], again["reason"]) == (True, "scrapped")
         assert passes(bench, port, "--again", "--update-metadata")["already"] is False
@@ -104,20 +150,28 @@ class TestRetire:
         ran = bench.provision(port, more=("--until", "flash"))
         board = ran.envelope["data"]["boards"][0]
         run(bench, "device", "retire", board["board"]["uuid"], "--reason", "exposed", "--yes")
-        _, attempts = is_gone(bench, board, "exposed") if record(bench, board["board"]["uuid"])[1] else (None, record(bench, board["board"]["uuid"])[0])
+        _, attempts = (
+            is_gone(bench, board, "exposed")
+            if record(bench, board["board"]["uuid"])[1]
+            else (None, record(bench, board["board"]["uuid"])[0])
+        )
         assert attempts[-1].state.value == "closed"
         assert not [one for one in record(bench, board["board"]["uuid"])[2] if one.state in LIVE]
 
     def test_one_of_another_bench_ends_in_the_cloud(self, bench, tmp_path):
         _, board = passed(bench)
         env = {"INFUSE_PROFILE": bench.profile, "INFUSE_HOME": str(tmp_path / "home")}
-        ran = bench.infuse("device", "retire", board["deviceId"], "--yes", "--output", "json", env=env)
+        ran = bench.infuse(
+            "device", "retire", board["deviceId"], "--yes", "--output", "json", env=env
+        )
         assert ran.code == 0, ran.stdout
         assert "not on record here" in ran.envelope["data"]["steps"][0]["result"]
         assert device(bench, board["deviceId"])["metadata"]["infuseRetired"]
 
     def test_one_that_a_batch_registered_and_nobody_plugged_in(self, bench, tmp_path):
-        (tmp_path / "rows.csv").write_text("mcuId,name,metadata.serialNumber\n00112233445566aa,gateway-1,SN-batch\n")
+        (tmp_path / "rows.csv").write_text(
+            "mcuId,name,metadata.serialNumber\n00112233445566aa,gateway-1,SN-batch\n"
+        )
         run(bench, "batch", "register", str(tmp_path / "rows.csv"))
         told = run(bench, "device", "retire", "00112233445566aa", "--yes")["data"]
         state = bench.world.state()
@@ -130,15 +184,31 @@ class TestRetire:
 
     def test_an_unknown_one_and_no_terminal_change_nothing(self, bench):
         _, board = passed(bench)
-        assert run(bench, "device", "retire", "nobody", "--yes", code=6)["errors"][0]["code"] == "cloud.not-found"
-        assert run(bench, "device", "retire", board["deviceId"], code=2)["errors"][0]["code"] == "usage.no-terminal"
+        assert (
+            run(bench, "device", "retire", "nobody", "--yes", code=6)["errors"][0]["code"]
+            == "cloud.not-found"
+        )
+        assert (
+            run(bench, "device", "retire", board["deviceId"], code=2)["errors"][0]["code"]
+            == "usage.no-terminal"
+        )
         assert run(bench, "device", "retire", board["deviceId"], "--reason", " ", code=2)
         assert "infuseRetired" not in device(bench, board["deviceId"])["metadata"]
 
     @pytest.mark.parametrize("place", quick(RETIRE))
     def test_killed_and_run_again(self, bench, place):
         _, board = passed(bench)
-        run(bench, "device", "retire", board["deviceId"], "--reason", "lost", "--yes", failpoint=place, code=-signal.SIGKILL)
+        run(
+            bench,
+            "device",
+            "retire",
+            board["deviceId"],
+            "--reason",
+            "lost",
+            "--yes",
+            failpoint=place,
+            code=-signal.SIGKILL,
+        )
         run(bench, "device", "retire", board["deviceId"], "--yes")
         is_gone(bench, board, "lost")
 
@@ -153,14 +223,36 @@ class TestReplace:
     def test_the_new_one_takes_what_is_moved(self, bench):
         (_, old), (_, new) = passed(bench), passed(bench)
         serial = device(bench, old["deviceId"])["metadata"]["serialNumber"]
-        told = run(bench, "device", "replace", old["board"]["uuid"], new["board"]["uuid"], "--move", "serialNumber", "--yes")["data"]
+        told = run(
+            bench,
+            "device",
+            "replace",
+            old["board"]["uuid"],
+            new["board"]["uuid"],
+            "--move",
+            "serialNumber",
+            "--yes",
+        )["data"]
         assert told["replacedBy"] == new["deviceId"]
         there, _ = is_gone(bench, old, "replaced")
         assert there["metadata"]["infuseReplacedBy"] == new["deviceId"]
-        assert device(bench, new["deviceId"])["metadata"] | {"serialNumber": serial, "infuseReplaces": old["deviceId"]} == device(bench, new["deviceId"])["metadata"]
+        assert (
+            device(bench, new["deviceId"])["metadata"]
+            | {
+                "serialNumber": serial,
+                "infuseReplaces": old["deviceId"],
+            }
+            == device(bench, new["deviceId"])["metadata"]
+        )
         attempts, certificates, _ = record(bench, new["board"]["uuid"])
-        assert attempts[-1].facts["replaces"] == {"board": old["board"]["uuid"], "deviceId": old["deviceId"]}
-        assert run(bench, "journal", "show", old["deviceId"])["data"]["board"]["uuid"] == old["board"]["uuid"], "the old id names the old board alone"
+        assert attempts[-1].facts["replaces"] == {
+            "board": old["board"]["uuid"],
+            "deviceId": old["deviceId"],
+        }
+        assert (
+            run(bench, "journal", "show", old["deviceId"])["data"]["board"]["uuid"]
+            == old["board"]["uuid"]
+        ), "the old id names the old board alone"
         assert {one.state for one in certificates} == {"issued"}
 
     def test_one_cannot_replace_itself(self, bench):
@@ -171,7 +263,9 @@ class TestReplace:
 
 class TestReplaces:
     def provision(self, bench, port, old, *more, failpoint="", code=0):
-        ran = bench.provision(port, more=("--replaces", old["deviceId"], *more), failpoint=failpoint)
+        ran = bench.provision(
+            port, more=("--replaces", old["deviceId"], *more), failpoint=failpoint
+        )
         assert ran.code == code, ran.stdout + ran.stderr
         return ran
 
@@ -181,11 +275,17 @@ class TestReplaces:
         slot = bench.slot()
         port = bench.world.port(slot)
         bench.world.set_faults(f"{slot}:install=CME527")
-        failed = self.provision(bench, port, old, "--metadata", f"serialNumber={serial}", code=7).envelope
+        failed = self.provision(
+            bench, port, old, "--metadata", f"serialNumber={serial}", code=7
+        ).envelope
         assert failed["data"]["replaced"] is None
-        assert {one.state for one in record(bench, old["board"]["uuid"])[1]} == {"issued"}, "the old one goes on working"
+        assert {one.state for one in record(bench, old["board"]["uuid"])[1]} == {"issued"}, (
+            "the old one goes on working"
+        )
         bench.world.set_faults("")
-        data = self.provision(bench, port, old, "--metadata", f"serialNumber={serial}").envelope["data"]
+        data = self.provision(bench, port, old, "--metadata", f"serialNumber={serial}").envelope[
+            "data"
+        ]
         assert data["replaced"]["deviceId"] == old["deviceId"]
         there, _ = is_gone(bench, old, "replaced")
         new = data["boards"][0]
@@ -201,8 +301,15 @@ class TestReplaces:
         assert passes(bench, port)["already"] is True
         assert bench.provision(port, more=("--replaces", old["deviceId"], "--port", port)).code == 2
         assert bench.provision(port, more=("--replaces", old["deviceId"], "--dry-run")).code == 2
-        assert bench.provision("/dev/nowhere", more=("--replaces", old["deviceId"])).envelope["errors"][0]["code"] == "serial.no-port"
-        assert device(bench, old["deviceId"])["metadata"] == before, "nothing is freed for a board that is not there"
+        assert (
+            bench.provision("/dev/nowhere", more=("--replaces", old["deviceId"])).envelope[
+                "errors"
+            ][0]["code"]
+            == "serial.no-port"
+        )
+        assert device(bench, old["deviceId"])["metadata"] == before, (
+            "nothing is freed for a board that is not there"
+        )
         assert {one.state for one in record(bench, old["board"]["uuid"])[1]} == {"issued"}
 
     @pytest.mark.parametrize("place", quick(REPLACES))
@@ -229,17 +336,31 @@ class TestRotate:
 
     def test_a_board_gets_new_keys_and_the_old_ones_end(self, bench):
         port, board = passed(bench)
-        told = run(bench, "key", "rotate", board["board"]["imei"], "--port", port, "--reason", "exposed")
+        told = run(
+            bench, "key", "rotate", board["board"]["imei"], "--port", port, "--reason", "exposed"
+        )
         assert told["command"] == "key rotate"
         assert told["data"]["revoked"] == [board["certificate"]["serial"]]
         self.rotated(bench, port, board, told["data"]["boards"][0])
-        (revoked,) = [one for one in record(bench, board["board"]["uuid"])[1] if one.state == "revoked"]
+        (revoked,) = [
+            one for one in record(bench, board["board"]["uuid"])[1] if one.state == "revoked"
+        ]
         assert revoked.reason == "keyCompromise"
 
     @pytest.mark.storm
-    def test_one_that_was_revoked_and_is_live_gets_out_by_the_way_that_is_named(self, bench, monkeypatch):
-        """`--again` alone does not take a registry device away that is ACTIVE (rule 17), and its hint says what does."""
-        monkeypatch.setattr(bench, "profile", profile_with(bench, "awaited", lambda profile: profile["verify"].update(active_wait_s=20)))
+    def test_one_that_was_revoked_and_is_live_gets_out_by_the_way_that_is_named(
+        self, bench, monkeypatch
+    ):
+        """`--again` alone does not take a registry device away that is ACTIVE (rule 17), and its
+        hint says what does.
+        """
+        monkeypatch.setattr(
+            bench,
+            "profile",
+            profile_with(
+                bench, "awaited", lambda profile: profile["verify"].update(active_wait_s=20)
+            ),
+        )
         port, board = passed(bench)
         assert bench.infuse("ca", "revoke", "--board", board["board"]["imei"]).code == 0
         (told,) = bench.provision(port).envelope["errors"]
@@ -247,7 +368,12 @@ class TestRotate:
         held = bench.infuse("serial", "creds", "list", port, "--output", "json").envelope["data"]
         (told,) = bench.provision(port, more=("--again",)).envelope["errors"]
         assert told["code"] == "identity.registry-conflict"
-        assert bench.infuse("serial", "creds", "list", port, "--output", "json").envelope["data"]["credentials"] == held["credentials"], "it keeps what it has"
+        assert (
+            bench.infuse("serial", "creds", "list", port, "--output", "json").envelope["data"][
+                "credentials"
+            ]
+            == held["credentials"]
+        ), "it keeps what it has"
         (named,) = re.findall(r"`infuse (key rotate .*?)`", told["hint"])
         rotated = run(bench, *named.split())["data"]
         assert rotated["revoked"] == []
@@ -255,13 +381,30 @@ class TestRotate:
 
     def test_another_board_on_the_port_is_left_alone(self, bench):
         (_, board), (other, _) = passed(bench), passed(bench)
-        assert run(bench, "key", "rotate", board["deviceId"], "--port", other, code=7)["errors"][0]["code"] == "serial.none"
-        assert run(bench, "key", "rotate", board["deviceId"], "--port", "/dev/nowhere", code=7)["errors"][0]["code"] == "serial.no-port"
+        assert (
+            run(bench, "key", "rotate", board["deviceId"], "--port", other, code=7)["errors"][0][
+                "code"
+            ]
+            == "serial.none"
+        )
+        assert (
+            run(bench, "key", "rotate", board["deviceId"], "--port", "/dev/nowhere", code=7)[
+                "errors"
+            ][0]["code"]
+            == "serial.no-port"
+        )
         wrong = bench.home.with_name("wrong.pass")
         wrong.touch(0o600)
         wrong.write_text("another passphrase")
-        assert run(bench, "key", "rotate", board["deviceId"], "--passphrase-file", str(wrong), code=9)["errors"][0]["code"] == "ca.bad-passphrase"
-        assert board["registryDeviceId"] in {one["id"] for one in bench.world.state()["registryDevices"]}, "it goes on working where it is"
+        assert (
+            run(bench, "key", "rotate", board["deviceId"], "--passphrase-file", str(wrong), code=9)[
+                "errors"
+            ][0]["code"]
+            == "ca.bad-passphrase"
+        )
+        assert board["registryDeviceId"] in {
+            one["id"] for one in bench.world.state()["registryDevices"]
+        }, "it goes on working where it is"
         assert passes(bench, other)["already"] is True
 
     def test_one_that_never_passed_has_nothing_to_rotate(self, bench):
@@ -270,6 +413,15 @@ class TestRotate:
     @pytest.mark.parametrize("place", quick(ROTATE))
     def test_killed_and_run_again(self, bench, place):
         port, board = passed(bench)
-        run(bench, "key", "rotate", board["deviceId"], "--port", port, failpoint=place, code=-signal.SIGKILL)
+        run(
+            bench,
+            "key",
+            "rotate",
+            board["deviceId"],
+            "--port",
+            port,
+            failpoint=place,
+            code=-signal.SIGKILL,
+        )
         after = run(bench, "key", "rotate", board["deviceId"], "--port", port)["data"]["boards"][0]
         self.rotated(bench, port, board, after)

@@ -11,7 +11,11 @@ def test_a_dry_run_before_the_cloud_board_exists_looks_and_makes_nothing(make_be
         ran = bench.provision(bench.world.port(1), more=("--dry-run",))
         assert ran.code == 0, ran.stdout + ran.stderr
         board = ran.envelope["data"]["boards"][0]
-        assert (board["result"], board["error"], ran.envelope["data"]["dryRun"]) == (None, None, True)
+        assert (board["result"], board["error"], ran.envelope["data"]["dryRun"]) == (
+            None,
+            None,
+            True,
+        )
         after = bench.world.state()
         assert after["devices"] == before["devices"] == []
         assert after["boards"] == before["boards"] == []

@@ -1,6 +1,8 @@
-"""SIGKILL at every step boundary and in the middle of every effect: running again brings the board to PASS.
+"""SIGKILL at every step boundary and in the middle of every effect: running again brings the board
+to PASS.
 
-Afterwards cloud, CA and boards show no second live device, no token spent twice, no certificate unaccounted for.
+Afterwards cloud, CA and boards show no second live device, no token spent twice, no certificate
+unaccounted for.
 """
 
 from __future__ import annotations
@@ -23,11 +25,27 @@ def boundaries(*steps: str) -> list[str]:
 
 LOCAL_CA = [
     *boundaries("server-ca", "keygen", "register", "token", "flash", "sign", "install"),
-    *(f"before:{step}" for step in ("expect", "lookup", "vet", "read-back", "possession", "derive", "verify")),
-    "wire:server-ca", "wire:keygen", "wire:flash", "wire:flash#2", "wire:install",
-    "sent:POST /device", "answered:POST /device", f"sent:{MINT}", f"answered:{MINT}", "signed",
+    *(
+        f"before:{step}"
+        for step in ("expect", "lookup", "vet", "read-back", "possession", "derive", "verify")
+    ),
+    "wire:server-ca",
+    "wire:keygen",
+    "wire:flash",
+    "wire:flash#2",
+    "wire:install",
+    "sent:POST /device",
+    "answered:POST /device",
+    f"sent:{MINT}",
+    f"answered:{MINT}",
+    "signed",
 ]
-CLOUD_CA = [*boundaries("token", "provision"), "sent:POST /devices/provision", "answered:POST /devices/provision", "before:verify"]
+CLOUD_CA = [
+    *boundaries("token", "provision"),
+    "sent:POST /devices/provision",
+    "answered:POST /devices/provision",
+    "before:verify",
+]
 FIRST_BOOT = [*boundaries("flash"), "wire:flash", "before:check-in"]
 NONE = [*boundaries("register")]
 
@@ -87,7 +105,9 @@ def killed_then_passes(bench, point: str) -> dict:
 
 
 def functional_mode(bench, uuid: str) -> int:
-    return next(slot["functionalMode"] for slot in bench.world.state()["slots"] if slot["uuid"] == uuid)
+    return next(
+        slot["functionalMode"] for slot in bench.world.state()["slots"] if slot["uuid"] == uuid
+    )
 
 
 def certificates(bench, board: dict) -> list[str]:
@@ -107,13 +127,17 @@ def test_cloud_ca_survives_a_kill(cloud_ca, point):
     board = killed_then_passes(cloud_ca, point)
     spent = unseen(cloud_ca, board)
     assert certificates(cloud_ca, board) == [board["certificate"]["serial"]]
-    assert spent == (1 if point == "answered:POST /devices/provision" or point == "ran:provision" else 0)
+    assert spent == (
+        1 if point == "answered:POST /devices/provision" or point == "ran:provision" else 0
+    )
 
 
 def unseen(bench, board: dict) -> int:
     """Certificates that were issued and never seen: each is on record."""
     with open_journal(bench.home) as journal:
-        return sum("issuedUnseen" in attempt.facts for attempt in journal.attempts(board["board"]["uuid"]))
+        return sum(
+            "issuedUnseen" in attempt.facts for attempt in journal.attempts(board["board"]["uuid"])
+        )
 
 
 @pytest.mark.parametrize("point", thin(FIRST_BOOT, 3, first=1))

@@ -1,4 +1,6 @@
-"""A copy of each board's record elsewhere: there when the run ends, and no reason for it to fail when it is not."""
+"""A copy of each board's record elsewhere: there when the run ends, and no reason for it to fail
+when it is not.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +35,17 @@ def test_each_board_has_its_record_in_the_folder(bench, tmp_path):
     assert ran.code == 11
     boards = [one["board"]["uuid"] for one in ran.envelope["data"]["boards"]]
     assert ran.envelope["data"]["mirror"] == {"folder": str(tmp_path), "written": 2, "failed": {}}
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(f"{uuid}.json" for uuid in boards)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        f"{uuid}.json" for uuid in boards
+    )
     failed = json.loads((tmp_path / f"{boards[0]}.json").read_text())
     assert failed["attempts"][0]["result"] == "FAIL"
     assert "AT%CMNG" in failed["attempts"][0]["transcript"]
     assert stat.S_IMODE((tmp_path / f"{boards[0]}.json").stat().st_mode) == 0o600
     assert bench.provision(bench.world.port(slot)).code == 0
-    assert json.loads((tmp_path / f"{boards[0]}.json").read_text())["attempts"][0]["result"] == "PASS"
+    assert (
+        json.loads((tmp_path / f"{boards[0]}.json").read_text())["attempts"][0]["result"] == "PASS"
+    )
 
 
 def test_a_folder_that_is_not_there_is_a_warning(bench, tmp_path):
@@ -67,7 +73,15 @@ def test_one_that_hangs_delays_nobody(tmp_path, monkeypatch):
     monkeypatch.setattr(mirrors.Mirror, "_write", lambda *_: released.wait(30))
     made = mirrors.Mirror(Nobody(), None, tmp_path)
     for board in ("b1", "b2"):
-        made.emit(Event(ts=datetime(2026, 1, 1, tzinfo=UTC), run="r", event="board-ended", board=board, state="PASS"))
+        made.emit(
+            Event(
+                ts=datetime(2026, 1, 1, tzinfo=UTC),
+                run="r",
+                event="board-ended",
+                board=board,
+                state="PASS",
+            )
+        )
     made.close()
     assert set(made.told()["failed"]) == {"b1", "b2"}
     released.set()

@@ -1,4 +1,6 @@
-"""`infuse resume`: what was left unfinished goes on, on any port, under the profile that its run recorded."""
+"""`infuse resume`: what was left unfinished goes on, on any port, under the profile that its run
+recorded.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def test_resume_leaves_other_boards_alone_and_lists_the_absent(bench):
     assert resumed.code == 7
     assert resumed.envelope["data"]["boards"] == []
     assert len(resumed.envelope["data"]["absent"]) == 1
-    untouched = next(slot for slot in bench.world.state()["slots"] if bench.world.port(slot["slot"]) == other)
+    untouched = next(
+        slot for slot in bench.world.state()["slots"] if bench.world.port(slot["slot"]) == other
+    )
     assert untouched["credentials"] == []
     assert bench.infuse("resume", "--output", "json").code == 0
 
@@ -51,9 +55,27 @@ def test_resume_leaves_other_boards_alone_and_lists_the_absent(bench):
 def test_resume_uses_what_was_recorded_whatever_became_of_the_files(bench, tmp_path):
     """Of the profile, and of the certificate profile of one's own that it names."""
     copy, own = tmp_path / "moved.yaml", tmp_path / "plant.yaml"
-    copy.write_text(yaml.safe_dump({**(told := yaml.safe_load(bench.world.profile.read_text())), "identity": {**told["identity"], "certificate": str(own)}}))
-    own.write_text("subject: {CN: '{name}', O: Example Provider}\nallow: {CN: '[0-9a-f]{16}'}\nlimits: {day: 9}\n")
-    words = ("provision", "--profile", str(copy), "--port", bench.world.port(bench.slot()), "--output", "json")
+    copy.write_text(
+        yaml.safe_dump(
+            {
+                **(told := yaml.safe_load(bench.world.profile.read_text())),
+                "identity": {**told["identity"], "certificate": str(own)},
+            }
+        )
+    )
+    own.write_text(
+        "subject: {CN: '{name}', O: Example Provider}\nallow: {CN: '[0-9a-f]{16}'}\nlimits: {day:"
+        " 9}\n"
+    )
+    words = (
+        "provision",
+        "--profile",
+        str(copy),
+        "--port",
+        bench.world.port(bench.slot()),
+        "--output",
+        "json",
+    )
     assert bench.infuse(*words, failpoint="done:register").code == -signal.SIGKILL
     own.write_text(own.read_text().replace("Example Provider", "Another Provider"))
     changed = bench.infuse(*words)
@@ -63,8 +85,13 @@ def test_resume_uses_what_was_recorded_whatever_became_of_the_files(bench, tmp_p
     board = bench.infuse("resume", "--output", "json").envelope["data"]["boards"][0]
     assert board["result"] == "PASS"
     with open_journal(bench.home) as journal:
-        record = next(one for one in journal.certificates() if one.serial == board["certificate"]["serial"])
-    assert x509.load_pem_x509_certificate(record.pem.encode()).subject.rfc4514_string() == f"O=Example Provider,CN={board['deviceId']}"
+        record = next(
+            one for one in journal.certificates() if one.serial == board["certificate"]["serial"]
+        )
+    assert (
+        x509.load_pem_x509_certificate(record.pem.encode()).subject.rfc4514_string()
+        == f"O=Example Provider,CN={board['deviceId']}"
+    )
 
 
 def test_provision_goes_on_too_and_names_what_is_unfinished(bench):

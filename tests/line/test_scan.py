@@ -15,7 +15,23 @@ RULES = Rules({"serialNumber": r"SN-\d{5}"}, prefix="]C1", suffix="#")
 IMEI = "490154203237518"
 
 
-PIECES = st.sampled_from(["]C1", "SLOT-3", "SLOT-", "SN-00012", "SN-1", IMEI, "490154203237519", " ", ";", ",", "|", "#", "\r"]) | st.text(max_size=6)
+PIECES = st.sampled_from(
+    [
+        "]C1",
+        "SLOT-3",
+        "SLOT-",
+        "SN-00012",
+        "SN-1",
+        IMEI,
+        "490154203237519",
+        " ",
+        ";",
+        ",",
+        "|",
+        "#",
+        "\r",
+    ]
+) | st.text(max_size=6)
 
 
 def only_reads_or_refuses(pieces):
@@ -39,16 +55,25 @@ def test_many_codes_say_something_or_are_refused(pieces):
     only_reads_or_refuses(pieces)
 
 
-@pytest.mark.parametrize(("text", "slot", "imei", "values"), [
-    ("]C1SLOT-3#", 3, None, {}), ("slot 12", 12, None, {}), (IMEI, None, IMEI, {}), (f"IMEI: {IMEI}", None, IMEI, {}),
-    ("]C1SN-00012#\r", None, None, {"serialNumber": "SN-00012"}), (f"SN-00012;{IMEI}", None, IMEI, {"serialNumber": "SN-00012"}),
-])
+@pytest.mark.parametrize(
+    ("text", "slot", "imei", "values"),
+    [
+        ("]C1SLOT-3#", 3, None, {}),
+        ("slot 12", 12, None, {}),
+        (IMEI, None, IMEI, {}),
+        (f"IMEI: {IMEI}", None, IMEI, {}),
+        ("]C1SN-00012#\r", None, None, {"serialNumber": "SN-00012"}),
+        (f"SN-00012;{IMEI}", None, IMEI, {"serialNumber": "SN-00012"}),
+    ],
+)
 def test_codes_are_told_apart(text, slot, imei, values):
     code = read(text, RULES)
     assert (code.slot, code.imei, dict(code.values)) == (slot, imei, values)
 
 
-@pytest.mark.parametrize("text", ["", "SN-1", "490154203237519", f"{IMEI} SLOT-1 SLOT-2", "SN-00012 SN-00013", "x" * 600])
+@pytest.mark.parametrize(
+    "text", ["", "SN-1", "490154203237519", f"{IMEI} SLOT-1 SLOT-2", "SN-00012 SN-00013", "x" * 600]
+)
 def test_what_is_none_of_them_is_refused(text):
     with pytest.raises(InfuseError):
         read(text, RULES)

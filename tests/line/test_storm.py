@@ -1,4 +1,5 @@
-"""The storm: random SIGKILLs over runs of eight boards, then running again brings every board to PASS.
+"""The storm: random SIGKILLs over runs of eight boards, then running again brings every board to
+PASS.
 
 INFUSE_STORM_KILLS says how many (100), INFUSE_STORM_SEED which (printed when it fails).
 """
@@ -32,7 +33,9 @@ ROUGH = "cloud:drop-before=0.05, cloud:drop-after=0.05, cloud:429=0.05, cloud:5x
 def killed_after(bench: Bench, ports: list[str], seconds: float) -> bool:
     """Begin a run and kill it; whether it was still there."""
     named = [word for port in ports for word in ("--port", port)]
-    pid, out = bench.zygote.start("provision", "--profile", bench.profile, *named, "--output", "json", env=bench.env)
+    pid, out = bench.zygote.start(
+        "provision", "--profile", bench.profile, *named, "--output", "json", env=bench.env
+    )
     timer = threading.Timer(seconds, _kill, (pid,))
     timer.start()
     ran = bench.zygote.wait(pid, out)
@@ -46,25 +49,39 @@ def _kill(pid: int) -> None:
 
 
 def all_pass(bench: Bench, ports: list[str]) -> None:
-    for _ in range(6):  # in rough weather a run may end with a board parked; it is run again, as a person would
+    for _ in range(
+        6
+    ):  # in rough weather a run may end with a board parked; it is run again, as a person would
         ran = bench.provision(*ports)
         if ran.code == 0:
             break
-        if spent := [board["port"] for board in ran.envelope["data"]["boards"] if (board["error"] or {}).get("code") == "identity.token-spent"]:
-            bench.provision(*spent, more=("--restart",))  # two answers were lost: that is for a person to decide (rule 18)
+        if spent := [
+            board["port"]
+            for board in ran.envelope["data"]["boards"]
+            if (board["error"] or {}).get("code") == "identity.token-spent"
+        ]:
+            bench.provision(
+                *spent, more=("--restart",)
+            )  # two answers were lost: that is for a person to decide (rule 18)
     assert ran.code == 0, ran.stdout
     assert {board["result"] for board in ran.envelope["data"]["boards"]} == {"PASS"}
 
 
 def accounts_balance(bench: Bench) -> None:
-    """Every certificate, token and registry device is accounted for, in the journal and in the world."""
+    """Every certificate, token and registry device is accounted for, in the journal and in the
+    world.
+    """
     state = bench.world.state()
     with open_journal(bench.home) as journal:
         rows = list(journal.certificates())
         live = [row for row in rows if row.state == "issued"]
         assert len({row.spki_sha256 for row in rows}) == len(rows), "two certificates for one key"
         assert len({row.board for row in live}) == len(live), "two live certificates for one board"
-        assert not [attempt for attempt in journal.open_attempts() if attempt.state is not AttemptState.PASSED]
+        assert not [
+            attempt
+            for attempt in journal.open_attempts()
+            if attempt.state is not AttemptState.PASSED
+        ]
         known = {row.token_id for row in journal.tokens()}
         pending = {token["id"] for token in state["tokens"] if token["status"] == "PENDING"}
         assert pending <= known, "a live token that the journal does not know"
@@ -75,15 +92,24 @@ def accounts_balance(bench: Bench) -> None:
 @pytest.mark.storm
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("weather", [CALM, ROUGH], ids=["calm", "rough"])
-@pytest.mark.parametrize("mode", [IdentityMode.LOCAL_CA, IdentityMode.CLOUD_CA], ids=lambda mode: mode.value)
+@pytest.mark.parametrize(
+    "mode", [IdentityMode.LOCAL_CA, IdentityMode.CLOUD_CA], ids=lambda mode: mode.value
+)
 def test_the_storm_leaves_nothing_twice_and_nothing_lost(mode, weather, zygote, tmp_path):
     dice = random.Random(f"{SEED}-{mode.value}-{weather}")
     kills, world_number, longest = 0, 0, 1.2
     share = KILLS // 4 or 1
     while kills < share:
         world_number += 1
-        options = SimOptions(boards=BOARDS, mode=mode, delays=Delays(keygen_s=0.1, nvm_s=0.01), baud=460800, faults=weather,
-                             seed=dice.randrange(1 << 30), active_wait_s=0.0)
+        options = SimOptions(
+            boards=BOARDS,
+            mode=mode,
+            delays=Delays(keygen_s=0.1, nvm_s=0.01),
+            baud=460800,
+            faults=weather,
+            seed=dice.randrange(1 << 30),
+            active_wait_s=0.0,
+        )
         with running(options) as world:
             bench = Bench(world, tmp_path / f"home{world_number}", zygote, "")
             bench.profile = quick_grace(bench)

@@ -1,4 +1,7 @@
-"""The local CA: a wrong passphrase, a key that others can read, a clock that cannot be right. No board is touched."""
+"""The local CA: a wrong passphrase, a key that others can read, a clock that cannot be right.
+
+No board is touched.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,16 @@ from dataclasses import replace
 
 import pytest
 
-from tests.line.trouble import faults, in_slot, one_line, passes, profile_with, refused, requests, under_way
+from tests.line.trouble import (
+    faults,
+    in_slot,
+    one_line,
+    passes,
+    profile_with,
+    refused,
+    requests,
+    under_way,
+)
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +30,9 @@ def bench(make_bench):
 
 @pytest.fixture
 def at(bench):
-    """Whatever the trouble was: no key was made, nothing registered, and without the trouble the board passes."""
+    """Whatever the trouble was: no key was made, nothing registered, and without the trouble the
+    board passes.
+    """
     slot, registered = bench.slot(), requests(bench, "POST /device")
     yield slot
     assert requests(bench, "POST /device") == registered
@@ -51,7 +65,9 @@ def test_an_empty_passphrase(bench, at, tmp_path):
 
 
 def test_a_passphrase_file_that_is_not_there(bench, at, tmp_path):
-    assert "gone" in both(bench, at, "ca.no-passphrase", 9, "--passphrase-file", str(tmp_path / "gone"))
+    assert "gone" in both(
+        bench, at, "ca.no-passphrase", 9, "--passphrase-file", str(tmp_path / "gone")
+    )
 
 
 @pytest.mark.storm
@@ -59,7 +75,9 @@ def test_a_passphrase_file_that_others_can_read(bench, at, tmp_path):
     loose = tmp_path / "loose"
     loose.write_text((bench.world.folder / "passphrase").read_text())
     loose.chmod(0o644)
-    assert "chmod 600" in both(bench, at, "credential.unsafe-file", 4, "--passphrase-file", str(loose))
+    assert "chmod 600" in both(
+        bench, at, "credential.unsafe-file", 4, "--passphrase-file", str(loose)
+    )
 
 
 def test_no_passphrase_and_no_terminal_to_ask_on(bench, at):
@@ -82,7 +100,10 @@ def test_a_key_file_that_others_can_read(bench, at):
 
 @pytest.mark.storm
 def test_a_ca_that_is_not_there(bench, at):
-    with using(bench, profile_with(bench, "no-ca", lambda profile: profile["identity"].update(ca="elsewhere"))):
+    with using(
+        bench,
+        profile_with(bench, "no-ca", lambda profile: profile["identity"].update(ca="elsewhere")),
+    ):
         assert "infuse ca init" in both(bench, at, "ca.not-found", 9)
 
 
@@ -98,7 +119,14 @@ def test_ca_files_that_do_not_fit_together(bench, at):
 
 def test_an_intermediate_that_was_revoked(bench, at, tmp_path):
     there = replace(bench, home=tmp_path / "home")
-    revoked = there.infuse("ca", "revoke", "--file", str(bench.world.folder / "ca" / "intermediate.pem"), "--ca", str(bench.world.folder / "ca"))
+    revoked = there.infuse(
+        "ca",
+        "revoke",
+        "--file",
+        str(bench.world.folder / "ca" / "intermediate.pem"),
+        "--ca",
+        str(bench.world.folder / "ca"),
+    )
     assert revoked.code == 0, revoked.stderr
     assert "infuse ca renew" in both(there, at, "ca.issuer-revoked", 9)
 
@@ -109,7 +137,9 @@ def test_a_clock_that_cannot_be_right(bench, at):
 
 
 def test_a_clock_that_goes_wrong_during_the_run_signs_nothing(bench):
-    """The server's time moved while the board made its key: it is registered by then, but nothing is signed."""
+    """The server's time moved while the board made its key: it is registered by then, but nothing
+    is signed.
+    """
     slot = bench.slot()
     with faults(bench, f"{slot}:slow=500@keygen"):
         with under_way(bench, bench.world.port(slot)) as run:
@@ -124,13 +154,24 @@ def test_a_clock_that_goes_wrong_during_the_run_signs_nothing(bench):
 
 
 @pytest.mark.storm
-def test_an_intermediate_that_is_revoked_during_the_run_signs_nothing_and_what_it_signed_is_green_no_more(bench, tmp_path):
-    slot, there, folder = bench.slot(), replace(bench, home=tmp_path / "home"), bench.world.folder / "ca"
+def test_an_intermediate_that_is_revoked_during_the_run_signs_nothing_and_what_it_signed_is_green_no_more(
+    bench, tmp_path
+):
+    slot, there, folder = (
+        bench.slot(),
+        replace(bench, home=tmp_path / "home"),
+        bench.world.folder / "ca",
+    )
     before = bench.world.port(bench.slot())
     assert there.provision(before).code == 0
     with faults(bench, f"{slot}:slow=500@keygen"), under_way(there, bench.world.port(slot)) as run:
         run.until(event="step-begun", step="keygen")
-        assert there.infuse("ca", "revoke", "--file", str(folder / "intermediate.pem"), "--ca", str(folder)).code == 0
+        assert (
+            there.infuse(
+                "ca", "revoke", "--file", str(folder / "intermediate.pem"), "--ca", str(folder)
+            ).code
+            == 0
+        )
         assert run.wait().code == 9
     assert run.of(1, "board-ended")["error"]["code"] == "ca.issuer-revoked"
     assert len(there.infuse("ca", "list", "--output", "json").envelope["data"]["certificates"]) == 1
@@ -159,12 +200,28 @@ def test_a_board_whose_certificate_was_revoked_passes_only_with_a_new_one(bench)
 
 def revoked_then_again(bench, port: str) -> None:
     first = bench.provision(port).envelope["data"]["boards"][0]
-    revoked = bench.infuse("ca", "revoke", "--board", first["board"]["imei"], "--reason", "key-compromise", "--output", "json")
-    assert [one["serial"] for one in revoked.envelope["data"]["revoked"]] == [first["certificate"]["serial"]]
+    revoked = bench.infuse(
+        "ca",
+        "revoke",
+        "--board",
+        first["board"]["imei"],
+        "--reason",
+        "key-compromise",
+        "--output",
+        "json",
+    )
+    assert [one["serial"] for one in revoked.envelope["data"]["revoked"]] == [
+        first["certificate"]["serial"]
+    ]
     assert "--again" in refused(bench.provision(port), "identity.revoked", 8)["hint"]
     again = bench.provision(port, more=("--again",)).envelope["data"]["boards"][0]
-    assert (again["result"], again["certificate"]["serial"] != first["certificate"]["serial"]) == ("PASS", True)
-    listed = bench.infuse("ca", "list", "--device", first["deviceId"], "--output", "json").envelope["data"]["certificates"]
+    assert (again["result"], again["certificate"]["serial"] != first["certificate"]["serial"]) == (
+        "PASS",
+        True,
+    )
+    listed = bench.infuse("ca", "list", "--device", first["deviceId"], "--output", "json").envelope[
+        "data"
+    ]["certificates"]
     assert [one["state"] for one in listed] == ["revoked", "issued"]
 
 
@@ -172,7 +229,10 @@ def revoked_then_again(bench, port: str) -> None:
 def test_a_certificate_profile_beside_the_profile_says_what_is_signed_and_how_many(bench):
     folder = bench.world.folder / "certificates"
     folder.mkdir(exist_ok=True)
-    (folder / "plant.yaml").write_text("subject: {CN: '{name}', O: Example Provider, OU: '{imei}'}\nallow: {CN: '[0-9a-f]{16}', OU: '[0-9]{15}'}\nlimits: {day: 1}\n")
+    (folder / "plant.yaml").write_text(
+        "subject: {CN: '{name}', O: Example Provider, OU: '{imei}'}\nallow: {CN: '[0-9a-f]{16}',"
+        " OU: '[0-9]{15}'}\nlimits: {day: 1}\n"
+    )
 
     def change(profile) -> None:
         profile["identity"]["certificate"] = "plant"
@@ -182,5 +242,7 @@ def test_a_certificate_profile_beside_the_profile_says_what_is_signed_and_how_ma
         board = bench.provision(port).envelope["data"]["boards"][0]
         assert board["result"] == "PASS", board
         refused(bench.provision(other), "identity.quota", 8)
-    record = bench.infuse("ca", "list", "--certificate", "plant", "--output", "json").envelope["data"]["certificates"]
+    record = bench.infuse("ca", "list", "--certificate", "plant", "--output", "json").envelope[
+        "data"
+    ]["certificates"]
     assert [(one["deviceId"], one["state"]) for one in record] == [(board["deviceId"], "issued")]

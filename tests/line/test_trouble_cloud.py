@@ -54,7 +54,7 @@ def both(bench, slot: int, code: str, exit_code: int, **more: Any) -> str:
     return f"{error['message']} {error['hint']} {line}"
 
 
-# -- before a board is begun ------------------------------------------------------------------------------------------
+# -- before a board is begun -----------------------------------------------------------------------
 
 CREDENTIALS = [
     ("not-the-token-of-anybody", "credential.refused", "infuse auth"),
@@ -63,7 +63,9 @@ CREDENTIALS = [
 ]
 
 
-@pytest.mark.parametrize(("token", "code", "advice"), thin(CREDENTIALS, 2), ids=[row[1] for row in CREDENTIALS])
+@pytest.mark.parametrize(
+    ("token", "code", "advice"), thin(CREDENTIALS, 2), ids=[row[1] for row in CREDENTIALS]
+)
 def test_a_credential_that_does_not_work(bench, token, code, advice):
     slot = bench.slot()
     told = both(bench, slot, code, 4, env={"INFUSE_TOKEN": token})
@@ -75,7 +77,12 @@ def test_a_credential_that_does_not_work(bench, token, code, advice):
 
 def test_no_credential_anywhere(bench):
     slot = bench.slot()
-    with using(bench, profile_with(bench, "no-credential", lambda profile: profile["cloud"]["auth"].pop("token_file"))):
+    with using(
+        bench,
+        profile_with(
+            bench, "no-credential", lambda profile: profile["cloud"]["auth"].pop("token_file")
+        ),
+    ):
         assert "infuse auth login" in both(bench, slot, "credential.missing", 4)
     passes(bench, slot)
 
@@ -85,17 +92,26 @@ def test_a_cloud_out_of_reach(bench):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{closed.getsockname()[1]}"
-        told = both(bench, slot, "cloud.unreachable", 5, env={"INFUSE_BASE_URL": f"http://{address}"})
+        told = both(
+            bench, slot, "cloud.unreachable", 5, env={"INFUSE_BASE_URL": f"http://{address}"}
+        )
     assert address in told
     assert in_slot(bench, slot)["counts"]["keygen"] == 0
     passes(bench, slot)
 
 
-ANSWERS = [("slow=2s", "cloud.timeout", 5), ("5xx-before", "cloud.unavailable", 5), ("down", "cloud.unreachable", 5),
-           ("html", "cloud.bad-answer", 6), ("half-json", "cloud.bad-answer", 6)]
+ANSWERS = [
+    ("slow=2s", "cloud.timeout", 5),
+    ("5xx-before", "cloud.unavailable", 5),
+    ("down", "cloud.unreachable", 5),
+    ("html", "cloud.bad-answer", 6),
+    ("half-json", "cloud.bad-answer", 6),
+]
 
 
-@pytest.mark.parametrize(("answer", "code", "exit_code"), thin(ANSWERS, 3), ids=[row[0] for row in ANSWERS])
+@pytest.mark.parametrize(
+    ("answer", "code", "exit_code"), thin(ANSWERS, 3), ids=[row[0] for row in ANSWERS]
+)
 def test_a_cloud_that_does_not_answer_as_it_should(bench, answer, code, exit_code):
     slot = bench.slot()
     with faults(bench, f"cloud:{answer}@GET /organisation/name/{{name}}"):
@@ -103,7 +119,9 @@ def test_a_cloud_that_does_not_answer_as_it_should(bench, answer, code, exit_cod
             told = both(bench, slot, code, exit_code)
         else:
             ran = bench.provision(bench.world.port(slot))
-            if how_it_ended(ran) == "cloud.timeout":  # the last of many tries may come so late that it is cut off
+            if (
+                how_it_ended(ran) == "cloud.timeout"
+            ):  # the last of many tries may come so late that it is cut off
                 code = "cloud.timeout"
             told = refused(ran, code, exit_code)["message"]
     assert "GET /organisation/name/{name} at 127.0.0.1:" in told
@@ -122,29 +140,56 @@ UNKNOWN = [
 ]
 
 
-@pytest.mark.parametrize(("section", "code", "named"), thin(UNKNOWN, 2), ids=[row[2] for row in UNKNOWN])
+@pytest.mark.parametrize(
+    ("section", "code", "named"), thin(UNKNOWN, 2), ids=[row[2] for row in UNKNOWN]
+)
 def test_names_that_the_cloud_does_not_know(bench, section, code, named):
     slot = bench.slot()
-    with using(bench, profile_with(bench, "unknown", lambda profile: profile["cloud"].update(section))):
+    with using(
+        bench, profile_with(bench, "unknown", lambda profile: profile["cloud"].update(section))
+    ):
         assert named in both(bench, slot, code, 6)
     passes(bench, slot)
 
 
-# -- in the middle of a board -----------------------------------------------------------------------------------------
+# -- in the middle of a board ----------------------------------------------------------------------
 
-LOST = ["drop-before", "drop-after", "5xx-before", "5xx-after", "slow=2s", "html", "half-json", "429"]
+LOST = [
+    "drop-before",
+    "drop-after",
+    "5xx-before",
+    "5xx-after",
+    "slow=2s",
+    "html",
+    "half-json",
+    "429",
+]
 
 
 @pytest.mark.parametrize("how", thin(LOST, 3))
 def test_an_answer_that_is_lost_is_looked_up_and_never_asked_for_twice(bench, how):
-    """One device and one live token, whether or not the call had taken effect; the run needs no help."""
+    """One device and one live token, whether or not the call had taken effect; the run needs no
+    help.
+    """
     slot = bench.slot()
     before = requests(bench, "POST /device")
-    calls = ("POST /device", MINT, LOOKUP + "#3") if how not in {"html", "half-json"} else ("POST /device", MINT)
+    calls = (
+        ("POST /device", MINT, LOOKUP + "#3")
+        if how not in {"html", "half-json"}
+        else ("POST /device", MINT)
+    )
     profile = bench.patient if how == "429" else bench.profile
-    with faults(bench, ", ".join(f"cloud:{how}@{call}" + ("" if "#" in call else " x1") for call in calls)), using(bench, profile):
+    with (
+        faults(
+            bench,
+            ", ".join(f"cloud:{how}@{call}" + ("" if "#" in call else " x1") for call in calls),
+        ),
+        using(bench, profile),
+    ):
         passes(bench, slot)
-    eventually(lambda: requests(bench, "POST /device") == before + 1)  # a slow answer is counted once it is out
+    eventually(
+        lambda: requests(bench, "POST /device") == before + 1
+    )  # a slow answer is counted once it is out
     assert in_slot(bench, slot)["counts"]["keygen"] == 1
 
 
@@ -166,11 +211,22 @@ def test_half_an_answer_is_an_error_and_the_board_goes_on_later(bench):
 
 
 def test_a_credential_that_is_withdrawn_in_the_middle(bench):
-    """The bench's token stops working between two boards' steps: what was done stays, and is not done again."""
+    """The bench's token stops working between two boards' steps: what was done stays, and is not
+    done again.
+    """
     slot = bench.slot()
     registered = requests(bench, "POST /device")
-    with using(bench, profile_with(bench, "own-registry", lambda profile: profile["registry"].update(auth="own"))):
-        error = refused(bench.infuse(*bench.provisioning(bench.world.port(slot)), env={"INFUSE_REGISTRY_TOKEN": "gone"}), "credential.refused", 4)
+    with using(
+        bench,
+        profile_with(bench, "own-registry", lambda profile: profile["registry"].update(auth="own")),
+    ):
+        error = refused(
+            bench.infuse(
+                *bench.provisioning(bench.world.port(slot)), env={"INFUSE_REGISTRY_TOKEN": "gone"}
+            ),
+            "credential.refused",
+            4,
+        )
         assert "registration/tokens" in error["message"]
         assert requests(bench, "POST /device") == registered + 1
     passes(bench, slot)
@@ -181,7 +237,10 @@ def test_a_credential_that_is_withdrawn_in_the_middle(bench):
 def test_slots_wait_for_a_cloud_that_went_away_and_go_on_alone(bench):
     slots = [bench.slot() for _ in range(3)]
     slow = ", ".join(f"{slot}:slow=700@keygen" for slot in slots)
-    with faults(bench, slow), using(bench, bench.patient):  # amber long before its calls are given up
+    with (
+        faults(bench, slow),
+        using(bench, bench.patient),
+    ):  # amber long before its calls are given up
         with under_way(bench, *(bench.world.port(slot) for slot in slots)) as run:
             for number in (1, 2, 3):
                 run.until(event="step-begun", step="keygen", slot=number)
@@ -198,8 +257,15 @@ def test_slots_wait_for_a_cloud_that_went_away_and_go_on_alone(bench):
 
 def test_a_cloud_that_stays_away_ends_the_wait(bench):
     slot = bench.slot()
-    with using(bench, profile_with(bench, "impatient", lambda profile: profile["cloud"].update(outage_wait_s=0.5))):
-        with faults(bench, "cloud:down@POST /device, cloud:down@GET /device/soc/{soc}/mcuId/{mcuId}#2"):
+    with using(
+        bench,
+        profile_with(
+            bench, "impatient", lambda profile: profile["cloud"].update(outage_wait_s=0.5)
+        ),
+    ):
+        with faults(
+            bench, "cloud:down@POST /device, cloud:down@GET /device/soc/{soc}/mcuId/{mcuId}#2"
+        ):
             ran = bench.provision(bench.world.port(slot))
     error = well_said(ended(ran)["error"])
     assert (ran.code, error["code"]) == (5, "cloud.unreachable")
@@ -212,9 +278,14 @@ def test_a_cloud_that_stays_away_ends_the_wait(bench):
 def test_a_storm_of_429_is_sat_out_together(bench):
     """Retry-After holds for all slots, so the refusals stay few."""
     slots = [bench.slot() for _ in range(4)]
-    statuses = lambda: sum(row["statuses"].get("429", 0) for row in bench.world.state()["requests"].values())  # noqa: E731
+    statuses = lambda: sum(  # noqa: E731
+        row["statuses"].get("429", 0) for row in bench.world.state()["requests"].values()
+    )
     before = statuses()
-    with using(bench, bench.patient), faults(bench, ", ".join(f"{slot}:slow=700@keygen" for slot in slots)):
+    with (
+        using(bench, bench.patient),
+        faults(bench, ", ".join(f"{slot}:slow=700@keygen" for slot in slots)),
+    ):
         with under_way(bench, *(bench.world.port(slot) for slot in slots)) as run:
             for number in range(1, 5):
                 run.until(event="step-begun", step="keygen", slot=number)
@@ -225,12 +296,16 @@ def test_a_storm_of_429_is_sat_out_together(bench):
     passes(bench, *slots)
 
 
-# -- a board that the cloud knows already -----------------------------------------------------------------------------
+# -- a board that the cloud knows already ----------------------------------------------------------
+
 
 def call(bench, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     headers = {"Authorization": f"Bearer {bench.world.token}", "Content-Type": "application/json"}
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(bench.world.base_url + path, data, headers, method=method), timeout=10) as answer:
+    with urllib.request.urlopen(
+        urllib.request.Request(bench.world.base_url + path, data, headers, method=method),
+        timeout=10,
+    ) as answer:
         return json.load(answer)
 
 
@@ -238,20 +313,44 @@ def product(bench) -> dict[str, Any]:
     """The cloud board that the line's profile names, made by the first run."""
     if not bench.world.state()["boards"]:
         passes(bench, bench.slot())
-    return next(row for row in bench.world.state()["boards"] if row["name"] == "Example Sensor Board")
+    return next(
+        row for row in bench.world.state()["boards"] if row["name"] == "Example Sensor Board"
+    )
 
 
 def another(bench, name: str, organisation: str | None = None) -> dict[str, Any]:
     """A cloud board of the same kind, in an organisation of its own unless one is given."""
     owner = organisation or call(bench, "POST", "/organisation", {"name": f"{name} Owner"})["id"]
     fields = [{"name": "serialNumber", "required": True, "unique": True}]
-    return call(bench, "POST", "/board", {"organisationId": owner, "name": name, "description": "", "soc": "nRF9151", "metadataFields": fields})
+    return call(
+        bench,
+        "POST",
+        "/board",
+        {
+            "organisationId": owner,
+            "name": name,
+            "description": "",
+            "soc": "nRF9151",
+            "metadataFields": fields,
+        },
+    )
 
 
-def registered(bench, slot: int, board: dict[str, Any], serial: str | None = None, mcu_id: str | None = None) -> dict[str, Any]:
+def registered(
+    bench, slot: int, board: dict[str, Any], serial: str | None = None, mcu_id: str | None = None
+) -> dict[str, Any]:
     imei = in_slot(bench, slot)["imei"]
-    return call(bench, "POST", "/device", {"mcuId": mcu_id or "0" + imei, "boardId": board["id"], "organisationId": board["organisationId"],
-                                           "metadata": {"serialNumber": serial or imei}})
+    return call(
+        bench,
+        "POST",
+        "/device",
+        {
+            "mcuId": mcu_id or "0" + imei,
+            "boardId": board["id"],
+            "organisationId": board["organisationId"],
+            "metadata": {"serialNumber": serial or imei},
+        },
+    )
 
 
 @pytest.mark.parametrize("what", thin(["organisation", "board"], 2))
@@ -302,17 +401,25 @@ def test_a_unique_value_that_another_device_holds(bench):
 
 def test_required_metadata_that_nobody_gave(bench):
     slot, before = bench.slot(), requests(bench, "POST /device")
-    with using(bench, profile_with(bench, "no-metadata", lambda profile: profile.update(metadata={}))):
+    with using(
+        bench, profile_with(bench, "no-metadata", lambda profile: profile.update(metadata={}))
+    ):
         told = both(bench, slot, "metadata.missing", 3)
         assert "serialNumber" in told
         assert "--metadata" in told
-        assert (requests(bench, "POST /device"), in_slot(bench, slot)["counts"]["keygen"]) == (before, 0)
+        assert (requests(bench, "POST /device"), in_slot(bench, slot)["counts"]["keygen"]) == (
+            before,
+            0,
+        )
         passes(bench, slot, more=("--metadata", f"serialNumber=SN-{slot}"))
 
 
 def test_a_registry_name_that_a_stranger_holds(bench):
     slot = bench.slot()
-    with using(bench, profile_with(bench, "by-imei", lambda profile: profile["registry"].update(name="{imei}"))):
+    with using(
+        bench,
+        profile_with(bench, "by-imei", lambda profile: profile["registry"].update(name="{imei}")),
+    ):
         stranger = call(bench, "POST", "/api/v1/devices", {"name": in_slot(bench, slot)["imei"]})
         told = both(bench, slot, "identity.registry-conflict", 8)
         assert stranger["id"] in told
@@ -323,5 +430,8 @@ def test_a_registry_name_that_a_stranger_holds(bench):
 
 def call_without_answer(bench, method: str, path: str) -> None:
     headers = {"Authorization": f"Bearer {bench.world.token}"}
-    with urllib.request.urlopen(urllib.request.Request(bench.world.base_url + path, None, headers, method=method), timeout=10):
+    with urllib.request.urlopen(
+        urllib.request.Request(bench.world.base_url + path, None, headers, method=method),
+        timeout=10,
+    ):
         pass

@@ -1,15 +1,31 @@
-"""A CSR that does not stand up: nothing is registered or signed for it, and its key is not kept as the board's."""
+"""A CSR that does not stand up: nothing is registered or signed for it, and its key is not kept as
+the board's.
+"""
 
 from __future__ import annotations
 
 import pytest
 
 from infuse_cli.journal.store import open_journal
-from tests.line.trouble import MINT, SAFE, ended, faults, in_slot, one_line, passes, refused, requests, well_said
+from tests.line.trouble import (
+    MINT,
+    SAFE,
+    ended,
+    faults,
+    in_slot,
+    one_line,
+    passes,
+    refused,
+    requests,
+    well_said,
+)
 
 BROKEN = [
-    ("signature", "identity.bad-signature"), ("digest", "identity.digest-mismatch"), ("uuid", "identity.uuid-mismatch"),
-    ("tag", "identity.tag-mismatch"), ("policy", "identity.csr-policy"),
+    ("signature", "identity.bad-signature"),
+    ("digest", "identity.digest-mismatch"),
+    ("uuid", "identity.uuid-mismatch"),
+    ("tag", "identity.tag-mismatch"),
+    ("policy", "identity.csr-policy"),
 ]
 
 
@@ -24,15 +40,33 @@ def test_a_broken_csr_is_refused_before_anything_is_done_for_it(bench):
     slots = [bench.slot() for _ in BROKEN]
     ports = [bench.world.port(slot) for slot in slots]
     before = requests(bench, "POST /device"), requests(bench, MINT)
-    with faults(bench, ", ".join(f"{slot}:bad-csr={fault}" for slot, (fault, _) in zip(slots, BROKEN, strict=True))):
+    with faults(
+        bench,
+        ", ".join(
+            f"{slot}:bad-csr={fault}" for slot, (fault, _) in zip(slots, BROKEN, strict=True)
+        ),
+    ):
         ran = bench.provision(*ports)
         told = bench.provision(*ports, output="human").stderr
     assert ran.code == 11
     for number, (slot, (_, code)) in enumerate(zip(slots, BROKEN, strict=True), start=1):
         board = ended(ran, number)
-        assert (board["result"], board["failedStep"], board["error"]["code"]) == ("FAIL", "vet", code)
-        assert any(words in well_said(board["error"])["hint"].lower() for words in ("set the board aside", "set both boards aside"))
-        assert sum(line.startswith(f"error {code}: ") and line.endswith(SAFE) for line in told.splitlines()) == 1
+        assert (board["result"], board["failedStep"], board["error"]["code"]) == (
+            "FAIL",
+            "vet",
+            code,
+        )
+        assert any(
+            words in well_said(board["error"])["hint"].lower()
+            for words in ("set the board aside", "set both boards aside")
+        )
+        assert (
+            sum(
+                line.startswith(f"error {code}: ") and line.endswith(SAFE)
+                for line in told.splitlines()
+            )
+            == 1
+        )
         uuid = in_slot(bench, slot)["uuid"]
         with open_journal(bench.home) as journal:
             assert list(journal.certificates(board=uuid)) == []
@@ -41,8 +75,13 @@ def test_a_broken_csr_is_refused_before_anything_is_done_for_it(bench):
         assert "AT%KEYGEN=4201" in attempt.facts["transcript"]
     assert (requests(bench, "POST /device"), requests(bench, MINT)) == before
     passes(bench, *slots)
-    assert (requests(bench, "POST /device"), requests(bench, MINT)) == (before[0] + len(slots), before[1] + len(slots))
-    assert {in_slot(bench, slot)["counts"]["keygen"] for slot in slots} == {3}  # a refused key is never kept
+    assert (requests(bench, "POST /device"), requests(bench, MINT)) == (
+        before[0] + len(slots),
+        before[1] + len(slots),
+    )
+    assert {in_slot(bench, slot)["counts"]["keygen"] for slot in slots} == {
+        3
+    }  # a refused key is never kept
 
 
 @pytest.mark.parametrize("fault", ["signature", "tag"])
@@ -58,7 +97,9 @@ def test_a_key_that_came_up_twice_names_the_other_board(bench):
     (board,) = passes(bench, first)
     with faults(bench, f"{second}:bad-csr=reused-key"):
         error = refused(bench.provision(bench.world.port(second)), "identity.key-reused", 8)
-        line = one_line(bench.provision(bench.world.port(second), output="human"), "identity.key-reused", 8)
+        line = one_line(
+            bench.provision(bench.world.port(second), output="human"), "identity.key-reused", 8
+        )
     assert board["board"]["uuid"] in error["message"]
     assert board["board"]["uuid"] in line
     passes(bench, second)

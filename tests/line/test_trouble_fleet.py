@@ -1,4 +1,6 @@
-"""Several boards and trouble: common errors pause the run, --slots is a ceiling, one bad board never stops the line."""
+"""Several boards and trouble: common errors pause the run, --slots is a ceiling, one bad board
+never stops the line.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def test_five_equal_errors_in_a_row_pause_the_run(bench):
     with faults(bench, plan):
         told = bench.provision(*ports, more=("--slots", "1"), output="human").stderr
     assert "Traceback" not in told
-    assert [line.split()[1] for line in told.splitlines() if line.startswith("error ")] == ["serial.unplugged:"] * 5 + ["run.paused:"]
+    assert [line.split()[1] for line in told.splitlines() if line.startswith("error ")] == [
+        "serial.unplugged:"
+    ] * 5 + ["run.paused:"]
     for slot in slots[:5]:
         bench.world.plug(slot)
     passes(bench, *slots)
@@ -41,7 +45,9 @@ def test_five_equal_errors_in_a_row_pause_the_run(bench):
 
 def test_four_equal_errors_or_a_pass_in_between_do_not(bench):
     slots = [bench.slot() for _ in range(6)]
-    with faults(bench, ", ".join(f"{slot}:unplug-before@list" for slot in (*slots[:2], *slots[3:]))):
+    with faults(
+        bench, ", ".join(f"{slot}:unplug-before@list" for slot in (*slots[:2], *slots[3:]))
+    ):
         ran = bench.provision(*(bench.world.port(slot) for slot in slots), more=("--slots", "1"))
     assert ran.code == 11
     assert ended(ran, 3)["result"] == "PASS"
@@ -55,7 +61,9 @@ def test_four_equal_errors_or_a_pass_in_between_do_not(bench):
 @pytest.mark.parametrize("most", [1, 3])
 def test_slots_is_a_ceiling(bench, most):
     slots = [bench.slot() for _ in range(5)]
-    with under_way(bench, *(bench.world.port(slot) for slot in slots), more=("--slots", str(most))) as run:
+    with under_way(
+        bench, *(bench.world.port(slot) for slot in slots), more=("--slots", str(most))
+    ) as run:
         ran = run.wait()
     assert ran.code == 0
     at_work, seen = 0, []

@@ -1,4 +1,6 @@
-"""A journal that cannot be written: nothing is done that could not be recorded, and nothing recorded is lost."""
+"""A journal that cannot be written: nothing is done that could not be recorded, and nothing
+recorded is lost.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,18 @@ from typing import Any
 
 import pytest
 
-from tests.line.trouble import MINT, ended, faults, in_slot, one_line, passes, refused, requests, under_way, well_said
+from tests.line.trouble import (
+    MINT,
+    ended,
+    faults,
+    in_slot,
+    one_line,
+    passes,
+    refused,
+    requests,
+    under_way,
+    well_said,
+)
 from tests.support.thin import thin
 
 
@@ -34,7 +47,9 @@ def journal_file(bench) -> Path:
 
 
 def both(bench, slot: int, code: str, **limits: Any) -> str:
-    """The run is refused, in JSON and in words, and nothing was done to the board or in the cloud."""
+    """The run is refused, in JSON and in words, and nothing was done to the board or in the
+    cloud.
+    """
     before = requests(bench, "POST /device"), requests(bench, MINT)
     port = bench.world.port(slot)
     error = refused(bench.provision(port, **limits), code, 10)
@@ -53,7 +68,10 @@ def test_a_journal_that_another_program_locks(bench):
         other.execute("BEGIN IMMEDIATE")
         error = refused(bench.provision(bench.world.port(slot)), "journal.locked", 10)
     assert str(journal_file(bench)) in error["message"]
-    assert (requests(bench, "POST /device"), in_slot(bench, slot)["counts"]["keygen"]) == (before, 0)
+    assert (requests(bench, "POST /device"), in_slot(bench, slot)["counts"]["keygen"]) == (
+        before,
+        0,
+    )
     passes(bench, slot)
 
 
@@ -92,12 +110,27 @@ def test_a_journal_that_is_newer_than_the_tool(bench):
     slot = bench.slot()
     good = journal_file(bench).read_bytes()
     with contextlib.closing(sqlite3.connect(journal_file(bench))) as other, other:
-        table = next(name for (name,) in other.execute("SELECT name FROM sqlite_master WHERE type='table'") if "migration" in name)
+        table = next(
+            name
+            for (name,) in other.execute("SELECT name FROM sqlite_master WHERE type='table'")
+            if "migration" in name
+        )
         columns = [row[1] for row in other.execute(f"PRAGMA table_info({table})")]
-        newest = dict(zip(columns, other.execute(f"SELECT * FROM {table} ORDER BY 1 DESC LIMIT 1").fetchone(), strict=True))
+        newest = dict(
+            zip(
+                columns,
+                other.execute(f"SELECT * FROM {table} ORDER BY 1 DESC LIMIT 1").fetchone(),
+                strict=True,
+            )
+        )
         newest[columns[0]] += 1000
-        newest = {key: "99.0" if "version" in key and isinstance(value, str) else value for key, value in newest.items()}
-        other.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(columns))})", tuple(newest.values()))
+        newest = {
+            key: "99.0" if "version" in key and isinstance(value, str) else value
+            for key, value in newest.items()
+        }
+        other.execute(
+            f"INSERT INTO {table} VALUES ({','.join('?' * len(columns))})", tuple(newest.values())
+        )
     told = both(bench, slot, "journal.newer")
     assert "99.0" in told
     journal_file(bench).write_bytes(good)
@@ -122,15 +155,24 @@ def test_a_full_disk_before_the_run(bench):
 
 @pytest.mark.storm
 def test_a_disk_that_fills_up_during_the_run_loses_nothing(bench):
-    """Wherever the journal stops growing: told as it is, and running again brings the board to PASS, once."""
+    """Wherever the journal stops growing: told as it is, and running again brings the board to
+    PASS, once.
+    """
     struck = set()
     for size in (60_000, 200_000, 330_000):
-        slot, minted, registered = bench.slot(), requests(bench, MINT), requests(bench, "POST /device")
+        slot, minted, registered = (
+            bench.slot(),
+            requests(bench, MINT),
+            requests(bench, "POST /device"),
+        )
         ran = bench.provision(bench.world.port(slot), file_limit=size)
         assert ran.code == 10, ran.stdout
         assert [error["code"] for error in ran.envelope["errors"]] == ["journal.disk-full"]
         board = ended(ran)
-        assert (board["result"], well_said(board["error"])["code"]) == ("ERROR", "journal.disk-full")
+        assert (board["result"], well_said(board["error"])["code"]) == (
+            "ERROR",
+            "journal.disk-full",
+        )
         struck.add(board["failedStep"])
         passes(bench, slot)
         assert in_slot(bench, slot)["counts"]["keygen"] <= 2  # one whose CSR could not be recorded
@@ -145,7 +187,9 @@ def test_a_journal_that_is_locked_in_the_middle_of_a_board(bench):
     with faults(bench, f"{slot}:slow=700@keygen"):
         with under_way(bench, bench.world.port(slot)) as run:
             run.until(event="step-begun", step="keygen")
-            with contextlib.closing(sqlite3.connect(journal_file(bench), isolation_level=None)) as other:
+            with contextlib.closing(
+                sqlite3.connect(journal_file(bench), isolation_level=None)
+            ) as other:
                 other.execute("BEGIN IMMEDIATE")
                 ran = run.wait()
     assert ran.code == 10

@@ -1,4 +1,6 @@
-"""Ports that are not there, not ours or not answering; boards that are unplugged or swapped under the open port."""
+"""Ports that are not there, not ours or not answering; boards that are unplugged or swapped under
+the open port.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,10 @@ from tests.line.trouble import (
 )
 from tests.support.thin import thin
 
-HOLD = "import os, fcntl, sys; fd = os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY); fcntl.flock(fd, fcntl.LOCK_EX); print(flush=True); sys.stdin.read()"
+HOLD = (
+    "import os, fcntl, sys; fd = os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY); fcntl.flock(fd,"
+    " fcntl.LOCK_EX); print(flush=True); sys.stdin.read()"
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +50,9 @@ def test_no_board_on_any_port(bench):
 
 @pytest.mark.parametrize("kind", ["missing", "file", "folder"])
 def test_what_is_no_port_is_named(bench, tmp_path, kind):
-    path = {"missing": tmp_path / "ttyNONE0", "file": tmp_path / "notes.txt", "folder": tmp_path}[kind]
+    path = {"missing": tmp_path / "ttyNONE0", "file": tmp_path / "notes.txt", "folder": tmp_path}[
+        kind
+    ]
     if kind == "file":
         path.write_text("not a port\n")
     error = refused(bench.provision(str(path)), "serial.no-port", 7)
@@ -57,7 +64,9 @@ def test_what_is_no_port_is_named(bench, tmp_path, kind):
 
 @contextmanager
 def held_by_lock(port: str):
-    process = subprocess.Popen([sys.executable, "-c", HOLD, port], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, port], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     process.stdout.readline()
     yield process.pid
     process.communicate()
@@ -65,7 +74,9 @@ def held_by_lock(port: str):
 
 @contextmanager
 def held_exclusively(port: str):
-    """As ModemManager and terminals do it; a superuser gets through, so the run has to be powerless, and may not see who it is."""
+    """As ModemManager and terminals do it; a superuser gets through, so the run has to be
+    powerless, and may not see who it is.
+    """
     descriptor = os.open(port, os.O_RDWR | os.O_NOCTTY)
     fcntl.ioctl(descriptor, termios.TIOCEXCL)
     yield None
@@ -105,28 +116,55 @@ def test_a_silent_port_is_found_out_within_two_seconds(bench):
     ports = [bench.world.port(slot) for slot in slots]
     with faults(bench, f"{slots[0]}:mute, {slots[1]}:gps, {slots[2]}:wrong-baud"):
         ran = bench.provision(*ports)
-        assert "GPS receiver" in one_line(bench.infuse("serial", "probe", ports[1]), "serial.silent", 7)
-    for number, (port, said) in enumerate(zip(ports, ("answered AT or an ePacket ping within", "this is a GPS receiver", "the baud rate may be wrong"), strict=True), 1):
+        assert "GPS receiver" in one_line(
+            bench.infuse("serial", "probe", ports[1]), "serial.silent", 7
+        )
+    for number, (port, said) in enumerate(
+        zip(
+            ports,
+            (
+                "answered AT or an ePacket ping within",
+                "this is a GPS receiver",
+                "the baud rate may be wrong",
+            ),
+            strict=True,
+        ),
+        1,
+    ):
         board = ended(ran, number)
-        assert (board["result"], board["error"]["code"], board["failedStep"]) == ("ERROR", "serial.silent", "open")
+        assert (board["result"], board["error"]["code"], board["failedStep"]) == (
+            "ERROR",
+            "serial.silent",
+            "open",
+        )
         assert port in board["error"]["message"]
         assert said in well_said(board["error"])["message"]
     assert PROBES * PROBE_S <= 2.0
     passes(bench, *slots)
 
 
-UNPLUGGED = [(kind, place) for kind in ("unplug", "unplug-before") for place in ("identify", "list", "server-ca", "keygen")] + [
-    (kind, place) for kind in ("unplug", "unplug-before") for place in ("token", "install", "jwt")]
+UNPLUGGED = [
+    (kind, place)
+    for kind in ("unplug", "unplug-before")
+    for place in ("identify", "list", "server-ca", "keygen")
+] + [(kind, place) for kind in ("unplug", "unplug-before") for place in ("token", "install", "jwt")]
 
 
 UNPLUGGED_TOGETHER = [UNPLUGGED[8:11], UNPLUGGED[:4], UNPLUGGED[4:8], UNPLUGGED[11:]]
 
 
-@pytest.mark.parametrize("group", thin(UNPLUGGED_TOGETHER, 2), ids=lambda group: f"{group[0][0]}-{group[0][1]}")
+@pytest.mark.parametrize(
+    "group", thin(UNPLUGGED_TOGETHER, 2), ids=lambda group: f"{group[0][0]}-{group[0][1]}"
+)
 def test_a_board_that_is_unplugged_goes_on_where_it_was(bench, group):
     slots = [bench.slot() for _ in group]
     before = requests(bench, "POST /device"), requests(bench, MINT)
-    with faults(bench, ", ".join(f"{slot}:{kind}@{place}" for slot, (kind, place) in zip(slots, group, strict=True))):
+    with faults(
+        bench,
+        ", ".join(
+            f"{slot}:{kind}@{place}" for slot, (kind, place) in zip(slots, group, strict=True)
+        ),
+    ):
         ran = bench.provision(*(bench.world.port(slot) for slot in slots))
     assert ran.code == 11
     for number in range(1, len(group) + 1):
@@ -136,15 +174,22 @@ def test_a_board_that_is_unplugged_goes_on_where_it_was(bench, group):
     for slot in slots:
         bench.world.plug(slot)
     passes(bench, *slots)
-    assert (requests(bench, "POST /device"), requests(bench, MINT)) == (before[0] + len(slots), before[1] + len(slots))
+    assert (requests(bench, "POST /device"), requests(bench, MINT)) == (
+        before[0] + len(slots),
+        before[1] + len(slots),
+    )
     for slot, place in zip(slots, group, strict=True):
-        assert in_slot(bench, slot)["counts"]["keygen"] == (2 if place == ("unplug", "keygen") else 1)
+        assert in_slot(bench, slot)["counts"]["keygen"] == (
+            2 if place == ("unplug", "keygen") else 1
+        )
 
 
 def test_one_board_that_is_unplugged_has_its_own_exit_code_and_line(bench):
     slot = bench.slot()
     with faults(bench, f"{slot}:unplug@install"):
-        line = one_line(bench.provision(bench.world.port(slot), output="human"), "serial.unplugged", 7)
+        line = one_line(
+            bench.provision(bench.world.port(slot), output="human"), "serial.unplugged", 7
+        )
     assert "goes on where it was" in line
     bench.world.plug(slot)
     ran = bench.infuse("resume", "--port", bench.world.port(slot), "--output", "json")
@@ -158,9 +203,11 @@ SWAPPED = ["list", "server-ca", "keygen", "token", "install", "delete", "jwt"]
 
 def put_back(bench, slot: int) -> None:
     """The board that was swapped out comes back into its place."""
+
     def back() -> None:
         board = bench.world.bench.board(slot)
         board.modems.append(board.modems[0])
+
     bench.world.bench.call(back)
     bench.world.reset(slot)
 
@@ -170,25 +217,42 @@ def test_a_board_that_is_swapped_under_the_open_port_is_noticed(bench, group):
     """Nothing is written to the other board; each of the two goes on by itself."""
     slots = [bench.slot() for _ in group]
     first = {slot: in_slot(bench, slot)["uuid"] for slot in slots}
-    occupied = "".join(f", {slot}:occupied=4201/1" for slot, place in zip(slots, group, strict=True) if place == "delete")
-    with faults(bench, ", ".join(f"{slot}:swap@{place}" for slot, place in zip(slots, group, strict=True)) + occupied):
+    occupied = "".join(
+        f", {slot}:occupied=4201/1"
+        for slot, place in zip(slots, group, strict=True)
+        if place == "delete"
+    )
+    with faults(
+        bench,
+        ", ".join(f"{slot}:swap@{place}" for slot, place in zip(slots, group, strict=True))
+        + occupied,
+    ):
         ran = bench.provision(*(bench.world.port(slot) for slot in slots), more=("--replace",))
     assert ran.code == 11
     state = bench.world.state()
     for number, slot in enumerate(slots, start=1):
         board = ended(ran, number)
-        assert (board["result"], board["error"]["code"]) == ("ABORTED", "board.changed"), (group[number - 1], board)
+        assert (board["result"], board["error"]["code"]) == ("ABORTED", "board.changed"), (
+            group[number - 1],
+            board,
+        )
         other = next(row for row in state["slots"] if row["slot"] == slot)
         assert other["uuid"] != first[slot]
         assert first[slot] in well_said(board["error"])["message"]
         assert other["uuid"] in board["error"]["message"]
         assert [row for row in other["credentials"] if row["type"] != 1] == []
-        assert (other["counts"]["write"], other["counts"]["delete"], other["functionalMode"]) == (0, 0, 1)
+        assert (other["counts"]["write"], other["counts"]["delete"], other["functionalMode"]) == (
+            0,
+            0,
+            1,
+        )
     passes(bench, *slots, more=("--replace",))
     for slot in slots:
         put_back(bench, slot)
     passes(bench, *slots, more=("--replace",))
-    assert {modem(bench.world.state(), uuid)["uuid"] for uuid in first.values()} == set(first.values())
+    assert {modem(bench.world.state(), uuid)["uuid"] for uuid in first.values()} == set(
+        first.values()
+    )
 
 
 def test_one_swapped_board_has_its_own_exit_code_and_line(bench):
@@ -210,7 +274,9 @@ def test_a_board_that_passed_is_not_blamed_for_another_in_its_place(bench):
 
 
 def test_a_dead_port_and_a_hung_board_delay_no_other(bench):
-    """All others have their result while one port is silent and one board hangs in the middle of its key."""
+    """All others have their result while one port is silent and one board hangs in the middle of
+    its key.
+    """
     slots = [bench.slot() for _ in range(8)]
     with faults(bench, f"{slots[0]}:mute, {slots[1]}:hang@keygen"):
         with under_way(bench, *(bench.world.port(slot) for slot in slots)) as run:

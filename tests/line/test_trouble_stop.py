@@ -1,4 +1,7 @@
-"""A person stops the run: Ctrl-C, SIGTERM, SIGHUP, once and twice (rule 27). Both leave a true journal."""
+"""A person stops the run: Ctrl-C, SIGTERM, SIGHUP, once and twice (rule 27).
+
+Both leave a true journal.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,18 @@ import pytest
 
 from infuse_cli.journal.store import open_journal
 from infuse_cli.types import AttemptState, StepState
-from tests.line.trouble import MINT, Under, eventually, faults, hurried, in_slot, one_line, passes, requests, under_way
+from tests.line.trouble import (
+    MINT,
+    Under,
+    eventually,
+    faults,
+    hurried,
+    in_slot,
+    one_line,
+    passes,
+    requests,
+    under_way,
+)
 from tests.support.thin import thin
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -45,7 +59,9 @@ def test_the_first_signal_finishes_the_step_in_hand_and_parks(bench, number):
 
 @pytest.mark.parametrize("number", thin(SIGNALS, 3), ids=lambda number: number.name)
 def test_the_second_signal_ends_the_run_at_once(bench, number):
-    """The board hangs in the middle of a write, so only leaving it there can end the run before its time is over."""
+    """The board hangs in the middle of a write, so only leaving it there can end the run before its
+    time is over.
+    """
     slot = bench.slot()
     with faults(bench, f"{slot}:hang@install"):
         with under_way(bench, bench.world.port(slot)) as run:
@@ -57,7 +73,11 @@ def test_the_second_signal_ends_the_run_at_once(bench, number):
     assert ran.code == 130
     assert not any(row["event"] == "board-ended" for row in run.events)
     left = attempts(bench, slot)[-1]
-    assert (left.state, left.alive, left.steps["install"].state) == (AttemptState.RUNNING, False, StepState.BEGUN)
+    assert (left.state, left.alive, left.steps["install"].state) == (
+        AttemptState.RUNNING,
+        False,
+        StepState.BEGUN,
+    )
     bench.world.reset(slot)
     passes(bench, slot)
     assert in_slot(bench, slot)["counts"]["keygen"] == 1
@@ -66,7 +86,9 @@ def test_the_second_signal_ends_the_run_at_once(bench, number):
 def test_the_first_signal_says_so_in_one_line(bench):
     slot = bench.slot()
     with faults(bench, f"{slot}:slow=700@keygen"):
-        pid, out = bench.zygote.start(*bench.provisioning(bench.world.port(slot), output="human"), env=bench.env)
+        pid, out = bench.zygote.start(
+            *bench.provisioning(bench.world.port(slot), output="human"), env=bench.env
+        )
         at_its_key(bench, slot)
         os.kill(pid, signal.SIGINT)
         ran = bench.zygote.wait(pid, out)
@@ -77,7 +99,9 @@ def test_the_first_signal_says_so_in_one_line(bench):
 
 
 def test_a_stop_while_the_cloud_is_away_ends_the_wait(bench):
-    """The slot was waiting, amber, for the cloud: nothing is under way, so the stop parks it there."""
+    """The slot was waiting, amber, for the cloud: nothing is under way, so the stop parks
+    it there.
+    """
     slot = bench.slot()
     minted = requests(bench, MINT)
     with faults(bench, f"{slot}:slow=700@keygen"):
@@ -97,7 +121,9 @@ def test_a_stop_while_the_cloud_is_away_ends_the_wait(bench):
 def test_a_stop_begins_no_further_board(bench):
     slots = [bench.slot() for _ in range(3)]
     with faults(bench, f"{slots[0]}:slow=700@keygen"):
-        with under_way(bench, *(bench.world.port(slot) for slot in slots), more=("--slots", "1")) as run:
+        with under_way(
+            bench, *(bench.world.port(slot) for slot in slots), more=("--slots", "1")
+        ) as run:
             run.until(event="step-begun", step="keygen")
             run.signal(signal.SIGINT)
             ran = run.wait()

@@ -1,4 +1,6 @@
-"""Two of `infuse` at once: one board is worked on by one of them, and different boards do not mind each other."""
+"""Two of `infuse` at once: one board is worked on by one of them, and different boards do not mind
+each other.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,18 @@ def bench(make_bench):
         yield bench
 
 
-BY_HAND = ("probe", "info", "check", "at", "creds list", "creds write", "creds delete", "csr", "token write", "write-id")
+BY_HAND = (
+    "probe",
+    "info",
+    "check",
+    "at",
+    "creds list",
+    "creds write",
+    "creds delete",
+    "csr",
+    "token write",
+    "write-id",
+)
 
 
 def by_hand(bench, port: str, folder: Path) -> dict[str, tuple[str, ...]]:
@@ -36,10 +49,22 @@ def by_hand(bench, port: str, folder: Path) -> dict[str, tuple[str, ...]]:
     secret = folder / "secret"
     secret.write_text("00112233445566778899aabbccddeeff\n")
     secret.chmod(0o600)
-    more = {"at": ("AT+CFUN=1",), "creds write": ("--sec-tag", "9", "--type", "psk", "--file", str(secret)), "creds delete": ("--sec-tag", "9", "--yes"),
-            "csr": ("--out", str(folder / "board.csr")), "token write": ("--file", str(secret), "--device-id", "b6b5e1a4-0000-4000-8000-000000000001"),
-            "write-id": ("--device-id", "0011223344556677", "--yes")}
-    return {name: ("serial", *name.split(), "--port", port, *more.get(name, ())) for name in BY_HAND}
+    more = {
+        "at": ("AT+CFUN=1",),
+        "creds write": ("--sec-tag", "9", "--type", "psk", "--file", str(secret)),
+        "creds delete": ("--sec-tag", "9", "--yes"),
+        "csr": ("--out", str(folder / "board.csr")),
+        "token write": (
+            "--file",
+            str(secret),
+            "--device-id",
+            "b6b5e1a4-0000-4000-8000-000000000001",
+        ),
+        "write-id": ("--device-id", "0011223344556677", "--yes"),
+    }
+    return {
+        name: ("serial", *name.split(), "--port", port, *more.get(name, ())) for name in BY_HAND
+    }
 
 
 def heard(bench, slot: int) -> list[str]:
@@ -53,15 +78,26 @@ def test_a_second_infuse_on_the_same_port_names_the_first(bench, tmp_path, reque
         with under_way(bench, port) as run:
             run.until(event="step-begun", step="install")
             until_written(bench, slot, credential=1)
-            rivals = list(by_hand(bench, port, tmp_path).values())[::1 if request.config.getoption("--storm") else 3]
+            rivals = list(by_hand(bench, port, tmp_path).values())[
+                :: 1 if request.config.getoption("--storm") else 3
+            ]
             before = heard(bench, slot)
             errors = [refused(bench.provision(port), "serial.busy", 7)]
-            errors += [refused(bench.infuse(*words, "--profile", bench.profile, "--output", "json"), "serial.busy", 7) for words in rivals]
+            errors += [
+                refused(
+                    bench.infuse(*words, "--profile", bench.profile, "--output", "json"),
+                    "serial.busy",
+                    7,
+                )
+                for words in rivals
+            ]
             line = one_line(bench.provision(port, output="human"), "serial.busy", 7)
             assert heard(bench, slot) == before  # not a byte of theirs
             bench.world.unplug(slot)
             run.wait()
-    assert all(f"(pid {run.pid})" in told for told in (line, *(error["message"] for error in errors)))
+    assert all(
+        f"(pid {run.pid})" in told for told in (line, *(error["message"] for error in errors))
+    )
     bench.world.plug(slot)
     passes(bench, slot)
     assert in_slot(bench, slot)["counts"]["keygen"] == 1
@@ -74,7 +110,9 @@ def test_a_second_infuse_on_the_same_board_at_another_port_leaves_it_alone(bench
     with faults(bench, f"{slot}:hang@install"):
         with under_way(bench, bench.world.port(slot)) as run:
             run.until(event="step-begun", step="install")
-            until_written(bench, slot, credential=1)  # so it waits for an answer, and is stopped with no transaction open
+            until_written(
+                bench, slot, credential=1
+            )  # so it waits for an answer, and is stopped with no transaction open
             run.freeze()
             bench.world.unplug(slot)
             port = bench.world.plug(slot)
@@ -121,16 +159,35 @@ def test_many_at_once_on_one_port_give_one_pass(bench):
 
 
 @pytest.mark.storm
-@pytest.mark.parametrize("rivals", [("creds write", "provision"), ("csr", "creds write", "token write"), ("provision", "csr", "at"), ("creds write",) * 4])
-def test_different_commands_at_once_on_one_port_go_one_after_another_or_not_at_all(bench, tmp_path, rivals):
+@pytest.mark.parametrize(
+    "rivals",
+    [
+        ("creds write", "provision"),
+        ("csr", "creds write", "token write"),
+        ("provision", "csr", "at"),
+        ("creds write",) * 4,
+    ],
+)
+def test_different_commands_at_once_on_one_port_go_one_after_another_or_not_at_all(
+    bench, tmp_path, rivals
+):
     slot = bench.slot()
     port = bench.world.port(slot)
     words = {**by_hand(bench, port, tmp_path), "provision": ("provision", "--port", port)}
     for _ in range(3):
-        started = [bench.zygote.start(*words[name], "--profile", bench.profile, "--output", "json", env=bench.env) for name in rivals]
+        started = [
+            bench.zygote.start(
+                *words[name], "--profile", bench.profile, "--output", "json", env=bench.env
+            )
+            for name in rivals
+        ]
         ran = [bench.zygote.wait(*one) for one in started]
         codes = {error["code"] for one in ran for error in one.envelope["errors"]}
-        assert codes <= {"serial.busy", "usage.bad-option", "identity.slot-occupied"}, codes  # the CSR's file is there, the key is not the line's
+        assert codes <= {
+            "serial.busy",
+            "usage.bad-option",
+            "identity.slot-occupied",
+        }, codes  # the CSR's file is there, the key is not the line's
         assert any(one.code != 7 for one in ran)
     assert in_slot(bench, slot)["functionalMode"] == 1
     passes(bench, slot, more=("--replace",))
@@ -140,7 +197,10 @@ def test_many_at_once_on_their_own_boards_in_a_fresh_home(bench, tmp_path):
     """The journal is made by whoever comes first; everybody's board passes and is on record."""
     home, bench.home = bench.home, tmp_path / "home"
     slots = [bench.slot() for _ in range(4)]
-    started = [bench.zygote.start(*bench.provisioning(bench.world.port(slot)), env=bench.env) for slot in slots]
+    started = [
+        bench.zygote.start(*bench.provisioning(bench.world.port(slot)), env=bench.env)
+        for slot in slots
+    ]
     ran = [bench.zygote.wait(*one) for one in started]
     assert [one.code for one in ran] == [0, 0, 0, 0], [one.stdout for one in ran]
     once_each(bench, [ended(one) for one in ran])

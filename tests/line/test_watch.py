@@ -43,7 +43,10 @@ def sockets(tmp_path):
 
 
 def count(run, event: str, **more) -> int:
-    return sum(row["event"] == event and all(row[key] == value for key, value in more.items()) for row in run.read())
+    return sum(
+        row["event"] == event and all(row[key] == value for key, value in more.items())
+        for row in run.read()
+    )
 
 
 def test_boards_one_after_another_and_the_same_one_is_recognised(bench, sockets):
@@ -67,7 +70,12 @@ def test_boards_one_after_another_and_the_same_one_is_recognised(bench, sockets)
 @pytest.mark.storm
 def test_count_ends_the_shift_and_a_board_that_failed_counts(bench, sockets):
     good, bad = bench.slot(), bench.slot()
-    with faults(bench, f"{bad}:install=CME527"), under_way(bench, *(socket.path for socket in sockets), more=("--watch", "--count", "2")) as run:
+    with (
+        faults(bench, f"{bad}:install=CME527"),
+        under_way(
+            bench, *(socket.path for socket in sockets), more=("--watch", "--count", "2")
+        ) as run,
+    ):
         run.until(event="run-started")
         for socket, slot in zip(sockets, (good, bad), strict=True):
             socket.put(bench.world.port(slot))
@@ -80,7 +88,12 @@ def test_count_ends_the_shift_and_a_board_that_failed_counts(bench, sockets):
 def test_a_board_that_was_pulled_goes_on_in_another_socket(bench, sockets):
     slot = bench.slot()
     first, second = sockets
-    with faults(bench, f"{slot}:unplug@install"), under_way(bench, first.path, second.path, more=("--watch", "--count", "1", "--slots", "1")) as run:
+    with (
+        faults(bench, f"{slot}:unplug@install"),
+        under_way(
+            bench, first.path, second.path, more=("--watch", "--count", "1", "--slots", "1")
+        ) as run,
+    ):
         run.until(event="run-started")
         first.put(bench.world.port(slot))
         pulled = run.until(event="board-ended", state="ERROR")
@@ -98,12 +111,19 @@ def test_a_board_that_was_pulled_goes_on_in_another_socket(bench, sockets):
 def test_a_hub_that_is_lost_is_one_event_and_its_boards_go_on(bench, sockets):
     slots = [bench.slot(), bench.slot()]
     plan = ", ".join(f"{slot}:unplug@install" for slot in slots)
-    with faults(bench, plan), under_way(bench, *(socket.path for socket in sockets), more=("--watch", "--count", "2")) as run:
+    with (
+        faults(bench, plan),
+        under_way(
+            bench, *(socket.path for socket in sockets), more=("--watch", "--count", "2")
+        ) as run,
+    ):
         run.until(event="run-started")
         for socket, slot in zip(sockets, slots, strict=True):
             socket.put(bench.world.port(slot))
         lost = run.until(event="hub-lost")
-        for socket, slot in zip(reversed(sockets), slots, strict=True):  # back, and not where they were
+        for socket, slot in zip(
+            reversed(sockets), slots, strict=True
+        ):  # back, and not where they were
             socket.take()
             socket.put(bench.world.plug(slot))
         ran = run.wait()
@@ -116,8 +136,15 @@ def test_a_hub_that_is_lost_is_one_event_and_its_boards_go_on(bench, sockets):
 @pytest.mark.storm
 def test_a_stop_with_a_board_in_hand_parks_it_and_a_killed_shift_goes_on(bench, sockets):
     slot, other = bench.slot(), bench.slot()
-    profile = ("--profile", profile_with(bench, "soon", lambda profile: profile["cloud"].update(lost_answer_grace_s=0.2)))
-    with under_way(bench, sockets[0].path, more=("--watch", *profile), failpoint="done:keygen") as run:
+    profile = (
+        "--profile",
+        profile_with(
+            bench, "soon", lambda profile: profile["cloud"].update(lost_answer_grace_s=0.2)
+        ),
+    )
+    with under_way(
+        bench, sockets[0].path, more=("--watch", *profile), failpoint="done:keygen"
+    ) as run:
         run.until(event="run-started")
         sockets[0].put(bench.world.port(slot))
         assert run.wait().code == -signal.SIGKILL
@@ -125,7 +152,10 @@ def test_a_stop_with_a_board_in_hand_parks_it_and_a_killed_shift_goes_on(bench, 
         assert run.wait().code == 0
     assert "running" in {row["state"] for row in run.events[0]["data"]["unfinished"]}
     assert count(run, "step-done", step="keygen") == 0
-    with faults(bench, f"{other}:hang@install"), under_way(bench, sockets[1].path, more=("--watch",)) as run:
+    with (
+        faults(bench, f"{other}:hang@install"),
+        under_way(bench, sockets[1].path, more=("--watch",)) as run,
+    ):
         run.until(event="run-started")
         sockets[1].put(bench.world.port(other))
         run.until(event="step-begun", step="install")
@@ -141,11 +171,38 @@ def test_a_stop_with_a_board_in_hand_parks_it_and_a_killed_shift_goes_on(bench, 
 
 def test_a_jig_that_stays_silent_is_told_of_once_and_one_that_speaks_at_once():
     """Pure: no clock but the one that is given."""
-    silent, speaks = BoardError("serial.silent", "nothing"), BoardError("serial.silent", "nothing", details={"heard": "it sends NMEA sentences"})
+    silent, speaks = (
+        BoardError("serial.silent", "nothing"),
+        BoardError("serial.silent", "nothing", details={"heard": "it sends NMEA sentences"}),
+    )
     silence = jig._Silence("/dev/ttyACM0", since=100.0)
-    told = [silence.after(error, 100.0 + at) for error, at in ((silent, 5), (speaks, 10), (silent, 29), (silent, 30), (silent, 60), (speaks, 61), (speaks, 62), (speaks, 63))]
-    assert [one is not None for one in told] == [False, False, False, True, False, False, True, False]
-    assert ("/dev/ttyACM0 silent for 30 s" in told[3]["why"], "NMEA" in told[6]["heard"]) == (True, True)
+    told = [
+        silence.after(error, 100.0 + at)
+        for error, at in (
+            (silent, 5),
+            (speaks, 10),
+            (silent, 29),
+            (silent, 30),
+            (silent, 60),
+            (speaks, 61),
+            (speaks, 62),
+            (speaks, 63),
+        )
+    ]
+    assert [one is not None for one in told] == [
+        False,
+        False,
+        False,
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
+    assert ("/dev/ttyACM0 silent for 30 s" in told[3]["why"], "NMEA" in told[6]["heard"]) == (
+        True,
+        True,
+    )
     assert silence.after(BoardError("serial.busy", "held"), 500.0) is None
 
 
@@ -153,7 +210,10 @@ def test_a_jig_that_stays_silent_is_told_of_once_and_one_that_speaks_at_once():
 def test_in_a_jig_a_port_that_speaks_without_answering_is_told_of(bench):
     slot = bench.slot()
     profile = profile_with(bench, "jig", lambda profile: profile["board"].update(presence="answer"))
-    with faults(bench, f"{slot}:gps"), under_way(bench, bench.world.port(slot), more=("--watch", "--profile", profile)) as run:
+    with (
+        faults(bench, f"{slot}:gps"),
+        under_way(bench, bench.world.port(slot), more=("--watch", "--profile", profile)) as run,
+    ):
         told = run.until(event="slot-silent", slot=1)
         run.signal(signal.SIGINT)
         assert run.wait().code == 0
@@ -185,7 +245,9 @@ def scanner(bench):
     master, slave = pty.openpty()
     tty.setraw(slave)
     bench.home.mkdir(mode=0o700, exist_ok=True)
-    (bench.home / "bench.yaml").write_text(f'scanner: {{port: {os.ttyname(slave)}, prefix: "]C1", suffix: "#"}}\n')
+    (bench.home / "bench.yaml").write_text(
+        f'scanner: {{port: {os.ttyname(slave)}, prefix: "]C1", suffix: "#"}}\n'
+    )
     yield lambda *texts: [os.write(master, f"]C1{text}#\r".encode()) for text in texts]
     os.close(master)
     os.close(slave)
@@ -197,7 +259,10 @@ def scans(profile):
 
 
 def labels(bench) -> dict[str, str]:
-    return {device["mcuId"]: device["metadata"]["serialNumber"] for device in bench.world.state()["devices"]}
+    return {
+        device["mcuId"]: device["metadata"]["serialNumber"]
+        for device in bench.world.state()["devices"]
+    }
 
 
 def test_a_label_is_bound_by_slot_or_by_imei_and_never_by_timing(bench, scanner):
@@ -217,8 +282,13 @@ def test_a_label_is_bound_by_slot_or_by_imei_and_never_by_timing(bench, scanner)
         eventually(lambda: count(run, "scan-refused") == 3)
         scanner(f"{imeis[0]} SN-00001")
         assert run.wait().code == 0
-    assert {mcu_id: label for mcu_id, label in labels(bench).items() if mcu_id[1:] in imeis} == {f"0{imeis[0]}": "SN-00001", f"0{imeis[1]}": "SN-00002"}
-    with under_way(bench, bench.world.port(later), more=("--watch", "--count", "1", "--profile", profile)) as run:
+    assert {mcu_id: label for mcu_id, label in labels(bench).items() if mcu_id[1:] in imeis} == {
+        f"0{imeis[0]}": "SN-00001",
+        f"0{imeis[1]}": "SN-00002",
+    }
+    with under_way(
+        bench, bench.world.port(later), more=("--watch", "--count", "1", "--profile", profile)
+    ) as run:
         run.until(event="board-waiting")
         scanner("SLOT-1", "SN-00002")  # on record since the run before
         refused = run.until(event="scan-refused")
@@ -233,7 +303,10 @@ def test_a_label_goes_with_the_board_that_was_pulled_and_not_to_the_next(bench, 
     pulled, following = bench.slot(), bench.slot()
     more = ("--watch", "--count", "2", "--profile", profile_with(bench, "scan", scans))
     sockets[0].put(bench.world.port(pulled))
-    with faults(bench, f"{pulled}:unplug@install"), under_way(bench, sockets[0].path, more=more) as run:
+    with (
+        faults(bench, f"{pulled}:unplug@install"),
+        under_way(bench, sockets[0].path, more=more) as run,
+    ):
         run.until(event="board-waiting")
         scanner("SLOT-1", "SN-00041")
         run.until(event="board-ended", state="ERROR")
@@ -242,7 +315,9 @@ def test_a_label_goes_with_the_board_that_was_pulled_and_not_to_the_next(bench, 
         scanner("SLOT-1", "SN-00042")
         run.until(event="board-ended", state="PASS")
         sockets[0].put(bench.world.plug(pulled))
-        eventually(lambda: count(run, "board-waiting") == 3 or count(run, "board-ended", state="PASS") == 2)
+        eventually(
+            lambda: count(run, "board-waiting") == 3 or count(run, "board-ended", state="PASS") == 2
+        )
         scanner("SLOT-1", "SN-00041")
         assert run.wait().code == 0
     assert {"SN-00041", "SN-00042"} <= set(labels(bench).values())
@@ -251,11 +326,17 @@ def test_a_label_goes_with_the_board_that_was_pulled_and_not_to_the_next(bench, 
 @pytest.mark.storm
 def test_a_board_that_is_recognised_wants_no_scan(bench, scanner):
     port = bench.world.port(bench.slot())
-    with under_way(bench, port, more=("--watch", "--count", "1", "--profile", profile_with(bench, "scan", scans))) as run:
+    with under_way(
+        bench,
+        port,
+        more=("--watch", "--count", "1", "--profile", profile_with(bench, "scan", scans)),
+    ) as run:
         run.until(event="board-waiting")
         scanner("SLOT-1", "SN-00099")
         assert run.wait().code == 0
-    with under_way(bench, port, more=("--watch", "--profile", profile_with(bench, "scan", scans))) as run:
+    with under_way(
+        bench, port, more=("--watch", "--profile", profile_with(bench, "scan", scans))
+    ) as run:
         run.until(event="board-ended", state="PASS")
         scanner("SLOT-1")
         run.until(event="scan-refused")

@@ -26,7 +26,9 @@ MINT = "POST /api/v1/devices/registration/tokens"
 
 
 def refused(ran: Ran, code: str, exit_code: int, *, safe: bool = True) -> dict[str, Any]:
-    """A run that did nothing but say why, in JSON: its one error object, with cause, what to do and whether the board is safe."""
+    """A run that did nothing but say why, in JSON: its one error object, with cause, what to do and
+    whether the board is safe.
+    """
     assert "Traceback" not in ran.stdout + ran.stderr
     assert ran.code == exit_code, ran.stdout + ran.stderr
     envelope = ran.envelope
@@ -44,12 +46,17 @@ def well_said(error: dict[str, Any], *, safe: bool = True) -> dict[str, Any]:
 
 
 def one_line(ran: Ran, code: str, exit_code: int, *, safe: bool = True) -> str:
-    """The same for people: one line with code, cause, what to do, and whether the board is safe to pull."""
+    """The same for people: one line with code, cause, what to do, and whether the board is safe to
+    pull.
+    """
     assert "Traceback" not in ran.stdout + ran.stderr
     assert ran.code == exit_code, ran.stdout + ran.stderr
     lines = [line for line in ran.stderr.splitlines() if line.startswith("error ")]
     assert len(lines) == 1, ran.stderr
-    assert re.fullmatch(rf"error {re.escape(code)}: \S.*[.!?] \S.*[.!?] ({re.escape(SAFE)}|{re.escape(LEAVE)})", lines[0]), lines[0]
+    assert re.fullmatch(
+        rf"error {re.escape(code)}: \S.*[.!?] \S.*[.!?] ({re.escape(SAFE)}|{re.escape(LEAVE)})",
+        lines[0],
+    ), lines[0]
     assert lines[0].endswith(SAFE if safe else LEAVE)
     return lines[0]
 
@@ -61,7 +68,9 @@ def ended(ran: Ran, slot: int = 1) -> dict[str, Any]:
 
 
 def passes(bench: Bench, *slots: int, more: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """The trouble is over: the same command brings these boards to PASS, and the world holds each of them once."""
+    """The trouble is over: the same command brings these boards to PASS, and the world holds each
+    of them once.
+    """
     ran = bench.provision(*(bench.world.port(slot) for slot in slots), more=more)
     assert ran.code == 0, ran.stdout + ran.stderr
     boards = ran.envelope["data"]["boards"]
@@ -71,17 +80,27 @@ def passes(bench: Bench, *slots: int, more: tuple[str, ...] = ()) -> list[dict[s
 
 
 def once_each(bench: Bench, boards: list[dict[str, Any]]) -> None:
-    """One cloud device, one certificate that counts, no second live token, every serial accounted for."""
+    """One cloud device, one certificate that counts, no second live token, every serial accounted
+    for.
+    """
     assert audit(bench.world) == []
     state = bench.world.state()
     with open_journal(bench.home) as journal:
         assert journal.verify() == []
         for board in boards:
             uuid = board["board"]["uuid"]
-            assert sum(device["mcuId"] == board["board"]["mcuId"] for device in state["devices"]) == 1
+            assert (
+                sum(device["mcuId"] == board["board"]["mcuId"] for device in state["devices"]) == 1
+            )
             rows = [row.serial for row in journal.certificates(board=uuid) if row.state == "issued"]
-            assert rows == ([] if board["certificate"] is None else [board["certificate"]["serial"]])
-            live = [row for row in journal.tokens(board=uuid) if row.state in {TokenState.INTENDED, TokenState.MINTED, TokenState.EXPOSED}]
+            assert rows == (
+                [] if board["certificate"] is None else [board["certificate"]["serial"]]
+            )
+            live = [
+                row
+                for row in journal.tokens(board=uuid)
+                if row.state in {TokenState.INTENDED, TokenState.MINTED, TokenState.EXPOSED}
+            ]
             assert len(live) <= 1
             assert modem(state, uuid)["functionalMode"] == 1
             last = journal.attempts(uuid)[-1]
@@ -126,7 +145,12 @@ def hurried(bench: Bench) -> str:
     """The world's profile for a cloud that answers soon or not at all. Times in seconds."""
 
     def change(profile: dict[str, Any]) -> None:
-        profile["cloud"] |= {"timeout_s": 1.0, "deadline_s": 1.2, "lost_answer_grace_s": 0.2, "outage_wait_s": 30.0}
+        profile["cloud"] |= {
+            "timeout_s": 1.0,
+            "deadline_s": 1.2,
+            "lost_answer_grace_s": 0.2,
+            "outage_wait_s": 30.0,
+        }
 
     return profile_with(bench, "hurried", change)
 
@@ -152,7 +176,9 @@ class Under:
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def until(self, limit_s: float = 20.0, **wanted: Any) -> dict[str, Any]:
-        """Wait for an event, e.g. `event="step-begun", step="keygen"`; one that came already counts."""
+        """Wait for an event, e.g. `event="step-begun", step="keygen"`; one that came already
+        counts.
+        """
         pause = threading.Event()
         for _ in range(int(limit_s / 0.01)):
             for event in self.read():
@@ -177,10 +203,17 @@ class Under:
         os.kill(self.pid, number)
 
     def freeze(self) -> None:
-        """Stop it, and return once every thread stands still: until then one of them may still begin a commit."""
+        """Stop it, and return once every thread stands still: until then one of them may still
+        begin a commit.
+        """
         self.signal(signal.SIGSTOP)
         tasks = Path(f"/proc/{self.pid}/task")
-        eventually(lambda: all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks.iterdir()))
+        eventually(
+            lambda: all(
+                (task / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+                for task in tasks.iterdir()
+            )
+        )
 
     def wait(self) -> Ran:
         ran = self.bench.zygote.wait(self.pid, self.out)

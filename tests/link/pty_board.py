@@ -1,4 +1,6 @@
-"""A board on a pty, served by one thread; what it does at a command can be changed, unplugging included."""
+"""A board on a pty, served by one thread; what it does at a command can be changed, unplugging
+included.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The device id in one-time memory: the failures that other tools report as success are told here, and nothing is overwritten."""
+"""The device id in one-time memory: the failures that other tools report as success are told here,
+and nothing is overwritten.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,10 @@ def test_the_id_is_written_word_by_word_least_significant_first(chip):
     assert probe().device_id(PORT, "nRF9151") is None
     assert written() is None
     assert chip.read(ChipMemory.OTP) == STORED
-    assert (chip.folder / "writes").read_text().splitlines() == ["0xff8108 0x6bf0a955", "0xff810c 0xd291d4d6"]
+    assert (chip.folder / "writes").read_text().splitlines() == [
+        "0xff8108 0x6bf0a955",
+        "0xff810c 0xd291d4d6",
+    ]
     assert probe().device_id(PORT, "nRF9151") == WANTED
 
 
@@ -62,10 +67,25 @@ def test_another_id_is_refused_and_nothing_is_written(chip, there):
     assert (chip.writes, chip.read(ChipMemory.OTP)) == (0, there)
 
 
-@pytest.mark.parametrize("trouble", [
-    "exit 1", "true", "value=0x0; store", """echo '{"error": {"description": "access protection"}}'""",
-    """echo '{"type": "task_end", "data": {"error": {"message": "write failed"}}}'; store""", "echo not json; exit 3",
-], ids=["exit code", "nothing happens", "wrong bits", "told in JSON", "told in a frame", "garbage"])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        "exit 1",
+        "true",
+        "value=0x0; store",
+        """echo '{"error": {"description": "access protection"}}'""",
+        """echo '{"type": "task_end", "data": {"error": {"message": "write failed"}}}'; store""",
+        "echo not json; exit 3",
+    ],
+    ids=[
+        "exit code",
+        "nothing happens",
+        "wrong bits",
+        "told in JSON",
+        "told in a frame",
+        "garbage",
+    ],
+)
 def test_a_failed_write_is_never_a_success(chip, trouble):
     chip.trouble(trouble)
     assert written() == "board.id-not-written"

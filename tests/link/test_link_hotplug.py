@@ -1,4 +1,6 @@
-"""Ports that come, go and change their names while a run lasts, on a machine whose list of ports is made up."""
+"""Ports that come, go and change their names while a run lasts, on a machine whose list of ports is
+made up.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from infuse_cli.types import PortInfo
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """Plugs boards in: `plug("1-1.2", "ttyACM0")`; all of them nRF9151 DKs, AT port on interface 0."""
+    """Plugs boards in: `plug("1-1.2", "ttyACM0")`; all of them nRF9151 DKs, AT port on
+    interface 0.
+    """
     monkeypatch.setattr(hotplug, "_LIST_AGAIN_S", 0.0)
     plugged: dict[str, PortInfo] = {}
 
@@ -19,7 +23,9 @@ def machine(tmp_path, monkeypatch):
         def plug(self, hub_path: str, name: str, serial: str | None = None) -> str:
             port = tmp_path / name
             port.touch()
-            plugged[hub_path] = PortInfo(str(port), "", 0x1366, 0x1069, serial or f"0010512{hub_path[-1]}", hub_path, 0)
+            plugged[hub_path] = PortInfo(
+                str(port), "", 0x1366, 0x1069, serial or f"0010512{hub_path[-1]}", hub_path, 0
+            )
             return str(port)
 
         def pull(self, *hub_paths: str) -> None:

@@ -14,7 +14,10 @@ from tests.support.nrfutil import ID, PROBE, Nrfutil, answer
 
 PORT = "/dev/ttyACM0"
 JIG = "/dev/ttyUSB0"
-SEEN = (PortInfo(PORT, "J-Link", 0x1366, 0x1069, PROBE, "1-1.2", 0), PortInfo(JIG, "UART", 0x0403, 0x6001, None, "1-1.3", 0))
+SEEN = (
+    PortInfo(PORT, "J-Link", 0x1366, 0x1069, PROBE, "1-1.2", 0),
+    PortInfo(JIG, "UART", 0x0403, 0x6001, None, "1-1.3", 0),
+)
 
 
 @pytest.fixture
@@ -42,7 +45,19 @@ def test_the_id_is_the_bytes_in_their_order(nrfutil):
 
 def test_only_the_probe_on_the_port_is_asked_and_only_read(nrfutil):
     reader().chip_id(PORT, "nRF9151")
-    assert nrfutil.argv == ["--json", "--skip-overhead", "device", "x-read", "--address", "0xff0204", "--bytes", "8", "--direct", "--serial-number", PROBE]
+    assert nrfutil.argv == [
+        "--json",
+        "--skip-overhead",
+        "device",
+        "x-read",
+        "--address",
+        "0xff0204",
+        "--bytes",
+        "8",
+        "--direct",
+        "--serial-number",
+        PROBE,
+    ]
 
 
 def test_no_credential_of_ours_is_handed_on(nrfutil, monkeypatch):
@@ -98,37 +113,49 @@ def test_an_exit_code_is_believed_whatever_was_printed(nrfutil):
 
 
 def test_an_error_in_json_is_told_in_its_own_words(nrfutil):
-    nrfutil.says('{"type":"task_end","data":{"result":"fail","error":{"code":15,"description":"Access protection is enabled"}}}\n', code=1)
+    nrfutil.says(
+        '{"type":"task_end","data":{"result":"fail","error":{"code":15,"description":"Access'
+        ' protection is enabled"}}}\n',
+        code=1,
+    )
     assert "Access protection is enabled" in refusal().message
 
 
 def test_success_without_a_value_is_none(nrfutil):
-    nrfutil.says('{"type":"task_end","data":{"result":"fail","error":{"code":15,"description":"No debugger"}}}\n')
+    nrfutil.says(
+        '{"type":"task_end","data":{"result":"fail","error":{"code":15,"description":"No'
+        ' debugger"}}}\n'
+    )
     assert "No debugger" in refusal().message
 
 
 OTHER = answer(serial_number="000683298616")
-TWO = answer().replace('[{"serialNumber"', '[{"serialNumber": "7", "memoryData": []}, {"serialNumber"', 1)
+TWO = answer().replace(
+    '[{"serialNumber"', '[{"serialNumber": "7", "memoryData": []}, {"serialNumber"', 1
+)
 
 
-@pytest.mark.parametrize(("out", "why"), [
-    ("", "for 0 probes"),
-    ('{"devices": []}\n', "for 0 probes"),
-    ("[1, 2]\n", "for 0 probes"),
-    (TWO, "for 2 probes"),
-    (OTHER, "for probe 000683298616"),
-    (answer(address="0x00FF8108"), "not at 0x00ff0204"),
-    (answer(ID[:4]), "8 bytes"),
-    (answer([*ID[:7], 256]), "8 bytes"),
-    (answer([*ID[:7], "8"]), "8 bytes"),
-    (answer([*ID[:7], True]), "8 bytes"),
-    (answer().replace("memoryData", "memory"), "for 0 probes"),
-    ("Reading...\n" + answer(), "not JSON"),
-    ("x" * 100_000, "not JSON"),
-    (answer([0xFF] * 8), "no id"),
-    (answer([0] * 8), "no id"),
-    (answer(bytes.fromhex("addeaddeaddeadde")), "no id"),
-])
+@pytest.mark.parametrize(
+    ("out", "why"),
+    [
+        ("", "for 0 probes"),
+        ('{"devices": []}\n', "for 0 probes"),
+        ("[1, 2]\n", "for 0 probes"),
+        (TWO, "for 2 probes"),
+        (OTHER, "for probe 000683298616"),
+        (answer(address="0x00FF8108"), "not at 0x00ff0204"),
+        (answer(ID[:4]), "8 bytes"),
+        (answer([*ID[:7], 256]), "8 bytes"),
+        (answer([*ID[:7], "8"]), "8 bytes"),
+        (answer([*ID[:7], True]), "8 bytes"),
+        (answer().replace("memoryData", "memory"), "for 0 probes"),
+        ("Reading...\n" + answer(), "not JSON"),
+        ("x" * 100_000, "not JSON"),
+        (answer([0xFF] * 8), "no id"),
+        (answer([0] * 8), "no id"),
+        (answer(bytes.fromhex("addeaddeaddeadde")), "no id"),
+    ],
+)
 def test_what_is_no_id_is_refused(nrfutil, out, why):
     nrfutil.says(out)
     assert why in refusal().message

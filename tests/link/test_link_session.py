@@ -35,8 +35,16 @@ def test_a_session_is_a_board(board, open_link):
     assert (link.port, link.dialect) == (board.port, "at")
 
 
-@pytest.mark.parametrize("more", [{}, {"echo": True}, {"blank": True}, {"echo": True, "blank": True},
-                                  {"before_each": b"+CEREG: 2\r\n\x00\xfe\r\n<inf> app: OK\r\n"}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"echo": True},
+        {"blank": True},
+        {"echo": True, "blank": True},
+        {"before_each": b"+CEREG: 2\r\n\x00\xfe\r\n<inf> app: OK\r\n"},
+    ],
+)
 def test_a_board_from_identify_to_read_back(boards, open_link, more):
     board = boards(**more)
     link = open_link(board.port)
@@ -68,6 +76,7 @@ def test_a_swapped_board_is_not_written_to(board, open_link):
 
 
 # Silence
+
 
 def test_a_mute_board_times_out_and_an_effect_is_unknown(board, open_link):
     link = open_link(board.port)
@@ -117,6 +126,7 @@ def test_a_board_that_died_is_not_sent_anything_new(board, open_link, monkeypatc
 
 # Out of step
 
+
 def test_an_ok_that_belongs_to_something_else_is_found_out_and_the_read_repeated(board, open_link):
     link = open_link(board.port)
     board.modem.once("AT%DEVICEUUID", b"OK\r\n")
@@ -143,6 +153,7 @@ def test_a_stray_final_line_while_idle_is_swept_away(board, open_link):
 
 
 # Reboots
+
 
 def test_518_is_repeated_after_going_offline_again(board, open_link):
     link = open_link(board.port)
@@ -179,6 +190,7 @@ def test_boot_text_between_commands_sends_the_settings_again(board, open_link):
 
 # Unplugging
 
+
 @pytest.mark.parametrize(("at", "unknown"), [("AT%DEVICEUUID", False), ("AT%CMNG=0", True)])
 def test_unplugged_during_a_write(board, open_link, at, unknown):
     link = open_link(board.port)
@@ -208,6 +220,7 @@ def test_closed_is_closed(board, open_link):
 
 # Stopping at once
 
+
 def test_the_second_stop_ends_a_wait_at_once_and_leaves_an_effect_unknown(board, open_link, abort):
     link = open_link(board.port)
     board.mute = True
@@ -230,6 +243,7 @@ def test_after_the_second_stop_nothing_is_sent(board, open_link, abort):
 
 
 # The wire
+
 
 def test_half_of_the_bytes_are_out_when_the_fail_point_is_reached(board, open_link, monkeypatch):
     reached = []
@@ -265,12 +279,18 @@ def test_a_long_answer_is_read_at_once(board, open_link):
     link = open_link(board.port)
     rows = "".join(f'%CMNG: {tag},0,"{"A" * 64}"\r\n' for tag in range(500))
     board.modem.once("AT%CMNG=1", lambda _m, _c: b"")
-    threading.Timer(0.02, lambda: [board.say(rows[at:at + 1000].encode()) for at in range(0, len(rows), 1000)]
-                    + [board.say(b"OK\r\n")]).start()
+    threading.Timer(
+        0.02,
+        lambda: (
+            [board.say(rows[at : at + 1000].encode()) for at in range(0, len(rows), 1000)]
+            + [board.say(b"OK\r\n")]
+        ),
+    ).start()
     assert len(link.run(AT.list_credentials())) == 500
 
 
 # Transcript
+
 
 def test_the_transcript_has_both_sides(board, open_link):
     link = open_link(board.port)

@@ -85,14 +85,18 @@ def test_a_port_held_by_us_is_busy_and_names_us(board, open_link):
     assert str(os.getpid()) in error.message
 
 
-HOLD = "import serial,sys; s=serial.Serial(sys.argv[1], exclusive=True); print('held', flush=True); sys.stdin.read()"
+HOLD = (
+    "import serial,sys; s=serial.Serial(sys.argv[1], exclusive=True); print('held', flush=True);"
+    " sys.stdin.read()"
+)
 
 
 @pytest.mark.posix
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the holder is seen in /proc")
 def test_a_port_held_by_another_program_is_busy_and_names_it(board, open_link):
-    with subprocess.Popen([sys.executable, "-c", HOLD, board.port], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE) as other:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, board.port], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
         assert other.stdout.readline() == b"held\n"
         error = opening_fails(open_link, board.port)
         other.stdin.close()
@@ -125,14 +129,29 @@ def test_a_url_that_is_none(open_link):
     assert opening_fails(open_link, "gopher://x").code == "serial.no-port"
 
 
-@pytest.mark.parametrize(("exc", "code"), [
-    (OSError(errno.EACCES, "Permission denied"), "serial.denied"), (OSError(errno.EBUSY, "busy"), "serial.busy"),
-    (OSError(errno.EIO, "I/O error"), "serial.unplugged"), (OSError(errno.ENODEV, "gone"), "serial.unplugged"),
-    (OSError("could not open port 'COM3': PermissionError(13, 'Access is denied.', None, 5)"), "serial.busy"),
-    (OSError("could not open port 'COM9': FileNotFoundError(2, 'The system cannot …', None, 2)"), "serial.no-port"),
-    (OSError("[Errno 11] Could not exclusively lock port x"), "serial.busy"),
-    (OSError("Could not configure port: (5, 'Input/output error')"), "serial.unplugged"),
-])
+@pytest.mark.parametrize(
+    ("exc", "code"),
+    [
+        (OSError(errno.EACCES, "Permission denied"), "serial.denied"),
+        (OSError(errno.EBUSY, "busy"), "serial.busy"),
+        (OSError(errno.EIO, "I/O error"), "serial.unplugged"),
+        (OSError(errno.ENODEV, "gone"), "serial.unplugged"),
+        (
+            OSError(
+                "could not open port 'COM3': PermissionError(13, 'Access is denied.', None, 5)"
+            ),
+            "serial.busy",
+        ),
+        (
+            OSError(
+                "could not open port 'COM9': FileNotFoundError(2, 'The system cannot …', None, 2)"
+            ),
+            "serial.no-port",
+        ),
+        (OSError("[Errno 11] Could not exclusively lock port x"), "serial.busy"),
+        (OSError("Could not configure port: (5, 'Input/output error')"), "serial.unplugged"),
+    ],
+)
 def test_reasons_by_name(exc, code):
     assert open_error("COM3", exc).code == code
 
@@ -169,6 +188,7 @@ def test_unplugged_while_opening(board, open_link):
 def test_a_port_by_url(open_link):
     modem = TinyModem()
     with socket.create_server(("127.0.0.1", 0)) as server:
+
         def serve():
             peer, _ = server.accept()
             with peer:

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PIN = "246813"
-MODULES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so", "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so")
+MODULES = (
+    "/usr/lib/softhsm/libsofthsm2.so",
+    "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
+    "/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
+)
 MODULE = next((path for path in MODULES if Path(path).exists()), None)
 MISSING = "SoftHSM (Debian: softhsm2) or python-pkcs11 is not installed"
 
@@ -17,7 +21,11 @@ MISSING = "SoftHSM (Debian: softhsm2) or python-pkcs11 is not installed"
 def installed() -> bool:
     import importlib.util
 
-    return MODULE is not None and shutil.which("softhsm2-util") is not None and importlib.util.find_spec("pkcs11") is not None
+    return (
+        MODULE is not None
+        and shutil.which("softhsm2-util") is not None
+        and importlib.util.find_spec("pkcs11") is not None
+    )
 
 
 @dataclass
@@ -48,7 +56,24 @@ def make_token(base: Path) -> Token:
     folder = base / "tokens"
     folder.mkdir()
     conf = base / "softhsm2.conf"
-    conf.write_text(f"directories.tokendir = {folder}\nobjectstore.backend = file\nlog.level = ERROR\n")
+    conf.write_text(
+        f"directories.tokendir = {folder}\nobjectstore.backend = file\nlog.level = ERROR\n"
+    )
     os.environ["SOFTHSM2_CONF"] = str(conf)
-    subprocess.run(["softhsm2-util", "--init-token", "--free", "--label", "line", "--pin", PIN, "--so-pin", "0000"], check=True, capture_output=True, timeout=30)
+    subprocess.run(
+        [
+            "softhsm2-util",
+            "--init-token",
+            "--free",
+            "--label",
+            "line",
+            "--pin",
+            PIN,
+            "--so-pin",
+            "0000",
+        ],
+        check=True,
+        capture_output=True,
+        timeout=30,
+    )
     return Token(folder)

@@ -1,4 +1,6 @@
-"""A modem as vetting sees it: a key, a CSR, and the COSE part around it, each of which can be made wrong."""
+"""A modem as vetting sees it: a key, a CSR, and the COSE part around it, each of which can be made
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -58,8 +60,16 @@ class Modem:
     def spki(self) -> bytes:
         return self.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
-    def csr(self, *extensions: x509.ExtensionType, null: bool = False, attributes: tuple = (), subject: x509.Name | None = None) -> bytes:
-        name = subject or x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, self.common_name or self.uuid)])
+    def csr(
+        self,
+        *extensions: x509.ExtensionType,
+        null: bool = False,
+        attributes: tuple = (),
+        subject: x509.Name | None = None,
+    ) -> bytes:
+        name = subject or x509.Name(
+            [x509.NameAttribute(x509.NameOID.COMMON_NAME, self.common_name or self.uuid)]
+        )
         builder = x509.CertificateSigningRequestBuilder().subject_name(name)
         for extension in extensions:
             builder = builder.add_extension(extension, critical=False)
@@ -68,10 +78,23 @@ class Modem:
         made = builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.DER)
         return with_null(made) if null else made
 
-    def cose(self, body: bytes, *, digest: bytes | None = None, message: int = 9, uuid: str | None = None, tag: bytes | None = None,
-             signature: bytes = b"\x5a" * 64) -> bytes:
-        items = [message, uuids.UUID(uuid or self.uuid).bytes, cbor2.dumps(self.sec_tag) if tag is None else tag,
-                 hashlib.sha256(body).digest() if digest is None else digest, b"\x01" * 16]
+    def cose(
+        self,
+        body: bytes,
+        *,
+        digest: bytes | None = None,
+        message: int = 9,
+        uuid: str | None = None,
+        tag: bytes | None = None,
+        signature: bytes = b"\x5a" * 64,
+    ) -> bytes:
+        items = [
+            message,
+            uuids.UUID(uuid or self.uuid).bytes,
+            cbor2.dumps(self.sec_tag) if tag is None else tag,
+            hashlib.sha256(body).digest() if digest is None else digest,
+            b"\x01" * 16,
+        ]
         payload = b"\xd9\xd9\xf7" + cbor2.dumps(items)
         return cbor2.dumps(cbor2.CBORTag(18, [b"\xa1\x01\x26", {4: b"\x21"}, payload, signature]))
 
@@ -85,11 +108,13 @@ def with_null(csr: bytes) -> bytes:
     start, _ = der.extent(csr, 0)
     _, end = der.extent(csr, start)
     assert csr[end:].startswith(ALGORITHM)
-    return der.element(der.SEQUENCE, csr[start:end], ALGORITHM_NULL, csr[end + len(ALGORITHM):])
+    return der.element(der.SEQUENCE, csr[start:end], ALGORITHM_NULL, csr[end + len(ALGORITHM) :])
 
 
 def request(folder: Path, modem: Modem, name: str = "device.csr") -> Path:
     text = base64.encodebytes(modem.csr()).decode()
     path = folder / name
-    path.write_text(f"-----BEGIN CERTIFICATE REQUEST-----\n{text}-----END CERTIFICATE REQUEST-----\n")
+    path.write_text(
+        f"-----BEGIN CERTIFICATE REQUEST-----\n{text}-----END CERTIFICATE REQUEST-----\n"
+    )
     return path

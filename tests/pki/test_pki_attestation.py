@@ -23,9 +23,14 @@ def test_the_published_answer_of_a_modem():
     assert len(body) == 270
     found = decode(cose)
     assert found == Attestation(
-        message=MessageType.CSR, uuid=UUID, sec_tag=17,
+        message=MessageType.CSR,
+        uuid=UUID,
+        sec_tag=17,
         digest=bytes.fromhex("702a3d56f05b2f72531d650825e20041e2e9d9318c34b6853ab9066e5c72e80c"),
-        nonce=bytes.fromhex("1b8722ee1deb581566e2cb1359b27cd2"), key_id=-2, signature=found.signature)
+        nonce=bytes.fromhex("1b8722ee1deb581566e2cb1359b27cd2"),
+        key_id=-2,
+        signature=found.signature,
+    )
     assert len(found.signature) == 64
     assert digest_of(body) == found.digest
 
@@ -38,7 +43,16 @@ def test_the_published_attestation_token():
     assert found.nonce.hex() == "d3efdd7f04f1fc60e5858b2087343d6a"
 
 
-@pytest.mark.parametrize(("encoded", "tag"), [("11", 17), ("1904d3", 1235), ("1a7fffffff", 2**31 - 1), ("3a7fffffff", 2**31), ("20", 2**32 - 1)])
+@pytest.mark.parametrize(
+    ("encoded", "tag"),
+    [
+        ("11", 17),
+        ("1904d3", 1235),
+        ("1a7fffffff", 2**31 - 1),
+        ("3a7fffffff", 2**31),
+        ("20", 2**32 - 1),
+    ],
+)
 def test_sec_tags_beyond_31_bits_come_as_negative_numbers(encoded, tag):
     assert decode(Modem().cose(b"x", tag=bytes.fromhex(encoded))).sec_tag == tag
 
@@ -51,7 +65,23 @@ def test_the_cose_part_may_be_cut_off():
     assert split(KEYGEN.partition(".")[0])[1] is None
 
 
-@pytest.mark.parametrize("text", ["", ".", "=", "a", "abcde", "a b", "ab\ncd", "äöü", ".abcd", "\x00", "A" * (MAX_TEXT + 1), "A" * 1_000_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ".",
+        "=",
+        "a",
+        "abcde",
+        "a b",
+        "ab\ncd",
+        "äöü",
+        ".abcd",
+        "\x00",
+        "A" * (MAX_TEXT + 1),
+        "A" * 1_000_000,
+    ],
+)
 def test_a_body_that_is_not_base64url(text):
     with pytest.raises(PolicyError) as caught:
         split(text)
@@ -61,7 +91,12 @@ def test_a_body_that_is_not_base64url(text):
 def wrong_cose() -> dict[str, bytes]:
     modem = Modem()
     good = modem.cose(b"x")
-    parts = [b"\xa1\x01\x26", {4: b"\x21"}, b"\xd9\xd9\xf7" + cbor2.dumps([9, b"u" * 16, b"\x11", b"d" * 32, b"n"]), b"s" * 64]
+    parts = [
+        b"\xa1\x01\x26",
+        {4: b"\x21"},
+        b"\xd9\xd9\xf7" + cbor2.dumps([9, b"u" * 16, b"\x11", b"d" * 32, b"n"]),
+        b"s" * 64,
+    ]
 
     def sign1(*items, tag: int = 18) -> bytes:
         return cbor2.dumps(cbor2.CBORTag(tag, list(items)))
@@ -70,14 +105,29 @@ def wrong_cose() -> dict[str, bytes]:
         return sign1(parts[0], parts[1], b"\xd9\xd9\xf7" + cbor2.dumps(list(items)), parts[3])
 
     return {
-        "empty array": b"\x80", "truncated": good[:-1], "trailing": good + b"\x00", "nested": b"\x81" * 900, "indefinite": b"\x9f" * 500,
-        "huge length": b"\x9b" + b"\xff" * 8, "huge text": b"\x7b" + b"\xff" * 8, "too long": good + b"\x00" * 2000, "other tag": sign1(*parts, tag=17),
-        "three items": sign1(*parts[:3]), "short signature": sign1(*parts[:3], b"s"), "payload no bytes": sign1(parts[0], parts[1], [1], parts[3]),
-        "payload detached": sign1(parts[0], parts[1], None, parts[3]), "not self-described": sign1(parts[0], parts[1], b"\x01", parts[3]),
-        "short uuid": payload(9, b"u", b"\x11", b"d" * 32, b"n"), "short digest": payload(9, b"u" * 16, b"\x11", b"d", b"n"),
-        "type 7": payload(7, b"u" * 16, b"\x11", b"d" * 32, b"n"), "tag is text": payload(9, b"u" * 16, b"\x61a", b"d" * 32, b"n"),
-        "tag is true": payload(9, b"u" * 16, b"\xf5", b"d" * 32, b"n"), "tag of 40 bits": payload(9, b"u" * 16, cbor2.dumps(1 << 40), b"d" * 32, b"n"),
-        "bare tag": payload(9, b"u" * 16, 17, b"d" * 32, b"n"), "big exponent": b"\xc4\x82\x1b" + b"\x7f" * 8 + b"\x01", "pattern": b"\xd8\x23\x64((((",
+        "empty array": b"\x80",
+        "truncated": good[:-1],
+        "trailing": good + b"\x00",
+        "nested": b"\x81" * 900,
+        "indefinite": b"\x9f" * 500,
+        "huge length": b"\x9b" + b"\xff" * 8,
+        "huge text": b"\x7b" + b"\xff" * 8,
+        "too long": good + b"\x00" * 2000,
+        "other tag": sign1(*parts, tag=17),
+        "three items": sign1(*parts[:3]),
+        "short signature": sign1(*parts[:3], b"s"),
+        "payload no bytes": sign1(parts[0], parts[1], [1], parts[3]),
+        "payload detached": sign1(parts[0], parts[1], None, parts[3]),
+        "not self-described": sign1(parts[0], parts[1], b"\x01", parts[3]),
+        "short uuid": payload(9, b"u", b"\x11", b"d" * 32, b"n"),
+        "short digest": payload(9, b"u" * 16, b"\x11", b"d", b"n"),
+        "type 7": payload(7, b"u" * 16, b"\x11", b"d" * 32, b"n"),
+        "tag is text": payload(9, b"u" * 16, b"\x61a", b"d" * 32, b"n"),
+        "tag is true": payload(9, b"u" * 16, b"\xf5", b"d" * 32, b"n"),
+        "tag of 40 bits": payload(9, b"u" * 16, cbor2.dumps(1 << 40), b"d" * 32, b"n"),
+        "bare tag": payload(9, b"u" * 16, 17, b"d" * 32, b"n"),
+        "big exponent": b"\xc4\x82\x1b" + b"\x7f" * 8 + b"\x01",
+        "pattern": b"\xd8\x23\x64((((",
     }
 
 
@@ -88,7 +138,18 @@ def test_a_cose_part_that_is_none(name):
     assert caught.value.code == "identity.attestation-malformed"
 
 
-@pytest.mark.parametrize("text", ["x=.y", "AAAA.AAAA", KEYGEN, ATTESTTOKEN.partition(".")[0], "AAAA.===", f"{ATTESTTOKEN}A", f"{ATTESTTOKEN}.AAAA"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x=.y",
+        "AAAA.AAAA",
+        KEYGEN,
+        ATTESTTOKEN.partition(".")[0],
+        "AAAA.===",
+        f"{ATTESTTOKEN}A",
+        f"{ATTESTTOKEN}.AAAA",
+    ],
+)
 def test_what_is_no_identity_token(text):
     with pytest.raises(PolicyError):
         decode_identity_token(text)

@@ -1,4 +1,6 @@
-"""`ca sign --batch` of many requests: two processes share the work, and a kill leaves nothing out that is not on record."""
+"""`ca sign --batch` of many requests: two processes share the work, and a kill leaves nothing out
+that is not on record.
+"""
 
 from __future__ import annotations
 
@@ -34,22 +36,45 @@ def requests(bench: Path, count: int) -> Path:
 
 
 def batch(bench: Path, **environment: str) -> subprocess.Popen[str]:
-    words = ["ca", "sign", "--batch", bench / "csrs", "--out", bench / "certs", "--passphrase-file", bench / "word", "--output", "json"]
-    return subprocess.Popen([sys.executable, "-m", "infuse_cli.cli.main", *map(str, words)], env={**os.environ, **environment},
-                            stdout=subprocess.PIPE, text=True, start_new_session=True)
+    words = [
+        "ca",
+        "sign",
+        "--batch",
+        bench / "csrs",
+        "--out",
+        bench / "certs",
+        "--passphrase-file",
+        bench / "word",
+        "--output",
+        "json",
+    ]
+    return subprocess.Popen(
+        [sys.executable, "-m", "infuse_cli.cli.main", *map(str, words)],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def consistent(bench: Path) -> dict[str, bytes]:
-    """What is out is on record, each serial is there once, the chain holds. The certificates that are out, by file."""
+    """What is out is on record, each serial is there once, the chain holds.
+
+    The certificates that are out, by file.
+    """
     with open_journal(bench / "home") as journal:
         rows = {one.serial: one.pem for one in journal.certificates()}
-        reserved = [event.facts["serial"] for event in journal.events() if event.kind == "serial-reserved"]
+        reserved = [
+            event.facts["serial"] for event in journal.events() if event.kind == "serial-reserved"
+        ]
         assert journal.verify() == []
     assert len(set(reserved)) == len(reserved)
     out = {path.name: path.read_bytes() for path in (bench / "certs").glob("*.pem")}
     for text in out.values():
         assert text.decode() in rows.values()
-    assert len({x509.load_pem_x509_certificate(text).serial_number for text in out.values()}) == len(out)
+    assert len(
+        {x509.load_pem_x509_certificate(text).serial_number for text in out.values()}
+    ) == len(out)
     return out
 
 
@@ -58,7 +83,9 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(bench):
     (folder / "0100.csr").write_bytes(HOSTILE["truncated"])
     (folder / "0510.csr").write_bytes(HOSTILE["10,000 names"])
     killed = batch(bench, INFUSE_FAILPOINT="signed#2")
-    killed.communicate(timeout=60)  # to the end of the output, which the helpers hold open too: none of them stays behind
+    killed.communicate(
+        timeout=60
+    )  # to the end of the output, which the helpers hold open too: none of them stays behind
     assert killed.returncode == -signal.SIGKILL
     first = consistent(bench)
     assert len(first) in {0, 499}  # the first chunk, or nothing where the writer was not that far
@@ -66,8 +93,15 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(bench):
     answer = json.loads(again.communicate(timeout=60)[0])
     assert again.returncode == 11
     data = answer["data"]
-    assert (answer["status"], data["signed"], data["already"], data["refused"]) == ("partial", 19, 499, 2)
-    assert {one["csr"]: one["error"]["code"] for one in data["certificates"] if one["error"]} == dict.fromkeys(("0100.csr", "0510.csr"), "identity.csr-unreadable")
+    assert (answer["status"], data["signed"], data["already"], data["refused"]) == (
+        "partial",
+        19,
+        499,
+        2,
+    )
+    assert {
+        one["csr"]: one["error"]["code"] for one in data["certificates"] if one["error"]
+    } == dict.fromkeys(("0100.csr", "0510.csr"), "identity.csr-unreadable")
     out = consistent(bench)
     assert {name: out[name] for name in first} == first
     assert len(out) == 518
@@ -110,7 +144,9 @@ def test_a_helper_that_dies_is_done_without():
 
 
 def test_an_interrupt_right_after_the_record_is_told_as_one(infuse, bench, monkeypatch):
-    """The serials are used by then: that nothing of them can be voided must not hide what stopped the program."""
+    """The serials are used by then: that nothing of them can be voided must not hide what stopped
+    the program.
+    """
     commit = SqliteJournal.commit
 
     def stopped(self, *writes) -> None:
@@ -118,7 +154,17 @@ def test_an_interrupt_right_after_the_record_is_told_as_one(infuse, bench, monke
         if type(writes[-1]).__name__ == "StoreCertificate":
             raise KeyboardInterrupt
 
-    words = ("ca", "sign", request(bench, Modem()), "--out", bench / "a.pem", "--device-id", DEVICE_ID, "--passphrase-file", bench / "word")
+    words = (
+        "ca",
+        "sign",
+        request(bench, Modem()),
+        "--out",
+        bench / "a.pem",
+        "--device-id",
+        DEVICE_ID,
+        "--passphrase-file",
+        bench / "word",
+    )
     with monkeypatch.context() as patch:
         patch.setattr(SqliteJournal, "commit", stopped)
         assert infuse(*words, code=130)["code"] == "run.interrupted"
@@ -148,8 +194,32 @@ def test_what_is_named_like_a_request_is_signed_or_told_of(bench, capsys):
     (folder / "loop.csr").symlink_to("loop.csr")
     (folder / "nowhere.csr").symlink_to("missing")
     (folder / f"{'a' * 251}.csr").write_bytes(pem(csr(name="f" * 16)))
-    assert run([*map(str, ("ca", "sign", "--batch", folder, "--out", bench / "certs", "--passphrase-file", bench / "word")), "--output", "json"]) == 11
-    told = {one["csr"]: one["error"] and one["error"]["message"] for one in json.loads(capsys.readouterr().out)["data"]["certificates"]}
+    assert (
+        run(
+            [
+                *map(
+                    str,
+                    (
+                        "ca",
+                        "sign",
+                        "--batch",
+                        folder,
+                        "--out",
+                        bench / "certs",
+                        "--passphrase-file",
+                        bench / "word",
+                    ),
+                ),
+                "--output",
+                "json",
+            ]
+        )
+        == 11
+    )
+    told = {
+        one["csr"]: one["error"] and one["error"]["message"]
+        for one in json.loads(capsys.readouterr().out)["data"]["certificates"]
+    }
     assert {name for name, why in told.items() if why is None} == {"0000.csr", f"{'a' * 251}.csr"}
     assert set(told) == {path.name for path in folder.iterdir()}
     assert "is not a file" in told["pipe.csr"]
@@ -168,7 +238,10 @@ def test_a_certificate_takes_the_place_of_nothing_but_a_certificate(infuse, benc
     certs.mkdir()
     (certs / "0000.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
     assert "holds something else" in infuse(*words, certs, code=2)["message"]
-    assert ((folder / "0000.pem").read_bytes(), (certs / "0000.pem").read_text()) == (request, "-----BEGIN PRIVATE KEY-----\n")
+    assert ((folder / "0000.pem").read_bytes(), (certs / "0000.pem").read_text()) == (
+        request,
+        "-----BEGIN PRIVATE KEY-----\n",
+    )
     assert infuse("ca", "list")["certificates"] == []
     (certs / "0000.pem").write_text("")
     infuse(*words, certs)
@@ -178,7 +251,19 @@ def test_a_certificate_takes_the_place_of_nothing_but_a_certificate(infuse, benc
 def test_a_folder_that_cannot_be_is_told_as_one(infuse, bench):
     requests(bench, 1)
     out = bench / ("a" * 300) / "x.pem"
-    assert infuse("ca", "sign", "--passphrase-file", bench / "word", bench / "csrs" / "0000.csr", "--out", out, code=2)["code"] == "usage.bad-option"
+    assert (
+        infuse(
+            "ca",
+            "sign",
+            "--passphrase-file",
+            bench / "word",
+            bench / "csrs" / "0000.csr",
+            "--out",
+            out,
+            code=2,
+        )["code"]
+        == "usage.bad-option"
+    )
 
 
 def test_a_disk_that_takes_a_part_of_a_certificate_or_no_more(tmp_path, monkeypatch):
@@ -187,7 +272,9 @@ def test_a_disk_that_takes_a_part_of_a_certificate_or_no_more(tmp_path, monkeypa
     assert _give_out(tmp_path, ".part", [(Path("a.csr"), "a certificate", False)]) == []
     assert (tmp_path / "a.pem").read_text() == "a certificate"
     monkeypatch.setattr(os, "write", Mock(side_effect=OSError(errno.ENOSPC, "full")))
-    assert [one.filename for one in _give_out(tmp_path, ".part", [(Path("b.csr"), "another", False)])] == [str(tmp_path / "b.pem")]
+    assert [
+        one.filename for one in _give_out(tmp_path, ".part", [(Path("b.csr"), "another", False)])
+    ] == [str(tmp_path / "b.pem")]
     assert [path.name for path in tmp_path.iterdir()] == ["a.pem"]
 
 

@@ -19,17 +19,34 @@ from infuse_cli.journal.store import open_journal
 
 
 def test_init_show_export_verify(infuse, bench):
-    made = infuse("ca", "init", "--name", "line-2", "--root-out", bench / "stick", "--passphrase-file", bench / "word")
+    made = infuse(
+        "ca",
+        "init",
+        "--name",
+        "line-2",
+        "--root-out",
+        bench / "stick",
+        "--passphrase-file",
+        bench / "word",
+    )
     assert made["ca"] == "line-2"
     assert made["rootKeyOnBench"] is False
-    assert ["same disk" in warning for warning in made["warnings"]] == [True]  # no stick is mounted in a test
+    assert ["same disk" in warning for warning in made["warnings"]] == [
+        True
+    ]  # no stick is mounted in a test
     assert (bench / "stick" / "root.key.pem").exists()
     shown = infuse("ca", "show", "--ca", "line-2")
     assert shown["intermediate"]["sha256"] == made["intermediate"]["sha256"]
     exported = infuse("ca", "export", "--ca", "line-2", "--chain", "--out", bench / "chain.pem")
-    assert [one["subject"] for one in exported["certificates"]] == ["CN=line-2 Intermediate", "CN=line-2 Root"]
+    assert [one["subject"] for one in exported["certificates"]] == [
+        "CN=line-2 Intermediate",
+        "CN=line-2 Root",
+    ]
     certificates = x509.load_pem_x509_certificates((bench / "chain.pem").read_bytes())
-    assert [one.subject.rfc4514_string() for one in certificates] == ["CN=line-2 Intermediate", "CN=line-2 Root"]
+    assert [one.subject.rfc4514_string() for one in certificates] == [
+        "CN=line-2 Intermediate",
+        "CN=line-2 Root",
+    ]
     infuse("ca", "verify", bench / "chain.pem", "--ca", "line-2")
     assert infuse("ca", "verify", bench / "chain.pem", code=9)["code"] == "ca.verify-failed"
     infuse("ca", "export", "--ca", "line-2", "--der", "--out", bench / "root.der")
@@ -40,26 +57,60 @@ def test_a_root_on_the_bench_is_warned_of(infuse, bench):
     made = infuse("ca", "init", "--name", "alone", "--passphrase-file", bench / "word")
     assert made["rootKeyOnBench"] is True
     assert "root.key.pem" in made["warnings"][0]
-    assert infuse("ca", "init", "--name", "alone", "--passphrase-file", bench / "word", code=9)["code"] == "ca.exists"
+    assert (
+        infuse("ca", "init", "--name", "alone", "--passphrase-file", bench / "word", code=9)["code"]
+        == "ca.exists"
+    )
 
 
 def test_signed_recorded_then_written(infuse, bench):
     modem = Modem()
-    signed = infuse("ca", "sign", request(bench, modem), "--out", bench / "device.pem", "--device-id", DEVICE_ID.upper(), "--passphrase-file", bench / "word")
+    signed = infuse(
+        "ca",
+        "sign",
+        request(bench, modem),
+        "--out",
+        bench / "device.pem",
+        "--device-id",
+        DEVICE_ID.upper(),
+        "--passphrase-file",
+        bench / "word",
+    )
     certificate = x509.load_pem_x509_certificate((bench / "device.pem").read_bytes())
     assert certificate.subject.rfc4514_string() == f"CN={DEVICE_ID}"
     assert signed["commonName"] == DEVICE_ID
     assert signed["already"] is False
     with open_journal(bench / "home") as journal:
         records = journal.certificates()
-    assert [(one.serial, one.device_id, one.state) for one in records] == [(signed["serial"], DEVICE_ID, "issued")]
+    assert [(one.serial, one.device_id, one.state) for one in records] == [
+        (signed["serial"], DEVICE_ID, "issued")
+    ]
     assert infuse("ca", "verify", bench / "device.pem")["profile"] == "device"
-    assert infuse("ca", "verify", bench / "device.pem", "--root", bench / "home/ca/default/root.pem", code=9)["code"] == "ca.verify-failed"
+    assert (
+        infuse(
+            "ca",
+            "verify",
+            bench / "device.pem",
+            "--root",
+            bench / "home/ca/default/root.pem",
+            code=9,
+        )["code"]
+        == "ca.verify-failed"
+    )
 
 
 def test_asking_twice_makes_no_second_certificate(infuse, bench):
     csr = request(bench, Modem())
-    sign = ("ca", "sign", csr, "--passphrase-file", bench / "word", "--device-id", DEVICE_ID, "--out")
+    sign = (
+        "ca",
+        "sign",
+        csr,
+        "--passphrase-file",
+        bench / "word",
+        "--device-id",
+        DEVICE_ID,
+        "--out",
+    )
     first = infuse(*sign, bench / "a.pem")
     second = infuse(*sign, bench / "b.pem")
     assert (second["already"], second["serial"]) == (True, first["serial"])
@@ -69,9 +120,26 @@ def test_asking_twice_makes_no_second_certificate(infuse, bench):
 
 
 def test_the_name_of_the_csr_counts_only_if_the_profile_allows_it(infuse, bench):
-    good = infuse("ca", "sign", request(bench, Modem()), "--out", bench / "a.pem", "--passphrase-file", bench / "word")
+    good = infuse(
+        "ca",
+        "sign",
+        request(bench, Modem()),
+        "--out",
+        bench / "a.pem",
+        "--passphrase-file",
+        bench / "word",
+    )
     assert good["commonName"] == Modem().uuid
-    bad = infuse("ca", "sign", request(bench, Modem(common_name="CN of my own")), "--out", bench / "b.pem", "--passphrase-file", bench / "word", code=8)
+    bad = infuse(
+        "ca",
+        "sign",
+        request(bench, Modem(common_name="CN of my own")),
+        "--out",
+        bench / "b.pem",
+        "--passphrase-file",
+        bench / "word",
+        code=8,
+    )
     assert (bad["code"], "--device-id" in bad["hint"]) == ("identity.csr-policy", True)
     assert not (bench / "b.pem").exists()
 
@@ -81,12 +149,43 @@ def test_refusals_before_anything_is_signed(infuse, bench, secret):
     sign = ("ca", "sign", csr, "--device-id", DEVICE_ID, "--out")
     assert infuse(*sign, bench / "a.pem", code=9)["code"] == "ca.no-passphrase"
     assert infuse(*sign, csr, "--passphrase-file", word, code=2)["code"] == "usage.bad-option"
-    assert infuse(*sign, bench / "no" / "a.pem", "--passphrase-file", word, code=2)["code"] == "usage.bad-option"
-    assert infuse(*sign, bench / "a.pem", "--passphrase-file", word, "--certificate", "devise", code=3)["code"] == "profile.invalid"
-    assert infuse(*sign, bench / "a.pem", "--passphrase-file", word, "--ca", "none", code=9)["code"] == "ca.not-found"
-    assert infuse("ca", "sign", csr, "--out", bench / "a.pem", "--device-id", "12", "--passphrase-file", word, code=2)["code"] == "usage.bad-option"
-    assert infuse("ca", "sign", bench / "none", "--out", bench / "a.pem", code=2)["code"] == "usage.bad-option"
-    assert infuse("ca", "sign", word, "--out", bench / "a.pem", code=8)["code"] == "identity.csr-unreadable"
+    assert (
+        infuse(*sign, bench / "no" / "a.pem", "--passphrase-file", word, code=2)["code"]
+        == "usage.bad-option"
+    )
+    assert (
+        infuse(
+            *sign, bench / "a.pem", "--passphrase-file", word, "--certificate", "devise", code=3
+        )["code"]
+        == "profile.invalid"
+    )
+    assert (
+        infuse(*sign, bench / "a.pem", "--passphrase-file", word, "--ca", "none", code=9)["code"]
+        == "ca.not-found"
+    )
+    assert (
+        infuse(
+            "ca",
+            "sign",
+            csr,
+            "--out",
+            bench / "a.pem",
+            "--device-id",
+            "12",
+            "--passphrase-file",
+            word,
+            code=2,
+        )["code"]
+        == "usage.bad-option"
+    )
+    assert (
+        infuse("ca", "sign", bench / "none", "--out", bench / "a.pem", code=2)["code"]
+        == "usage.bad-option"
+    )
+    assert (
+        infuse("ca", "sign", word, "--out", bench / "a.pem", code=8)["code"]
+        == "identity.csr-unreadable"
+    )
     (bench / "other").write_text("another\n")
     (bench / "other").chmod(0o600)
     wrong = infuse(*sign, bench / "a.pem", "--passphrase-file", bench / "other", code=9)
@@ -94,7 +193,9 @@ def test_refusals_before_anything_is_signed(infuse, bench, secret):
     assert secret.reveal() not in json.dumps(wrong)
     assert not (bench / "a.pem").exists()
     assert infuse("ca", "list")["certificates"] == []
-    assert [one["code"] for one in infuse("ca", "list", "--state", "refused")["refused"]] == ["identity.csr-unreadable"]
+    assert [one["code"] for one in infuse("ca", "list", "--state", "refused")["refused"]] == [
+        "identity.csr-unreadable"
+    ]
 
 
 def test_the_profile_names_ca_and_passphrase(infuse, bench):
@@ -109,7 +210,9 @@ identity: {{ca: {bench / "my-ca"}, passphrase: {{file: word}}}}
     assert infuse(*profile, "ca", "show")["folder"] == str(bench / "my-ca")
     infuse("ca", "sign", request(bench, Modem()), "--out", bench / "a.pem", *profile)
     assert infuse("ca", "verify", bench / "a.pem", *profile)["profile"] == "device"
-    assert infuse("ca", "show", "--profile", "no-such-profile", code=3)["code"] == "profile.not-found"
+    assert (
+        infuse("ca", "show", "--profile", "no-such-profile", code=3)["code"] == "profile.not-found"
+    )
 
 
 def test_a_key_file_is_never_overwritten(infuse, bench):
@@ -120,9 +223,18 @@ def test_a_key_file_is_never_overwritten(infuse, bench):
 
 
 def test_a_clock_before_the_newest_record_signs_nothing(infuse, bench):
-    with open_journal(bench / "home", now=lambda: datetime.now(UTC) + timedelta(hours=1)) as journal:
+    with open_journal(
+        bench / "home", now=lambda: datetime.now(UTC) + timedelta(hours=1)
+    ) as journal:
         journal.commit(rec.ReserveSerial(serial="40" * 20, issuer="0" * 64))
-    sign = ("ca", "sign", request(bench, Modem()), "--passphrase-file", bench / "word", "--device-id")
+    sign = (
+        "ca",
+        "sign",
+        request(bench, Modem()),
+        "--passphrase-file",
+        bench / "word",
+        "--device-id",
+    )
     assert infuse(*sign, "ffffffffffffffff", "--out", bench / "b.pem", code=9)["code"] == "ca.clock"
     assert not (bench / "b.pem").exists()
 
@@ -130,9 +242,24 @@ def test_a_clock_before_the_newest_record_signs_nothing(infuse, bench):
 @pytest.mark.storm
 @pytest.mark.skipif(os.name != "posix", reason="kills by SIGKILL")
 def test_killed_between_signing_and_record_nothing_got_out(infuse, bench):
-    words = ["ca", "sign", request(bench, Modem()), "--out", bench / "a.pem", "--device-id", DEVICE_ID, "--passphrase-file", bench / "word"]
+    words = [
+        "ca",
+        "sign",
+        request(bench, Modem()),
+        "--out",
+        bench / "a.pem",
+        "--device-id",
+        DEVICE_ID,
+        "--passphrase-file",
+        bench / "word",
+    ]
     environment = {**os.environ, "INFUSE_FAILPOINT": "signed"}
-    done = subprocess.run([sys.executable, "-m", "infuse_cli.cli.main", *map(str, words)], env=environment, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "infuse_cli.cli.main", *map(str, words)],
+        env=environment,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == -signal.SIGKILL
     assert not (bench / "a.pem").exists()
     with open_journal(bench / "home") as journal:

@@ -20,7 +20,15 @@ NOW = datetime.now(UTC)
 @pytest.fixture(scope="module")
 def device(signer):
     modem = Modem()
-    made = issue(signer, spki_der=modem.spki, common_name="00112233aabbccdd", serial=new_serial(), profile=DEVICE, now=NOW, validity_days=365)
+    made = issue(
+        signer,
+        spki_der=modem.spki,
+        common_name="00112233aabbccdd",
+        serial=new_serial(),
+        profile=DEVICE,
+        now=NOW,
+        validity_days=365,
+    )
     return made, x509.load_pem_x509_certificate(made.pem.encode())
 
 
@@ -32,7 +40,14 @@ def texts(signer):
 def test_a_board_gets_leaf_and_intermediate_without_the_root(device, texts):
     made, leaf = device
     wanted = made.pem + texts[0]
-    for given in (texts, texts[::-1], ["".join(texts)], [texts[0]], [*texts, made.pem, *texts], [f"Issuer:\r\n{texts[0]}".replace("\n", "\r\n"), "", texts[1]]):
+    for given in (
+        texts,
+        texts[::-1],
+        ["".join(texts)],
+        [texts[0]],
+        [*texts, made.pem, *texts],
+        [f"Issuer:\r\n{texts[0]}".replace("\n", "\r\n"), "", texts[1]],
+    ):
         assert chain.board_bundle(made.pem, given) == wanted
     assert chain.board_bundle(made.pem.replace("\n", "\r\n") + "\n\n", texts) == wanted
     assert chain.split_pem(wanted)[0] == leaf
@@ -40,7 +55,12 @@ def test_a_board_gets_leaf_and_intermediate_without_the_root(device, texts):
 
 def test_strangers_in_the_chain_are_left_out(device, texts):
     other = make_ca("other", NOW)
-    assert chain.board_bundle(device[0].pem, [chain.pem_bundle([other.intermediate, other.root]), texts[0]]) == device[0].pem + texts[0]
+    assert (
+        chain.board_bundle(
+            device[0].pem, [chain.pem_bundle([other.intermediate, other.root]), texts[0]]
+        )
+        == device[0].pem + texts[0]
+    )
 
 
 def test_the_root_of_a_chain(texts):
@@ -49,9 +69,22 @@ def test_the_root_of_a_chain(texts):
     assert chain.root_of(texts[:1]) is None
 
 
-@pytest.mark.parametrize("text", ["", "x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "-----BEGIN CERTIFICATE-----", "A" * 2_000_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----",
+        "-----BEGIN CERTIFICATE-----",
+        "A" * 2_000_000,
+    ],
+)
 def test_what_is_no_certificate(text):
-    for read in (chain.split_pem, chain.spki_sha256_of_pem, lambda text: chain.check_certificate_fits(text, "0" * 64)):
+    for read in (
+        chain.split_pem,
+        chain.spki_sha256_of_pem,
+        lambda text: chain.check_certificate_fits(text, "0" * 64),
+    ):
         with pytest.raises(PolicyError) as caught:
             read(text)
         assert caught.value.code == "identity.certificate-mismatch"
@@ -88,10 +121,19 @@ def test_what_does_not_hold_is_named(device, signer):
     assert "valid from" in verify(device[1], [intermediate], [root], NOW - timedelta(days=400))
 
 
-def signed_by(key, issuer: x509.Certificate, *extensions: tuple[x509.ExtensionType, bool], name: str = "made") -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+def signed_by(
+    key, issuer: x509.Certificate, *extensions: tuple[x509.ExtensionType, bool], name: str = "made"
+) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     own = ec.generate_private_key(ec.SECP256R1())
-    builder = (x509.CertificateBuilder().subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])).issuer_name(issuer.subject)
-               .public_key(own.public_key()).serial_number(new_serial()).not_valid_before(NOW - timedelta(hours=1)).not_valid_after(NOW + timedelta(days=1)))
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
+        .issuer_name(issuer.subject)
+        .public_key(own.public_key())
+        .serial_number(new_serial())
+        .not_valid_before(NOW - timedelta(hours=1))
+        .not_valid_after(NOW + timedelta(days=1))
+    )
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical)
     return own, builder.sign(key, hashes.SHA256())
@@ -108,22 +150,41 @@ def test_a_device_cannot_play_ca():
 def test_a_ca_below_pathlen_zero_is_refused():
     made = make_ca("x", NOW)
     usage = made.root.extensions.get_extension_for_class(x509.KeyUsage).value
-    sub_key, sub = signed_by(made.intermediate_key, made.intermediate, (x509.BasicConstraints(ca=True, path_length=None), True), (usage, True), name="sub")
+    sub_key, sub = signed_by(
+        made.intermediate_key,
+        made.intermediate,
+        (x509.BasicConstraints(ca=True, path_length=None), True),
+        (usage, True),
+        name="sub",
+    )
     _, leaf = signed_by(sub_key, sub)
     assert "0 CAs below" in verify(leaf, [sub, made.intermediate], [made.root])
 
 
 def test_an_unknown_critical_extension_is_refused():
     made = make_ca("x", NOW)
-    _, leaf = signed_by(made.intermediate_key, made.intermediate, (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), b"\x05\x00"), True))
+    _, leaf = signed_by(
+        made.intermediate_key,
+        made.intermediate,
+        (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), b"\x05\x00"), True),
+    )
     assert "1.2.3" in verify(leaf, [made.intermediate], [made.root])
 
 
 def test_a_certificate_fits_its_key_name_and_time(device):
     made, leaf = device
-    assert chain.check_certificate_fits(made.pem, made.spki_sha256, common_name="00112233aabbccdd", now=NOW) == leaf
+    assert (
+        chain.check_certificate_fits(
+            made.pem, made.spki_sha256, common_name="00112233aabbccdd", now=NOW
+        )
+        == leaf
+    )
     assert chain.spki_sha256_of_pem(made.pem) == chain.spki_sha256_of(leaf) == made.spki_sha256
-    for wrong in ({"spki_sha256": "0" * 64}, {"common_name": "ffff"}, {"now": NOW + timedelta(days=400)}):
+    for wrong in (
+        {"spki_sha256": "0" * 64},
+        {"common_name": "ffff"},
+        {"now": NOW + timedelta(days=400)},
+    ):
         given = {"spki_sha256": made.spki_sha256, **wrong}
         with pytest.raises(PolicyError) as caught:
             chain.check_certificate_fits(made.pem, **given)

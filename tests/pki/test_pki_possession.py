@@ -23,7 +23,15 @@ NOW = datetime.now(UTC)
 MODEM = Modem()
 CA = make_ca("x", NOW)
 SIGNER = FileSigner(CA.intermediate_key, (CA.intermediate, CA.root))
-PEM = issue(SIGNER, spki_der=MODEM.spki, common_name="00112233aabbccdd", serial=new_serial(), profile=DEVICE, now=NOW, validity_days=10).pem
+PEM = issue(
+    SIGNER,
+    spki_der=MODEM.spki,
+    common_name="00112233aabbccdd",
+    serial=new_serial(),
+    profile=DEVICE,
+    now=NOW,
+    validity_days=10,
+).pem
 
 
 def jwt(key=MODEM.key, header=None, **claims) -> str:
@@ -38,28 +46,53 @@ def ask(text: str) -> Possession:
     return verify_jwt(text, PEM, subject="board", audience="nonce-1")
 
 
-@pytest.mark.parametrize("text", [jwt(), jwt(aud=["x", "nonce-1"]), jwt(iat=1, exp=2), f" {jwt()}\n"])
+@pytest.mark.parametrize(
+    "text", [jwt(), jwt(aud=["x", "nonce-1"]), jwt(iat=1, exp=2), f" {jwt()}\n"]
+)
 def test_the_key_of_the_certificate_proves_it(text):
     assert ask(text) is Possession.PROVEN
 
 
-@pytest.mark.parametrize("claims", [{"sub": "other"}, {"aud": "nonce-0"}, {"aud": None}, {"aud": []}, {"sub": 1}])
+@pytest.mark.parametrize(
+    "claims", [{"sub": "other"}, {"aud": "nonce-0"}, {"aud": None}, {"aud": []}, {"sub": 1}]
+)
 def test_an_answer_to_another_question_is_not_fresh(claims):
     assert ask(jwt(**claims)) is Possession.NOT_FRESH
 
 
 def test_the_bundle_of_the_board_will_do():
-    assert verify_jwt(jwt(), PEM + pem_bundle([CA.intermediate]), subject="board", audience="nonce-1") is Possession.PROVEN
+    assert (
+        verify_jwt(jwt(), PEM + pem_bundle([CA.intermediate]), subject="board", audience="nonce-1")
+        is Possession.PROVEN
+    )
 
 
 GOOD = jwt()
 
 
-@pytest.mark.parametrize("text", [
-    "", "x", "a.b.c", GOOD[:-1], GOOD + "A", GOOD.replace(".", ":"), jwt(Modem().key), jwt(header={"alg": "none"}), jwt(header={"alg": "HS256"}), jwt(header=[]), jwt(header="ES256"),
-    f"{GOOD.rpartition('.')[0]}.{b64url(bytes(64))}", f"{GOOD.rpartition('.')[0]}.{b64url(bytes([255]) * 64)}", "..", "A" * 100_000, f"!!.!!.{'A' * 86}",
-    f"{b64url(b'[' * 3000)}.AAAA.{'A' * 86}", f"A.AAAA.{'A' * 86}",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "a.b.c",
+        GOOD[:-1],
+        GOOD + "A",
+        GOOD.replace(".", ":"),
+        jwt(Modem().key),
+        jwt(header={"alg": "none"}),
+        jwt(header={"alg": "HS256"}),
+        jwt(header=[]),
+        jwt(header="ES256"),
+        f"{GOOD.rpartition('.')[0]}.{b64url(bytes(64))}",
+        f"{GOOD.rpartition('.')[0]}.{b64url(bytes([255]) * 64)}",
+        "..",
+        "A" * 100_000,
+        f"!!.!!.{'A' * 86}",
+        f"{b64url(b'[' * 3000)}.AAAA.{'A' * 86}",
+        f"A.AAAA.{'A' * 86}",
+    ],
+)
 def test_what_proves_nothing(text):
     with pytest.raises(PolicyError) as caught:
         ask(text)
@@ -67,7 +100,15 @@ def test_what_proves_nothing(text):
 
 
 def test_another_certificate():
-    other = issue(SIGNER, spki_der=Modem().spki, common_name="00112233aabbccdd", serial=new_serial(), profile=DEVICE, now=NOW, validity_days=10).pem
+    other = issue(
+        SIGNER,
+        spki_der=Modem().spki,
+        common_name="00112233aabbccdd",
+        serial=new_serial(),
+        profile=DEVICE,
+        now=NOW,
+        validity_days=10,
+    ).pem
     with pytest.raises(PolicyError) as caught:
         verify_jwt(GOOD, other, subject="board", audience="nonce-1")
     assert caught.value.code == "identity.possession-failed"
@@ -75,7 +116,7 @@ def test_another_certificate():
 
 @given(st.integers(0, len(GOOD) - 1), st.characters(codec="ascii"))
 def test_any_change_proves_nothing(at, character):
-    text = GOOD[:at] + character + GOOD[at + 1:]
+    text = GOOD[:at] + character + GOOD[at + 1 :]
     try:
         proven = ask(text) is Possession.PROVEN
     except PolicyError as error:

@@ -24,7 +24,16 @@ def code_of(**given) -> str:
     return caught.value.code
 
 
-@pytest.mark.parametrize(("data", "word"), [(b"a\n", "a"), (b"a", "a"), (b"a\r\n", "a"), (b"a b\n\n", "a b\n"), (" p\u00e4ss ".encode(), " p\u00e4ss ")])
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [
+        (b"a\n", "a"),
+        (b"a", "a"),
+        (b"a\r\n", "a"),
+        (b"a b\n\n", "a b\n"),
+        (" p\u00e4ss ".encode(), " p\u00e4ss "),
+    ],
+)
 def test_one_newline_is_stripped_and_nothing_else(tmp_path, data, word):
     assert secrets.passphrase(file=word_file(tmp_path, data)).reveal() == word
 
@@ -83,7 +92,9 @@ def test_the_keyring_is_asked_when_nothing_else_is_given(monkeypatch):
 
     from infuse_cli.keys import ring
 
-    monkeypatch.setattr(ring._Broken, "trouble", "")  # one that hung in an earlier test is not asked again
+    monkeypatch.setattr(
+        ring._Broken, "trouble", ""
+    )  # one that hung in an earlier test is not asked again
 
     kept: dict[tuple[str, str], str] = {}
 
@@ -107,7 +118,10 @@ def test_the_keyring_is_asked_when_nothing_else_is_given(monkeypatch):
     try:
         keyring.set_keyring(Held())
         assert secrets.keep_in_keyring("ca:default", Secret("from the keyring"))
-        assert secrets.passphrase(keyring_name=secrets.ca_keyring_name("default")).reveal() == "from the keyring"
+        assert (
+            secrets.passphrase(keyring_name=secrets.ca_keyring_name("default")).reveal()
+            == "from the keyring"
+        )
         assert code_of(keyring_name="ca:other") == "ca.no-passphrase"
         assert code_of(keyring_name="ca:default", confirm=True) == "ca.no-passphrase"
         keyring.set_keyring(Broken())

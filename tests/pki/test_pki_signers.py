@@ -37,7 +37,9 @@ class Backend:
 def backend(request, tmp_path_factory) -> Backend:
     if request.param == "file":
         path = tmp_path_factory.mktemp("key") / "key.pem"
-        path.write_bytes(encrypted_pem(ec.generate_private_key(ec.SECP256R1()), Secret("correct horse")))
+        path.write_bytes(
+            encrypted_pem(ec.generate_private_key(ec.SECP256R1()), Secret("correct horse"))
+        )
         path.chmod(0o600)
         return Backend(f"file:{path}", Secret("correct horse"), "passphrase")
     from infuse_cli.pki.signers.pkcs11 import make_key
@@ -56,7 +58,9 @@ def test_it_is_a_key_that_signs_and_tells_nothing(backend, key):
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     assert (key.key_size, key.curve.name) == (256, "secp256r1")
     for data in (b"", b"x" * 100_000):
-        key.public_key().verify(key.sign(data, ec.ECDSA(hashes.SHA256())), data, ec.ECDSA(hashes.SHA256()))
+        key.public_key().verify(
+            key.sign(data, ec.ECDSA(hashes.SHA256())), data, ec.ECDSA(hashes.SHA256())
+        )
     assert copy.copy(key).public_key() == copy.deepcopy(key).public_key() == key.public_key()
     assert backend.secret.reveal() not in repr(key)
 
@@ -64,8 +68,15 @@ def test_it_is_a_key_that_signs_and_tells_nothing(backend, key):
 def test_certificates_and_lists_are_issued_with_it(key):
     made = make_ca("Line", datetime.now(UTC), key)
     signer = FileSigner(made.intermediate_key, (made.intermediate, made.root))
-    issued = issuing.issue(signer, spki_der=Modem().spki, common_name="00112233aabbccdd", serial=issuing.new_serial(),
-                           profile=certificate_profile("device"), now=datetime.now(UTC), validity_days=30)
+    issued = issuing.issue(
+        signer,
+        spki_der=Modem().spki,
+        common_name="00112233aabbccdd",
+        serial=issuing.new_serial(),
+        profile=certificate_profile("device"),
+        now=datetime.now(UTC),
+        validity_days=30,
+    )
     x509.load_pem_x509_certificate(issued.pem.encode()).verify_directly_issued_by(made.intermediate)
     assert make_crl(signer, [], number=1, now=datetime.now(UTC), life=timedelta(days=1)).number == 1
 
@@ -77,7 +88,9 @@ def test_many_threads_share_it(key):
         for number in range(20):
             data = bytes([number]) * 40
             try:
-                key.public_key().verify(key.sign(data, ec.ECDSA(hashes.SHA256())), data, ec.ECDSA(hashes.SHA256()))
+                key.public_key().verify(
+                    key.sign(data, ec.ECDSA(hashes.SHA256())), data, ec.ECDSA(hashes.SHA256())
+                )
             except Exception as error:  # noqa: BLE001 - told below
                 wrong.append(error)
 
@@ -112,7 +125,9 @@ def test_a_session_that_died_is_opened_again(token):
     for died in ("close", "look again"):
         key.sign(b"before", ec.ECDSA(hashes.SHA256()))
         key._session.close() if died == "close" else token._look_again()
-        key.public_key().verify(key.sign(b"after", ec.ECDSA(hashes.SHA256())), b"after", ec.ECDSA(hashes.SHA256()))
+        key.public_key().verify(
+            key.sign(b"after", ec.ECDSA(hashes.SHA256())), b"after", ec.ECDSA(hashes.SHA256())
+        )
 
 
 def test_a_token_pulled_out_is_one_clear_error_and_back_it_goes_on(token):
@@ -138,15 +153,40 @@ def test_the_key_was_made_in_the_token_and_stays_there(token):
     import pkcs11
 
     with key._lock:
-        found = key._opened(writing=False).get_objects({pkcs11.Attribute.LABEL: "stays", pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PRIVATE_KEY})
-        assert [(one[pkcs11.Attribute.SENSITIVE], one[pkcs11.Attribute.EXTRACTABLE], one[pkcs11.Attribute.LOCAL]) for one in found] == [(True, False, True)]
+        found = key._opened(writing=False).get_objects(
+            {
+                pkcs11.Attribute.LABEL: "stays",
+                pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PRIVATE_KEY,
+            }
+        )
+        assert [
+            (
+                one[pkcs11.Attribute.SENSITIVE],
+                one[pkcs11.Attribute.EXTRACTABLE],
+                one[pkcs11.Attribute.LOCAL],
+            )
+            for one in found
+        ] == [(True, False, True)]
     refused("ca.exists", make_key, token.uri("stays"), Secret(hsm.PIN))
-    assert make_key(token.uri("stays"), Secret(hsm.PIN), existing=True).public_key() == key.public_key()
+    assert (
+        make_key(token.uri("stays"), Secret(hsm.PIN), existing=True).public_key()
+        == key.public_key()
+    )
     refused("ca.token", open_key, token.uri("no such key"), Secret(hsm.PIN))
 
 
-@pytest.mark.parametrize("uri", ["pkcs11:", "pkcs11:token=a", "pkcs11:object=b", "pkcs11:token=a;object=b;pin-value=1", "pkcs11:token=a;object=b?pin-source=x",
-                                 "pkcs11:token=a;object=b;nonsense=c", "pkcs11:token=a;object=b"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "pkcs11:",
+        "pkcs11:token=a",
+        "pkcs11:object=b",
+        "pkcs11:token=a;object=b;pin-value=1",
+        "pkcs11:token=a;object=b?pin-source=x",
+        "pkcs11:token=a;object=b;nonsense=c",
+        "pkcs11:token=a;object=b",
+    ],
+)
 def test_uris_that_cannot_be_used(uri, monkeypatch):
     from infuse_cli.pki.signers.pkcs11 import parse
 

@@ -13,7 +13,12 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from infuse_cli.errors import InfuseError, SignerError, UsageError
 from infuse_cli.pki.key_file import encrypted_pem
@@ -36,7 +41,11 @@ def refused(code: str, call, *args, **kwargs) -> InfuseError:
 
 
 def test_root_goes_elsewhere_and_the_bench_keeps_the_intermediate(made_ca):
-    assert sorted(path.name for path in made_ca.iterdir()) == ["intermediate.key.pem", "intermediate.pem", "root.pem"]
+    assert sorted(path.name for path in made_ca.iterdir()) == [
+        "intermediate.key.pem",
+        "intermediate.pem",
+        "root.pem",
+    ]
     stick = made_ca.parent / "stick"
     assert sorted(path.name for path in stick.iterdir()) == ["root.key.pem", "root.pem"]
     assert not root_key_here(made_ca)
@@ -52,14 +61,18 @@ def test_modes_are_private(made_ca):
 def test_without_root_out_the_root_key_is_here_and_is_seen(tmp_path, secret):
     init_ca(tmp_path / "home" / "ca" / "default", "default", secret)
     assert root_key_here(tmp_path / "home" / "ca" / "default")
-    root = load_pem_private_key((tmp_path / "home/ca/default/root.key.pem").read_bytes(), secret.reveal().encode())
+    root = load_pem_private_key(
+        (tmp_path / "home/ca/default/root.key.pem").read_bytes(), secret.reveal().encode()
+    )
     assert root.public_key() == read_chain(tmp_path / "home/ca/default")[1].public_key()
 
 
 def test_root_out_may_be_the_folder_itself_but_not_inside(tmp_path, secret):
     init_ca(tmp_path / "a", "a", secret, root_out=tmp_path / "a")
     assert root_key_here(tmp_path / "a")
-    refused("usage.bad-option", init_ca, tmp_path / "b", "b", secret, root_out=tmp_path / "b" / "root")
+    refused(
+        "usage.bad-option", init_ca, tmp_path / "b", "b", secret, root_out=tmp_path / "b" / "root"
+    )
     assert not (tmp_path / "b").exists()
 
 
@@ -76,10 +89,18 @@ def test_what_the_certificates_say(signer):
         assert usage.value.crl_sign
         assert not usage.value.digital_signature
         assert certificate.not_valid_before_utc < datetime.now(UTC) - timedelta(hours=1)
-        assert years * 365 <= (certificate.not_valid_after_utc - certificate.not_valid_before_utc).days <= years * 366
+        assert (
+            years * 365
+            <= (certificate.not_valid_after_utc - certificate.not_valid_before_utc).days
+            <= years * 366
+        )
         assert certificate.serial_number.bit_length() == 159
-    assert intermediate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier == \
-        root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    assert (
+        intermediate.extensions.get_extension_for_class(
+            x509.AuthorityKeyIdentifier
+        ).value.key_identifier
+        == root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    )
 
 
 def test_opens_by_uri_too_and_tells_nothing(made_ca, secret):
@@ -113,12 +134,16 @@ def test_a_key_that_is_not_encrypted_is_refused(ca_copy, signer, secret):
 
 
 def test_another_key_is_refused(ca_copy, secret):
-    (ca_copy / "intermediate.key.pem").write_bytes(encrypted_pem(ec.generate_private_key(ec.SECP256R1()), secret))
+    (ca_copy / "intermediate.key.pem").write_bytes(
+        encrypted_pem(ec.generate_private_key(ec.SECP256R1()), secret)
+    )
     refused("ca.broken", load_ca, ca_copy, secret)
 
 
 def test_a_key_of_another_kind_is_refused(ca_copy, secret):
-    (ca_copy / "intermediate.key.pem").write_bytes(encrypted_pem(ec.generate_private_key(ec.SECP384R1()), secret))
+    (ca_copy / "intermediate.key.pem").write_bytes(
+        encrypted_pem(ec.generate_private_key(ec.SECP384R1()), secret)
+    )
     assert "P-256" in refused("ca.broken", load_ca, ca_copy, secret).message
 
 
@@ -139,7 +164,7 @@ def test_damage_is_said_and_never_taken_for_a_wrong_passphrase(ca_copy, secret, 
         case "empty":
             path.write_bytes(b"")
         case "half":
-            path.write_bytes(data[:len(data) // 2])
+            path.write_bytes(data[: len(data) // 2])
         case _:
             path.write_bytes(bytes(range(256)) * 8)
     assert str(path) in refused("ca.broken", load_ca, ca_copy, secret).message
@@ -158,7 +183,9 @@ def test_out_of_its_time_nothing_is_signed(made_ca, secret, years):
 def test_an_existing_ca_is_never_overwritten(made_ca, tmp_path, secret):
     before = {path: path.read_bytes() for path in made_ca.iterdir()}
     refused("ca.exists", init_ca, made_ca, "again", secret)
-    refused("ca.exists", init_ca, tmp_path / "new", "new", secret, root_out=made_ca.parent / "stick")
+    refused(
+        "ca.exists", init_ca, tmp_path / "new", "new", secret, root_out=made_ca.parent / "stick"
+    )
     assert not (tmp_path / "new").exists()
     assert {path: path.read_bytes() for path in made_ca.iterdir()} == before
 
@@ -190,7 +217,9 @@ def test_a_disk_that_refuses_is_said_and_leaves_nothing(tmp_path, secret):
     (tmp_path / "file").write_text("in the way")
     error = refused("ca.broken", init_ca, tmp_path / "file" / "ca", "line", secret)
     assert "nothing was made" in error.hint
-    error = refused("ca.broken", init_ca, tmp_path / "ca", "line", secret, root_out=tmp_path / "file" / "stick")
+    error = refused(
+        "ca.broken", init_ca, tmp_path / "ca", "line", secret, root_out=tmp_path / "file" / "stick"
+    )
     assert not (tmp_path / "ca").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -215,7 +244,9 @@ def test_two_benches_at_once_have_one_winner(tmp_path, secret):
         thread.join(30)
     assert sorted(outcomes) == ["ca.exists"] * 5 + ["made"]
     signer = load_ca(tmp_path / "ca", secret)
-    root = load_pem_private_key((tmp_path / "stick" / "root.key.pem").read_bytes(), secret.reveal().encode())
+    root = load_pem_private_key(
+        (tmp_path / "stick" / "root.key.pem").read_bytes(), secret.reveal().encode()
+    )
     assert root.public_key() == signer.chain[-1].public_key()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ca", "stick"]
 
@@ -238,7 +269,9 @@ def test_a_killed_init_is_never_seen_half_done(tmp_path, secret):
     for n in range(2):
         base = tmp_path / str(n)
         base.mkdir()
-        child = subprocess.Popen([sys.executable, "-c", WITHOUT_END, str(base)], stdout=subprocess.PIPE, text=True)
+        child = subprocess.Popen(
+            [sys.executable, "-c", WITHOUT_END, str(base)], stdout=subprocess.PIPE, text=True
+        )
         assert child.stdout is not None
         for _ in range(2 + n):
             child.stdout.readline()
@@ -275,7 +308,9 @@ def as_written(tmp_path_factory, secret):
 
 
 def test_the_passphrase_costs_a_thief_memory(as_written):
-    """The key file names scrypt: 2,048 rounds of PBKDF2 would be tried at a hundred thousand passphrases a second."""
+    """The key file names scrypt: 2,048 rounds of PBKDF2 would be tried at a hundred thousand
+    passphrases a second.
+    """
     scrypt = bytes.fromhex("2b06010401da47040b")
     import base64
 
@@ -287,4 +322,8 @@ def test_the_passphrase_costs_a_thief_memory(as_written):
 def test_openssl_opens_the_key(as_written, tmp_path, secret):
     word = tmp_path / "word"
     word.write_text(secret.reveal())
-    subprocess.run(["openssl", "pkey", "-in", str(as_written), "-passin", f"file:{word}", "-noout"], check=True, timeout=30)
+    subprocess.run(
+        ["openssl", "pkey", "-in", str(as_written), "-passin", f"file:{word}", "-noout"],
+        check=True,
+        timeout=30,
+    )

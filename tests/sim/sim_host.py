@@ -85,7 +85,14 @@ def parse_keygen(line: str) -> Keygen:
     protected, unprotected, payload, signature = tagged.value
     inner = cbor2.loads(payload)
     signed = cbor2.dumps(["Signature1", protected, b"", payload])
-    return Keygen(b64(body), cbor2.loads(protected), unprotected, inner.value if hasattr(inner, "value") else inner, signed, signature)
+    return Keygen(
+        b64(body),
+        cbor2.loads(protected),
+        unprotected,
+        inner.value if hasattr(inner, "value") else inner,
+        signed,
+        signature,
+    )
 
 
 def keygen(host: Host, tag: int = 4201) -> Keygen:

@@ -22,7 +22,15 @@ from infuse_cli.sim.authority import Authority
 from infuse_cli.sim.bench import Bench
 from infuse_cli.sim.board import VirtualBoard, identity_for
 from infuse_cli.sim.cloud_faults import call_name
-from infuse_cli.sim.faults import BoardFault, CloudFaultKind, FaultPlan, OnBoard, OnCloud, Place, parse
+from infuse_cli.sim.faults import (
+    BoardFault,
+    CloudFaultKind,
+    FaultPlan,
+    OnBoard,
+    OnCloud,
+    Place,
+    parse,
+)
 from infuse_cli.sim.modem import Delays, KeyMaker, Modem
 
 pytestmark = pytest.mark.posix
@@ -37,8 +45,14 @@ class Rig:
 
         def board(slot: int) -> VirtualBoard:
             def modem(generation: int) -> Modem:
-                return Modem(identity_for(slot, generation, None), delays=Delays(0, 0), make_key=keys.maker((slot, generation)))
+                return Modem(
+                    identity_for(slot, generation, None),
+                    delays=Delays(0, 0),
+                    make_key=keys.maker((slot, generation)),
+                )
+
             return VirtualBoard(slot, modem, plan.of_slot(slot), seed=plan.seed)
+
         self.bench = Bench([board(slot) for slot in range(1, boards + 1)], baud=None)
 
     def __enter__(self) -> Self:
@@ -58,32 +72,81 @@ class Rig:
         return self.bench.call(self.board(slot).modem.nvm.listed)
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("", FaultPlan()),
-    ("3:install=CME527", FaultPlan((OnBoard(BoardFault.REFUSE, 3, Place.INSTALL, 527, 1),))),
-    ("3:install=ERROR x2", FaultPlan((OnBoard(BoardFault.REFUSE, 3, Place.INSTALL, None, 2),))),
-    ("3:keygen=CME523 always", FaultPlan((OnBoard(BoardFault.REFUSE, 3, Place.KEYGEN, 523, None),))),
-    ("5:unplug@keygen, 6:swap@install,7:mute , *:echo", FaultPlan((
-        OnBoard(BoardFault.UNPLUG, 5, Place.KEYGEN, None, 1), OnBoard(BoardFault.SWAP, 6, Place.INSTALL, None, 1),
-        OnBoard(BoardFault.MUTE, 7), OnBoard(BoardFault.ECHO, None)))),
-    ("1:hang@list#2", FaultPlan((OnBoard(BoardFault.HANG, 1, Place.LIST, None, None, 2),))),
-    ("1:slow=250@jwt", FaultPlan((OnBoard(BoardFault.SLOW, 1, Place.JWT, 250),))),
-    ("1:bad-csr=null, 1:occupied=4201/2", FaultPlan((
-        OnBoard(BoardFault.BAD_CSR, 1, Place.KEYGEN, "null"), OnBoard(BoardFault.OCCUPIED, 1, Place.ANY, "4201/2")))),
-    ("cloud:latency=20ms, cloud:429=0.2, seed=7", FaultPlan((), (
-        OnCloud(CloudFaultKind.LATENCY, 0.02), OnCloud(CloudFaultKind.TOO_MANY, 0.2)), 7)),
-    ("cloud:drop-after@POST /device#1", FaultPlan((), (OnCloud(CloudFaultKind.DROP_AFTER, 1.0, "POST /device", None, 1),))),
-    ("cloud:date=+600s, cloud:down x3", FaultPlan((), (OnCloud(CloudFaultKind.DATE, 600), OnCloud(CloudFaultKind.DOWN, times=3)))),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", FaultPlan()),
+        ("3:install=CME527", FaultPlan((OnBoard(BoardFault.REFUSE, 3, Place.INSTALL, 527, 1),))),
+        ("3:install=ERROR x2", FaultPlan((OnBoard(BoardFault.REFUSE, 3, Place.INSTALL, None, 2),))),
+        (
+            "3:keygen=CME523 always",
+            FaultPlan((OnBoard(BoardFault.REFUSE, 3, Place.KEYGEN, 523, None),)),
+        ),
+        (
+            "5:unplug@keygen, 6:swap@install,7:mute , *:echo",
+            FaultPlan(
+                (
+                    OnBoard(BoardFault.UNPLUG, 5, Place.KEYGEN, None, 1),
+                    OnBoard(BoardFault.SWAP, 6, Place.INSTALL, None, 1),
+                    OnBoard(BoardFault.MUTE, 7),
+                    OnBoard(BoardFault.ECHO, None),
+                )
+            ),
+        ),
+        ("1:hang@list#2", FaultPlan((OnBoard(BoardFault.HANG, 1, Place.LIST, None, None, 2),))),
+        ("1:slow=250@jwt", FaultPlan((OnBoard(BoardFault.SLOW, 1, Place.JWT, 250),))),
+        (
+            "1:bad-csr=null, 1:occupied=4201/2",
+            FaultPlan(
+                (
+                    OnBoard(BoardFault.BAD_CSR, 1, Place.KEYGEN, "null"),
+                    OnBoard(BoardFault.OCCUPIED, 1, Place.ANY, "4201/2"),
+                )
+            ),
+        ),
+        (
+            "cloud:latency=20ms, cloud:429=0.2, seed=7",
+            FaultPlan(
+                (),
+                (OnCloud(CloudFaultKind.LATENCY, 0.02), OnCloud(CloudFaultKind.TOO_MANY, 0.2)),
+                7,
+            ),
+        ),
+        (
+            "cloud:drop-after@POST /device#1",
+            FaultPlan((), (OnCloud(CloudFaultKind.DROP_AFTER, 1.0, "POST /device", None, 1),)),
+        ),
+        (
+            "cloud:date=+600s, cloud:down x3",
+            FaultPlan(
+                (), (OnCloud(CloudFaultKind.DATE, 600), OnCloud(CloudFaultKind.DOWN, times=3))
+            ),
+        ),
+    ],
+)
 def test_a_plan_is_read(text, expected):
     assert parse(text) == expected
 
 
-@pytest.mark.parametrize(("text", "named"), [
-    ("3:instal=CME527", "'install'"), ("3:unplugg", "'unplug'"), ("3:unplug@keygn", "'keygen'"), ("0:mute", "'0'"), ("x:mute", "'x'"),
-    ("cloud:latncy=1s", "'latency'"), ("cloud:latency", "20ms"), ("cloud:429=2", "probability"), ("3:install=528", "CMEn"),
-    ("3:bad-csr=nul", "'null'"), ("mute", "TARGET:FAULT"), ("3:slow", "milliseconds"), ("3:occupied=1", "TAG/TYPE"), ("3:mute=1", "no value"),
-])
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("3:instal=CME527", "'install'"),
+        ("3:unplugg", "'unplug'"),
+        ("3:unplug@keygn", "'keygen'"),
+        ("0:mute", "'0'"),
+        ("x:mute", "'x'"),
+        ("cloud:latncy=1s", "'latency'"),
+        ("cloud:latency", "20ms"),
+        ("cloud:429=2", "probability"),
+        ("3:install=528", "CMEn"),
+        ("3:bad-csr=nul", "'null'"),
+        ("mute", "TARGET:FAULT"),
+        ("3:slow", "milliseconds"),
+        ("3:occupied=1", "TAG/TYPE"),
+        ("3:mute=1", "no value"),
+    ],
+)
 def test_a_wrong_plan_is_refused_by_name(text, named):
     with pytest.raises(UsageError) as caught:
         parse(text)
@@ -157,10 +220,16 @@ def test_reset_reboots_with_its_text_and_keeps_nvm():
         assert len(host.ask("AT%CMNG=1,2").info) == 1
 
 
-@pytest.mark.parametrize(("place", "before"), [
-    ("install", "AT%KEYGEN=4201,2,0"), ("keygen", f'AT%CMNG=0,1,0,"{PEM}"'), ("server-ca", "AT%CMNG=1"), ("token", "AT%KEYGEN=4201,2,0"),
-    ("identify", None),
-])
+@pytest.mark.parametrize(
+    ("place", "before"),
+    [
+        ("install", "AT%KEYGEN=4201,2,0"),
+        ("keygen", f'AT%CMNG=0,1,0,"{PEM}"'),
+        ("server-ca", "AT%CMNG=1"),
+        ("token", "AT%KEYGEN=4201,2,0"),
+        ("identify", None),
+    ],
+)
 def test_swap_shows_at_the_next_look_at_the_uuid(place, before):
     with Rig(f"1:swap@{place}") as rig, rig.host() as host:
         host.ready()
@@ -196,7 +265,10 @@ def test_noise_around_answers():
 
 
 def test_missing_parts():
-    with Rig("1:no-imei, 1:no-digest, 1:no-cose, 1:no-jwt, 1:occupied=4202/3") as rig, rig.host() as host:
+    with (
+        Rig("1:no-imei, 1:no-digest, 1:no-cose, 1:no-jwt, 1:occupied=4202/3") as rig,
+        rig.host() as host,
+    ):
         host.ready()
         assert host.ask("AT+CGSN=1").final == "ERROR"
         assert host.ask("AT%CMNG=1,4202").info == ["%CMNG: 4202,3"]
@@ -222,7 +294,9 @@ def test_wrong_readback_stores_something_else_once():
 
 def test_slow_adds_to_the_board_time():
     plan = parse("1:slow=700@keygen")
-    board = VirtualBoard(1, lambda g: Modem(identity_for(1, g, None), delays=Delays(0.3, 0)), plan.of_slot(1))
+    board = VirtualBoard(
+        1, lambda g: Modem(identity_for(1, g, None), delays=Delays(0.3, 0)), plan.of_slot(1)
+    )
     board.receive(b"AT+CFUN=4\r")
     (sent,) = board.receive(b"AT%KEYGEN=1,2,0\r")
     assert sent.delay_s == pytest.approx(1.0)
@@ -255,7 +329,11 @@ class TestBadCsr:
 
     def test_policy(self):
         made, _ = self.made("policy")
-        assert x509.load_der_x509_csr(made.body).extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        assert (
+            x509.load_der_x509_csr(made.body)
+            .extensions.get_extension_for_class(x509.BasicConstraints)
+            .value.ca
+        )
 
     def test_null_is_valid_once_it_is_taken_out(self):
         made, uuid = self.made("null")

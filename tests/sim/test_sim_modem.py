@@ -48,14 +48,26 @@ def gone(fd):
 
 
 def listed(host):
-    return [tuple(part.strip('"') for part in line.removeprefix("%CMNG: ").split(",")) for line in host.ask("AT%CMNG=1").info if "42949672" not in line]
+    return [
+        tuple(part.strip('"') for part in line.removeprefix("%CMNG: ").split(","))
+        for line in host.ask("AT%CMNG=1").info
+        if "42949672" not in line
+    ]
 
 
 def test_the_modems_own_keys_are_listed_and_nobodys_to_touch(host):
     host.ready()
     own = [line.removeprefix("%CMNG: ").split(",") for line in host.ask("AT%CMNG=1").info]
-    assert [(tag, kind) for tag, kind, _ in own] == [("4294967292", "11"), ("4294967293", "10"), ("4294967294", "6")]
-    for command in ("AT%CMNG=2,4294967293,10", "AT%CMNG=3,4294967294,6", 'AT%CMNG=0,4294967292,3,"ab"'):
+    assert [(tag, kind) for tag, kind, _ in own] == [
+        ("4294967292", "11"),
+        ("4294967293", "10"),
+        ("4294967294", "6"),
+    ]
+    for command in (
+        "AT%CMNG=2,4294967293,10",
+        "AT%CMNG=3,4294967294,6",
+        'AT%CMNG=0,4294967292,3,"ab"',
+    ):
         assert host.ask(command).final == "+CME ERROR: 514"
 
 
@@ -81,7 +93,19 @@ def test_boots_active_with_bare_errors(host):
     assert host.ask("AT%CMNG=1").final == "OK"
 
 
-@pytest.mark.parametrize("command", ["ATX", "AT+CMEE=2", "AT+CFUN=99", 'AT%CMNG=0,1,9,"x"', "AT%CMNG=7", "AT%KEYGEN=1", "AT%NONSENSE", "hello"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ATX",
+        "AT+CMEE=2",
+        "AT+CFUN=99",
+        'AT%CMNG=0,1,9,"x"',
+        "AT%CMNG=7",
+        "AT%KEYGEN=1",
+        "AT%NONSENSE",
+        "hello",
+    ],
+)
 def test_unknown_and_malformed_is_error(host, command):
     host.ready()
     assert host.ask(command).final == "ERROR"
@@ -94,7 +118,9 @@ def test_what_tools_ask_to_look_around_is_answered(host, modem):
     host.ready()
     assert host.ask("AT+CEREG?").info == ["+CEREG: 0,0"]
     assert host.ask("AT+CFUN=?").info == ["+CFUN: (0,1,2,4,20,21,30,31,40,41,44)"]
-    assert [host.ask(text).final for text in ("ATI", "AT+CMEE=2", 'AT%CMNG=0,7,3,""')] == ["ERROR"] * 3
+    assert [host.ask(text).final for text in ("ATI", "AT+CMEE=2", 'AT%CMNG=0,7,3,""')] == [
+        "ERROR"
+    ] * 3
 
 
 def test_certificate_is_kept_byte_for_byte(host):
@@ -102,7 +128,9 @@ def test_certificate_is_kept_byte_for_byte(host):
     crlf = PEM.strip().replace("\n", "\r\n")
     assert host.ask(f'AT%CMNG=0,4201,0,"{crlf}"').final == "OK"
     assert listed(host) == [("4201", "0", hashlib.sha256(crlf.encode()).hexdigest().upper())]
-    digest, content = host.wire("AT%CMNG=2,4201,0").decode().removeprefix("%CMNG: 4201,0,").split(",", 1)
+    digest, content = (
+        host.wire("AT%CMNG=2,4201,0").decode().removeprefix("%CMNG: 4201,0,").split(",", 1)
+    )
     assert digest == f'"{hashlib.sha256(crlf.encode()).hexdigest().upper()}"'
     assert content == f'"{crlf}"\r\nOK\r\n'
 
@@ -142,9 +170,20 @@ def test_keygen_attests_its_csr(host, modem):
     assert csr.is_signature_valid
     assert csr.subject.rfc4514_string() == f"CN={modem.identity.uuid}"
     usage = csr.extensions.get_extension_for_class(x509.KeyUsage).value
-    assert (usage.digital_signature, usage.content_commitment, usage.key_encipherment, usage.data_encipherment, usage.key_agreement) == (True, True, True, False, True)
+    assert (
+        usage.digital_signature,
+        usage.content_commitment,
+        usage.key_encipherment,
+        usage.data_encipherment,
+        usage.key_agreement,
+    ) == (True, True, True, False, True)
     kind, uuid, tag, digest, nonce = made.payload
-    assert (kind, UUID(bytes=uuid), tag, len(nonce)) == (9, modem.identity.uuid, bytes.fromhex("191069"), 16)
+    assert (kind, UUID(bytes=uuid), tag, len(nonce)) == (
+        9,
+        modem.identity.uuid,
+        bytes.fromhex("191069"),
+        16,
+    )
     assert digest == hashlib.sha256(made.body).digest()
     assert made.protected == {1: -7}
     assert made.unprotected == {4: bytes.fromhex("21")}
@@ -177,7 +216,12 @@ def test_keygen_takes_attributes_and_key_usage(host):
 
 
 def test_attestation_token_uses_the_challenge(host, modem):
-    body = host.ask("AT%ATTESTTOKEN=00112233445566778899aabbccddeeff").info[0].removeprefix('%ATTESTTOKEN: "').partition(".")[0]
+    body = (
+        host.ask("AT%ATTESTTOKEN=00112233445566778899aabbccddeeff")
+        .info[0]
+        .removeprefix('%ATTESTTOKEN: "')
+        .partition(".")[0]
+    )
     assert bytes.fromhex("00112233445566778899aabbccddeeff") in b64(body)
     assert modem.identity.uuid.bytes in b64(body)
 

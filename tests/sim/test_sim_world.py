@@ -44,17 +44,25 @@ def until(condition, within_s=5.0):
 
 
 def client(world):
-    return httpx.Client(base_url=world.base_url, headers={"Authorization": f"Bearer {world.token}"}, timeout=5)
+    return httpx.Client(
+        base_url=world.base_url, headers={"Authorization": f"Bearer {world.token}"}, timeout=5
+    )
 
 
 def provision(api, name="d1", key=None):
     """(registry device id, certificate with intermediate, key) in PEM, bought with a token."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     token = api.post("/api/v1/devices/registration/tokens", json={"name": name}).json()
-    csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+    csr = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([]))
+        .sign(key, hashes.SHA256())
+    )
     body = {"token": token["token"], "csr": csr.public_bytes(serialization.Encoding.PEM).decode()}
     got = api.post("/api/v1/devices/provision", json=body).json()
-    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     return token["deviceId"], got["certificate"] + got["caChain"], secret.decode()
 
 
@@ -70,7 +78,9 @@ def test_the_profile_fits_the_schema_and_its_files_are_private(mode):
         assert all(stat.S_IMODE(Path(path).stat().st_mode) == 0o600 for path in named if path)
         assert api.get(f"/organisation/name/{profile.cloud.organisation.name}").status_code == 200
         if mode is IdentityMode.LOCAL_CA:
-            assert {"root.pem", "intermediate.pem", "intermediate.key.pem"} <= {path.name for path in Path(profile.identity.ca).iterdir()}
+            assert {"root.pem", "intermediate.pem", "intermediate.key.pem"} <= {
+                path.name for path in Path(profile.identity.ca).iterdir()
+            }
         folder = world.folder
     assert not folder.exists()
 
@@ -84,7 +94,11 @@ def test_a_given_folder_stays_with_its_ca(tmp_path):
 
 
 def test_wrong_options_are_refused_before_anything_starts():
-    for options in (replace(QUICK, faults="1:nonsense"), replace(QUICK, faults="cloud:down@GET /x"), replace(QUICK, boards=1000)):
+    for options in (
+        replace(QUICK, faults="1:nonsense"),
+        replace(QUICK, faults="cloud:down@GET /x"),
+        replace(QUICK, boards=1000),
+    ):
         with pytest.raises(UsageError), running(options):
             pass
 
@@ -96,7 +110,13 @@ def test_readiness_and_fresh_identities():
         assert Path(ready["broker"].pop("ca")).read_text() == world.root_pem
         assert ready["broker"] == {"host": "127.0.0.1", "port": world.broker_port}
         assert [board["slot"] for board in ready["boards"]] == [1, 2, 3]
-        assert len({slot["uuid"] for slot in world.state()["slots"]} | {slot["imei"] for slot in world.state()["slots"]}) == 6
+        assert (
+            len(
+                {slot["uuid"] for slot in world.state()["slots"]}
+                | {slot["imei"] for slot in world.state()["slots"]}
+            )
+            == 6
+        )
 
 
 def test_a_seed_repeats_identities():
@@ -108,7 +128,11 @@ def test_a_seed_repeats_identities():
 
 
 def test_faults_change_while_it_runs():
-    with running(replace(QUICK, faults="1:mute")) as world, Host(world.port(1)) as host, client(world) as api:
+    with (
+        running(replace(QUICK, faults="1:mute")) as world,
+        Host(world.port(1)) as host,
+        client(world) as api,
+    ):
         host.raw(b"AT\r")
         assert host.read(0.1) == b""
         world.set_faults("cloud:429@GET /health")
@@ -122,7 +146,10 @@ class TestCheckIn:
     def test_without_a_certificate_it_is_refused(self):
         with running(replace(QUICK, boards=0)) as world:
             context = ssl.create_default_context(cadata=world.root_pem)
-            with socket.create_connection(("127.0.0.1", world.broker_port), timeout=5) as plain, pytest.raises((ssl.SSLError, ConnectionError)):  # noqa: PT012
+            with (  # noqa: PT012
+                socket.create_connection(("127.0.0.1", world.broker_port), timeout=5) as plain,
+                pytest.raises((ssl.SSLError, ConnectionError)),
+            ):
                 with context.wrap_socket(plain, server_hostname="127.0.0.1") as tls:
                     tls.sendall(mqtt.connect("nobody"))
                     tls.recv(1)
@@ -140,7 +167,9 @@ class TestCheckIn:
     def test_with_a_certificate_the_device_becomes_active(self):
         with running(replace(QUICK, boards=0)) as world, client(world) as api:
             device, certificate, key = provision(api)
-            check_in("127.0.0.1", world.broker_port, Credentials(certificate, key, world.root_pem), "d1")
+            check_in(
+                "127.0.0.1", world.broker_port, Credentials(certificate, key, world.root_pem), "d1"
+            )
             assert [entry["registryDeviceId"] for entry in world.state()["checkIns"]] == [device]
             assert api.get(f"/api/v1/devices/{device}").json()["status"] == "ACTIVE"
 
@@ -148,7 +177,12 @@ class TestCheckIn:
         with running(replace(QUICK, boards=0)) as world, client(world) as api:
             _, certificate, key = provision(api)
             with pytest.raises(ssl.SSLCertVerificationError):
-                check_in("127.0.0.1", world.broker_port, Credentials(certificate, key, Authority().root_pem), "d1")
+                check_in(
+                    "127.0.0.1",
+                    world.broker_port,
+                    Credentials(certificate, key, Authority().root_pem),
+                    "d1",
+                )
 
 
 def test_local_ca_board_shows_its_token_and_is_heard():
@@ -156,7 +190,9 @@ def test_local_ca_board_shows_its_token_and_is_heard():
         host.ready()
         csr = x509.load_der_x509_csr(keygen(host).body)
         device = register(api)
-        token = api.post("/api/v1/devices/registration/tokens", json={"name": "line-1-serial"}).json()
+        token = api.post(
+            "/api/v1/devices/registration/tokens", json={"name": "line-1-serial"}
+        ).json()
         chain = sign_with_local_ca(world, csr, device["deviceId"])
         assert host.ask(f'AT%CMNG=0,4201,0,"{world.root_pem}"').final == "OK"
         assert host.ask(f'AT%CMNG=0,4201,1,"{chain}"').final == "OK"
@@ -168,15 +204,23 @@ def test_local_ca_board_shows_its_token_and_is_heard():
         assert state["registryDevices"][0]["status"] == "ACTIVE"
         heard = api.get(f"/device/deviceId/{device['deviceId']}/state").json()
         assert heard["lastRouteInterface"] == "udp"
-        assert api.get(f"/device/deviceId/{device['deviceId']}/lastRoute").json()["interface"] == "udp"
+        assert (
+            api.get(f"/device/deviceId/{device['deviceId']}/lastRoute").json()["interface"] == "udp"
+        )
         many = api.post("/device/lastRoute", json={"deviceIds": [device["deviceId"]]}).json()
         assert many[0]["lastRoute"]["interfaceData"] == {"sequence": 1}
 
 
 def register(api):
     organisation = api.get("/organisation").json()[0]["id"]
-    board = api.post("/board", json={"organisationId": organisation, "name": "b", "description": "", "soc": "nRF9151"}).json()["id"]
-    return api.post("/device", json={"mcuId": "0359890000000001", "boardId": board, "organisationId": organisation}).json()
+    board = api.post(
+        "/board",
+        json={"organisationId": organisation, "name": "b", "description": "", "soc": "nRF9151"},
+    ).json()["id"]
+    return api.post(
+        "/device",
+        json={"mcuId": "0359890000000001", "boardId": board, "organisationId": organisation},
+    ).json()
 
 
 def sign_with_local_ca(world, csr, name):
@@ -187,16 +231,32 @@ def sign_with_local_ca(world, csr, name):
     key = load_pem_private_key((folder / "intermediate.key.pem").read_bytes(), passphrase)
     issuer = x509.load_pem_x509_certificate((folder / "intermediate.pem").read_bytes())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    leaf = (x509.CertificateBuilder().subject_name(subject).issuer_name(issuer.subject).public_key(csr.public_key())
-            .serial_number(x509.random_serial_number()).not_valid_before(issuer.not_valid_before_utc).not_valid_after(issuer.not_valid_after_utc)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), critical=False)
-            .sign(key, hashes.SHA256()))
+    leaf = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.subject)
+        .public_key(csr.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(issuer.not_valid_before_utc)
+        .not_valid_after(issuer.not_valid_after_utc)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
     return "".join(c.public_bytes(serialization.Encoding.PEM).decode() for c in (leaf, issuer))
 
 
-@pytest.mark.parametrize("faults", ["", "cloud:drop-before@POST /devices/provision x1", "cloud:429@POST /devices/provision x1"])
+@pytest.mark.parametrize(
+    "faults",
+    ["", "cloud:drop-before@POST /devices/provision x1", "cloud:429@POST /devices/provision x1"],
+)
 def test_first_boot_board_provisions_itself(faults):
-    with running(replace(QUICK, mode=IdentityMode.FIRST_BOOT, faults=faults)) as world, client(world) as api, Host(world.port(1)) as host:
+    with (
+        running(replace(QUICK, mode=IdentityMode.FIRST_BOOT, faults=faults)) as world,
+        client(world) as api,
+        Host(world.port(1)) as host,
+    ):
         token = api.post("/api/v1/devices/registration/tokens", json={"name": "d1"}).json()
         host.ready()
         host.ask(f'AT%CMNG=0,4202,3,"{token["token"].encode().hex()}"')
@@ -206,7 +266,13 @@ def test_first_boot_board_provisions_itself(faults):
         state = world.state()
         assert [(t["status"], t["uses"]) for t in state["tokens"]] == [("CONSUMED", 1)]
         assert len(state["certificates"]) == 1
-        assert [(c["secTag"], c["type"]) for c in state["slots"][0]["credentials"]] == [(4201, 0), (4201, 1), (4201, 2), (4202, 3), (4202, 4)]
+        assert [(c["secTag"], c["type"]) for c in state["slots"][0]["credentials"]] == [
+            (4201, 0),
+            (4201, 1),
+            (4201, 2),
+            (4202, 3),
+            (4202, 4),
+        ]
         assert bool(state["firmwareFailures"]) == bool(faults)
 
 
@@ -230,7 +296,9 @@ print("ended", flush=True)
 
 @pytest.mark.parametrize("how", ["stdin", "signal"])
 def test_serve_ends_and_cleans_up(how):
-    with subprocess.Popen([sys.executable, "-c", SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         ready = json.loads(process.stdout.readline())
         folder = Path(ready["profile"]).parent
         with Host(ready["boards"][0]["port"]) as host:
@@ -247,7 +315,9 @@ def test_serve_ends_and_cleans_up(how):
 
 @pytest.mark.storm
 def test_a_killed_parent_leaves_no_cloud_behind():
-    with subprocess.Popen([sys.executable, "-c", SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         ready = json.loads(process.stdout.readline())
         process.kill()
         process.wait(timeout=10)
@@ -257,6 +327,7 @@ def test_a_killed_parent_leaves_no_cloud_behind():
                 return httpx.get(f"{ready['baseUrl']}/health").status_code != 200
             except httpx.TransportError:
                 return True
+
         until(gone)
     folder = Path(ready["profile"]).parent
     for path in sorted(folder.rglob("*"), reverse=True):
@@ -273,6 +344,7 @@ def test_many_boards_at_once_keep_their_pace():
                 host.ready()
                 body = keygen(host).body
                 answers[slot] = base64.b64encode(body).decode()
+
         threads = [threading.Thread(target=drive, args=(slot,)) for slot in range(1, 33)]
         for thread in threads:
             thread.start()

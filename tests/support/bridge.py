@@ -1,4 +1,6 @@
-"""A serial port behind a TCP port on loopback, as terminal servers give it: raw, or with RFC 2217 on top."""
+"""A serial port behind a TCP port on loopback, as terminal servers give it: raw, or with RFC 2217
+on top.
+"""
 
 from __future__ import annotations
 

@@ -25,15 +25,26 @@ def program() -> str | None:
 
 @contextmanager
 def running(folder: Path, **settings: str | Path) -> Iterator[int]:
-    """Its port, once it serves. Settings are those of a listener, e.g. cafile, with _ as in mosquitto.conf."""
+    """Its port, once it serves.
+
+    Settings are those of a listener, e.g. cafile, with _ as in mosquitto.conf.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    lines = [f"listener {port} 127.0.0.1", *(f"{key} {value}" for key, value in {"allow_anonymous": "true", **settings}.items()),
-             *(["user root"] if os.getuid() == 0 else [])]
+    lines = [
+        f"listener {port} 127.0.0.1",
+        *(f"{key} {value}" for key, value in {"allow_anonymous": "true", **settings}.items()),
+        *(["user root"] if os.getuid() == 0 else []),
+    ]
     conf = folder / f"mosquitto-{port}.conf"
     conf.write_text("\n".join(lines) + "\n")
-    process = subprocess.Popen([str(program()), "-c", str(conf)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        [str(program()), "-c", str(conf)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
     late = Timer(_START_S, process.kill)
     late.start()
     try:

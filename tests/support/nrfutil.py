@@ -1,4 +1,6 @@
-"""A stand-in for Nordic's `nrfutil` on the PATH: says what the test wants, and keeps what it was asked."""
+"""A stand-in for Nordic's `nrfutil` on the PATH: says what the test wants, and keeps what it was
+asked.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ ADDRESS = 0x00FF0204
 ID = bytes.fromhex("1122334455667788")
 
 
-def answer(values=tuple(ID), *, serial_number: str = PROBE, address: str = f"0x{ADDRESS:08X}") -> str:
+def answer(
+    values=tuple(ID), *, serial_number: str = PROBE, address: str = f"0x{ADDRESS:08X}"
+) -> str:
     """The one line that `nrfutil --json --skip-overhead device x-read` prints."""
     memory = [{"startAddress": address, "values": list(values)}]
     return json.dumps({"devices": [{"serialNumber": serial_number, "memoryData": memory}]}) + "\n"
@@ -52,9 +56,11 @@ exit {code}
 
 
 class ChipMemory:
-    """An `nrfutil device` with a chip behind it that remembers: reads and 32-bit writes, bits only from 1 to 0.
+    """An `nrfutil device` with a chip behind it that remembers: reads and 32-bit writes, bits only
+    from 1 to 0.
 
-    `trouble` is shell that runs instead of a write (`$address`, `$value` are set); it may call `store`.
+    `trouble` is shell that runs instead of a write (`$address`, `$value` are set); it may call
+    `store`.
     """
 
     OTP = 0x00FF8108
@@ -69,7 +75,9 @@ class ChipMemory:
 
     def put(self, address: int, data: bytes) -> None:
         for at in range(0, len(data), 4):
-            (self.folder / f"{address + at:#x}").write_text(" ".join(map(str, data[at:at + 4])) + "\n")
+            (self.folder / f"{address + at:#x}").write_text(
+                " ".join(map(str, data[at : at + 4])) + "\n"
+            )
 
     def read(self, address: int) -> bytes:
         words = ((self.folder / f"{address + at:#x}").read_text() for at in (0, 4))

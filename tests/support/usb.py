@@ -1,4 +1,6 @@
-"""USB sockets with boards in them: a list of serial ports that a run of `infuse` is shown instead of this machine's own."""
+"""USB sockets with boards in them: a list of serial ports that a run of `infuse` is shown instead
+of this machine's own.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class _Port:
 
 
 class Machine:
-    """Boards by the hub path of their socket, each with the name that its port has now; `table` is what a run reads."""
+    """Boards by the hub path of their socket, each with the name that its port has now; `table` is
+    what a run reads.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -31,12 +35,19 @@ class Machine:
         self.table = folder / "usb.json"
         self._write()
 
-    def plug(self, hub_path: str, pty: str, name: str, serial: str, *, interfaces: bool = True) -> str:
-        """Plug a development kit in: its AT port is interface 0, and interface 2 is something else; without numbers nobody knows."""
+    def plug(
+        self, hub_path: str, pty: str, name: str, serial: str, *, interfaces: bool = True
+    ) -> str:
+        """Plug a development kit in: its AT port is interface 0, and interface 2 is something else;
+        without numbers nobody knows.
+        """
         port = self._link(name, pty)
         other = self._link(f"{name}b", os.devnull)
         ends = (":1.0", ":1.2") if interfaces else ("", "")
-        self._rows[hub_path] = [(port, serial, hub_path + ends[0]), (other, serial, hub_path + ends[1])]
+        self._rows[hub_path] = [
+            (port, serial, hub_path + ends[0]),
+            (other, serial, hub_path + ends[1]),
+        ]
         self._write()
         return port
 
@@ -59,10 +70,16 @@ class Machine:
 
 
 def show(table: str) -> None:
-    """From now on this process sees the ports of a table; one whose device is gone is not listed, as on a real machine."""
+    """From now on this process sees the ports of a table; one whose device is gone is not listed,
+    as on a real machine.
+    """
     from serial.tools import list_ports
 
     def comports() -> list[_Port]:
-        return [port for port in (_Port(*row) for row in json.loads(Path(table).read_text())) if Path(port.device).exists()]
+        return [
+            port
+            for port in (_Port(*row) for row in json.loads(Path(table).read_text()))
+            if Path(port.device).exists()
+        ]
 
     list_ports.comports = comports

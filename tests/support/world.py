@@ -38,19 +38,38 @@ class Bench:
 
     @property
     def env(self) -> dict[str, str]:
-        return {"INFUSE_SEALING_KEY_FILE": str(self.home) + ".sealing", "INFUSE_HOME": str(self.home), "NO_COLOR": "1"}
+        return {
+            "INFUSE_SEALING_KEY_FILE": str(self.home) + ".sealing",
+            "INFUSE_HOME": str(self.home),
+            "NO_COLOR": "1",
+        }
 
     def slot(self) -> int:
         """A board that no test has touched."""
         return next(self._slots)
 
-    def infuse(self, *argv: str, failpoint: str = "", env: dict[str, str] | None = None, **limits: Any) -> Ran:
-        return self.zygote.run(*argv, env={**self.env, **(env or {})}, failpoint=failpoint, **limits)
+    def infuse(
+        self, *argv: str, failpoint: str = "", env: dict[str, str] | None = None, **limits: Any
+    ) -> Ran:
+        return self.zygote.run(
+            *argv, env={**self.env, **(env or {})}, failpoint=failpoint, **limits
+        )
 
-    def provision(self, *ports: str, failpoint: str = "", more: tuple[str, ...] = (), output: str = "json", **limits: Any) -> Ran:
-        return self.infuse(*self.provisioning(*ports, more=more, output=output), failpoint=failpoint, **limits)
+    def provision(
+        self,
+        *ports: str,
+        failpoint: str = "",
+        more: tuple[str, ...] = (),
+        output: str = "json",
+        **limits: Any,
+    ) -> Ran:
+        return self.infuse(
+            *self.provisioning(*ports, more=more, output=output), failpoint=failpoint, **limits
+        )
 
-    def provisioning(self, *ports: str, more: tuple[str, ...] = (), output: str = "json") -> tuple[str, ...]:
+    def provisioning(
+        self, *ports: str, more: tuple[str, ...] = (), output: str = "json"
+    ) -> tuple[str, ...]:
         """The words of a `provision` on these ports."""
         named = [word for port in ports for word in ("--port", port)]
         return ("provision", "--profile", self.profile, *named, "--output", output, *more)
@@ -58,21 +77,42 @@ class Bench:
 
 @dataclass
 class Worlds:
-    """Opens worlds. Their cloud runs in a thread, and they share a CA whose keys open at once: both cost more than a run."""
+    """Opens worlds.
+
+    Their cloud runs in a thread, and they share a CA whose keys open at once: both cost more than a
+    run.
+    """
 
     zygote: Zygote
     folders: pytest.TempPathFactory
     _ca: list[Path] = field(default_factory=list)
 
     @contextmanager
-    def __call__(self, boards: int, mode: IdentityMode = IdentityMode.LOCAL_CA, *, active_wait_s: float = 0.0, cloud_process: bool = False,
-                 **options: Any) -> Iterator[Bench]:
+    def __call__(
+        self,
+        boards: int,
+        mode: IdentityMode = IdentityMode.LOCAL_CA,
+        *,
+        active_wait_s: float = 0.0,
+        cloud_process: bool = False,
+        **options: Any,
+    ) -> Iterator[Bench]:
         folder = self.folders.mktemp("world")
         if mode is IdentityMode.LOCAL_CA:
             shutil.copytree(self._made_ca(), folder, dirs_exist_ok=True)
         options = {"baud": None, "delays": FAST, "folder": folder, **options}
-        with running(SimOptions(boards=boards, mode=mode, active_wait_s=active_wait_s, cloud_process=cloud_process, **options)) as world:
-            yield Bench(world, self.folders.mktemp("bench") / "home", self.zygote, str(world.profile))
+        with running(
+            SimOptions(
+                boards=boards,
+                mode=mode,
+                active_wait_s=active_wait_s,
+                cloud_process=cloud_process,
+                **options,
+            )
+        ) as world:
+            yield Bench(
+                world, self.folders.mktemp("bench") / "home", self.zygote, str(world.profile)
+            )
 
     def _made_ca(self) -> Path:
         """A folder with `ca` and its `passphrase`, as a world makes them."""
@@ -92,8 +132,14 @@ def audit(world: SimWorld) -> list[str]:
     state = world.state()
     wrong = []
     mcu_ids = [device["mcuId"] for device in state["devices"]]
-    wrong += [f"two cloud devices for {mcu_id}" for mcu_id in set(mcu_ids) if mcu_ids.count(mcu_id) > 1]
+    wrong += [
+        f"two cloud devices for {mcu_id}" for mcu_id in set(mcu_ids) if mcu_ids.count(mcu_id) > 1
+    ]
     names = [device["name"] for device in state["registryDevices"]]
     wrong += [f"two registry devices named {name}" for name in set(names) if names.count(name) > 1]
-    wrong += [f"token {token['id']} was used {token['uses']} times" for token in state["tokens"] if token.get("uses", 0) > 1]
+    wrong += [
+        f"token {token['id']} was used {token['uses']} times"
+        for token in state["tokens"]
+        if token.get("uses", 0) > 1
+    ]
     return wrong

@@ -1,7 +1,9 @@
-"""Runs `infuse` many times without paying for its start: a process that has everything imported and forks per run.
+"""Runs `infuse` many times without paying for its start: a process that has everything imported and
+forks per run.
 
-As a program it reads a JSON line a run from stdin ({"argv", "env", "failpoint", "out", "file_limit", "powerless", "usb"}),
-forks, and answers with the wait status. `Zygote` is the side that the tests use.
+As a program it reads a JSON line a run from stdin ({"argv", "env", "failpoint", "out",
+"file_limit", "powerless", "usb"}), forks, and answers with the wait status. `Zygote` is the side
+that the tests use.
 """
 
 from __future__ import annotations
@@ -25,13 +27,44 @@ _CAPABILITIES_V3 = 0x20080522
 """Version of the kernel's capability sets, from linux/capability.h."""
 
 LOADED = (
-    "encodings.ascii", "encodings.idna", "encodings.utf_8_sig", "sqlalchemy.dialects.sqlite", "serial", "yaml", "cryptography.hazmat.backends.openssl.backend",
-    "infuse_cli.cli._argv", "infuse_cli.cli._lazy", "infuse_cli.cli.batch_register", "infuse_cli.cli.batch_view", "infuse_cli.cli.boards_view", "infuse_cli.cli.certificate_profiles", "infuse_cli.cli.commands.batch", "infuse_cli.cli.commands.provision", "infuse_cli.cli.line",
-    "infuse_cli.cli.main", "infuse_cli.cli.metadata_input", "infuse_cli.cli.doctor_bundle", "infuse_cli.cli.doctor_report", "infuse_cli.cli.serial_at", "infuse_cli.cli.serial_check",
-    "infuse_cli.cli.serial_csr", "infuse_cli.cli.serial_ports", "infuse_cli.cloud.build", "infuse_cli.journal.queries", "infuse_cli.journal.store",
-    "infuse_cli.keys.credentials", "infuse_cli.keys.seal", "infuse_cli.link.direct", "infuse_cli.link.nrfutil",
-    "infuse_cli.link.source", "infuse_cli.pipeline.batch.engine", "infuse_cli.pipeline.fleet", "infuse_cli.pipeline.resolve", "infuse_cli.pki.store",
-    "infuse_cli.profile_source", "infuse_cli.row_source",
+    "encodings.ascii",
+    "encodings.idna",
+    "encodings.utf_8_sig",
+    "sqlalchemy.dialects.sqlite",
+    "serial",
+    "yaml",
+    "cryptography.hazmat.backends.openssl.backend",
+    "infuse_cli.cli._argv",
+    "infuse_cli.cli._lazy",
+    "infuse_cli.cli.batch_register",
+    "infuse_cli.cli.batch_view",
+    "infuse_cli.cli.boards_view",
+    "infuse_cli.cli.certificate_profiles",
+    "infuse_cli.cli.commands.batch",
+    "infuse_cli.cli.commands.provision",
+    "infuse_cli.cli.line",
+    "infuse_cli.cli.main",
+    "infuse_cli.cli.metadata_input",
+    "infuse_cli.cli.doctor_bundle",
+    "infuse_cli.cli.doctor_report",
+    "infuse_cli.cli.serial_at",
+    "infuse_cli.cli.serial_check",
+    "infuse_cli.cli.serial_csr",
+    "infuse_cli.cli.serial_ports",
+    "infuse_cli.cloud.build",
+    "infuse_cli.journal.queries",
+    "infuse_cli.journal.store",
+    "infuse_cli.keys.credentials",
+    "infuse_cli.keys.seal",
+    "infuse_cli.link.direct",
+    "infuse_cli.link.nrfutil",
+    "infuse_cli.link.source",
+    "infuse_cli.pipeline.batch.engine",
+    "infuse_cli.pipeline.fleet",
+    "infuse_cli.pipeline.resolve",
+    "infuse_cli.pki.store",
+    "infuse_cli.profile_source",
+    "infuse_cli.row_source",
 )
 """What a run of `infuse` imports sooner or later, so that it is there before the fork."""
 
@@ -55,28 +88,55 @@ class Zygote:
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="infuse-runs-")
         self._count = 0
-        self._process = subprocess.Popen([sys.executable, str(Path(__file__))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
-    def start(self, *argv: str, env: dict[str, str] | None = None, failpoint: str = "", file_limit: int | None = None,
-              powerless: bool = False, usb: Path | None = None) -> tuple[int, Path]:
+    def start(
+        self,
+        *argv: str,
+        env: dict[str, str] | None = None,
+        failpoint: str = "",
+        file_limit: int | None = None,
+        powerless: bool = False,
+        usb: Path | None = None,
+    ) -> tuple[int, Path]:
         """Begin a run; its process id, and the prefix of the files with its output.
 
-        `file_limit` is the most bytes that it can write into any file: a disk that is full. `powerless` takes a
-        superuser's power to ignore permissions away, `usb` is a table of ports as `tests.support.usb` writes it.
+        `file_limit` is the most bytes that it can write into any file: a disk that is full.
+        `powerless` takes a superuser's power to ignore permissions away, `usb` is a table of ports
+        as `tests.support.usb` writes it.
         """
         self._count += 1
         out = Path(self._folder.name) / f"run{self._count}"
-        self._tell({"do": "run", "argv": argv, "env": env or {}, "failpoint": failpoint, "out": str(out),
-                    "file_limit": file_limit, "powerless": powerless, "usb": str(usb or "")})
+        self._tell(
+            {
+                "do": "run",
+                "argv": argv,
+                "env": env or {},
+                "failpoint": failpoint,
+                "out": str(out),
+                "file_limit": file_limit,
+                "powerless": powerless,
+                "usb": str(usb or ""),
+            }
+        )
         return int(self._process.stdout.readline()), out
 
     def wait(self, pid: int, out: Path, limit_s: float = 90.0) -> Ran:
         """Wait for a run to end."""
         self._tell({"do": "wait", "pid": pid, "limit_s": limit_s})
         code = os.waitstatus_to_exitcode(int(self._process.stdout.readline()))
-        return Ran(code, out.with_suffix(".stdout").read_text(), out.with_suffix(".stderr").read_text())
+        return Ran(
+            code, out.with_suffix(".stdout").read_text(), out.with_suffix(".stderr").read_text()
+        )
 
-    def run(self, *argv: str, env: dict[str, str] | None = None, failpoint: str = "", **limits: Any) -> Ran:
+    def run(
+        self, *argv: str, env: dict[str, str] | None = None, failpoint: str = "", **limits: Any
+    ) -> Ran:
         return self.wait(*self.start(*argv, env=env, failpoint=failpoint, **limits))
 
     def _tell(self, what: dict[str, Any]) -> None:
@@ -158,10 +218,19 @@ def _compile_statements() -> None:
     from infuse_cli.journal import prepared
 
     sqlite = dialect()
-    modules = [module for name, module in sys.modules.items() if name.startswith("infuse_cli.journal")]
-    for statement in {id(value): value for module in modules for value in vars(module).values() if isinstance(value, Executable)}.values():
+    modules = [
+        module for name, module in sys.modules.items() if name.startswith("infuse_cli.journal")
+    ]
+    for statement in {
+        id(value): value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, Executable)
+    }.values():
         if not isinstance(statement, Insert):
-            prepared._compiled[id(statement), sqlite.name, ()] = prepared._compile(statement, sqlite, ())
+            prepared._compiled[id(statement), sqlite.name, ()] = prepared._compile(
+                statement, sqlite, ()
+            )
 
 
 def _reap(pid: int, limit_s: float) -> int:

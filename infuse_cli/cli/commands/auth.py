@@ -1,4 +1,6 @@
-"""`infuse auth login|logout|status|exchange`: the API credential, which is stored and named but never shown."""
+"""`infuse auth login|logout|status|exchange`: the API credential, which is stored and named but
+never shown.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +18,38 @@ if TYPE_CHECKING:
     from infuse_cli.profile import Cloud
     from infuse_cli.types import Secret
 
-app = typer.Typer(help="The API credential: login, logout, status, exchange.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="The API credential: login, logout, status, exchange.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 
-Url = Annotated[str | None, typer.Option("--url", metavar="URL", help="Base URL of the API, instead of the profile's.")]
-Check = Annotated[bool, typer.Option("--check", help="Ask the cloud whether it takes the credential.")]
+Url = Annotated[
+    str | None,
+    typer.Option("--url", metavar="URL", help="Base URL of the API, instead of the profile's."),
+]
+Check = Annotated[
+    bool, typer.Option("--check", help="Ask the cloud whether it takes the credential.")
+]
 
 
 @app.command()
 def login(
     url: Url = None,
-    token_file: Annotated[str | None, typer.Option("--token-file", metavar="FILE", help="Read the credential from a 0600 file; - is standard input.")] = None,
-    token_fd: Annotated[int | None, typer.Option("--token-fd", metavar="N", help="Read the credential from an open file descriptor.")] = None,
+    token_file: Annotated[
+        str | None,
+        typer.Option(
+            "--token-file",
+            metavar="FILE",
+            help="Read the credential from a 0600 file; - is standard input.",
+        ),
+    ] = None,
+    token_fd: Annotated[
+        int | None,
+        typer.Option(
+            "--token-fd", metavar="N", help="Read the credential from an open file descriptor."
+        ),
+    ] = None,
     check: Check = False,
 ) -> None:
     """Store the API credential in the keyring, else in a 0600 file."""
@@ -41,9 +64,19 @@ def login(
     host = credential_host(cloud.base_url)
     kept = store_credential(host, secret, current().home)
     notes = [*kept.notes, *_overriding(cloud)]
-    data = {"host": host, "scheme": cloud.auth.scheme, "source": kept.source.value, "where": kept.where,
-            "notes": notes, "organisations": names}
-    lines = [f"Credential for {host} stored in: {kept.where}", *_checked(names), *(f"Note: {note}." for note in notes)]
+    data = {
+        "host": host,
+        "scheme": cloud.auth.scheme,
+        "source": kept.source.value,
+        "where": kept.where,
+        "notes": notes,
+        "organisations": names,
+    }
+    lines = [
+        f"Credential for {host} stored in: {kept.where}",
+        *_checked(names),
+        *(f"Note: {note}." for note in notes),
+    ]
     _finish("auth login", data, lines)
 
 
@@ -57,8 +90,14 @@ def logout(url: Url = None) -> None:
     host = credential_host(cloud.base_url)
     gone = [kept.where for kept in forget_credential(host, current().home)]
     notes = _overriding(cloud)
-    lines = [f"Credential for {host} removed from: {where}" for where in gone] or [f"No credential for {host} was stored."]
-    _finish("auth logout", {"host": host, "removed": gone, "notes": notes}, [*lines, *(f"Note: {note}." for note in notes)])
+    lines = [f"Credential for {host} removed from: {where}" for where in gone] or [
+        f"No credential for {host} was stored."
+    ]
+    _finish(
+        "auth logout",
+        {"host": host, "removed": gone, "notes": notes},
+        [*lines, *(f"Note: {note}." for note in notes)],
+    )
 
 
 @app.command()
@@ -71,7 +110,9 @@ def status(url: Url = None, check: Check = False) -> None:
     cloud = _cloud(url)
     settings = current()
     host = credential_host(cloud.base_url)
-    survey = survey_credentials(host, env=settings.env, token_file=cloud.auth.token_file, home=settings.home)
+    survey = survey_credentials(
+        host, env=settings.env, token_file=cloud.auth.token_file, home=settings.home
+    )
     data = _status_data(cloud, host, survey)
     if not survey.found:
         _finish_without(host, data)
@@ -83,15 +124,38 @@ def status(url: Url = None, check: Check = False) -> None:
 @app.command()
 def exchange(
     url: Url = None,
-    token_file: Annotated[str | None, typer.Option("--token-file", metavar="FILE", help="Read the IAM key from a 0600 file; - is standard input.")] = None,
-    token_fd: Annotated[int | None, typer.Option("--token-fd", metavar="N", help="Read the IAM key from an open file descriptor.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the token to this file (0600), in one step.", show_default=False)] = None,
-    reveal: Annotated[bool, typer.Option("--reveal", help="Show the token, on a terminal only.")] = False,
+    token_file: Annotated[
+        str | None,
+        typer.Option(
+            "--token-file",
+            metavar="FILE",
+            help="Read the IAM key from a 0600 file; - is standard input.",
+        ),
+    ] = None,
+    token_fd: Annotated[
+        int | None,
+        typer.Option(
+            "--token-fd", metavar="N", help="Read the IAM key from an open file descriptor."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Write the token to this file (0600), in one step.",
+            show_default=False,
+        ),
+    ] = None,
+    reveal: Annotated[
+        bool, typer.Option("--reveal", help="Show the token, on a terminal only.")
+    ] = False,
 ) -> None:
     """Exchange an IAM key (ik_…) for a short-lived bearer token, for those APIs that take one.
 
-    The Infuse IoT API takes neither today: it wants the legacy organisation admin token. Where the profile says
-    cloud.auth.scheme: exchanged, every command exchanges the stored key by itself and renews the token in time.
+    The Infuse IoT API takes neither today: it wants the legacy organisation admin token. Where the
+    profile says cloud.auth.scheme: exchanged, every command exchanges the stored key by itself and
+    renews the token in time.
     """
     from infuse_cli.cli.cloud_tools import Destination
     from infuse_cli.cli.key_tools import exchanged
@@ -105,7 +169,9 @@ def exchange(
 
 
 def _cloud(url: str | None) -> Cloud:
-    """The profile's cloud section, or the default one; `--url` beats the profile and the environment."""
+    """The profile's cloud section, or the default one; `--url` beats the profile and the
+    environment.
+    """
     import msgspec
 
     from infuse_cli.cli.cloud_tools import bare_cloud
@@ -128,7 +194,12 @@ def _stored(cloud: Cloud) -> Secret:
     from infuse_cli.keys.credentials import credential_host, find_credential
 
     settings = current()
-    return find_credential(credential_host(cloud.base_url), env=settings.env, token_file=cloud.auth.token_file, home=settings.home).secret
+    return find_credential(
+        credential_host(cloud.base_url),
+        env=settings.env,
+        token_file=cloud.auth.token_file,
+        home=settings.home,
+    ).secret
 
 
 def _read_credential(token_file: str | None, token_fd: int | None) -> Secret:
@@ -145,9 +216,14 @@ def _read_credential(token_file: str | None, token_fd: int | None) -> Secret:
     if token_file is not None:
         return read_token_file(Path(token_file))
     if not sys.stdin.isatty():
-        raise UsageError("usage.no-terminal", "the credential would have to be asked for, but there is no terminal",
-                         hint="Give it with --token-file FILE, --token-file - or --token-fd N.")
-    return Secret(str(typer.prompt("API credential (not shown)", hide_input=True, err=True)).strip())
+        raise UsageError(
+            "usage.no-terminal",
+            "the credential would have to be asked for, but there is no terminal",
+            hint="Give it with --token-file FILE, --token-file - or --token-fd N.",
+        )
+    return Secret(
+        str(typer.prompt("API credential (not shown)", hide_input=True, err=True)).strip()
+    )
 
 
 def _read_descriptor(descriptor: int) -> str:
@@ -170,7 +246,9 @@ def _organisations(cloud: Cloud, secret: Secret) -> list[str]:
 
     # Somebody is waiting for the answer: no patience for an outage.
     patience_s = min(cloud.deadline_s, 5.0)
-    hasty = msgspec.structs.replace(cloud, timeout_s=min(cloud.timeout_s, patience_s), deadline_s=patience_s)
+    hasty = msgspec.structs.replace(
+        cloud, timeout_s=min(cloud.timeout_s, patience_s), deadline_s=patience_s
+    )
     client = connect(hasty, secret, threading.Event().wait)
     try:
         return [organisation.name for organisation in client.organisations()]
@@ -196,7 +274,10 @@ def _overriding(cloud: Cloud) -> list[str]:
     if os.environ.get(TOKEN_VARIABLE):
         notes.append(f"{TOKEN_VARIABLE} is set and beats a stored credential")
     if cloud.auth.token_file:
-        notes.append(f"the profile names a token file, which beats a stored credential: {cloud.auth.token_file}")
+        notes.append(
+            "the profile names a token file, which beats a stored credential:"
+            f" {cloud.auth.token_file}"
+        )
     return notes
 
 
@@ -208,15 +289,25 @@ def _status_data(cloud: Cloud, host: str, survey: Survey) -> dict[str, Any]:
     found = survey.found
     ending = warning(found[0].secret, datetime.now(UTC)) if found else None
     return {
-        "host": host, "baseUrl": cloud.base_url, "scheme": cloud.auth.scheme, "found": bool(found),
-        "source": found[0].source.value if found else None, "where": found[0].where if found else None,
-        "expiresAt": expires_at(found[0].secret) if found else None, "shadows": [one.where for one in found[1:]],
-        "notes": [*survey.notes, *([ending] if ending else [])], "organisations": None,
+        "host": host,
+        "baseUrl": cloud.base_url,
+        "scheme": cloud.auth.scheme,
+        "found": bool(found),
+        "source": found[0].source.value if found else None,
+        "where": found[0].where if found else None,
+        "expiresAt": expires_at(found[0].secret) if found else None,
+        "shadows": [one.where for one in found[1:]],
+        "notes": [*survey.notes, *([ending] if ending else [])],
+        "organisations": None,
     }
 
 
 def _status_lines(data: dict[str, Any]) -> list[str]:
-    lines = [f"Host:       {data['host']}", f"Credential: {data['where']}", f"Scheme:     {data['scheme']}"]
+    lines = [
+        f"Host:       {data['host']}",
+        f"Credential: {data['where']}",
+        f"Scheme:     {data['scheme']}",
+    ]
     if data["expiresAt"] is not None:
         lines.append(f"Expires:    {data['expiresAt']:%Y-%m-%d %H:%M} UTC")
     lines += [f"Shadowed:   {where}" for where in data["shadows"]]
@@ -236,5 +327,13 @@ def _finish_without(host: str, data: dict[str, Any]) -> NoReturn:
 
     error = CredentialError("credential.missing", f"no credential for {host} was found")
     lines = [f"No credential for {host}.", *(f"Note: {note}." for note in data["notes"])]
-    finish(OperationResult(command="auth status", data=data, status="error", errors=[error.as_json()],
-                           exit_code=Exit.CREDENTIAL, human="\n".join(lines)))
+    finish(
+        OperationResult(
+            command="auth status",
+            data=data,
+            status="error",
+            errors=[error.as_json()],
+            exit_code=Exit.CREDENTIAL,
+            human="\n".join(lines),
+        )
+    )

@@ -17,17 +17,35 @@ class Format(enum.StrEnum):
     ONBOARD = "onboard"
 
 
-app = typer.Typer(help="Many devices from a CSV: plan, register, status, export.", no_args_is_help=True)
+app = typer.Typer(
+    help="Many devices from a CSV: plan, register, status, export.", no_args_is_help=True
+)
 
-File = Annotated[Path, typer.Argument(metavar="FILE.csv", help="The rows: mcuId, and if wanted deviceId, name, publicKey, tags, metadata.KEY…", show_default=False)]
+File = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE.csv",
+        help="The rows: mcuId, and if wanted deviceId, name, publicKey, tags, metadata.KEY…",
+        show_default=False,
+    ),
+]
 
 
 @app.command()
 def plan(
     file: File,
     *,
-    update: Annotated[bool, typer.Option("--update", help="As `register --update` would: devices that differ get the metadata of the file.")] = False,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="As `register --skip-bad` would: leave bad lines out.")] = False,
+    update: Annotated[
+        bool,
+        typer.Option(
+            "--update",
+            help="As `register --update` would: devices that differ get the metadata of the file.",
+        ),
+    ] = False,
+    skip_bad: Annotated[
+        bool,
+        typer.Option("--skip-bad", help="As `register --skip-bad` would: leave bad lines out."),
+    ] = False,
 ) -> None:
     """Check the file and say what `register` would do. Reads the cloud, writes nothing anywhere."""
     from infuse_cli.cli import batch_plan
@@ -40,22 +58,70 @@ def plan(
 def register(
     file: File,
     *,
-    concurrency: Annotated[int, typer.Option("--concurrency", metavar="N", min=1, max=64, help="Requests under way at a time.")] = 16,
-    rate: Annotated[float | None, typer.Option("--rate", metavar="R", min=0.01, help="At most R requests a second, evenly.", show_default=False)] = None,
-    max_failures: Annotated[int | None, typer.Option("--max-failures", metavar="N", min=1, help="Begin no further row after N that differ, are refused or stay unknown.", show_default=False)] = None,
-    update: Annotated[bool, typer.Option("--update", help="Give devices that exist the metadata of the file.")] = False,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad lines out instead of refusing the file.")] = False,
-    report: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Where the report goes: CSV, one line a row. [default: reports/ in INFUSE_HOME]", show_default=False)] = None,
+    concurrency: Annotated[
+        int,
+        typer.Option(
+            "--concurrency", metavar="N", min=1, max=64, help="Requests under way at a time."
+        ),
+    ] = 16,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            "--rate",
+            metavar="R",
+            min=0.01,
+            help="At most R requests a second, evenly.",
+            show_default=False,
+        ),
+    ] = None,
+    max_failures: Annotated[
+        int | None,
+        typer.Option(
+            "--max-failures",
+            metavar="N",
+            min=1,
+            help="Begin no further row after N that differ, are refused or stay unknown.",
+            show_default=False,
+        ),
+    ] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Give devices that exist the metadata of the file.")
+    ] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave bad lines out instead of refusing the file.")
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE",
+            help="Where the report goes: CSV, one line a row. [default: reports/ in INFUSE_HOME]",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Register the file's devices in the cloud, each exactly once.
 
-    A row with a name gets a registration token too, which is sealed in the journal until `infuse provision` uses it.
-    Running the same command again is how it resumes: what exists is left as it is.
+    A row with a name gets a registration token too, which is sealed in the journal until `infuse
+    provision` uses it. Running the same command again is how it resumes: what exists is left as it
+    is.
     """
     from infuse_cli.cli import batch_register
     from infuse_cli.cli.result import finish
 
-    finish(batch_register.register(batch_register.Asked(file, concurrency, rate, max_failures, update=update, skip_bad=skip_bad, report=report)))
+    finish(
+        batch_register.register(
+            batch_register.Asked(
+                file,
+                concurrency,
+                rate,
+                max_failures,
+                update=update,
+                skip_bad=skip_bad,
+                report=report,
+            )
+        )
+    )
 
 
 @app.command()
@@ -69,20 +135,93 @@ def status(file: File) -> None:
 
 @app.command()
 def export(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE.csv]", help="Only the rows of this file. [default: all on record]", show_default=False)] = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE.csv]",
+            help="Only the rows of this file. [default: all on record]",
+            show_default=False,
+        ),
+    ] = None,
     *,
-    format_: Annotated[Format, typer.Option("--format", help="csv or json: the ids. onboard: nRF Cloud's onboard.csv, for boards with a certificate.")] = Format.CSV,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where to write it. [default: standard output]", show_default=False)] = None,
-    sub_type: Annotated[str, typer.Option("--sub-type", metavar="TEXT", help="onboard: sub-type of the devices.", show_default=False)] = "",
-    fw_types: Annotated[str, typer.Option("--fw-types", metavar="APP|MODEM", help="onboard: firmware that nRF Cloud may update.", show_default=False)] = "",
-    for_bench: Annotated[Path | None, typer.Option("--for-bench", metavar="FILE", help="Seal ids and registration tokens for `infuse journal import` at another bench.", show_default=False)] = None,
-    passphrase_file: Annotated[Path | None, typer.Option("--passphrase-file", metavar="FILE", help="--for-bench: passphrase, in a 0600 file.", show_default=False)] = None,
-    passphrase_fd: Annotated[int | None, typer.Option("--passphrase-fd", metavar="N", help="--for-bench: passphrase from a file descriptor.", show_default=False)] = None,
-    again: Annotated[bool, typer.Option("--again", help="--for-bench: tokens that were handed over before, too.")] = False,
-    take_back: Annotated[bool, typer.Option("--take-back", help="Revoke tokens that were handed over; `batch register` then mints others.")] = False,
+    format_: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            help=(
+                "csv or json: the ids. onboard: nRF Cloud's onboard.csv, for boards with a"
+                " certificate."
+            ),
+        ),
+    ] = Format.CSV,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Where to write it. [default: standard output]",
+            show_default=False,
+        ),
+    ] = None,
+    sub_type: Annotated[
+        str,
+        typer.Option(
+            "--sub-type",
+            metavar="TEXT",
+            help="onboard: sub-type of the devices.",
+            show_default=False,
+        ),
+    ] = "",
+    fw_types: Annotated[
+        str,
+        typer.Option(
+            "--fw-types",
+            metavar="APP|MODEM",
+            help="onboard: firmware that nRF Cloud may update.",
+            show_default=False,
+        ),
+    ] = "",
+    for_bench: Annotated[
+        Path | None,
+        typer.Option(
+            "--for-bench",
+            metavar="FILE",
+            help="Seal ids and registration tokens for `infuse journal import` at another bench.",
+            show_default=False,
+        ),
+    ] = None,
+    passphrase_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--passphrase-file",
+            metavar="FILE",
+            help="--for-bench: passphrase, in a 0600 file.",
+            show_default=False,
+        ),
+    ] = None,
+    passphrase_fd: Annotated[
+        int | None,
+        typer.Option(
+            "--passphrase-fd",
+            metavar="N",
+            help="--for-bench: passphrase from a file descriptor.",
+            show_default=False,
+        ),
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="--for-bench: tokens that were handed over before, too.")
+    ] = False,
+    take_back: Annotated[
+        bool,
+        typer.Option(
+            "--take-back",
+            help="Revoke tokens that were handed over; `batch register` then mints others.",
+        ),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="--take-back: do not ask.")] = False,
 ) -> None:
-    """Export what came of rows: their ids, nRF Cloud's onboard.csv, or a sealed hand-over to another bench.
+    """Export what came of rows: their ids, nRF Cloud's onboard.csv, or a sealed hand-over to
+    another bench.
 
     A token that is handed over is not used on this bench any more, and not handed over twice.
     """
@@ -100,8 +239,17 @@ def export(
         raise UsageError("usage.bad-option", "--yes goes with --take-back")
     if for_bench is None:
         if passphrase.given or again:
-            raise UsageError("usage.bad-option", "--passphrase-file, --passphrase-fd and --again go with --for-bench")
-        finish(batch_export.exported(batch_export.Wish(file, out, sub_type, fw_types), format_.value))
+            raise UsageError(
+                "usage.bad-option",
+                "--passphrase-file, --passphrase-fd and --again go with --for-bench",
+            )
+        finish(
+            batch_export.exported(batch_export.Wish(file, out, sub_type, fw_types), format_.value)
+        )
     if out is not None:
-        raise UsageError("usage.bad-option", "--for-bench names its file itself, so --out has nothing to say")
-    finish(handover_export.for_bench(handover_export.Wish(file, for_bench, passphrase, again=again)))
+        raise UsageError(
+            "usage.bad-option", "--for-bench names its file itself, so --out has nothing to say"
+        )
+    finish(
+        handover_export.for_bench(handover_export.Wish(file, for_bench, passphrase, again=again))
+    )

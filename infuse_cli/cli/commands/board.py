@@ -6,13 +6,47 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The cloud's product profiles, called boards: list, show, create.", no_args_is_help=True)
+app = typer.Typer(
+    help="The cloud's product profiles, called boards: list, show, create.", no_args_is_help=True
+)
 
-Organisation = Annotated[str | None, typer.Option("--organisation", metavar="NAME|ID", help="The organisation. [default: the profile's, else the only one]", show_default=False)]
-Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Name of the board; default: the profile's.", show_default=False)]
-Soc = Annotated[str | None, typer.Option("--soc", metavar="SOC", help="The chip, e.g. nRF9151. [default: the profile's]", show_default=False)]
-Description = Annotated[str | None, typer.Option("--description", metavar="TEXT", help="What the product is.", show_default=False)]
-Field = Annotated[list[str] | None, typer.Option("--field", metavar="NAME[:required][:unique]", help="A metadata field that devices have; may be given again.", show_default=False)]
+Organisation = Annotated[
+    str | None,
+    typer.Option(
+        "--organisation",
+        metavar="NAME|ID",
+        help="The organisation. [default: the profile's, else the only one]",
+        show_default=False,
+    ),
+]
+Name = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[NAME]", help="Name of the board; default: the profile's.", show_default=False
+    ),
+]
+Soc = Annotated[
+    str | None,
+    typer.Option(
+        "--soc",
+        metavar="SOC",
+        help="The chip, e.g. nRF9151. [default: the profile's]",
+        show_default=False,
+    ),
+]
+Description = Annotated[
+    str | None,
+    typer.Option("--description", metavar="TEXT", help="What the product is.", show_default=False),
+]
+Field = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--field",
+        metavar="NAME[:required][:unique]",
+        help="A metadata field that devices have; may be given again.",
+        show_default=False,
+    ),
+]
 Public = Annotated[bool, typer.Option("--public", help="Other organisations may use the board.")]
 
 
@@ -20,7 +54,9 @@ Public = Annotated[bool, typer.Option("--public", help="Other organisations may 
 def list_boards(
     *,
     organisation: Organisation = None,
-    public: Annotated[bool, typer.Option("--public", help="Also everybody's public boards.")] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="Also everybody's public boards.")
+    ] = False,
 ) -> None:
     """List an organisation's boards: product profiles in the cloud, not pieces of hardware."""
     from infuse_cli.cli import catalogue
@@ -31,7 +67,12 @@ def list_boards(
 
 @app.command()
 def show(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME|ID]", help="The board; default: the profile's.", show_default=False)] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME|ID]", help="The board; default: the profile's.", show_default=False
+        ),
+    ] = None,
     *,
     organisation: Organisation = None,
 ) -> None:
@@ -56,7 +97,12 @@ def create(
     from infuse_cli.cli import catalogue
     from infuse_cli.cli.result import finish
 
-    finish(catalogue.make_board(catalogue.BoardWish(name, soc, description, tuple(field or ()), public, organisation), ensure=False))
+    finish(
+        catalogue.make_board(
+            catalogue.BoardWish(name, soc, description, tuple(field or ()), public, organisation),
+            ensure=False,
+        )
+    )
 
 
 @app.command()
@@ -69,8 +115,15 @@ def ensure(
     public: Public = False,
     organisation: Organisation = None,
 ) -> None:
-    """Create a board unless it is there; one of another soc is refused, other differences are named."""
+    """Create a board unless it is there; one of another soc is refused, other differences are
+    named.
+    """
     from infuse_cli.cli import catalogue
     from infuse_cli.cli.result import finish
 
-    finish(catalogue.make_board(catalogue.BoardWish(name, soc, description, tuple(field or ()), public, organisation), ensure=True))
+    finish(
+        catalogue.make_board(
+            catalogue.BoardWish(name, soc, description, tuple(field or ()), public, organisation),
+            ensure=True,
+        )
+    )

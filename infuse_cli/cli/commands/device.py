@@ -6,25 +6,106 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Devices in the cloud: list, show, create, update, retire, replace.", no_args_is_help=True)
+app = typer.Typer(
+    help="Devices in the cloud: list, show, create, update, retire, replace.", no_args_is_help=True
+)
 
-Organisation = Annotated[str | None, typer.Option("--organisation", metavar="NAME|ID", help="The organisation. [default: the profile's, else the only one]", show_default=False)]
-Device = Annotated[str, typer.Argument(metavar="DEVICE", help="Device id, id, mcuId, IMEI, or KEY=VALUE of its metadata.", show_default=False)]
-Soc = Annotated[str | None, typer.Option("--soc", metavar="SOC", help="The chip that an mcuId or IMEI belongs to. [default: the profile's]", show_default=False)]
-MCU_ID = Annotated[str, typer.Argument(metavar="MCU_ID", help="The chip's own id: 16 lower-case hex digits.", show_default=False)]
-OfBoard = Annotated[str | None, typer.Option("--board", metavar="NAME|ID", help="The cloud board. [default: the profile's]", show_default=False)]
-DeviceId = Annotated[str | None, typer.Option("--device-id", metavar="ID", help="Its device id, 16 hex digits. [default: the cloud chooses]", show_default=False)]
-Update = Annotated[bool, typer.Option("--update-metadata", help="Overwrite differing metadata of a device that exists.")]
-Initial = Annotated[str | None, typer.Option("--initial-state", metavar="JSON", help="Its initialDeviceState, passed on as it is.", show_default=False)]
-Metadata = Annotated[list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="Metadata of the device; may be given again.", show_default=False)]
+Organisation = Annotated[
+    str | None,
+    typer.Option(
+        "--organisation",
+        metavar="NAME|ID",
+        help="The organisation. [default: the profile's, else the only one]",
+        show_default=False,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Argument(
+        metavar="DEVICE",
+        help="Device id, id, mcuId, IMEI, or KEY=VALUE of its metadata.",
+        show_default=False,
+    ),
+]
+Soc = Annotated[
+    str | None,
+    typer.Option(
+        "--soc",
+        metavar="SOC",
+        help="The chip that an mcuId or IMEI belongs to. [default: the profile's]",
+        show_default=False,
+    ),
+]
+MCU_ID = Annotated[
+    str,
+    typer.Argument(
+        metavar="MCU_ID", help="The chip's own id: 16 lower-case hex digits.", show_default=False
+    ),
+]
+OfBoard = Annotated[
+    str | None,
+    typer.Option(
+        "--board",
+        metavar="NAME|ID",
+        help="The cloud board. [default: the profile's]",
+        show_default=False,
+    ),
+]
+DeviceId = Annotated[
+    str | None,
+    typer.Option(
+        "--device-id",
+        metavar="ID",
+        help="Its device id, 16 hex digits. [default: the cloud chooses]",
+        show_default=False,
+    ),
+]
+Update = Annotated[
+    bool,
+    typer.Option("--update-metadata", help="Overwrite differing metadata of a device that exists."),
+]
+Initial = Annotated[
+    str | None,
+    typer.Option(
+        "--initial-state",
+        metavar="JSON",
+        help="Its initialDeviceState, passed on as it is.",
+        show_default=False,
+    ),
+]
+Metadata = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metadata",
+        metavar="KEY=VALUE",
+        help="Metadata of the device; may be given again.",
+        show_default=False,
+    ),
+]
 
 
 @app.command("list")
 def list_devices(
     *,
     organisation: Organisation = None,
-    board: Annotated[str | None, typer.Option("--board", metavar="NAME|ID", help="Only devices of this cloud board.", show_default=False)] = None,
-    metadata: Annotated[str | None, typer.Option("--metadata", metavar="KEY=VALUE", help="Only devices with this metadata.", show_default=False)] = None,
+    board: Annotated[
+        str | None,
+        typer.Option(
+            "--board",
+            metavar="NAME|ID",
+            help="Only devices of this cloud board.",
+            show_default=False,
+        ),
+    ] = None,
+    metadata: Annotated[
+        str | None,
+        typer.Option(
+            "--metadata",
+            metavar="KEY=VALUE",
+            help="Only devices with this metadata.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """List an organisation's devices, all of them."""
     from infuse_cli.cli import devices
@@ -35,7 +116,9 @@ def list_devices(
 
 @app.command()
 def show(device: Device, *, soc: Soc = None) -> None:
-    """Show a device: in the cloud, in the registry, its state, its last route, and what is on record here."""
+    """Show a device: in the cloud, in the registry, its state, its last route, and what is on
+    record here.
+    """
     from infuse_cli.cli import devices
     from infuse_cli.cli.result import finish
 
@@ -55,12 +138,25 @@ def create(
 ) -> None:
     """Create a device. It cannot be undone or moved, so everything is checked first.
 
-    One that soc and mcuId name already is taken as it is: missing metadata is added, differing values are refused.
+    One that soc and mcuId name already is taken as it is: missing metadata is added, differing
+    values are refused.
     """
     from infuse_cli.cli import devices
     from infuse_cli.cli.result import finish
 
-    finish(devices.make(devices.DeviceWish(mcu_id, board, organisation, device_id, tuple(metadata or ()), update_metadata, initial_state)))
+    finish(
+        devices.make(
+            devices.DeviceWish(
+                mcu_id,
+                board,
+                organisation,
+                device_id,
+                tuple(metadata or ()),
+                update_metadata,
+                initial_state,
+            )
+        )
+    )
 
 
 @app.command()
@@ -74,11 +170,26 @@ def ensure(
     update_metadata: Update = False,
     initial_state: Initial = None,
 ) -> None:
-    """The same as create, under the name that it has for all other things: a device that is there is content enough."""
+    """The same as create, under the name that it has for all other things: a device that is there
+    is content enough.
+    """
     from infuse_cli.cli import devices
     from infuse_cli.cli.result import finish
 
-    finish(devices.make(devices.DeviceWish(mcu_id, board, organisation, device_id, tuple(metadata or ()), update_metadata, initial_state, "device ensure")))
+    finish(
+        devices.make(
+            devices.DeviceWish(
+                mcu_id,
+                board,
+                organisation,
+                device_id,
+                tuple(metadata or ()),
+                update_metadata,
+                initial_state,
+                "device ensure",
+            )
+        )
+    )
 
 
 @app.command()
@@ -86,7 +197,9 @@ def update(
     device: Device,
     *,
     metadata: Metadata = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Drop all metadata that is not named here.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Drop all metadata that is not named here.")
+    ] = False,
     soc: Soc = None,
 ) -> None:
     """Change a device's metadata."""
@@ -107,7 +220,14 @@ def state(device: Device, *, soc: Soc = None) -> None:
 
 @app.command()
 def route(
-    device: Annotated[list[str], typer.Argument(metavar="DEVICE…", help="Devices, each as for `show`; several are asked for in one call.", show_default=False)],
+    device: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DEVICE…",
+            help="Devices, each as for `show`; several are asked for in one call.",
+            show_default=False,
+        ),
+    ],
     *,
     soc: Soc = None,
 ) -> None:
@@ -120,15 +240,34 @@ def route(
 
 @app.command()
 def retire(
-    device: Annotated[str, typer.Argument(metavar="BOARD", help="Whatever names it in the journal or the cloud: UUID, serial number, IMEI, mcuId, device id.", show_default=False)],
+    device: Annotated[
+        str,
+        typer.Argument(
+            metavar="BOARD",
+            help=(
+                "Whatever names it in the journal or the cloud: UUID, serial number, IMEI, mcuId,"
+                " device id."
+            ),
+            show_default=False,
+        ),
+    ],
     *,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why: scrapped, lost, exposed, reassigned, replaced, or in your own words.")] = "scrapped",
+    reason: Annotated[
+        str,
+        typer.Option(
+            "--reason",
+            metavar="TEXT",
+            help="Why: scrapped, lost, exposed, reassigned, replaced, or in your own words.",
+        ),
+    ] = "scrapped",
     soc: Soc = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """End a device: revoke its certificates and tokens, delete its registry device, mark it in the cloud.
+    """End a device: revoke its certificates and tokens, delete its registry device, mark it in the
+    cloud.
 
-    The cloud device itself cannot be deleted; its unique metadata is given free first. Stopped anywhere, run it again.
+    The cloud device itself cannot be deleted; its unique metadata is given free first. Stopped
+    anywhere, run it again.
     """
     from infuse_cli.cli import device_life
     from infuse_cli.cli.result import finish
@@ -138,14 +277,36 @@ def retire(
 
 @app.command()
 def replace(
-    old: Annotated[str, typer.Argument(metavar="OLD", help="The device that goes, named as for `retire`.", show_default=False)],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="The device that takes its place, provisioned already.", show_default=False)],
+    old: Annotated[
+        str,
+        typer.Argument(
+            metavar="OLD", help="The device that goes, named as for `retire`.", show_default=False
+        ),
+    ],
+    new: Annotated[
+        str,
+        typer.Argument(
+            metavar="NEW",
+            help="The device that takes its place, provisioned already.",
+            show_default=False,
+        ),
+    ],
     *,
-    move: Annotated[list[str] | None, typer.Option("--move", metavar="KEY", help="Metadata that goes over to the new device; may be given again.", show_default=False)] = None,
+    move: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--move",
+            metavar="KEY",
+            help="Metadata that goes over to the new device; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
     soc: Soc = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Retire a device that another one replaces, and tie the two together on record and in the cloud."""
+    """Retire a device that another one replaces, and tie the two together on record and in the
+    cloud.
+    """
     from infuse_cli.cli import device_life
     from infuse_cli.cli.result import finish
 

@@ -10,14 +10,31 @@ import typer
 
 def command(
     *,
-    bundle: Annotated[Path | None, typer.Option("--bundle", metavar="FILE.tar.gz", help="Pack what support needs into this file, secrets out.", show_default=False)] = None,
-    passphrase_file: Annotated[Path | None, typer.Option("--passphrase-file", metavar="FILE", help="File (0600) that holds the CA passphrase, to try it.", show_default=False)] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle",
+            metavar="FILE.tar.gz",
+            help="Pack what support needs into this file, secrets out.",
+            show_default=False,
+        ),
+    ] = None,
+    passphrase_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--passphrase-file",
+            metavar="FILE",
+            help="File (0600) that holds the CA passphrase, to try it.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Look this bench over: what is wrong, and what to do about it.
 
-    Profile, credential, API, clock, journal, disk, CA, ports, groups, ModemManager, J-Link and nrfutil, each a line
-    with PASS, WARN or FAIL and the fix. Nothing is changed and nothing is asked; the exit code is 0 when nothing FAILs,
-    else that of the first FAIL. With a profile it is looked at with that product's eyes.
+    Profile, credential, API, clock, journal, disk, CA, ports, groups, ModemManager, J-Link and
+    nrfutil, each a line with PASS, WARN or FAIL and the fix. Nothing is changed and nothing is
+    asked; the exit code is 0 when nothing FAILs, else that of the first FAIL. With a profile it is
+    looked at with that product's eyes.
     """
     from infuse_cli.cli import doctor_report
     from infuse_cli.cli.result import finish

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from infuse_cli.journal.store import SqliteJournal
 
-app = typer.Typer(help="What happened, board by board: list, show, verify, backup.", no_args_is_help=True)
+app = typer.Typer(
+    help="What happened, board by board: list, show, verify, backup.", no_args_is_help=True
+)
 
 
 class Format(enum.StrEnum):
@@ -32,20 +34,70 @@ class By(enum.StrEnum):
     PROFILE = "profile"
 
 
-_Board = Annotated[str, typer.Argument(
-    metavar="BOARD", show_default=False,
-    help="UUID, serial number, IMEI, mcuId, device id of either cloud, certificate serial, attempt or run id; of an id, its beginning or end is enough.")]
-_File = Annotated[Path | None, typer.Option("--passphrase-file", metavar="FILE", help="File (0600) that holds the passphrase of the sealed file.", show_default=False)]
-_Fd = Annotated[int | None, typer.Option("--passphrase-fd", metavar="N", help="File descriptor to read that passphrase from.", show_default=False)]
-_CaFile = Annotated[Path | None, typer.Option("--passphrase-file", metavar="FILE", help="File (0600) that holds the CA passphrase.", show_default=False)]
-_CaFd = Annotated[int | None, typer.Option("--passphrase-fd", metavar="N", help="File descriptor to read the CA passphrase from.", show_default=False)]
-_Run = Annotated[str | None, typer.Option("--run", metavar="RUN", help="Only this run: its id or the beginning of it.", show_default=False)]
+_Board = Annotated[
+    str,
+    typer.Argument(
+        metavar="BOARD",
+        show_default=False,
+        help=(
+            "UUID, serial number, IMEI, mcuId, device id of either cloud, certificate serial,"
+            " attempt or run id; of an id, its beginning or end is enough."
+        ),
+    ),
+]
+_File = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file",
+        metavar="FILE",
+        help="File (0600) that holds the passphrase of the sealed file.",
+        show_default=False,
+    ),
+]
+_Fd = Annotated[
+    int | None,
+    typer.Option(
+        "--passphrase-fd",
+        metavar="N",
+        help="File descriptor to read that passphrase from.",
+        show_default=False,
+    ),
+]
+_CaFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file",
+        metavar="FILE",
+        help="File (0600) that holds the CA passphrase.",
+        show_default=False,
+    ),
+]
+_CaFd = Annotated[
+    int | None,
+    typer.Option(
+        "--passphrase-fd",
+        metavar="N",
+        help="File descriptor to read the CA passphrase from.",
+        show_default=False,
+    ),
+]
+_Run = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        help="Only this run: its id or the beginning of it.",
+        show_default=False,
+    ),
+]
 
 
 @app.command("list")
 def list_boards(
     *,
-    only_open: Annotated[bool, typer.Option("--open", help="Only boards that a later run goes on with.")] = False,
+    only_open: Annotated[
+        bool, typer.Option("--open", help="Only boards that a later run goes on with.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=0, help="The newest so many boards; 0 for all.")] = 50,
     run: _Run = None,
 ) -> None:
@@ -55,28 +107,55 @@ def list_boards(
     from infuse_cli.journal import queries
 
     with _opened() as journal:
-        found = [] if journal is None else queries.newest_attempts(journal, only_open=only_open, run=_run_id(journal, run))
+        found = (
+            []
+            if journal is None
+            else queries.newest_attempts(journal, only_open=only_open, run=_run_id(journal, run))
+        )
         imeis = {} if journal is None else queries.imeis(journal)
-        hand = [] if journal is None or only_open or run is not None else queries.only_by_hand(journal)
+        hand = (
+            [] if journal is None or only_open or run is not None else queries.only_by_hand(journal)
+        )
     shown = found[-limit:] if limit else found
-    data = {"boards": [{**views.brief(one), "imei": imeis.get(one.board)} for one in shown], "total": len(found),
-            "byHand": [{"board": uuid, "imei": imei, "begun": when} for uuid, when, imei in hand]}
-    finish(OperationResult("journal list", data, human=lambda console: views.listed(console, shown, imeis, len(found), only_open=only_open, hand=hand)))
+    data = {
+        "boards": [{**views.brief(one), "imei": imeis.get(one.board)} for one in shown],
+        "total": len(found),
+        "byHand": [{"board": uuid, "imei": imei, "begun": when} for uuid, when, imei in hand],
+    }
+    finish(
+        OperationResult(
+            "journal list",
+            data,
+            human=lambda console: views.listed(
+                console, shown, imeis, len(found), only_open=only_open, hand=hand
+            ),
+        )
+    )
 
 
 @app.command()
 def show(
     board: _Board,
     *,
-    events: Annotated[bool, typer.Option("--events", help="Also every event of the chain.")] = False,
+    events: Annotated[
+        bool, typer.Option("--events", help="Also every event of the chain.")
+    ] = False,
 ) -> None:
-    """Show everything on record about one board; the serial transcript too where an attempt failed."""
+    """Show everything on record about one board; the serial transcript too where an attempt
+    failed.
+    """
     from infuse_cli.cli import journal_views as views
     from infuse_cli.cli.result import OperationResult, finish
 
     with _there() as journal:
         record = views.record(journal, _one_board(journal, board))
-    finish(OperationResult("journal show", record, human=lambda console: views.shown(console, record, events=events)))
+    finish(
+        OperationResult(
+            "journal show",
+            record,
+            human=lambda console: views.shown(console, record, events=events),
+        )
+    )
 
 
 @app.command()
@@ -84,7 +163,10 @@ def summary(
     *,
     by: Annotated[By, typer.Option(help="Group by run, day (local time) or profile.")] = By.RUN,
     run: _Run = None,
-    day: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Only this day, local time.", show_default=False)] = None,
+    day: Annotated[
+        str | None,
+        typer.Option(metavar="YYYY-MM-DD", help="Only this day, local time.", show_default=False),
+    ] = None,
 ) -> None:
     """Totals, yield, first-pass yield, and what fails most. Boards are counted, not attempts."""
     from infuse_cli.cli import journal_views as views
@@ -93,16 +175,29 @@ def summary(
 
     wanted = _date(day)
     with _opened() as journal:
-        found = [] if journal is None else queries.summaries(journal, by=by.value, run=_run_id(journal, run), day=wanted)
+        found = (
+            []
+            if journal is None
+            else queries.summaries(journal, by=by.value, run=_run_id(journal, run), day=wanted)
+        )
     data = {"by": by.value, "groups": [views.summary_json(one) for one in found]}
-    finish(OperationResult("journal summary", data, human=lambda console: views.summed(console, found, by.value)))
+    finish(
+        OperationResult(
+            "journal summary", data, human=lambda console: views.summed(console, found, by.value)
+        )
+    )
 
 
 @app.command()
 def export(
     *,
     format_: Annotated[Format, typer.Option("--format", help="csv or json.")] = Format.CSV,
-    out: Annotated[str | None, typer.Option(metavar="FILE", help="Where to write it; default: standard output.", show_default=False)] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Where to write it; default: standard output.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """One row a board: identity, ids, certificate, result, who, when, and its metadata."""
     from infuse_cli.cli import journal_views as views
@@ -115,14 +210,25 @@ def export(
     if out is None:
         finish(OperationResult("journal export", {"rows": rows}, human=text))
     views.write(Path(out), text)
-    finish(OperationResult("journal export", {"rows": len(rows), "out": out}, human=f"{views.plural(len(rows), 'board')} written to {out}"))
+    finish(
+        OperationResult(
+            "journal export",
+            {"rows": len(rows), "out": out},
+            human=f"{views.plural(len(rows), 'board')} written to {out}",
+        )
+    )
 
 
 @app.command()
 def close(
     board: _Board,
     *,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why: scrapped, lost, or in your own words.", show_default=False)],
+    reason: Annotated[
+        str,
+        typer.Option(
+            metavar="TEXT", help="Why: scrapped, lost, or in your own words.", show_default=False
+        ),
+    ],
 ) -> None:
     """End a board's open attempt for good. Nothing is undone; what was done stays on record."""
     from infuse_cli.cli import journal_views as views
@@ -139,20 +245,47 @@ def close(
         found = journal.board(uuid)
         if found is None or found.open is None:
             raise JournalError("journal.not-found", f"board {uuid} has no open attempt to close")
-        journal.commit(EndAttempt(attempt=found.open.attempt, state=AttemptState.CLOSED, facts={"closed": {"reason": why}}))
+        journal.commit(
+            EndAttempt(
+                attempt=found.open.attempt,
+                state=AttemptState.CLOSED,
+                facts={"closed": {"reason": why}},
+            )
+        )
         closed = journal.attempt(found.open.attempt)
-    data = {"board": uuid, "attempt": closed.attempt, "reason": why, "before": views.brief(found.open)}
-    finish(OperationResult("journal close", data, human=f"Board {uuid} is closed: {why}. What was done to it stays on record."))
+    data = {
+        "board": uuid,
+        "attempt": closed.attempt,
+        "reason": why,
+        "before": views.brief(found.open),
+    }
+    finish(
+        OperationResult(
+            "journal close",
+            data,
+            human=f"Board {uuid} is closed: {why}. What was done to it stays on record.",
+        )
+    )
 
 
 @app.command()
 def reconcile(
     *,
-    since: Annotated[str | None, typer.Option("--since", metavar="WHEN", help="Only what PASSed since: 24h, 7d, 2026-03-31, or a time with its zone.", show_default=False)] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="WHEN",
+            help="Only what PASSed since: 24h, 7d, 2026-03-31, or a time with its zone.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Compare every PASS with the cloud, by reading only: lists what is missing, differs, was never heard, or is not ACTIVE.
+    """Compare every PASS with the cloud, by reading only: lists what is missing, differs, was never
+    heard, or is not ACTIVE.
 
-    Each board is looked up where its own run's profile says. Exit 0 where all is well, 11 where anything is not.
+    Each board is looked up where its own run's profile says. Exit 0 where all is well, 11 where
+    anything is not.
     """
     from infuse_cli.cli import reconcile as work
     from infuse_cli.cli.result import finish
@@ -165,8 +298,30 @@ def reconcile(
 @app.command()
 def verify(
     *,
-    head: Annotated[Path | None, typer.Option("--head", metavar="FILE", help="A signed head that was kept elsewhere: a chain that was cut or made anew is found too.", show_default=False)] = None,
-    root: Annotated[Path | None, typer.Option("--root", metavar="FILE", help="Root certificate that vouches for the head's signature. [default: those of the profile's CA and of the CAs in this home]", show_default=False)] = None,
+    head: Annotated[
+        Path | None,
+        typer.Option(
+            "--head",
+            metavar="FILE",
+            help=(
+                "A signed head that was kept elsewhere: a chain that was cut or made anew is found"
+                " too."
+            ),
+            show_default=False,
+        ),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            "--root",
+            metavar="FILE",
+            help=(
+                "Root certificate that vouches for the head's signature. [default: those of the"
+                " profile's CA and of the CAs in this home]"
+            ),
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Check the file, the chain of hashes, and all that `show` and `list` read against it.
 
@@ -178,20 +333,49 @@ def verify(
 
     kept = None if head is None else journal_head.read(head, root)
     with _there() as journal:
-        faults, count, path = journal.verify(None if kept is None else kept.heads), journal.event_count(), journal.path
+        faults, count, path = (
+            journal.verify(None if kept is None else kept.heads),
+            journal.event_count(),
+            journal.path,
+        )
     if faults:
         raise views.broken(path, faults)
-    data = {"sound": True, "events": count, "path": path, "head": None if kept is None else {"at": kept.at, "signer": kept.signer}}
+    data = {
+        "sound": True,
+        "events": count,
+        "path": path,
+        "head": None if kept is None else {"at": kept.at, "signer": kept.signer},
+    }
     told = f"{path} is sound: {views.plural(count, 'event')}, nothing edited, removed or moved."
-    more = "" if kept is None else f"\nIt holds all that it held at {kept.at}, as {kept.signer} signed it."
+    more = (
+        ""
+        if kept is None
+        else f"\nIt holds all that it held at {kept.at}, as {kept.signer} signed it."
+    )
     finish(OperationResult("journal verify", data, human=told + more))
 
 
 @app.command()
 def head(
     *,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write it. Keep it off this bench.", show_default=False)],
-    ca: Annotated[str | None, typer.Option("--ca", metavar="NAME|FOLDER", help="The CA whose intermediate signs. [default: the profile's, else 'default']", show_default=False)] = None,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Where to write it. Keep it off this bench.",
+            show_default=False,
+        ),
+    ],
+    ca: Annotated[
+        str | None,
+        typer.Option(
+            "--ca",
+            metavar="NAME|FOLDER",
+            help="The CA whose intermediate signs. [default: the profile's, else 'default']",
+            show_default=False,
+        ),
+    ] = None,
     passphrase_file: _CaFile = None,
     passphrase_fd: _CaFd = None,
 ) -> None:
@@ -199,15 +383,29 @@ def head(
     from infuse_cli.cli import ca_common, journal_head
     from infuse_cli.cli.result import finish
 
-    passphrase = ca_common.passphrase(ca, ca_common.PassphraseOptions(passphrase_file, passphrase_fd))
+    passphrase = ca_common.passphrase(
+        ca, ca_common.PassphraseOptions(passphrase_file, passphrase_fd)
+    )
     finish(journal_head.write(out, ca_common.folder_of(ca), passphrase))
 
 
 @app.command()
 def backup(
-    out: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it; in a folder it gets a name with the date.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="Where to write it; in a folder it gets a name with the date.",
+            show_default=False,
+        ),
+    ],
     *,
-    seal: Annotated[bool, typer.Option("--seal", help="Seal it under a passphrase, asked for unless an option gives it.")] = False,
+    seal: Annotated[
+        bool,
+        typer.Option(
+            "--seal", help="Seal it under a passphrase, asked for unless an option gives it."
+        ),
+    ] = False,
     passphrase_file: _File = None,
     passphrase_fd: _Fd = None,
 ) -> None:
@@ -221,15 +419,24 @@ def backup(
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `infuse journal backup` or `infuse batch export --for-bench` wrote.", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="What `infuse journal backup` or `infuse batch export --for-bench` wrote.",
+            show_default=False,
+        ),
+    ],
     *,
     passphrase_file: _File = None,
     passphrase_fd: _Fd = None,
 ) -> None:
-    """Take in a backup, or the devices and registration tokens that another bench sealed for this one.
+    """Take in a backup, or the devices and registration tokens that another bench sealed for this
+    one.
 
-    A backup goes into an empty home or over a journal that it continues; two chains are never merged. Tokens are used
-    by `infuse provision` instead of minting others; importing them twice is as good as once.
+    A backup goes into an empty home or over a journal that it continues; two chains are never
+    merged. Tokens are used by `infuse provision` instead of minting others; importing them twice is
+    as good as once.
     """
     from infuse_cli.cli import journal_import
     from infuse_cli.cli.file_passphrase import FilePassphrase
@@ -280,7 +487,9 @@ def _one_board(journal: SqliteJournal, text: str) -> str:
         raise JournalError("journal.not-found", f"nothing on record fits {_shortened(text)!r}")
     if len(found) > 1:
         more = f" and {len(found) - 8} more" if len(found) > 8 else ""
-        raise JournalError("journal.ambiguous", f"{text!r} fits {len(found)} boards: {', '.join(found[:8])}{more}")
+        raise JournalError(
+            "journal.ambiguous", f"{text!r} fits {len(found)} boards: {', '.join(found[:8])}{more}"
+        )
     return found[0]
 
 
@@ -304,4 +513,6 @@ def _date(text: str | None) -> str | None:
     try:
         return date.fromisoformat(text).isoformat()
     except ValueError as error:
-        raise UsageError("usage.bad-option", f"--day is {text!r}, but must be a date such as 2026-03-31") from error
+        raise UsageError(
+            "usage.bad-option", f"--day is {text!r}, but must be a date such as 2026-03-31"
+        ) from error

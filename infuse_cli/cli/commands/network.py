@@ -9,14 +9,24 @@ import typer
 
 app = typer.Typer(help="Networks in the cloud: list, show, create.", no_args_is_help=True)
 
-Organisation = Annotated[str | None, typer.Option("--organisation", metavar="NAME|ID", help="The organisation. [default: the profile's, else the only one]", show_default=False)]
+Organisation = Annotated[
+    str | None,
+    typer.Option(
+        "--organisation",
+        metavar="NAME|ID",
+        help="The organisation. [default: the profile's, else the only one]",
+        show_default=False,
+    ),
+]
 
 
 @app.command("list")
 def list_networks(
     *,
     organisation: Organisation = None,
-    public: Annotated[bool, typer.Option("--public", help="Also everybody's public networks.")] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="Also everybody's public networks.")
+    ] = False,
 ) -> None:
     """List an organisation's networks, without their keys."""
     from infuse_cli.cli import catalogue
@@ -27,7 +37,12 @@ def list_networks(
 
 @app.command()
 def show(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME|ID]", help="The network; default: the profile's.", show_default=False)] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME|ID]", help="The network; default: the profile's.", show_default=False
+        ),
+    ] = None,
     *,
     organisation: Organisation = None,
 ) -> None:
@@ -40,18 +55,56 @@ def show(
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the network.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of the network.", show_default=False)
+    ],
     *,
-    network_id: Annotated[int, typer.Option("--network-id", metavar="N", help="Its number, 0 to 16777215.", show_default=False)],
-    key_file: Annotated[Path | None, typer.Option("--key-file", metavar="FILE", help="File (0600) with the 32-byte key: base64, hex or the bare bytes.", show_default=False)] = None,
-    generate_key: Annotated[bool, typer.Option("--generate-key", help="Make a key; --out says where it is kept.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="New file (0600) for the key that is made, in base64.", show_default=False)] = None,
-    description: Annotated[str, typer.Option("--description", metavar="TEXT", help="What the network is for.", show_default=False)] = "",
-    public: Annotated[bool, typer.Option("--public", help="Other organisations may use the network.")] = False,
+    network_id: Annotated[
+        int,
+        typer.Option(
+            "--network-id", metavar="N", help="Its number, 0 to 16777215.", show_default=False
+        ),
+    ],
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--key-file",
+            metavar="FILE",
+            help="File (0600) with the 32-byte key: base64, hex or the bare bytes.",
+            show_default=False,
+        ),
+    ] = None,
+    generate_key: Annotated[
+        bool, typer.Option("--generate-key", help="Make a key; --out says where it is kept.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="New file (0600) for the key that is made, in base64.",
+            show_default=False,
+        ),
+    ] = None,
+    description: Annotated[
+        str,
+        typer.Option(
+            "--description", metavar="TEXT", help="What the network is for.", show_default=False
+        ),
+    ] = "",
+    public: Annotated[
+        bool, typer.Option("--public", help="Other organisations may use the network.")
+    ] = False,
     organisation: Organisation = None,
 ) -> None:
     """Create a network. A key that is made here is in its file before the cloud hears of it."""
     from infuse_cli.cli import catalogue
     from infuse_cli.cli.result import finish
 
-    finish(catalogue.make_network(catalogue.NetworkWish(name, network_id, key_file, generate_key, out, description, public, organisation)))
+    finish(
+        catalogue.make_network(
+            catalogue.NetworkWish(
+                name, network_id, key_file, generate_key, out, description, public, organisation
+            )
+        )
+    )

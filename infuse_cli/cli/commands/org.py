@@ -6,9 +6,13 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Organisations in the cloud: list, show, create, ensure.", no_args_is_help=True)
+app = typer.Typer(
+    help="Organisations in the cloud: list, show, create, ensure.", no_args_is_help=True
+)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the organisation.", show_default=False)]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of the organisation.", show_default=False)
+]
 
 
 @app.command("list")
@@ -21,7 +25,16 @@ def list_organisations() -> None:
 
 
 @app.command()
-def show(name: Annotated[str | None, typer.Argument(metavar="[NAME|ID]", help="The organisation; default: the profile's.", show_default=False)] = None) -> None:
+def show(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME|ID]",
+            help="The organisation; default: the profile's.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """Show one organisation."""
     from infuse_cli.cli import catalogue
     from infuse_cli.cli.result import finish

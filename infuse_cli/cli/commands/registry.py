@@ -7,54 +7,163 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The registry: token, device, component, sensor, health, group.", no_args_is_help=True)
-tokens = typer.Typer(help="One-time registration tokens: create, list, revoke.", no_args_is_help=True)
-devices = typer.Typer(help="Registry devices: list, show, create, update, delete, summary.", no_args_is_help=True)
-components = typer.Typer(help="Components of devices: list, show, create, ensure, update, delete.", no_args_is_help=True)
+app = typer.Typer(
+    help="The registry: token, device, component, sensor, health, group.", no_args_is_help=True
+)
+tokens = typer.Typer(
+    help="One-time registration tokens: create, list, revoke.", no_args_is_help=True
+)
+devices = typer.Typer(
+    help="Registry devices: list, show, create, update, delete, summary.", no_args_is_help=True
+)
+components = typer.Typer(
+    help="Components of devices: list, show, create, ensure, update, delete.", no_args_is_help=True
+)
 sensors = typer.Typer(help="Sensors across the organisation: list.", no_args_is_help=True)
-health = typer.Typer(help="What devices say of themselves: show, latest, window, summary.", no_args_is_help=True)
-groups = typer.Typer(help="Groups of devices by tag: list, show, create, update, delete.", no_args_is_help=True)
-for name, below in (("token", tokens), ("device", devices), ("component", components), ("sensor", sensors), ("health", health), ("group", groups)):
+health = typer.Typer(
+    help="What devices say of themselves: show, latest, window, summary.", no_args_is_help=True
+)
+groups = typer.Typer(
+    help="Groups of devices by tag: list, show, create, update, delete.", no_args_is_help=True
+)
+for name, below in (
+    ("token", tokens),
+    ("device", devices),
+    ("component", components),
+    ("sensor", sensors),
+    ("health", health),
+    ("group", groups),
+):
     app.add_typer(below, name=name)
 
-Device = Annotated[str, typer.Argument(metavar="DEVICE", help="Name or registry device id.", show_default=False)]
-OfDevice = Annotated[str | None, typer.Option("--device", metavar="DEVICE", help="Its device, by name or registry device id.", show_default=False)]
-Component = Annotated[str, typer.Argument(metavar="COMPONENT", help="Id or name.", show_default=False)]
+Device = Annotated[
+    str, typer.Argument(metavar="DEVICE", help="Name or registry device id.", show_default=False)
+]
+OfDevice = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        help="Its device, by name or registry device id.",
+        show_default=False,
+    ),
+]
+Component = Annotated[
+    str, typer.Argument(metavar="COMPONENT", help="Id or name.", show_default=False)
+]
 Group = Annotated[str, typer.Argument(metavar="GROUP", help="Name or id.", show_default=False)]
-Tag = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="A tag; may be given again.", show_default=False)]
-Metadata = Annotated[list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="Metadata; may be given again.", show_default=False)]
-Location = Annotated[str | None, typer.Option("--location", metavar="LAT,LON", help="Where it is, in degrees.", show_default=False)]
-Site = Annotated[str | None, typer.Option("--site", metavar="ID", help="Its site.", show_default=False)]
-DeviceProfile = Annotated[str | None, typer.Option("--device-profile", metavar="ID", help="Its device profile.", show_default=False)]
-Status = Annotated[str | None, typer.Option("--status", metavar="STATUS", help="PENDING, ACTIVE, INACTIVE, MAINTENANCE or OFFLINE.", show_default=False)]
-SensorProfile = Annotated[str | None, typer.Option("--sensor-profile", metavar="ID", help="What it measures.", show_default=False)]
-NewName = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Its new name.", show_default=False)]
+Tag = Annotated[
+    list[str] | None,
+    typer.Option("--tag", metavar="TAG", help="A tag; may be given again.", show_default=False),
+]
+Metadata = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metadata", metavar="KEY=VALUE", help="Metadata; may be given again.", show_default=False
+    ),
+]
+Location = Annotated[
+    str | None,
+    typer.Option(
+        "--location", metavar="LAT,LON", help="Where it is, in degrees.", show_default=False
+    ),
+]
+Site = Annotated[
+    str | None, typer.Option("--site", metavar="ID", help="Its site.", show_default=False)
+]
+DeviceProfile = Annotated[
+    str | None,
+    typer.Option("--device-profile", metavar="ID", help="Its device profile.", show_default=False),
+]
+Status = Annotated[
+    str | None,
+    typer.Option(
+        "--status",
+        metavar="STATUS",
+        help="PENDING, ACTIVE, INACTIVE, MAINTENANCE or OFFLINE.",
+        show_default=False,
+    ),
+]
+SensorProfile = Annotated[
+    str | None,
+    typer.Option("--sensor-profile", metavar="ID", help="What it measures.", show_default=False),
+]
+NewName = Annotated[
+    str | None, typer.Option("--name", metavar="NAME", help="Its new name.", show_default=False)
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-From = Annotated[str | None, typer.Option("--from", metavar="TIME", help="Beginning, e.g. 2026-03-31T12:00:00Z.", show_default=False)]
-To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="End. [default: now]", show_default=False)]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from", metavar="TIME", help="Beginning, e.g. 2026-03-31T12:00:00Z.", show_default=False
+    ),
+]
+To = Annotated[
+    str | None, typer.Option("--to", metavar="TIME", help="End. [default: now]", show_default=False)
+]
 
 
 @tokens.command("create")
 def create_token(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the device, which exists from now on, PENDING.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="Name of the device, which exists from now on, PENDING.",
+            show_default=False,
+        ),
+    ],
     *,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="New file (0600) for the token.", show_default=False)] = None,
-    reveal: Annotated[bool, typer.Option("--reveal", help="Show the token, on a terminal only.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="New file (0600) for the token.", show_default=False
+        ),
+    ] = None,
+    reveal: Annotated[
+        bool, typer.Option("--reveal", help="Show the token, on a terminal only.")
+    ] = False,
     tag: Tag = None,
     metadata: Metadata = None,
     location: Location = None,
     site: Site = None,
     device_profile: DeviceProfile = None,
-    expires: Annotated[int | None, typer.Option("--expires", metavar="S", min=1, help="How long it is good for. [default: the profile's, else 3600]", show_default=False)] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until the device has connected.")] = False,
-    timeout: Annotated[float, typer.Option("--timeout", metavar="S", min=0, help="How long --wait waits.")] = 600.0,
+    expires: Annotated[
+        int | None,
+        typer.Option(
+            "--expires",
+            metavar="S",
+            min=1,
+            help="How long it is good for. [default: the profile's, else 3600]",
+            show_default=False,
+        ),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until the device has connected.")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="S", min=0, help="How long --wait waits.")
+    ] = 600.0,
 ) -> None:
-    """Mint a registration token; the cloud shows it this once. Tags, metadata, site and profile default to the product profile's."""
+    """Mint a registration token; the cloud shows it this once.
+
+    Tags, metadata, site and profile default to the product profile's.
+    """
     from infuse_cli.cli import registry_tokens
     from infuse_cli.cli.result import finish
 
-    wish = registry_tokens.TokenWish(name, tuple(tag or ()), tuple(metadata or ()), location, site, device_profile, expires, out, reveal,
-                                     timeout if wait else None)
+    wish = registry_tokens.TokenWish(
+        name,
+        tuple(tag or ()),
+        tuple(metadata or ()),
+        location,
+        site,
+        device_profile,
+        expires,
+        out,
+        reveal,
+        timeout if wait else None,
+    )
     finish(registry_tokens.create(wish))
 
 
@@ -69,9 +178,24 @@ def list_tokens() -> None:
 
 @tokens.command("revoke")
 def revoke_token(
-    token: Annotated[str | None, typer.Argument(metavar="TOKEN", help="Token id, or the name of its device.", show_default=False)] = None,
+    token: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TOKEN", help="Token id, or the name of its device.", show_default=False
+        ),
+    ] = None,
     *,
-    station: Annotated[str | None, typer.Option("--station", metavar="NAME", help="Instead of one token: all live ones that this station minted, by the journal here.", show_default=False)] = None,
+    station: Annotated[
+        str | None,
+        typer.Option(
+            "--station",
+            metavar="NAME",
+            help=(
+                "Instead of one token: all live ones that this station minted, by the journal here."
+            ),
+            show_default=False,
+        ),
+    ] = None,
     yes: Yes = False,
 ) -> None:
     """Take a pending token back, or all that a station minted and that are still alive."""
@@ -81,16 +205,31 @@ def revoke_token(
 
     if (token is None) == (station is None):
         raise UsageError("usage.bad-option", "give either TOKEN or --station NAME")
-    finish(token_ledger.revoke_station(station, yes=yes) if token is None and station is not None else registry_tokens.revoke(token or "", yes=yes))
+    finish(
+        token_ledger.revoke_station(station, yes=yes)
+        if token is None and station is not None
+        else registry_tokens.revoke(token or "", yes=yes)
+    )
 
 
 @tokens.command("ledger")
 def token_ledger_(
     *,
-    offline: Annotated[bool, typer.Option("--offline", help="Only count what is on record; do not ask the registry.")] = False,
-    settle: Annotated[bool, typer.Option("--settle", help="Put on record what is certain, and revoke what has ended here and not there.")] = False,
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="Only count what is on record; do not ask the registry."),
+    ] = False,
+    settle: Annotated[
+        bool,
+        typer.Option(
+            "--settle",
+            help="Put on record what is certain, and revoke what has ended here and not there.",
+        ),
+    ] = False,
 ) -> None:
-    """Count every token on record by how it ended, and name those that the registry shows otherwise."""
+    """Count every token on record by how it ended, and name those that the registry shows
+    otherwise.
+    """
     from infuse_cli.cli import token_ledger
     from infuse_cli.cli.result import finish
 
@@ -130,7 +269,19 @@ def create_device(
     from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
 
-    finish(registry_tools.create_device(registry_tools.Members(name, status, tuple(tag or ()), tuple(metadata or ()), location, site, device_profile)))
+    finish(
+        registry_tools.create_device(
+            registry_tools.Members(
+                name,
+                status,
+                tuple(tag or ()),
+                tuple(metadata or ()),
+                location,
+                site,
+                device_profile,
+            )
+        )
+    )
 
 
 @devices.command("update")
@@ -149,7 +300,9 @@ def update_device(
     from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
 
-    members = registry_tools.Members(name, status, tuple(tag or ()), tuple(metadata or ()), location, site, device_profile)
+    members = registry_tools.Members(
+        name, status, tuple(tag or ()), tuple(metadata or ()), location, site, device_profile
+    )
     finish(registry_tools.update_device(device, members))
 
 
@@ -210,7 +363,9 @@ def ensure_component(
     *,
     sensor_profile: SensorProfile = None,
 ) -> None:
-    """Create a component unless it is there; one that the device announced itself is found, not doubled."""
+    """Create a component unless it is there; one that the device announced itself is found, not
+    doubled.
+    """
     from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
 
@@ -218,7 +373,13 @@ def ensure_component(
 
 
 @components.command("update")
-def update_component(component: Component, *, device: OfDevice = None, name: NewName = None, sensor_profile: SensorProfile = None) -> None:
+def update_component(
+    component: Component,
+    *,
+    device: OfDevice = None,
+    name: NewName = None,
+    sensor_profile: SensorProfile = None,
+) -> None:
     """Change a component's name or sensor profile."""
     from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
@@ -244,8 +405,24 @@ def _sensors() -> None:
 def list_sensors(
     *,
     device: OfDevice = None,
-    group: Annotated[str | None, typer.Option("--group", metavar="GROUP", help="Only those of the devices of a group, by name or id.", show_default=False)] = None,
-    value_type: Annotated[str | None, typer.Option("--value-type", metavar="TYPE", help="Only those of this value type.", show_default=False)] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group",
+            metavar="GROUP",
+            help="Only those of the devices of a group, by name or id.",
+            show_default=False,
+        ),
+    ] = None,
+    value_type: Annotated[
+        str | None,
+        typer.Option(
+            "--value-type",
+            metavar="TYPE",
+            help="Only those of this value type.",
+            show_default=False,
+        ),
+    ] = None,
     tag: Tag = None,
 ) -> None:
     """List the sensors that fit all filters."""

@@ -1,4 +1,7 @@
-"""What the pool does with a row: one call to the cloud, or a few that belong together. No journal, no decisions."""
+"""What the pool does with a row: one call to the cloud, or a few that belong together.
+
+No journal, no decisions.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,16 @@ _CONFLICT: Final = 409
 
 
 class Listing:
-    """A list of the registry on disk, read again when somebody needs it newer than it is; safe between threads."""
+    """A list of the registry on disk, read again when somebody needs it newer than it is; safe
+    between threads.
+    """
 
-    def __init__(self, shelf: ports.Shelf, read: Callable[[], Iterable[Sequence[tuple[str, Any]]]], clock: ports.Clock) -> None:
+    def __init__(
+        self,
+        shelf: ports.Shelf,
+        read: Callable[[], Iterable[Sequence[tuple[str, Any]]]],
+        clock: ports.Clock,
+    ) -> None:
         self._shelf: Final = shelf
         self._read: Final = read
         self._clock: Final = clock
@@ -34,19 +44,25 @@ class Listing:
         self._at: float | None = None
 
     def get(self, key: str, not_before: float) -> bytes | None:
-        """The newest value of a key, from a reading that began at `not_before` (monotonic seconds) or later."""
+        """The newest value of a key, from a reading that began at `not_before` (monotonic seconds)
+        or later.
+        """
         with self._lock:
             if self._at is None or self._at < not_before:
                 began = self._clock.monotonic()
                 stamp = str(began)
                 for page in self._read():
-                    self._shelf.put((key_, msgspec.json.encode((stamp, value))) for key_, value in page)
+                    self._shelf.put(
+                        (key_, msgspec.json.encode((stamp, value))) for key_, value in page
+                    )
                 self._at, self._stamp = began, stamp
             found = self._shelf.get(key)
         if found is None:
             return None
         stamp, value = msgspec.json.decode(found, type=tuple[str, msgspec.Raw])
-        return bytes(value) if stamp == self._stamp else None  # of an older reading: it has gone since
+        return (
+            bytes(value) if stamp == self._stamp else None
+        )  # of an older reading: it has gone since
 
 
 class Caller:
@@ -80,7 +96,9 @@ class Caller:
                 return Minted(self._mint(job))
             case Do.NAME:
                 found = self._names.get(job.row.name or "", job.not_before)
-                return Named(None if found is None else msgspec.json.decode(found, type=api.RegistryDevice))
+                return Named(
+                    None if found is None else msgspec.json.decode(found, type=api.RegistryDevice)
+                )
             case Do.RETIRE:
                 return self._retire(job)
             case Do.HOLD:
@@ -88,7 +106,9 @@ class Caller:
         assert_never(job.do)
 
     def _create_or_look(self, job: Job) -> Found:
-        """A 409 means that somebody was faster, or that metadata or device id clash with another device (rule 10)."""
+        """A 409 means that somebody was faster, or that metadata or device id clash with another
+        device (rule 10).
+        """
         try:
             return Found(self._create(job), made=True)
         except CloudError as error:
@@ -99,20 +119,35 @@ class Caller:
 
     def _create(self, job: Job) -> api.Device:
         row, resolved = job.row, self._parts.resolved
-        return self._cloud.create_device(mcu_id=row.mcu_id, board_id=resolved.board.id, organisation_id=resolved.organisation.id,
-                                         device_id=row.device_id, metadata=row.metadata)
+        return self._cloud.create_device(
+            mcu_id=row.mcu_id,
+            board_id=resolved.board.id,
+            organisation_id=resolved.organisation.id,
+            device_id=row.device_id,
+            metadata=row.metadata,
+        )
 
     def _mint(self, job: Job) -> api.MintedToken:
         row, spec = job.row, self._spec
         if spec is None:
-            raise ProfileError("profile.invalid", "a token needs a registry, and the profile names none")
+            raise ProfileError(
+                "profile.invalid", "a token needs a registry, and the profile names none"
+            )
         link = {INTENT: job.intent or "", "deviceId": _device(job).device_id, "mcuId": row.mcu_id}
         return self._registry().mint_token(
-            name=row.name or "", metadata={**spec.metadata, **link}, tags=tuple(dict.fromkeys((*spec.tags, *row.tags))), site_id=spec.siteId,
-            device_profile_id=spec.deviceProfileId, expires_in_s=spec.token_ttl_s, location=place(spec))
+            name=row.name or "",
+            metadata={**spec.metadata, **link},
+            tags=tuple(dict.fromkeys((*spec.tags, *row.tags))),
+            site_id=spec.siteId,
+            device_profile_id=spec.deviceProfileId,
+            expires_in_s=spec.token_ttl_s,
+            location=place(spec),
+        )
 
     def _retire(self, job: Job) -> Retired:
-        """Take our own unfinished registry device away: its token first, where it is pending (rule 17)."""
+        """Take our own unfinished registry device away: its token first, where it is pending (rule
+        17).
+        """
         found = job.registry_device
         if found is not None:
             pending = self._pending.get(found.id, job.not_before)
@@ -124,14 +159,21 @@ class Caller:
 
     def _registry(self) -> ports.RegistryApi:
         if self._parts.registry is None:
-            raise ProfileError("profile.invalid", "a token needs a registry, and the profile names none")
+            raise ProfileError(
+                "profile.invalid", "a token needs a registry, and the profile names none"
+            )
         return self._parts.registry
 
     def _name_pages(self) -> Iterable[Sequence[tuple[str, Any]]]:
-        return ([(device.name, device) for device in page] for page in self._registry().device_pages())
+        return (
+            [(device.name, device) for device in page] for page in self._registry().device_pages()
+        )
 
     def _pending_pages(self) -> Iterable[Sequence[tuple[str, Any]]]:
-        return ([(token.device_id, token.id) for token in page if token.status.upper() == "PENDING"] for page in self._registry().pending_pages())
+        return (
+            [(token.device_id, token.id) for token in page if token.status.upper() == "PENDING"]
+            for page in self._registry().pending_pages()
+        )
 
 
 def _settled(call: Callable[[], object]) -> None:

@@ -1,4 +1,5 @@
-"""The coordinator of a batch: takes rows, has the pool ask the cloud, commits intents and outcomes, then tells.
+"""The coordinator of a batch: takes rows, has the pool ask the cloud, commits intents and outcomes,
+then tells.
 
 Memory is flat: rows are taken while few are under way, and what is told goes to disk.
 """
@@ -62,9 +63,19 @@ class Batch:
         self._parts: Final = parts
         resolved, cloud = parts.resolved, parts.profile.cloud
         self._course: Final = Course(
-            organisation_id=resolved.organisation.id, board_id=resolved.board.id, update=parts.options.update,
-            grace_s=cloud.lost_answer_grace_s, outage_s=cloud.outage_wait_s)
-        self._ledger: Final = Ledger(parts.journal, parts.sealer, run=parts.run, organisation=resolved.organisation.id, soc=resolved.soc)
+            organisation_id=resolved.organisation.id,
+            board_id=resolved.board.id,
+            update=parts.options.update,
+            grace_s=cloud.lost_answer_grace_s,
+            outage_s=cloud.outage_wait_s,
+        )
+        self._ledger: Final = Ledger(
+            parts.journal,
+            parts.sealer,
+            run=parts.run,
+            organisation=resolved.organisation.id,
+            soc=resolved.soc,
+        )
         self._existing: Final = Existing(parts.shelf())
         self._intake: Final = Intake(parts, self._existing, self._course, parts.clock.monotonic())
         self._pool: Final = Pool(Caller(parts).carry_out, parts.options.concurrency, self._braked)
@@ -85,13 +96,18 @@ class Batch:
         return self._total - self.tally.rows
 
     def run(self, rows: Iterator[Row]) -> None:
-        """Bring the rows into the cloud, until none is left or something stops all (`trouble`). Raises what reading the list raises."""
+        """Bring the rows into the cloud, until none is left or something stops all (`trouble`).
+
+        Raises what reading the list raises.
+        """
         try:
             self._existing.read(self._parts.patient, self._parts.resolved, most_pages=self._total)
             while not self._is_over():
                 self._turn(rows)
         except JournalError as error:
-            self.trouble = error  # what is under way stays begun on record, and is looked up by the next run
+            self.trouble = (
+                error  # what is under way stays begun on record, and is looked up by the next run
+            )
         finally:
             self._pool.close()
 
@@ -116,11 +132,15 @@ class Batch:
         return ending and not self._pool.busy and not self._waiting
 
     def _stopping(self) -> bool:
-        """Whether a person or a trouble stops all; said once, so that nobody stops harder for want of an answer."""
+        """Whether a person or a trouble stops all; said once, so that nobody stops harder for want
+        of an answer.
+        """
         stopped = self._parts.clock.wait(0)
         if stopped and not self._stop_told:
             self._stop_told = True
-            self._parts.events.emit(Event(ts=self._parts.clock.now(), run=self._parts.run, event="run-stopping"))
+            self._parts.events.emit(
+                Event(ts=self._parts.clock.now(), run=self._parts.run, event="run-stopping")
+            )
         return stopped or self.trouble is not None
 
     def _enough(self) -> bool:
@@ -134,7 +154,9 @@ class Batch:
         return job.do is Do.CREATE and not job.tries and self._enough()
 
     def _note(self, answer: Answer, now: float) -> None:
-        """Count calls in a row that found the cloud away; a credential that is refused stops all."""
+        """Count calls in a row that found the cloud away; a credential that is refused
+        stops all.
+        """
         away = isinstance(answer, Failed) and answer.error.code in AWAY
         self._failing = self._failing + 1 if away else 0
         self._heard = self._heard if away else now
@@ -173,8 +195,13 @@ class Batch:
                 self._follow(cycle, job, Go())
 
     def _may_take(self) -> bool:
-        room = self._pool.busy < self._parts.options.concurrency * _AHEAD and len(self._waiting) < _MOST_WAITING
-        well = self._failing < max(self._parts.options.concurrency, 2) or not (self._pool.busy or self._waiting)
+        room = (
+            self._pool.busy < self._parts.options.concurrency * _AHEAD
+            and len(self._waiting) < _MOST_WAITING
+        )
+        well = self._failing < max(self._parts.options.concurrency, 2) or not (
+            self._pool.busy or self._waiting
+        )
         return room and well and not (self._exhausted or self._stopping() or self._enough())
 
     def _take(self, cycle: _Cycle, rows: Iterator[Row]) -> None:
@@ -217,7 +244,9 @@ class Batch:
         if not changes:
             return
         try:
-            self._parts.journal.commit(*sorted((write for _, writes in changes for write in writes), key=is_row))
+            self._parts.journal.commit(
+                *sorted((write for _, writes in changes for write in writes), key=is_row)
+            )
         except JournalError as error:
             if error.code != "journal.raced":
                 raise
@@ -242,12 +271,30 @@ class Batch:
         self.told.put((one.line, msgspec.json.encode(one)) for one in ended)
         for one in ended:
             self.tally.add(one)
-            self._parts.events.emit(Event(
-                ts=self._parts.clock.now(), run=self._parts.run, event="row-ended", state=one.outcome.value, error=one.error, data=shown(one)))
+            self._parts.events.emit(
+                Event(
+                    ts=self._parts.clock.now(),
+                    run=self._parts.run,
+                    event="row-ended",
+                    state=one.outcome.value,
+                    error=one.error,
+                    data=shown(one),
+                )
+            )
 
 
 def shown(ended: Ended) -> dict[str, object]:
     """A row as events and the report show it."""
     message = (ended.error or {}).get("message") or ended.note or None
-    return {"line": ended.line, "mcuId": ended.mcu_id, "outcome": ended.outcome.value, "deviceId": ended.device_id, "id": ended.id, "name": ended.name,
-            "registryDeviceId": ended.registry_device_id, "field": ended.field, "code": (ended.error or {}).get("code"), "message": message}
+    return {
+        "line": ended.line,
+        "mcuId": ended.mcu_id,
+        "outcome": ended.outcome.value,
+        "deviceId": ended.device_id,
+        "id": ended.id,
+        "name": ended.name,
+        "registryDeviceId": ended.registry_device_id,
+        "field": ended.field,
+        "code": (ended.error or {}).get("code"),
+        "message": message,
+    }

@@ -1,4 +1,6 @@
-"""What the cloud has already: its paged list, read once to a shelf on disk, so that rows that exist cost no request."""
+"""What the cloud has already: its paged list, read once to a shelf on disk, so that rows that exist
+cost no request.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 class Existing:
     """The devices of an organisation by mcuId, as far as they are of the run's soc.
 
-    `complete` is False where the list is longer than asking for each row would be: then who is not here may exist all
-    the same.
+    `complete` is False where the list is longer than asking for each row would be: then who is not
+    here may exist all the same.
     """
 
     def __init__(self, shelf: ports.Shelf) -> None:
@@ -36,7 +38,11 @@ class Existing:
                 return
             unknown = {device.board_id for device in page} - alike
             if number == 0 and unknown:
-                alike |= {board.id for board in cloud.boards(resolved.organisation.id) if board.soc.lower() == resolved.soc.lower()}
+                alike |= {
+                    board.id
+                    for board in cloud.boards(resolved.organisation.id)
+                    if board.soc.lower() == resolved.soc.lower()
+                }
             self._keep(device for device in page if device.board_id in alike)
         self.complete = True
 

@@ -1,4 +1,6 @@
-"""Values of a batch: a row under way, what the pool is asked to do with it and what it answers, and how rows ended."""
+"""Values of a batch: a row under way, what the pool is asked to do with it and what it answers, and
+how rows ended.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class Do(enum.Enum):
-    """What is next for a row. Each is one thing asked of the cloud, but for HOLD: another run has the row."""
+    """What is next for a row.
+
+    Each is one thing asked of the cloud, but for HOLD: another run has the row.
+    """
 
     HOLD = "hold"
     LOOK = "look"
@@ -43,9 +48,12 @@ class BatchOptions:
 
 @dataclass(frozen=True, slots=True)
 class BatchParts:
-    """The parts of a run. `registry` and `sealer` are there when rows have names; `shelf` makes a new, empty one.
+    """The parts of a run.
 
-    `patient` asks through an outage, for what all rows wait for; a row's own call ends sooner, and the row comes again.
+    `registry` and `sealer` are there when rows have names; `shelf` makes a new, empty one.
+
+    `patient` asks through an outage, for what all rows wait for; a row's own call ends sooner, and
+    the row comes again.
     """
 
     run: str
@@ -81,9 +89,10 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 class Job:
     """A row under way; the coordinator owns it, and the pool while it works on it.
 
-    `intents` are those of all tokens on record for this row, `live` that of one that needs no mint, `intent` what a mint would carry. `sent` says that a
-    POST or PUT of this run may have taken effect unseen, `minted_unseen` the same of a mint. Times are seconds of the
-    monotonic clock; a list of the registry counts for `not_before` and `fresh_from` if it was read then or later.
+    `intents` are those of all tokens on record for this row, `live` that of one that needs no mint,
+    `intent` what a mint would carry. `sent` says that a POST or PUT of this run may have taken
+    effect unseen, `minted_unseen` the same of a mint. Times are seconds of the monotonic clock; a
+    list of the registry counts for `not_before` and `fresh_from` if it was read then or later.
     """
 
     row: Row
@@ -121,7 +130,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """LOOK, CREATE and UPDATE: the device, None where there is none. `made` where a POST of ours was answered."""
+    """LOOK, CREATE and UPDATE: the device, None where there is none.
+
+    `made` where a POST of ours was answered.
+    """
 
     device: api.Device | None
     made: bool = False

@@ -15,12 +15,17 @@ if TYPE_CHECKING:
 
 
 class Pool:
-    """`threads` workers. A job that `brake` says True of is not begun; `hear` gives the answers back.
+    """`threads` workers.
 
-    `refusals` counts creates that were refused for certain, at once and not when the coordinator comes to it.
+    A job that `brake` says True of is not begun; `hear` gives the answers back.
+
+    `refusals` counts creates that were refused for certain, at once and not when the coordinator
+    comes to it.
     """
 
-    def __init__(self, carry_out: Callable[[Job], Answer], threads: int, brake: Callable[[Job], bool]) -> None:
+    def __init__(
+        self, carry_out: Callable[[Job], Answer], threads: int, brake: Callable[[Job], bool]
+    ) -> None:
         self._carry_out: Final = carry_out
         self._brake: Final = brake
         self._asked: Final[queue.SimpleQueue[Job | None]] = queue.SimpleQueue()
@@ -28,7 +33,10 @@ class Pool:
         self._lock: Final = threading.Lock()
         self.refusals = 0
         self.busy = 0
-        self._threads: Final = [threading.Thread(target=self._work, name=f"batch-{number + 1}", daemon=True) for number in range(threads)]
+        self._threads: Final = [
+            threading.Thread(target=self._work, name=f"batch-{number + 1}", daemon=True)
+            for number in range(threads)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -38,7 +46,9 @@ class Pool:
         self._asked.put(job)
 
     def hear(self, timeout_s: float) -> list[tuple[Job, Answer]]:
-        """All answers that are there, after waiting for the first one for `timeout_s` at most; for the coordinator alone."""
+        """All answers that are there, after waiting for the first one for `timeout_s` at most; for
+        the coordinator alone.
+        """
         heard: list[tuple[Job, Answer]] = []
         try:
             heard.append(self._answers.get(timeout=timeout_s))

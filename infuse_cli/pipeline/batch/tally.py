@@ -16,7 +16,9 @@ GOOD: Final = frozenset({RowOutcome.CREATED, RowOutcome.EXISTED})
 
 @dataclass(slots=True)
 class Tally:
-    """Outcomes so far; `first` has for each error code the first row that met it, and how many did."""
+    """Outcomes so far; `first` has for each error code the first row that met it, and how
+    many did.
+    """
 
     counts: dict[RowOutcome, int] = field(default_factory=lambda: dict.fromkeys(RowOutcome, 0))
     first: dict[str, tuple[Ended, int]] = field(default_factory=dict)
@@ -46,10 +48,15 @@ class Tally:
 
     def errors(self) -> list[dict[str, Any]]:
         """One error object a code: the first row that met it, and how many more did."""
-        return [{**(row.error or {}), "message": _said(row, count)} for row, count in self.first.values()]
+        return [
+            {**(row.error or {}), "message": _said(row, count)}
+            for row, count in self.first.values()
+        ]
 
     def exit_code(self, *, left: int, interrupted: bool, trouble: InfuseError | None) -> Exit:
-        """0 only when every row is created or existed; one row its own code, several 11, what stopped all its own."""
+        """0 only when every row is created or existed; one row its own code, several 11, what
+        stopped all its own.
+        """
         if interrupted:
             return Exit.INTERRUPTED
         if trouble is not None:
@@ -68,5 +75,12 @@ class Tally:
 
 
 def _said(row: Ended, count: int) -> str:
-    more = "" if count == 1 else f" (and {count - 1} more {'row' if count == 2 else 'rows'} with this error: see the report)"
+    more = (
+        ""
+        if count == 1
+        else (
+            f" (and {count - 1} more {'row' if count == 2 else 'rows'} with this error: see the"
+            " report)"
+        )
+    )
     return f"line {row.line}, mcuId {row.mcu_id}: {(row.error or {}).get('message', '')}{more}"

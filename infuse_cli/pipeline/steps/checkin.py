@@ -37,7 +37,9 @@ class CheckIn(Reading):
             heard[what] = "seen"
         writes: tuple[Write, ...] = ()
         if "token" in ctx.facts and "registry device ACTIVE" in heard:
-            writes = token.retired_writes(ctx, ctx.facts["token"]["intent"], "the device is ACTIVE", TokenState.CONSUMED)
+            writes = token.retired_writes(
+                ctx, ctx.facts["token"]["intent"], "the device is ACTIVE", TokenState.CONSUMED
+            )
         return Given({"heard": heard}, writes)
 
     def _until(self, ctx: Context, wait_s: float, look: Callable[[], bool]) -> bool:
@@ -58,14 +60,27 @@ class CheckIn(Reading):
 def _unheard(ctx: Context, why: str) -> PolicyError:
     """The cause as far as it can be known.
 
-    A board that was found offline is put back there (rule 7); a token that is spent was on the air. No antenna is to blame for either.
+    A board that was found offline is put back there (rule 7); a token that is spent was on the air.
+    No antenna is to blame for either.
     """
     if (mode := ctx.facts.get("functionalMode")) in OFFLINE_MODES:
-        return PolicyError("identity.not-active", f"{why}: the board was found offline (functional mode {mode}, as another tool may have left it), and was put back so",
-                           hint="Reset the board, so that its firmware goes on the air; then run again.")
-    if ctx.profile.identity.mode != "first-boot" or "token" not in ctx.facts or token.is_pending(ctx, ctx.facts["token"]["tokenId"]):
+        return PolicyError(
+            "identity.not-active",
+            f"{why}: the board was found offline (functional mode {mode}, as another tool may have"
+            " left it), and was put back so",
+            hint="Reset the board, so that its firmware goes on the air; then run again.",
+        )
+    if (
+        ctx.profile.identity.mode != "first-boot"
+        or "token" not in ctx.facts
+        or token.is_pending(ctx, ctx.facts["token"]["tokenId"])
+    ):
         return PolicyError("identity.not-active", why)
-    return PolicyError("identity.token-spent", f"{why}, but its token was used: the board reached the registry, and the answer with its certificate was lost on the way or refused by the board")
+    return PolicyError(
+        "identity.token-spent",
+        f"{why}, but its token was used: the board reached the registry, and the answer with its"
+        " certificate was lost on the way or refused by the board",
+    )
 
 
 def waits(ctx: Context) -> list[tuple[str, float, Callable[[], bool]]]:

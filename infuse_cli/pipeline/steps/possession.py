@@ -15,6 +15,7 @@ from infuse_cli.pki.possession import verify_jwt
 if TYPE_CHECKING:
     from infuse_cli.pipeline.context import Context
 
+
 class Possession(Reading):
     """AT%JWT with a nonce as subject and audience, checked with the certificate's public key."""
 
@@ -41,5 +42,7 @@ class Possession(Reading):
 
     def _unproven(self, ctx: Context, why: str) -> Given:
         if ctx.profile.verify.possession == "required":
-            raise PolicyError("identity.possession-failed", f"possession is required and unproven: {why}")
+            raise PolicyError(
+                "identity.possession-failed", f"possession is required and unproven: {why}"
+            )
         return Given({"possession": "unproven", "possessionWhy": why})

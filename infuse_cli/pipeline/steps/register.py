@@ -1,4 +1,7 @@
-"""register: the cloud device exists, once (rules 10, 11). A lost answer is looked up, never posted again."""
+"""register: the cloud device exists, once (rules 10, 11).
+
+A lost answer is looked up, never posted again.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ class Register(Acting):
     gives: ClassVar[frozenset[str]] = frozenset({"device"})
 
     def run(self, ctx: Context) -> Given:
-        """Create or adopt; raises CloudError with `unknown` when the answer to a POST or PUT was lost."""
+        """Create or adopt; raises CloudError with `unknown` when the answer to a POST or PUT was
+        lost.
+        """
         existing = ctx.facts["existing"]
         if existing is not None:
             return _given(self._adopt(ctx, msgspec.convert(existing, _device_type())), adopted=True)
@@ -37,9 +42,14 @@ class Register(Acting):
 
     def _create(self, ctx: Context) -> Device:
         resolved = ctx.deps.resolved
-        return ctx.patiently(lambda: ctx.deps.cloud.create_device(
-            mcu_id=ctx.identity.mcu_id or "", board_id=resolved.board.id, organisation_id=resolved.organisation.id,
-            metadata=ctx.facts["metadata"]))
+        return ctx.patiently(
+            lambda: ctx.deps.cloud.create_device(
+                mcu_id=ctx.identity.mcu_id or "",
+                board_id=resolved.board.id,
+                organisation_id=resolved.organisation.id,
+                metadata=ctx.facts["metadata"],
+            )
+        )
 
     def _adopt(self, ctx: Context, device: Device) -> Device:
         patch = decide(ctx, device, ctx.facts["metadata"])
@@ -48,11 +58,15 @@ class Register(Acting):
         return ctx.patiently(lambda: ctx.deps.cloud.patch_device_metadata(device.id, patch))
 
     def _after_conflict(self, ctx: Context, error: CloudError) -> Device:
-        """409 means that somebody was faster, or that metadata or device id clash with another device (rule 10)."""
+        """409 means that somebody was faster, or that metadata or device id clash with another
+        device (rule 10).
+        """
         device = find_device(ctx)
         if device is None:
-            raise PolicyError("cloud.metadata-clash",
-                              f"the cloud refuses the device because a unique value is taken: {error.message}")
+            raise PolicyError(
+                "cloud.metadata-clash",
+                f"the cloud refuses the device because a unique value is taken: {error.message}",
+            )
         return self._adopt(ctx, device)
 
     def probe(self, ctx: Context) -> Probe:

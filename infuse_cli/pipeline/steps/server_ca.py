@@ -1,4 +1,6 @@
-"""server-ca: the certificate by which the board will know its broker, written as credential type 0 (rule 39)."""
+"""server-ca: the certificate by which the board will know its broker, written as credential type 0
+(rule 39).
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,15 @@ class ServerCa(Acting):
     def prepare(self, ctx: Context) -> Given:
         """Intend the one digest."""
         digests = ctx.ops.digests(CredentialType.ROOT_CA, self._content(ctx))
-        return Given({"wrote": [slots.wrote(ctx.profile.identity.sec_tag, CredentialType.ROOT_CA, sorted(digests))]})
+        return Given(
+            {
+                "wrote": [
+                    slots.wrote(
+                        ctx.profile.identity.sec_tag, CredentialType.ROOT_CA, sorted(digests)
+                    )
+                ]
+            }
+        )
 
     def run(self, ctx: Context) -> Given:
         """Write; nothing is sent when the digest matches already."""

@@ -1,4 +1,6 @@
-"""verify: the cloud's own answer, read once more at the end, agrees with everything that PASS will claim."""
+"""verify: the cloud's own answer, read once more at the end, agrees with everything that PASS will
+claim.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +26,25 @@ class Verify(Reading):
         """Refuse with cloud.device-conflict when the cloud's answer is not what is on record."""
         recorded, device = ctx.facts["device"], find_device(ctx)
         if device is None:
-            raise PolicyError("cloud.device-conflict", f"the cloud no longer knows soc {ctx.deps.resolved.soc}, mcuId {ctx.identity.mcu_id}")
+            raise PolicyError(
+                "cloud.device-conflict",
+                f"the cloud no longer knows soc {ctx.deps.resolved.soc}, mcuId"
+                f" {ctx.identity.mcu_id}",
+            )
         pairs: list[tuple[str, str | None, str | None]] = [
-                 ("device id", recorded["deviceId"], device.device_id),
-                 ("organisation", ctx.deps.resolved.organisation.id, device.organisation_id),
-                 ("board", ctx.deps.resolved.board.id, device.board_id)]
-        pairs += [(f"metadata {key}", value, device.metadata.get(key)) for key, value in ctx.facts.get("metadata", {}).items()]
+            ("device id", recorded["deviceId"], device.device_id),
+            ("organisation", ctx.deps.resolved.organisation.id, device.organisation_id),
+            ("board", ctx.deps.resolved.board.id, device.board_id),
+        ]
+        pairs += [
+            (f"metadata {key}", value, device.metadata.get(key))
+            for key, value in ctx.facts.get("metadata", {}).items()
+        ]
         for what, want, have in pairs:
             if have != want:
-                raise PolicyError("cloud.device-conflict", f"the cloud's {what} is {have!r}, not {want!r}")
+                raise PolicyError(
+                    "cloud.device-conflict", f"the cloud's {what} is {have!r}, not {want!r}"
+                )
         self._registry(ctx)
         return Given({"verified": True})
 
@@ -41,4 +53,7 @@ class Verify(Reading):
             return
         found = ctx.patiently(lambda: token.registry(ctx).device(ctx.facts["registryDevice"]))
         if found is None:
-            raise PolicyError("identity.registry-conflict", f"the registry no longer knows device {ctx.facts['registryDevice']}")
+            raise PolicyError(
+                "identity.registry-conflict",
+                f"the registry no longer knows device {ctx.facts['registryDevice']}",
+            )

@@ -1,4 +1,6 @@
-"""vet: nothing is registered or signed for a CSR that does not stand up (contract: board-link, CSR from the modem)."""
+"""vet: nothing is registered or signed for a CSR that does not stand up (contract: board-link, CSR
+from the modem).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
 
 
 class Vet(Reading):
-    """Digest, UUID, sec_tag, self-signature, policy, and that the key is new or this board's own."""
+    """Digest, UUID, sec_tag, self-signature, policy, and that the key is new or this
+    board's own.
+    """
 
     name: ClassVar[str] = "vet"
     needs: ClassVar[frozenset[str]] = frozenset({"identity", "keygen"})
@@ -30,21 +34,34 @@ class Vet(Reading):
     def run(self, ctx: Context) -> Given:
         """Refuse with the code of the first check that fails; nothing is signed then."""
         identity = ctx.profile.identity
-        vetted = vet(ctx.facts["keygen"], uuid=ctx.uuid, sec_tag=identity.sec_tag,
-                     attestation_required=identity.attestation == "required", curves=_curves(ctx))
+        vetted = vet(
+            ctx.facts["keygen"],
+            uuid=ctx.uuid,
+            sec_tag=identity.sec_tag,
+            attestation_required=identity.attestation == "required",
+            curves=_curves(ctx),
+        )
         owner = ctx.deps.journal.key_owner(vetted.spki_sha256)
         if owner is not None and owner != ctx.uuid:
-            raise PolicyError("identity.key-reused", f"this public key was already seen on board {owner}")
-        facts = {"csr": vetted.csr_pem, "spki": vetted.spki_sha256, "attestation": str(vetted.attestation),
-                 "spkiDer": base64.b64encode(vetted.spki_der).decode()}
+            raise PolicyError(
+                "identity.key-reused", f"this public key was already seen on board {owner}"
+            )
+        facts = {
+            "csr": vetted.csr_pem,
+            "spki": vetted.spki_sha256,
+            "attestation": str(vetted.attestation),
+            "spkiDer": base64.b64encode(vetted.spki_der).decode(),
+        }
         writes = () if owner else (SeeKey(spki_sha256=vetted.spki_sha256, board=ctx.uuid),)
         return Given(facts, (*writes, *_identity_token(ctx)))
 
 
 def _identity_token(ctx: Context) -> tuple[Write, ...]:
-    """The modem's token over a fresh challenge, for a later proof by its maker; kept on record, "consistent" at best (rule 40).
+    """The modem's token over a fresh challenge, for a later proof by its maker; kept on record,
+    "consistent" at best (rule 40).
 
-    Raises PolicyError identity.uuid-mismatch, and where the profile requires it identity.attestation-*.
+    Raises PolicyError identity.uuid-mismatch, and where the profile requires it
+    identity.attestation-*.
     """
     if Can.ATTEST_TOKEN not in capabilities(ctx.link.dialect):
         return ()
@@ -56,17 +73,26 @@ def _identity_token(ctx: Context) -> tuple[Write, ...]:
         if isinstance(error, BoardError) and not error.code.startswith("modem."):
             raise
         if ctx.profile.identity.attestation == "required":
-            raise PolicyError("identity.attestation-missing", f"no attestation token: {error.message}") from error
+            raise PolicyError(
+                "identity.attestation-missing", f"no attestation token: {error.message}"
+            ) from error
         return ()
     if token.uuid != ctx.uuid:
-        raise PolicyError("identity.uuid-mismatch", f"the attestation token names board {token.uuid}, this board is {ctx.uuid}")
+        raise PolicyError(
+            "identity.uuid-mismatch",
+            f"the attestation token names board {token.uuid}, this board is {ctx.uuid}",
+        )
     fresh = token.nonce.hex() == challenge
     if not fresh and ctx.profile.identity.attestation == "required":
-        raise PolicyError("identity.attestation-malformed", "the attestation token does not carry our challenge")
+        raise PolicyError(
+            "identity.attestation-malformed", "the attestation token does not carry our challenge"
+        )
     kept = {"attestationToken": {"text": text, "challenge": challenge, "fresh": fresh}}
     return (NoteAttempt(attempt=ctx.attempt, facts=kept),)
 
 
 def _curves(ctx: Context) -> tuple[str, ...]:
-    """Curves that the run's certificate profile signs; without a CA here the one that modems make."""
+    """Curves that the run's certificate profile signs; without a CA here the one that
+    modems make.
+    """
     return ctx.deps.certificate.curves if ctx.deps.certificate is not None else ("P-256",)

@@ -1,6 +1,8 @@
-"""write-id: the cloud's device id goes into the chip's one-time memory, where Infuse-IoT firmware looks for it.
+"""write-id: the cloud's device id goes into the chip's one-time memory, where Infuse-IoT firmware
+looks for it.
 
-It can only ever be written once, so a board that carries another id is refused and nothing is written.
+It can only ever be written once, so a board that carries another id is refused and nothing is
+written.
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ class WriteId(Acting):
     gives: ClassVar[frozenset[str]] = frozenset({"writtenId"})
 
     def run(self, ctx: Context) -> Given:
-        """Look, write what is missing, read back. Raises BoardError board.other-id or board.id-not-written."""
+        """Look, write what is missing, read back.
+
+        Raises BoardError board.other-id or board.id-not-written.
+        """
         wanted = ctx.facts["device"]["deviceId"]
         ctx.link.run(ctx.ops.same_board(ctx.uuid))
         chips(ctx).write_device_id(ctx.link.port, ctx.deps.resolved.soc, wanted)
@@ -40,22 +45,33 @@ class WriteId(Acting):
 
 
 def check_bench(deps: Deps, plan: Collection[str]) -> None:
-    """Refuse a run that will write ids on a bench that cannot, before anything is registered. Raises ProfileError profile.cannot."""
+    """Refuse a run that will write ids on a bench that cannot, before anything is registered.
+
+    Raises ProfileError profile.cannot.
+    """
     if WriteId.name in plan:
         _chips(deps).can_write_device_id(deps.resolved.soc)
 
 
 def check_probe(ctx: Context) -> None:
-    """Refuse a board whose probe is not known, before anything is registered for it. Raises BoardError board.id-not-written."""
+    """Refuse a board whose probe is not known, before anything is registered for it.
+
+    Raises BoardError board.id-not-written.
+    """
     chips(ctx).knows_probe(ctx.link.port)
 
 
 def chips(ctx: Context) -> ChipIds:
-    """What reaches the chip past its firmware. Raises ProfileError profile.cannot where there is no such way."""
+    """What reaches the chip past its firmware.
+
+    Raises ProfileError profile.cannot where there is no such way.
+    """
     return _chips(ctx.deps)
 
 
 def _chips(deps: Deps) -> ChipIds:
     if deps.chip_ids is None:
-        raise ProfileError("profile.cannot", "board.write_id needs a debug probe, and this run has none")
+        raise ProfileError(
+            "profile.cannot", "board.write_id needs a debug probe, and this run has none"
+        )
     return deps.chip_ids

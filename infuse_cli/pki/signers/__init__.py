@@ -1,6 +1,8 @@
-"""Private keys of a CA by URI scheme: each is an `EllipticCurvePrivateKey`, so the issuing code knows no back end.
+"""Private keys of a CA by URI scheme: each is an `EllipticCurvePrivateKey`, so the issuing code
+knows no back end.
 
-A scheme is one row of `SCHEMES`; its module is imported when it is used and has `open_key(uri, secret)`.
+A scheme is one row of `SCHEMES`; its module is imported when it is used and has `open_key(uri,
+secret)`.
 """
 
 from __future__ import annotations
@@ -23,15 +25,18 @@ SCHEMES: Final[dict[str, str]] = {
 
 
 def open_key(uri: str, secret: Secret) -> EllipticCurvePrivateKey:
-    """Unlock the key that a URI names, e.g. `file:/srv/ca/line-1.key.pem` or `pkcs11:token=line;object=ca`.
+    """Unlock the key that a URI names, e.g. `file:/srv/ca/line-1.key.pem` or
+    `pkcs11:token=line;object=ca`.
 
-    `secret` is the passphrase, or the token's PIN. Raises SignerError ca.not-found for a scheme that there is not,
-    and what the back end raises.
+    `secret` is the passphrase, or the token's PIN. Raises SignerError ca.not-found for a scheme
+    that there is not, and what the back end raises.
     """
     scheme, colon, _ = uri.partition(":")
     module = SCHEMES.get(scheme.lower())
     if not colon or module is None:
         offered = ", ".join(f"{name}:" for name in SCHEMES)
-        raise SignerError("ca.not-found", f"no keys are kept at {scheme or uri!r}; offered: {offered}")
+        raise SignerError(
+            "ca.not-found", f"no keys are kept at {scheme or uri!r}; offered: {offered}"
+        )
     key: EllipticCurvePrivateKey = importlib.import_module(module).open_key(uri, secret)
     return key

@@ -31,9 +31,14 @@ KEY_URI: Final = "intermediate.key.uri"
 """In the place of the key's file: the PKCS#11 URI of a key that is in a token."""
 
 ABOVE: Final = "above.pem"
-"""Certificates between intermediate and root, issuer first; absent where the root signed the intermediate."""
+"""Certificates between intermediate and root, issuer first; absent where the root signed the
+intermediate.
+"""
 
-_ENCRYPTED: Final = re.compile(rb"-----BEGIN ENCRYPTED PRIVATE KEY-----\s+([A-Za-z0-9+/=\s]+)-----END ENCRYPTED PRIVATE KEY-----")
+_ENCRYPTED: Final = re.compile(
+    rb"-----BEGIN ENCRYPTED PRIVATE KEY-----\s+([A-Za-z0-9+/=\s]+)-----END ENCRYPTED PRIVATE"
+    rb" KEY-----"
+)
 _PLAIN: Final = re.compile(rb"-----BEGIN (?:EC |RSA )?PRIVATE KEY-----")
 
 
@@ -51,15 +56,24 @@ class FileSigner:
 def load(folder: Path, passphrase: Secret, *, now: datetime | None = None) -> FileSigner:
     """Unlock the intermediate of a folder that `store.init_ca` made.
 
-    Raises SignerError ca.not-found, ca.unsafe-key, ca.bad-passphrase, ca.broken (key and certificates do not belong
-    together), ca.issuer-expired (before notBefore or after notAfter).
+    Raises SignerError ca.not-found, ca.unsafe-key, ca.bad-passphrase, ca.broken (key and
+    certificates do not belong together), ca.issuer-expired (before notBefore or after notAfter).
     """
     read_chain(folder)  # before a passphrase is tried
-    return with_key(folder, unlock(folder / INTERMEDIATE_KEY, passphrase), str(folder / INTERMEDIATE_KEY), now=now)
+    return with_key(
+        folder,
+        unlock(folder / INTERMEDIATE_KEY, passphrase),
+        str(folder / INTERMEDIATE_KEY),
+        now=now,
+    )
 
 
-def with_key(folder: Path, key: ec.EllipticCurvePrivateKey, where: str, *, now: datetime | None = None) -> FileSigner:
-    """An issuer whose key was opened already, checked as `load` checks it; `where` names the key in messages."""
+def with_key(
+    folder: Path, key: ec.EllipticCurvePrivateKey, where: str, *, now: datetime | None = None
+) -> FileSigner:
+    """An issuer whose key was opened already, checked as `load` checks it; `where` names the key in
+    messages.
+    """
     chain = read_chain(folder)
     if key.public_key() != chain[0].public_key():
         raise SignerError("ca.broken", f"{where} is not the key of {folder / INTERMEDIATE}")
@@ -73,7 +87,8 @@ def open_key(uri: str, passphrase: Secret) -> ec.EllipticCurvePrivateKey:
 
 
 def read_chain(folder: Path) -> tuple[x509.Certificate, ...]:
-    """Intermediate to root of an issuer's folder, checked to belong together; no passphrase is needed.
+    """Intermediate to root of an issuer's folder, checked to belong together; no passphrase is
+    needed.
 
     Raises SignerError ca.not-found, ca.broken.
     """
@@ -100,8 +115,11 @@ def check_dates(chain: Sequence[x509.Certificate], now: datetime) -> None:
     for certificate in chain:
         start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         if not start <= now <= end:
-            raise SignerError("ca.issuer-expired", f"{certificate.subject.rfc4514_string()} is valid from {start:%Y-%m-%d} to {end:%Y-%m-%d}, "
-                              f"and this machine's clock says {now:%Y-%m-%d %H:%M} UTC")
+            raise SignerError(
+                "ca.issuer-expired",
+                f"{certificate.subject.rfc4514_string()} is valid from {start:%Y-%m-%d} to"
+                f" {end:%Y-%m-%d}, and this machine's clock says {now:%Y-%m-%d %H:%M} UTC",
+            )
 
 
 def _certificate(path: Path) -> x509.Certificate:

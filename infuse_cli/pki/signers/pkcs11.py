@@ -1,8 +1,10 @@
-"""`pkcs11:` keys: a private key that was made in a security token and never leaves it (extra `pkcs11`).
+"""`pkcs11:` keys: a private key that was made in a security token and never leaves it (extra
+`pkcs11`).
 
-The key is named by a URI of RFC 7512, e.g. `pkcs11:token=line-2;object=ca?module-path=/usr/lib/softhsm/libsofthsm2.so`.
-Without `module-path` the environment's INFUSE_PKCS11_MODULE says where the token's library is. A PIN is never part
-of the URI. Hashing is done here; the token signs the digest (CKM_ECDSA).
+The key is named by a URI of RFC 7512, e.g.
+`pkcs11:token=line-2;object=ca?module-path=/usr/lib/softhsm/libsofthsm2.so`. Without `module-path`
+the environment's INFUSE_PKCS11_MODULE says where the token's library is. A PIN is never part of the
+URI. Hashing is done here; the token signs the digest (CKM_ECDSA).
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ _logged_in: Final[dict[tuple[str, bytes], bytes]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a key is: the token's library, the token by label or serial number, the key by label or id."""
+    """Where a key is: the token's library, the token by label or serial number, the key by label or
+    id.
+    """
 
     module: str
     token: str | None
@@ -52,7 +56,10 @@ class Place:
     id: bytes | None
 
     def __str__(self) -> str:
-        return f"token {self.token or (self.serial or b'').decode(errors='replace')!r}, key {self.label or (self.id or b'').hex()!r}"
+        return (
+            f"token {self.token or (self.serial or b'').decode(errors='replace')!r}, key"
+            f" {self.label or (self.id or b'').hex()!r}"
+        )
 
 
 def parse(uri: str) -> Place:
@@ -65,7 +72,13 @@ def parse(uri: str) -> Place:
         raise _bad("it names a token (token= or serial=) and a key (object= or id=)")
     if not module:
         raise _bad(f"it ends in ?module-path=/path/of/the/library.so, or {MODULE_VARIABLE} is set")
-    return Place(module, _text(given, "token"), _bytes(given, "serial"), _text(given, "object"), _bytes(given, "id"))
+    return Place(
+        module,
+        _text(given, "token"),
+        _bytes(given, "serial"),
+        _text(given, "object"),
+        _bytes(given, "id"),
+    )
 
 
 def _pairs(text: str, separator: str, known: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -73,7 +86,10 @@ def _pairs(text: str, separator: str, known: tuple[str, ...]) -> list[tuple[str,
     for part in filter(None, text.split(separator)):
         name, _, value = part.partition("=")
         if name in {"pin-value", "pin-source"}:
-            raise _bad("it holds no PIN: give that by --passphrase-file, --passphrase-fd, keyring or prompt")
+            raise _bad(
+                "it holds no PIN: give that by --passphrase-file, --passphrase-fd, keyring or"
+                " prompt"
+            )
         if name not in known or not value:
             raise _bad(f"{name!r} is none of {', '.join(known)}")
         found.append((name, value))
@@ -107,7 +123,11 @@ def make_key(uri: str, pin: Secret, *, existing: bool = False) -> TokenKey:
     key = TokenKey(parse(uri), pin)
     if key.is_there():
         if not existing:
-            raise SignerError("ca.exists", f"{key.place} is there already", hint="Choose another name for it, or take it as it is with --existing-key.")
+            raise SignerError(
+                "ca.exists",
+                f"{key.place} is there already",
+                hint="Choose another name for it, or take it as it is with --existing-key.",
+            )
     else:
         key.make()
     key.public_key()
@@ -115,11 +135,13 @@ def make_key(uri: str, pin: Secret, *, existing: bool = False) -> TokenKey:
 
 
 class TokenKey(ec.EllipticCurvePrivateKey):
-    """A private key in a token, as `cryptography` expects one; safe to share between threads, which take turns.
+    """A private key in a token, as `cryptography` expects one; safe to share between threads, which
+    take turns.
 
-    A session that died (CKR_SESSION_*, CKR_DEVICE_*, a token pulled out and put back) is opened again once for each
-    call. Raises SignerError ca.token when the token does not answer or has no such key, ca.bad-passphrase for a wrong
-    PIN, UsageError usage.extra-missing without python-pkcs11.
+    A session that died (CKR_SESSION_*, CKR_DEVICE_*, a token pulled out and put back) is opened
+    again once for each call. Raises SignerError ca.token when the token does not answer or has no
+    such key, ca.bad-passphrase for a wrong PIN, UsageError usage.extra-missing without
+    python-pkcs11.
     """
 
     def __init__(self, place: Place, pin: Secret) -> None:
@@ -158,10 +180,18 @@ class TokenKey(ec.EllipticCurvePrivateKey):
     def sign(self, data: Any, signature_algorithm: ec.EllipticCurveSignatureAlgorithm) -> bytes:
         """An ECDSA signature in DER."""
         algorithm = signature_algorithm.algorithm
-        digest = bytes(data) if isinstance(algorithm, Prehashed) else hashlib.new(algorithm.name, data).digest()
-        raw: bytes = self._with_session(lambda _session: self._private().sign(digest, mechanism=_library().Mechanism.ECDSA))
+        digest = (
+            bytes(data)
+            if isinstance(algorithm, Prehashed)
+            else hashlib.new(algorithm.name, data).digest()
+        )
+        raw: bytes = self._with_session(
+            lambda _session: self._private().sign(digest, mechanism=_library().Mechanism.ECDSA)
+        )
         half = len(raw) // 2
-        return encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))
+        return encode_dss_signature(
+            int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big")
+        )
 
     def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> NoReturn:
         """Not for a CA's key."""
@@ -189,16 +219,26 @@ class TokenKey(ec.EllipticCurvePrivateKey):
         from pkcs11.util.ec import encode_named_curve_parameters
 
         parameters = session.create_domain_parameters(
-            lib.KeyType.EC, {attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")}, local=True)
+            lib.KeyType.EC,
+            {attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")},
+            local=True,
+        )
         fixed = {attribute.SENSITIVE: True, attribute.EXTRACTABLE: False, attribute.SIGN: True}
         parameters.generate_keypair(
-            store=True, label=self.place.label, id=self.place.id or hashlib.sha256(str(self.place.label).encode()).digest()[:8],
-            capabilities=lib.MechanismFlag.SIGN | lib.MechanismFlag.VERIFY, private_template=fixed)
+            store=True,
+            label=self.place.label,
+            id=self.place.id or hashlib.sha256(str(self.place.label).encode()).digest()[:8],
+            capabilities=lib.MechanismFlag.SIGN | lib.MechanismFlag.VERIFY,
+            private_template=fixed,
+        )
 
     def _attributes(self, kind: str = "PRIVATE_KEY") -> dict[Any, Any]:
         lib = _library()
         named = ((lib.Attribute.LABEL, self.place.label), (lib.Attribute.ID, self.place.id))
-        return {lib.Attribute.CLASS: lib.ObjectClass[kind], **{name: value for name, value in named if value is not None}}
+        return {
+            lib.Attribute.CLASS: lib.ObjectClass[kind],
+            **{name: value for name, value in named if value is not None},
+        }
 
     def _private(self) -> Any:
         if self._key is None:
@@ -208,14 +248,20 @@ class TokenKey(ec.EllipticCurvePrivateKey):
     def _only(self, session: Any, kind: str) -> Any:
         found = _objects(session, self._attributes(kind))
         if len(found) != 1:
-            raise SignerError("ca.token", f"{self.place} has {len(found) or 'no'} {kind.lower().replace('_', ' ')}s of this name")
+            raise SignerError(
+                "ca.token",
+                f"{self.place} has {len(found) or 'no'} {kind.lower().replace('_', ' ')}s of this"
+                " name",
+            )
         return found[0]
 
     def _read_public(self, session: Any) -> ec.EllipticCurvePublicKey:
         from pkcs11.util.ec import encode_ec_public_key
 
         key = load_der_public_key(encode_ec_public_key(self._only(session, "PUBLIC_KEY")))
-        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(
+            key.curve, ec.SECP256R1
+        ):
             raise SignerError("ca.token", f"{self.place} is not a P-256 key")
         return key
 
@@ -227,11 +273,20 @@ class TokenKey(ec.EllipticCurvePrivateKey):
                 try:
                     return work(self._opened(writing=writing))
                 except (lib.PinIncorrect, lib.PinInvalid, lib.PinLenRange):
-                    raise SignerError("ca.bad-passphrase", f"the PIN does not open {self.place}", hint="Type it again, or check the PIN file. A token locks after a few wrong ones.") from None
+                    raise SignerError(
+                        "ca.bad-passphrase",
+                        f"the PIN does not open {self.place}",
+                        hint=(
+                            "Type it again, or check the PIN file. A token locks after a few wrong"
+                            " ones."
+                        ),
+                    ) from None
                 except lib.PKCS11Error as error:
                     self._forget()
                     if left == 0 or isinstance(error, lib.PinLocked):
-                        raise SignerError("ca.token", f"{self.place} does not answer: {_told(error)}") from None
+                        raise SignerError(
+                            "ca.token", f"{self.place} does not answer: {_told(error)}"
+                        ) from None
         raise AssertionError("unreachable: the last try returns or raises")
 
     def _opened(self, *, writing: bool) -> Any:
@@ -244,7 +299,9 @@ class TokenKey(ec.EllipticCurvePrivateKey):
         try:
             self._session = token.open(rw=writing, user_pin=self._pin.reveal())
             _logged_in[who] = pin
-        except _library().UserAlreadyLoggedIn:  # another key of this process is open in the same token: the PIN counts all the same
+        except (
+            _library().UserAlreadyLoggedIn
+        ):  # another key of this process is open in the same token: the PIN counts all the same
             if _logged_in.get(who) != pin:
                 raise _library().PinIncorrect from None
             self._session = token.open(rw=writing)
@@ -260,7 +317,10 @@ class TokenKey(ec.EllipticCurvePrivateKey):
 
 
 def _objects(session: Any, attributes: dict[Any, Any]) -> list[Any]:
-    """All objects that fit. A search in a dead session would leave a complaint on stderr later, so that is asked first."""
+    """All objects that fit.
+
+    A search in a dead session would leave a complaint on stderr later, so that is asked first.
+    """
     lib = _library()
     with contextlib.suppress(lib.RandomNoRNG, lib.FunctionNotSupported):
         session.generate_random(64)
@@ -271,17 +331,25 @@ def _library() -> Any:
     try:
         import pkcs11
     except ImportError:
-        raise UsageError("usage.extra-missing", "keys in a token need the extra `pkcs11`", hint="pip install 'infuse-line[pkcs11]'") from None
+        raise UsageError(
+            "usage.extra-missing",
+            "keys in a token need the extra `pkcs11`",
+            hint="pip install 'infuse-line[pkcs11]'",
+        ) from None
     return pkcs11
 
 
 def _token(place: Place) -> Any:
-    """The token; its library looks at the slots anew when it was not there, as after it was pulled out and put back."""
+    """The token; its library looks at the slots anew when it was not there, as after it was pulled
+    out and put back.
+    """
     lib = _library()
     try:
         module = lib.lib(place.module)
     except (OSError, RuntimeError, lib.PKCS11Error) as error:
-        raise SignerError("ca.token", f"the token's library {place.module} cannot be loaded: {_told(error)}") from None
+        raise SignerError(
+            "ca.token", f"the token's library {place.module} cannot be loaded: {_told(error)}"
+        ) from None
     wanted = {"token_label": place.token, "token_serial": place.serial}
     asked = {name: value for name, value in wanted.items() if value is not None}
     try:

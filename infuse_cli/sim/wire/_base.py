@@ -1,4 +1,6 @@
-"""What both APIs of the virtual cloud share: forms of values, bases of requests and answers, pages of lists."""
+"""What both APIs of the virtual cloud share: forms of values, bases of requests and answers, pages
+of lists.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 _HEX: Final = "[0-9a-fA-F]"
-Uuid = Annotated[str, Meta(pattern=f"^{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}$")]
+Uuid = Annotated[
+    str, Meta(pattern=f"^{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}$")
+]
 Hex16 = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Key32 = Annotated[str, Meta(pattern="^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$")]
@@ -42,7 +46,9 @@ class Stored(Wire):
 
 
 class Query(Wire):
-    """Base of what stands behind the question mark; a list is written with commas, or its name several times."""
+    """Base of what stands behind the question mark; a list is written with commas, or its name
+    several times.
+    """
 
 
 class Page(Query):

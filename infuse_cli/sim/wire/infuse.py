@@ -7,7 +7,18 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from infuse_cli.sim.wire._base import Hex16, Key32, Moment, Name, Page, Request, Stamp, Stored, Uuid, Wire
+from infuse_cli.sim.wire._base import (
+    Hex16,
+    Key32,
+    Moment,
+    Name,
+    Page,
+    Request,
+    Stamp,
+    Stored,
+    Uuid,
+    Wire,
+)
 
 Interface = Literal["udp", "serial", "bt_adv", "bt_gatt"]
 RpcStatus = Literal["waiting", "sent", "completed"]
@@ -294,5 +305,3 @@ class IamToken(Wire):
 
     token: str
     expires_at: Stamp
-
-
