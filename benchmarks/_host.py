@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from _meter import Parts, TimedJournal, TimedSource, current, spending
 
-from infuse_cli import profile as prof
-from infuse_cli.cli import wire
-from infuse_cli.cli.clock import RunClock
-from infuse_cli.cli.render import PlainLines
-from infuse_cli.pipeline.context import Options
-from infuse_cli.pipeline.fleet import Fleet
-from infuse_cli.pipeline.resolve import resolve
-from infuse_cli.profile_source import load
+from infuse_cli import composition as wire
+from infuse_cli.cli.views.events import PlainLines
+from infuse_cli.clock import RunClock
+from infuse_cli.config import model as prof
+from infuse_cli.config.source import load
+from infuse_cli.provisioning.context import Options
+from infuse_cli.provisioning.fleet import Fleet
+from infuse_cli.provisioning.resolve import resolve
 from infuse_cli.records import RunStart
 from infuse_cli.types import Outcome
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from _world import World
 
-    from infuse_cli.pipeline.engine import BoardResult
+    from infuse_cli.provisioning.engine import BoardResult
 
 
 class NotGreen(Exception):

@@ -28,9 +28,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from infuse_cli.ca.common import PassphraseOptions
+from infuse_cli.ca.signing import SignOptions, sign
 from infuse_cli.cli import context
-from infuse_cli.cli.ca_common import PassphraseOptions
-from infuse_cli.cli.ca_sign import SignOptions, sign
 from infuse_cli.pki.ca_certificates import authority_key_id, key_usage
 from infuse_cli.pki.crl import Entry, make_crl
 from infuse_cli.pki.renewal import NewKey
@@ -89,7 +89,7 @@ def bench(folder: Path, key: NewKey | None = None) -> Path:
 
 
 def batch(home: Path, csrs: Path) -> float:
-    context.prepare(lambda: context.Settings(home=home, output="json"))
+    context.prepare(lambda: context.Invocation(home=home, output="json"))
     out = home / f"out-{secrets.token_hex(4)}"
     return timed(lambda: sign([], csrs, out, SignOptions(), PassphraseOptions(file=home / "word")))
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from infuse_cli import api_types as api
     from infuse_cli import records as rec
     from infuse_cli.records.modes import OwedMode
-    from infuse_cli.rows import RowRecord
+    from infuse_cli.records.rows import RowRecord
     from infuse_cli.types import Command, Event, Plugged, PortInfo, Reply, Secret
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from prompt_toolkit.history import History
 
-from infuse_cli.cli.console_text import is_secret
+from infuse_cli.serial_tools.console_text import is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

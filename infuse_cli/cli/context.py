@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from infuse_cli.settings import Settings
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -19,7 +21,7 @@ OUTPUTS: Final[tuple[Output, ...]] = ("human", "json", "jsonl")
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class Invocation:
     """What holds for the whole invocation.
 
     `home` is INFUSE_HOME, absolute; `verbose` counts -v; `ca_bundle` is --ca-bundle.
@@ -43,6 +45,11 @@ class Settings:
         named |= {"INFUSE_CA_BUNDLE": str(self.ca_bundle)} if self.ca_bundle else {}
         return {**os.environ, "INFUSE_HOME": str(self.home), **named}
 
+    @property
+    def settings(self) -> Settings:
+        """What the library gets of this invocation."""
+        return Settings(self.home, self.profile, self.env)
+
 
 def default_home() -> Path:
     """The platform's data folder for this program (design: At rest)."""
@@ -62,12 +69,12 @@ def output_of(text: str, source: str) -> Output:
     )
 
 
-_make: Callable[[], Settings] | None = None
-_settings: Settings | None = None
+_make: Callable[[], Invocation] | None = None
+_settings: Invocation | None = None
 _boards = True
 
 
-def prepare(make: Callable[[], Settings], *, boards: bool = True) -> None:
+def prepare(make: Callable[[], Invocation], *, boards: bool = True) -> None:
     """Say how the settings are made; they are made at the first `current()`, so that --help costs
     nothing.
 
@@ -82,11 +89,11 @@ def boards_at_hand() -> bool:
     return _boards
 
 
-def current() -> Settings:
+def current() -> Invocation:
     """The settings of this invocation."""
     global _settings  # noqa: PLW0603 - one invocation, one value
     if _settings is None:
-        _settings = _make() if _make is not None else Settings(home=_home_of(os.environ))
+        _settings = _make() if _make is not None else Invocation(home=_home_of(os.environ))
     return _settings
 
 
@@ -99,8 +106,8 @@ def settings_of(
     no_color: bool = False,
     verbose: int = 0,
     ca_bundle: str | None = None,
-) -> Settings:
-    """Settings from flags (None: not given) and environment.
+) -> Invocation:
+    """Invocation from flags (None: not given) and environment.
 
     Raises UsageError for an unknown output mode.
     """
@@ -109,7 +116,7 @@ def settings_of(
         if output
         else output_of(env.get("INFUSE_OUTPUT") or "human", "INFUSE_OUTPUT")
     )
-    return Settings(
+    return Invocation(
         home=_home_of({"INFUSE_HOME": home} if home else env),
         output=named,
         profile=profile or env.get("INFUSE_PROFILE") or None,

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from infuse_cli import profile_source
-from infuse_cli.cli import profile_template
 from infuse_cli.cli.context import current
 from infuse_cli.cli.result import OperationResult, finish
+from infuse_cli.config import profile_template
+from infuse_cli.config import source as profile_source
 from infuse_cli.errors import UsageError
 
 if TYPE_CHECKING:

@@ -87,7 +87,7 @@ def _error_codes() -> str:
 
 
 def _profile() -> str:
-    from infuse_cli.cli.profile_template import full
+    from infuse_cli.config.profile_template import full
 
     return (
         f"# Profile keys\n\n{_MADE}\nEvery key with its default and what it takes, as `infuse"
@@ -151,8 +151,8 @@ _ROW_STATES: Final = {
 
 
 def _journal_states() -> str:
-    from infuse_cli.pipeline.state import MOVES
-    from infuse_cli.rows import BEGUN, PARKED, RowOutcome
+    from infuse_cli.provisioning.state import MOVES
+    from infuse_cli.records.rows import BEGUN, PARKED, RowOutcome
     from infuse_cli.types import AttemptState, StepState, TokenState
 
     moves = sorted(

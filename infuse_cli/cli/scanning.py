@@ -9,15 +9,15 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from infuse_cli.cli.keyboard import in_front
-from infuse_cli.journal.bench import Scanner
-from infuse_cli.pipeline import scan
-from infuse_cli.pipeline.labels import Labels
+from infuse_cli.config.bench import Scanner
+from infuse_cli.provisioning import scan
+from infuse_cli.provisioning.labels import Labels
 from infuse_cli.types import Event
 
 if TYPE_CHECKING:
-    from infuse_cli import profile as prof
-    from infuse_cli.journal.bench import Bench
-    from infuse_cli.pipeline.context import Deps
+    from infuse_cli.config import model as prof
+    from infuse_cli.config.bench import Bench
+    from infuse_cli.provisioning.context import Deps
 
 
 def with_labels(deps: Deps, bench: Bench) -> Deps:

@@ -17,8 +17,8 @@ from infuse_cli.errors import CredentialError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from infuse_cli import profile
     from infuse_cli.cloud.auth import Auth
+    from infuse_cli.config import model as profile
     from infuse_cli.types import Secret
 
 

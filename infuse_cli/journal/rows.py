@@ -14,7 +14,7 @@ from infuse_cli.errors import JournalError
 from infuse_cli.journal import schema
 from infuse_cli.journal.codec import from_json, to_json
 from infuse_cli.journal.prepared import Prepared
-from infuse_cli.rows import BEGUN, RowRecord, cloud_key
+from infuse_cli.records.rows import BEGUN, RowRecord, cloud_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

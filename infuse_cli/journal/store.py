@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 from sqlalchemy import bindparam, insert, select, update
 
 from infuse_cli._version import __version__
+from infuse_cli.config.bench import load_bench
 from infuse_cli.errors import JournalError
 from infuse_cli.journal import (
     audit,
@@ -26,7 +27,6 @@ from infuse_cli.journal import (
     schema,
     writes,
 )
-from infuse_cli.journal.bench import load_bench
 from infuse_cli.journal.codec import maybe_time, to_json, to_text
 from infuse_cli.journal.group import GroupCommit
 from infuse_cli.journal.owner import Owners
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from infuse_cli import records as rec
     from infuse_cli.records.modes import OwedMode
-    from infuse_cli.rows import RowRecord
+    from infuse_cli.records.rows import RowRecord
 
 _ADD_RUN = insert(schema.run)
 _RUN_ID = select(schema.run.c.run).where(schema.run.c.run == bindparam("r"))

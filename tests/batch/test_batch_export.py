@@ -20,7 +20,7 @@ from infuse_cli.journal.rows import of_chip
 from infuse_cli.journal.store import open_journal
 from infuse_cli.keys import sealed_file
 from infuse_cli.keys.seal import BenchKeys, load_sealer
-from infuse_cli.rows import cloud_key
+from infuse_cli.records.rows import cloud_key
 from infuse_cli.types import Secret, TokenState
 
 ORGANISATION, SOC = "3f0b7a52-8d52-4f43-9df5-7a4cbb1b1c11", "nRF9151"

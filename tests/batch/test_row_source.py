@@ -16,10 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infuse_cli.api_types import MetadataField
+from infuse_cli.batch.source import Rules, lines, open_rows, rules_of
+from infuse_cli.config.model import (
+    BoardSection,
+    McuIdSource,
+    MetadataFieldSpec,
+    MetadataValue,
+    Profile,
+)
 from infuse_cli.errors import InfuseError, Interrupted, UsageError
-from infuse_cli.profile import BoardSection, McuIdSource, MetadataFieldSpec, MetadataValue, Profile
-from infuse_cli.row_source import Rules, lines, open_rows, rules_of
-from infuse_cli.rows import Row
+from infuse_cli.records.rows import Row
 from tests.support import garbage
 
 ID, OTHER, THIRD = "0011223344556677", "8899aabbccddeeff", "00000000000000aa"

@@ -9,11 +9,11 @@ import threading
 import pytest
 from rich.console import Console
 
-from infuse_cli.cli.boards_live import LiveBoards, row_lines, visible
-from infuse_cli.cli.boards_model import Boards, SlotRow, Totals, action, header_lines
-from infuse_cli.cli.boards_view import make_events
-from infuse_cli.cli.context import Settings
-from infuse_cli.cli.render import JsonLines, PlainLines, Silent, event_object, seconds
+from infuse_cli.cli.context import Invocation
+from infuse_cli.cli.views.boards import make_events
+from infuse_cli.cli.views.boards_live import LiveBoards, row_lines, visible
+from infuse_cli.cli.views.boards_model import Boards, SlotRow, Totals, action, header_lines
+from infuse_cli.cli.views.events import JsonLines, PlainLines, Silent, event_object, seconds
 from infuse_cli.errors import InfuseError
 from infuse_cli.types import Event
 
@@ -371,7 +371,7 @@ def test_lines_of_many_slots_never_mix():
 )
 def test_the_output_fits_its_place(output, tty, term, kind, tmp_path, monkeypatch):
     monkeypatch.setenv("TERM", term)
-    made = make_events(Settings(home=tmp_path, output=output), stderr_is_tty=tty)
+    made = make_events(Invocation(home=tmp_path, output=output), stderr_is_tty=tty)
     assert isinstance(made, kind)
     made.close()
     made.close()

@@ -129,7 +129,7 @@ def test_ctrl_c_is_exit_130(capsys, monkeypatch):
 
 
 def test_ctrl_c_inside_a_command_is_told_in_json_too(capsys, monkeypatch):
-    from infuse_cli import profile_source
+    from infuse_cli.config import source as profile_source
 
     def interrupted(*_):
         raise KeyboardInterrupt

@@ -9,9 +9,10 @@ import sys
 import pytest
 import yaml
 
-from infuse_cli import profile_source
-from infuse_cli.cli import main, profile_template
-from infuse_cli.profile_source.schema import ROOT
+from infuse_cli.cli import main
+from infuse_cli.config import profile_template
+from infuse_cli.config import source as profile_source
+from infuse_cli.config.source.schema import ROOT
 
 GOOD = """\
 name: field-sensor

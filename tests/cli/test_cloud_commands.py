@@ -14,9 +14,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from infuse_cli.cli import main
+from infuse_cli.config.model import digest, to_json
+from infuse_cli.config.source import load
 from infuse_cli.journal.store import open_journal
-from infuse_cli.profile import digest, to_json
-from infuse_cli.profile_source import load
 from infuse_cli.records import EndAttempt, OpenAttempt, RunStart
 from infuse_cli.sim.cloud_app import CloudOptions
 from infuse_cli.sim.cloud_server import ServerThread

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from infuse_cli.cli import doctor_bench, doctor_checks
-from infuse_cli.cli.doctor import Subject, examine, passed
-from infuse_cli.cli.doctor_bundle import Scrubber
-from infuse_cli.cli.doctor_machine import Machine
 from infuse_cli.keys.credentials import Found, Source
+from infuse_cli.maintenance import doctor_bench, doctor_checks
+from infuse_cli.maintenance.doctor import Subject, examine, passed
+from infuse_cli.maintenance.machine import Machine
+from infuse_cli.maintenance.support_bundle import Scrubber
 from infuse_cli.types import PortInfo, Secret
 from tests.line.trouble import ended, faults, profile_with
 
@@ -306,7 +306,7 @@ def test_udevs_notes_on_a_port_are_read(tmp_path):
 
 
 def test_ports(machine, monkeypatch):
-    monkeypatch.setattr("infuse_cli.cli.serial_ports._permitted", lambda port: None)
+    monkeypatch.setattr("infuse_cli.serial_tools.ports._permitted", lambda port: None)
     assert only(doctor_bench.ports(machine())).state == "PASS"
     assert only(doctor_bench.ports(machine(ports=()))).state == "WARN"
     busy = only(doctor_bench.ports(machine(held={"/dev/ttyACM0": "minicom (pid 9)"})))
@@ -314,7 +314,7 @@ def test_ports(machine, monkeypatch):
     assert (
         only(doctor_bench.ports(machine(held={"/dev/ttyACM0": "infuse (pid 9)"}))).state == "WARN"
     )
-    monkeypatch.setattr("infuse_cli.cli.serial_ports._permitted", lambda port: False)
+    monkeypatch.setattr("infuse_cli.serial_tools.ports._permitted", lambda port: False)
     assert only(doctor_bench.ports(machine())).error.code == "serial.denied"
 
 

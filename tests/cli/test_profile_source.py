@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infuse_cli import profile_source as ps
+from infuse_cli.config import source as ps
 from infuse_cli.errors import CODES, ProfileError
 from tests.support import garbage
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from infuse_cli.cli import main
-from infuse_cli.cli.serial_content import kind_of
 from infuse_cli.journal.store import open_journal
 from infuse_cli.pki.vetting import vet, vet_pem
+from infuse_cli.serial_tools.content import kind_of
 from tests.line.trouble import eventually, faults, in_slot, one_line, passes, profile_with, refused
 from tests.support import bridge
 from tests.support.zygote import Ran

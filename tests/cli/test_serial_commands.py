@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from infuse_cli.cli import main, serial_ports, serial_views
+from infuse_cli.cli import main
 from infuse_cli.cli.result import console
+from infuse_cli.cli.views import serial as serial_views
+from infuse_cli.config.model import UsbMatch
 from infuse_cli.journal.store import open_journal
 from infuse_cli.link.discover import explain
-from infuse_cli.profile import UsbMatch
+from infuse_cli.serial_tools import ports as serial_ports
 from infuse_cli.types import PortInfo
 from tests.line.trouble import in_slot, one_line, passes, profile_with, refused, requests
 from tests.support import bridge

@@ -21,13 +21,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infuse_cli.cli import console_text
 from infuse_cli.cli.console_history import SafeHistory
-from infuse_cli.cli.serial_console import Console, Wish
 from infuse_cli.dialect.cms import meaning
 from infuse_cli.dialect.frame_words import outline
 from infuse_cli.dialect.frames import FrameParser, frame
 from infuse_cli.journal.store import open_journal
+from infuse_cli.serial_tools import console_text
+from infuse_cli.serial_tools.console import Console, Wish
 from tests.line.trouble import in_slot, refused
 
 LEAVE = b"\x1d"

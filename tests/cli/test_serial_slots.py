@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infuse_cli.cli import bench_file, main, serial_ports, serial_slots
+from infuse_cli.cli import main
+from infuse_cli.config import bench_file
+from infuse_cli.config.bench import load_bench
 from infuse_cli.errors import ProfileError
-from infuse_cli.journal.bench import load_bench
 from infuse_cli.link.discover import explain
 from infuse_cli.link.places import free, kind_of, numbered, place_of, slot_of
+from infuse_cli.serial_tools import ports as serial_ports
+from infuse_cli.serial_tools import slots as serial_slots
 from infuse_cli.types import PortInfo
 from tests.line.trouble import one_line, refused
 from tests.support.zygote import Ran

@@ -11,7 +11,7 @@ import pytest
 
 from infuse_cli import records as rec
 from infuse_cli.cli import main
-from infuse_cli.cli.token_ledger import Seen, judge
+from infuse_cli.devices.token_ledger import Seen, judge
 from infuse_cli.journal.store import open_journal
 from infuse_cli.sim.cloud_app import CloudOptions
 from infuse_cli.sim.cloud_server import ServerThread

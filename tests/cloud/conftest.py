@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from infuse_cli.cloud.build import connect, connect_registry
-from infuse_cli.profile import Cloud, Registry
+from infuse_cli.config.model import Cloud, Registry
 from infuse_cli.types import Secret
 
 TOKEN = "legacy-admin-token-7731"

@@ -10,8 +10,8 @@ import pytest
 
 from infuse_cli.cloud.build import connect
 from infuse_cli.cloud.urls import parse_base_url
+from infuse_cli.config.model import Auth, Cloud
 from infuse_cli.errors import CredentialError, InfuseError, ProfileError
-from infuse_cli.profile import Auth, Cloud
 from infuse_cli.types import Secret
 
 

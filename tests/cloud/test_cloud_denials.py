@@ -16,8 +16,8 @@ from infuse_cli import expiry
 from infuse_cli.cloud import denials
 from infuse_cli.cloud.build import connect, connect_registry
 from infuse_cli.cloud.failures import RawAnswer
+from infuse_cli.config.model import Auth, Cloud, Registry
 from infuse_cli.errors import CloudError, CredentialError
-from infuse_cli.profile import Auth, Cloud, Registry
 from infuse_cli.types import Secret
 
 KEY = "ik_7f3a.s3cr3t-part"

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from infuse_cli.cloud.build import connect
 from infuse_cli.cloud.proxies import is_exempt, proxy_for
 from infuse_cli.cloud.urls import fill_path, parse_base_url
+from infuse_cli.config.model import Cloud
 from infuse_cli.errors import CloudError, ProfileError
-from infuse_cli.profile import Cloud
 from infuse_cli.types import Secret
 
 TOKEN = "legacy-admin-token-7731"

@@ -219,7 +219,7 @@ def test_a_refused_credential_is_not_tried_again(server, client, api):
 _CHILD = """
 import sys, threading
 from infuse_cli.cloud.build import connect
-from infuse_cli.profile import Cloud
+from infuse_cli.config.model import Cloud
 from infuse_cli.types import Secret
 client = connect(Cloud(base_url=sys.argv[1]), Secret("t"), threading.Event().wait)
 client.device_by_mcu_id("nRF9151", "00")

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from infuse_cli import api_types as api
 from infuse_cli.cloud.build import connect_openly
-from infuse_cli.profile import Cloud
+from infuse_cli.config.model import Cloud
 from infuse_cli.sim.attest import CsrWish, csr_der
 from infuse_cli.sim.cloud_app import CloudOptions
 from infuse_cli.sim.cloud_server import ServerThread

@@ -15,7 +15,6 @@ import pytest
 from test_dialect_at_codec import ASKED, UUID_LINE
 from test_dialect_epacket import a_request_gets_through, device, heard, host
 
-from infuse_cli.cli import console_text
 from infuse_cli.dialect import at_text, cme, cms, commands, frame_words, overheard
 from infuse_cli.dialect.at import LONGEST_LINE, AtCodec
 from infuse_cli.dialect.at_device import AtDevice
@@ -26,6 +25,7 @@ from infuse_cli.dialect.shell import CredCodec, ShellCodec
 from infuse_cli.dialect.shell_device import ShellDevice, ShellError, unescaped, words
 from infuse_cli.errors import UsageError
 from infuse_cli.keys.frames import network_cipher
+from infuse_cli.serial_tools import console_text
 from infuse_cli.types import Command
 from tests.support.garbage import many, stream
 

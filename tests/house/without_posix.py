@@ -219,8 +219,8 @@ def name_the_operator(folder: Path) -> None:
     """Without the database of users a name comes from the environment, or is not known; the run
     goes on.
     """
-    from infuse_cli.cli.wire import operator_name
-    from infuse_cli.journal.bench import load_bench
+    from infuse_cli.composition import operator_name
+    from infuse_cli.config.bench import load_bench
 
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         os.environ.pop(name, None)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from infuse_cli.config.bench import Bench, Scanner, Sealing, load_bench
 from infuse_cli.errors import ProfileError
-from infuse_cli.journal.bench import Bench, Scanner, Sealing, load_bench
 from infuse_cli.journal.store import open_journal
 
 if TYPE_CHECKING:

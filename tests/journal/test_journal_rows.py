@@ -13,7 +13,7 @@ from infuse_cli import records as rec
 from infuse_cli.errors import JournalError
 from infuse_cli.journal import rows
 from infuse_cli.journal.store import SqliteJournal, open_journal
-from infuse_cli.rows import BEGUN, cloud_key
+from infuse_cli.records.rows import BEGUN, cloud_key
 
 MCU = "0011223344556677"
 

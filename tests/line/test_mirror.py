@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from infuse_cli.cli import mirror as mirrors
+from infuse_cli.provisioning import mirror as mirrors
 from infuse_cli.types import Event
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infuse_cli.errors import InfuseError, ProfileError
-from infuse_cli.pipeline.scan import Rules, is_imei, read
+from infuse_cli.provisioning.scan import Rules, is_imei, read
 
 RULES = Rules({"serialNumber": r"SN-\d{5}"}, prefix="]C1", suffix="#")
 IMEI = "490154203237518"

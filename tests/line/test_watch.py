@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from infuse_cli.errors import BoardError
-from infuse_cli.pipeline import jig
+from infuse_cli.provisioning import fixture as jig
 from tests.line.trouble import eventually, faults, in_slot, once_each, profile_with, under_way
 
 

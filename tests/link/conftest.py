@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "dialect"))
 
 from pty_board import PtyBoard
 
+from infuse_cli.config.model import BoardSection
 from infuse_cli.link.source import SerialSource
-from infuse_cli.profile import BoardSection
 
 
 @pytest.fixture

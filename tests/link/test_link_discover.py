@@ -2,9 +2,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from infuse_cli.config.model import UsbMatch
 from infuse_cli.errors import BoardError
 from infuse_cli.link.discover import KNOWN, candidates, list_candidates, port_info
-from infuse_cli.profile import UsbMatch
 
 
 def usb(device, location, vid=0x1366, pid=0x1069, serial="001051200001"):

@@ -9,6 +9,7 @@ import pytest
 from tiny_modem import UUID, TinyModem
 
 from infuse_cli import dialect
+from infuse_cli.config.model import BoardSection, Serial
 from infuse_cli.dialect.base import PROBE_S, PROBES, CodecOptions
 from infuse_cli.dialect.frames import PING
 from infuse_cli.errors import BoardError, Interrupted, ProfileError
@@ -16,7 +17,6 @@ from infuse_cli.keys.frames import network_cipher
 from infuse_cli.link import holder
 from infuse_cli.link.session import POLL_S
 from infuse_cli.link.source import SerialSource, open_error
-from infuse_cli.profile import BoardSection, Serial
 
 AT = dialect.operations("at")
 

@@ -19,8 +19,8 @@ from cryptography import x509
 from pki_board import DEVICE_ID, Modem, request
 from test_pki_ca_policy import HOSTILE, csr, pem
 
-from infuse_cli.cli.aside import Aside
-from infuse_cli.cli.ca_sign import _give_out
+from infuse_cli.ca.forked_worker import Aside
+from infuse_cli.ca.signing import _give_out
 from infuse_cli.cli.main import run
 from infuse_cli.journal.store import SqliteJournal, open_journal
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from infuse_cli.cli import secrets
+from infuse_cli.config.model import Passphrase
 from infuse_cli.errors import InfuseError
-from infuse_cli.profile import Passphrase
+from infuse_cli.keys import passphrases as secrets
 from infuse_cli.types import Secret
 
 

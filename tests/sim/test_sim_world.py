@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sim_host import Host, keygen
 
 from infuse_cli import mqtt_packets as mqtt
+from infuse_cli.config.source import load
 from infuse_cli.errors import UsageError
-from infuse_cli.profile_source import load
 from infuse_cli.sim.authority import Authority
 from infuse_cli.sim.checkin import Credentials, check_in
 from infuse_cli.sim.modem import Delays

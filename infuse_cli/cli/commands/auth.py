@@ -14,8 +14,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from infuse_cli.config.model import Cloud
     from infuse_cli.keys.credentials import Survey
-    from infuse_cli.profile import Cloud
     from infuse_cli.types import Secret
 
 app = typer.Typer(
@@ -157,8 +157,8 @@ def exchange(
     profile says cloud.auth.scheme: exchanged, every command exchanges the stored key by itself and
     renews the token in time.
     """
-    from infuse_cli.cli.cloud_tools import Destination
-    from infuse_cli.cli.key_tools import exchanged
+    from infuse_cli.devices.keys import exchanged
+    from infuse_cli.devices.session import Destination
 
     cloud = _cloud(url)
     place = Destination(out, reveal=reveal, needed="the bearer token")
@@ -174,13 +174,13 @@ def _cloud(url: str | None) -> Cloud:
     """
     import msgspec
 
-    from infuse_cli.cli.cloud_tools import bare_cloud
     from infuse_cli.cli.context import current
     from infuse_cli.cloud.urls import parse_base_url
+    from infuse_cli.devices.session import bare_cloud
 
     settings = current()
     if settings.profile:
-        from infuse_cli.profile_source import load
+        from infuse_cli.config.source import load
 
         cloud = load(settings.profile, settings.env).profile.cloud
     else:

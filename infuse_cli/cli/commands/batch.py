@@ -48,7 +48,7 @@ def plan(
     ] = False,
 ) -> None:
     """Check the file and say what `register` would do. Reads the cloud, writes nothing anywhere."""
-    from infuse_cli.cli import batch_plan
+    from infuse_cli.batch import plan as batch_plan
     from infuse_cli.cli.result import finish
 
     finish(batch_plan.plan(file, update=update, skip_bad=skip_bad))
@@ -106,7 +106,7 @@ def register(
     provision` uses it. Running the same command again is how it resumes: what exists is left as it
     is.
     """
-    from infuse_cli.cli import batch_register
+    from infuse_cli.batch import register as batch_register
     from infuse_cli.cli.result import finish
 
     finish(
@@ -127,7 +127,7 @@ def register(
 @app.command()
 def status(file: File) -> None:
     """Show what is on record of the file's rows, without asking the cloud."""
-    from infuse_cli.cli import batch_status
+    from infuse_cli.batch import status as batch_status
     from infuse_cli.cli.result import finish
 
     finish(batch_status.status(file))
@@ -225,10 +225,12 @@ def export(
 
     A token that is handed over is not used on this bench any more, and not handed over twice.
     """
-    from infuse_cli.cli import batch_export, handover_back, handover_export
-    from infuse_cli.cli.file_passphrase import FilePassphrase
+    from infuse_cli.batch import export as batch_export
+    from infuse_cli.batch import handover_export
+    from infuse_cli.batch import handover_take_back as handover_back
     from infuse_cli.cli.result import finish
     from infuse_cli.errors import UsageError
+    from infuse_cli.keys.file_passphrase import FilePassphrase
 
     passphrase = FilePassphrase(passphrase_file, passphrase_fd)
     if take_back:

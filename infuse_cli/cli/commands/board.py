@@ -59,8 +59,8 @@ def list_boards(
     ] = False,
 ) -> None:
     """List an organisation's boards: product profiles in the cloud, not pieces of hardware."""
-    from infuse_cli.cli import catalogue
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import organisations as catalogue
 
     finish(catalogue.boards(organisation, public=public))
 
@@ -77,8 +77,8 @@ def show(
     organisation: Organisation = None,
 ) -> None:
     """Show one board: its soc and the metadata that it asks of its devices."""
-    from infuse_cli.cli import catalogue
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import organisations as catalogue
 
     finish(catalogue.board(name, organisation))
 
@@ -94,8 +94,8 @@ def create(
     organisation: Organisation = None,
 ) -> None:
     """Create a board; refused where the name exists."""
-    from infuse_cli.cli import catalogue
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import organisations as catalogue
 
     finish(
         catalogue.make_board(
@@ -118,8 +118,8 @@ def ensure(
     """Create a board unless it is there; one of another soc is refused, other differences are
     named.
     """
-    from infuse_cli.cli import catalogue
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import organisations as catalogue
 
     finish(
         catalogue.make_board(

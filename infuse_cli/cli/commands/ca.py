@@ -170,7 +170,8 @@ def init(
     --external-root only the intermediate's key is made here, and a request for your own root to
       sign.
     """
-    from infuse_cli.cli import ca_common, ca_life
+    from infuse_cli.ca import common as ca_common
+    from infuse_cli.ca import lifecycle as ca_life
     from infuse_cli.cli.result import finish
 
     options = ca_life.InitOptions(name, root_out, keyring, external_root, csr_out)
@@ -210,7 +211,8 @@ def import_(
     """Take the intermediate's certificate that an external root signed; it must be for the key that
     waits here.
     """
-    from infuse_cli.cli import ca_common, ca_life
+    from infuse_cli.ca import common as ca_common
+    from infuse_cli.ca import lifecycle as ca_life
     from infuse_cli.cli.result import finish
 
     finish(
@@ -239,7 +241,8 @@ def renew(
     It signs from now on. Certificates of the one before stay good, and its lists can still be
     signed.
     """
-    from infuse_cli.cli import ca_common, ca_life
+    from infuse_cli.ca import common as ca_common
+    from infuse_cli.ca import lifecycle as ca_life
     from infuse_cli.cli.result import finish
 
     request = ca_life.InitOptions(external=external_root, csr_out=csr_out)
@@ -257,7 +260,7 @@ def renew(
 @app.command()
 def show(ca: Ca = None) -> None:
     """Show the CA: its certificates, their dates and digests, and what is wrong with its files."""
-    from infuse_cli.cli import local_ca
+    from infuse_cli.ca import files as local_ca
     from infuse_cli.cli.result import finish
 
     finish(local_ca.show(ca))
@@ -320,7 +323,8 @@ def sign(
     again, so a batch that was stopped is run again. What is refused is on record with its request:
     infuse ca list --state refused.
     """
-    from infuse_cli.cli import ca_common, ca_sign
+    from infuse_cli.ca import common as ca_common
+    from infuse_cli.ca import signing as ca_sign
     from infuse_cli.cli.result import finish
 
     finish(
@@ -377,7 +381,8 @@ def issue(
     passphrase_fd: PassphraseFd = None,
 ) -> None:
     """Make a key and a certificate for a person, a bench or a broker."""
-    from infuse_cli.cli import ca_common, ca_sign
+    from infuse_cli.ca import common as ca_common
+    from infuse_cli.ca import signing as ca_sign
     from infuse_cli.cli.result import finish
 
     options = ca_sign.IssueOptions(out, key_out, certificate, tuple(san), ca)
@@ -395,7 +400,7 @@ def lint(
     certificate: Certificate = None,
 ) -> None:
     """Explain a certificate point by point beside its certificate profile."""
-    from infuse_cli.cli import ca_lint
+    from infuse_cli.ca import lint as ca_lint
     from infuse_cli.cli.result import finish
 
     finish(ca_lint.lint(file, certificate))
@@ -495,7 +500,7 @@ def list_(
     ca: Ca = None,
 ) -> None:
     """List the certificates on record, or search among them."""
-    from infuse_cli.cli import ca_list
+    from infuse_cli.ca import search as ca_list
     from infuse_cli.cli.result import finish
     from infuse_cli.journal.certificates import Wanted
 
@@ -596,7 +601,7 @@ def revoke(
     ca: Ca = None,
 ) -> None:
     """Revoke certificates for good: they go into the next list that `infuse ca crl` signs."""
-    from infuse_cli.cli import ca_revoke
+    from infuse_cli.ca import revocation as ca_revoke
     from infuse_cli.cli.result import finish
 
     chosen = ca_revoke.Chosen(tuple(serial), file, device, board, run, station, issuer)
@@ -644,7 +649,8 @@ def crl(
     While nothing was revoked since and the last one is not half through its life, that one is given
     out again.
     """
-    from infuse_cli.cli import ca_common, ca_revoke
+    from infuse_cli.ca import common as ca_common
+    from infuse_cli.ca import revocation as ca_revoke
     from infuse_cli.cli.result import finish
 
     options = ca_revoke.CrlOptions(out, issuer, days, der, new, ca, root_key)
@@ -682,7 +688,7 @@ def export(
     With --issuer it is an intermediate, also one that was replaced; with --chain the intermediate
     and all above it.
     """
-    from infuse_cli.cli import local_ca
+    from infuse_cli.ca import files as local_ca
     from infuse_cli.cli.result import finish
 
     finish(local_ca.export(out, ca, whole=chain, der=der, issuer=issuer))
@@ -712,7 +718,7 @@ def verify(
     ca: Ca = None,
 ) -> None:
     """Check a certificate: chain, dates, and that it is what its certificate profile says."""
-    from infuse_cli.cli import local_ca
+    from infuse_cli.ca import files as local_ca
     from infuse_cli.cli.result import finish
 
     finish(local_ca.verify(file, certificate, root, ca))

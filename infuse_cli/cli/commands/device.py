@@ -108,8 +108,8 @@ def list_devices(
     ] = None,
 ) -> None:
     """List an organisation's devices, all of them."""
-    from infuse_cli.cli import devices
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import cloud_devices as devices
 
     finish(devices.listed(organisation, board, metadata))
 
@@ -119,8 +119,8 @@ def show(device: Device, *, soc: Soc = None) -> None:
     """Show a device: in the cloud, in the registry, its state, its last route, and what is on
     record here.
     """
-    from infuse_cli.cli import devices
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import cloud_devices as devices
 
     finish(devices.shown(device, soc))
 
@@ -141,8 +141,8 @@ def create(
     One that soc and mcuId name already is taken as it is: missing metadata is added, differing
     values are refused.
     """
-    from infuse_cli.cli import devices
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import cloud_devices as devices
 
     finish(
         devices.make(
@@ -173,8 +173,8 @@ def ensure(
     """The same as create, under the name that it has for all other things: a device that is there
     is content enough.
     """
-    from infuse_cli.cli import devices
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import cloud_devices as devices
 
     finish(
         devices.make(
@@ -203,8 +203,8 @@ def update(
     soc: Soc = None,
 ) -> None:
     """Change a device's metadata."""
-    from infuse_cli.cli import devices
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import cloud_devices as devices
 
     finish(devices.updated(device, soc, tuple(metadata or ()), replace=replace))
 
@@ -212,8 +212,8 @@ def update(
 @app.command()
 def state(device: Device, *, soc: Soc = None) -> None:
     """Show what the cloud last heard of a device."""
-    from infuse_cli.cli import devices
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import cloud_devices as devices
 
     finish(devices.state(device, soc))
 
@@ -232,8 +232,8 @@ def route(
     soc: Soc = None,
 ) -> None:
     """Show the way that a device's last packet came."""
-    from infuse_cli.cli import devices
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import cloud_devices as devices
 
     finish(devices.routes(device, soc))
 
@@ -269,8 +269,8 @@ def retire(
     The cloud device itself cannot be deleted; its unique metadata is given free first. Stopped
     anywhere, run it again.
     """
-    from infuse_cli.cli import device_life
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import retirement as device_life
 
     finish(device_life.retire(device, reason, soc, yes=yes))
 
@@ -307,7 +307,7 @@ def replace(
     """Retire a device that another one replaces, and tie the two together on record and in the
     cloud.
     """
-    from infuse_cli.cli import device_life
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import retirement as device_life
 
     finish(device_life.replace(old, new, tuple(move or ()), soc, yes=yes))

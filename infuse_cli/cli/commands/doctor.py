@@ -36,7 +36,7 @@ def command(
     asked; the exit code is 0 when nothing FAILs, else that of the first FAIL. With a profile it is
     looked at with that product's eyes.
     """
-    from infuse_cli.cli import doctor_report
     from infuse_cli.cli.result import finish
+    from infuse_cli.maintenance import doctor_report
 
     finish(doctor_report.report(bundle, passphrase_file))

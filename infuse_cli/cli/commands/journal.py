@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infuse_cli.text import plural
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -102,8 +104,8 @@ def list_boards(
     run: _Run = None,
 ) -> None:
     """List the boards on record, each with its newest attempt; the last one was begun last."""
-    from infuse_cli.cli import journal_views as views
     from infuse_cli.cli.result import OperationResult, finish
+    from infuse_cli.cli.views import journal as views
     from infuse_cli.journal import queries
 
     with _opened() as journal:
@@ -144,8 +146,8 @@ def show(
     """Show everything on record about one board; the serial transcript too where an attempt
     failed.
     """
-    from infuse_cli.cli import journal_views as views
     from infuse_cli.cli.result import OperationResult, finish
+    from infuse_cli.cli.views import journal as views
 
     with _there() as journal:
         record = views.record(journal, _one_board(journal, board))
@@ -169,8 +171,8 @@ def summary(
     ] = None,
 ) -> None:
     """Totals, yield, first-pass yield, and what fails most. Boards are counted, not attempts."""
-    from infuse_cli.cli import journal_views as views
     from infuse_cli.cli.result import OperationResult, finish
+    from infuse_cli.cli.views import journal as views
     from infuse_cli.journal import queries
 
     wanted = _date(day)
@@ -200,8 +202,8 @@ def export(
     ] = None,
 ) -> None:
     """One row a board: identity, ids, certificate, result, who, when, and its metadata."""
-    from infuse_cli.cli import journal_views as views
     from infuse_cli.cli.result import OperationResult, finish
+    from infuse_cli.cli.views import journal as views
     from infuse_cli.journal import queries
 
     with _opened() as journal:
@@ -214,7 +216,7 @@ def export(
         OperationResult(
             "journal export",
             {"rows": len(rows), "out": out},
-            human=f"{views.plural(len(rows), 'board')} written to {out}",
+            human=f"{plural(len(rows), 'board')} written to {out}",
         )
     )
 
@@ -231,8 +233,8 @@ def close(
     ],
 ) -> None:
     """End a board's open attempt for good. Nothing is undone; what was done stays on record."""
-    from infuse_cli.cli import journal_views as views
     from infuse_cli.cli.result import OperationResult, finish
+    from infuse_cli.cli.views import journal as views
     from infuse_cli.errors import JournalError, UsageError
     from infuse_cli.records import EndAttempt
     from infuse_cli.types import AttemptState
@@ -287,8 +289,8 @@ def reconcile(
     Each board is looked up where its own run's profile says. Exit 0 where all is well, 11 where
     anything is not.
     """
-    from infuse_cli.cli import reconcile as work
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import reconcile as work
 
     with _opened() as journal:
         result = work.reconcile(journal, since)
@@ -327,9 +329,9 @@ def verify(
 
     What was edited, removed, moved or put in is named.
     """
-    from infuse_cli.cli import journal_head
-    from infuse_cli.cli import journal_views as views
     from infuse_cli.cli.result import OperationResult, finish
+    from infuse_cli.cli.views import journal as views
+    from infuse_cli.maintenance import journal_head
 
     kept = None if head is None else journal_head.read(head, root)
     with _there() as journal:
@@ -346,7 +348,7 @@ def verify(
         "path": path,
         "head": None if kept is None else {"at": kept.at, "signer": kept.signer},
     }
-    told = f"{path} is sound: {views.plural(count, 'event')}, nothing edited, removed or moved."
+    told = f"{path} is sound: {plural(count, 'event')}, nothing edited, removed or moved."
     more = (
         ""
         if kept is None
@@ -380,8 +382,9 @@ def head(
     passphrase_fd: _CaFd = None,
 ) -> None:
     """Sign what the journal ends with now, for `journal verify --head` later on."""
-    from infuse_cli.cli import ca_common, journal_head
+    from infuse_cli.ca import common as ca_common
     from infuse_cli.cli.result import finish
+    from infuse_cli.maintenance import journal_head
 
     passphrase = ca_common.passphrase(
         ca, ca_common.PassphraseOptions(passphrase_file, passphrase_fd)
@@ -410,9 +413,9 @@ def backup(
     passphrase_fd: _Fd = None,
 ) -> None:
     """Write a verified copy as of one moment; the line may go on meanwhile."""
-    from infuse_cli.cli import journal_keep
-    from infuse_cli.cli.file_passphrase import FilePassphrase
     from infuse_cli.cli.result import finish
+    from infuse_cli.keys.file_passphrase import FilePassphrase
+    from infuse_cli.maintenance import journal_files as journal_keep
 
     finish(journal_keep.backup(out, FilePassphrase(passphrase_file, passphrase_fd), seal=seal))
 
@@ -438,9 +441,9 @@ def import_(
     merged. Tokens are used by `infuse provision` instead of minting others; importing them twice is
     as good as once.
     """
-    from infuse_cli.cli import journal_import
-    from infuse_cli.cli.file_passphrase import FilePassphrase
+    from infuse_cli.batch import journal_import
     from infuse_cli.cli.result import finish
+    from infuse_cli.keys.file_passphrase import FilePassphrase
 
     finish(journal_import.import_file(file, FilePassphrase(passphrase_file, passphrase_fd)))
 
@@ -448,8 +451,8 @@ def import_(
 @app.command()
 def rekey() -> None:
     """Make a new sealing key and seal every secret anew. Stopped at any point it is run again."""
-    from infuse_cli.cli import journal_keep
     from infuse_cli.cli.result import finish
+    from infuse_cli.maintenance import journal_files as journal_keep
 
     finish(journal_keep.rekey())
 
@@ -458,10 +461,10 @@ def rekey() -> None:
 def _there() -> Iterator[SqliteJournal]:
     """The journal. Raises JournalError journal.not-found where there is none."""
     from infuse_cli.cli.context import current
-    from infuse_cli.cli.journal_views import operator
+    from infuse_cli.config.bench import login_name
     from infuse_cli.journal.store import open_journal
 
-    with open_journal(current().home, operator=operator(), create=False) as journal:
+    with open_journal(current().home, operator=login_name(), create=False) as journal:
         yield journal
 
 

@@ -116,8 +116,8 @@ SecurityState = Annotated[
 @app.command()
 def public() -> None:
     """Show the cloud's public key, which is no secret."""
-    from infuse_cli.cli import key_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import keys as key_tools
 
     finish(key_tools.public())
 
@@ -136,8 +136,8 @@ def id_(
     cloud_public_key: CloudKey = None,
 ) -> None:
     """The id of a device's key: 24 bits over the cloud's and the device's public keys."""
-    from infuse_cli.cli import key_derive
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import key_derivation as key_derive
 
     finish(key_derive.key_id(public_key, cloud_public_key))
 
@@ -154,8 +154,8 @@ def shared_secret(
     """The root secret of a device, by its public key or by the device; shows a fingerprint unless
     told otherwise.
     """
-    from infuse_cli.cli import key_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import keys as key_tools
 
     finish(key_tools.shared(key_tools.Which(device, public_key, out, reveal, security_state)))
 
@@ -189,8 +189,8 @@ def derive(
 
     The root is the cloud's answer for --public-key or --device, or comes from a private file.
     """
-    from infuse_cli.cli import key_derive
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import key_derivation as key_derive
 
     material = key_derive.Material(
         device, public_key, root_key, private_key, cloud_public_key, local
@@ -218,8 +218,8 @@ def network(
     reveal: Reveal = False,
 ) -> None:
     """A network's packet key for one day, derived here."""
-    from infuse_cli.cli import key_derive
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import key_derivation as key_derive
 
     finish(key_derive.network(key_file, interface.value, day, out, reveal=reveal))
 
@@ -268,8 +268,8 @@ def verify(
     """Check a device's proof against a secondary root: that it holds its key, and which device it
     is.
     """
-    from infuse_cli.cli import key_derive
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import key_derivation as key_derive
 
     finish(
         key_derive.verify(
@@ -327,10 +327,10 @@ def rotate(
 
     Stopped anywhere, run it again.
     """
-    from infuse_cli.cli import device_successor
-    from infuse_cli.cli.line import Asked
     from infuse_cli.cli.result import finish
-    from infuse_cli.pipeline.context import Options
+    from infuse_cli.devices import replacement as device_successor
+    from infuse_cli.provisioning.context import Options
+    from infuse_cli.provisioning.line import Asked
 
     asked = Asked(
         Options(), tuple(port or ()), passphrase_file=passphrase_file, passphrase_fd=passphrase_fd

@@ -68,8 +68,8 @@ def token(
     The watch outlives an outage: it tries again as long as the last token is good, and ends with
     the error's exit code when that has run out. Ctrl-C and SIGTERM end it with 0.
     """
-    from infuse_cli.cli import key_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import keys as key_tools
 
     finish(
         key_tools.mqtt_token(
@@ -185,8 +185,9 @@ def check(
     A certificate is made for it: on record, good for a day, its key never in a file. A second
     connection, without a certificate, has to be refused.
     """
-    from infuse_cli.cli import ca_common, mqtt_check
+    from infuse_cli.ca import common as ca_common
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import broker_check as mqtt_check
 
     options = mqtt_check.CheckOptions(
         host, port, server_ca, token, token_file, user_name, organisation, timeout, ca

@@ -29,8 +29,8 @@ def list_networks(
     ] = False,
 ) -> None:
     """List an organisation's networks, without their keys."""
-    from infuse_cli.cli import catalogue
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import organisations as catalogue
 
     finish(catalogue.networks(organisation, public=public))
 
@@ -47,8 +47,8 @@ def show(
     organisation: Organisation = None,
 ) -> None:
     """Show one network, without its key."""
-    from infuse_cli.cli import catalogue
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import organisations as catalogue
 
     finish(catalogue.network(name, organisation))
 
@@ -98,8 +98,8 @@ def create(
     organisation: Organisation = None,
 ) -> None:
     """Create a network. A key that is made here is in its file before the cloud hears of it."""
-    from infuse_cli.cli import catalogue
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import organisations as catalogue
 
     finish(
         catalogue.make_network(

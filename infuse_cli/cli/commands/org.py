@@ -18,8 +18,8 @@ Name = Annotated[
 @app.command("list")
 def list_organisations() -> None:
     """List the organisations that the credential can see."""
-    from infuse_cli.cli import catalogue
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import organisations as catalogue
 
     finish(catalogue.organisations())
 
@@ -36,8 +36,8 @@ def show(
     ] = None,
 ) -> None:
     """Show one organisation."""
-    from infuse_cli.cli import catalogue
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import organisations as catalogue
 
     finish(catalogue.organisation(name))
 
@@ -45,8 +45,8 @@ def show(
 @app.command()
 def create(name: Name) -> None:
     """Create an organisation; refused where the name exists."""
-    from infuse_cli.cli import catalogue
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import organisations as catalogue
 
     finish(catalogue.make_organisation(name, ensure=False))
 
@@ -54,7 +54,7 @@ def create(name: Name) -> None:
 @app.command()
 def ensure(name: Name) -> None:
     """Create an organisation unless it is there."""
-    from infuse_cli.cli import catalogue
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import organisations as catalogue
 
     finish(catalogue.make_organisation(name, ensure=True))

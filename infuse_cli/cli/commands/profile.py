@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from infuse_cli.profile_source import Finding, Reading
+    from infuse_cli.config.source import Finding, Reading
 
 app = typer.Typer(help="Product profiles: list, show, check, new.", no_args_is_help=True)
 
@@ -34,8 +34,8 @@ _Name = Annotated[
 def list_profiles() -> None:
     """List the profiles that have a name: yours and the built-in ones."""
     from infuse_cli.cli.context import current
-    from infuse_cli.cli.profile_views import listed, table
     from infuse_cli.cli.result import OperationResult, finish
+    from infuse_cli.cli.views.profile import listed, table
 
     rows = listed(current().env)
     finish(
@@ -49,9 +49,9 @@ def list_profiles() -> None:
 def show(name: _Name = None) -> None:
     """Show a profile as it is resolved; with -v where each value comes from."""
     from infuse_cli.cli.context import current
-    from infuse_cli.cli.profile_views import annotated
     from infuse_cli.cli.result import OperationResult, finish
-    from infuse_cli.profile import digest, to_json
+    from infuse_cli.cli.views.profile import annotated
+    from infuse_cli.config.model import digest, to_json
 
     reading = _read(name)
     values = to_json(reading.profile)
@@ -75,8 +75,8 @@ def check(name: _Name = None) -> None:
 
     Works offline.
     """
-    from infuse_cli.cli.profile_views import verdict
     from infuse_cli.cli.result import OperationResult, finish
+    from infuse_cli.cli.views.profile import verdict
     from infuse_cli.errors import CODES, Exit
 
     reading = _read(name)
@@ -187,8 +187,8 @@ def new(
 
 
 def _read(name: str | None) -> Reading:
-    from infuse_cli import profile_source
     from infuse_cli.cli.context import current
+    from infuse_cli.config import source as profile_source
     from infuse_cli.errors import UsageError
 
     settings = current()

@@ -163,9 +163,9 @@ def command(
     back before it is green. A run that was interrupted goes on where it was when it is started
     again.
     """
-    from infuse_cli.cli import line, metadata_input
     from infuse_cli.cli.result import finish
-    from infuse_cli.pipeline.context import Options
+    from infuse_cli.provisioning import line, metadata_input
+    from infuse_cli.provisioning.context import Options
 
     options = Options(
         again=again,
@@ -194,7 +194,7 @@ def command(
         single=bool(metadata or replaces),
     )
     if replaces is not None:
-        from infuse_cli.cli import device_successor
+        from infuse_cli.devices import replacement as device_successor
 
         finish(device_successor.replacing(replaces, asked))
     finish(line.provision(asked))

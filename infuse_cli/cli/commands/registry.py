@@ -149,8 +149,8 @@ def create_token(
 
     Tags, metadata, site and profile default to the product profile's.
     """
-    from infuse_cli.cli import registry_tokens
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry_tokens
 
     wish = registry_tokens.TokenWish(
         name,
@@ -170,8 +170,8 @@ def create_token(
 @tokens.command("list")
 def list_tokens() -> None:
     """List the pending tokens, without their secrets."""
-    from infuse_cli.cli import registry_tokens
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry_tokens
 
     finish(registry_tokens.listed())
 
@@ -199,8 +199,8 @@ def revoke_token(
     yes: Yes = False,
 ) -> None:
     """Take a pending token back, or all that a station minted and that are still alive."""
-    from infuse_cli.cli import registry_tokens, token_ledger
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry_tokens, token_ledger
     from infuse_cli.errors import UsageError
 
     if (token is None) == (station is None):
@@ -230,8 +230,8 @@ def token_ledger_(
     """Count every token on record by how it ended, and name those that the registry shows
     otherwise.
     """
-    from infuse_cli.cli import token_ledger
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import token_ledger
 
     finish(token_ledger.ledger(offline=offline, settle=settle))
 
@@ -239,8 +239,8 @@ def token_ledger_(
 @devices.command("list")
 def list_devices(*, status: Status = None, tag: Tag = None) -> None:
     """List the registry's devices, all of them, or those of a status or with all of these tags."""
-    from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry as registry_tools
 
     finish(registry_tools.devices(status, tuple(tag or ())))
 
@@ -248,8 +248,8 @@ def list_devices(*, status: Status = None, tag: Tag = None) -> None:
 @devices.command("show")
 def show_device(device: Device) -> None:
     """Show one registry device."""
-    from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry as registry_tools
 
     finish(registry_tools.device(device))
 
@@ -266,8 +266,8 @@ def create_device(
     device_profile: DeviceProfile = None,
 ) -> None:
     """Create a registry device without a token; `infuse registry token create` makes one with."""
-    from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry as registry_tools
 
     finish(
         registry_tools.create_device(
@@ -297,8 +297,8 @@ def update_device(
     device_profile: DeviceProfile = None,
 ) -> None:
     """Change a registry device: metadata is merged, tags are replaced, the rest stays."""
-    from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry as registry_tools
 
     members = registry_tools.Members(
         name, status, tuple(tag or ()), tuple(metadata or ()), location, site, device_profile
@@ -309,8 +309,8 @@ def update_device(
 @devices.command("delete")
 def delete_device(device: Device, *, yes: Yes = False) -> None:
     """Delete a registry device; its pending token goes with it, its name is free again."""
-    from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry as registry_tools
 
     finish(registry_tools.delete_device(device, yes=yes))
 
@@ -318,8 +318,8 @@ def delete_device(device: Device, *, yes: Yes = False) -> None:
 @devices.command("summary")
 def summary() -> None:
     """How many registry devices there are, by status."""
-    from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry as registry_tools
 
     finish(registry_tools.summary())
 
@@ -327,8 +327,8 @@ def summary() -> None:
 @components.command("list")
 def list_components(*, device: OfDevice = None) -> None:
     """List components, all of them or those of a device."""
-    from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry as registry_tools
 
     finish(registry_tools.components(device))
 
@@ -336,8 +336,8 @@ def list_components(*, device: OfDevice = None) -> None:
 @components.command("show")
 def show_component(component: Component, *, device: OfDevice = None) -> None:
     """Show one component."""
-    from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry as registry_tools
 
     finish(registry_tools.component(component, device))
 
@@ -350,8 +350,8 @@ def create_component(
     sensor_profile: SensorProfile = None,
 ) -> None:
     """Create a component of a device; refused where the device has one of this name."""
-    from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry as registry_tools
 
     finish(registry_tools.make_component(device, name, sensor_profile, ensure=False))
 
@@ -366,8 +366,8 @@ def ensure_component(
     """Create a component unless it is there; one that the device announced itself is found, not
     doubled.
     """
-    from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry as registry_tools
 
     finish(registry_tools.make_component(device, name, sensor_profile, ensure=True))
 
@@ -381,8 +381,8 @@ def update_component(
     sensor_profile: SensorProfile = None,
 ) -> None:
     """Change a component's name or sensor profile."""
-    from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry as registry_tools
 
     finish(registry_tools.update_component(component, device, name, sensor_profile))
 
@@ -390,8 +390,8 @@ def update_component(
 @components.command("delete")
 def delete_component(component: Component, *, device: OfDevice = None, yes: Yes = False) -> None:
     """Delete a component and its sensors."""
-    from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry as registry_tools
 
     finish(registry_tools.delete_component(component, device, yes=yes))
 
@@ -426,8 +426,8 @@ def list_sensors(
     tag: Tag = None,
 ) -> None:
     """List the sensors that fit all filters."""
-    from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry as registry_tools
 
     finish(registry_tools.sensors(device, group, value_type, tuple(tag or ())))
 
@@ -435,8 +435,8 @@ def list_sensors(
 @health.command("show")
 def show_health(device: Device) -> None:
     """Show all that a device said of itself."""
-    from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry as registry_tools
 
     finish(registry_tools.health(device, None, None, window=False))
 
@@ -444,8 +444,8 @@ def show_health(device: Device) -> None:
 @health.command("latest")
 def latest_health(device: Device) -> None:
     """Show a device's newest word of itself."""
-    from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry as registry_tools
 
     finish(registry_tools.health_latest(device))
 
@@ -453,8 +453,8 @@ def latest_health(device: Device) -> None:
 @health.command("window")
 def health_window(device: Device, *, from_: From = None, to: To = None) -> None:
     """Show what a device said of itself between two times."""
-    from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry as registry_tools
 
     finish(registry_tools.health(device, from_, to, window=True))
 
@@ -462,8 +462,8 @@ def health_window(device: Device, *, from_: From = None, to: To = None) -> None:
 @health.command("summary")
 def health_summary(device: Device) -> None:
     """Show the registry's own summary of a device's health."""
-    from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry as registry_tools
 
     finish(registry_tools.health_summary(device))
 
@@ -471,8 +471,8 @@ def health_summary(device: Device) -> None:
 @groups.command("list")
 def list_groups() -> None:
     """List all groups."""
-    from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry as registry_tools
 
     finish(registry_tools.groups())
 
@@ -480,8 +480,8 @@ def list_groups() -> None:
 @groups.command("show")
 def show_group(group: Group) -> None:
     """Show a group and the devices that carry all of its tags."""
-    from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry as registry_tools
 
     finish(registry_tools.group(group))
 
@@ -493,8 +493,8 @@ def create_group(
     tag: Tag = None,
 ) -> None:
     """Create a group of all devices that carry these tags."""
-    from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry as registry_tools
 
     finish(registry_tools.create_group(name, tuple(tag or ())))
 
@@ -502,8 +502,8 @@ def create_group(
 @groups.command("update")
 def update_group(group: Group, *, name: NewName = None, tag: Tag = None) -> None:
     """Change a group's name or tags."""
-    from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry as registry_tools
 
     finish(registry_tools.update_group(group, name, tuple(tag or ())))
 
@@ -511,7 +511,7 @@ def update_group(group: Group, *, name: NewName = None, tag: Tag = None) -> None
 @groups.command("delete")
 def delete_group(group: Group, *, yes: Yes = False) -> None:
     """Delete a group; its devices stay."""
-    from infuse_cli.cli import registry_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import registry as registry_tools
 
     finish(registry_tools.delete_group(group, yes=yes))

@@ -54,9 +54,9 @@ def command(
     recorded. Boards that are on no port are listed. A board that a stopped command by hand left in
     flight mode comes back from it.
     """
-    from infuse_cli.cli import line, resume_modes
     from infuse_cli.cli.result import finish
-    from infuse_cli.pipeline.context import Options
+    from infuse_cli.provisioning import line, resume_modes
+    from infuse_cli.provisioning.context import Options
 
     rows, errors = resume_modes.restore(port or [])
     result = line.resume(

@@ -76,8 +76,8 @@ def send(
     ] = None,
 ) -> None:
     """Send a command, once; an answer that gets lost is looked up, and nothing is sent again."""
-    from infuse_cli.cli import rpc_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import rpc as rpc_tools
 
     finish(
         rpc_tools.sent(
@@ -92,8 +92,8 @@ def send(
 @app.command()
 def show(rpc: Rpc) -> None:
     """Show an RPC as it stands."""
-    from infuse_cli.cli import rpc_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import rpc as rpc_tools
 
     finish(rpc_tools.shown(rpc))
 
@@ -114,8 +114,8 @@ def wait(
     ] = None,
 ) -> None:
     """Follow an RPC to its end; one that the device did not answer is an error."""
-    from infuse_cli.cli import rpc_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import rpc as rpc_tools
 
     finish(rpc_tools.waited(rpc, timeout))
 
@@ -159,7 +159,7 @@ def list_rpcs(
     ] = None,
 ) -> None:
     """List RPCs, all of them."""
-    from infuse_cli.cli import rpc_tools
     from infuse_cli.cli.result import finish
+    from infuse_cli.devices import rpc as rpc_tools
 
     finish(rpc_tools.listed(device, status.value if status else None, since, until, organisation))

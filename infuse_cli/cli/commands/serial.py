@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from infuse_cli.cli.result import OperationResult
-    from infuse_cli.profile import Profile
+    from infuse_cli.config.model import Profile
 
 T = TypeVar("T")
 
@@ -92,8 +92,9 @@ def ports(
 
     With a profile, its board.usb decides what a board is; without one, the table of known boards.
     """
-    from infuse_cli.cli import serial_ports, serial_views
     from infuse_cli.cli.result import OperationResult, finish
+    from infuse_cli.cli.views import serial as serial_views
+    from infuse_cli.serial_tools import ports as serial_ports
 
     profile = serial_ports.profile_in_use()
     rows = serial_ports.look(names or [], profile)
@@ -115,8 +116,8 @@ def _slots(context: typer.Context) -> None:
 @slots.command("show")
 def slots_show() -> None:
     """Show the slots that were learned, and what is plugged into each now."""
-    from infuse_cli.cli import serial_slots
     from infuse_cli.cli.result import finish
+    from infuse_cli.serial_tools import slots as serial_slots
 
     finish(serial_slots.show())
 
@@ -147,8 +148,8 @@ def slots_learn(
     A slot keeps its number when ports are numbered anew, a hub is reset or another board is plugged
     in. Numbers that were learned before stay.
     """
-    from infuse_cli.cli import serial_slots
     from infuse_cli.cli.result import finish
+    from infuse_cli.serial_tools import slots as serial_slots
 
     tied = serial_slots.by_of(by)
     finish(serial_slots.learn_present(tied) if present else serial_slots.learn_one_by_one(tied))
@@ -164,8 +165,8 @@ def slots_forget(
     everything: Annotated[bool, typer.Option("--all", help="Forget them all.")] = False,
 ) -> None:
     """Forget slots that were learned; boards there are numbered in the order of the hub again."""
-    from infuse_cli.cli import serial_slots
     from infuse_cli.cli.result import finish
+    from infuse_cli.serial_tools import slots as serial_slots
 
     finish(serial_slots.forget(numbers or [], everything=everything))
 
@@ -175,8 +176,9 @@ def probe(port: PortArgument = None, *, port_: PortOption = None) -> None:
     """Say whether a board answers on the port, and in which dialect; a silent port is told within 2
     seconds.
     """
-    from infuse_cli.cli import serial_board, serial_views
     from infuse_cli.cli.result import OperationResult
+    from infuse_cli.cli.views import serial as serial_views
+    from infuse_cli.serial_tools import board as serial_board
 
     def work(named: str, profile: Profile | None) -> OperationResult:
         with serial_board.opened(named, profile) as link:
@@ -194,8 +196,9 @@ def info(port: PortArgument = None, *, port_: PortOption = None) -> None:
 
     mcuId is read where a profile names its source.
     """
-    from infuse_cli.cli import serial_board, serial_views
     from infuse_cli.cli.result import OperationResult
+    from infuse_cli.cli.views import serial as serial_views
+    from infuse_cli.serial_tools import board as serial_board
 
     def work(named: str, profile: Profile | None) -> OperationResult:
         with serial_board.opened(named, profile) as link:
@@ -250,7 +253,7 @@ def at(
     passwords are not shown again; give those by --file, because arguments can be seen by other
     users of this machine.
     """
-    from infuse_cli.cli import serial_at
+    from infuse_cli.serial_tools import at as serial_at
 
     named, given = serial_at.words(port_, words or [])
     texts = serial_at.gather(given, file)
@@ -291,7 +294,7 @@ def console(
     can be pasted. What may change the board goes on record before it is sent. Needs a terminal;
     `infuse serial at --file -` is for scripts.
     """
-    from infuse_cli.cli import serial_console
+    from infuse_cli.serial_tools import console as serial_console
 
     wish = serial_console.Wish(timestamps, log, reconnect)
     _on_port(
@@ -322,8 +325,9 @@ def creds_list(
     """List the credentials in the modem with their digests, and whether this journal put them
     there.
     """
-    from infuse_cli.cli import serial_board, serial_views
     from infuse_cli.cli.result import OperationResult
+    from infuse_cli.cli.views import serial as serial_views
+    from infuse_cli.serial_tools import board as serial_board
 
     def work(named: str, profile: Profile | None) -> OperationResult:
         with serial_board.opened(named, profile) as link:
@@ -367,8 +371,10 @@ def creds_write(
     is given. The modem is taken offline and back, the digest is compared afterwards, and all of it
     is on record. A file that holds a key has to be 0600.
     """
-    from infuse_cli.cli import serial_content, serial_views, serial_write
     from infuse_cli.cli.result import OperationResult
+    from infuse_cli.cli.views import serial as serial_views
+    from infuse_cli.serial_tools import content as serial_content
+    from infuse_cli.serial_tools import credentials as serial_write
 
     place, what = _needed(tag, "--sec-tag"), serial_content.kind_of(_needed(kind, "--type"))
     item = serial_content.item(what, file)
@@ -398,8 +404,11 @@ def creds_delete(
 
     Asks first; --yes says so in advance.
     """
-    from infuse_cli.cli import serial_board, serial_content, serial_views, serial_write
     from infuse_cli.cli.result import OperationResult
+    from infuse_cli.cli.views import serial as serial_views
+    from infuse_cli.serial_tools import board as serial_board
+    from infuse_cli.serial_tools import content as serial_content
+    from infuse_cli.serial_tools import credentials as serial_write
 
     place, what = _needed(tag, "--sec-tag"), None if kind is None else serial_content.kind_of(kind)
 
@@ -474,8 +483,10 @@ def csr(
     The key never leaves the modem, and none is overwritten. `infuse ca sign` signs the CSR, `infuse
     serial creds write` puts the certificate beside the key.
     """
-    from infuse_cli.cli import serial_csr, serial_views, serial_write
     from infuse_cli.cli.result import OperationResult
+    from infuse_cli.cli.views import serial as serial_views
+    from infuse_cli.serial_tools import credentials as serial_write
+    from infuse_cli.serial_tools import csr as serial_csr
 
     files = serial_csr.Files(out)
 
@@ -530,8 +541,11 @@ def token_write(
     A token that was minted here is marked as exposed first; one that is spent, or was minted for
     another board, is refused.
     """
-    from infuse_cli.cli import serial_content, serial_token, serial_views, serial_write
     from infuse_cli.cli.result import OperationResult
+    from infuse_cli.cli.views import serial as serial_views
+    from infuse_cli.serial_tools import content as serial_content
+    from infuse_cli.serial_tools import credentials as serial_write
+    from infuse_cli.serial_tools import token as serial_token
 
     secret = serial_content.token(file)
 
@@ -574,8 +588,8 @@ def write_id(
     Needs Nordic's nrfutil with its command device. A board that carries another id is refused and
     nothing is written.
     """
-    from infuse_cli.cli import serial_id
     from infuse_cli.cli.result import OperationResult
+    from infuse_cli.serial_tools import write_id as serial_id
 
     def work(named: str, profile: Profile | None) -> OperationResult:
         made = serial_id.write_id(named, profile, device_id, yes=yes)
@@ -606,8 +620,9 @@ def check(port: PortArgument = None, *, port_: PortOption = None) -> None:
     each difference is named, and any of them ends the command with a code of its own. A board that
     nothing is known of is no difference.
     """
-    from infuse_cli.cli import serial_check, serial_views
     from infuse_cli.cli.result import OperationResult
+    from infuse_cli.cli.views import serial as serial_views
+    from infuse_cli.serial_tools import check as serial_check
 
     def work(named: str, profile: Profile | None) -> OperationResult:
         made = serial_check.check(named, profile)
@@ -639,8 +654,9 @@ def _on_port(
     work: Callable[[str, Profile | None], OperationResult],
 ) -> NoReturn:
     """Do the work on the port that is meant; without one, show the ports there are."""
-    from infuse_cli.cli import serial_ports, serial_views
     from infuse_cli.cli.result import OperationResult, finish
+    from infuse_cli.cli.views import serial as serial_views
+    from infuse_cli.serial_tools import ports as serial_ports
 
     profile = serial_ports.profile_in_use()
     try:
@@ -661,8 +677,8 @@ def _on_port(
 
 
 def _of_hand(port: str, hand: Any) -> OperationResult:
-    from infuse_cli.cli import serial_views
     from infuse_cli.cli.result import OperationResult
+    from infuse_cli.cli.views import serial as serial_views
     from infuse_cli.dialect import at_text
 
     failed = next((one.error for one in hand.answers if one.error is not None), None)

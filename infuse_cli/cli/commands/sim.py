@@ -162,7 +162,7 @@ def _ready(data: dict[str, Any]) -> None:
 def _human(data: dict[str, Any]) -> str:
     import shlex
 
-    from infuse_cli.cli.boards_model import plural
+    from infuse_cli.text import plural
 
     ports = [f"--port {board['port']}" for board in data["boards"]]
     lines = [

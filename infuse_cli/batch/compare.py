@@ -1,0 +1,91 @@
+"""A row beside the cloud device that has its soc and mcuId: the one comparison of `batch plan` and
+`batch register`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from infuse_cli.errors import PolicyError
+
+if TYPE_CHECKING:
+    from infuse_cli.api_types import Device
+    from infuse_cli.records.rows import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not as the row has it.
+
+    `have` None: the device has no such metadata. `field` is the row's column.
+    """
+
+    field: str
+    have: str | None
+    want: str
+
+    def words(self) -> str:
+        """The difference for people."""
+        return (
+            f"{self.field} is missing, not {self.want!r}"
+            if self.have is None
+            else f"{self.field} is {self.have!r}, not {self.want!r}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """`fixed` can never be changed (organisation, board, deviceId); `metadata` can, with --update.
+
+    Empty: the device is the row's.
+    """
+
+    fixed: tuple[Difference, ...] = ()
+    metadata: tuple[Difference, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.fixed or self.metadata)
+
+    def patch(self, row: Row) -> dict[str, str]:
+        """The metadata that makes the device the row's."""
+        return {
+            key: row.metadata[key]
+            for key in (one.field.removeprefix("metadata.") for one in self.metadata)
+        }
+
+    def error(self, device: Device) -> PolicyError:
+        """The differences as an error, the ones that cannot be changed first."""
+        named = "; ".join(one.words() for one in (*self.fixed, *self.metadata))
+        if any(one.field in {"organisation", "board"} for one in self.fixed):
+            return PolicyError(
+                "cloud.device-elsewhere",
+                f"cloud device {device.device_id} exists elsewhere: {named}",
+            )
+        hint = None if self.fixed else "--update overwrites metadata with what the file has."
+        return PolicyError(
+            "cloud.device-conflict",
+            f"cloud device {device.device_id} exists with other values: {named}",
+            hint=hint,
+        )
+
+
+def compare(row: Row, device: Device, *, organisation_id: str, board_id: str) -> Differences:
+    """What of a cloud device is not as the row has it.
+
+    Metadata that only the cloud has is no difference.
+    """
+    asked = (
+        ("organisation", device.organisation_id, organisation_id),
+        ("board", device.board_id, board_id),
+        ("deviceId", device.device_id, row.device_id or device.device_id),
+    )
+    fixed = tuple(
+        Difference(field, have, want) for field, have, want in asked if have.lower() != want.lower()
+    )
+    metadata = tuple(
+        Difference(f"metadata.{key}", device.metadata.get(key), value)
+        for key, value in row.metadata.items()
+        if device.metadata.get(key) != value
+    )
+    return Differences(fixed, metadata)

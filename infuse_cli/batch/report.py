@@ -1,0 +1,113 @@
+"""The report of a batch: a CSV with one line a row, in the order of the file, whole or not there at
+all.
+"""
+
+from __future__ import annotations
+
+import csv
+import heapq
+import os
+import secrets
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from infuse_cli.batch.engine import shown
+from infuse_cli.batch.model import Ended
+from infuse_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from infuse_cli.ports import Shelf
+    from infuse_cli.records.rows import BadRow
+
+COLUMNS: Final = (
+    "line",
+    "mcuId",
+    "outcome",
+    "deviceId",
+    "id",
+    "name",
+    "registryDeviceId",
+    "field",
+    "code",
+    "message",
+)
+SKIPPED: Final = "skipped"
+
+
+class Report:
+    """A report that is being made beside its place.
+
+    Raises UsageError where it cannot be, before anything else is done.
+    """
+
+    def __init__(self, path: Path, *, private: bool) -> None:
+        self.path: Final = path
+        self._temporary: Final = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+        try:
+            path.parent.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
+            if path.is_dir():
+                raise IsADirectoryError(21, "it is a folder")
+            descriptor = os.open(
+                self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666
+            )
+        except OSError as error:
+            raise UsageError(
+                "usage.bad-option", f"the report {path} cannot be written: {error.strerror}"
+            ) from error
+        self._file = os.fdopen(descriptor, "w", encoding="utf-8", newline="")
+
+    def write(self, rows: Shelf, skipped: Iterable[BadRow]) -> None:
+        """Write all rows and put the report in its place, durably.
+
+        Raises UsageError where the disk refuses.
+        """
+        try:
+            writer = csv.writer(self._file)
+            writer.writerow(COLUMNS)
+            writer.writerows(
+                [line[name] for name in COLUMNS]
+                for line in heapq.merge(_ended(rows), _left_out(skipped), key=_line)
+            )
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._temporary.replace(self.path)
+        except OSError as error:
+            raise UsageError(
+                "usage.bad-option",
+                f"the report {self.path} cannot be written: {error.strerror}",
+                hint="Make room or name another place; running again makes it anew.",
+            ) from error
+
+    def close(self) -> None:
+        """Leave nothing beside the report; safe to call twice."""
+        with suppress(OSError):  # a full disk takes the rest of the buffer no better now
+            self._file.close()
+        with suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+
+
+def _ended(rows: Shelf) -> Iterator[dict[str, Any]]:
+    decoder = msgspec.json.Decoder(Ended)
+    return (shown(decoder.decode(value)) for value in rows.values())
+
+
+def _left_out(skipped: Iterable[BadRow]) -> Iterator[dict[str, Any]]:
+    for bad in skipped:
+        yield {
+            **dict.fromkeys(COLUMNS),
+            "line": bad.line,
+            "outcome": SKIPPED,
+            "field": bad.field,
+            "code": bad.code,
+            "message": bad.why,
+        }
+
+
+def _line(row: dict[str, Any]) -> int:
+    return int(row["line"])

@@ -1,0 +1,1 @@
+"""Use cases of the local CA: init, import, renew, sign, issue, revoke, CRL, search, lint."""

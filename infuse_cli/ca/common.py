@@ -1,0 +1,204 @@
+"""What the `infuse ca` commands share: which CA, its passphrase, files in and out, certificates as
+data.
+"""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from infuse_cli import records as rec
+from infuse_cli.cli import context
+from infuse_cli.errors import UsageError
+from infuse_cli.keys import passphrases as secrets
+from infuse_cli.pki import issuing, store
+from infuse_cli.pki.der import is_one_sequence
+from infuse_cli.pki.files import PUBLIC, is_folder, read_bounded, write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from cryptography import x509
+
+    from infuse_cli.config.model import Identity
+    from infuse_cli.journal.store import SqliteJournal
+    from infuse_cli.pki.issuers import Issuer
+    from infuse_cli.types import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class PassphraseOptions:
+    """The two options every CA command takes (rule 35)."""
+
+    file: Path | None = None
+    fd: int | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether either was given, so that neither profile nor keyring is asked."""
+        return self.file is not None or self.fd is not None
+
+
+def identity() -> Identity:
+    """The identity section of the profile that was named, else the built-in defaults."""
+    settings = context.current()
+    return _identity_of(settings.profile, settings.home)
+
+
+@lru_cache(maxsize=1)
+def _identity_of(profile: str | None, _home: Path) -> Identity:
+    from infuse_cli.config.model import Identity
+
+    if profile is None:
+        return Identity()
+    from infuse_cli.config.source import load
+
+    return load(profile, context.current().env).profile.identity
+
+
+def folder_of(ca: str | None) -> Path:
+    """The folder of the CA that --ca names, else the profile's, else `default`."""
+    return store.ca_folder(context.current().home, ca or identity().ca)
+
+
+def naming(folder: Path) -> str:
+    """What the next command needs in order to mean this CA: ` --ca NAME`, nothing where it is the
+    one meant anyway.
+    """
+    if folder == folder_of(None):
+        return ""
+    return (
+        " --ca"
+        f" {folder.name if folder == store.ca_folder(context.current().home, folder.name) else folder}"
+    )
+
+
+def passphrase(
+    ca: str | None,
+    options: PassphraseOptions,
+    *,
+    confirm: bool = False,
+    what: str = "CA passphrase",
+) -> Secret:
+    """The secret of a CA, from the first source that has it; the PIN where its key is in a
+    token.
+    """
+    profile = None if options.given else identity().passphrase
+    return secrets.passphrase(
+        file=options.file,
+        fd=options.fd,
+        profile=profile,
+        keyring_name=secrets.ca_keyring_name(ca or identity().ca),
+        confirm=confirm,
+        what=what,
+    )
+
+
+def secret_name(issuer: Issuer) -> str:
+    """What a person is asked for to unlock an issuer."""
+    return "CA passphrase" if issuer.key_uri is None else "PIN of the CA's token"
+
+
+@contextmanager
+def recorded(command: str) -> Iterator[SqliteJournal]:
+    """The journal with a run of this command, so that what it reserved is known to be left over if
+    it is killed.
+
+    What earlier commands left over is voided first (rule 13).
+    """
+    from infuse_cli.config.bench import login_name
+    from infuse_cli.journal import certificates
+    from infuse_cli.journal.store import open_journal
+
+    with open_journal(context.current().home) as journal:
+        run = uuid.uuid4().hex
+        journal.start_run(
+            rec.RunStart(
+                run=run,
+                command=command,
+                profile_name="",
+                profile_hash="",
+                profile={},
+                operator=login_name(),
+            )
+        )
+        done = 0
+        try:
+            if left := certificates.abandoned(journal):
+                journal.commit(
+                    *(rec.VoidSerial(serial=serial, issuer=issuer) for serial, issuer in left)
+                )
+            yield journal
+            done = 1
+        finally:
+            journal.end_run(run, {"done": done})
+
+
+def read_text(path: Path) -> str:
+    """A file as ASCII text, what is not ASCII replaced. Raises UsageError usage.bad-option."""
+    try:
+        return read_bounded(path).decode("ascii", errors="replace")
+    except OSError as error:
+        raise UsageError("usage.bad-option", f"{path} cannot be read: {error.strerror}") from None
+
+
+def check_writable(
+    out: Path, *inputs: Path, holding: bytes = b"-----BEGIN CERTIFICATE-----"
+) -> None:
+    """An existing file is replaced only if it holds the same kind of thing: a slip must not cost a
+    key or a request.
+
+    Raises UsageError usage.bad-option.
+    """
+    try:
+        held = read_bounded(out) if out.exists() else b""
+    except OSError as error:
+        raise UsageError("usage.bad-option", f"{out} cannot be written: {error.strerror}") from None
+    if (
+        out in inputs
+        or (held and holding not in held and not is_one_sequence(held))
+        or b"PRIVATE KEY-----" in held
+    ):
+        raise UsageError(
+            "usage.bad-option", f"{out} exists and holds something else; it is not overwritten"
+        )
+    if not is_folder(out.absolute().parent):
+        raise UsageError("usage.bad-option", f"{out} cannot be written: its folder does not exist")
+
+
+def write(out: Path, data: bytes) -> None:
+    """Write a public file whole or not at all. Raises UsageError usage.bad-option."""
+    try:
+        write_atomic(out, data, PUBLIC)
+    except OSError as error:
+        raise UsageError("usage.bad-option", f"{out} cannot be written: {error.strerror}") from None
+
+
+def certificate_data(certificate: x509.Certificate) -> dict[str, Any]:
+    """A certificate as JSON values."""
+    described = issuing.describe(certificate, certificate)
+    return {
+        "subject": certificate.subject.rfc4514_string(),
+        "issuer": certificate.issuer.rfc4514_string(),
+        "serial": described.serial,
+        "sha256": described.sha256,
+        "notBefore": described.not_before,
+        "notAfter": described.not_after,
+    }
+
+
+def issued_data(issued: issuing.IssuedCertificate) -> dict[str, Any]:
+    """A certificate that was issued, as JSON values."""
+    return {
+        "serial": issued.serial,
+        "sha256": issued.sha256,
+        "issuerSha256": issued.issuer,
+        "publicKeySha256": issued.spki_sha256,
+        "notBefore": issued.not_before,
+        "notAfter": issued.not_after,
+        "certificate": issued.pem,
+    }

@@ -1,0 +1,1 @@
+"""What people see of results: one file a kind of result."""

@@ -1,0 +1,1 @@
+"""The product profile, bench.yaml and certificate profiles: models, readers, checks."""

@@ -1,0 +1,1 @@
+"""What is in the cloud: organisations, devices, registry, tokens, keys, RPC, reconcile."""

@@ -1,0 +1,1 @@
+"""Doctor, support bundle, backup, restore, signed journal heads."""

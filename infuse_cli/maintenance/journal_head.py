@@ -1,0 +1,195 @@
+"""A signed head: what a journal's chains ended with at a time, to be kept elsewhere (decision 15).
+
+The file is JSON: `infuse` "journal-head/1", `at`, `stations` (name to `seq` and `hash`), `tool`,
+and `signature` with `value` (base64 of DER, ECDSA with SHA-256) and `chain` (PEM texts, the signing
+certificate first). What is signed is the JSON of all but `signature`, keys sorted at every level,
+no white space, UTF-8.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import itertools
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from infuse_cli._version import __version__
+from infuse_cli.ca import common as ca_common
+from infuse_cli.cli import context
+from infuse_cli.cli.result import OperationResult
+from infuse_cli.config.bench import login_name
+from infuse_cli.errors import JournalError, UsageError
+from infuse_cli.journal.chain import Head
+from infuse_cli.journal.store import open_journal
+from infuse_cli.text import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from infuse_cli.ports import Signer
+    from infuse_cli.types import Secret
+
+FORM: Final = "journal-head/1"
+_LIMIT: Final = 1 << 20
+_HASH: Final = ec.ECDSA(hashes.SHA256())
+
+
+class _Signature(msgspec.Struct, frozen=True):
+    value: str
+    chain: tuple[str, ...]
+
+
+class _Head(msgspec.Struct, frozen=True):
+    seq: int
+    hash: str
+
+
+class _File(msgspec.Struct, frozen=True):
+    infuse: str
+    at: str
+    stations: dict[str, _Head]
+    tool: str
+    signature: _Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A head whose signature holds: what the chains have to contain, when that was, and who
+    signed.
+    """
+
+    heads: dict[str, Head]
+    at: str
+    signer: str
+
+
+def write(out: Path, ca: Path, passphrase: Secret) -> OperationResult:
+    """Sign the journal's present head with the intermediate of the CA in this folder, and
+    write it.
+    """
+    from infuse_cli.cli.views.journal import write as write_file
+    from infuse_cli.pki.store import load_ca
+
+    home = context.current().home
+    signer = load_ca(ca, passphrase)
+    with open_journal(home, operator=login_name(), create=False) as journal:
+        heads = journal.heads()
+    told: dict[str, Any] = {
+        "infuse": FORM,
+        "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "tool": __version__,
+        "stations": {name: {"seq": head.seq, "hash": head.hash} for name, head in heads.items()},
+    }
+    whole = {**told, "signature": _signature(signer, told)}
+    write_file(out, msgspec.json.format(msgspec.json.encode(whole), indent=2).decode() + "\n")
+    events = sum(head.seq for head in heads.values())
+    return OperationResult(
+        "journal head",
+        {**told, "out": out},
+        human=f"{out}: the head of {plural(events, 'event')}, signed. Keep it off this bench.",
+    )
+
+
+def _signature(signer: Signer, told: dict[str, Any]) -> dict[str, Any]:
+    value = signer.private_key.sign(_signed(told), _HASH)
+    return {
+        "value": base64.b64encode(value).decode(),
+        "chain": [one.public_bytes(Encoding.PEM).decode() for one in signer.chain],
+    }
+
+
+def read(path: Path, root: Path | None) -> Checked:
+    """A head whose signature holds under a root that is trusted: `root`, else those of the
+    profile's CA and of the CAs in this home.
+
+    Raises JournalError journal.bad-head, UsageError for files that cannot be read.
+    """
+    text = _bytes(path)
+    try:
+        found = msgspec.json.decode(text, type=_File)
+        told = {
+            name: value for name, value in msgspec.json.decode(text).items() if name != "signature"
+        }
+        chain = [x509.load_pem_x509_certificate(pem.encode()) for pem in found.signature.chain]
+        signature = base64.b64decode(found.signature.value, validate=True)
+    except (msgspec.DecodeError, binascii.Error, ValueError) as error:
+        raise _refused(path, "is no signed head") from error
+    if found.infuse != FORM or not chain:
+        raise _refused(path, f"is no signed head of the form {FORM}")
+    _check(path, _signed(told), signature, chain, _roots(root))
+    heads = {name: Head(one.seq, one.hash) for name, one in found.stations.items()}
+    return Checked(heads, found.at, chain[0].subject.rfc4514_string())
+
+
+def _check(
+    path: Path,
+    told: bytes,
+    signature: bytes,
+    chain: Sequence[x509.Certificate],
+    roots: Sequence[x509.Certificate],
+) -> None:
+    key = chain[0].public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise _refused(path, "is signed with a key of another kind")
+    try:
+        key.verify(signature, told, _HASH)
+        for below, above in itertools.pairwise(chain):
+            below.verify_directly_issued_by(above)
+    except (InvalidSignature, ValueError, TypeError):
+        raise _refused(path, "was changed: its signature does not hold") from None
+    if not any(chain[-1] == root or _issued(chain[-1], root) for root in roots):
+        raise _refused(
+            path,
+            f"is signed by {chain[0].subject.rfc4514_string()}, which no trusted root vouches for",
+        )
+
+
+def _issued(below: x509.Certificate, root: x509.Certificate) -> bool:
+    try:
+        below.verify_directly_issued_by(root)
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True
+
+
+def _roots(root: Path | None) -> list[x509.Certificate]:
+    paths = (
+        [root]
+        if root is not None
+        else sorted({*(context.current().home / "ca").glob("*/root.pem"), *_profiles_root()})
+    )
+    try:
+        return [one for path in paths for one in x509.load_pem_x509_certificates(_bytes(path))]
+    except ValueError as error:
+        raise UsageError("usage.bad-option", f"{root} holds no certificate in PEM") from error
+
+
+def _profiles_root() -> list[Path]:
+    path = ca_common.folder_of(None) / "root.pem"
+    return [path] if path.exists() else []
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_LIMIT)
+    except OSError as error:
+        raise UsageError("usage.bad-option", f"{path} cannot be read: {error.strerror}") from error
+
+
+def _signed(told: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(told, order="sorted")
+
+
+def _refused(path: Path, why: str) -> JournalError:
+    return JournalError("journal.bad-head", f"{path} {why}")

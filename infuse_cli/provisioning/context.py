@@ -1,0 +1,258 @@
+"""What the steps of one board share: the run's parts (`Deps`) and this board's own facts
+(`Context`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from infuse_cli.dialect.commands import FLIGHT_MODE
+from infuse_cli.errors import CloudError, Interrupted
+from infuse_cli.types import AttemptState, CredentialType, StepState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from infuse_cli import api_types as api
+    from infuse_cli import ports
+    from infuse_cli.config import model as prof
+    from infuse_cli.dialect.base import Operations
+    from infuse_cli.pki.certificate_profiles import CertificateProfile
+    from infuse_cli.provisioning.labels import Labels
+    from infuse_cli.records import AttemptRecord, Write
+    from infuse_cli.types import BoardIdentity, Secret, StoredCredential
+
+T = TypeVar("T")
+
+_ASKED_AGAIN = "the cloud does not answer as it should; it is asked again"
+_OUTAGE = frozenset({"cloud.unreachable", "cloud.timeout", "cloud.unavailable"})
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asked of this run."""
+
+    again: bool = False
+    restart: bool = False
+    replace: bool = False
+    update_metadata: bool = False
+    dry_run: bool = False
+    until: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata_table: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Organisation, cloud board and network of this run, resolved once before any slot starts (rule
+    4).
+    """
+
+    organisation: api.Organisation
+    board: api.CloudBoard
+    network: api.Network | None
+    soc: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """The parts of a run, shared by all slots.
+
+    `signer` is unlocked; `sealer` is there when tokens are.
+
+    `certificate` is what the CA signs here, the built-in profile of that name where it is None.
+    """
+
+    run: str
+    profile: prof.Profile
+    profile_hash: str
+    options: Options
+    journal: ports.Journal
+    cloud: ports.InfuseApi
+    registry: ports.RegistryApi | None
+    signer: ports.Signer | None
+    sealer: ports.Sealer | None
+    clock: ports.Clock
+    events: ports.Events
+    resolved: Resolved
+    server_ca: str | None = None
+    cloud_public_key: Callable[[], bytes] | None = None
+    chip_ids: ports.ChipIds | None = None
+    key_sink: ports.KeySink | None = None
+    labels: Labels | None = None  # what is scanned during this run
+    known_key: Callable[[str, str], str | None] | None = (
+        None  # public key of a soc and mcuId that a batch named, base64
+    )
+    certificate: CertificateProfile | None = None
+
+
+def mode_owed(deps: Deps, identity: BoardIdentity) -> int | None:
+    """The functional mode that a board in flight mode was in before a change by hand that did not
+    bring it back (rule 7).
+    """
+    found = (
+        deps.journal.modes_owed(identity.uuid) if identity.functional_mode == FLIGHT_MODE else ()
+    )
+    return found[0].mode if found else None
+
+
+@dataclass(slots=True)
+class Context:
+    """One board's way through the plan; owned by its slot's thread."""
+
+    deps: Deps
+    link: ports.Board
+    ops: Operations
+    identity: BoardIdentity
+    slot: int
+    attempt: str
+    history: tuple[AttemptRecord, ...] = ()  # all attempts of this board, oldest first
+    facts: dict[str, Any] = field(default_factory=dict)
+    states: dict[str, StepState] = field(default_factory=dict)
+    tries: dict[str, int] = field(default_factory=dict)
+    on_record: dict[str, dict[str, Any]] = field(
+        default_factory=dict
+    )  # what each step has on record
+    ahead: tuple[str, ...] = ()  # the steps that this run comes to
+    resumed: bool = False
+    mode_owed: int | None = (
+        None  # the functional mode that a change by hand found and did not bring back
+    )
+    waiting: Callable[[str], None] = lambda _why: None
+    token: Secret | None = None
+    _slots: dict[int, tuple[StoredCredential, ...]] = field(default_factory=dict)
+
+    @property
+    def profile(self) -> prof.Profile:
+        """The run's profile."""
+        return self.deps.profile
+
+    @property
+    def uuid(self) -> str:
+        """The board key (rule 1)."""
+        return self.identity.uuid
+
+    def commit(self, *writes: Write) -> None:
+        """Make writes durable now, outside the transition of a step (records that must precede an
+        effect).
+        """
+        self.deps.journal.commit(*writes)
+
+    def stored(self, sec_tag: int) -> tuple[StoredCredential, ...]:
+        """The board's credentials under a sec_tag, listed once until `forget_stored`."""
+        if sec_tag not in self._slots:
+            self._slots[sec_tag] = self.link.run(self.ops.list_credentials(sec_tag))
+        return self._slots[sec_tag]
+
+    def entry(self, sec_tag: int, kind: CredentialType) -> StoredCredential | None:
+        """The board's credential in one place, None when it is free."""
+        return next((row for row in self.stored(sec_tag) if row.type == kind), None)
+
+    def forget_stored(self, sec_tag: int | None = None) -> None:
+        """List again next time, one sec_tag or all: something was written there, or may
+        have been.
+        """
+        if sec_tag is None:
+            self._slots.clear()
+        else:
+            self._slots.pop(sec_tag, None)
+
+    def write(
+        self,
+        sec_tag: int,
+        kind: CredentialType,
+        content: str,
+        digests: frozenset[str],
+        *,
+        secret: bool = False,
+    ) -> None:
+        """Put a credential in place: nothing is sent when its digest is there, what is in the way
+        is deleted first.
+        """
+        present = self.entry(sec_tag, kind)
+        if present is not None and present.sha256 in digests:
+            return
+        self.forget_stored(sec_tag)
+        if present is not None:
+            self.link.run(self.ops.delete_credential(self.uuid, sec_tag, kind))
+        self.link.run(self.ops.write_credential(self.uuid, sec_tag, kind, content, secret=secret))
+
+    def patiently(self, call: Callable[[], T]) -> T:
+        """Repeat a call without lasting effect through an outage of the cloud (rule 29), up to
+        `outage_wait_s`.
+
+        An answer that was lost after an effect passes through at once: only a probe may follow it.
+        """
+        clock = self.deps.clock
+        give_up = clock.monotonic() + self.profile.cloud.outage_wait_s
+        pause = 0.5
+        while True:
+            try:
+                with clock.telling(lambda: self.waiting(_ASKED_AGAIN)):
+                    return call()
+            except CloudError as error:
+                if (
+                    error.unknown
+                    or error.code not in _OUTAGE
+                    or clock.monotonic() + pause > give_up
+                ):
+                    raise
+                self.waiting(error.message)
+            if clock.wait(pause):
+                raise Interrupted
+            pause = min(pause * 2, 5.0)
+
+    def within_grace(self, look: Callable[[], T | None]) -> T | None:
+        """Look something up repeatedly for `lost_answer_grace_s`; None when it is still not there
+        (rule 11).
+        """
+        clock = self.deps.clock
+        end = clock.monotonic() + self.profile.cloud.lost_answer_grace_s
+        pause = 0.1
+        while True:
+            found = self.patiently(look)
+            if found is not None:
+                return found
+            left = end - clock.monotonic()
+            if left <= 0:
+                return None
+            if clock.wait(min(pause, left)):
+                raise Interrupted
+            pause = min(pause * 2, 1.0)
+
+    def scanned(self, names: Collection[str]) -> Mapping[str, str]:
+        """What was scanned for this board; waits for what of `names` was not yet (rule 31).
+
+        Raises Interrupted, serial.unplugged.
+        """
+        labels = self.deps.labels
+        if labels is None:
+            return {}
+        return labels.await_for(
+            self.slot,
+            self.identity.imei,
+            self.uuid,
+            names,
+            waiting=self.waiting,
+            look=lambda: self.link.run(self.ops.same_board(self.uuid)),
+        )
+
+    def past(self, step: str) -> list[dict[str, Any]]:
+        """Facts that this step left in any attempt of this board, oldest first."""
+        found = [record.steps[step].facts for record in self.history if step in record.steps]
+        return [facts for facts in found if facts]
+
+    def began(self, step: str) -> bool:
+        """Whether our journal ever began this step on this board."""
+        return any(
+            step in record.steps and record.steps[step].state is not StepState.PENDING
+            for record in self.history
+        )
+
+    def is_continued(self) -> bool:
+        """Whether this attempt was begun by an earlier run."""
+        return any(
+            record.attempt == self.attempt and record.state is not AttemptState.PASSED
+            for record in self.history
+        )

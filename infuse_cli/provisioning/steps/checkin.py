@@ -1,0 +1,99 @@
+"""check-in: the cloud has heard from the board (rule 9; the end of mode first-boot)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from infuse_cli.errors import Interrupted, PolicyError
+from infuse_cli.provisioning.step import Given, Reading
+from infuse_cli.provisioning.steps import token
+from infuse_cli.types import TokenState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from infuse_cli.provisioning.context import Context
+    from infuse_cli.records import Write
+
+FIRST_BOOT_WAIT_S = 120.0
+OFFLINE_MODES = frozenset({0, 4, 20, 44})
+"""Functional modes in which nothing goes on the air: off, flight, LTE off, flight with UICC off."""
+
+
+class CheckIn(Reading):
+    """Wait until the registry device is ACTIVE, or the cloud device has a state."""
+
+    name: ClassVar[str] = "check-in"
+    needs: ClassVar[frozenset[str]] = frozenset({"device"})
+    gives: ClassVar[frozenset[str]] = frozenset({"heard"})
+    online: ClassVar[bool] = True
+
+    def run(self, ctx: Context) -> Given:
+        """Poll, amber, up to the profile's waits. Raises PolicyError identity.not-active."""
+        heard: dict[str, str] = {}
+        for what, wait_s, look in waits(ctx):
+            if not self._until(ctx, wait_s, look):
+                raise _unheard(ctx, f"{what} was not seen within {wait_s:g} s")
+            heard[what] = "seen"
+        writes: tuple[Write, ...] = ()
+        if "token" in ctx.facts and "registry device ACTIVE" in heard:
+            writes = token.retired_writes(
+                ctx, ctx.facts["token"]["intent"], "the device is ACTIVE", TokenState.CONSUMED
+            )
+        return Given({"heard": heard}, writes)
+
+    def _until(self, ctx: Context, wait_s: float, look: Callable[[], bool]) -> bool:
+        clock = ctx.deps.clock
+        end = clock.monotonic() + wait_s
+        ctx.waiting("for the board's first check-in")
+        pause = 0.1
+        while not ctx.patiently(look):
+            left = end - clock.monotonic()
+            if left <= 0:
+                return False
+            if clock.wait(min(pause, left)):
+                raise Interrupted
+            pause = min(pause * 1.5, 1.0)
+        return True
+
+
+def _unheard(ctx: Context, why: str) -> PolicyError:
+    """The cause as far as it can be known.
+
+    A board that was found offline is put back there (rule 7); a token that is spent was on the air.
+    No antenna is to blame for either.
+    """
+    if (mode := ctx.facts.get("functionalMode")) in OFFLINE_MODES:
+        return PolicyError(
+            "identity.not-active",
+            f"{why}: the board was found offline (functional mode {mode}, as another tool may have"
+            " left it), and was put back so",
+            hint="Reset the board, so that its firmware goes on the air; then run again.",
+        )
+    if (
+        ctx.profile.identity.mode != "first-boot"
+        or "token" not in ctx.facts
+        or token.is_pending(ctx, ctx.facts["token"]["tokenId"])
+    ):
+        return PolicyError("identity.not-active", why)
+    return PolicyError(
+        "identity.token-spent",
+        f"{why}, but its token was used: the board reached the registry, and the answer with its"
+        " certificate was lost on the way or refused by the board",
+    )
+
+
+def waits(ctx: Context) -> list[tuple[str, float, Callable[[], bool]]]:
+    """Return what to wait for: name, seconds, and the look."""
+    verify, mode = ctx.profile.verify, ctx.profile.identity.mode
+    rows: list[tuple[str, float, Callable[[], bool]]] = []
+    active_s = verify.active_wait_s or (FIRST_BOOT_WAIT_S if mode == "first-boot" else 0.0)
+    if active_s and "registryDevice" in ctx.facts:
+        rows.append(("registry device ACTIVE", active_s, lambda: token.is_active(ctx)))
+    if verify.state_wait_s:
+        rows.append(("device state", verify.state_wait_s, lambda: _has_state(ctx)))
+    return rows
+
+
+def _has_state(ctx: Context) -> bool:
+    return ctx.deps.cloud.device_state(ctx.facts["device"]["deviceId"]) is not None

@@ -1,0 +1,150 @@
+"""flash: the registration token goes onto the board, and only onto this one (rules 15, 16)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from infuse_cli.dialect.token_places import TokenPlace, token_is_there, write_token
+from infuse_cli.errors import PolicyError
+from infuse_cli.provisioning import slots
+from infuse_cli.provisioning.step import (
+    Acting,
+    Done,
+    Effect,
+    Given,
+    NotDone,
+    Probe,
+    Rewind,
+    RewindNeeded,
+)
+from infuse_cli.provisioning.steps import token
+from infuse_cli.types import CredentialType, TokenState
+
+if TYPE_CHECKING:
+    from infuse_cli.config.model import Token
+    from infuse_cli.provisioning.context import Context
+
+
+class Flash(Acting):
+    """Put the token where `token.store` says; store `psk` has the registry device id as its
+    identity beside it.
+    """
+
+    name: ClassVar[str] = "flash"
+    effect: ClassVar[Effect] = Effect.BOARD
+    needs: ClassVar[frozenset[str]] = frozenset({"token", "registryDevice"})
+    gives: ClassVar[frozenset[str]] = frozenset({"tokenDigests"})
+
+    def prepare(self, ctx: Context) -> Given:
+        """Record that the token is exposed before a byte of it goes out; a token that ran out is
+        minted anew.
+        """
+        if token.has_expired(ctx):
+            raise expired(ctx)
+        rows = [slots.wrote(spec(ctx).sec_tag, kind, digests) for kind, _, digests in contents(ctx)]
+        return Given({"wrote": rows}, token.exposure(ctx, "flashed"))
+
+    def run(self, ctx: Context) -> Given:
+        """Write; an older credential in its place is deleted first."""
+        found = place(ctx)
+        if found is not None:
+            ctx.link.run(write_token(ctx.ops, ctx.uuid, found, token.reveal(ctx).reveal()))
+        for kind, content, digests in contents(ctx):
+            ctx.write(spec(ctx).sec_tag, kind, content, digests, secret=kind is CredentialType.PSK)
+        return Given(_given(ctx))
+
+    def probe(self, ctx: Context) -> Probe:
+        """See what the board holds; a token that is no longer pending was used by this very board,
+        or else is burnt.
+        """
+        if not token.is_pending(ctx, ctx.facts["token"]["tokenId"]):
+            if ctx.within_grace(lambda: token.is_active(ctx) or None):
+                # It came online by itself, and what it did with the token on board is its own
+                # affair.
+                used = token.retired_writes(
+                    ctx, ctx.facts["token"]["intent"], "the device is ACTIVE", TokenState.CONSUMED
+                )
+                return Done({"tokenDigests": {}}, used)
+            writes = token.retired_writes(
+                ctx, ctx.facts["token"]["intent"], "no longer pending", TokenState.BURNT
+            )
+            return Rewind({}, writes, to="token", why="the token is no longer pending")
+        # Where it cannot be read back, the same token goes to the same board once more (rule 15).
+        return Done(_given(ctx)) if is_there(ctx) else NotDone()
+
+
+def _given(ctx: Context) -> dict[str, Any]:
+    return {
+        "tokenDigests": {str(int(kind)): sorted(digests) for kind, _, digests in contents(ctx)},
+        "tokenStore": spec(ctx).store,
+    }
+
+
+def is_there(ctx: Context) -> bool | None:
+    """Whether the board shows the token of this attempt; None where it cannot be read back."""
+    found = place(ctx)
+    if found is not None:
+        return ctx.link.run(token_is_there(ctx.ops, ctx.uuid, found, token.reveal(ctx).reveal()))
+    return all(
+        (entry := ctx.entry(spec(ctx).sec_tag, kind)) is not None and entry.sha256 in digests
+        for kind, _, digests in contents(ctx)
+    )
+
+
+def spec(ctx: Context) -> Token:
+    """Return the profile's token section; first-boot without one stores as `psk`."""
+    from infuse_cli.config.model import Token
+
+    return ctx.profile.token or Token()
+
+
+def place(ctx: Context) -> TokenPlace | None:
+    """Where the token goes outside the modem's credentials, None for store `psk`."""
+    found = spec(ctx)
+    if found.store == "psk":
+        return None
+    facts = {
+        "registryDeviceId": str(ctx.facts["token"]["registryDeviceId"]),
+        "deviceId": str(ctx.facts.get("device", {}).get("deviceId", "")),
+        "mcuId": ctx.identity.mcu_id or "",
+    }
+    command = found.command or ""
+    for key, value in facts.items():
+        command = command.replace(f"{{{key}}}", value)
+    return TokenPlace(found.store, found.name or "", command, found.success or "", found.read_back)
+
+
+def contents(ctx: Context) -> list[tuple[CredentialType, str, frozenset[str]]]:
+    """Return what goes into the modem: type, text between the quotes, and the digests that it may
+    show for it.
+    """
+    if spec(ctx).store != "psk":
+        return []
+    raw = token.reveal(ctx).reveal().encode()
+    identity = str(ctx.facts["token"]["registryDeviceId"])
+    return [
+        (
+            CredentialType.PSK,
+            raw.hex(),
+            ctx.ops.digests(CredentialType.PSK, raw.hex())
+            | ctx.ops.digests(CredentialType.PSK, raw.decode()),
+        ),
+        (
+            CredentialType.PSK_IDENTITY,
+            identity,
+            ctx.ops.digests(CredentialType.PSK_IDENTITY, identity),
+        ),
+    ]
+
+
+def expired(ctx: Context) -> RewindNeeded:
+    """Make the turn back to `token` for a token whose time is over."""
+    writes = token.retired_writes(
+        ctx, ctx.facts["token"]["intent"], "ran out before it was used", TokenState.EXPIRED
+    )
+    return RewindNeeded(
+        Rewind({}, writes, to="token", why="the token ran out before it was used"),
+        PolicyError(
+            "identity.token-spent", "the registration token runs out before it can be used"
+        ),
+    )

@@ -1,0 +1,81 @@
+"""install: certificate and chain go into the modem (rule 39: type 1 = leaf then intermediates, type
+0 = server CA).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from infuse_cli.dialect.commands import canonical_pem
+from infuse_cli.pki import chain as chains
+from infuse_cli.provisioning import slots
+from infuse_cli.provisioning.step import Acting, Done, Effect, Given, NotDone, Probe
+from infuse_cli.types import CredentialType
+
+if TYPE_CHECKING:
+    from infuse_cli.provisioning.context import Context
+
+
+class Install(Acting):
+    """Write what is not there with the right digest already."""
+
+    name: ClassVar[str] = "install"
+    effect: ClassVar[Effect] = Effect.BOARD
+    needs: ClassVar[frozenset[str]] = frozenset({"certificate"})
+    gives: ClassVar[frozenset[str]] = frozenset({"installed"})
+
+    def prepare(self, ctx: Context) -> Given:
+        """Intend the digests."""
+        tag = ctx.profile.identity.sec_tag
+        return Given(
+            {
+                "wrote": [
+                    slots.wrote(tag, kind, sorted(ctx.ops.digests(kind, text)))
+                    for kind, text in contents(ctx)
+                ]
+            }
+        )
+
+    def run(self, ctx: Context) -> Given:
+        """Write, then leave the digests for read-back."""
+        rows = contents(ctx)
+        for kind, text in rows:
+            ctx.write(ctx.profile.identity.sec_tag, kind, text, ctx.ops.digests(kind, text))
+        return Given(_installed(ctx))
+
+    def probe(self, ctx: Context) -> Probe:
+        """Compare the digests in the modem's list."""
+        tag = ctx.profile.identity.sec_tag
+        there = all(
+            (entry := ctx.entry(tag, kind)) is not None
+            and entry.sha256 in ctx.ops.digests(kind, text)
+            for kind, text in contents(ctx)
+        )
+        return Done(_installed(ctx)) if there else NotDone()
+
+
+def _installed(ctx: Context) -> dict[str, Any]:
+    return {
+        "installed": {
+            str(int(kind)): slots.digests_fact(ctx.ops.digests(kind, text))
+            for kind, text in contents(ctx)
+        }
+    }
+
+
+def contents(ctx: Context) -> list[tuple[CredentialType, str]]:
+    """Return type and canonical PEM of what install writes; cloud-ca without a server CA trusts the
+    chain's root.
+    """
+    certificate = ctx.facts["certificate"]
+    rows = [
+        (
+            CredentialType.CLIENT_CERTIFICATE,
+            canonical_pem(chains.board_bundle(certificate["pem"], certificate["chain"])),
+        )
+    ]
+    if ctx.profile.identity.mode == "cloud-ca" and ctx.deps.server_ca is None:
+        root = chains.root_of(certificate["chain"])
+        if root is not None:
+            rows.append((CredentialType.ROOT_CA, canonical_pem(root)))
+    return rows

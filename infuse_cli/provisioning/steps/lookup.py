@@ -1,0 +1,157 @@
+"""lookup: what the cloud knows of this board, by reading only (rules 5, 10).
+
+Everything that would make a registration wrong is found here, before the board is touched: a
+registration cannot be undone (contract: there is no DELETE /device).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
+
+from infuse_cli.errors import BoardError, PolicyError
+from infuse_cli.provisioning import metadata
+from infuse_cli.provisioning.step import Given, Reading
+from infuse_cli.provisioning.steps.expect import occupied
+from infuse_cli.provisioning.steps.token import mints, refuse_held
+from infuse_cli.records import NoteAttempt
+
+if TYPE_CHECKING:
+    from infuse_cli.api_types import Device
+    from infuse_cli.provisioning.context import Context
+
+
+class Lookup(Reading):
+    """Adopt, patch, create or refuse: decided here, done by register."""
+
+    name: ClassVar[str] = "lookup"
+    needs: ClassVar[frozenset[str]] = frozenset({"identity"})
+    gives: ClassVar[frozenset[str]] = frozenset({"metadata", "existing", "patch"})
+
+    def run(self, ctx: Context) -> Given:
+        """Read the cloud device by soc and mcuId, and whether the board's metadata is complete and
+        free.
+        """
+        if ctx.identity.mcu_id is None:
+            raise BoardError(
+                "board.no-mcu-id", "the profile names no source for mcuId (board.mcu_id)"
+            )
+        ctx.deps.journal.check_identity(ctx.uuid, ctx.identity.imei, ctx.identity.mcu_id)
+        device = find_device(ctx)
+        values = board_metadata(ctx, device)
+        patch = {} if device is None else decide(ctx, device, values)
+        wanted = values if device is None else patch
+        self._check_unique(ctx, wanted, device)
+        if device is not None and mints(ctx.profile) and occupied(ctx):
+            refuse_held(ctx, device.device_id, values)
+        facts = {
+            "metadata": values,
+            "patch": patch,
+            "existing": None if device is None else msgspec.to_builtins(device),
+        }
+        return Given(facts, (NoteAttempt(attempt=ctx.attempt, facts={"metadata": values}),))
+
+    def _check_unique(self, ctx: Context, values: dict[str, str], device: Device | None) -> None:
+        board = ctx.deps.resolved.board
+        for field in board.metadata_fields:
+            if not field.unique or field.name not in values:
+                continue
+            value = values[field.name]
+            others = ctx.patiently(
+                lambda name=field.name, value=value: ctx.deps.cloud.devices_with_metadata(  # type: ignore[misc]
+                    ctx.deps.resolved.organisation.id, board.id, name, value
+                )
+            )
+            taken = [other for other in others if device is None or other.id != device.id]
+            if taken:
+                raise PolicyError(
+                    "cloud.metadata-clash",
+                    f"{field.name} {value!r} already belongs to cloud device {taken[0].device_id}"
+                    f" (mcuId {taken[0].mcu_id})",
+                )
+
+
+def board_metadata(ctx: Context, device: Device | None = None) -> dict[str, str]:
+    """Return this board's metadata; values recorded by an earlier run of the same attempt count as
+    given.
+
+    So do those that its cloud device was registered with, by a batch say, of what no source but a
+    person could tell.
+    """
+    options = ctx.deps.options
+    asked = {
+        *ctx.profile.metadata,
+        *(field.name for field in ctx.deps.resolved.board.metadata_fields),
+    }
+    registered = (
+        {}
+        if device is None
+        else {
+            key: value
+            for key, value in device.metadata.items()
+            if key in asked and _is_scanned(ctx, key)
+        }
+    )
+    given = {
+        **registered,
+        **ctx.facts.get("metadata", {}),
+        **metadata.row_for(options.metadata_table, ctx.identity),
+        **options.metadata,
+    }
+    scans = {
+        name
+        for name, rule in ctx.profile.metadata.items()
+        if not isinstance(rule, str) and rule.source == "scan"
+    }
+    given |= ctx.scanned(scans - {name for name, value in given.items() if value})
+    given.pop("mcuId", None)
+    return metadata.values_for(
+        ctx.profile.metadata, ctx.identity, given, ctx.deps.resolved.board.metadata_fields
+    )
+
+
+def _is_scanned(ctx: Context, key: str) -> bool:
+    rule = ctx.profile.metadata.get(key)
+    return rule is None or (not isinstance(rule, str) and rule.source == "scan")
+
+
+def find_device(ctx: Context) -> Device | None:
+    """Look the cloud device up by its natural key, soc and mcuId."""
+    mcu_id = ctx.identity.mcu_id or ""
+    return ctx.patiently(lambda: ctx.deps.cloud.device_by_mcu_id(ctx.deps.resolved.soc, mcu_id))
+
+
+def decide(ctx: Context, device: Device, values: dict[str, str]) -> dict[str, str]:
+    """Return what to patch into an existing device's metadata (rule 10).
+
+    Raises PolicyError cloud.device-elsewhere for another organisation or board,
+    cloud.device-conflict for values that differ, unless --update-metadata.
+    """
+    resolved = ctx.deps.resolved
+    for what, have, want in (
+        ("organisation", device.organisation_id, resolved.organisation.id),
+        ("board", device.board_id, resolved.board.id),
+    ):
+        if have != want:
+            raise PolicyError(
+                "cloud.device-elsewhere",
+                f"cloud device {device.device_id} belongs to {what} {have}, the profile's is"
+                f" {want}",
+            )
+    missing = {key: value for key, value in values.items() if key not in device.metadata}
+    differing = {
+        key: value
+        for key, value in values.items()
+        if key in device.metadata and device.metadata[key] != value
+    }
+    if differing and not ctx.deps.options.update_metadata:
+        named = ", ".join(
+            f"{key} is {device.metadata[key]!r}, not {value!r}"
+            for key, value in sorted(differing.items())
+        )
+        raise PolicyError(
+            "cloud.device-conflict",
+            f"cloud device {device.device_id} exists with other metadata: {named}",
+        )
+    return {**missing, **differing}

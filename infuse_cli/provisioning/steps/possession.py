@@ -1,0 +1,48 @@
+"""possession: the board signs a fresh challenge with the key of its certificate (rule 8)."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, ClassVar
+
+from infuse_cli.dialect import capabilities
+from infuse_cli.dialect.base import Can
+from infuse_cli.errors import BoardError, PolicyError
+from infuse_cli.pki.possession import Possession as Proof
+from infuse_cli.pki.possession import verify_jwt
+from infuse_cli.provisioning.step import Given, Reading
+
+if TYPE_CHECKING:
+    from infuse_cli.provisioning.context import Context
+
+
+class Possession(Reading):
+    """AT%JWT with a nonce as subject and audience, checked with the certificate's public key."""
+
+    name: ClassVar[str] = "possession"
+    needs: ClassVar[frozenset[str]] = frozenset({"certificate"})
+    gives: ClassVar[frozenset[str]] = frozenset({"possession"})
+
+    def run(self, ctx: Context) -> Given:
+        """Prove, or record `unproven` where the modem can't and the profile allows it."""
+        if Can.POSSESSION not in capabilities(ctx.link.dialect):
+            return self._unproven(ctx, f"dialect {ctx.link.dialect} cannot {Can.POSSESSION.value}")
+        nonce = secrets.token_hex(16)
+        try:
+            jwt = ctx.link.run(ctx.ops.jwt(ctx.profile.identity.sec_tag, nonce, nonce))
+        except BoardError as error:
+            if not error.code.startswith("modem."):
+                raise
+            return self._unproven(ctx, error.message)
+        match verify_jwt(jwt, ctx.facts["certificate"]["pem"], subject=nonce, audience=nonce):
+            case Proof.PROVEN:
+                return Given({"possession": "proven"})
+            case Proof.NOT_FRESH:
+                return self._unproven(ctx, "the JWT does not carry our challenge")
+
+    def _unproven(self, ctx: Context, why: str) -> Given:
+        if ctx.profile.verify.possession == "required":
+            raise PolicyError(
+                "identity.possession-failed", f"possession is required and unproven: {why}"
+            )
+        return Given({"possession": "unproven", "possessionWhy": why})

@@ -1,0 +1,141 @@
+"""read-back: what the modem holds is what was written, and it is this board's own key (green means
+read back).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from infuse_cli.errors import BoardError, PolicyError
+from infuse_cli.pki import chain as chains
+from infuse_cli.pki import issuing
+from infuse_cli.provisioning import slots
+from infuse_cli.provisioning.step import Given, Reading, Rewind, RewindNeeded
+from infuse_cli.provisioning.steps import flash, token
+from infuse_cli.provisioning.steps.expect import kind_name
+from infuse_cli.types import CredentialType
+
+if TYPE_CHECKING:
+    from infuse_cli.provisioning.context import Context
+
+Expected = list[
+    tuple[int, int, list[str], str]
+]  # sec_tag, type, digests that fit, step that wrote it
+
+
+class ReadBack(Reading):
+    """List once, compare every digest; a mismatch is written once more before the board is
+    failed.
+    """
+
+    name: ClassVar[str] = "read-back"
+    gives: ClassVar[frozenset[str]] = frozenset({"readBack"})
+
+    def run(self, ctx: Context) -> Given:
+        """Refuse with identity.not-read-back, or serial.no-digest for a modem that lists none."""
+        ctx.forget_stored()
+        rows: list[dict[str, Any]] = []
+        for tag, kind, digests, step in expected(ctx):
+            entry = ctx.entry(tag, CredentialType(kind))
+            found = None if entry is None else entry.sha256
+            if entry is not None and found is None and digests:
+                raise BoardError(
+                    "serial.no-digest",
+                    f"the modem lists sec_tag {tag} type {kind} without a digest",
+                )
+            if entry is None or (digests and found not in digests):
+                self._mismatch(tag, kind, found, step)
+            rows.append({"secTag": tag, "type": kind, "sha256": found})
+        self._token(ctx)
+        if "certificate" in ctx.facts:
+            certificate = ctx.facts["certificate"]
+            # The CSR's key where it was vetted in this run, else the one on record with the
+            # certificate.
+            chains.check_certificate_fits(
+                certificate["pem"],
+                ctx.facts.get("spki", certificate["spki"]),
+                now=ctx.deps.clock.now(),
+            )
+            self._not_revoked(ctx, certificate)
+        return Given({"readBack": rows})
+
+    def _not_revoked(self, ctx: Context, certificate: dict[str, Any]) -> None:
+        """A board that PASSed before must not PASS again with a certificate that was taken back
+        since, or whose issuer was.
+        """
+        journal = ctx.deps.journal
+        row = next(
+            (
+                one
+                for one in journal.certificates(board=ctx.uuid)
+                if one.sha256 == certificate["sha256"]
+            ),
+            None,
+        )
+        if row is not None and row.state == "revoked":
+            raise PolicyError(
+                "identity.revoked",
+                f"the board's certificate, serial {row.serial}, was revoked ({row.reason})",
+            )
+        above = chains.split_pem("".join(certificate["chain"])) if certificate["chain"] else ()
+        if row is not None and issuing.is_revoked(above, journal.is_revoked):
+            raise PolicyError(
+                "identity.revoked",
+                f"{above[0].subject.rfc4514_string()}, which issued the board's certificate, was"
+                " revoked",
+            )
+
+    def _token(self, ctx: Context) -> None:
+        """A token outside the modem: read once more, as far as the board lets it be; one that the
+        board has used is nobody's to compare.
+        """
+        if (
+            ctx.facts.get("already")
+            or ctx.facts.get("tokenStore", "psk") == "psk"
+            or token.was_used(ctx)
+        ):
+            return
+        if flash.is_there(ctx) is False:
+            error = PolicyError(
+                "identity.not-read-back",
+                "the board does not hold the token that was written (store"
+                f" {ctx.facts['tokenStore']})",
+            )
+            raise RewindNeeded(Rewind({}, (), to="flash", why="the token did not read back"), error)
+
+    def _mismatch(self, tag: int, kind: int, found: str | None, step: str) -> None:
+        holds = "nothing" if found is None else f"SHA-256 {found}"
+        error = PolicyError(
+            "identity.not-read-back",
+            f"sec_tag {tag} should hold the {kind_name(kind)} that was written; it holds {holds}",
+        )
+        if step == "keygen":
+            raise error
+        raise RewindNeeded(
+            Rewind({}, (), to=step, why=f"{kind_name(kind)} did not read back"), error
+        )
+
+
+def expected(ctx: Context) -> Expected:
+    """Return every place of this attempt with the digests that the modem must show."""
+    tag = ctx.profile.identity.sec_tag
+    rows: Expected = []
+    if digest := ctx.facts.get("serverCaDigest"):
+        rows.append((tag, int(CredentialType.ROOT_CA), slots.digests_of(digest), "server-ca"))
+    if "keyDigest" in ctx.facts:
+        digest = ctx.facts["keyDigest"]
+        rows.append((tag, int(CredentialType.CLIENT_KEY), [digest] if digest else [], "keygen"))
+    rows += [
+        (tag, int(kind), slots.digests_of(digest), "install")
+        for kind, digest in ctx.facts.get("installed", {}).items()
+    ]
+    if not ctx.facts.get("already") and ctx.profile.identity.mode != "cloud-ca":
+        token_tag = 0 if ctx.profile.token is None else ctx.profile.token.sec_tag
+        rows += [
+            (token_tag or _DEFAULT_TOKEN_TAG, int(kind), digests, "flash")
+            for kind, digests in ctx.facts.get("tokenDigests", {}).items()
+        ]
+    return rows
+
+
+_DEFAULT_TOKEN_TAG = 4202

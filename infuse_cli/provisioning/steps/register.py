@@ -1,0 +1,91 @@
+"""register: the cloud device exists, once (rules 10, 11).
+
+A lost answer is looked up, never posted again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+
+from infuse_cli.errors import CloudError, PolicyError
+from infuse_cli.provisioning.step import Acting, Done, Effect, Given, NotDone, Probe
+from infuse_cli.provisioning.steps.lookup import decide, find_device
+
+if TYPE_CHECKING:
+    from infuse_cli.api_types import Device
+    from infuse_cli.provisioning.context import Context
+
+
+class Register(Acting):
+    """POST /device, or adopt what exists and patch in what is missing."""
+
+    name: ClassVar[str] = "register"
+    effect: ClassVar[Effect] = Effect.CLOUD
+    needs: ClassVar[frozenset[str]] = frozenset({"metadata", "existing", "patch"})
+    gives: ClassVar[frozenset[str]] = frozenset({"device"})
+
+    def run(self, ctx: Context) -> Given:
+        """Create or adopt; raises CloudError with `unknown` when the answer to a POST or PUT was
+        lost.
+        """
+        existing = ctx.facts["existing"]
+        if existing is not None:
+            return _given(self._adopt(ctx, msgspec.convert(existing, _device_type())), adopted=True)
+        try:
+            return _given(self._create(ctx), adopted=False)
+        except CloudError as error:
+            if error.status != 409 or error.unknown:
+                raise
+            return _given(self._after_conflict(ctx, error), adopted=True)
+
+    def _create(self, ctx: Context) -> Device:
+        resolved = ctx.deps.resolved
+        return ctx.patiently(
+            lambda: ctx.deps.cloud.create_device(
+                mcu_id=ctx.identity.mcu_id or "",
+                board_id=resolved.board.id,
+                organisation_id=resolved.organisation.id,
+                metadata=ctx.facts["metadata"],
+            )
+        )
+
+    def _adopt(self, ctx: Context, device: Device) -> Device:
+        patch = decide(ctx, device, ctx.facts["metadata"])
+        if not patch:
+            return device
+        return ctx.patiently(lambda: ctx.deps.cloud.patch_device_metadata(device.id, patch))
+
+    def _after_conflict(self, ctx: Context, error: CloudError) -> Device:
+        """409 means that somebody was faster, or that metadata or device id clash with another
+        device (rule 10).
+        """
+        device = find_device(ctx)
+        if device is None:
+            raise PolicyError(
+                "cloud.metadata-clash",
+                f"the cloud refuses the device because a unique value is taken: {error.message}",
+            )
+        return self._adopt(ctx, device)
+
+    def probe(self, ctx: Context) -> Probe:
+        """Look up by soc and mcuId for the grace time before any second POST may follow."""
+        device = ctx.within_grace(lambda: find_device(ctx))
+        if device is None:
+            return NotDone({"existing": None})
+        if decide(ctx, device, ctx.facts["metadata"]):
+            return NotDone({"existing": msgspec.to_builtins(device)})
+        given = _given(device, adopted=False)
+        return Done(given.facts, given.writes)
+
+
+def _given(device: Device, *, adopted: bool) -> Given:
+    facts: dict[str, Any] = {"device": msgspec.to_builtins(device), "adopted": adopted}
+    return Given(facts)
+
+
+def _device_type() -> type[Device]:
+    from infuse_cli.api_types import Device
+
+    return Device

@@ -1,0 +1,56 @@
+"""server-ca: the certificate by which the board will know its broker, written as credential type 0
+(rule 39).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from infuse_cli.dialect.commands import canonical_pem
+from infuse_cli.errors import ProfileError
+from infuse_cli.provisioning import slots
+from infuse_cli.provisioning.step import Acting, Done, Effect, Given, NotDone, Probe
+from infuse_cli.types import CredentialType
+
+if TYPE_CHECKING:
+    from infuse_cli.provisioning.context import Context
+
+
+class ServerCa(Acting):
+    """Write identity.server_ca where it is not there already."""
+
+    name: ClassVar[str] = "server-ca"
+    effect: ClassVar[Effect] = Effect.BOARD
+    gives: ClassVar[frozenset[str]] = frozenset({"serverCaDigest"})
+
+    def prepare(self, ctx: Context) -> Given:
+        """Intend the one digest."""
+        digests = ctx.ops.digests(CredentialType.ROOT_CA, self._content(ctx))
+        return Given(
+            {
+                "wrote": [
+                    slots.wrote(
+                        ctx.profile.identity.sec_tag, CredentialType.ROOT_CA, sorted(digests)
+                    )
+                ]
+            }
+        )
+
+    def run(self, ctx: Context) -> Given:
+        """Write; nothing is sent when the digest matches already."""
+        content = self._content(ctx)
+        digests = ctx.ops.digests(CredentialType.ROOT_CA, content)
+        ctx.write(ctx.profile.identity.sec_tag, CredentialType.ROOT_CA, content, digests)
+        return Given({"serverCaDigest": slots.digests_fact(digests)})
+
+    def probe(self, ctx: Context) -> Probe:
+        """Compare the digest in the modem's list."""
+        digests = ctx.ops.digests(CredentialType.ROOT_CA, self._content(ctx))
+        entry = ctx.entry(ctx.profile.identity.sec_tag, CredentialType.ROOT_CA)
+        fits = entry is not None and entry.sha256 in digests
+        return Done({"serverCaDigest": slots.digests_fact(digests)}) if fits else NotDone()
+
+    def _content(self, ctx: Context) -> str:
+        if ctx.deps.server_ca is None:
+            raise ProfileError("profile.invalid", "identity.server_ca is not given")
+        return canonical_pem(ctx.deps.server_ca)

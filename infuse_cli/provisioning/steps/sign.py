@@ -1,0 +1,144 @@
+"""sign: the local CA issues the board's certificate (rules 13, 30, 39).
+
+The serial is taken before it is signed.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from infuse_cli import failpoint
+from infuse_cli.errors import SignerError
+from infuse_cli.pki import issuing
+from infuse_cli.pki.certificate_profiles import Limits, certificate_profile
+from infuse_cli.pki.names import common_name
+from infuse_cli.provisioning.step import Acting, Effect, Given, NotDone, Probe
+from infuse_cli.records import CheckLimits, CheckName, ReserveSerial, StoreCertificate, VoidSerial
+
+if TYPE_CHECKING:
+    from infuse_cli.pki.certificate_profiles import CertificateProfile
+    from infuse_cli.ports import Signer
+    from infuse_cli.provisioning.context import Context
+
+
+class Sign(Acting):
+    """Reserve a serial, sign, and commit the row before the certificate leaves the process."""
+
+    name: ClassVar[str] = "sign"
+    effect: ClassVar[Effect] = Effect.CA
+    needs: ClassVar[frozenset[str]] = frozenset({"csr", "spki", "spkiDer", "device"})
+    gives: ClassVar[frozenset[str]] = frozenset({"certificate"})
+
+    def prepare(self, ctx: Context) -> Given:
+        """Refuse on a clock that cannot be right or an issuer that was revoked, else reserve the
+        serial.
+        """
+        deps = ctx.deps
+        issuing.check_clock(
+            deps.clock.now(), deps.cloud.server_time_offset_s(), deps.journal.newest()
+        )
+        issuing.check_issuer(signer(ctx), deps.journal.is_revoked)
+        serial, issuer = issuing.serial_hex(issuing.new_serial()), issuing.issuer_id(signer(ctx))
+        profile = certificate(ctx)
+        limits = CheckLimits(
+            profile=profile.name, per_run=profile.limits.run, per_day=profile.limits.day
+        )
+        name = CheckName(
+            name=common_name(profile, names_of(ctx)),
+            profile=profile.name,
+            spki_sha256=ctx.facts["spki"],
+            board=ctx.uuid,
+        )
+        return Given(
+            {"serial": serial, "issuer": issuer},
+            (
+                *((limits,) if profile.limits != Limits() else ()),
+                *((name,) if profile.unique_name else ()),
+                ReserveSerial(serial=serial, issuer=issuer, attempt=ctx.attempt),
+            ),
+        )
+
+    def run(self, ctx: Context) -> Given:
+        """Sign; the row travels with the transition."""
+        issued = issuing.issue(
+            signer(ctx),
+            spki_der=base64.b64decode(ctx.facts["spkiDer"]),
+            common_name=ctx.facts["device"]["deviceId"],
+            serial=int(ctx.facts["serial"], 16),
+            profile=certificate(ctx),
+            values=names_of(ctx),
+            now=ctx.deps.clock.now(),
+            validity_days=ctx.profile.identity.validity_days,
+        )
+        failpoint.hit("signed")
+        row = StoreCertificate(
+            serial=ctx.facts["serial"],
+            issuer=ctx.facts["issuer"],
+            sha256=issued.sha256,
+            spki_sha256=issued.spki_sha256,
+            not_before=issued.not_before,
+            not_after=issued.not_after,
+            pem=issued.pem,
+            profile=certificate(ctx).name,
+            board=ctx.uuid,
+            attempt=ctx.attempt,
+            device_id=ctx.facts["device"]["deviceId"],
+            name=issued.name,
+        )
+        return Given({"certificate": certificate_fact(row, chain=_chain(signer(ctx)))}, (row,))
+
+    def probe(self, ctx: Context) -> Probe:
+        """Begun without a row: that serial's certificate never left the process, and the serial is
+        void.
+        """
+        return NotDone(
+            {},
+            tuple(
+                VoidSerial(serial=serial, issuer=issuer)
+                for serial, issuer in ctx.deps.journal.reserved_serials(ctx.attempt)
+            ),
+        )
+
+
+def certificate_fact(row: StoreCertificate, *, chain: list[str]) -> dict[str, Any]:
+    """Return a certificate as later steps need it; `chain` is PEM texts from the issuer upwards."""
+    return {
+        "serial": row.serial,
+        "issuer": row.issuer,
+        "sha256": row.sha256,
+        "spki": row.spki_sha256,
+        "pem": row.pem,
+        "chain": chain,
+    }
+
+
+def certificate(ctx: Context) -> CertificateProfile:
+    """Return the certificate profile of this run."""
+    return ctx.deps.certificate or certificate_profile(ctx.profile.identity.certificate)
+
+
+def names_of(ctx: Context) -> dict[str, str]:
+    """Return what the certificate profile's templates may use of a board."""
+    device = ctx.facts["device"]["deviceId"]
+    known = {
+        "name": device,
+        "deviceId": device,
+        "uuid": ctx.uuid,
+        "imei": ctx.identity.imei,
+        "mcuId": ctx.facts.get("mcuId"),
+    }
+    return {key: value for key, value in known.items() if value}
+
+
+def signer(ctx: Context) -> Signer:
+    """Return the unlocked CA. Raises SignerError ca.not-found where the run has none."""
+    if ctx.deps.signer is None:
+        raise SignerError("ca.not-found", "the profile signs with a local CA, and none is open")
+    return ctx.deps.signer
+
+
+def _chain(ca: Signer) -> list[str]:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return [certificate.public_bytes(Encoding.PEM).decode() for certificate in ca.chain]

@@ -1,0 +1,449 @@
+"""token: a registration token, minted as late as possible and never lost track of (rules 15-19).
+
+The intent is durable before the POST and travels as metadata `infuseIntent`, so that a device whose
+mint answer was lost can be told from a stranger's of the same name.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from infuse_cli.api_types import Location
+from infuse_cli.errors import CloudError, CredentialError, PolicyError, ProfileError
+from infuse_cli.provisioning import metadata
+from infuse_cli.provisioning.step import Acting, Effect, Given, NotDone, Probe
+from infuse_cli.records import (
+    DropSecret,
+    IntendToken,
+    MintToken,
+    MoveToken,
+    NoteAttempt,
+    StoreSecret,
+)
+from infuse_cli.records.rows import cloud_key
+from infuse_cli.types import Secret, StepState, TokenState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from infuse_cli.api_types import MintedToken, RegistryDevice
+    from infuse_cli.config import model as profile
+    from infuse_cli.ports import RegistryApi, Sealer
+    from infuse_cli.provisioning.context import Context
+    from infuse_cli.records import TokenRecord, Write
+
+INTENT = "infuseIntent"
+_MINT_TRIES = 3
+
+
+def place(spec: profile.Registry) -> Location | None:
+    """The profile's location as the registry takes it."""
+    return (
+        None
+        if spec.location is None
+        else Location(latitude=spec.location.latitude, longitude=spec.location.longitude)
+    )
+
+
+def mints(product: profile.Profile) -> bool:
+    """Whether boards of this profile get a registration token."""
+    return product.identity.mode != "none" and (
+        product.identity.mode != "local-ca" or product.token is not None
+    )
+
+
+class MintTokenStep(Acting):
+    """POST /devices/registration/tokens, or take up a token of this board that is still alive."""
+
+    name: ClassVar[str] = "token"
+    effect: ClassVar[Effect] = Effect.CLOUD
+    needs: ClassVar[frozenset[str]] = frozenset({"device", "metadata"})
+    gives: ClassVar[frozenset[str]] = frozenset({"token", "registryDevice"})
+
+    def prepare(self, ctx: Context) -> Given:
+        """Intend a mint under a name, unless a live token of this board or of its batch row is on
+        record already (rule 19).
+        """
+        name = registry_name(ctx)
+        _refuse_handed_over(ctx)
+        alive = live_token(ctx, name)
+        if alive is not None:
+            return Given({"intent": alive.intent, "name": alive.name, "reused": True})
+        intent = uuid.uuid4().hex
+        return Given(
+            {"intent": intent, "name": name, "reused": False},
+            (
+                *_given_up(ctx),
+                IntendToken(intent=intent, name=name, board=ctx.uuid, attempt=ctx.attempt),
+            ),
+        )
+
+    def run(self, ctx: Context) -> Given:
+        """Mint; a name that is taken by our own unfinished device is cleared first (rule 17)."""
+        intent, name = ctx.facts["intent"], ctx.facts["name"]
+        if ctx.facts["reused"]:
+            return self._reuse(ctx, intent)
+        for _ in range(_MINT_TRIES):
+            try:
+                return self._given(ctx, intent, self._mint(ctx, intent, name))
+            except CloudError as error:
+                if error.status != 409 or error.unknown:
+                    raise
+                found = ctx.within_grace(lambda: registry(ctx).device_by_name(name))
+                if found is not None:
+                    retire(ctx, found)
+        raise PolicyError(
+            "identity.registry-conflict",
+            f"the registry says that {name!r} is taken, but shows no such device",
+        )
+
+    def _mint(self, ctx: Context, intent: str, name: str) -> MintedToken:
+        spec = registry_profile(ctx)
+        return ctx.patiently(
+            lambda: registry(ctx).mint_token(
+                name=name,
+                metadata={**spec.metadata, INTENT: intent},
+                tags=spec.tags,
+                site_id=spec.siteId,
+                device_profile_id=spec.deviceProfileId,
+                expires_in_s=spec.token_ttl_s,
+                location=place(spec),
+            )
+        )
+
+    def _given(self, ctx: Context, intent: str, minted: MintedToken) -> Given:
+        ctx.token = Secret(minted.token)
+        facts = {
+            "intent": intent,
+            "registryDeviceId": minted.device_id,
+            "tokenId": minted.id,
+            "expiresAt": None if minted.expires_at is None else minted.expires_at.isoformat(),
+        }
+        return Given(
+            {"token": facts, "registryDevice": minted.device_id},
+            (
+                MintToken(
+                    intent=intent,
+                    token_id=minted.id,
+                    registry_device_id=minted.device_id,
+                    sha256=ctx.token.sha256(),
+                    expires_at=minted.expires_at,
+                ),
+                StoreSecret(
+                    name=secret_name(intent),
+                    sealed=sealer(ctx).seal(ctx.token, secret_name(intent)),
+                ),
+            ),
+        )
+
+    def _reuse(self, ctx: Context, intent: str) -> Given:
+        record = next(
+            row for row in ctx.deps.journal.tokens(name=ctx.facts["name"]) if row.intent == intent
+        )
+        facts = {
+            "intent": intent,
+            "registryDeviceId": record.registry_device_id,
+            "tokenId": record.token_id,
+            "expiresAt": None if record.expires_at is None else record.expires_at.isoformat(),
+        }
+        return Given({"token": facts, "registryDevice": record.registry_device_id})
+
+    def probe(self, ctx: Context) -> Probe:
+        """A device of this name that carries our intent lost its token on the way: clear it and
+        mint again.
+        """
+        name = ctx.facts["name"]
+        found = ctx.within_grace(lambda: registry(ctx).device_by_name(name))
+        if found is not None:
+            retire(ctx, found)
+        elif ended := retired_writes(ctx, ctx.facts["intent"], "the mint never happened"):
+            ctx.commit(*ended)  # before a next mint is intended
+        return NotDone()
+
+
+def _refuse_handed_over(ctx: Context) -> None:
+    """Refuse a board whose token lies with another bench: minting here would take it away from
+    there.
+    """
+    gone = next(
+        (
+            row
+            for row in batch_tokens(ctx)
+            if row.state is TokenState.HANDED_OVER
+            and (row.expires_at is None or row.expires_at > ctx.deps.clock.now())
+        ),
+        None,
+    )
+    if gone is not None:
+        raise PolicyError(
+            "batch.handed-over",
+            f"the registration token {gone.name!r} of this board was handed over to another bench",
+        )
+
+
+def _given_up(ctx: Context) -> list[MoveToken]:
+    """End what was only intended for this board: the registry refused that mint, or its attempt was
+    given up.
+
+    Should the mint have happened all the same, its device is known by the intent and cleared before
+    the next (rule 17).
+    """
+    rows = [
+        row for row in ctx.deps.journal.tokens(board=ctx.uuid) if row.state is TokenState.INTENDED
+    ]
+    return [
+        MoveToken(
+            intent=row.intent, from_state=row.state, to_state=TokenState.REVOKED, why="never minted"
+        )
+        for row in rows
+    ]
+
+
+def registry(ctx: Context) -> RegistryApi:
+    """Return the registry client.
+
+    Raises ProfileError profile.invalid where the profile has none.
+    """
+    if ctx.deps.registry is None:
+        raise ProfileError(
+            "profile.invalid", "a token needs a registry, and the profile names none"
+        )
+    return ctx.deps.registry
+
+
+def registry_profile(ctx: Context) -> Any:
+    """Return the profile's registry section.
+
+    Raises ProfileError profile.invalid where there is none.
+    """
+    if ctx.profile.registry is None:
+        raise ProfileError(
+            "profile.invalid", "a token needs a registry, and the profile names none"
+        )
+    return ctx.profile.registry
+
+
+def sealer(ctx: Context) -> Sealer:
+    """Return the sealer. Raises CredentialError credential.sealing-key where there is none."""
+    if ctx.deps.sealer is None:
+        raise CredentialError(
+            "credential.sealing-key",
+            "a token would have to be kept, and there is no key to seal it with",
+        )
+    return ctx.deps.sealer
+
+
+def secret_name(intent: str) -> str:
+    """Name the row of a token's sealed secret; the sealed bytes are bound to it."""
+    return f"token:{intent}"
+
+
+def registry_name(ctx: Context) -> str:
+    """Return the name that a batch gave this board's soc and mcuId, else fill the profile's
+    template (rules 3, 19).
+    """
+    return _name(ctx, ctx.facts["device"]["deviceId"], ctx.facts["metadata"])
+
+
+def _name(ctx: Context, device_id: str, filled: dict[str, str]) -> str:
+    given = [row.name for row in batch_tokens(ctx) if row.state is not TokenState.REVOKED]
+    if given:
+        return given[-1]
+    values: dict[str, str | None] = {
+        **filled,
+        "deviceId": device_id,
+        "uuid": ctx.uuid,
+        "imei": ctx.identity.imei,
+        "mcuId": ctx.identity.mcu_id,
+        "iccid": ctx.identity.iccid,
+    }
+    return metadata.template(registry_profile(ctx).name, values)
+
+
+def batch_key(ctx: Context) -> str:
+    """Return what tokens are filed under that a batch minted, or that were imported, for this
+    board's soc and mcuId.
+    """
+    return cloud_key(ctx.deps.resolved.soc, ctx.identity.mcu_id or "")
+
+
+def batch_tokens(ctx: Context) -> Sequence[TokenRecord]:
+    """Return those tokens, oldest first."""
+    return ctx.deps.journal.tokens(board=batch_key(ctx))
+
+
+def live_token(ctx: Context, name: str) -> TokenRecord | None:
+    """Find a minted token for this board and name whose secret is still sealed here and which the
+    registry lists as pending.
+    """
+    known = {row.intent: row for row in (*batch_tokens(ctx), *ctx.deps.journal.tokens(name=name))}
+    records = [
+        row
+        for row in known.values()
+        if row.state in {TokenState.MINTED, TokenState.EXPOSED}
+        and row.board in {ctx.uuid, batch_key(ctx), None}
+        and ctx.deps.journal.secret(secret_name(row.intent)) is not None
+        and (row.expires_at is None or row.expires_at > ctx.deps.clock.now())
+    ]
+    return next((row for row in records if is_pending(ctx, row.token_id)), None)
+
+
+def is_pending(ctx: Context, token_id: str | None) -> bool:
+    """Whether the registry lists the token as pending."""
+    rows = ctx.patiently(lambda: registry(ctx).pending_tokens())
+    return any(row.id == token_id and row.status.upper() == "PENDING" for row in rows)
+
+
+def is_active(ctx: Context) -> bool:
+    """Whether this attempt's registry device has come online."""
+    device = registry(ctx).device(ctx.facts["registryDevice"])
+    return device is not None and device.status.upper() == "ACTIVE"
+
+
+def was_used(ctx: Context) -> bool:
+    """Whether this attempt's token is on record as used by its board: its secret is
+    forgotten then.
+    """
+    rows = ctx.deps.journal.tokens(name=ctx.facts["name"])
+    return any(
+        row.intent == ctx.facts["token"]["intent"] and row.state is TokenState.CONSUMED
+        for row in rows
+    )
+
+
+def reveal(ctx: Context) -> Secret:
+    """Return the token of this attempt, from memory or unsealed from the journal."""
+    if ctx.token is None:
+        name = secret_name(ctx.facts["token"]["intent"])
+        sealed = ctx.deps.journal.secret(name)
+        if sealed is None:
+            raise PolicyError(
+                "run.conflict", "the token is on record, but its sealed secret is gone"
+            )
+        ctx.token = sealer(ctx).unseal(sealed, name)
+    return ctx.token
+
+
+def has_expired(ctx: Context) -> bool:
+    """Whether the time of this attempt's token is over."""
+    expires = ctx.facts["token"]["expiresAt"]
+    return expires is not None and datetime.fromisoformat(expires) <= ctx.deps.clock.now()
+
+
+def exposure(ctx: Context, why: str) -> tuple[MoveToken, ...]:
+    """Return the write that must be durable before a byte of the token goes out, nothing when it is
+    on record already.
+
+    The mint itself may still wait for the same commit: then the journal shows the token as
+    intended.
+    """
+    intent = ctx.facts["token"]["intent"]
+    row = next(
+        row for row in ctx.deps.journal.tokens(name=ctx.facts["name"]) if row.intent == intent
+    )
+    if row.state is TokenState.HANDED_OVER:
+        raise PolicyError(
+            "batch.handed-over",
+            f"the token of {row.name!r} went to another bench while this board was at work",
+        )
+    if row.state not in {TokenState.INTENDED, TokenState.MINTED}:
+        return ()
+    return (
+        MoveToken(
+            intent=intent, from_state=TokenState.MINTED, to_state=TokenState.EXPOSED, why=why
+        ),
+    )
+
+
+def retired_writes(
+    ctx: Context, intent: str, why: str, to: TokenState = TokenState.REVOKED
+) -> tuple[Write, ...]:
+    """Return the writes that end a token on record and forget its secret, nothing when it has ended
+    already.
+    """
+    row = next(
+        (row for row in ctx.deps.journal.tokens(name=ctx.facts["name"]) if row.intent == intent),
+        None,
+    )
+    alive = {TokenState.INTENDED, TokenState.MINTED, TokenState.EXPOSED}
+    if row is None or row.state not in alive:
+        return ()
+    return (
+        MoveToken(intent=intent, from_state=row.state, to_state=to, why=why),
+        DropSecret(name=secret_name(intent)),
+    )
+
+
+def refuse_held(ctx: Context, device_id: str, values: dict[str, str]) -> None:
+    """Refuse a board whose registry device a mint would not get past, while the identity that it
+    has is whole yet.
+
+    An attempt that began its own mint is past this.
+    """
+    if ctx.states.get("token", StepState.PENDING) is not StepState.PENDING:
+        return
+    name = _name(ctx, device_id, values)
+    found = ctx.patiently(lambda: registry(ctx).device_by_name(name))
+    if found is not None and live_token(ctx, name) is None:
+        _refuse_not_ours_to_end(ctx, found)
+
+
+def _refuse_not_ours_to_end(ctx: Context, device: RegistryDevice) -> str:
+    """Return the intent of our own unfinished registry device; raise for one that is not this
+    bench's, or is live (rule 17).
+    """
+    intent = str(device.metadata.get(INTENT, ""))
+    ours = {row.intent for row in (*ctx.deps.journal.tokens(board=ctx.uuid), *batch_tokens(ctx))}
+    if intent not in ours:
+        raise PolicyError(
+            "identity.registry-conflict",
+            f"registry device {device.name!r} ({device.id}) was not made by this bench",
+            hint=(
+                "If another bench made it for this very board, `infuse registry device delete"
+                f" {device.name}` frees the name: then run again. If it is another device's, choose"
+                " another `registry.name`."
+            ),
+        )
+    if device.status.upper() == "ACTIVE":
+        raise PolicyError(
+            "identity.registry-conflict",
+            f"registry device {device.name!r} ({device.id}) is ACTIVE already",
+            hint=(
+                f"It is live, so it is not taken away unasked. `infuse key rotate {ctx.uuid} --port"
+                f" {ctx.link.port}` ends it and gives the board a new identity; `infuse device"
+                " retire` ends it for good."
+            ),
+        )
+    return intent
+
+
+def retire(ctx: Context, device: RegistryDevice, to: TokenState = TokenState.REVOKED) -> None:
+    """Take our own unfinished registry device away, on record first (rule 17); refuse anybody
+    else's.
+    """
+    intent = _refuse_not_ours_to_end(ctx, device)
+    ctx.commit(
+        NoteAttempt(
+            attempt=ctx.attempt,
+            facts={"retiredRegistryDevice": {"id": device.id, "intent": intent}},
+        ),
+        *retired_writes(ctx, intent, "its answer was lost or its token ran out", to),
+    )
+    for row in ctx.patiently(lambda: registry(ctx).pending_tokens()):
+        if row.device_id == device.id:
+            _settled(ctx, lambda row=row: registry(ctx).revoke_token(row.id))
+    _settled(ctx, lambda: registry(ctx).delete_device(device.id))
+
+
+def _settled(ctx: Context, call: Any) -> None:
+    """Repeat a call that may be repeated safely, such as a DELETE, when its answer was lost."""
+    for left in (2, 1, 0):
+        try:
+            ctx.patiently(call)
+        except CloudError as error:
+            if not error.unknown or left == 0:
+                raise
+        else:
+            return

@@ -1,0 +1,59 @@
+"""verify: the cloud's own answer, read once more at the end, agrees with everything that PASS will
+claim.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from infuse_cli.errors import PolicyError
+from infuse_cli.provisioning.step import Given, Reading
+from infuse_cli.provisioning.steps import token
+from infuse_cli.provisioning.steps.lookup import find_device
+
+if TYPE_CHECKING:
+    from infuse_cli.provisioning.context import Context
+
+
+class Verify(Reading):
+    """Cloud device and registry device as they are now."""
+
+    name: ClassVar[str] = "verify"
+    needs: ClassVar[frozenset[str]] = frozenset({"device"})
+    gives: ClassVar[frozenset[str]] = frozenset({"verified"})
+
+    def run(self, ctx: Context) -> Given:
+        """Refuse with cloud.device-conflict when the cloud's answer is not what is on record."""
+        recorded, device = ctx.facts["device"], find_device(ctx)
+        if device is None:
+            raise PolicyError(
+                "cloud.device-conflict",
+                f"the cloud no longer knows soc {ctx.deps.resolved.soc}, mcuId"
+                f" {ctx.identity.mcu_id}",
+            )
+        pairs: list[tuple[str, str | None, str | None]] = [
+            ("device id", recorded["deviceId"], device.device_id),
+            ("organisation", ctx.deps.resolved.organisation.id, device.organisation_id),
+            ("board", ctx.deps.resolved.board.id, device.board_id),
+        ]
+        pairs += [
+            (f"metadata {key}", value, device.metadata.get(key))
+            for key, value in ctx.facts.get("metadata", {}).items()
+        ]
+        for what, want, have in pairs:
+            if have != want:
+                raise PolicyError(
+                    "cloud.device-conflict", f"the cloud's {what} is {have!r}, not {want!r}"
+                )
+        self._registry(ctx)
+        return Given({"verified": True})
+
+    def _registry(self, ctx: Context) -> None:
+        if "registryDevice" not in ctx.facts or ctx.deps.registry is None:
+            return
+        found = ctx.patiently(lambda: token.registry(ctx).device(ctx.facts["registryDevice"]))
+        if found is None:
+            raise PolicyError(
+                "identity.registry-conflict",
+                f"the registry no longer knows device {ctx.facts['registryDevice']}",
+            )

@@ -1,0 +1,77 @@
+"""write-id: the cloud's device id goes into the chip's one-time memory, where Infuse-IoT firmware
+looks for it.
+
+It can only ever be written once, so a board that carries another id is refused and nothing is
+written.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from infuse_cli.errors import ProfileError
+from infuse_cli.provisioning.step import Acting, Done, Effect, Given, NotDone, Probe
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from infuse_cli.ports import ChipIds
+    from infuse_cli.provisioning.context import Context, Deps
+
+
+class WriteId(Acting):
+    """Through the debug probe of the board's port (profile `board.write_id`)."""
+
+    name: ClassVar[str] = "write-id"
+    effect: ClassVar[Effect] = Effect.CHIP
+    needs: ClassVar[frozenset[str]] = frozenset({"device"})
+    gives: ClassVar[frozenset[str]] = frozenset({"writtenId"})
+
+    def run(self, ctx: Context) -> Given:
+        """Look, write what is missing, read back.
+
+        Raises BoardError board.other-id or board.id-not-written.
+        """
+        wanted = ctx.facts["device"]["deviceId"]
+        ctx.link.run(ctx.ops.same_board(ctx.uuid))
+        chips(ctx).write_device_id(ctx.link.port, ctx.deps.resolved.soc, wanted)
+        return Given({"writtenId": wanted})
+
+    def probe(self, ctx: Context) -> Probe:
+        """Read it; half of it, or nothing, may be completed."""
+        wanted = ctx.facts["device"]["deviceId"]
+        found = chips(ctx).device_id(ctx.link.port, ctx.deps.resolved.soc)
+        return Done({"writtenId": wanted}) if found == wanted else NotDone()
+
+
+def check_bench(deps: Deps, plan: Collection[str]) -> None:
+    """Refuse a run that will write ids on a bench that cannot, before anything is registered.
+
+    Raises ProfileError profile.cannot.
+    """
+    if WriteId.name in plan:
+        _chips(deps).can_write_device_id(deps.resolved.soc)
+
+
+def check_probe(ctx: Context) -> None:
+    """Refuse a board whose probe is not known, before anything is registered for it.
+
+    Raises BoardError board.id-not-written.
+    """
+    chips(ctx).knows_probe(ctx.link.port)
+
+
+def chips(ctx: Context) -> ChipIds:
+    """What reaches the chip past its firmware.
+
+    Raises ProfileError profile.cannot where there is no such way.
+    """
+    return _chips(ctx.deps)
+
+
+def _chips(deps: Deps) -> ChipIds:
+    if deps.chip_ids is None:
+        raise ProfileError(
+            "profile.cannot", "board.write_id needs a debug probe, and this run has none"
+        )
+    return deps.chip_ids
