@@ -4,25 +4,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 import threading
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Self
-
-from infuse_cli.errors import Exit
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType, TracebackType
 
-_SIGNALS: Final = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
-_SHOW_CURSOR: Final = "\x1b[?25h"
 _WORTH_TELLING_S: Final = 0.3
 """A shorter wait before the next try is a hiccup, and nobody is told."""
 
@@ -70,36 +60,3 @@ class RunClock:
             self._here.tell = None
             tell()
         return self.wait(seconds)
-
-
-class StopOnSignals:
-    """First Ctrl-C, SIGTERM or SIGHUP: finish the step in hand.
-
-    Second: leave at once; the journal is true anyway.
-    """
-
-    def __init__(self, clock: RunClock) -> None:
-        self._clock = clock
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        for number in _SIGNALS:
-            self._before[number] = signal.signal(number, self._heard)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _heard(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
-        if self._clock.stop.is_set():
-            self._clock.before_leaving()
-            if sys.stderr.isatty():
-                os.write(2, _SHOW_CURSOR.encode())
-            os._exit(int(Exit.INTERRUPTED))
-        self._clock.stop.set()

@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from infuse_cli.link.nrfutil import ProbeReader
     from infuse_cli.link.source import SerialSource
     from infuse_cli.pki.certificate_profiles import CertificateProfile
-    from infuse_cli.ports import Events, InfuseApi, Journal, KeySink, RegistryApi, Sealer, Signer
+    from infuse_cli.ports import (
+        Events,
+        InfuseApi,
+        Journal,
+        KeySink,
+        Prompt,
+        RegistryApi,
+        Sealer,
+        Signer,
+    )
     from infuse_cli.provisioning.context import Deps, Options, Resolved
 
 
@@ -42,6 +51,7 @@ class Wanted:
     passphrase_file: Path | None = None
     passphrase_fd: int | None = None
     notes: list[str] = field(default_factory=list)
+    prompt: Prompt | None = None
     certificate: Mapping[str, Any] | None = (
         None  # the certificate profile that an earlier run had, as values
     )
@@ -223,6 +233,7 @@ def _signer(wanted: Wanted) -> Signer | None:
         fd=wanted.passphrase_fd,
         profile=identity.passphrase,
         keyring_name=secrets.ca_keyring_name(identity.ca) if identity.passphrase.keyring else None,
+        prompt=wanted.prompt,
     )
     return load_ca(folder, secret)
 

@@ -26,6 +26,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class Prompt(Protocol):
+    """A person at a terminal who can be asked; a caller without one passes None instead."""
+
+    def secret(self, question: str, *, twice: bool = False) -> Secret:
+        """Ask for a secret that is not shown; `twice` for a new one, until both answers agree.
+
+        Raises Interrupted when the person gives up.
+        """
+
+    def confirm(self, question: str) -> bool:
+        """Ask a question that is answered with yes or no. Raises Interrupted."""
+
+
 class Board(Protocol):
     """An open serial port with a board on it; owned by one thread for its life.
 

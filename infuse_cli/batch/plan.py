@@ -15,8 +15,9 @@ from infuse_cli.batch.outage import outage_told
 from infuse_cli.batch.source import RowFile, open_rows, rules_of
 from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult
+from infuse_cli.cli.signals import StopOnSignals
 from infuse_cli.cli.views.journal import fields
-from infuse_cli.clock import RunClock, StopOnSignals
+from infuse_cli.clock import RunClock
 from infuse_cli.config.bench import load_bench
 from infuse_cli.errors import (
     CredentialError,

@@ -13,7 +13,8 @@ from infuse_cli.batch.outage import outage_told
 from infuse_cli.batch.report import Report
 from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult
-from infuse_cli.clock import RunClock, StopOnSignals
+from infuse_cli.cli.signals import StopOnSignals
+from infuse_cli.clock import RunClock
 from infuse_cli.config import model as prof
 from infuse_cli.errors import InfuseError, Interrupted, JournalError, ProfileError, UsageError
 from infuse_cli.provisioning.line import load_profile

@@ -95,6 +95,7 @@ def passphrase(
         keyring_name=secrets.ca_keyring_name(ca or identity().ca),
         confirm=confirm,
         what=what,
+        prompt=context.current().settings.prompt,
     )
 
 

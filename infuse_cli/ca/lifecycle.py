@@ -233,7 +233,12 @@ def _key(options: KeyOptions, secret: Secret | None) -> NewKey:
     from infuse_cli.pki.signers.pkcs11 import make_key, parse
 
     parse(options.uri)  # before a PIN is asked for
-    pin = secrets.passphrase(file=options.pin_file, fd=options.pin_fd, what="PIN of the token")
+    pin = secrets.passphrase(
+        file=options.pin_file,
+        fd=options.pin_fd,
+        what="PIN of the token",
+        prompt=context.current().settings.prompt,
+    )
     return replace(
         renewal.NewKey(make_key(options.uri, pin, existing=options.existing)), uri=options.uri
     )

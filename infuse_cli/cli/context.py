@@ -48,7 +48,9 @@ class Invocation:
     @property
     def settings(self) -> Settings:
         """What the library gets of this invocation."""
-        return Settings(self.home, self.profile, self.env)
+        from infuse_cli.cli.prompts import terminal_prompt
+
+        return Settings(self.home, self.profile, self.env, terminal_prompt())
 
 
 def default_home() -> Path:

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult, json_line
+from infuse_cli.cli.signals import StopOnSignals
 from infuse_cli.cli.views.events import seconds
-from infuse_cli.clock import RunClock, StopOnSignals
+from infuse_cli.clock import RunClock
 from infuse_cli.devices import session as tools
 from infuse_cli.errors import CloudError, InfuseError, Interrupted, UsageError
 from infuse_cli.types import Secret

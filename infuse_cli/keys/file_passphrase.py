@@ -4,24 +4,26 @@ argv or environment.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from infuse_cli.errors import CredentialError, SignerError
 from infuse_cli.keys import passphrases as secrets
-from infuse_cli.types import Secret
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from infuse_cli.ports import Prompt
+    from infuse_cli.types import Secret
+
 
 @dataclass(frozen=True, slots=True)
 class FilePassphrase:
-    """The two options of a command that seals or opens a file."""
+    """Two options of a command that seals or opens a file; without them `prompt` is asked."""
 
     file: Path | None = None
     fd: int | None = None
+    prompt: Prompt | None = None
 
     @property
     def given(self) -> bool:
@@ -37,7 +39,7 @@ class FilePassphrase:
         options at once.
         """
         if not self.given:
-            return _asked(what, new=new)
+            return _from_person(what, self.prompt, new=new)
         try:
             return secrets.passphrase(file=self.file, fd=self.fd)
         except (
@@ -46,18 +48,10 @@ class FilePassphrase:
             raise CredentialError("credential.no-passphrase", error.message) from None
 
 
-def _asked(what: str, *, new: bool) -> Secret:
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+def _from_person(what: str, prompt: Prompt | None, *, new: bool) -> Secret:
+    if prompt is None:
         raise CredentialError(
             "credential.no-passphrase",
             f"the passphrase of {what} was not given, and there is no terminal to ask on",
         )
-    import typer
-
-    text: str = typer.prompt(
-        f"{'New passphrase' if new else 'Passphrase'} of {what}",
-        hide_input=True,
-        confirmation_prompt=new,
-        err=True,
-    )
-    return Secret(text)
+    return prompt.secret(f"{'New passphrase' if new else 'Passphrase'} of {what}", twice=new)

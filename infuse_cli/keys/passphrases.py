@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +16,7 @@ from infuse_cli.types import Secret
 
 if TYPE_CHECKING:
     from infuse_cli.config.model import Passphrase
+    from infuse_cli.ports import Prompt
 
 KEYRING_SERVICE: Final = "infuse"
 _MAX_BYTES: Final = 4096
@@ -39,13 +39,16 @@ def passphrase(
     keyring_name: str | None = None,
     confirm: bool = False,
     what: str = "CA passphrase",
+    prompt: Prompt | None = None,
 ) -> Secret:
     """The first passphrase found; `confirm` is for a new one: the keyring is left out, a prompt
     asks twice.
 
-    `what` is what a person is asked for. Raises SignerError ca.no-passphrase (none found, an empty
-    one, an unreadable file), CredentialError credential.unsafe-file, UsageError usage.bad-option
-    (both options given, a bad descriptor).
+    `what` is what a person is asked for; `prompt` is who is asked, None where nobody can be.
+
+    Raises SignerError ca.no-passphrase (none found, an empty one, an unreadable file),
+    CredentialError credential.unsafe-file, UsageError usage.bad-option (both options given, a bad
+    descriptor).
     """
     if file is not None and fd is not None:
         raise UsageError(
@@ -63,7 +66,7 @@ def passphrase(
         and (found := _from_keyring(keyring_name)) is not None
     ):
         return found
-    return _from_terminal(what, confirm=confirm)
+    return _from_person(what, prompt, confirm=confirm)
 
 
 def read_secret_file(path: Path) -> Secret:
@@ -163,14 +166,10 @@ def keep_in_keyring(name: str, secret: Secret) -> bool:
     return bool(ring.put(name, secret, service=KEYRING_SERVICE).value)
 
 
-def _from_terminal(what: str, *, confirm: bool) -> Secret:
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+def _from_person(what: str, prompt: Prompt | None, *, confirm: bool) -> Secret:
+    if prompt is None:
         raise SignerError(
             "ca.no-passphrase", f"no {what} was given, and there is no terminal to ask on"
         )
-    import typer
-
-    text: str = typer.prompt(
-        f"New {what}" if confirm else what, hide_input=True, confirmation_prompt=confirm, err=True
-    )
-    return _secret(text.encode(), "the passphrase")
+    secret = prompt.secret(f"New {what}" if confirm else what, twice=confirm)
+    return _secret(secret.reveal().encode(), "the passphrase")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from infuse_cli import composition as wire
 from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult
-from infuse_cli.clock import RunClock, StopOnSignals
+from infuse_cli.cli.signals import StopOnSignals
+from infuse_cli.clock import RunClock
 from infuse_cli.config import model as prof
 from infuse_cli.errors import (
     BoardError,
@@ -101,6 +102,7 @@ class Run:
             self.asked.options,
             self.asked.passphrase_file,
             self.asked.passphrase_fd,
+            prompt=context.current().settings.prompt,
             certificate=self.certificate,
         )
         dry = self.asked.options.dry_run

@@ -132,7 +132,8 @@ def changing(hand: Hand) -> Iterator[Notes]:
 
     The first Ctrl-C lets the change in hand finish: a slot is never left half-written by it.
     """
-    from infuse_cli.clock import RunClock, StopOnSignals
+    from infuse_cli.cli.signals import StopOnSignals
+    from infuse_cli.clock import RunClock
 
     with StopOnSignals(RunClock()), hand.record() as notes:
         mode = _mode_to_restore(hand, notes)

@@ -228,11 +228,12 @@ def export(
     from infuse_cli.batch import export as batch_export
     from infuse_cli.batch import handover_export
     from infuse_cli.batch import handover_take_back as handover_back
+    from infuse_cli.cli.prompts import terminal_prompt
     from infuse_cli.cli.result import finish
     from infuse_cli.errors import UsageError
     from infuse_cli.keys.file_passphrase import FilePassphrase
 
-    passphrase = FilePassphrase(passphrase_file, passphrase_fd)
+    passphrase = FilePassphrase(passphrase_file, passphrase_fd, terminal_prompt())
     if take_back:
         if passphrase.given or again or for_bench is not None or out is not None:
             raise UsageError("usage.bad-option", "--take-back goes with FILE.csv and --yes alone")

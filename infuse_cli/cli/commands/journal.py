@@ -413,11 +413,16 @@ def backup(
     passphrase_fd: _Fd = None,
 ) -> None:
     """Write a verified copy as of one moment; the line may go on meanwhile."""
+    from infuse_cli.cli.prompts import terminal_prompt
     from infuse_cli.cli.result import finish
     from infuse_cli.keys.file_passphrase import FilePassphrase
     from infuse_cli.maintenance import journal_files as journal_keep
 
-    finish(journal_keep.backup(out, FilePassphrase(passphrase_file, passphrase_fd), seal=seal))
+    finish(
+        journal_keep.backup(
+            out, FilePassphrase(passphrase_file, passphrase_fd, terminal_prompt()), seal=seal
+        )
+    )
 
 
 @app.command("import")
@@ -442,10 +447,15 @@ def import_(
     as good as once.
     """
     from infuse_cli.batch import journal_import
+    from infuse_cli.cli.prompts import terminal_prompt
     from infuse_cli.cli.result import finish
     from infuse_cli.keys.file_passphrase import FilePassphrase
 
-    finish(journal_import.import_file(file, FilePassphrase(passphrase_file, passphrase_fd)))
+    finish(
+        journal_import.import_file(
+            file, FilePassphrase(passphrase_file, passphrase_fd, terminal_prompt())
+        )
+    )
 
 
 @app.command()
