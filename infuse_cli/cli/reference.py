@@ -47,6 +47,14 @@ def pages() -> dict[str, str]:
     }
 
 
+def pages_with_prose(folder: Path) -> dict[str, str]:
+    """Pages of which only parts are made here, by file name relative to `folder`."""
+    from infuse_cli.cli import reference_plans
+
+    name = f"../explanation/{reference_plans.PAGE}"
+    return {name: reference_plans.filled((folder / name).read_text(encoding="utf-8"))}
+
+
 def _cli() -> str:
     from infuse_cli.cli._lazy import root, walk
 
@@ -207,7 +215,7 @@ def _cell(text: str) -> str:
 def main(argv: Sequence[str]) -> int:
     """Write the pages into a folder, or with --check tell which differ (exit 1)."""
     folder = Path(next((word for word in argv if not word.startswith("-")), "docs/reference"))
-    made = pages()
+    made = {**pages(), **pages_with_prose(folder)}
     if "--check" in argv:
         stale = [
             name
@@ -216,7 +224,6 @@ def main(argv: Sequence[str]) -> int:
         ]
         sys.stdout.writelines(f"{folder / name} is stale\n" for name in stale)
         return 1 if stale else 0
-    folder.mkdir(parents=True, exist_ok=True)
     for name, text in made.items():
         (folder / name).write_text(text, encoding="utf-8")
     return 0

@@ -8,7 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from infuse_cli.cli import reference_plans
 from infuse_cli.cli.api_calls import INFUSE, REGISTRY
+from infuse_cli.config.model import Profile, Token
 from infuse_cli.dialect import DIALECTS
 from infuse_cli.dialect.cme import MODEM_ERRORS
 from infuse_cli.dialect.epacket import RPCS
@@ -16,8 +18,7 @@ from infuse_cli.dialect.frames import LARGEST
 from infuse_cli.errors import CODES
 from infuse_cli.keys import derivation as kd
 from infuse_cli.link.discover import KNOWN
-from infuse_cli.profile import Profile, Token
-from infuse_cli.rows import BEGUN, PARKED, RowOutcome
+from infuse_cli.records.rows import BEGUN, PARKED, RowOutcome
 from infuse_cli.sim.cloud_table import CALLS
 from infuse_cli.types import AttemptState, IdentityMode, Outcome, StepState, TokenState
 
@@ -242,3 +243,10 @@ def test_error_codes_that_pages_mention_exist():
     assert {
         (word, page) for word, page in mentioned if word not in known and not FILES.fullmatch(word)
     } == set()
+
+
+def test_the_order_of_a_board_is_that_of_the_plans():
+    page = ROOT / "docs/explanation" / reference_plans.PAGE
+    text = page.read_text(encoding="utf-8")
+    assert reference_plans.filled(text) == text, "python -m infuse_cli.cli.reference docs/reference"
+    assert text.count("<!-- generated:") == text.count("<!-- /generated -->") == 2

@@ -1,4 +1,4 @@
-"""check-in: the cloud has heard from the board (rule 9; the end of mode first-boot)."""
+"""check-in: wait until the cloud has seen the board."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""derive: the interface keys exist, have the right form, and go where the profile says (contract:
-keys).
+"""derive: make the device's interface keys, and put them where the profile says.
 
 Where the device's public key is known (it tells it over ePacket, a command reads it, a batch named
 it) the root comes from it and the keys are made here; otherwise the cloud makes them. Keys change

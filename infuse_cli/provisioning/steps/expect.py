@@ -1,6 +1,4 @@
-"""expect: the board is the product that the profile describes, and its slots are free or ours
-(rules 5, 12).
-"""
+"""expect: the board is the profile's product, and the entries to be written are free or ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""flash: the registration token goes onto the board, and only onto this one (rules 15, 16)."""
+"""flash: write the registration token onto this board, and only onto this one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""identify: what the board says it is, and its mcuId from the source that the profile names (rules
-1, 2).
-"""
+"""identify: read who the board is, and its mcuId from the source that the profile names."""
 
 from __future__ import annotations
 

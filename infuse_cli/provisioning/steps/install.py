@@ -1,5 +1,6 @@
-"""install: certificate and chain go into the modem (rule 39: type 1 = leaf then intermediates, type
-0 = server CA).
+"""install: write certificate and chain into the modem.
+
+Credential type 1 is the leaf followed by the intermediates, type 0 the server CA.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""keygen: the modem makes the key and gives its CSR (rule 12).
+"""keygen: the modem makes a private key and gives its CSR.
 
 A key whose CSR is on record is kept, whatever happened since. A key that our own KEYGEN may have
 made, but whose CSR never reached the journal, is put on record as orphaned, deleted and made anew:

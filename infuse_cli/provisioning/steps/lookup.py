@@ -1,4 +1,4 @@
-"""lookup: what the cloud knows of this board, by reading only (rules 5, 10).
+"""lookup: read what the cloud knows of this board, and check its metadata.
 
 Everything that would make a registration wrong is found here, before the board is touched: a
 registration cannot be undone (contract: there is no DELETE /device).

@@ -1,4 +1,4 @@
-"""possession: the board signs a fresh challenge with the key of its certificate (rule 8)."""
+"""possession: the board signs a fresh challenge with the key of its certificate."""
 
 from __future__ import annotations
 

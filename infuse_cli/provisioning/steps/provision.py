@@ -1,6 +1,4 @@
-"""provision: the cloud's CA trades token and CSR for a certificate (mode cloud-ca, rules
-16, 18).
-"""
+"""provision: the cloud's CA exchanges token and CSR for a certificate."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""read-back: what the modem holds is what was written, and it is this board's own key (green means
-read back).
-"""
+"""read-back: compare every digest in the modem with what was written."""
 
 from __future__ import annotations
 

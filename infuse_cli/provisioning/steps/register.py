@@ -1,4 +1,4 @@
-"""register: the cloud device exists, once (rules 10, 11).
+"""register: create the cloud device once, or adopt the one that exists.
 
 A lost answer is looked up, never posted again.
 """

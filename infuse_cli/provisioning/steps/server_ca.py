@@ -1,6 +1,4 @@
-"""server-ca: the certificate by which the board will know its broker, written as credential type 0
-(rule 39).
-"""
+"""server-ca: write the certificate by which the board will know its broker."""
 
 from __future__ import annotations
 

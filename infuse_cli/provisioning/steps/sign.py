@@ -1,4 +1,4 @@
-"""sign: the local CA issues the board's certificate (rules 13, 30, 39).
+"""sign: the local CA signs the board's certificate.
 
 The serial is taken before it is signed.
 """

@@ -1,4 +1,4 @@
-"""token: a registration token, minted as late as possible and never lost track of (rules 15-19).
+"""token: mint a registration token, as late as possible.
 
 The intent is durable before the POST and travels as metadata `infuseIntent`, so that a device whose
 mint answer was lost can be told from a stranger's of the same name.

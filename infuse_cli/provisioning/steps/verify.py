@@ -1,6 +1,4 @@
-"""verify: the cloud's own answer, read once more at the end, agrees with everything that PASS will
-claim.
-"""
+"""verify: read the cloud's answer once more, and compare it with the record."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""vet: nothing is registered or signed for a CSR that does not stand up (contract: board-link, CSR
-from the modem).
-"""
+"""vet: check the CSR; nothing is registered or signed for one that does not pass."""
 
 from __future__ import annotations
 

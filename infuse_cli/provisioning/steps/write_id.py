@@ -1,5 +1,4 @@
-"""write-id: the cloud's device id goes into the chip's one-time memory, where Infuse-IoT firmware
-looks for it.
+"""write-id: write the cloud's device id into the chip's one-time memory.
 
 It can only ever be written once, so a board that carries another id is refused and nothing is
 written.
