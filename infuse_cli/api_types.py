@@ -61,7 +61,7 @@ class Network(ApiObject, frozen=True):
 
 
 class Device(ApiObject, frozen=True):
-    """The cloud device (rule 3): `device_id` is 16 hex digits, `id` the server's UUID."""
+    """The cloud device: `device_id` is 16 hex digits, `id` the server's UUID."""
 
     id: str
     mcu_id: str
@@ -175,7 +175,7 @@ class Location(ApiObject, frozen=True):
 
 
 class RegistryDevice(ApiObject, frozen=True):
-    """The registry device (rule 3).
+    """The registry device.
 
     `id` is its registryDeviceId; `status` one of the contract's five.
     """

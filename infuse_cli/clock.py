@@ -1,5 +1,4 @@
-"""The system's clock, and the run's stop: every wait of a run ends when a person asks it to stop
-(rule 27).
+"""The system's clock, and the run's stop: every wait of a run ends when a person asks it to stop.
 """
 
 from __future__ import annotations

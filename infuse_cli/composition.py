@@ -251,7 +251,7 @@ def _sealer(wanted: Wanted, bench: Bench) -> Sealer | None:
 
 
 def _certificate(wanted: Wanted) -> CertificateProfile | None:
-    """What the CA signs, read once a run, by resume from the run's record (rule 23); None where
+    """What the CA signs, read once a run, by resume from the run's record; None where
     nothing is signed here.
     """
     if wanted.profile.identity.mode != "local-ca":

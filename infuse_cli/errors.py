@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Exit(enum.IntEnum):
-    """Exit codes of the program (design: Command line)."""
+    """Exit codes of the program."""
 
     OK = 0
     TOOL = 1
@@ -1115,8 +1115,8 @@ CODES: Final[dict[str, CodeInfo]] = {
 class InfuseError(Exception):
     """An error with a code of `CODES`.
 
-    `unknown` is True when an effect may have happened although it failed here: only a probe decides
-    (rule 11). `details` are for `-vv` and the record, free of secrets.
+    `unknown` is True when an effect may have happened although it failed here: only a probe decides.
+    `details` are for `-vv` and the record, free of secrets.
     """
 
     branch: ClassVar[str] = ""
@@ -1154,7 +1154,7 @@ class InfuseError(Exception):
         return self.info.exit
 
     def as_json(self) -> dict[str, Any]:
-        """The error object of the envelope (rule 38)."""
+        """The error object of the envelope."""
         return {
             "code": self.code,
             "message": self.message,

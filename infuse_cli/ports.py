@@ -136,7 +136,7 @@ class InfuseApi(Protocol):
 
     GETs and calls without lasting effect are repeated inside until the call's deadline. A POST or
     PUT with effect is sent once (429, 503 with Retry-After and connections never made are "not
-    done" and repeated inside); a lost answer raises CloudError with `unknown=True` (rule 11). A 404
+    done" and repeated inside); a lost answer raises CloudError with `unknown=True`. A 404
     on a look-up is None.
     """
 
@@ -240,7 +240,7 @@ class RegistryApi(Protocol):
 
 
 class Journal(Protocol):
-    """What was intended and what happened, durably (rules 20-25). Safe to share between threads."""
+    """What was intended and what happened, durably. Safe to share between threads."""
 
     @property
     def station(self) -> str:
@@ -292,7 +292,7 @@ class Journal(Protocol):
         """Those of these rows that were seen here, by mcuId."""
 
     def modes_owed(self, board: str | None = None) -> Sequence[OwedMode]:
-        """Boards that a change by hand left in flight mode (rule 7), one or all."""
+        """Boards that a change by hand left in flight mode, one or all."""
 
     def labelled(self, name: str, value: str) -> Sequence[str]:
         """Boards whose metadata `name` is on record as `value`; superseded and closed attempts do

@@ -20,7 +20,7 @@ MCU_ID: Final = re.compile(r"[0-9a-f]{16}")
 """An nRF mcuId on the wire: 16 lower-case hex digits (contract: Infuse IoT API, POST /device)."""
 
 DEVICE_ID: Final = re.compile(r"[0-9a-f]{16}")
-"""A cloud device id: 16 hex digits (rule 3)."""
+"""A cloud device id: 16 hex digits."""
 
 IMEI: Final = re.compile(r"[0-9]{15}")
 
@@ -139,8 +139,7 @@ class IdentityMode(enum.Enum):
 
 
 class TokenState(enum.Enum):
-    """Life of a registration token; every minted one ends in exactly one of the last four
-    (contract).
+    """Life of a registration token; every minted one ends in exactly one of the last four.
 
     `handed-over`: another bench has it, so this one never uses it; how it ends is on record there.
     """
@@ -181,7 +180,7 @@ class Reply:
 
     `cme` is the number of `+CME ERROR: n`, None for OK and for a bare ERROR. `rebooted` is True
     when boot text was seen since the previous reply, so settings such as CMEE and CFUN have to be
-    sent again (rule 6).
+    sent again.
     """
 
     ok: bool
@@ -206,7 +205,7 @@ class StoredCredential:
 class BoardIdentity:
     """What a board says it is.
 
-    `uuid` is the modem's DEVICEUUID in lower case and is the board key (rule 1).
+    `uuid` is the modem's DEVICEUUID in lower case and is the board key.
 
     `mcu_id` is None until its source (profile `board.mcu_id.from`) was read. `functional_mode` is
     the value of `AT+CFUN?` as found.
@@ -238,7 +237,7 @@ class PortInfo:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened, for the renderers (rule 38).
+    """One thing that happened, for the renderers.
 
     `ms` is the step's or board's time in milliseconds.
     """

@@ -107,7 +107,7 @@ class Caller:
 
     def _create_or_look(self, job: Job) -> Found:
         """A 409 means that somebody was faster, or that metadata or device id clash with another
-        device (rule 10).
+        device.
         """
         try:
             return Found(self._create(job), made=True)
@@ -145,8 +145,7 @@ class Caller:
         )
 
     def _retire(self, job: Job) -> Retired:
-        """Take our own unfinished registry device away: its token first, where it is pending (rule
-        17).
+        """Take our own unfinished registry device away: its token first, where it is pending.
         """
         found = job.registry_device
         if found is not None:

@@ -1,4 +1,4 @@
-"""What follows on what for one row (rules 10, 11, 15, 17): decided from the cloud's answer, without
+"""What follows on what for one row: decided from the cloud's answer, without
 I/O.
 
 A POST whose answer was lost is looked up until the grace is over before it is sent again; a mint
@@ -182,7 +182,7 @@ class Course:
 
     def _named(self, job: Job, device: RegistryDevice, now: float) -> Next:
         """A registry device has the row's name: an unfinished one of ours is cleared, one of
-        another job is as good (rule 17).
+        another job is as good.
         """
         intent = str(device.metadata.get(INTENT, ""))
         active = device.status.upper() != "PENDING"

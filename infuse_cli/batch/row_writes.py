@@ -67,7 +67,7 @@ class Ledger:
 
     def renew(self, job: Job) -> list[Write]:
         """Our own unfinished registry device is about to go: its tokens end on record first,
-        another is intended (rule 17).
+        another is intended.
         """
         return [*self._forget(job, "its answer was lost or its token ran out"), *self.begin(job)]
 

@@ -1,4 +1,4 @@
-"""Rows counted: totals, what stops a batch, and the exit code (rule 37)."""
+"""Rows counted: totals, what stops a batch, and the exit code."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Where CSRs become certificates: vetted, looked up, reserved, signed, on record, and only then
-given out (rule 13).
+given out.
 
 A desk takes CSRs in chunks; each chunk is two durable commits, whatever its size.
 """

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PassphraseOptions:
-    """The two options every CA command takes (rule 35)."""
+    """The two options every CA command takes."""
 
     file: Path | None = None
     fd: int | None = None
@@ -109,7 +109,7 @@ def recorded(command: str) -> Iterator[SqliteJournal]:
     """The journal with a run of this command, so that what it reserved is known to be left over if
     it is killed.
 
-    What earlier commands left over is voided first (rule 13).
+    What earlier commands left over is voided first.
     """
     from infuse_cli.config.bench import login_name
     from infuse_cli.journal import certificates

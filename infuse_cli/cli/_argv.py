@@ -1,5 +1,5 @@
 """Global options, taken out of the command line before Typer sees it, so that they work at any
-place (rule 37).
+place.
 """
 
 from __future__ import annotations

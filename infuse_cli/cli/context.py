@@ -1,4 +1,4 @@
-"""Settings of this invocation: what the global options and the environment say (rule 37).
+"""Settings of this invocation: what the global options and the environment say.
 
 A flag beats the environment. `current()` is for the modules of `cli/`; other rooms get what they
 need as arguments.
@@ -54,7 +54,7 @@ class Invocation:
 
 
 def default_home() -> Path:
-    """The platform's data folder for this program (design: At rest)."""
+    """The platform's data folder for this program."""
     from platformdirs import user_data_dir
 
     return Path(user_data_dir("infuse"))

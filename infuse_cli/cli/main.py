@@ -65,7 +65,7 @@ def _version() -> int:
 
 
 def _hear(handler: Callable[..., object]) -> None:
-    """Have SIGINT, SIGTERM and SIGHUP handled from here on (rule 27), but for those that whoever
+    """Have SIGINT, SIGTERM and SIGHUP handled from here on, but for those that whoever
     started us ignores.
     """
     import signal

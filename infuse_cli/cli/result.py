@@ -1,4 +1,4 @@
-"""What a command ends with, and how it is shown (design: Command line).
+"""What a command ends with, and how it is shown.
 
 Results go to stdout: the envelope for `--output json` and `jsonl`, text otherwise. Errors of a
 result go to stderr.

@@ -1,5 +1,5 @@
 """`--sim N`: the simulator as a process of its own, in its own process group, that ends with its
-stdin (rule 33).
+stdin.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Builds the two clients from a profile and a credential, and decides where the credential may go
-(rule 34).
+"""Builds the two clients from a profile and a credential, and decides where the credential may go.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """What an answer or a lost connection means: which error it is, and whether the call may be
-repeated (rule 11).
+repeated.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def is_unauthorised(error: InfuseError) -> bool:
 
 
 def may_repeat(call: Call, kind: Failure) -> bool:
-    """Whether a call that failed so may be sent again inside (rule 11)."""
+    """Whether a call that failed so may be sent again inside."""
     match kind:
         case Failure.NEVER_SENT | Failure.NOT_DONE:
             return True
@@ -160,7 +160,7 @@ class ErrorMaker:
         )
 
     def _meaning(self, answer: RawAnswer) -> tuple[Failure, str]:
-        """Kind of failure and error code of an answer other than 2xx (rule 11)."""
+        """Kind of failure and error code of an answer other than 2xx."""
         meaning = Failure.FINAL, "cloud.refused"
         match answer.status:
             case 401 | 403 if self._call.credential or self._call.key_in_body:

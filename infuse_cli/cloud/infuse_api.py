@@ -18,7 +18,7 @@ from infuse_cli.types import Secret
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-# One row a call; the keys of devices have no lasting effect although they are POSTs (rule 11).
+# One row a call; the keys of devices have no lasting effect although they are POSTs.
 ORGANISATIONS: Final = Call("GET", "/organisation")
 ORGANISATION_BY_ID: Final = Call("GET", "/organisation/id/{id}", none=ABSENT)
 ORGANISATION_BY_NAME: Final = Call("GET", "/organisation/name/{name}", none=ABSENT)
@@ -47,7 +47,7 @@ _UNSAFE: Final = re.compile(r"[^\w .-]|^\.+$")
 
 
 class InfuseClient(MessageCalls, Client):
-    """The Infuse IoT API over one transport; safe to share between threads (rules 10, 11)."""
+    """The Infuse IoT API over one transport; safe to share between threads."""
 
     def organisations(self) -> Sequence[api.Organisation]:
         """All organisations that the credential can see."""

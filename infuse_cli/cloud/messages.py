@@ -2,7 +2,7 @@
 of IAM keys.
 
 Tokens, routes and the exchange have no lasting effect and retry like GETs. POST /rpc is sent once:
-a lost answer is looked up by the device and the time it was sent (rule 11).
+a lost answer is looked up by the device and the time it was sent.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ DELETE_DEVICE: Final = Call("DELETE", "/devices/{deviceId}", effect=True, none=A
 
 
 class RegistryClient(InventoryCalls, Client):
-    """The device registry over one transport; safe to share between threads (rules 11, 15-18)."""
+    """The device registry over one transport; safe to share between threads."""
 
     def mint_token(
         self,

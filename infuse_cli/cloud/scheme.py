@@ -63,8 +63,7 @@ def check_credential(credential: Secret, scheme: str) -> None:
 
 
 def check_iam_key(key: Secret) -> None:
-    """Raise CredentialError credential.malformed for anything but `ik_<keyId>.<keySecret>` (seed
-    003).
+    """Raise CredentialError credential.malformed for anything but `ik_<keyId>.<keySecret>`.
     """
     trouble = _unsendable(key.reveal())
     if trouble is not None:

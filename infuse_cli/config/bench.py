@@ -1,4 +1,4 @@
-"""INFUSE_HOME/bench.yaml: what is local to one bench (rule 25).
+"""INFUSE_HOME/bench.yaml: what is local to one bench.
 
 The product is in the profile, never here.
 

@@ -1,5 +1,4 @@
-"""The schema of a profile: what a product is and how its boards get their identity (design:
-Shapes).
+"""The schema of a profile: what a product is and how its boards get their identity.
 
 Values only. Reading YAML, `extends`, `${VAR}` and the checks with line numbers are in
 `profile_source.py`. Keys are written as here (snake_case) except `siteId` and `deviceProfileId`,
@@ -40,7 +39,7 @@ class Serial(Section, frozen=True):
 
 
 class McuIdSource(Section, frozen=True):
-    """Where mcuId comes from (rule 2).
+    """Where mcuId comes from.
 
     `command` and `pattern` (one group, 16 hex digits) serve `from: command`.
     """
@@ -97,7 +96,7 @@ class Auth(Section, frozen=True):
 
 
 class NamedThing(Section, frozen=True):
-    """An organisation or network by name or id; `create` makes it where it is missing (rule 4)."""
+    """An organisation or network by name or id; `create` makes it where it is missing."""
 
     id: str | None = None
     name: str | None = None
@@ -158,10 +157,10 @@ class Place(Section, frozen=True):
 class Registry(Section, frozen=True):
     """The device registry (`/api/v1`).
 
-    `name` is a template over the facts, `{deviceId}` by default (rule 3).
+    `name` is a template over the facts, `{deviceId}` by default.
 
     `auth`: `same-host` sends the cloud's credential to a registry on the cloud's own host, `same`
-    wherever the registry is, `own` only INFUSE_REGISTRY_TOKEN, `none` nothing (rule 34).
+    wherever the registry is, `own` only INFUSE_REGISTRY_TOKEN, `none` nothing.
     """
 
     base_url: str
@@ -176,7 +175,7 @@ class Registry(Section, frozen=True):
 
 
 class Passphrase(Section, frozen=True):
-    """Where the CA passphrase comes from: a 0600 file or the keyring (rule 35)."""
+    """Where the CA passphrase comes from: a 0600 file or the keyring."""
 
     keyring: bool = False
     file: str | None = None
@@ -271,7 +270,7 @@ class Profile(Section, frozen=True):
 
 
 def to_json(profile: Profile) -> dict[str, Any]:
-    """The resolved profile as JSON values, for the journal (rule 23)."""
+    """The resolved profile as JSON values, for the journal."""
     values: dict[str, Any] = msgspec.to_builtins(profile)
     return values
 

@@ -1,5 +1,4 @@
-"""`infuse device`: the cloud device, found by any of its numbers, created once and never moved
-(rules 3, 10, 11).
+"""`infuse device`: the cloud device, found by any of its numbers, created once and never moved.
 """
 
 from __future__ import annotations
@@ -261,7 +260,7 @@ class DeviceWish:
 
 
 def make(wish: DeviceWish) -> OperationResult:
-    """Create a cloud device, or adopt the one that soc and mcuId name already (rule 10)."""
+    """Create a cloud device, or adopt the one that soc and mcuId name already."""
     values, initial = (
         tools.pairs(wish.metadata, "--metadata"),
         tools.json_object(wish.initial_state, "--initial-state"),

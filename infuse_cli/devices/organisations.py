@@ -1,6 +1,6 @@
 """`infuse org|board|network`: what devices belong to.
 
-Creating is looked up first, sent once, and on record (rules 4, 11).
+Creating is looked up first, sent once, and on record.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """`infuse registry token`: minted with intent and hash on record first, never lost, never minted
-twice (rules 15, 17).
+twice.
 """
 
 from __future__ import annotations

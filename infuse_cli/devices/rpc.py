@@ -1,4 +1,4 @@
-"""`infuse rpc`: commands to a device through the cloud, sent once each (rule 11) and watched to
+"""`infuse rpc`: commands to a device through the cloud, sent once each and watched to
 their end.
 """
 

@@ -252,8 +252,7 @@ def exists(what: str, name: str, id_: str, hint: str) -> CloudError:
 def once(
     session: Session, act: Callable[[], T], look: Callable[[], T | None], *, adopt: bool = False
 ) -> T:
-    """Send an effect once; a lost answer is looked up for the grace time and never sent again here
-    (rule 11).
+    """Send an effect once; a lost answer is looked up for the grace time and never sent again here.
 
     With `adopt` a 409 is looked up too: somebody was faster. Raises what `act` raised where nothing
     is found.
@@ -317,7 +316,7 @@ class Record:
 
 @contextmanager
 def on_record(session: Session, command: str) -> Iterator[Record]:
-    """A run of the journal for a command that leaves something behind in the cloud (rule 4)."""
+    """A run of the journal for a command that leaves something behind in the cloud."""
     from infuse_cli.config.bench import login_name
     from infuse_cli.journal.store import open_journal
     from infuse_cli.records import RunStart

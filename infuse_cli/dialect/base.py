@@ -225,7 +225,7 @@ class Operations(Protocol):
 
     A refusal of the modem raises BoardError `modem.*`, an answer that makes no sense
     serial.garbled. Operations that take a `uuid` compare it with the board's before every write and
-    raise board.changed (rule 6).
+    raise board.changed.
     """
 
     def identify(self) -> Conversation[BoardIdentity]:
@@ -261,7 +261,7 @@ class Operations(Protocol):
         """Error numbers on and flight mode (CMEE=1, CFUN=4), as writing needs."""
 
     def restore(self, mode: int | None) -> Conversation[None]:
-        """Back to the functional mode that was found (rule 7); nothing to do for flight mode or
+        """Back to the functional mode that was found; nothing to do for flight mode or
         None.
         """
 

@@ -1,6 +1,6 @@
 """What is done to a board that speaks dialect `at`: conversations, each a generator of commands.
 
-Before every write the board is asked for its UUID, in the same open port (rule 6). A board that
+Before every write the board is asked for its UUID, in the same open port. A board that
 rebooted, or a modem that refuses with 518 or a bare ERROR, gets CMEE=1 and CFUN=4 again, and the
 write is repeated once.
 """

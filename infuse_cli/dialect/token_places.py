@@ -1,7 +1,7 @@
 """Where a registration token goes when it is no credential of the modem: settings, key-value store,
 a profile's command.
 
-Each is written after the board was looked at (rule 6) and read back as far as the board lets it be.
+Each is written after the board was looked at and read back as far as the board lets it be.
 Source: contract, serial side of a board, token.store.
 """
 

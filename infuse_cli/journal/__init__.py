@@ -1,1 +1,1 @@
-"""What was intended and what happened, durably (rules 20-25): SQLite through SQLAlchemy Core."""
+"""What was intended and what happened, durably: SQLite through SQLAlchemy Core."""

@@ -29,7 +29,7 @@ _certificate, _serial, _revocation, _crl, _event = (
 )
 _MOST: Final = 500  # bound variables in one statement
 SERIAL_STATES: Final = ("reserved", "void")
-"""States of serials that have no certificate (rule 13)."""
+"""States of serials that have no certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def abandoned(journal: SqliteJournal) -> list[tuple[str, str]]:
 
 
 def unused_serials(journal: SqliteJournal, state: str) -> list[dict[str, Any]]:
-    """Serials that have no certificate: `reserved` or `void` (rule 13)."""
+    """Serials that have no certificate: `reserved` or `void`."""
     with journal.reading() as connection:
         rows = connection.execute(
             select(schema.serial)

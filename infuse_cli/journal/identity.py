@@ -1,4 +1,4 @@
-"""One to one: UUID, IMEI and mcuId of a board, and the board of a public key (rule 1)."""
+"""One to one: UUID, IMEI and mcuId of a board, and the board of a public key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which boards a change by hand left in flight mode (rule 7)."""
+"""Which boards a change by hand left in flight mode."""
 
 from __future__ import annotations
 

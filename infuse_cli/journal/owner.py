@@ -1,4 +1,4 @@
-"""Who owns a run: a lock that the kernel frees when the process dies, however it dies (rule 22).
+"""Who owns a run: a lock that the kernel frees when the process dies, however it dies.
 
 SQLite takes the operating system's lock on every platform, so the lock is an exclusive transaction
 on a tiny SQLite file of its own, `INFUSE_HOME/locks/<run>.lock`, held open for the life of the run.

@@ -73,7 +73,7 @@ class End:
 class Summary:
     """How boards went.
 
-    All counts are boards, not attempts (rule 29); `steps` and `codes` are most frequent first.
+    All counts are boards, not attempts; `steps` and `codes` are most frequent first.
 
     `yield_` is the share of PASS among the boards whose newest result is not ABORTED,
     `first_pass_yield` the share of those that PASSed the first time that they were tried; None
@@ -433,7 +433,7 @@ def facts_of(attempt: rec.AttemptRecord) -> rec.Facts:
 
 
 def device_ids(facts: rec.Facts) -> tuple[str | None, str | None]:
-    """The cloud device's id and the registry device's (rule 3)."""
+    """The cloud device's id and the registry device's."""
     device, registry = (
         facts.get("device"),
         facts.get("registryDeviceId") or facts.get("registryDevice"),

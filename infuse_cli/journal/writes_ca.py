@@ -1,5 +1,4 @@
-"""Writes of the CA: serials, certificates, revocations, CRLs, and what was refused (rules 13, 30,
-36).
+"""Writes of the CA: serials, certificates, revocations, CRLs, and what was refused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the API credential comes from, and where a login leaves it (design: At rest; rule 34).
+"""Where the API credential comes from, and where a login leaves it.
 
 The first of these wins: environment INFUSE_TOKEN, the profile's `cloud.auth.token_file`, the
 keyring (service `infuse`, user = host), INFUSE_HOME/credentials.json. Every file has to be 0600.

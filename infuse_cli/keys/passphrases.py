@@ -1,4 +1,4 @@
-"""Where the CA passphrase comes from (rule 35): option file, file descriptor, profile, keyring,
+"""Where the CA passphrase comes from: option file, file descriptor, profile, keyring,
 then a terminal.
 
 Never from argv, never from the environment. What is asked for is never shown.

@@ -1,4 +1,4 @@
-"""Sealing secrets at rest: AES-256-GCM under the bench's data key (design: At rest).
+"""Sealing secrets at rest: AES-256-GCM under the bench's data key.
 
 A sealed value is version byte 1, a random 96-bit nonce, ciphertext and 16-byte tag; the context
 (which row it belongs to) and the version are associated data, so a value moved to another row does

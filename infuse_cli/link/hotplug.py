@@ -43,7 +43,7 @@ class UsbPorts:
     """The AT ports of boards by their USB identity; a socket keeps its slot when its port gets
     another name.
 
-    `slots` are those that were learned (rule 25), `never` the ports that are something else, such
+    `slots` are those that were learned, `never` the ports that are something else, such
     as the scanner's. A device whose AT port is not known is left alone, as everywhere.
     """
 

@@ -1,4 +1,4 @@
-"""The chip's id through a debug probe, by Nordic's `nrfutil device` (rule 2).
+"""The chip's id through a debug probe, by Nordic's `nrfutil device`.
 
 `nrfutil --json` gives JSON, an object a line; with `--skip-overhead` only the payload: `devices`,
 each with `serialNumber` and `memoryData`, whose blocks have `startAddress` (hex text) and `values`

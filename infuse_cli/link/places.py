@@ -1,5 +1,5 @@
 """Which slot of a bench a port belongs to: by the USB socket it is plugged into, or by its USB
-serial number (rule 25).
+serial number.
 
 A socket keeps its hub path when its board is unplugged, reset or exchanged; a serial number goes
 wherever its adapter goes. Both keep their slot when the operating system numbers its ports anew.

@@ -5,7 +5,7 @@ without padding.
     payload    = 55799([type, UUID 16 B, CBOR(sec_tag) in a byte string, SHA-256 of the body,
     nonce])
 
-Type 9 is a CSR, 8 a public key. The COSE signature cannot be checked offline (rule 40): what these
+Type 9 is a CSR, 8 a public key. The COSE signature cannot be checked offline: what these
 functions find is consistent, never attested. Source: the modem's AT reference, and the vectors of
 the tests.
 """

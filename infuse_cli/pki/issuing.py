@@ -1,7 +1,7 @@
 """Making certificates: pure but for the signature itself.
 
-Nothing is taken from a CSR but its public key (rule 39). The caller has reserved the serial before,
-and lets the certificate leave only after it is on record (rule 13).
+Nothing is taken from a CSR but its public key. The caller has reserved the serial before,
+and lets the certificate leave only after it is on record.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""New issuers of a CA: made under the root, or asked of an external root and imported (rule 36).
+"""New issuers of a CA: made under the root, or asked of an external root and imported.
 
 What is built appears in one move: a folder of its own under `issuers/`, then `current.json`. A
 request waits in `pending/`, which holds the new key until its certificate is imported.

@@ -1,7 +1,7 @@
 """The CA's folder: made in one move.
 
 A folder holds `root.pem`, `intermediate.pem` and `intermediate.key.pem`; `root.key.pem` lies in the
-folder given as `root_out` (rule 36) and only in its absence here. Keys are encrypted PKCS#8 PEM,
+folder given as `root_out` and only in its absence here. Keys are encrypted PKCS#8 PEM,
 0600, in a folder of 0700. Issuers that came later are in folders of their own (`issuers.py`).
 """
 

@@ -126,7 +126,7 @@ def vet_keygen(keygen_text: str, csr: VettedCsr) -> str:
     """The board (UUID, lower case) that the modem's own text, kept beside a CSR, says made its key;
     "" without attestation.
 
-    "Consistent", never proven (rule 40). Raises PolicyError identity.csr-unreadable,
+    "Consistent", never proven. Raises PolicyError identity.csr-unreadable,
     attestation-malformed, bad-signature, csr-policy, weak-key as `vet`; digest-mismatch where the
     text is of another CSR or was changed, uuid-mismatch where it names another board than the CSR's
     subject.

@@ -45,8 +45,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Organisation, cloud board and network of this run, resolved once before any slot starts (rule
-    4).
+    """Organisation, cloud board and network of this run, resolved once before any slot starts.
     """
 
     organisation: api.Organisation
@@ -89,7 +88,7 @@ class Deps:
 
 def mode_owed(deps: Deps, identity: BoardIdentity) -> int | None:
     """The functional mode that a board in flight mode was in before a change by hand that did not
-    bring it back (rule 7).
+    bring it back.
     """
     found = (
         deps.journal.modes_owed(identity.uuid) if identity.functional_mode == FLIGHT_MODE else ()
@@ -130,7 +129,7 @@ class Context:
 
     @property
     def uuid(self) -> str:
-        """The board key (rule 1)."""
+        """The board key."""
         return self.identity.uuid
 
     def commit(self, *writes: Write) -> None:
@@ -179,7 +178,7 @@ class Context:
         self.link.run(self.ops.write_credential(self.uuid, sec_tag, kind, content, secret=secret))
 
     def patiently(self, call: Callable[[], T]) -> T:
-        """Repeat a call without lasting effect through an outage of the cloud (rule 29), up to
+        """Repeat a call without lasting effect through an outage of the cloud, up to
         `outage_wait_s`.
 
         An answer that was lost after an effect passes through at once: only a probe may follow it.
@@ -204,8 +203,7 @@ class Context:
             pause = min(pause * 2, 5.0)
 
     def within_grace(self, look: Callable[[], T | None]) -> T | None:
-        """Look something up repeatedly for `lost_answer_grace_s`; None when it is still not there
-        (rule 11).
+        """Look something up repeatedly for `lost_answer_grace_s`; None when it is still not there.
         """
         clock = self.deps.clock
         end = clock.monotonic() + self.profile.cloud.lost_answer_grace_s
@@ -222,7 +220,7 @@ class Context:
             pause = min(pause * 2, 1.0)
 
     def scanned(self, names: Collection[str]) -> Mapping[str, str]:
-        """What was scanned for this board; waits for what of `names` was not yet (rule 31).
+        """What was scanned for this board; waits for what of `names` was not yet.
 
         Raises Interrupted, serial.unplugged.
         """

@@ -55,7 +55,7 @@ _TRANSCRIPT_LIMIT = 65_536
 
 @dataclass(frozen=True, slots=True)
 class BoardResult:
-    """How one board ended (design: Shapes).
+    """How one board ended.
 
     `outcome` is None for a dry run; `ms` is in milliseconds.
     """
@@ -299,7 +299,7 @@ class Engine:
         return _Course(ctx, found.plan, [take])
 
     def _passed(self, ctx: Context, record: BoardRecord) -> _Course:
-        """A board that PASSed before is only proved again (rule 14), unless --again asks for a new
+        """A board that PASSed before is only proved again, unless --again asks for a new
         identity.
         """
         found = record.passed
@@ -383,8 +383,7 @@ class Engine:
         return _Course(ctx, plan, [*before, opening])
 
     def _load(self, ctx: Context, found: AttemptRecord) -> None:
-        """Bring back what the record knows; the functional mode is the one found at the very first
-        (rule 7).
+        """Bring back what the record knows; the functional mode is the one found at the very first.
         """
         ctx.attempt = found.attempt
         ctx.facts.update({key: value for key, value in found.facts.items() if key != "transcript"})
@@ -476,7 +475,7 @@ class Engine:
 
     def _first_article(self, ctx: Context) -> dict[str, str]:
         """Mark the first board with this profile, CA and modem firmware, and whether the cloud
-        heard from it (rule 9).
+        heard from it.
         """
         firmware = ctx.identity.modem_firmware
         issuer = ctx.facts.get("certificate", {}).get("issuer")
@@ -487,7 +486,7 @@ class Engine:
         return {"firstArticle": "seen" if ctx.facts.get("heard") else "unconfirmed"}
 
     def _dry(self, walk: Walk, started: float) -> BoardResult:
-        walk.plan = walk.plan[:2]  # expect and lookup: GETs and reading AT commands only (rule 32)
+        walk.plan = walk.plan[:2]  # expect and lookup: GETs and reading AT commands only
         walk.run()
         return self._result(walk.ctx, None, started)
 
@@ -639,7 +638,7 @@ class Engine:
 
 
 def _summary(ctx: Context) -> dict[str, Any]:
-    """What the record of a PASS shows at a glance (rule 24); the steps hold the rest."""
+    """What the record of a PASS shows at a glance; the steps hold the rest."""
     names = (
         "possession",
         "possessionWhy",

@@ -1,4 +1,4 @@
-"""Many boards: a thread a slot, each on a port of its own (rules 26, 27, 29).
+"""Many boards: a thread a slot, each on a port of its own.
 
 One slow or dead board delays no other.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from infuse_cli.provisioning.context import Deps
 
 _PAUSE_AFTER: Final = 5
-"""Equal ERRORs in a row that pause the run (rule 29)."""
+"""Equal ERRORs in a row that pause the run."""
 
 _OTHERS_WORK: Final = frozenset({"serial.busy", "board.in-use"})
 """Errors that say that another program is at these boards; they say nothing about this line."""
@@ -57,7 +57,7 @@ class Tally:
 
 
 def totals(results: Sequence[BoardResult]) -> dict[str, int]:
-    """Count boards by outcome (rule 29: boards, not attempts)."""
+    """Count boards by outcome (boards, not attempts)."""
     return {
         outcome.value.lower(): sum(result.outcome is outcome for result in results)
         for outcome in Outcome
@@ -65,7 +65,7 @@ def totals(results: Sequence[BoardResult]) -> dict[str, int]:
 
 
 def exit_code(results: Sequence[BoardResult], *, interrupted: bool) -> Exit:
-    """Exit code of a run (rule 37): one board its own, several with any not PASS 11, a stop by a
+    """Exit code of a run: one board its own, several with any not PASS 11, a stop by a
     person 130.
     """
     if interrupted:
@@ -81,7 +81,7 @@ def exit_code(results: Sequence[BoardResult], *, interrupted: bool) -> Exit:
 
 
 def status(results: Sequence[BoardResult]) -> str:
-    """Status of the envelope: ok = all PASS, partial = some, error = none (rule 37); a stop at
+    """Status of the envelope: ok = all PASS, partial = some, error = none; a stop at
     --until is what was asked.
     """
     good = sum(
@@ -113,7 +113,7 @@ class Fleet:
         numbers: Mapping[str, int] | None = None,
     ) -> list[BoardResult]:
         """Take the boards on these ports, once each; slots count from 1 in this order, or have the
-        numbers that are given (rule 26).
+        numbers that are given.
         """
         work: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
         for index, port in enumerate(ports, start=1):

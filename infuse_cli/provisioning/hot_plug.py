@@ -1,4 +1,4 @@
-"""A shift: boards come and go, and each is taken when it is there (rules 14, 26, 29).
+"""A shift: boards come and go, and each is taken when it is there.
 
 The main thread looks at the ports and keeps the books; a thread takes each board. Where the port
 goes with its board, a port that appears is a board. In a jig whose port stays, the board is asked
@@ -52,7 +52,7 @@ class Done:
 
 @dataclass(slots=True)
 class Books:
-    """Results by board, the newest counts (rule 29); what answered nothing is known by its slot
+    """Results by board, the newest counts; what answered nothing is known by its slot
     until a board does there.
     """
 

@@ -1,5 +1,5 @@
 """Scanned labels, and whose they are: bound by the slot's barcode or by the IMEI on the label,
-never by timing (rule 31).
+never by timing.
 
 A value that comes without either is refused. What was bound to a slot ends with the board in it;
 what was bound to an IMEI waits for the board that says so itself.

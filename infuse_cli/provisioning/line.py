@@ -86,7 +86,7 @@ class Run:
         # touched
         None
     )
-    # a watching run that was stopped with no board in hand: that is its normal end (rule 26)
+    # a watching run that was stopped with no board in hand: that is its normal end
     ended: bool = False
 
     def execute(self, ports: Sequence[str]) -> OperationResult:
@@ -218,7 +218,7 @@ class Run:
         )
 
     def _check_signer(self, parts: wire.Parts) -> None:
-        """An issuer that was revoked or a clock that cannot be right (rule 30) stops the run before
+        """An issuer that was revoked or a clock that cannot be right stops the run before
         a board is touched.
         """
         if parts.signer is None:
@@ -335,7 +335,7 @@ def provision(asked: Asked, before: Callable[[], None] | None = None) -> Operati
 
 
 def watching(asked: Asked, *, wished: bool, single: bool) -> Asked:
-    """Whether boards are waited for (rule 26): where it is wished, and on a terminal where nothing
+    """Whether boards are waited for: where it is wished, and on a terminal where nothing
     says how many there are.
 
     `single`: the options are for one board only. Raises UsageError usage.bad-option.
@@ -360,7 +360,7 @@ def watching(asked: Asked, *, wished: bool, single: bool) -> Asked:
 
 def resume(asked: Asked) -> OperationResult:
     """`infuse resume`: every parked board that is on a port goes on under the profile its run
-    recorded (rule 23).
+    recorded.
     """
     from infuse_cli.journal.store import open_journal
 
@@ -546,7 +546,7 @@ def load_profile(name: str | None, env: Mapping[str, str]) -> Loaded:
 
 def _ports(run: Run, asked: Asked) -> tuple[str, ...]:
     """The ports of this run: those that were named, else those where boards are; a watching run
-    waits for them (rule 26).
+    waits for them.
 
     Raises BoardError serial.none, UsageError for a port named twice.
     """

@@ -1,5 +1,4 @@
-"""Values of a board's metadata: from the profile, the command line, a table, or the board itself
-(rules 5, 31).
+"""Values of a board's metadata: from the profile, the command line, a table, or the board itself.
 """
 
 from __future__ import annotations

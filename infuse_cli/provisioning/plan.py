@@ -1,4 +1,4 @@
-"""Plans as data: which steps, in which order, for every identity mode (rule 5: what can't be undone
+"""Plans as data: which steps, in which order, for every identity mode (what can't be undone
 comes last).
 """
 
@@ -112,7 +112,7 @@ PLANS: Final[dict[str, tuple[str, ...]]] = {
     "none": ("expect", "lookup", "register", "write-id", "derive", "verify"),
 }
 ALREADY: Final = ("read-back", "verify")
-"""What runs for a board that PASSed before (rule 14)."""
+"""What runs for a board that PASSed before."""
 
 GIVEN: Final = frozenset({"identity"})
 
@@ -183,7 +183,7 @@ def check(plan: tuple[str, ...]) -> None:
 def asks(plan: tuple[str, ...], profile: Profile) -> dict[str, frozenset[Can]]:
     """What each step of this plan asks of a dialect.
 
-    A board that cannot prove possession is `unproven`, unless it has to (rule 8).
+    A board that cannot prove possession is `unproven`, unless it has to.
     """
     asked = {
         "identify": frozenset({Can.IDENTIFY}),

@@ -1,4 +1,4 @@
-"""Organisation, cloud board and network of a run, resolved once before any slot starts (rule 4)."""
+"""Organisation, cloud board and network of a run, resolved once before any slot starts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def resolve(
     """Look names up, create what the profile lets be created (on record), and check the soc.
 
     `journal` None is a dry run: nothing is created, and what would be has the id `NOT_YET`. With a
-    clock a lost answer is looked up for `lost_answer_grace_s` (rule 11). Raises CloudError
+    clock a lost answer is looked up for `lost_answer_grace_s`. Raises CloudError
     cloud.not-found, cloud.ambiguous, cloud.soc-mismatch, ProfileError profile.invalid.
     """
     grace = Grace(clock, profile.cloud.lost_answer_grace_s)
@@ -208,8 +208,7 @@ class Grace:
 
 @dataclass(frozen=True, slots=True)
 class _Making:
-    """Something that this run makes in the cloud: intended on record before its POST, made once
-    (rules 4, 11).
+    """Something that this run makes in the cloud: intended on record before its POST, made once.
 
     `facts` tell one intent from another. An earlier run that was killed after its intent may have a
     POST under way still, so what it intended is looked for as long as a lost answer is.

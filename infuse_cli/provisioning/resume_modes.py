@@ -1,5 +1,5 @@
 """The part of `infuse resume` that is about changes by hand: boards that one of them left in flight
-mode come back (rule 7).
+mode come back.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which credentials on a board this journal knows as its own (rule 12), from the records of its
+"""Which credentials on a board this journal knows as its own, from the records of its
 attempts.
 
 A step that writes to a sec_tag leaves `wrote` in the facts of its intent: rows of secTag, type and

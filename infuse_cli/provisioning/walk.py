@@ -2,7 +2,7 @@
 truthfully.
 
 Two rules carry everything here. An effect begins only after its intent is durable, and the end of
-one effect is committed together with the beginning of the next (rule 21), so nothing is told before
+one effect is committed together with the beginning of the next, so nothing is told before
 it is on disk. An effect whose outcome is unknown is left only through its probe.
 """
 
@@ -86,7 +86,7 @@ class Walk:
             failpoint.hit(f"done:{name}")
 
     def restore(self) -> None:
-        """Put the functional mode back that was found (rule 7)."""
+        """Put the functional mode back that was found."""
         mode = self.ctx.facts.get("functionalMode")
         if self.offline and mode is not None:
             self.ctx.link.run(self.ctx.ops.same_board(self.ctx.uuid))

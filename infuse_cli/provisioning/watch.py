@@ -25,7 +25,7 @@ def work(
     fleet: Fleet, ports: Sequence[str], bench: Bench, clock: RunClock, *, count: int | None
 ) -> tuple[list[BoardResult], bool]:
     """Take boards as they come; the results, and whether a person ended the shift with no board in
-    hand (rule 26).
+    hand.
     """
     deps = fleet.deps
     shift = Shift(

@@ -1,4 +1,4 @@
-"""What goes into the journal and comes out of it: typed writes and records (rules 20-24).
+"""What goes into the journal and comes out of it: typed writes and records.
 
 A commit is a tuple of writes that become durable together. Facts are JSON values; secrets never
 enter facts, they travel as sealed bytes in `StoreSecret`, which lives outside the hash chain.
@@ -146,8 +146,7 @@ class SeeKey(Write, frozen=True):
 
 
 class IntendToken(Write, frozen=True):
-    """A registration token is about to be minted with metadata infuseIntent = `intent`
-    (rule 15).
+    """A registration token is about to be minted with metadata infuseIntent = `intent`.
     """
 
     intent: str
@@ -192,7 +191,7 @@ class DropSecret(Write, frozen=True):
 
 
 class NoteRun(Write, frozen=True):
-    """Something that the run itself did, e.g. created an organisation (rule 4)."""
+    """Something that the run itself did, e.g. created an organisation."""
 
     run: str
     what: str
@@ -248,7 +247,7 @@ class EndRow(Write, frozen=True):
 class RunStart(Record, frozen=True):
     """A run as it began.
 
-    `profile` is the resolved profile as JSON values (no secrets), used by resume (rule 23).
+    `profile` is the resolved profile as JSON values (no secrets), used by resume.
     """
 
     run: str
@@ -336,7 +335,7 @@ class TokenRecord(Record, frozen=True):
 
 
 class EventRecord(Record, frozen=True):
-    """A row of the append-only chain (rule 20)."""
+    """A row of the append-only chain."""
 
     seq: int
     ts: datetime

@@ -1,4 +1,4 @@
-"""Writes and records of the CA: serials, certificates, revocations, CRLs (rules 13, 36)."""
+"""Writes and records of the CA: serials, certificates, revocations, CRLs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class CheckName(Write, frozen=True):
 
 
 class StoreCertificate(Write, frozen=True):
-    """A certificate that exists; it may leave the process only after this is committed (rule 13).
+    """A certificate that exists; it may leave the process only after this is committed.
 
     `name` is its common name. With `unique_name` it is refused (identity.name-taken) while a live
     certificate of the same certificate profile gives this name to another key, unless that key is

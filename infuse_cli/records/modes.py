@@ -1,4 +1,4 @@
-"""The functional mode that a change of a board found, and whether it came back (rule 7)."""
+"""The functional mode that a change of a board found, and whether it came back."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ PARKED: Final = "parked"
 
 
 def cloud_key(soc: str, mcu_id: str) -> str:
-    """The cloud key (rule 1) as one text: the `board` of a row's events, and of tokens that no
+    """The cloud key as one text: the `board` of a row's events, and of tokens that no
     board has taken up yet.
     """
     return f"{soc}:{mcu_id}"

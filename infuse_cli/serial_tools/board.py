@@ -185,7 +185,7 @@ def history(journal: SqliteJournal | None, uuid: str) -> Sequence[AttemptRecord]
 
 def mode_owed(journal: SqliteJournal | None, found: Found) -> int | None:
     """The functional mode that a board in flight mode was in before a change by hand that was
-    stopped (rule 7).
+    stopped.
     """
     owed = (
         ()

@@ -72,7 +72,7 @@ def item(kind: CredentialType, file: Path | None) -> Item:
 
 def token_items(token: Secret, registry_device_id: str) -> list[Item]:
     """A registration token as the store `psk` keeps it: lower-case hex of its bytes, and the
-    registry device id (contract).
+    registry device id.
     """
     raw, identity = token.reveal(), _identity(registry_device_id)
     coded = raw.encode().hex()

@@ -3,7 +3,7 @@ afterwards.
 
 What is there already is left alone; what would be overwritten is named, and `--replace` takes it
 over. The functional mode that was found is on record before the modem goes offline, and is restored
-at the end (rules 6, 7, 12).
+at the end.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def _restore(hand: Hand, notes: Notes, mode: int | None) -> None:
 
 def _mode_to_restore(hand: Hand, notes: Notes) -> int | None:
     """The mode that was found, or before an earlier change that was stopped and left flight mode
-    behind (rule 7).
+    behind.
     """
     found = hand.found.identity.functional_mode
     owed = notes.journal.modes_owed(hand.uuid) if found == FLIGHT_MODE else ()

@@ -22,7 +22,7 @@ class Notes:
     """The run under which one command's changes to one board go on record, open for as long as the
     context lasts.
 
-    Facts hold digests and names, never what was written (rule 20). `board` is None where the
+    Facts hold digests and names, never what was written. `board` is None where the
     firmware has no UUID.
     """
 

@@ -42,7 +42,7 @@ def write_token(
     `given` is (sec_tag, registry device id).
 
     A token that this journal knows is marked as exposed before its first byte goes out, and refused
-    where it was spent or belongs to another board (rule 15). Raises PolicyError
+    where it was spent or belongs to another board. Raises PolicyError
     identity.token-spent, run.conflict, identity.slot-occupied, identity.not-read-back; ProfileError
     profile.cannot where the dialect has no such store; as `serial_write.write`.
     """
@@ -210,8 +210,7 @@ def _known_token(secret: Secret) -> TokenRecord | None:
 
 
 def _refuse_elsewhere(hand: Hand, secret: Secret) -> None:
-    """A token whose writing was begun on another board may be used there, whatever came of it (rule
-    15).
+    """A token whose writing was begun on another board may be used there, whatever came of it.
     """
     with serial_board.record() as journal:
         told = (

@@ -1,4 +1,4 @@
-"""Global options at any place of the command line (rule 37)."""
+"""Global options at any place of the command line."""
 
 import pytest
 from hypothesis import given

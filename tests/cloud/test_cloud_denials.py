@@ -1,4 +1,4 @@
-"""A refused credential says why (seed 003); an exchanged token is renewed in time, once for all
+"""A refused credential says why; an exchanged token is renewed in time, once for all
 threads, and never shown.
 """
 

@@ -135,7 +135,7 @@ def check_world(bench, boards, mode):
 
 def check_end(bench, boards, mode):
     """The last run: all PASS, but for boards whose provisioning by the cloud was lost twice: those
-    are a person's (rule 18).
+    are a person's.
     """
     ran = bench.provision(*boards)
     if ran.code == 0:

@@ -245,7 +245,7 @@ def test_the_newest_attempt_of_each_board(filled: Line) -> None:
 
 
 def test_a_label_is_on_record_for_its_board_until_that_is_closed_or_superseded(line: Line) -> None:
-    """What keeps a label that was scanned from going to two boards (rule 31)."""
+    """What keeps a label that was scanned from going to two boards."""
     fill(line)
     assert list(line.journal.labelled("serialNumber", "SN-00001")) == [UUID_1]
     assert list(line.journal.labelled("serialNumber", 'SN-"100%"')) == [UUID_2]

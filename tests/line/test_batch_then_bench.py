@@ -1,5 +1,5 @@
 """A batch registers boards before they exist; at the bench `provision` adopts its devices and uses
-its tokens (rule 19).
+its tokens.
 """
 
 from __future__ import annotations

@@ -351,7 +351,7 @@ class TestRotate:
     def test_one_that_was_revoked_and_is_live_gets_out_by_the_way_that_is_named(
         self, bench, monkeypatch
     ):
-        """`--again` alone does not take a registry device away that is ACTIVE (rule 17), and its
+        """`--again` alone does not take a registry device away that is ACTIVE, and its
         hint says what does.
         """
         monkeypatch.setattr(

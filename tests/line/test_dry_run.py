@@ -1,4 +1,4 @@
-"""--dry-run only reads: nothing is made in the cloud, on the board or in the journal (rule 32)."""
+"""--dry-run only reads: nothing is made in the cloud, on the board or in the journal."""
 
 from __future__ import annotations
 

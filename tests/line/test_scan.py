@@ -1,4 +1,4 @@
-"""What a scanned code says, and what is refused (rule 31)."""
+"""What a scanned code says, and what is refused."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def all_pass(bench: Bench, ports: list[str]) -> None:
         ]:
             bench.provision(
                 *spent, more=("--restart",)
-            )  # two answers were lost: that is for a person to decide (rule 18)
+            )  # two answers were lost: that is for a person to decide
     assert ran.code == 0, ran.stdout
     assert {board["result"] for board in ran.envelope["data"]["boards"]} == {"PASS"}
 

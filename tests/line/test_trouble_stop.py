@@ -1,4 +1,4 @@
-"""A person stops the run: Ctrl-C, SIGTERM, SIGHUP, once and twice (rule 27).
+"""A person stops the run: Ctrl-C, SIGTERM, SIGHUP, once and twice.
 
 Both leave a true journal.
 """

@@ -1,4 +1,4 @@
-"""A shift at the line: boards come and go while one run lasts (rules 14, 26, 27, 29)."""
+"""A shift at the line: boards come and go while one run lasts."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class Rules:
     """What rows have to fit. Without any, a row only has to make sense by itself.
 
     `constants` are metadata that every row gets where it has no value of its own; `from_mcu_id` and
-    `from_imei` are keys whose value is the mcuId, or the IMEI that it was made of (rule 2).
+    `from_imei` are keys whose value is the mcuId, or the IMEI that it was made of.
     """
 
     required: tuple[str, ...] = ()

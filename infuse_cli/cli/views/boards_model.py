@@ -54,7 +54,7 @@ _HEADER: Final = (
     ("operator", "operator "),
     ("lot", "lot "),
 )
-"""Keys of a run-started event's data in the order they are shown (rule 28), each with the word
+"""Keys of a run-started event's data in the order they are shown, each with the word
 before it.
 """
 
@@ -89,7 +89,7 @@ class SlotRow:
 
 @dataclass(slots=True)
 class Totals:
-    """Boards, not attempts (rule 29): a board that is tried again counts with its newest result."""
+    """Boards, not attempts: a board that is tried again counts with its newest result."""
 
     results: dict[str, str] = field(default_factory=dict)
 
@@ -271,7 +271,7 @@ def loudest(rows: Iterable[SlotRow]) -> tuple[str, list[SlotRow]]:
 
 
 def header_lines(data: dict[str, Any]) -> list[str]:
-    """What every run opens with (rule 28): the run's place and means, what was overridden, what is
+    """What every run opens with: the run's place and means, what was overridden, what is
     unfinished.
     """
     shown = {

@@ -2,7 +2,7 @@
 when piped.
 
 JSON keeps the wire's camelCase names, except that the registry's device id is always
-`registryDeviceId` (rule 3).
+`registryDeviceId`.
 """
 
 from __future__ import annotations

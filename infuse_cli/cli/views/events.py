@@ -104,7 +104,7 @@ class _Lines:
 
 
 class JsonLines(_Lines):
-    """One event a line; the last one is `run-ended` with the totals (rule 38)."""
+    """One event a line; the last one is `run-ended` with the totals."""
 
     def emit(self, event: Event) -> None:
         """Write one event."""

@@ -152,7 +152,7 @@ def listed(
 
 
 def record(journal: SqliteJournal, uuid: str) -> dict[str, Any]:
-    """Everything on record about a board (rule 24)."""
+    """Everything on record about a board."""
     events = journal.events(board=uuid)
     board = journal.board(uuid) or (BoardRecord(board=uuid) if events else None)
     if board is None:

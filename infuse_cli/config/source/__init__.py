@@ -55,7 +55,7 @@ class Loaded:
     """A profile ready for a run: paths absolute, variables and overrides applied.
 
     `path` is the file it was read from; `chain` the names from this profile to the last it extends;
-    `overridden` says what the environment or the command line changed (rule 28), e.g.
+    `overridden` says what the environment or the command line changed, e.g.
     `cloud.base_url (INFUSE_BASE_URL)`.
     """
 
@@ -259,7 +259,7 @@ def _put(tree: nodes.Table, key: str, value: Any, label: str) -> nodes.Table:
 
 
 def _absolute(tree: nodes.Table) -> nodes.Table:
-    """Paths start from the file that names them, and are absolute from here on (rule 33)."""
+    """Paths start from the file that names them, and are absolute from here on."""
     for key in (*_PATHS, *_NAMES_OR_PATHS):
         node = nodes.find(tree, key)
         if not isinstance(node, nodes.Scalar) or not isinstance(node.value, str) or not node.value:

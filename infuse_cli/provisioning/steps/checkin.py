@@ -60,7 +60,7 @@ class CheckIn(Reading):
 def _unheard(ctx: Context, why: str) -> PolicyError:
     """The cause as far as it can be known.
 
-    A board that was found offline is put back there (rule 7); a token that is spent was on the air.
+    A board that was found offline is put back there; a token that is spent was on the air.
     No antenna is to blame for either.
     """
     if (mode := ctx.facts.get("functionalMode")) in OFFLINE_MODES:

@@ -69,7 +69,7 @@ class Flash(Acting):
                 ctx, ctx.facts["token"]["intent"], "no longer pending", TokenState.BURNT
             )
             return Rewind({}, writes, to="token", why="the token is no longer pending")
-        # Where it cannot be read back, the same token goes to the same board once more (rule 15).
+        # Where it cannot be read back, the same token goes to the same board once more.
         return Done(_given(ctx)) if is_there(ctx) else NotDone()
 
 

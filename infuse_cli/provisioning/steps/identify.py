@@ -75,7 +75,7 @@ def _same_chip(seen: BoardIdentity, found: str | None, ids: McuIds) -> None:
 
 
 def known(seen: BoardIdentity, soc: str) -> BoardIdentity:
-    """A board without a modem to ask is known by soc and the chip's own id (rule 1)."""
+    """A board without a modem to ask is known by soc and the chip's own id."""
     return (
         dataclasses.replace(seen, uuid=f"{soc}:{seen.uuid}")
         if MCU_ID.fullmatch(seen.uuid)

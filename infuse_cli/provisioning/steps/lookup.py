@@ -123,7 +123,7 @@ def find_device(ctx: Context) -> Device | None:
 
 
 def decide(ctx: Context, device: Device, values: dict[str, str]) -> dict[str, str]:
-    """Return what to patch into an existing device's metadata (rule 10).
+    """Return what to patch into an existing device's metadata.
 
     Raises PolicyError cloud.device-elsewhere for another organisation or board,
     cloud.device-conflict for values that differ, unless --update-metadata.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from infuse_cli.api_types import Provisioned
     from infuse_cli.provisioning.context import Context
 
-_TOKEN_GONE = frozenset({401, 409, 410})  # unknown, used or revoked, expired (contract)
+_TOKEN_GONE = frozenset({401, 409, 410})  # unknown, used or revoked, expired
 
 
 class Provision(Acting):
@@ -93,7 +93,7 @@ class Provision(Acting):
     def probe(self, ctx: Context) -> Probe:
         """Still pending: send the same token and CSR again.
 
-        Else the token is burnt and the device retired (rule 18).
+        Else the token is burnt and the device retired.
         """
         if token.is_pending(ctx, ctx.facts["token"]["tokenId"]):
             return NotDone()

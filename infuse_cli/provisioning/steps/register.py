@@ -59,7 +59,7 @@ class Register(Acting):
 
     def _after_conflict(self, ctx: Context, error: CloudError) -> Device:
         """409 means that somebody was faster, or that metadata or device id clash with another
-        device (rule 10).
+        device.
         """
         device = find_device(ctx)
         if device is None:

@@ -64,7 +64,7 @@ class MintTokenStep(Acting):
 
     def prepare(self, ctx: Context) -> Given:
         """Intend a mint under a name, unless a live token of this board or of its batch row is on
-        record already (rule 19).
+        record already.
         """
         name = registry_name(ctx)
         _refuse_handed_over(ctx)
@@ -81,7 +81,7 @@ class MintTokenStep(Acting):
         )
 
     def run(self, ctx: Context) -> Given:
-        """Mint; a name that is taken by our own unfinished device is cleared first (rule 17)."""
+        """Mint; a name that is taken by our own unfinished device is cleared first."""
         intent, name = ctx.facts["intent"], ctx.facts["name"]
         if ctx.facts["reused"]:
             return self._reuse(ctx, intent)
@@ -188,7 +188,7 @@ def _given_up(ctx: Context) -> list[MoveToken]:
     given up.
 
     Should the mint have happened all the same, its device is known by the intent and cleared before
-    the next (rule 17).
+    the next.
     """
     rows = [
         row for row in ctx.deps.journal.tokens(board=ctx.uuid) if row.state is TokenState.INTENDED
@@ -242,7 +242,7 @@ def secret_name(intent: str) -> str:
 
 def registry_name(ctx: Context) -> str:
     """Return the name that a batch gave this board's soc and mcuId, else fill the profile's
-    template (rules 3, 19).
+    template.
     """
     return _name(ctx, ctx.facts["device"]["deviceId"], ctx.facts["metadata"])
 
@@ -392,7 +392,7 @@ def refuse_held(ctx: Context, device_id: str, values: dict[str, str]) -> None:
 
 def _refuse_not_ours_to_end(ctx: Context, device: RegistryDevice) -> str:
     """Return the intent of our own unfinished registry device; raise for one that is not this
-    bench's, or is live (rule 17).
+    bench's, or is live.
     """
     intent = str(device.metadata.get(INTENT, ""))
     ours = {row.intent for row in (*ctx.deps.journal.tokens(board=ctx.uuid), *batch_tokens(ctx))}
@@ -420,7 +420,7 @@ def _refuse_not_ours_to_end(ctx: Context, device: RegistryDevice) -> str:
 
 
 def retire(ctx: Context, device: RegistryDevice, to: TokenState = TokenState.REVOKED) -> None:
-    """Take our own unfinished registry device away, on record first (rule 17); refuse anybody
+    """Take our own unfinished registry device away, on record first; refuse anybody
     else's.
     """
     intent = _refuse_not_ours_to_end(ctx, device)

@@ -56,7 +56,7 @@ class Vet(Reading):
 
 def _identity_token(ctx: Context) -> tuple[Write, ...]:
     """The modem's token over a fresh challenge, for a later proof by its maker; kept on record,
-    "consistent" at best (rule 40).
+    "consistent" at best.
 
     Raises PolicyError identity.uuid-mismatch, and where the profile requires it
     identity.attestation-*.
