@@ -1,8 +1,8 @@
-"""Objects of the two cloud APIs, as the contract names them (camelCase on the wire, snake_case
-here).
+"""Objects of the two cloud APIs: camelCase on the wire, snake_case here.
 
-Unknown fields of a server's answer are ignored, a missing required one is an error (contract:
-Infuse IoT API). The pipeline reads these through `ports`, the client fills them, the simulator
+Unknown fields of a server's answer are ignored, a missing required one is an error. Sources:
+`docs/reference/interfaces/infuse-iot-api.md` and `device-registry-api.md` beside
+it. The pipeline reads these through `ports`, the client fills them, the simulator
 serves them.
 """
 
@@ -177,7 +177,8 @@ class Location(ApiObject, frozen=True):
 class RegistryDevice(ApiObject, frozen=True):
     """The registry device.
 
-    `id` is its registryDeviceId; `status` one of the contract's five.
+    `id` is its registryDeviceId; `status` PENDING, ACTIVE, INACTIVE, MAINTENANCE or
+    OFFLINE.
     """
 
     id: str

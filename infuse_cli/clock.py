@@ -1,5 +1,4 @@
-"""The system's clock, and the run's stop: every wait of a run ends when a person asks it to stop.
-"""
+"""The system's clock, and the run's stop: every wait ends when a person asks a run to stop."""
 
 from __future__ import annotations
 

@@ -1115,8 +1115,8 @@ CODES: Final[dict[str, CodeInfo]] = {
 class InfuseError(Exception):
     """An error with a code of `CODES`.
 
-    `unknown` is True when an effect may have happened although it failed here: only a probe decides.
-    `details` are for `-vv` and the record, free of secrets.
+    `unknown` is True when an effect may have happened although it failed here: only a probe
+    decides. `details` are for `-vv` and the record, free of secrets.
     """
 
     branch: ClassVar[str] = ""

@@ -98,8 +98,8 @@ class Lookout(Protocol):
 
 
 class ChipIds(Protocol):
-    """The chip's own id, read past the firmware: through the debug probe on the board (rule 2,
-    `from: nrfutil`).
+    """The chip's own id, read past the firmware: through the debug probe on the board
+    (`board.mcu_id: {from: nrfutil}`).
     """
 
     def chip_id(self, port: str, soc: str) -> str:
@@ -132,7 +132,7 @@ class ChipIds(Protocol):
 
 
 class InfuseApi(Protocol):
-    """The Infuse IoT API as far as provisioning needs it (contract: infuse-iot-api.md).
+    """The Infuse IoT API as far as provisioning needs it.
 
     GETs and calls without lasting effect are repeated inside until the call's deadline. A POST or
     PUT with effect is sent once (429, 503 with Retry-After and connections never made are "not
@@ -208,9 +208,7 @@ class InfuseApi(Protocol):
 
 
 class RegistryApi(Protocol):
-    """The device registry (contract: device-registry-api.md), same retry and error rules as
-    `InfuseApi`.
-    """
+    """The device registry, same retry and error rules as `InfuseApi`."""
 
     def mint_token(
         self,
@@ -305,7 +303,7 @@ class Journal(Protocol):
     def run(self, run: str) -> rec.RunRecord: ...  # noqa: D102
     def runs(self) -> Sequence[rec.RunRecord]: ...  # noqa: D102
     def newest(self) -> datetime | None:
-        """Time of the newest event (UTC), for the clock rule 30."""
+        """Time of the newest event (UTC), for the check of the clock."""
 
     def close(self) -> None:
         """Close the journal and give up every run that was not ended; safe to call twice."""

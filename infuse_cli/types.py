@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 MCU_ID: Final = re.compile(r"[0-9a-f]{16}")
-"""An nRF mcuId on the wire: 16 lower-case hex digits (contract: Infuse IoT API, POST /device)."""
+"""An nRF mcuId on the wire: 16 lower-case hex digits."""
 
 DEVICE_ID: Final = re.compile(r"[0-9a-f]{16}")
-"""A cloud device id: 16 hex digits."""
+"""A cloud device id: 16 lower-case hex digits."""
 
 IMEI: Final = re.compile(r"[0-9]{15}")
 
@@ -130,7 +130,7 @@ class CredentialType(enum.IntEnum):
 
 
 class IdentityMode(enum.Enum):
-    """Who makes the board's certificate (contract: device registry API)."""
+    """Who makes the board's certificate."""
 
     FIRST_BOOT = "first-boot"
     CLOUD_CA = "cloud-ca"

@@ -145,8 +145,7 @@ class Caller:
         )
 
     def _retire(self, job: Job) -> Retired:
-        """Take our own unfinished registry device away: its token first, where it is pending.
-        """
+        """Take our own unfinished registry device away: its token first, where it is pending."""
         found = job.registry_device
         if found is not None:
             pending = self._pending.get(found.id, job.not_before)

@@ -224,8 +224,7 @@ def _of_file(file: Path, reason: str, ca: str | None) -> rec.RevokeCertificate:
 def _intermediates(
     journal: SqliteJournal, station: str, reason: str, ca: str | None
 ) -> list[rec.RevokeCertificate]:
-    """The intermediates that only this station signed with: whoever has the bench has their key.
-    """
+    """The intermediates that only this station signed with: whoever has the bench has their key."""
     everybody, own = (
         certificates.issuers_of(journal),
         certificates.issuers_of(journal, station=station),

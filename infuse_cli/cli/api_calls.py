@@ -10,7 +10,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class ApiCall:
-    """A call as the contracts name it, and the commands that make it, without `infuse`."""
+    """A call as the interface pages name it, and the commands that make it, without `infuse`."""
 
     call: str
     commands: tuple[str, ...]

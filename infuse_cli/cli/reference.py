@@ -28,7 +28,7 @@ MEANINGS: Final[dict[Exit, str]] = {
     Exit.SOME_FAILED: "some boards or rows failed",
     Exit.INTERRUPTED: "interrupted",
 }
-"""What an exit code means, in the words of the design."""
+"""What an exit code means."""
 
 _MADE: Final = (
     "<!-- Made by `python -m infuse_cli.cli.reference docs/reference`; a test compares. -->\n"

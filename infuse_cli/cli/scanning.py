@@ -1,5 +1,4 @@
-"""Scanned labels of a run: which values are scanned is the profile's, how is the bench's.
-"""
+"""Scanned labels of a run: which values are scanned is the profile's, how is the bench's."""
 
 from __future__ import annotations
 

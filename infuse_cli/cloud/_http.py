@@ -1,9 +1,9 @@
 """Calls over HTTP: what is sent, with which credential, and every retry.
 
-What may be repeated is rule 11: a call with effect is sent once, unless it never left this machine
-or the server said "not done" (429, 503 with Retry-After); a lost answer to it raises CloudError
-with `unknown=True` at once. Everything else is repeated until the call's deadline. Times are
-seconds.
+`docs/reference/guarantees.md#a-lost-answer-is-looked-up`: a call with effect is sent once, unless
+it never left this machine or the server said "not done" (429, 503 with Retry-After); a lost answer
+to it raises CloudError with `unknown=True` at once. Everything else is repeated until the call's
+deadline. Times are seconds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Builds the two clients from a profile and a credential, and decides where the credential may go.
+"""Builds the two clients from a profile, and decides where the credential may go.
+
+`docs/reference/guarantees.md#where-the-api-credential-goes`.
 """
 
 from __future__ import annotations

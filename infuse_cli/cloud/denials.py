@@ -1,7 +1,7 @@
-"""Why a cloud refused a credential, told apart by its words (seed 003: principals are active,
-suspended or revoked).
+"""Why a cloud refused a credential, told apart by its words: principals are active, suspended or
+revoked.
 
-The contract gives `{code, message}` with 401 and 403 and no list of messages, so words are matched
+The API documents `{code, message}` with 401 and 403 and no list of messages, so words are matched
 by their stems, the more definite first. What fits nothing stays `credential.refused`, with the
 server's words.
 """

@@ -1,4 +1,7 @@
-"""Client of the Infuse IoT API (contract: infuse-iot-api.md), an adapter of `ports.InfuseApi`."""
+"""Client of the Infuse IoT API, an adapter of `ports.InfuseApi`.
+
+Source: `docs/reference/interfaces/infuse-iot-api.md`.
+"""
 
 from __future__ import annotations
 

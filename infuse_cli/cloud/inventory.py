@@ -1,5 +1,4 @@
-"""What the registry keeps beside devices and tokens: components, sensors, health, groups (contract:
-device registry API).
+"""What the registry keeps beside devices and tokens: components, sensors, health, groups.
 
 PUT replaces, so a change is GET, change, PUT, and whatever else the server holds goes along
 unchanged.
@@ -47,7 +46,7 @@ class InventoryCalls(Client):
     def components(self, registry_device_id: str | None = None) -> Sequence[api.Component]:
         """All components, or those of one registry device, the list read to its end."""
         query = {} if registry_device_id is None else {"deviceId": registry_device_id}
-        # Filtered again here: the contract names no filter, so a server may ignore it.
+        # Filtered again here: the API documents no filter, so a server may ignore it.
         return tuple(
             one
             for one in self._list(COMPONENTS, api.Component, query)

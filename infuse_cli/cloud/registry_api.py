@@ -1,5 +1,6 @@
-"""Client of the device registry (contract: device-registry-api.md), an adapter of
-`ports.RegistryApi`.
+"""Client of the device registry, an adapter of `ports.RegistryApi`.
+
+Source: `docs/reference/interfaces/device-registry-api.md`.
 """
 
 from __future__ import annotations

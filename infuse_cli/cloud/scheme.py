@@ -1,5 +1,6 @@
-"""How the credential travels: a profile setting, never guessed (contract: Infuse IoT API, Auth
-header; seed 003).
+"""How the credential travels: a profile setting, never guessed.
+
+Source: `docs/reference/interfaces/infuse-iot-api.md#authentication`.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def auth_headers(scheme: str, credential: Secret) -> Mapping[str, str]:
 def check_credential(credential: Secret, scheme: str) -> None:
     """Refuse a credential that cannot work under `scheme`, before it is sent or stored.
 
-    Raises CredentialError credential.iam-key for `ik_…` under bearer (contract: Infuse IoT API),
-    and credential.malformed for an empty one, one with spaces, control or non-ASCII characters, or
+    Raises CredentialError credential.iam-key for `ik_…` under bearer, and
+    credential.malformed for an empty one, one with spaces, control or non-ASCII characters, or
     an IAM key that lacks a part.
     """
     text = credential.reveal()
@@ -63,8 +64,7 @@ def check_credential(credential: Secret, scheme: str) -> None:
 
 
 def check_iam_key(key: Secret) -> None:
-    """Raise CredentialError credential.malformed for anything but `ik_<keyId>.<keySecret>`.
-    """
+    """Raise CredentialError credential.malformed for anything but `ik_<keyId>.<keySecret>`."""
     trouble = _unsendable(key.reveal())
     if trouble is not None:
         raise CredentialError("credential.malformed", f"the IAM key {trouble}; nothing was sent")

@@ -1,7 +1,7 @@
 """Reading answers and the shapes of answers that stay inside the room.
 
 Unknown fields are ignored, `null` counts as absent, a missing required field is an error that names
-the call and the field, and a time without a zone is refused (contracts: both APIs).
+the call and the field, and a time without a zone is refused.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PAGE: Final = 100
-"""Items of a page: the most that the APIs give (contract: Paging)."""
+"""Items of a page: the most that the APIs give."""
 
 _LONGEST_LIFE_S: Final = 366 * 86400.0
 _CERTIFICATE: Final = re.compile(
@@ -167,7 +167,7 @@ def _convert(answer: Answer, body: Any, type_: type[T]) -> T:
         ) from error
 
 
-# What the contract leaves open, or spells in two ways: our name, and what a server may say instead.
+# What the interface leaves open or spells in two ways: our name, and what a server may say.
 _OTHER_NAMES: Final[dict[type, tuple[tuple[str, str], ...]]] = {
     api.RegistryDevice: (("id", "deviceId"),),
     api.DeviceHealth: (

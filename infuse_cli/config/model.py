@@ -201,7 +201,7 @@ class Identity(Section, frozen=True):
 
 
 class Token(Section, frozen=True):
-    """Where the registration token goes on the board (contract: board-link).
+    """Where the registration token goes on the board.
 
     `name` and `command` by store.
     """
@@ -233,7 +233,7 @@ class PublicKeySource(Section, frozen=True):
 
 
 class Keys(Section, frozen=True):
-    """Which derived keys are made, and where they go (contract: keys).
+    """Which derived keys are made, and where they go.
 
     `to`: none, sealed (in the journal), file:TEMPLATE (0600) or command:WORDS (on its standard
     input, no shell); places for both: {deviceId} {interface} {dayIndex} {uuid} {imei} {mcuId}.

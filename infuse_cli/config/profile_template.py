@@ -5,7 +5,6 @@ docstrings.
 from __future__ import annotations
 
 import inspect
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -44,9 +43,6 @@ _ITEMS: Final = {
 
 _ACTIVE: Final = ("board.mcu_id",)
 """Sections that are absent by default, but that no product goes without."""
-
-_REFERENCE: Final = re.compile(r" \((?:rule|contract)[^)]*\)")
-"""Pointers into our own papers, which mean nothing to the reader of a profile."""
 
 _COLUMN: Final = 48
 
@@ -94,7 +90,7 @@ def _field(field: Any, path: str, values: dict[str, Any]) -> Iterator[str]:
     if section is None:
         yield from _leaf(field, path, values)
         return
-    doc = _REFERENCE.sub("", inspect.cleandoc(section.cls.__doc__ or ""))
+    doc = inspect.cleandoc(section.cls.__doc__ or "")
     yield from (f"# {line}".rstrip() for line in doc.splitlines())
     body = [f"{field.encode_name}:", *(f"  {line}" for line in _struct(section, path, values))]
     if field.default is None and path not in _ACTIVE:

@@ -1,5 +1,4 @@
-"""`infuse device`: the cloud device, found by any of its numbers, created once and never moved.
-"""
+"""`infuse device`: the cloud device, found by any of its numbers, created once and never moved."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@ with its own.
 
 What is made here needs a root: 32 bytes from a private file, the exchange of an X25519 private key
 with the other side's public one, or the cloud's answer to POST /key/sharedSecret. Formulas:
-contract, keys.
+`docs/reference/interfaces/key-derivation.md`.
 """
 
 from __future__ import annotations

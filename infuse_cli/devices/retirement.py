@@ -1,5 +1,5 @@
-"""What becomes of a device's credentials at its end: retired, replaced (seed: rotate what is
-replaced, reassigned or exposed).
+"""What becomes of a device's credentials at its end: retired, or replaced, reassigned
+or exposed and therefore rotated.
 
 A retirement is a list of steps, each of which looks first whether it is done: killed or cut off at
 any point, the same command goes on. Its intent is on record before the first of them, and old and

@@ -2,7 +2,8 @@
 
 Any split of the stream, empty lines, echo, ANSI codes, unsolicited lines, log and boot text and
 garbage between lines give the same replies. Final lines are exactly `OK`, `ERROR`, `+CME ERROR: n`
-and `+CMS ERROR: n`. Source: contract, serial side of a board; sdk-nrf lib/at_host.
+and `+CMS ERROR: n`. Sources: sdk-nrf lib/at_host;
+`docs/reference/interfaces/board-serial.md`.
 """
 
 from __future__ import annotations

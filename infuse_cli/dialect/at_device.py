@@ -2,7 +2,7 @@
 answers.
 
 Pure: no clock, no port. A virtual board feeds it what came over the wire and sends what it returns.
-Source: sdk-nrf lib/at_host (`reference` §3.1), whose buffer rules are kept, its overflow included.
+Source: sdk-nrf lib/at_host, whose buffer rules are kept, its overflow included.
 """
 
 from __future__ import annotations

@@ -243,9 +243,10 @@ class Operations(Protocol):
         """
 
     def security_state(self, challenge: bytes) -> Conversation[bytes]:
-        """What the device says of itself over a challenge of 16 bytes (contract: keys).
+        """What the device says of itself over a challenge of 16 bytes.
 
-        Raises profile.cannot.
+        Raises profile.cannot. Source:
+        `docs/reference/interfaces/key-derivation.md#the-devices-proof`.
         """
 
     def public_keys(self) -> Conversation[tuple[bytes, bytes | None]]:

@@ -2,8 +2,8 @@
 
 A command is `<rpc> <parameters in hex>`; its reply has one information line, `<device id> <network
 id> <code> <data>` with ids and data in hex and the device's return code, negative for an errno.
-Requests carry a number of their own, so that a late answer is never taken for another's. Source:
-contract, serial side of a board; infuse-sdk RPC definitions (`reference` §2.5).
+Requests carry a number of their own, so that a late answer is never taken for another's. Sources:
+`docs/reference/interfaces/board-serial.md#epacket-frames`; infuse-sdk RPC definitions.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Device role of dialect `epacket`: requests out of a host's frames, frames out of answers.
 
 Pure: no clock, no port. Frames of another network are passed over, as the firmware does.
-Source: infuse-sdk ePacket serial interface and RPC server (`reference` §2.5).
+Source: infuse-sdk ePacket serial interface and RPC server.
 """
 
 from __future__ import annotations

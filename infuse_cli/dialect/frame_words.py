@@ -2,7 +2,8 @@
 
 For people who watch a port.
 
-Source: contract, serial side of a board; infuse-sdk ePacket serial header (`reference` §2.5).
+Sources: `docs/reference/interfaces/board-serial.md#epacket-frames`; infuse-sdk
+ePacket serial header.
 """
 
 from __future__ import annotations

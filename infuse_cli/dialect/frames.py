@@ -3,7 +3,8 @@
 A frame has no checksum: what tells a frame from chance is its length and the tag of its encryption.
 So a payload that nobody accepts is given up from its first byte on and looked through again, a
 length of 0 or beyond the largest frame never swallows anything, and a stray `D5` costs nothing.
-Source: contract, serial side of a board; infuse-sdk ePacket serial interface (`reference` §2.5).
+Sources: `docs/reference/interfaces/board-serial.md#epacket-frames`; infuse-sdk
+ePacket serial interface.
 """
 
 from __future__ import annotations

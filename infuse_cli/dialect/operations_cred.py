@@ -5,8 +5,8 @@ There is no modem to take offline and none to ask for a UUID: the board is known
 (`hwinfo devid`), which is looked at before every write. A credential goes up in pieces into a
 buffer of limited size, in base64 with a NUL behind it, and the list shows the SHA-256 of both. A
 key that `nrf_cloud_cred` made is not in that list: its row is asked for, and its digest is that of
-its public point. Sources: contract, serial side of a board; Zephyr tls_credentials_shell; sdk-nrf
-nrf_cloud_cred shell.
+its public point. Sources: Zephyr tls_credentials_shell; sdk-nrf nrf_cloud_cred shell;
+`docs/reference/interfaces/board-serial.md#zephyr-shells`.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 
 No certificate travels over it: a frame holds 555 bytes. A board is known by its modem's UUID where
 the firmware runs AT commands for us (`lte_at_cmd`), else by its chip's id; then, while the port is
-open, by the public key that it showed first. Sources: contract, serial side of a board; infuse-sdk
-RPC and KV definitions (`reference` §2.4-2.6).
+open, by the public key that it showed first. Sources: infuse-sdk RPC and KV
+definitions; `docs/reference/interfaces/board-serial.md#epacket-frames`.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ An AT command travels as `at '<command>'` with each line feed of a PEM as the tw
 any other text is a shell line as it stands. Prompt, echo (wrapped at the terminal's width too),
 ANSI codes, log lines that the shell puts between, and garbage give the same replies. A shell line
 has no status: its last line says how it went, and where a command says nothing, the next prompt
-does. Sources: contract, serial side of a board; Zephyr subsys/shell and tls_credentials_shell;
-sdk-nrf lib/at_shell.
+does. Sources: Zephyr subsys/shell and tls_credentials_shell; sdk-nrf lib/at_shell;
+`docs/reference/interfaces/board-serial.md#zephyr-shells`.
 """
 
 from __future__ import annotations

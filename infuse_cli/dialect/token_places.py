@@ -2,7 +2,7 @@
 a profile's command.
 
 Each is written after the board was looked at and read back as far as the board lets it be.
-Source: contract, serial side of a board, token.store.
+Source: `docs/reference/interfaces/board-serial.md#where-a-registration-token-goes`.
 """
 
 from __future__ import annotations

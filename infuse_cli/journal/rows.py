@@ -1,5 +1,5 @@
-"""Rows of batches: their writes, and the questions that are asked of them (contract of
-`rows.RowRecord`).
+"""Rows of batches: their writes, and the questions that are asked of them
+(`records.rows.RowRecord`).
 """
 
 from __future__ import annotations

@@ -88,8 +88,7 @@ class Transaction:
         return held
 
     def fence(self, held: Held, run: str | None = None) -> None:
-        """Raise BoardError board.in-use when another living owner holds the open attempt.
-        """
+        """Raise BoardError board.in-use when another living owner holds the open attempt."""
         if (
             held.state.is_open
             and held.run != run

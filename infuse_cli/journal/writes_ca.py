@@ -1,5 +1,4 @@
-"""Writes of the CA: serials, certificates, revocations, CRLs, and what was refused.
-"""
+"""Writes of the CA: serials, certificates, revocations, CRLs, and what was refused."""
 
 from __future__ import annotations
 

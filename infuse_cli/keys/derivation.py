@@ -1,5 +1,6 @@
-"""Infuse-IoT key derivation (contract: keys.md; formulas and vectors: infuse-sdk, `lib/security`).
+"""Infuse-IoT key derivation.
 
+Sources: infuse-sdk, `lib/security`; `docs/reference/interfaces/key-derivation.md`.
 Pure functions over bytes; all keys are 32 bytes. A root is the X25519 secret that device and cloud
 share, or the 32-byte key of a network.
 """

@@ -1,5 +1,5 @@
-"""Seals and opens ePacket frames with the key of a network (contract: keys;
-dialect.frames.FrameCipher).
+"""Seals and opens ePacket frames with the key of a network
+(`dialect.frames.FrameCipher`).
 """
 
 from __future__ import annotations

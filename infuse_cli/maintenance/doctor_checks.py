@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _PATIENCE_S: Final = 5.0
 _MOST_SKEW_S: Final = 300.0
-"""Rule 30: beyond this nothing is signed."""
+"""Beyond this nothing is signed."""
 _DOUBTFUL_SKEW_S: Final = 30.0
 _LITTLE_ROOM: Final = 100 * 1024 * 1024
 _SOME_ROOM: Final = 1024 * 1024 * 1024

@@ -91,8 +91,9 @@ def pem_bundle(certificates: Iterable[x509.Certificate]) -> str:
 
 
 def root_of(chain: Sequence[str]) -> str | None:
-    """The self-issued certificate of a chain of PEM texts as PEM, None where there is none (rule
-    39, type 0).
+    """The self-issued certificate of a chain of PEM texts as PEM, None where there is none.
+
+    It is credential type 0 of a board whose profile names no server CA.
     """
     found = [
         certificate

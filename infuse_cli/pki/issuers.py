@@ -238,7 +238,7 @@ def read_key_uri(folder: Path) -> str | None:
 
 
 def root_key_here(folder: Path) -> bool:
-    """Whether the root's key lies on the bench, where rule 36 does not want it."""
+    """Whether the root's key lies on the bench, where it should not be."""
     return (folder / ROOT_KEY).exists()
 
 

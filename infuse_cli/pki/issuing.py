@@ -220,7 +220,7 @@ def _common_name(subject: x509.Name) -> str:
 
 
 def check_clock(now: datetime, server_offset_s: float | None, newest: datetime | None) -> None:
-    """Rule 30: nothing is signed while the clock is wrong. Raises SignerError ca.clock.
+    """Refuse to sign while the clock is wrong. Raises SignerError ca.clock.
 
     `server_offset_s` is the server's Date minus this machine's clock in seconds; `newest` the time
     of the newest record (two seconds back are forgiven: a time service may step). None skips a

@@ -1,6 +1,4 @@
-"""Proof of possession: a JWT that the board signed with the sec_tag's key (`AT%JWT`, ES256; rule
-8).
-"""
+"""Proof of possession: a JWT that the board signed with the sec_tag's key (`AT%JWT`, ES256)."""
 
 from __future__ import annotations
 

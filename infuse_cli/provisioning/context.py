@@ -45,8 +45,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Organisation, cloud board and network of this run, resolved once before any slot starts.
-    """
+    """Organisation, cloud board and network of this run, resolved once before any slot starts."""
 
     organisation: api.Organisation
     board: api.CloudBoard
@@ -203,8 +202,7 @@ class Context:
             pause = min(pause * 2, 5.0)
 
     def within_grace(self, look: Callable[[], T | None]) -> T | None:
-        """Look something up repeatedly for `lost_answer_grace_s`; None when it is still not there.
-        """
+        """Look something up repeatedly for `lost_answer_grace_s`; None when it is not there yet."""
         clock = self.deps.clock
         end = clock.monotonic() + self.profile.cloud.lost_answer_grace_s
         pause = 0.1

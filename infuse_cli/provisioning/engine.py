@@ -383,8 +383,7 @@ class Engine:
         return _Course(ctx, plan, [*before, opening])
 
     def _load(self, ctx: Context, found: AttemptRecord) -> None:
-        """Bring back what the record knows; the functional mode is the one found at the very first.
-        """
+        """Bring back what the record knows; the functional mode is the one found first."""
         ctx.attempt = found.attempt
         ctx.facts.update({key: value for key, value in found.facts.items() if key != "transcript"})
         if (

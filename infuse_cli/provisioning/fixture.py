@@ -1,5 +1,4 @@
-"""A jig whose port stays when its board goes: presence is an answer (rule 6, `board.presence:
-answer`).
+"""A jig whose port stays when its board goes: presence is an answer (`board.presence: answer`).
 
 Asked for gently: an empty jig gets the question of the dialect, a board that has its result is
 asked for its DEVICEUUID. Another UUID is another board; silence, and then the same again, is a

@@ -1,5 +1,4 @@
-"""Values of a board's metadata: from the profile, the command line, a table, or the board itself.
-"""
+"""Values of a board's metadata, from the profile, the command line, a table or the board."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Metadata as people give it: KEY=VALUE on the command line, or a CSV keyed by IMEI, UUID or mcuId.
-"""
+"""Metadata as people give it: KEY=VALUE in the command line, or a CSV by IMEI, UUID or mcuId."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Plans as data: which steps, in which order, for every identity mode (what can't be undone
-comes last).
+"""Plans as data: which steps, in which order, for every identity mode.
+
+What can't be undone comes last.
 """
 
 from __future__ import annotations

@@ -146,8 +146,7 @@ class SeeKey(Write, frozen=True):
 
 
 class IntendToken(Write, frozen=True):
-    """A registration token is about to be minted with metadata infuseIntent = `intent`.
-    """
+    """A registration token is about to be minted with metadata infuseIntent = `intent`."""
 
     intent: str
     name: str

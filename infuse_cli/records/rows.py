@@ -1,5 +1,5 @@
-"""Rows of a batch file as values: what a line of a CSV asks for, and what became of it (rule 19,
-`infuse batch`).
+"""Rows of a batch file as values: what a line of a CSV asks for, and what became of it
+(`infuse batch`).
 
 A row is known by its cloud key, soc + mcuId inside an organisation, never by its line: lines move,
 devices don't.

@@ -112,7 +112,7 @@ def make(
 
 
 def _vetted(hand: Hand, notes: Notes, text: str, tag: int, *, required: bool) -> VettedCsr:
-    """Every check of the contract; that the key is new is the journal's to say
+    """Every check of a CSR; that the key is new is the journal's to say
     (identity.key-reused).
     """
     try:

@@ -210,8 +210,7 @@ def _known_token(secret: Secret) -> TokenRecord | None:
 
 
 def _refuse_elsewhere(hand: Hand, secret: Secret) -> None:
-    """A token whose writing was begun on another board may be used there, whatever came of it.
-    """
+    """A token whose writing was begun on another board may be used there, whatever came of it."""
     with serial_board.record() as journal:
         told = (
             []

@@ -1,6 +1,6 @@
 """What a virtual modem signs: CSRs with their attestation, device tokens, JWTs.
 
-Formats: reference §1.6. A CSR's attestation is COSE_Sign1 over the self-described CBOR list
+A CSR's attestation is COSE_Sign1 over the self-described CBOR list
 [9, uuid, CBOR(sec_tag), SHA-256(body), nonce], made with the board's identity key (key id -2).
 """
 

@@ -1,9 +1,9 @@
 """The Infuse IoT half of the virtual cloud: organisations, boards, networks, devices, keys, in
 memory.
 
-Rules: contract, Infuse IoT API. One device per soc and mcuId, deviceId unique, metadata fields
-required and unique within their board. There is no DELETE. Handlers take an `Ask`, return a wire
-value and raise `Refused`.
+One device per soc and mcuId, deviceId unique, metadata fields required and unique within their
+board. There is no DELETE. Handlers take an `Ask`, return a wire value and raise `Refused`. Source:
+`docs/reference/interfaces/infuse-iot-api.md`.
 """
 
 from __future__ import annotations
@@ -301,7 +301,7 @@ class CloudState:
         return _key(self._root_of(self.by_device_id(ask.body.device_id), ask.body.security_state))
 
     def derived_key(self, ask: Ask) -> wire.Key:
-        """POST /key/derived/device: today's packet key of an interface (contract: keys)."""
+        """POST /key/derived/device: today's packet key of an interface."""
         root = self._root_of(self.by_device_id(ask.body.device_id), ask.body.security_state)
         day = (int(self._clock.now().timestamp()) - GPS_EPOCH + LEAP_SECONDS) // 86400
         return _key(

@@ -1,8 +1,8 @@
 """The virtual nRF9151: state and AT commands, no I/O and no clock of its own.
 
-A command gives an `Answer`, which says how long the real modem would take. Semantics: reference
-§1.6 and §2. After boot CMEE is 0 (bare ERROR) and the modem is active: the firmware connects by
-itself.
+A command gives an `Answer`, which says how long the real modem would take. After boot CMEE is 0
+(bare ERROR) and the modem is active: the firmware connects by itself. Source:
+`docs/reference/interfaces/board-serial.md#at-commands`.
 """
 
 from __future__ import annotations

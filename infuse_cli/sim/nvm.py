@@ -2,7 +2,7 @@
 
 It survives resets; who may write when is the modem's say.
 
-Source: nRF91x1 AT commands reference, %CMNG (reference §2): (sec_tag, type) is unique, the digest
+Source: nRF91x1 AT commands reference, %CMNG: (sec_tag, type) is unique, the digest
 is the SHA-256 of exactly the bytes between the quotes.
 """
 

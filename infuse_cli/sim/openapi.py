@@ -104,7 +104,7 @@ def document(scheme: str = "bearer") -> dict[str, Any]:
             "version": "1",
             "description": (
                 "What the simulator's cloud takes and answers. It is written from the project's"
-                " contract, and is no document of the real services."
+                " interface pages, and is no document of the real services."
             ),
         },
         "paths": paths,

@@ -1,8 +1,8 @@
 """The registry half of the virtual cloud: devices by name, one-time tokens, certificates for token
 and CSR, check-ins.
 
-Rules: contract, device registry API. A name is taken as long as its device exists; a token is used
-at most once.
+Source: `docs/reference/interfaces/device-registry-api.md`. A name is taken as long as its
+device exists; a token is used at most once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What the shells of virtual boards carry out: `at`, `cred`, `nrf_cloud_cred`, `hwinfo`,
 `settings`, `kernel reboot`.
 
-Texts are those of the firmware (reference §3.2, §3.4, §3.5). `cred` and `nrf_cloud_cred` work on
+Texts are those of the firmware (`docs/reference/interfaces/board-serial.md#zephyr-shells`).
+`cred` and `nrf_cloud_cred` work on
 the same storage that a modem's commands see, with the digests that their own list shows: of what is
 stored, the NUL behind it included.
 """

@@ -1,4 +1,4 @@
-"""No call of the two contracts is without a client method and a command."""
+"""No call of the two APIs is without a client method and a command."""
 
 import re
 

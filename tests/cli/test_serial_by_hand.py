@@ -372,7 +372,7 @@ def test_a_csr_that_does_not_fit_is_kept_raw_and_not_given_out(bench, desk, tmp_
     assert in_slot(bench, slot)["functionalMode"] == 1
 
 
-def test_a_token_goes_onto_the_board_as_the_contract_says(bench, desk, tmp_path):
+def test_a_token_goes_onto_the_board_as_its_page_says(bench, desk, tmp_path):
     slot = bench.slot()
     port, file = bench.world.port(slot), private(tmp_path / "token", f"{TOKEN}\n")
     refused(desk("token", "write", port, "--file", file), "usage.bad-option", 2)

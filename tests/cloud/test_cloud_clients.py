@@ -1,4 +1,4 @@
-"""What the two clients send and understand, by the contracts."""
+"""What the two clients send and understand, by the interface pages."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Rule 34: where a credential goes, in which header, and what is refused before anything is
+"""Where a credential goes, in which header, and what is refused before anything is
 sent.
 """
 

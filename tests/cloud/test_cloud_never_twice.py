@@ -1,4 +1,4 @@
-"""Rule 11: what is repeated, what is not, and what is said to be unknown."""
+"""What is repeated, what is not, and what is said to be unknown."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The calls beside provisioning, in the literal JSON of the contracts."""
+"""The calls beside provisioning, in the literal JSON of the interfaces."""
 
 from __future__ import annotations
 

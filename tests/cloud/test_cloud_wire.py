@@ -1,4 +1,4 @@
-"""Both sides against the same literal JSON, typed from the contract and the seeds: `wire/*.json`,
+"""Both sides against the same literal JSON, typed from `docs/reference/interfaces/`: `wire/*.json`,
 one file a call.
 
 Each has `request` (method, path, query, body) and `answer` (status, body). `other_spellings` are

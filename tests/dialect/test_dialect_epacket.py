@@ -35,7 +35,7 @@ from infuse_cli.types import Command, Reply
 CIPHER = network_cipher()
 DEVICE_ID = 0xD291D4D66BF0A955
 GPS = 1_400_000_000
-# reference: embeint.md §2.7, computed from the public formulas and read by the public tools
+# computed from the public formulas and read by the public tools
 ECHO = bytes.fromhex(
     "d5ca2b0000000000000000d6d491d255a9f06b004e7253000034128acbcc6d90163bdb41813959096383e6abd0d8fe"
 )

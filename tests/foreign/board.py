@@ -1,5 +1,5 @@
-"""A virtual nRF9151 on a pty, written from the contract and the public AT reference alone, not from
-the simulator.
+"""A virtual nRF9151 on a pty, written from the interface pages and the public AT reference alone, not
+from the simulator.
 
 It is stricter than a lenient modem: bytes that arrive while a command is at work are lost and
 counted, a line past 4096 bytes inside quotes kills the port until reset, %CMNG writes are refused

@@ -1,4 +1,4 @@
-"""Both cloud APIs, written from the contract alone, not from the simulator, on the standard
+"""Both cloud APIs, written from the interface pages alone, not from the simulator, on the standard
 library's HTTP server.
 
 Strict about what it is sent: unknown fields and parameters, missing fields, wrong ids, a missing or
@@ -185,7 +185,7 @@ class Cloud:
         self.dateless = False
         self.old_http = False
         self.names_are_unique = True
-        self.bare = False  # nothing but what the contract calls required, nulls for the rest
+        self.bare = False  # nothing but what is required, nulls for the rest
         self.capitals = False  # ids are shown with capital hex digits
         self.before: Callable[[Request], None] = lambda _request: None
         self.weather: Callable[[Request], Fault | None] = lambda _request: None

@@ -81,7 +81,7 @@ class Bench:
         token: bool = False,
         **sections: Any,
     ) -> Path:
-        """The example of the design, as far as a bench without scanner and probe can use it."""
+        """A whole profile, as far as a bench without scanner and probe can use it."""
         values = profile_values(self, mode, name, token=token)
         for section, changes in sections.items():
             if changes is None:

@@ -1,4 +1,4 @@
-"""`infuse batch` at a cloud of the contract alone: bad days, kills, races, lost credentials, full
+"""`infuse batch` at a cloud that was written apart: bad days, kills, races, lost credentials, full
 disks; every row exactly once.
 """
 

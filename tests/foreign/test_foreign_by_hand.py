@@ -1,4 +1,4 @@
-"""A board by hand, on the board that was written from the contract alone: written, made, deleted,
+"""A board by hand, on the board that was written apart: written, made, deleted,
 and killed in between.
 """
 

@@ -1,4 +1,4 @@
-"""A hand-over that is taken back, at a registry of the contract alone: what counts as taken back,
+"""A hand-over that is taken back, at a registry that was written apart: what counts as taken back,
 and what is left alone.
 """
 

@@ -1,5 +1,5 @@
-"""SIGKILL at any moment, two programs at once, two homes at one cloud, tokens of every fate (rules
-12 to 18, 22).
+"""SIGKILL at any moment, two programs at once, two homes at one cloud, tokens of every
+fate.
 """
 
 from __future__ import annotations
@@ -293,7 +293,7 @@ def test_a_second_profile_on_a_board_that_passed(make_bench):
     assert len(bench.cloud.state.devices) == 1
 
 
-# -- rule 17 ---------------------------------------------------------------------------------------
+# -- a registry name that is taken -----------------------------------------------------------------
 
 
 @pytest.mark.storm
@@ -340,7 +340,7 @@ def test_our_own_active_device_is_left_alone(make_bench):
     assert bench.cloud.calls("^DELETE") == []
 
 
-# -- rule 18 ---------------------------------------------------------------------------------------
+# -- a lost answer to the exchange -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

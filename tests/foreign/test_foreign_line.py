@@ -1,4 +1,4 @@
-"""The line against a cloud and boards that were written from the contract alone."""
+"""The line against a cloud and boards that were written from the interface pages alone."""
 
 from __future__ import annotations
 

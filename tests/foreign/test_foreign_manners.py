@@ -1,4 +1,4 @@
-"""Boards and clouds with manners of their own: everything the contract allows, and lies that it
+"""Boards and clouds with manners of their own: everything the interfaces allow, and lies that it
 does not.
 """
 

@@ -92,7 +92,7 @@ def local_root(bench: Bench) -> str:
 
 
 def audit(cloud: Cloud, modems: Iterable[Modem] = ()) -> list[str]:
-    """What breaks `never twice`, or the contract, as sentences; none is right."""
+    """What breaks `never twice`, or an interface, as sentences; none is right."""
     state = cloud.state
     wrong = list(cloud.wrong)
     wrong += _twice(

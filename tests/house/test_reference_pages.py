@@ -21,6 +21,7 @@ from infuse_cli.link.discover import KNOWN
 from infuse_cli.records.rows import BEGUN, PARKED, RowOutcome
 from infuse_cli.sim.cloud_table import CALLS
 from infuse_cli.types import AttemptState, IdentityMode, Outcome, StepState, TokenState
+from tests.house.test_house_rules import tracked
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs/reference"
@@ -250,3 +251,26 @@ def test_the_order_of_a_board_is_that_of_the_plans():
     text = page.read_text(encoding="utf-8")
     assert reference_plans.filled(text) == text, "python -m infuse_cli.cli.reference docs/reference"
     assert text.count("<!-- generated:") == text.count("<!-- /generated -->") == 2
+
+
+NUMBERED = r"\b[Rr]ules?\s+(?:no\.\s*)?\d"
+NUMBERED_SECTION = r"\bseeds?\s+0\d\d\b|\breference`?\s+§"
+IN_BRACKETS = (
+    r"\((?:contracts?|design)(?::\s|, [a-z]|\)|$)|\(seeds?:\s|\((?:rules?|contracts?:|seed)$"
+)
+AS_SOURCE = r"[Ss]ources?: contract\b|\bby the contracts?\b|from the contract alone|shared/[a-z]+"
+PAPERS = re.compile(f"{NUMBERED}|{NUMBERED_SECTION}|{IN_BRACKETS}|{AS_SOURCE}")
+LICENCES = re.compile(r"LICENSE|requirements/.*|.*\.(png|svg|lock)")
+
+
+def test_nothing_points_at_a_paper_that_is_not_here():
+    found = []
+    for path in tracked():
+        name = path.relative_to(ROOT).as_posix()
+        if path == Path(__file__) or LICENCES.fullmatch(name):
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        for number, line in enumerate(text.splitlines(), 1):
+            if PAPERS.search(line):
+                found.append(f"{name}:{number}: {line.strip()[:100]}")
+    assert found == [], "say it in words, or link a page of docs/reference/"

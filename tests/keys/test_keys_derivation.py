@@ -1,4 +1,4 @@
-"""Every vector of the contract's reference, and that what one side seals the other opens."""
+"""Every vector of the page on key derivation, and that what one side seals the other opens."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

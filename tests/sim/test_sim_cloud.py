@@ -1,4 +1,4 @@
-"""The virtual cloud over its real socket, in the contract's literal JSON."""
+"""The virtual cloud over its real socket, in the interfaces' literal JSON."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ from tests.support.thin import thin
 
 TOKEN = "organisation-admin"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-# A request can be well formed and still name what is not there: 422, and 400 where the contract has
-# no 422.
+# A request can be well formed and still name what is not there: 422, and 400 where the API has no
+# 422.
 CHECKS = {"positive_data_acceptance": {"expected-statuses": ["2xx", 401, 404, 409, 422]}}
 MAY_BE_REFUSED = [
     {"include-name": name, "checks": {"positive_data_acceptance": {"enabled": False}}}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SOCS: Final = ("nRF9151", "nRF9161", "nRF9131", "nRF9160")
-"""SoC names as the cloud writes them (reference: the public client)."""
+"""SoC names as the cloud writes them (source: the public client)."""
 
 STORE_DIALECTS: Final = {
     "psk": ("at", "at-shell"),
@@ -29,7 +29,7 @@ STORE_DIALECTS: Final = {
     "kv": ("epacket",),
     "command": ("at", "at-shell", "cred-shell"),
 }
-"""Dialects that can put a registration token where `token.store` says (contract: board-link)."""
+"""Dialects that can put a registration token where `token.store` says."""
 
 MCU_ID_DIALECTS: Final = {"hwinfo": ("at-shell", "cred-shell"), "epacket": ("epacket",)}
 """Dialects that can read mcuId from a source; sources that are not here work with all."""

@@ -114,7 +114,7 @@ def _from_imei(seen: BoardIdentity) -> str:
         raise BoardError(
             "board.no-imei", "the module answers without an IMEI, and board.mcu_id is from: imei"
         )
-    return "0" + seen.imei  # rule 2
+    return "0" + seen.imei
 
 
 def _from_label(text: str) -> str:
@@ -138,8 +138,9 @@ def _from_command(link: Board, ops: Operations, source: McuIdSource) -> str:
 
 
 def _from_security_state(link: Board, ops: Operations, root: Callable[[bytes], Secret]) -> str:
-    """The hardware id that the device sealed over a fresh challenge, its first 8 bytes (contract:
-    keys).
+    """The hardware id that the device sealed over a fresh challenge, its first 8 bytes.
+
+    Source: `docs/reference/interfaces/key-derivation.md#the-devices-proof`.
     """
     challenge = secrets.token_bytes(16)
     state = link.run(ops.security_state(challenge))

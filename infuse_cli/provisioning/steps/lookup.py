@@ -1,7 +1,7 @@
 """lookup: read what the cloud knows of this board, and check its metadata.
 
 Everything that would make a registration wrong is found here, before the board is touched: a
-registration cannot be undone (contract: there is no DELETE /device).
+registration cannot be undone (there is no DELETE /device).
 """
 
 from __future__ import annotations

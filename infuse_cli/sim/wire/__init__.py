@@ -1,6 +1,7 @@
-"""What travels between a client and the virtual cloud, written down from the contract alone.
+"""What travels between a client and the virtual cloud, written down from
+`docs/reference/interfaces/` alone, not from the client.
 
-Requests forbid no field (as a server does), answers carry every field that the contract names.
+Requests forbid no field (as a server does), answers carry every field that those pages name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Types of the Infuse IoT API, written down from the contract alone."""
+"""Types of the Infuse IoT API, written down from its interface page alone."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class BoardRequest(Request):
 
 
 class Network(Stored):
-    """A network; its key is shown, as the contract has it."""
+    """A network; its key is shown, as the API documents it."""
 
     name: str
     description: str

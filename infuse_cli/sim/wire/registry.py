@@ -1,4 +1,4 @@
-"""Types of the device registry, in one place so that a change of its contract is one edit."""
+"""Types of the device registry, in one place so that a change of the interface is one edit."""
 
 from __future__ import annotations
 
