@@ -4,6 +4,8 @@ I/O.
 A POST whose answer was lost is looked up until the grace is over before it is sent again; a mint
 likewise, by name. A row ends `created` where a POST of this run made its device, `existed` where it
 was there.
+
+Guaranteed: `docs/reference/guarantees.md#a-lost-answer-is-looked-up`.
 """
 
 from __future__ import annotations

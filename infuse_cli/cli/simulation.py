@@ -1,5 +1,7 @@
 """`--sim N`: the simulator as a process of its own, in its own process group, that ends with its
 stdin.
+
+Guaranteed: `docs/reference/guarantees.md#a-simulated-run`.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ scanner: {port: /dev/ttyACM9, baud: 9600, prefix: "]C1", suffix: "#"}   # withou
 keyboard's
 mirror: {folder: /mnt/records}   # a copy of each board's record, as boards end
 probes: {/dev/ttyUSB0: "000683298616"}   # port or USB hub path -> serial number of the debug probe
+
+Guaranteed: `docs/reference/guarantees.md#what-belongs-to-the-bench`.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ operator, prev, run, seq, station, step, to, tool_version, ts, sorted at every l
 space, absent values null, times as ISO 8601 UTC with microseconds and Z. `hash` is its SHA-256 in
 lower-case hex; `prev` is the hash of the event before, 64 zeros for the first; `seq` counts from 1
 without gaps.
+
+Guaranteed: `docs/reference/guarantees.md#events-are-appended-never-changed`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""One to one: UUID, IMEI and mcuId of a board, and the board of a public key."""
+"""One to one: UUID, IMEI and mcuId of a board, and the board of a public key.
+
+Guaranteed: `docs/reference/guarantees.md#the-key-of-a-board`.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ SQLite takes the operating system's lock on every platform, so the lock is an ex
 on a tiny SQLite file of its own, `INFUSE_HOME/locks/<run>.lock`, held open for the life of the run.
 Whoever may not read that file knows that the owner lives. Reading shares, so that two who ask at
 once don't take each other for the owner.
+
+Guaranteed: `docs/reference/guarantees.md#one-owner-of-a-board`.
 """
 
 from __future__ import annotations

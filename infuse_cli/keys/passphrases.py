@@ -2,6 +2,8 @@
 then a terminal.
 
 Never from argv, never from the environment. What is asked for is never shown.
+
+Guaranteed: `docs/reference/guarantees.md#where-the-ca-passphrase-comes-from`.
 """
 
 from __future__ import annotations

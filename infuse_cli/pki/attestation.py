@@ -8,6 +8,8 @@ without padding.
 Type 9 is a CSR, 8 a public key. The COSE signature cannot be checked offline: what these
 functions find is consistent, never attested. Source: the modem's AT reference, and the vectors of
 the tests.
+
+Guaranteed: `docs/reference/guarantees.md#consistent-never-attested`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Nothing is taken from a CSR but its public key. The caller has reserved the serial before,
 and lets the certificate leave only after it is on record.
+
+Guaranteed: `docs/reference/guarantees.md#what-a-certificate-says`.
 """
 
 from __future__ import annotations

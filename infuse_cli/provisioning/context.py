@@ -128,7 +128,7 @@ class Context:
 
     @property
     def uuid(self) -> str:
-        """The board key."""
+        """The key of the board: its UUID, or `SOC:MCUID`."""
         return self.identity.uuid
 
     def commit(self, *writes: Write) -> None:

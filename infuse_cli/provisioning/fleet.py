@@ -1,6 +1,8 @@
 """Many boards: a thread a slot, each on a port of its own.
 
 One slow or dead board delays no other.
+
+Guaranteed: `docs/reference/guarantees.md#which-boards-a-run-takes`.
 """
 
 from __future__ import annotations

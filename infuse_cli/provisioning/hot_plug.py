@@ -4,6 +4,8 @@ The main thread looks at the ports and keeps the books; a thread takes each boar
 goes with its board, a port that appears is a board. In a jig whose port stays, the board is asked
 for, gently: who answers is there, and another DEVICEUUID is another board. What went away in the
 middle goes on when it is back, on whatever port.
+
+Guaranteed: `docs/reference/guarantees.md#which-boards-a-run-takes`.
 """
 
 from __future__ import annotations

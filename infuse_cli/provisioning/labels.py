@@ -3,6 +3,8 @@ never by timing.
 
 A value that comes without either is refused. What was bound to a slot ends with the board in it;
 what was bound to an IMEI waits for the board that says so itself.
+
+Guaranteed: `docs/reference/guarantees.md#metadata-and-scanned-labels`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Organisation, cloud board and network of a run, resolved once before any slot starts."""
+"""Organisation, cloud board and network of a run, resolved once before any slot starts.
+
+Guaranteed: `docs/reference/guarantees.md#organisation-board-and-network-are-resolved-once`.
+"""
 
 from __future__ import annotations
 

@@ -8,6 +8,8 @@
 `failed` and `conflict` are looked at again only by a new run; `done` goes back only where a later
 step found that the effect does not hold (a token that expired, a write that did not read back), and
 that is on record.
+
+Guaranteed: `docs/reference/guarantees.md#intent-before-effect`.
 """
 
 from __future__ import annotations

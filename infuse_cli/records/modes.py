@@ -1,4 +1,7 @@
-"""The functional mode that a change of a board found, and whether it came back."""
+"""The functional mode that a change of a board found, and whether it came back.
+
+Guaranteed: `docs/reference/guarantees.md#the-functional-mode-is-restored`.
+"""
 
 from __future__ import annotations
 

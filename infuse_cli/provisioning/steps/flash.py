@@ -1,4 +1,7 @@
-"""flash: write the registration token onto this board, and only onto this one."""
+"""flash: write the registration token onto this board, and only onto this one.
+
+Guaranteed: `docs/reference/guarantees.md#where-a-token-goes`.
+"""
 
 from __future__ import annotations
 

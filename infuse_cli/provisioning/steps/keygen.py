@@ -3,6 +3,8 @@
 A key whose CSR is on record is kept, whatever happened since. A key that our own KEYGEN may have
 made, but whose CSR never reached the journal, is put on record as orphaned, deleted and made anew:
 nothing was ever signed for it.
+
+Guaranteed: `docs/reference/guarantees.md#a-key-in-the-modem-is-ours-or-refused`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Everything that would make a registration wrong is found here, before the board is touched: a
 registration cannot be undone (there is no DELETE /device).
+
+Guaranteed: `docs/reference/guarantees.md#an-existing-cloud-device-is-adopted`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""possession: the board signs a fresh challenge with the key of its certificate."""
+"""possession: the board signs a fresh challenge with the key of its certificate.
+
+Guaranteed: `docs/reference/guarantees.md#green-ends-with-possession`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""provision: the cloud's CA exchanges token and CSR for a certificate."""
+"""provision: the cloud's CA exchanges token and CSR for a certificate.
+
+Guaranteed: `docs/reference/guarantees.md#a-lost-answer-to-the-exchange`.
+"""
 
 from __future__ import annotations
 

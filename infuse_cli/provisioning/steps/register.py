@@ -1,6 +1,8 @@
 """register: create the cloud device once, or adopt the one that exists.
 
 A lost answer is looked up, never posted again.
+
+Guaranteed: `docs/reference/guarantees.md#a-lost-answer-is-looked-up`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """sign: the local CA signs the board's certificate.
 
 The serial is taken before it is signed.
+
+Guaranteed: `docs/reference/guarantees.md#a-serial-number-is-reserved-before-signing`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 The intent is durable before the POST and travels as metadata `infuseIntent`, so that a device whose
 mint answer was lost can be told from a stranger's of the same name.
+
+Guaranteed: `docs/reference/guarantees.md#a-token-is-minted-late`.
 """
 
 from __future__ import annotations
