@@ -93,7 +93,7 @@ def set_functional_mode(mode: int) -> Command:
 
 
 def device_uuid() -> Command:
-    """The board key."""
+    """Read the key of the board."""
     return Command("AT%DEVICEUUID", READ_S, _UUID, needs_info=True)
 
 
