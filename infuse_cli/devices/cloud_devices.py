@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from infuse_cli import api_types as api
+    from infuse_cli.effects.journal_run import CommandRun
     from infuse_cli.journal.store import SqliteJournal
 
 _COLUMNS: Final = {"deviceId": "device id", "mcuId": "mcu id", "metadata": "metadata", "id": "id"}
@@ -426,7 +427,7 @@ def _patch(
 
 def patched(
     session: tools.Session,
-    record: tools.Record,
+    record: CommandRun,
     device: api.Device,
     values: dict[str, str],
     *,

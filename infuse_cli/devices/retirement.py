@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from infuse_cli import api_types as api
+    from infuse_cli.effects.journal_run import CommandRun
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.records import AttemptRecord, CertificateRecord, TokenRecord, Write
 
@@ -171,7 +172,7 @@ def _of_attempts(session: tools.Session, attempts: Sequence[AttemptRecord]) -> a
 class Retirement:
     """The end of one device, on record in a run; each step may be done again."""
 
-    def __init__(self, session: tools.Session, record: tools.Record, old: Old, reason: str) -> None:
+    def __init__(self, session: tools.Session, record: CommandRun, old: Old, reason: str) -> None:
         self.session: Final = session
         self.record: Final = record
         self.journal: Final = record.journal

@@ -12,7 +12,6 @@ import re
 import sys
 import threading
 import time
-import uuid
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cached_property
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from infuse_cli.cli.context import Invocation
     from infuse_cli.cloud.infuse_api import InfuseClient
     from infuse_cli.cloud.registry_api import RegistryClient
+    from infuse_cli.effects.journal_run import CommandRun
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.types import Secret
 
@@ -301,43 +301,14 @@ def within_grace(session: Session, look: Callable[[], T | None]) -> T | None:
         session.wait(_LOOK_AGAIN_S)
 
 
-class Record:
-    """Where a command notes what it intends and what it did."""
-
-    def __init__(self, journal: SqliteJournal, run: str) -> None:
-        self.journal: Final = journal
-        self.run: Final = run
-
-    def note(self, what: str, **facts: Any) -> None:
-        """Make a note durable: before an effect what is intended, after it what came of it."""
-        from infuse_cli.records import NoteRun
-
-        self.journal.commit(NoteRun(run=self.run, what=what, facts=facts))
-
-
 @contextmanager
-def on_record(session: Session, command: str) -> Iterator[Record]:
-    """A run of the journal for a command that leaves something behind in the cloud (rule 4)."""
-    from infuse_cli.config.bench import login_name
-    from infuse_cli.journal.store import open_journal
-    from infuse_cli.records import RunStart
+def on_record(session: Session, command: str) -> Iterator[CommandRun]:
+    """A run of the journal for a command that leaves something behind in the cloud."""
+    from infuse_cli.effects.journal_run import command_run
 
-    profile = session.profile
-    start = RunStart(
-        run=uuid.uuid4().hex,
-        command=command,
-        operator=login_name(),
-        profile_name=profile.name if profile else "",
-        profile_hash=prof.digest(profile) if profile else "",
-        profile=prof.to_json(profile) if profile else {},
-        facts={"apiHost": session.cloud_section.base_url},
-    )
-    with open_journal(session.settings.home, operator=start.operator) as journal:
-        journal.start_run(start)
-        try:
-            yield Record(journal, start.run)
-        finally:
-            journal.end_run(start.run, {})
+    facts = {"apiHost": session.cloud_section.base_url}
+    with command_run(session.settings.home, command, profile=session.profile, facts=facts) as run:
+        yield run
 
 
 @contextmanager
