@@ -313,8 +313,7 @@ def _create(
             organisationId=owner,
         )
         try:
-            made = tools.once(
-                session,
+            made = session.once.send(
                 lambda: session.cloud.create_device(
                     mcu_id=wish.mcu_id,
                     board_id=board.id,
@@ -461,7 +460,7 @@ def patched(
         metadata=values,
         before=device.metadata,
     )
-    changed = tools.once(session, act, look)
+    changed = session.once.send(act, look)
     record.note("device metadata changed", deviceId=device.device_id)
     return changed
 

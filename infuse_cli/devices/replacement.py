@@ -277,8 +277,7 @@ def _end_registry(
     for id_ in todo["registryDevices"]:
         if client.device(id_) is not None:
             record.note("registry device deletion intended", registryDeviceId=id_)
-            tools.removed(
-                session,
+            session.once.delete(
                 lambda id_=id_: client.delete_device(id_),  # type: ignore[misc]
                 lambda id_=id_: client.device(id_),  # type: ignore[misc]
             )

@@ -264,8 +264,7 @@ class Retirement:
             self.record.note(
                 "registry device deletion intended", registryDeviceId=one.id, name=one.name
             )
-            tools.removed(
-                self.session,
+            self.session.once.delete(
                 lambda one=one: client.delete_device(one.id),  # type: ignore[misc]
                 lambda one=one: client.device(one.id),  # type: ignore[misc]
             )
@@ -418,8 +417,7 @@ def ended(session: tools.Session, token: TokenRecord) -> TokenEnd:
     more.
     """
     client, token_id = session.registry, token.token_id or ""
-    return tools.once(
-        session,
+    return session.once.send(
         lambda: client.end_token(token_id),
         lambda: (
             None if any(row.id == token_id for row in client.pending_tokens()) else TokenEnd.UNKNOWN
