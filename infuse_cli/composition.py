@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import getpass
 import hashlib
 import threading
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from infuse_cli.config import model as prof
+from infuse_cli.config.bench import operator_name as operator_name  # noqa: PLC0414
 from infuse_cli.errors import ProfileError
 from infuse_cli.keys import passphrases as secrets
 
@@ -204,16 +204,6 @@ def chip_ids(bench: Bench) -> ProbeReader:
     from infuse_cli.link.nrfutil import ProbeReader
 
     return ProbeReader(bench.probes)
-
-
-def operator_name(bench: Bench) -> str:
-    """The operator on record: bench.yaml's, else who is logged in."""
-    if bench.operator:
-        return bench.operator
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return "unknown"
 
 
 def host_of(url: str) -> str:

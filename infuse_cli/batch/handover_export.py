@@ -106,7 +106,7 @@ class _Export:
                 sealed_file.seal(Lines(self._lines()), file, passphrase, MAGIC)
                 self._check()
                 file.settle()
-                self._journal.commit(*self._marks(run))
+                self._journal.commit(*self._marks(run.id))
                 failpoint.hit("done:hand-over")
                 file.place()
         except OSError as error:

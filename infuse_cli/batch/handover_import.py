@@ -44,7 +44,7 @@ def take_over(path: Path, passphrase: FilePassphrase) -> OperationResult:
         open_journal(context.current().home, operator=login_name()) as journal,
         recorded(journal, "journal import") as run,
     ):
-        arriving = _Import(journal, sealer, run)
+        arriving = _Import(journal, sealer, run.id)
         unsealed(path, secret, arriving.begin, arriving.take)
         return arriving.end()
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from infuse_cli.effects.journal_run import CommandRun
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.records import TokenRecord
 
@@ -101,7 +102,7 @@ def _handed_over(
 class _Back:
     """Takes tokens back; `pending` are the ids of those that the registry still takes."""
 
-    def __init__(self, session: tools.Session, record: tools.Record, pending: set[str]) -> None:
+    def __init__(self, session: tools.Session, record: CommandRun, pending: set[str]) -> None:
         self._session, self._record, self._pending, self._now = (
             session,
             record,

@@ -4,7 +4,6 @@ data.
 
 from __future__ import annotations
 
-import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -111,32 +110,17 @@ def recorded(command: str) -> Iterator[SqliteJournal]:
 
     What earlier commands left over is voided first.
     """
-    from infuse_cli.config.bench import login_name
+    from infuse_cli.effects.journal_run import command_run
     from infuse_cli.journal import certificates
-    from infuse_cli.journal.store import open_journal
 
-    with open_journal(context.current().home) as journal:
-        run = uuid.uuid4().hex
-        journal.start_run(
-            rec.RunStart(
-                run=run,
-                command=command,
-                profile_name="",
-                profile_hash="",
-                profile={},
-                operator=login_name(),
+    with command_run(context.current().home, command) as run:
+        run.totals["done"] = 0
+        if left := certificates.abandoned(run.journal):
+            run.journal.commit(
+                *(rec.VoidSerial(serial=serial, issuer=issuer) for serial, issuer in left)
             )
-        )
-        done = 0
-        try:
-            if left := certificates.abandoned(journal):
-                journal.commit(
-                    *(rec.VoidSerial(serial=serial, issuer=issuer) for serial, issuer in left)
-                )
-            yield journal
-            done = 1
-        finally:
-            journal.end_run(run, {"done": done})
+        yield run.journal
+        run.totals["done"] = 1
 
 
 def read_text(path: Path) -> str:

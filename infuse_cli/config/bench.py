@@ -241,3 +241,8 @@ def login_name() -> str:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
         return "unknown"
+
+
+def operator_name(bench: Bench) -> str:
+    """Who works here: the operator of bench.yaml, else who is logged in."""
+    return bench.operator or login_name()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from infuse_cli import api_types as api
+    from infuse_cli.effects.journal_run import CommandRun
     from infuse_cli.journal.store import SqliteJournal
 
 _COLUMNS: Final = {"deviceId": "device id", "mcuId": "mcu id", "metadata": "metadata", "id": "id"}
@@ -310,8 +311,7 @@ def _create(
             organisationId=owner,
         )
         try:
-            made = tools.once(
-                session,
+            made = session.once.send(
                 lambda: session.cloud.create_device(
                     mcu_id=wish.mcu_id,
                     board_id=board.id,
@@ -424,7 +424,7 @@ def _patch(
 
 def patched(
     session: tools.Session,
-    record: tools.Record,
+    record: CommandRun,
     device: api.Device,
     values: dict[str, str],
     *,
@@ -458,7 +458,7 @@ def patched(
         metadata=values,
         before=device.metadata,
     )
-    changed = tools.once(session, act, look)
+    changed = session.once.send(act, look)
     record.note("device metadata changed", deviceId=device.device_id)
     return changed
 

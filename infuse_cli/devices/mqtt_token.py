@@ -200,7 +200,7 @@ def watched(organisation: str | None, ttl_s: int, receiver: Receiver) -> Operati
         )
     receiver.check()
     clock = RunClock()
-    with StopOnSignals(clock), tools.opened(clock.between_tries) as session:
+    with StopOnSignals(clock), tools.opened(clock) as session:
         owner = session.organisation(organisation)
 
         def mint() -> tuple[api.MqttToken, float]:

@@ -80,11 +80,10 @@ def _create_organisation(
 ) -> api.Organisation:
     with tools.on_record(session, command) as record:
         record.note("organisation intended", name=name)
-        made = tools.once(
-            session,
+        made = session.once.send(
             lambda: session.cloud.create_organisation(name),
             lambda: session.cloud.organisation(name=name),
-            adopt=adopt,
+            adopt_conflict=adopt,
         )
         record.note("organisation created", id=made.id, name=made.name)
     return made
@@ -158,8 +157,7 @@ def make_board(wish: BoardWish, *, ensure: bool) -> OperationResult:
             raise UsageError("usage.bad-option", "a new board needs --soc, e.g. --soc nRF9151")
         with tools.on_record(session, command) as record:
             record.note("board intended", name=name, soc=soc, organisationId=owner.id)
-            made = tools.once(
-                session,
+            made = session.once.send(
                 lambda: session.cloud.create_board(
                     owner.id,
                     name,
@@ -169,7 +167,7 @@ def make_board(wish: BoardWish, *, ensure: bool) -> OperationResult:
                     public=wish.public,
                 ),
                 lambda: tools.named(session.cloud.boards(owner.id), name, "board"),
-                adopt=ensure,
+                adopt_conflict=ensure,
             )
             record.note("board created", id=made.id, name=made.name)
     return _made(command, "board", made, created=True)
@@ -300,8 +298,7 @@ def _create_network(
         record.note(
             "network intended", name=wish.name, networkId=wish.network_id, organisationId=owner
         )
-        made = tools.once(
-            session,
+        made = session.once.send(
             lambda: session.cloud.create_network(
                 owner,
                 wish.name,

@@ -5,7 +5,6 @@ by reading only.
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.cli.since import moment
 from infuse_cli.cli.views import cloud as views
+from infuse_cli.clock import RunClock
 from infuse_cli.config import model as prof
 from infuse_cli.devices import session as tools
 from infuse_cli.errors import JournalError
@@ -155,8 +155,8 @@ def _on_record(attempt: AttemptRecord, mcu_id: str | None) -> Passed:
 
 def _compared(groups: Iterable[tuple[prof.Profile, list[Passed]]]) -> Iterator[Compared]:
     for profile, boards in groups:
-        stop = threading.Event()
-        session = tools.Session(context.current(), profile=profile, wait=stop.wait)
+        clock = RunClock()
+        session = tools.Session(context.current(), profile=profile, clock=clock)
         pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="reconcile")
         try:
             cloud, registry = session.cloud, session.registry if session.has_registry else None
@@ -164,7 +164,7 @@ def _compared(groups: Iterable[tuple[prof.Profile, list[Passed]]]) -> Iterator[C
                 lambda one, cloud=cloud, registry=registry: compare(one, cloud, registry), boards
             )
         finally:
-            stop.set()
+            clock.stop.set()
             pool.shutdown(cancel_futures=True)
             session.close()
 

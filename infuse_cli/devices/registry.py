@@ -146,8 +146,7 @@ def create_device(members: Members) -> OperationResult:
             "registry device create",
             "registry device",
             {"name": name},
-            lambda: tools.once(
-                session,
+            lambda: session.once.send(
                 lambda: client.create_device(name, given),
                 lambda: client.device_by_name(name),
             ),
@@ -258,11 +257,10 @@ def make_component(
             command,
             "component",
             {"name": name, "registryDeviceId": owner.id},
-            lambda: tools.once(
-                session,
+            lambda: session.once.send(
                 lambda: client.create_component(owner.id, name, sensor_profile),
                 look,
-                adopt=ensure,
+                adopt_conflict=ensure,
             ),
         )
     first = f"{'There already:' if found else 'Created'} component {name!r}."
@@ -449,8 +447,7 @@ def create_group(name: str, tags: tuple[str, ...]) -> OperationResult:
             "registry group create",
             "group",
             {"name": name},
-            lambda: tools.once(
-                session,
+            lambda: session.once.send(
                 lambda: client.create_group(name, tags),
                 lambda: tools.named(client.groups(), name, "group"),
             ),
@@ -541,7 +538,7 @@ def _changed(
 
     with tools.on_record(session, command) as record:
         record.note(f"{what} change intended", id=id_, change=dict(wanted))
-        made = tools.once(session, act, found)
+        made = session.once.send(act, found)
         if made is None:
             raise CloudError("cloud.not-found", f"the {what} {id_} is gone")
         record.note(f"{what} changed", id=id_)
@@ -554,7 +551,7 @@ def _deleted(
     """Delete once, on record; a lost answer counts as done when the thing is gone."""
     with tools.on_record(session, command) as record:
         record.note("deletion intended", id=id_)
-        tools.removed(session, act, look)
+        session.once.delete(act, look)
         record.note("deleted", id=id_)
 
 

@@ -107,8 +107,8 @@ class Mint:
                     self._end(intent, f"refused: {error.code}")
                 if not error.unknown or attempt == _TRIES:
                     raise
-                found = tools.within_grace(
-                    self._session, lambda: self._session.registry.device_by_name(self._name)
+                found = self._session.once.look_up_lost(
+                    lambda: self._session.registry.device_by_name(self._name)
                 )
                 if found is not None:
                     self._retire(found, {intent})
@@ -173,8 +173,8 @@ class Mint:
         for row in client.pending_tokens():
             if row.device_id == device.id:
                 client.revoke_token(row.id)
-        tools.removed(
-            self._session, lambda: client.delete_device(device.id), lambda: client.device(device.id)
+        self._session.once.delete(
+            lambda: client.delete_device(device.id), lambda: client.device(device.id)
         )
 
     def _end(self, intent: str, why: str) -> None:
@@ -234,7 +234,7 @@ def _await_active(session: tools.Session, registry_device_id: str, wait_s: float
         status = found.status if found is not None else "gone"
         if status in {"ACTIVE", "gone"} or time.monotonic() >= until:
             return status
-        session.wait(_LOOK_S)
+        session.clock.wait(_LOOK_S)
 
 
 def listed() -> OperationResult:
@@ -254,8 +254,7 @@ def revoke(text: str, *, yes: bool) -> OperationResult:
         tools.confirm(f"Revoke the registration token of {found.name!r}?", yes=yes)
         with tools.on_record(session, "registry token revoke") as record:
             record.note("token revocation intended", tokenId=found.id, name=found.name)
-            done = tools.once(
-                session,
+            done = session.once.send(
                 lambda: client.revoke_token(found.id),
                 lambda: (
                     None if any(row.id == found.id for row in client.pending_tokens()) else True

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from infuse_cli.cli.result import OperationResult
     from infuse_cli.config.model import Profile
+    from infuse_cli.effects.journal_run import CommandRun
     from infuse_cli.provisioning.line import Asked
     from infuse_cli.records import AttemptRecord
 
@@ -197,7 +198,7 @@ def rotate(text: str, asked: Asked, reason: str) -> OperationResult:
     )
 
 
-def _planned(record: tools.Record, old: Old, reason: str) -> tuple[AttemptRecord, bool]:
+def _planned(record: CommandRun, old: Old, reason: str) -> tuple[AttemptRecord, bool]:
     """The attempt whose identity ends, with what has to end on record, and whether a new one has
     still to be begun.
     """
@@ -264,7 +265,7 @@ def _planned(record: tools.Record, old: Old, reason: str) -> tuple[AttemptRecord
 
 
 def _end_registry(
-    session: tools.Session, record: tools.Record, old: Old, todo: dict[str, Any]
+    session: tools.Session, record: CommandRun, old: Old, todo: dict[str, Any]
 ) -> None:
     """The old token and registry device go first: their name is what the new ones get."""
     if not session.has_registry:
@@ -276,8 +277,7 @@ def _end_registry(
     for id_ in todo["registryDevices"]:
         if client.device(id_) is not None:
             record.note("registry device deletion intended", registryDeviceId=id_)
-            tools.removed(
-                session,
+            session.once.delete(
                 lambda id_=id_: client.delete_device(id_),  # type: ignore[misc]
                 lambda id_=id_: client.device(id_),  # type: ignore[misc]
             )
@@ -334,7 +334,7 @@ def _see(old: Old, ports: Sequence[str], profile: Profile) -> None:
 
 
 def _end_certificates(
-    record: tools.Record, old: Old, start: AttemptRecord, todo: dict[str, Any]
+    record: CommandRun, old: Old, start: AttemptRecord, todo: dict[str, Any]
 ) -> list[str]:
     reason = REASONS.get(todo["reason"], "superseded")
     listed = {(serial, issuer) for serial, issuer in todo["certificates"]}

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from infuse_cli import api_types as api
+    from infuse_cli.effects.journal_run import CommandRun
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.records import AttemptRecord, CertificateRecord, TokenRecord, Write
 
@@ -171,7 +172,7 @@ def _of_attempts(session: tools.Session, attempts: Sequence[AttemptRecord]) -> a
 class Retirement:
     """The end of one device, on record in a run; each step may be done again."""
 
-    def __init__(self, session: tools.Session, record: tools.Record, old: Old, reason: str) -> None:
+    def __init__(self, session: tools.Session, record: CommandRun, old: Old, reason: str) -> None:
         self.session: Final = session
         self.record: Final = record
         self.journal: Final = record.journal
@@ -263,8 +264,7 @@ class Retirement:
             self.record.note(
                 "registry device deletion intended", registryDeviceId=one.id, name=one.name
             )
-            tools.removed(
-                self.session,
+            self.session.once.delete(
                 lambda one=one: client.delete_device(one.id),  # type: ignore[misc]
                 lambda one=one: client.device(one.id),  # type: ignore[misc]
             )
@@ -417,8 +417,7 @@ def ended(session: tools.Session, token: TokenRecord) -> TokenEnd:
     more.
     """
     client, token_id = session.registry, token.token_id or ""
-    return tools.once(
-        session,
+    return session.once.send(
         lambda: client.end_token(token_id),
         lambda: (
             None if any(row.id == token_id for row in client.pending_tokens()) else TokenEnd.UNKNOWN

@@ -117,8 +117,7 @@ def _send(
     with tools.on_record(session, "rpc send") as record:
         record.note("rpc intended", deviceId=device.device_id, command=command)
         wait_ms = round(wish.send_wait_s * 1000)
-        sent_id = tools.once(
-            session,
+        sent_id = session.once.send(
             lambda: (
                 session.cloud.send_rpc(
                     device.device_id, command, params, wait_ms=wait_ms, encoded=wish.encoded
@@ -240,7 +239,7 @@ def _followed(
             or (until is None and expires is None)
         ):
             return _result(command, message, now, ended=True)
-        session.wait(pause)
+        session.clock.wait(pause)
         pause = min(pause * 2, _SLOWEST_LOOK_S)
 
 

@@ -10,9 +10,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-import threading
-import time
-import uuid
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cached_property
@@ -20,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from infuse_cli.cli import context
+from infuse_cli.clock import RunClock
 from infuse_cli.config import model as prof
+from infuse_cli.effects.send_once import SendOnce
 from infuse_cli.errors import CloudError, Interrupted, ProfileError, UsageError
 
 if TYPE_CHECKING:
@@ -30,13 +29,13 @@ if TYPE_CHECKING:
     from infuse_cli.cli.context import Invocation
     from infuse_cli.cloud.infuse_api import InfuseClient
     from infuse_cli.cloud.registry_api import RegistryClient
+    from infuse_cli.effects.journal_run import CommandRun
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.types import Secret
 
 T = TypeVar("T")
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_LOOK_AGAIN_S: Final = 0.25
 _CONFLICT: Final = 409
 
 
@@ -58,15 +57,16 @@ class Session:
         settings: Invocation,
         *,
         profile: prof.Profile | None = None,
-        wait: Callable[[float], bool] | None = None,
+        clock: RunClock | None = None,
     ) -> None:
-        """`profile` instead of the one that the settings name; `wait` is what the clients wait with
-        between tries.
+        """`profile` instead of the one that the settings name; a stop of `clock` ends every
+        wait.
         """
         self.settings: Final = settings
         self.profile: Final = profile or _profile(settings)
         self.cloud_section: Final = self.profile.cloud if self.profile else _bare_cloud(settings)
-        self._wait: Final = wait or threading.Event().wait
+        self.clock: Final = clock or RunClock()
+        self.once: Final = SendOnce(self.clock, self.cloud_section.lost_answer_grace_s)
         self._open: Final[list[InfuseClient | RegistryClient]] = []
 
     @property
@@ -79,7 +79,7 @@ class Session:
         """The Infuse IoT API. Raises CredentialError, ProfileError."""
         from infuse_cli.cloud.build import connect
 
-        client = connect(self.cloud_section, self._credential(), self.wait)
+        client = connect(self.cloud_section, self._credential(), self.clock.between_tries)
         self._open.append(client)
         return client
 
@@ -98,7 +98,9 @@ class Session:
             if own is not None or section.auth not in {"same", "same-host"}
             else self._credential()
         )
-        client = connect_registry(section, credential, self.wait, cloud=self.cloud_section, own=own)
+        client = connect_registry(
+            section, credential, self.clock.between_tries, cloud=self.cloud_section, own=own
+        )
         self._open.append(client)
         return client
 
@@ -125,12 +127,6 @@ class Session:
                 ),
             )
         return prof.Registry(base_url=url)
-
-    def wait(self, seconds: float) -> bool:
-        """Wait; True when what was asked for is to stop, which is never where Ctrl-C just ends the
-        program.
-        """
-        return self._wait(seconds)
 
     def close(self) -> None:
         """Close all connections."""
@@ -200,9 +196,9 @@ class Session:
 
 
 @contextmanager
-def opened(wait: Callable[[float], bool] | None = None) -> Iterator[Session]:
-    """A session of this invocation; `wait` as for Session."""
-    session = Session(context.current(), wait=wait)
+def opened(clock: RunClock | None = None) -> Iterator[Session]:
+    """A session of this invocation; `clock` as for Session."""
+    session = Session(context.current(), clock=clock)
     try:
         yield session
     finally:
@@ -249,94 +245,14 @@ def exists(what: str, name: str, id_: str, hint: str) -> CloudError:
     )
 
 
-def once(
-    session: Session, act: Callable[[], T], look: Callable[[], T | None], *, adopt: bool = False
-) -> T:
-    """Send an effect once; a lost answer is looked up for the grace time and never sent again here.
-
-    With `adopt` a 409 is looked up too: somebody was faster. Raises what `act` raised where nothing
-    is found.
-    """
-    try:
-        return act()
-    except CloudError as error:
-        if not (error.unknown or (adopt and error.status == _CONFLICT)):
-            raise
-        found = within_grace(session, look)
-        if found is not None:
-            return found
-        if not error.unknown:
-            raise
-        raise CloudError(
-            error.code,
-            f"{error.message}; nothing came of it as far as can be seen, and it was not sent again",
-            unknown=True,
-            status=error.status,
-            call=error.call,
-            request_id=error.request_id,
-            hint="It may still take effect: look again later, before you repeat it.",
-        ) from error
-
-
-def removed(
-    session: Session, delete: Callable[[], None], look: Callable[[], object | None]
-) -> None:
-    """Delete once; a lost answer counts as done when the thing is gone."""
-
-    def act() -> bool:
-        delete()
-        return True
-
-    once(session, act, lambda: True if look() is None else None)
-
-
-def within_grace(session: Session, look: Callable[[], T | None]) -> T | None:
-    """Look until something is there, for `lost_answer_grace_s` at most."""
-    until = time.monotonic() + session.cloud_section.lost_answer_grace_s
-    while True:
-        found = look()
-        if found is not None or time.monotonic() >= until:
-            return found
-        session.wait(_LOOK_AGAIN_S)
-
-
-class Record:
-    """Where a command notes what it intends and what it did."""
-
-    def __init__(self, journal: SqliteJournal, run: str) -> None:
-        self.journal: Final = journal
-        self.run: Final = run
-
-    def note(self, what: str, **facts: Any) -> None:
-        """Make a note durable: before an effect what is intended, after it what came of it."""
-        from infuse_cli.records import NoteRun
-
-        self.journal.commit(NoteRun(run=self.run, what=what, facts=facts))
-
-
 @contextmanager
-def on_record(session: Session, command: str) -> Iterator[Record]:
+def on_record(session: Session, command: str) -> Iterator[CommandRun]:
     """A run of the journal for a command that leaves something behind in the cloud."""
-    from infuse_cli.config.bench import login_name
-    from infuse_cli.journal.store import open_journal
-    from infuse_cli.records import RunStart
+    from infuse_cli.effects.journal_run import command_run
 
-    profile = session.profile
-    start = RunStart(
-        run=uuid.uuid4().hex,
-        command=command,
-        operator=login_name(),
-        profile_name=profile.name if profile else "",
-        profile_hash=prof.digest(profile) if profile else "",
-        profile=prof.to_json(profile) if profile else {},
-        facts={"apiHost": session.cloud_section.base_url},
-    )
-    with open_journal(session.settings.home, operator=start.operator) as journal:
-        journal.start_run(start)
-        try:
-            yield Record(journal, start.run)
-        finally:
-            journal.end_run(start.run, {})
+    facts = {"apiHost": session.cloud_section.base_url}
+    with command_run(session.settings.home, command, profile=session.profile, facts=facts) as run:
+        yield run
 
 
 @contextmanager

@@ -217,8 +217,7 @@ def _settle(rows: Sequence[dict[str, Any]]) -> None:
 
 def _revoked(session: tools.Session, token: TokenRecord) -> bool:
     token_id = token.token_id or ""
-    return tools.once(
-        session,
+    return session.once.send(
         lambda: session.registry.revoke_token(token_id),
         lambda: (
             None if any(row.id == token_id for row in session.registry.pending_tokens()) else True

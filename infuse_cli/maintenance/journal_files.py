@@ -7,7 +7,6 @@ import os
 import shutil
 import tempfile
 import time
-import uuid
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,11 +17,11 @@ from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.cli.views.journal import PLAIN, SEALED, broken, head_of
 from infuse_cli.config.bench import login_name
+from infuse_cli.effects.journal_run import CommandRun, journal_run, run_start
 from infuse_cli.errors import JournalError, UsageError
 from infuse_cli.journal.database import FILE
 from infuse_cli.journal.store import open_journal
 from infuse_cli.pki.files import is_folder
-from infuse_cli.records import NoteRun, RunStart
 from infuse_cli.text import plural
 
 if TYPE_CHECKING:
@@ -116,16 +115,14 @@ def restore(path: Path, passphrase: FilePassphrase, *, sealed: bool) -> Operatio
                     failpoint.hit("imported")
         with (
             open_journal(home, operator=login_name()) as here,
-            noted(here, "journal import") as note,
+            recorded(here, "journal import") as run,
         ):
-            note(
+            run.note(
                 "journal imported",
-                {
-                    "sha256": digest,
-                    "events": found["events"],
-                    "stations": found["stations"],
-                    "before": before,
-                },
+                sha256=digest,
+                events=found["events"],
+                stations=found["stations"],
+                before=before,
             )
     data = {"file": path, "imported": True, "before": before, **found}
     told = (
@@ -154,7 +151,7 @@ def rekey() -> OperationResult:
 
 
 def _rekeyed(journal: SqliteJournal, change: Rekey) -> OperationResult:
-    with noted(journal, "journal rekey") as note:
+    with recorded(journal, "journal rekey") as run:
         _alone(
             journal
         )  # once more, now that others see this run: two that change the key at once would lose secrets
@@ -164,7 +161,7 @@ def _rekeyed(journal: SqliteJournal, change: Rekey) -> OperationResult:
         def again(name: str, sealed: bytes) -> bytes:
             return sealer.seal(sealer.unseal(sealed, name), name)
 
-        note("rekey begun", {})
+        run.note("rekey begun")
         journal.reseal(again)
         failpoint.hit("rekey:resealed")
         change.promote()
@@ -176,7 +173,7 @@ def _rekeyed(journal: SqliteJournal, change: Rekey) -> OperationResult:
         count = journal.reseal(again)
         if not kept:
             change.forget()
-        note("rekeyed", {"secrets": count, "oldKeyKept": kept})
+        run.note("rekeyed", secrets=count, oldKeyKept=kept)
     told = f"New sealing key; {plural(count, 'secret')} sealed anew."
     if kept:
         told += (
@@ -187,32 +184,13 @@ def _rekeyed(journal: SqliteJournal, change: Rekey) -> OperationResult:
 
 
 @contextmanager
-def noted(journal: SqliteJournal, command: str) -> Iterator[Callable[[str, dict[str, Any]], None]]:
-    """A run of the journal for what a command does to this bench; yields what makes a note
-    durable.
-    """
-    with recorded(journal, command) as run:
-        yield lambda what, facts: journal.commit(NoteRun(run=run, what=what, facts=facts))
+def recorded(journal: SqliteJournal, command: str) -> Iterator[CommandRun]:
+    """A run of an open journal for a command that needs no profile."""
+    from infuse_cli.config.bench import load_bench
 
-
-@contextmanager
-def recorded(journal: SqliteJournal, command: str) -> Iterator[str]:
-    """A run of the journal for a command that needs no profile; yields its id."""
-    run = uuid.uuid4().hex
-    journal.start_run(
-        RunStart(
-            run=run,
-            command=command,
-            operator=login_name(),
-            profile_name="",
-            profile_hash="",
-            profile={},
-        )
-    )
-    try:
+    start = run_start(command, load_bench(journal.path.parent))
+    with journal_run(journal, start) as run:
         yield run
-    finally:
-        journal.end_run(run, {})
 
 
 def _living(journal: SqliteJournal) -> list[str]:

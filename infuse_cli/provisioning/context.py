@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from infuse_cli.dialect.commands import FLIGHT_MODE
+from infuse_cli.effects.send_once import SendOnce
 from infuse_cli.errors import CloudError, Interrupted
 from infuse_cli.types import AttemptState, CredentialType, StepState
 
@@ -202,20 +203,11 @@ class Context:
             pause = min(pause * 2, 5.0)
 
     def within_grace(self, look: Callable[[], T | None]) -> T | None:
-        """Look something up repeatedly for `lost_answer_grace_s`; None when it is not there yet."""
-        clock = self.deps.clock
-        end = clock.monotonic() + self.profile.cloud.lost_answer_grace_s
-        pause = 0.1
-        while True:
-            found = self.patiently(look)
-            if found is not None:
-                return found
-            left = end - clock.monotonic()
-            if left <= 0:
-                return None
-            if clock.wait(min(pause, left)):
-                raise Interrupted
-            pause = min(pause * 2, 1.0)
+        """Look something up to the end of `lost_answer_grace_s`, through outages; None when it is
+        still not there.
+        """
+        once = SendOnce(self.deps.clock, self.profile.cloud.lost_answer_grace_s)
+        return once.look_up_lost(lambda: self.patiently(look))
 
     def scanned(self, names: Collection[str]) -> Mapping[str, str]:
         """What was scanned for this board; waits for what of `names` was not yet.

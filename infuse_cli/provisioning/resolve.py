@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from infuse_cli.api_types import CloudBoard, MetadataField, Organisation
-from infuse_cli.errors import CloudError, Interrupted, ProfileError
+from infuse_cli.clock import RunClock
+from infuse_cli.effects.send_once import SendOnce
+from infuse_cli.errors import CloudError, ProfileError
 from infuse_cli.provisioning.context import Resolved
 from infuse_cli.records import NoteRun
 
@@ -35,13 +37,13 @@ def resolve(
 ) -> Resolved:
     """Look names up, create what the profile lets be created (on record), and check the soc.
 
-    `journal` None is a dry run: nothing is created, and what would be has the id `NOT_YET`. With a
-    clock a lost answer is looked up for `lost_answer_grace_s`. Raises CloudError
+    `journal` None is a dry run: nothing is created, and what would be has the id `NOT_YET`. A lost
+    answer is looked up for `lost_answer_grace_s`. Raises CloudError
     cloud.not-found, cloud.ambiguous, cloud.soc-mismatch, ProfileError profile.invalid.
     """
-    grace = Grace(clock, profile.cloud.lost_answer_grace_s)
-    organisation = _organisation(profile.cloud.organisation, cloud, journal, run, grace)
-    board = _board(profile, cloud, journal, run, organisation, grace=grace)
+    once = SendOnce(clock or RunClock(), profile.cloud.lost_answer_grace_s)
+    organisation = _organisation(profile.cloud.organisation, cloud, journal, run, once)
+    board = _board(profile, cloud, journal, run, organisation, once=once)
     soc = profile.board.soc or board.soc
     if soc.lower() != board.soc.lower():
         raise CloudError(
@@ -54,7 +56,7 @@ def resolve(
 
 
 def _organisation(
-    spec: NamedThing, cloud: InfuseApi, journal: Journal | None, run: str, grace: Grace
+    spec: NamedThing, cloud: InfuseApi, journal: Journal | None, run: str, once: SendOnce
 ) -> api.Organisation:
     if spec.id is None and spec.name is None:
         raise ProfileError("profile.invalid", "cloud.organisation names neither id nor name")
@@ -72,7 +74,7 @@ def _organisation(
     name = spec.name
     if journal is None:
         return Organisation(id=NOT_YET, name=name)
-    return _Making(journal, run, "organisation", {"name": name}, grace).once(
+    return _Creation(journal, run, "organisation", {"name": name}, once).execute(
         lambda: cloud.create_organisation(name), lambda: cloud.organisation(name=name)
     )
 
@@ -84,7 +86,7 @@ def _board(
     run: str,
     organisation: api.Organisation,
     *,
-    grace: Grace,
+    once: SendOnce,
 ) -> api.CloudBoard:
     spec = profile.cloud.board
     if spec.id is not None:
@@ -107,9 +109,9 @@ def _board(
         )
     if journal is None:
         return _imagined_board(profile, organisation)
-    return _Making(
-        journal, run, "board", {"organisation": organisation.id, "name": spec.name}, grace
-    ).once(
+    return _Creation(
+        journal, run, "board", {"organisation": organisation.id, "name": spec.name}, once
+    ).execute(
         lambda: _create_board(profile, cloud, organisation),
         lambda: _one(cloud.boards(organisation.id), spec.name or "", "board"),
     )
@@ -186,32 +188,9 @@ U = TypeVar("U", "api.CloudBoard", "api.Organisation")
 
 
 @dataclass(frozen=True, slots=True)
-class Grace:
-    """How long a lost answer is looked up: without a clock once."""
-
-    clock: Clock | None
-    seconds: float
-
-    def look(self, look: Callable[[], U | None]) -> U | None:
-        """Look until something is there or the time is over.
-
-        Raises Interrupted when the run is stopped.
-        """
-        found, clock = look(), self.clock
-        if clock is None:
-            return found
-        end, pause = clock.monotonic() + self.seconds, 0.1
-        while found is None and clock.monotonic() < end:
-            if clock.wait(pause):
-                raise Interrupted
-            pause = min(pause * 2, 1.0)
-            found = look()
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Making:
-    """Something that this run makes in the cloud: intended on record before its POST, made once.
+class _Creation:
+    """Something that this run creates in the cloud: intended in the journal before its POST, made
+    once.
 
     `facts` tell one intent from another. An earlier run that was killed after its intent may have a
     POST under way still, so what it intended is looked for as long as a lost answer is.
@@ -221,16 +200,16 @@ class _Making:
     run: str
     what: str
     facts: dict[str, Any]
-    grace: Grace
+    once: SendOnce
 
-    def once(self, create: Callable[[], U], look: Callable[[], U | None]) -> U:
+    def execute(self, create: Callable[[], U], look_up: Callable[[], U | None]) -> U:
         """What was made, now or by the earlier run. Raises CloudError, Interrupted."""
-        made = self.grace.look(look) if self._is_open() else None
+        made = self.once.look_up_lost(look_up) if self._is_open() else None
         if made is None:
             self.journal.commit(
                 NoteRun(run=self.run, what=f"{self.what} intended", facts=self.facts)
             )
-            made = self._posted(create, look)
+            made = self.once.send(create, look_up, adopt_conflict=True, most=_POSTS)
         self.journal.commit(
             NoteRun(run=self.run, what=f"{self.what} created", facts={"id": made.id, **self.facts})
         )
@@ -240,20 +219,3 @@ class _Making:
         notes = self.journal.noted(f"{self.what} intended", f"{self.what} created")
         mine = [what for what, facts in notes if self.facts.items() <= facts.items()]
         return mine[-1:] == [f"{self.what} intended"]
-
-    def _posted(self, create: Callable[[], U], look: Callable[[], U | None]) -> U:
-        """Send; a lost answer or a 409 (somebody was faster) is looked up, and sent again only when
-        it is not there in time.
-        """
-        for left in reversed(range(_POSTS)):
-            try:
-                return create()
-            except CloudError as error:
-                if not error.unknown and error.status != 409:
-                    raise
-                found = self.grace.look(look)
-                if found is not None:
-                    return found
-                if left == 0 or not error.unknown or self.grace.clock is None:
-                    raise
-        raise AssertionError("unreachable: the last try returns or raises")
