@@ -17,9 +17,9 @@ from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult, json_line
 from infuse_cli.config.bench import login_name
 from infuse_cli.errors import Exit, PolicyError, UsageError
+from infuse_cli.files import StagedFile
 from infuse_cli.journal import queries
 from infuse_cli.journal.store import open_journal
-from infuse_cli.keys.files import Staged
 from infuse_cli.text import plural
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _write(out: Path, lines: Iterable[str]) -> None:
             hint="Leave --out away to write to standard output.",
         )
     try:
-        with Staged(out) as file:
+        with StagedFile(out) as file:
             for line in lines:
                 file.write(line.encode())
             file.place()

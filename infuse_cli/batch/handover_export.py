@@ -27,8 +27,8 @@ from infuse_cli.batch.handover import (
 from infuse_cli.batch.known_rows import known_rows
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.errors import PolicyError, UsageError
+from infuse_cli.files import StagedFile
 from infuse_cli.keys import sealed_file
-from infuse_cli.keys.files import Staged
 from infuse_cli.maintenance.journal_files import recorded
 from infuse_cli.provisioning.steps.token import secret_name
 from infuse_cli.records import MoveToken, NoteRun
@@ -102,7 +102,7 @@ class _Export:
         """Seal, mark, and only then put the file in its place."""
         passphrase = self._wish.passphrase.get(str(self._wish.out), new=True)
         try:
-            with recorded(self._journal, "batch export") as run, Staged(self._wish.out) as file:
+            with recorded(self._journal, "batch export") as run, StagedFile(self._wish.out) as file:
                 sealed_file.seal(Lines(self._lines()), file, passphrase, MAGIC)
                 self._check()
                 file.settle()

@@ -10,6 +10,7 @@ from infuse_cli import records as rec
 from infuse_cli.ca import common as ca_common
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.errors import JournalError, SignerError, UsageError
+from infuse_cli.files import private_folder
 from infuse_cli.journal import certificates
 from infuse_cli.journal.certificates import Wanted
 from infuse_cli.pki import chain, issuing
@@ -414,7 +415,7 @@ def _kept(folder: Path, signer: Signer) -> Path:
 
 def _keep(path: Path, made: MadeCrl) -> None:
     try:
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        private_folder(path.parent)
         write_atomic(path, made.der, PRIVATE)
     except OSError as error:
         raise SignerError(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from prompt_toolkit.history import History
 
+from infuse_cli.files import private_folder
 from infuse_cli.serial_tools.console_text import is_secret
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class SafeHistory(History):
     def store_string(self, string: str) -> None:
         """Put a line at the end of the file."""
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(self._path.parent)
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             with os.fdopen(descriptor, "ab") as file:
                 file.write(json.dumps(string).encode() + b"\n")

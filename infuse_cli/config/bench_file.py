@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from infuse_cli.config.bench import FILE, load_bench
 from infuse_cli.errors import ProfileError
-from infuse_cli.keys.files import write_private
+from infuse_cli.files import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -353,7 +353,7 @@ class Destination:
 
         Raises UsageError where it holds something.
         """
-        from infuse_cli.keys.files import create_private
+        from infuse_cli.files import create_private
 
         if self.out is None or self._written(lambda: create_private(Path(self.out or ""), b"")):
             return
@@ -372,7 +372,7 @@ class Destination:
 
     def take(self, secret: Secret) -> None:
         """Write the secret and a line end to the file, 0600, in one step."""
-        from infuse_cli.keys.files import write_private
+        from infuse_cli.files import write_private
 
         if self.out is not None:
             self._written(

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import StaticPool
 
 from infuse_cli.errors import JournalError
+from infuse_cli.files import private_folder
 from infuse_cli.journal import migrations
 from infuse_cli.journal.failures import named
 from infuse_cli.journal.prepared import Prepared
@@ -159,7 +160,7 @@ def open_database(home: Path, *, tool_version: str, create: bool, busy_s: float)
 
 
 def _make(home: Path, path: Path) -> None:
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(home)
     with suppress(PermissionError):
         if home.stat().st_mode & 0o077:
             home.chmod(0o700)
@@ -175,7 +176,14 @@ def _make(home: Path, path: Path) -> None:
 
 def _prepare(raw: sqlite3.Connection, busy_s: float) -> None:
     _write_ahead(raw, time.monotonic() + busy_s)
-    for pragma in ("synchronous=FULL", "secure_delete=ON", "foreign_keys=ON", "trusted_schema=OFF"):
+    for pragma in (
+        "synchronous=FULL",
+        "fullfsync=ON",
+        "checkpoint_fullfsync=ON",
+        "secure_delete=ON",
+        "foreign_keys=ON",
+        "trusted_schema=OFF",
+    ):
         raw.execute(f"PRAGMA {pragma}")
 
 

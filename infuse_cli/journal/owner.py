@@ -20,6 +20,7 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Final
 
 from infuse_cli.errors import JournalError
+from infuse_cli.files import private_folder
 from infuse_cli.journal.failures import named
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Owners:
         with self._lock, named(path):
             if run in self._held:
                 raise JournalError("journal.raced", f"run {run} is under way already")
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(self._folder)
             self._sweep()
             _create(path)
             connection = _connect(path)

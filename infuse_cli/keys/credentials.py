@@ -18,6 +18,7 @@ import msgspec
 
 from infuse_cli.errors import CredentialError
 from infuse_cli.expiry import warning
+from infuse_cli.files import write_private
 from infuse_cli.keys import files, ring
 from infuse_cli.types import Secret
 
@@ -256,10 +257,7 @@ def _edit(home: Path, change: Callable[[dict[str, str]], Any]) -> bool:
     if not change(entries):
         return False
     try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files.write_private(
-            path, msgspec.json.format(msgspec.json.encode({"credentials": entries}))
-        )
+        write_private(path, msgspec.json.format(msgspec.json.encode({"credentials": entries})))
     except OSError as error:
         raise CredentialError(
             "credential.malformed", f"{_STORE} {path} cannot be written: {error.strerror}"

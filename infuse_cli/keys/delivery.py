@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from infuse_cli.errors import CredentialError
-from infuse_cli.keys import files
+from infuse_cli.files import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +61,7 @@ class Delivery:
 
     def _write(self, path: Path, content: bytes) -> None:
         try:
-            files.write_private(path, content)
+            write_private(path, content)
         except OSError as error:
             raise _refused(f"{path} cannot be written: {error.strerror}") from error
 

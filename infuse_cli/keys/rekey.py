@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from infuse_cli.errors import CredentialError
+from infuse_cli.files import write_private
 from infuse_cli.keys import files, ring
 from infuse_cli.types import Secret
 
@@ -49,7 +50,7 @@ class FilePlace:
         """Durable once this returns."""
         path = self._of(which)
         try:
-            files.write_private(path, text)
+            write_private(path, text)
         except OSError as error:
             raise CredentialError(
                 "credential.sealing-key", f"{_WHAT} {path} cannot be written: {error.strerror}"

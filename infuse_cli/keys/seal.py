@@ -21,6 +21,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from infuse_cli.errors import CredentialError, ProfileError
+from infuse_cli.files import create_private
 from infuse_cli.keys import files, ring
 from infuse_cli.keys.rekey import NEXT, OLD, FilePlace, KeyPlace, RingPlace
 from infuse_cli.types import Secret
@@ -231,7 +232,7 @@ def _from_file(bench: BenchKeys, *, create: bool) -> tuple[str, list[bytes]]:
 def _create(path: Path) -> None:
     try:
         # Losing the race is fine: the other's key is then read.
-        files.create_private(path, _fresh() + b"\n")
+        create_private(path, _fresh() + b"\n")
     except OSError as error:
         raise _trouble(f"{_WHAT} {path} cannot be made: {error.strerror}") from error
 

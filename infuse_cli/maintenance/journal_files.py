@@ -19,9 +19,10 @@ from infuse_cli.cli.views.journal import PLAIN, SEALED, broken, head_of
 from infuse_cli.config.bench import login_name
 from infuse_cli.effects.journal_run import CommandRun, journal_run, run_start
 from infuse_cli.errors import JournalError, UsageError
+from infuse_cli.files import is_folder, private_folder
 from infuse_cli.journal.database import FILE
 from infuse_cli.journal.store import open_journal
-from infuse_cli.pki.files import is_folder
+from infuse_cli.records import NoteRun, RunStart
 from infuse_cli.text import plural
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def restore(path: Path, passphrase: FilePassphrase, *, sealed: bool) -> Operatio
     home = context.current().home
     secret = passphrase.get(str(path)) if sealed else None
     digest = _digest(path)
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(home)
     with _folder(home, home) as folder:
         _unpack(path, folder / FILE, secret)
         found = _verified(folder, path)

@@ -99,7 +99,7 @@ def _forms(secret: str) -> Iterator[str]:
 
 def make(out: Path, subject: Subject, findings: Sequence[Finding]) -> list[str]:
     """Write the bundle, 0600 and never over another file; the names in it. Raises UsageError."""
-    from infuse_cli.keys.files import create_private
+    from infuse_cli.files import create_private
 
     if not out.absolute().parent.is_dir():
         raise UsageError(

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from infuse_cli.errors import SignerError
+from infuse_cli.files import private_folder
 from infuse_cli.pki import chain as chains
 from infuse_cli.pki.ca_certificates import broken_link, intermediate_certificate, key_usage
 from infuse_cli.pki.files import PRIVATE, sync_folder, write_atomic
@@ -111,7 +112,7 @@ def request(folder: Path, name: str, key: NewKey) -> bytes:
     pem = _request(name, key.key)
     building = folder / f".{PENDING}.{secrets.token_hex(6)}.tmp"
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(folder)
         building.mkdir(mode=0o700)
         key.write(building)
         write_atomic(building / REQUEST, pem, PRIVATE)
@@ -204,7 +205,8 @@ def _publish(folder: Path, path: tuple[x509.Certificate, ...], key: NewKey | Pat
     place = folder / ISSUERS / name
     building = place.with_name(f".{name}.{secrets.token_hex(6)}.tmp")
     try:
-        building.mkdir(mode=0o700, parents=True)
+        private_folder(building.parent)
+        building.mkdir(mode=0o700)
         _put_key(key, building)
         write_issuer(building, path)
         if place.exists():

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from infuse_cli.errors import SignerError, UsageError
+from infuse_cli.files import private_folder
 from infuse_cli.pki.ca_certificates import NewCa, make_ca
 from infuse_cli.pki.files import PRIVATE, PUBLIC, sync_folder, write_atomic
 from infuse_cli.pki.issuers import ROOT_KEY, key_is_loose, load_ca, read_chain, root_key_here
@@ -113,7 +114,7 @@ def _refuse_existing(folder: Path, root_out: Path | None) -> None:
 def _write(
     folder: Path, root_out: Path | None, made: NewCa, key: NewKey, passphrase: Secret
 ) -> None:
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(folder.parent)
     building = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.tmp")
     building.mkdir(mode=0o700)
     placed: list[Path] = []
@@ -145,7 +146,7 @@ def _write_bench(folder: Path, made: NewCa, key: NewKey) -> None:
 
 def _write_root(folder: Path, made: NewCa, passphrase: Secret, placed: list[Path]) -> None:
     """Put the root's key, and its certificate beside it, where nothing is overwritten."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(folder)
     try:
         write_atomic(
             folder / ROOT_KEY, encrypted_pem(made.root_key, passphrase), PRIVATE, replace=False

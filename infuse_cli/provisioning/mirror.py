@@ -7,16 +7,14 @@ programs that read elsewhere.
 
 from __future__ import annotations
 
-import os
 import queue
-import secrets
 import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.cli.result import json_line
 from infuse_cli.cli.views.journal import record
 from infuse_cli.errors import InfuseError
+from infuse_cli.files import write_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,15 +94,4 @@ class Mirror:
 
     def _write(self, board: str, text: str) -> None:
         name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in board)
-        part = self._folder / f".{name}.{secrets.token_hex(4)}.part"
-        try:
-            with os.fdopen(
-                os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
-            ) as file:
-                file.write(text + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self._folder / f"{name}.json")
-        finally:
-            with suppress(OSError):
-                part.unlink()
+        write_file(self._folder / f"{name}.json", f"{text}\n".encode())
