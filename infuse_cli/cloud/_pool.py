@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import urlencode
 
 import httpcore
-import httpx
 
 from infuse_cli._version import __version__
 from infuse_cli.cloud import failures
+from infuse_cli.cloud._body import BODY_LIMIT, BadEncodingError, BodyTooLongError, read_body
 from infuse_cli.cloud.failures import ErrorMaker, Failed, Failure, RawAnswer
 from infuse_cli.cloud.proxies import proxy_for
 from infuse_cli.errors import ProfileError
@@ -37,9 +37,6 @@ Request = httpcore.Request
 SLOTS: Final = 64
 """As many connections as slots that may work at once."""
 
-BODY_LIMIT: Final = 8 * 1024 * 1024
-"""Bytes of a body, unpacked, that are read at most."""
-
 # Shorter than the 5 s after which common servers drop an idle connection: a request sent just then
 # would be lost.
 _KEEP_ALIVE_S: Final = 3.0
@@ -54,7 +51,7 @@ _TROUBLE: Final = (
     httpcore.ProtocolError,
     httpcore.ProxyError,
     httpcore.UnsupportedProtocol,
-    httpx.DecodingError,
+    BadEncodingError,
 )
 
 
@@ -317,51 +314,27 @@ class Pool:
         try:
             response = self._pool.handle_request(request)
             try:
-                headers = {
-                    name.decode("latin-1").lower(): value.decode("latin-1")
-                    for name, value in response.headers
-                }
-                answer = RawAnswer(response.status, headers, b"")
-                return RawAnswer(
-                    response.status,
-                    headers,
-                    _read_body(_unpacked(response, headers), answer, maker),
-                )
+                return _read(response, maker)
             finally:
                 response.close()
         except _TROUBLE as error:
             _translate(error, maker, self._proxy)
 
 
-class _Packed(httpx.SyncByteStream):
-    """A body as it came, for httpx to unpack."""
-
-    def __init__(self, stream: Iterable[bytes]) -> None:
-        self._stream = stream
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._stream
-
-
-def _unpacked(response: httpcore.Response, headers: Mapping[str, str]) -> Iterable[bytes]:
+def _read(response: httpcore.Response, maker: ErrorMaker) -> RawAnswer:
+    fields = [
+        (name.decode("latin-1").lower(), value.decode("latin-1"))
+        for name, value in response.headers
+    ]
+    headers = dict(fields)
+    encodings = [value for name, value in fields if name == "content-encoding"]
     stream: Iterable[bytes] = response.stream  # type: ignore[assignment] # for sync pools it is
-    if "content-encoding" not in headers:
-        return stream
-    return httpx.Response(
-        response.status, headers=response.headers, stream=_Packed(stream)
-    ).iter_bytes()
-
-
-def _read_body(chunks: Iterable[bytes], answer: RawAnswer, maker: ErrorMaker) -> bytes:
-    body = bytearray()
-    for chunk in chunks:
-        body += chunk
-        if len(body) > BODY_LIMIT:
-            error = maker.unreadable(
-                f"answered with more than {BODY_LIMIT // 1024 // 1024} MiB", answer
-            )
-            raise Failed(Failure.FINAL, error)
-    return bytes(body)
+    try:
+        return RawAnswer(response.status, headers, read_body(stream, encodings))
+    except BodyTooLongError:
+        cause = f"answered with more than {BODY_LIMIT // 1024 // 1024} MiB"
+        error = maker.unreadable(cause, RawAnswer(response.status, headers, b""))
+        raise Failed(Failure.FINAL, error) from None
 
 
 def _translate(error: Exception, maker: ErrorMaker, proxy: Proxy | None) -> NoReturn:
@@ -392,7 +365,7 @@ def _translate(error: Exception, maker: ErrorMaker, proxy: Proxy | None) -> NoRe
             raise maker.lost(
                 "cloud.bad-answer", f"got an answer that is not HTTP: {why}"
             ) from error
-        case httpx.DecodingError():
+        case BadEncodingError():
             raise maker.lost(
                 "cloud.bad-answer", f"got an answer that cannot be unpacked: {why}"
             ) from error

@@ -28,6 +28,12 @@ _UNAUTHORISED: Final = 401
 _EXCERPT: Final = 80
 _MESSAGE_LIMIT: Final = 400
 
+LONGEST_RETRY_AFTER_S: Final = 3600.0
+"""Seconds for which a Retry-After holds back; then the server is asked anew."""
+
+_ABSURD_RETRY_AFTER_S: Final = 86400.0
+_WEEKDAY: Final = r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]{0,6},? "
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -274,18 +280,20 @@ def printable(text: str) -> str:
 
 
 def retry_after_s(answer: RawAnswer) -> float | None:
-    """Seconds that Retry-After asks for, given as a number or a date; None without a
-    readable one.
+    """Seconds that Retry-After asks for, as a whole number or an HTTP date (RFC 9110, 10.2.3).
+
+    None without it, for what is neither, and for more than a day: no server means that. At most
+    LONGEST_RETRY_AFTER_S, after which the server is asked anew.
     """
     text = answer.headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text):
-        return float(text)
-    moment = http_date(text)
-    return (
-        None
-        if moment is None
-        else max(0.0, (moment - (date_of(answer) or datetime.now(UTC))).total_seconds())
-    )
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        seconds = float(text)
+    elif re.match(_WEEKDAY, text) and (moment := http_date(text)) is not None:
+        now = date_of(answer) or datetime.now(UTC)
+        seconds = max(0.0, (moment - now).total_seconds())
+    else:
+        return None
+    return min(seconds, LONGEST_RETRY_AFTER_S) if seconds <= _ABSURD_RETRY_AFTER_S else None
 
 
 def date_of(answer: RawAnswer) -> datetime | None:

@@ -8,6 +8,7 @@ the credential never passes a proxy but inside TLS.
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
@@ -17,12 +18,17 @@ from infuse_cli.types import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from urllib.parse import SplitResult
 
     from infuse_cli.cloud.urls import BaseUrl
 
 _VARIABLES: Final = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 _EXCEPTIONS: Final = ("no_proxy", "NO_PROXY")
 _PORTS: Final = {"http": 80, "https": 443}
+# RFC 3986, 3.2.1: none of these stands unencoded in user information.
+_DELIMITERS: Final = re.compile(r"[@#?/\\]")
+_BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_HOST_AND_PORT: Final = re.compile(r"([0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ def is_exempt(host: str, port: int, exceptions: str) -> bool:
     or network, each with `:PORT` or without.
     """
     return any(
-        _fits(host, port, one.strip().lower()) for one in exceptions.split(",") if one.strip()
+        _fits(host, port, rule.strip().lower()) for rule in exceptions.split(",") if rule.strip()
     )
 
 
@@ -80,21 +86,48 @@ def _fits(host: str, port: int, rule: str) -> bool:
 
 
 def _parse(text: str, variable: str) -> Proxy:
-    try:
-        parts = urlsplit(text if "://" in text else f"http://{text}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port, parts = None, None, urlsplit("")
-    if host is None or parts.scheme not in _PORTS:
-        known = f"; {parts.scheme} proxies are not supported" if host and parts.scheme else ""
-        raise ProfileError(
-            "profile.invalid",
-            f"{variable} does not name an HTTP proxy{known}",
-            hint=(
-                f"{variable} has the form http://[USER:PASSWORD@]HOST:PORT; NO_PROXY names hosts to"
-                " reach without it."
-            ),
-        )
+    parts = None if _is_ambiguous(text) else _split(text)
+    if parts is None or parts.hostname is None or parts.scheme not in _PORTS:
+        raise _refused(variable, text)
     password = None if parts.password is None else Secret(unquote(parts.password))
     user = None if parts.username is None else unquote(parts.username)
-    return Proxy(parts.scheme, host, port or _PORTS[parts.scheme], variable, user, password)
+    port = parts.port or _PORTS[parts.scheme]
+    return Proxy(parts.scheme, parts.hostname, port, variable, user, password)
+
+
+def _is_ambiguous(text: str) -> bool:
+    """Whether a part of a password could be taken for the host, or the host for a part of it.
+
+    What programs read into such a text differs, so it is not guessed: a guess would show a piece of
+    the password and ask the DNS for it.
+    """
+    if any(char.isspace() or not char.isprintable() for char in text):
+        return True
+    _, _, rest = text.rpartition("://") if text.count("://") == 1 else ("", "", text)
+    user_information, at, place = rest.rpartition("@")
+    if _DELIMITERS.search(user_information) or _BAD_ESCAPE.search(user_information):
+        return True
+    return not _HOST_AND_PORT.fullmatch(place) or (at == "@" and not user_information)
+
+
+def _split(text: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
+
+
+def _refused(variable: str, text: str) -> ProfileError:
+    socks = re.match(r"socks\w{0,2}(?=://)", text)
+    why = f"; {socks[0]} proxies are not supported" if socks else ""
+    return ProfileError(
+        "profile.invalid",
+        f"{variable} does not name an HTTP proxy{why}; its value is not shown and was not used",
+        hint=(
+            f"{variable} has the form http://[USER:PASSWORD@]HOST:PORT. In user name and password,"
+            " @ # ? / \\ % and blanks are written %40 %23 %3F %2F %5C %25 %20. NO_PROXY names"
+            " hosts to reach without it."
+        ),
+    )

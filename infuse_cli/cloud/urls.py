@@ -62,13 +62,14 @@ def parse_base_url(text: str, key: str) -> BaseUrl:
     (or http to this machine), a missing host, a query or a fragment.
     """
     cleaned = text.strip().rstrip("/")
+    if "@" in cleaned:
+        # Before it is split: with # or / in a password, a piece of that would become the host.
+        raise ProfileError("profile.secret", f"{key} holds a user name or password before the host")
     try:
         parts = urlsplit(cleaned)
         host, port = _ascii((parts.hostname or "").lower()), parts.port
     except ValueError as error:
         raise ProfileError("profile.invalid", f"{key}: not a URL ({error})") from error
-    if parts.username is not None or parts.password is not None:
-        raise ProfileError("profile.secret", f"{key} holds a user name or password before the host")
     if (
         parts.scheme not in {"http", "https"}
         or not _HOST.fullmatch(host)

@@ -3,10 +3,13 @@ it belongs.
 """
 
 import contextlib
+import gzip
 import socket
 import ssl
 import threading
 import time
+import tracemalloc
+import zlib
 
 import pytest
 from hypothesis import given, settings
@@ -111,6 +114,70 @@ def test_an_endless_answer_is_cut(server, make_client):
     server.otherwise = act
     with pytest.raises(CloudError, match="more than 8 MiB"):
         make_client(deadline_s=0.5).networks("o-1")
+
+
+class TestPackedBodies:
+    """An answer may be packed once, and takes no more memory than its limit."""
+
+    @pytest.mark.parametrize(
+        ("encoding", "pack"),
+        [
+            ("gzip", gzip.compress),
+            ("X-GZIP", gzip.compress),
+            ("deflate", zlib.compress),
+            ("deflate", lambda data: zlib.compress(data)[2:-4]),
+            ("identity", bytes),
+            ("identity, gzip", gzip.compress),
+        ],
+    )
+    def test_one_layer_is_unpacked(self, server, client, api, encoding, pack):
+        server.otherwise = api.ok(raw=pack(b"[]"), headers={"Content-Encoding": encoding})
+        assert client.networks("o-1") == ()
+
+    @pytest.mark.parametrize(
+        ("head", "body", "words"),
+        [
+            ("Content-Encoding: gzip, gzip", gzip.compress(gzip.compress(b"[]")), "more than once"),
+            (
+                "Content-Encoding: gzip\r\nContent-Encoding: gzip",
+                gzip.compress(gzip.compress(b"[]")),
+                "more than once",
+            ),
+            ("Content-Encoding: br", b"[]", "not asked for"),
+            ("Content-Encoding: gzip", gzip.compress(b"[]" * 900)[:-9], "cut off"),
+            ("Content-Encoding: gzip", b"[]", "incorrect header"),
+        ],
+    )
+    def test_what_cannot_be_unpacked_is_unknown_for_an_effect(
+        self, server, client, head, body, words
+    ):
+        def act(sock, request):
+            length = f"HTTP/1.1 201 X\r\nContent-Length: {len(body)}\r\n"
+            sock.sendall(f"{length}{head}\r\n\r\n".encode() + body)
+            return True
+
+        server.otherwise = act
+        with pytest.raises(CloudError, match=words) as caught:
+            client.create_organisation("Acme")
+        assert (caught.value.code, caught.value.unknown) == ("cloud.bad-answer", True)
+        assert len(server.requests) == 1
+
+    @pytest.mark.parametrize("layers", [1, 2, 3])
+    def test_a_bomb_takes_no_memory(self, server, client, api, layers):
+        body = gzip.compress(bytes(256 * 1024 * 1024), compresslevel=1)
+        for _ in range(layers - 1):
+            body = gzip.compress(body)
+        encodings = ", ".join(["gzip"] * layers)
+        server.script = [api.ok(201, raw=body, headers={"Content-Encoding": encodings})]
+        tracemalloc.start()
+        try:
+            with pytest.raises(CloudError, match="POST /organisation") as caught:
+                client.create_organisation("Acme")
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert caught.value.unknown
+        assert most < 64 * 1024 * 1024
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])

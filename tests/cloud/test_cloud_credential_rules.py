@@ -124,11 +124,21 @@ def test_bad_base_urls(text):
     assert caught.value.code == "profile.invalid"
 
 
-def test_a_password_in_the_url_is_a_secret_in_the_profile():
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:hunter2@x.example",
+        "https://me:12345#hunter2@x.example",
+        "https://me:12345/hunter2@x.example",
+        "https://me:hunter2#@x.example",
+    ],
+)
+def test_a_password_in_the_url_is_a_secret_in_the_profile(url):
     with pytest.raises(ProfileError) as caught:
-        parse_base_url("https://me:hunter2@x.example", "cloud.base_url")
+        parse_base_url(url, "cloud.base_url")
     assert caught.value.code == "profile.secret"
     assert "hunter2" not in str(caught.value)
+    assert "12345" not in str(caught.value)
 
 
 def test_paths_of_base_urls_are_kept_and_not_doubled(server, make_client, make_registry):

@@ -359,6 +359,43 @@ class TestProxies:
             connect(Cloud(base_url="https://api.example"), Secret("t"), threading.Event().wait)
         assert "hunter2" not in caught.value.message + caught.value.hint
 
+    @pytest.mark.parametrize("start", ["http://", "https://", ""])
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "op:W1nter@Geheim#7@127.0.0.1:9",
+            "op:W1nter#Geheim@127.0.0.1:9",
+            "op:W1nter?Geheim@127.0.0.1:9",
+            "op:W1nter/Geheim@127.0.0.1:9",
+            "op:W1nter\\Geheim@127.0.0.1:9",
+            "op:W1nter%Geheim@127.0.0.1:9",
+            "op:W1nter Geheim@127.0.0.1:9",
+            "op:W1nter\tGeheim@127.0.0.1:9",
+            "op:W1nter://Geheim@127.0.0.1:9",
+            "op:12345#Geheim@127.0.0.1:9",
+            "op:12345/Geheim@127.0.0.1:9",
+            "W1nter@Geheim@127.0.0.1:9",
+            "op:W1nter[Geheim@127.0.0.1:9",
+            "op:12345#Geheim",
+            "op:W1nterGeheim",
+            "op:W1nter@Geheim#7",
+            "op:W1nter@127.0.0.1:9/Geheim",
+        ],
+    )
+    def test_a_password_that_is_not_encoded_is_neither_shown_nor_used(self, clean, start, value):
+        clean.setenv("HTTPS_PROXY", start + value)
+        with pytest.raises(ProfileError) as caught:
+            connect(Cloud(base_url="https://api.example"), Secret("t"), threading.Event().wait)
+        shown = repr(caught.value) + caught.value.message + caught.value.hint
+        assert not any(piece in shown.lower() for piece in ("w1nter", "geheim", "12345"))
+        assert "%40" in caught.value.hint
+
+    def test_an_encoded_password_is_read(self):
+        base = parse_base_url("https://api.example", "cloud.base_url")
+        found = proxy_for(base, {"HTTPS_PROXY": "http://op:a%40b%23c%25:d@p.example:3128/"})
+        assert (found.netloc, found.user) == ("p.example:3128", "op")
+        assert found.password.reveal() == "a@b#c%:d"
+
     def test_the_first_variable_wins_and_plain_http_knows_none(self):
         base = parse_base_url("https://api.example:8443", "cloud.base_url")
         env = {

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from infuse_cli.cloud import failures
 from infuse_cli.cloud.gate import gate_for
 from infuse_cli.errors import CloudError, CredentialError, Interrupted
 
@@ -87,6 +88,54 @@ def test_429_is_not_done_and_repeated(server, client, api, headers):
     ]
     assert create(client).device_id == "d291d4d66bf0a955"
     assert server.calls() == ["POST /device"] * 2
+
+
+ODD_WAITS = (
+    "nan",
+    "inf",
+    "-1",
+    "1e9",
+    "3.5",
+    "\u0663",
+    "5, 5",
+    "999999999",
+    "9" * 400,
+    "5 Jan 2099",
+    "Thu, 01 Jan 2099 00:00:00 GMT",
+    "Thu, 01 Jan 9999 00:00:00 GMT",
+    "",
+)
+
+
+@pytest.mark.parametrize("text", ODD_WAITS)
+def test_an_odd_retry_after_is_none(server, client, api, text):
+    assert failures.retry_after_s(failures.RawAnswer(429, {"retry-after": text}, b"")) is None
+    if not text.isascii():
+        return
+    server.script = [api.ok(429, headers={"Retry-After": text}), api.ok(201, api.device)]
+    assert create(client).id == "d-1"
+    server.script = [api.ok(503, headers={"Retry-After": text})]
+    with pytest.raises(CloudError) as caught:
+        create(client)
+    assert caught.value.unknown
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0.0),
+        (" 7 ", 7.0),
+        ("7200", 3600.0),
+        ("Thu, 01 Jan 2026 00:00:09 GMT", 9.0),
+        ("Thu, 01 Jan 2026 03:00:00 GMT", 3600.0),
+        ("Thursday, 01-Jan-26 00:00:09 GMT", 9.0),
+        ("Thu Jan  1 00:00:09 2026", 9.0),
+        ("Wed, 31 Dec 2025 00:00:00 GMT", 0.0),
+    ],
+)
+def test_a_retry_after_is_read_by_the_rfc_and_bounded(text, seconds):
+    headers = {"retry-after": text, "date": "Thu, 01 Jan 2026 00:00:00 GMT"}
+    assert failures.retry_after_s(failures.RawAnswer(429, headers, b"")) == seconds
 
 
 def test_503_with_retry_after_is_not_done_and_repeated(server, client, api):

@@ -229,14 +229,17 @@ def _urls(subject: Subject) -> Iterator[Finding]:
         ("registry.base_url", registry.base_url if registry else None),
     ):
         if url is not None and (problem := _url_problem(url)):
+            shown = "not shown" if "@" in url else repr(url)
             yield subject.error(
                 key,
-                f"{key!r} is {url!r}: {problem}",
+                f"{key!r} is {shown}: {problem}",
                 expected="https://HOST, or http:// on this machine only",
             )
 
 
 def _url_problem(url: str) -> str:
+    if "@" in url:
+        return "it holds a user name or password before the host"
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
