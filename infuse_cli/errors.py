@@ -846,6 +846,14 @@ CODES: Final[dict[str, CodeInfo]] = {
         "the private key of this public key is to be had by anybody",
         "Set the board aside: its random generator or its firmware is at fault.",
     ),
+    "identity.blank": CodeInfo(
+        X.IDENTITY,
+        F,
+        True,
+        "an IMEI, UUID, mcuId or device id that no device has of its own",
+        "The chip was never programmed, is locked, or the value is a placeholder: nothing was"
+        " registered. Set the board aside, or correct the value.",
+    ),
     "identity.clone": CodeInfo(
         X.IDENTITY,
         F,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from infuse_cli import failpoint
 from infuse_cli import records as rec
 from infuse_cli.errors import InfuseError, JournalError, PolicyError
+from infuse_cli.identities import IdentityKind, refuse_blank
 from infuse_cli.journal import certificates
 from infuse_cli.journal.queries import device_ids, facts_of
 from infuse_cli.pki import issuing
@@ -389,6 +390,8 @@ def judge(job: Job, profile: CertificateProfile) -> Vetted | PolicyError:
                 f" {csr.common_name!r}",
                 hint="Give the cloud device id with --device-id.",
             )
+        if DEVICE_ID.fullmatch(name):
+            refuse_blank(IdentityKind.DEVICE_ID, name, "the request")
         values = {"name": name, **({"deviceId": name} if DEVICE_ID.fullmatch(name) else {})}
         return Vetted(
             csr.spki_der,

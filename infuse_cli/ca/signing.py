@@ -21,6 +21,7 @@ from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.config.certificate_profiles import resolve
 from infuse_cli.errors import Exit, PolicyError, UsageError
+from infuse_cli.identities import IdentityKind, refuse_blank
 from infuse_cli.pki import chain, issuing, store
 from infuse_cli.pki.files import (
     MAX_PEM,
@@ -387,6 +388,7 @@ def _profile(named: str | None) -> CertificateProfile:
 def _device_id(text: str | None) -> str | None:
     if text is not None and DEVICE_ID.fullmatch(text.lower()) is None:
         raise UsageError("usage.bad-option", f"--device-id is 16 hex digits, not {text!r}")
+    refuse_blank(IdentityKind.DEVICE_ID, text, "--device-id")
     return None if text is None else text.lower()
 
 

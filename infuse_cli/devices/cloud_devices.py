@@ -10,6 +10,7 @@ from infuse_cli.cli.result import OperationResult
 from infuse_cli.cli.views import cloud as views
 from infuse_cli.devices import session as tools
 from infuse_cli.errors import CloudError, PolicyError, ProfileError, UsageError
+from infuse_cli.identities import IdentityKind, refuse_blank
 from infuse_cli.types import DEVICE_ID, IMEI, MCU_ID
 
 if TYPE_CHECKING:
@@ -265,9 +266,9 @@ def make(wish: DeviceWish) -> OperationResult:
         tools.pairs(wish.metadata, "--metadata"),
         tools.json_object(wish.initial_state, "--initial-state"),
     )
-    for name, given, form in (
-        ("MCU_ID", wish.mcu_id, MCU_ID),
-        ("--device-id", wish.device_id, DEVICE_ID),
+    for name, given, form, kind in (
+        ("MCU_ID", wish.mcu_id, MCU_ID, IdentityKind.MCU_ID),
+        ("--device-id", wish.device_id, DEVICE_ID, IdentityKind.DEVICE_ID),
     ):
         if given is not None and not form.fullmatch(given):
             hint = (
@@ -280,6 +281,7 @@ def make(wish: DeviceWish) -> OperationResult:
                 f"{name} is {given!r}, which is not 16 lower-case hex digits",
                 hint=hint,
             )
+        refuse_blank(kind, given, name)
     with tools.opened() as session:
         owner = session.organisation(wish.organisation)
         board = session.board(wish.board, lambda: owner)

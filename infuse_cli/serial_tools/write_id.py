@@ -10,6 +10,7 @@ from infuse_cli import composition as wire
 from infuse_cli.cli import context
 from infuse_cli.devices.session import confirm
 from infuse_cli.errors import BoardError, UsageError
+from infuse_cli.identities import IdentityKind, refuse_blank
 from infuse_cli.serial_tools.credentials import opened
 from infuse_cli.types import DEVICE_ID
 
@@ -68,6 +69,7 @@ def _checked(text: str) -> str:
     value = text.strip().lower()
     if not DEVICE_ID.fullmatch(value):
         raise UsageError("usage.bad-option", f"{text[:40]!r} is no device id: 16 hex digits")
+    refuse_blank(IdentityKind.DEVICE_ID, value, "--device-id")
     return value
 
 

@@ -25,6 +25,7 @@ from infuse_cli.config.model import (
     Profile,
 )
 from infuse_cli.errors import InfuseError, Interrupted, UsageError
+from infuse_cli.identities import IdentityKind, blank_reason
 from infuse_cli.records.rows import Row
 from tests.support import garbage
 
@@ -541,7 +542,11 @@ TEXT = (
     .map(str.strip)
     .filter(lambda text: text and not text.startswith(("=", "+", "@")))
 )
-IDS = st.integers(0, 2**64 - 1).map(lambda number: f"{number:016x}")
+IDS = (
+    st.integers(0, 2**64 - 1)
+    .map(lambda number: f"{number:016x}")
+    .filter(lambda text: blank_reason(IdentityKind.MCU_ID, text) is None)
+)
 
 
 @given(

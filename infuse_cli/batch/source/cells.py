@@ -12,6 +12,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Final
 
 from infuse_cli.batch.source.header import MCU_ID, METADATA, SEPARATORS, Header, split_cells
+from infuse_cli.identities import IdentityKind, blank_reason
 from infuse_cli.records.rows import BadRow, Row
 
 if TYPE_CHECKING:
@@ -162,7 +163,11 @@ def _cell(column: str, cell: str) -> list[tuple[str, str]]:
     if check is None:
         return []
     why = check(cell)
-    return [(why, "batch.mcu-id" if column == MCU_ID else "batch.value")] if why else []
+    if why:
+        return [(why, "batch.mcu-id" if column == MCU_ID else "batch.value")]
+    kind = _IDENTITIES.get(column)
+    blank = None if kind is None else blank_reason(kind, cell)
+    return [(f"{_shown(cell)} is {blank}", "identity.blank")] if blank else []
 
 
 def _unreadable(cell: str) -> str | None:
@@ -276,6 +281,9 @@ _CHECKS: Final[dict[str, Callable[[str], str | None]]] = {
     "publicKey": _public_key,
     "tags": _tags_cell,
 }
+
+_IDENTITIES: Final = {MCU_ID: IdentityKind.MCU_ID, "deviceId": IdentityKind.DEVICE_ID}
+"""Columns whose value must not be one that an erased or unprogrammed chip gives."""
 
 
 def _shown(text: str) -> str:

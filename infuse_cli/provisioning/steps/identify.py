@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from infuse_cli.errors import BoardError, ProfileError
+from infuse_cli.identities import IdentityKind, refuse_blank
 from infuse_cli.keys import derivation
 from infuse_cli.types import MCU_ID
 
@@ -46,9 +47,12 @@ class McuIds:
 def identify(link: Board, ops: Operations, ids: McuIds) -> BoardIdentity:
     """Read the board's identity.
 
-    Raises BoardError board.no-imei or board.no-mcu-id, ProfileError profile.cannot.
+    Raises BoardError board.no-imei or board.no-mcu-id, ProfileError profile.cannot, PolicyError
+    identity.blank for what an erased or unprogrammed chip gives.
     """
-    seen = known(link.run(ops.identify()), ids.soc)
+    told = link.run(ops.identify())
+    _refuse_blanks(told)
+    seen = known(told, ids.soc)
     found = None if ids.source is None else mcu_id(link, ops, ids.source, ids, seen)
     if not seen.uuid and found is None:
         raise BoardError(
@@ -61,6 +65,15 @@ def identify(link: Board, ops: Operations, ids: McuIds) -> BoardIdentity:
             ops.same_board(seen.uuid or f"{ids.soc}:{found}")
         )  # both were read of the board that is still there
     return dataclasses.replace(seen, mcu_id=found, uuid=seen.uuid or f"{ids.soc}:{found}")
+
+
+def _refuse_blanks(seen: BoardIdentity) -> None:
+    """Refuse before anything is asked for this board: every later step would bind to these."""
+    refuse_blank(IdentityKind.IMEI, seen.imei, "the module")
+    if MCU_ID.fullmatch(seen.uuid):
+        refuse_blank(IdentityKind.MCU_ID, seen.uuid, "the chip")
+    elif seen.uuid:
+        refuse_blank(IdentityKind.UUID, seen.uuid, "the modem")
 
 
 def _same_chip(seen: BoardIdentity, found: str | None, ids: McuIds) -> None:
@@ -171,4 +184,5 @@ def _checked(text: str, where: str) -> str:
         raise BoardError(
             "board.no-mcu-id", f"{where} gave {value[:40]!r} for mcuId, not 16 hex digits"
         )
+    refuse_blank(IdentityKind.MCU_ID, value, where)
     return value
