@@ -3,6 +3,8 @@
 Every door (board, scan, file, option, CSR, answer of the cloud) asks this one table, because a
 cloud device can't be deleted: one that was made for a blank identity stays for good, and the second
 board that gives the same blank value would look like a clone of the first.
+
+Guaranteed: `docs/reference/guarantees.md#a-blank-identity-is-refused`.
 """
 
 from __future__ import annotations
