@@ -278,6 +278,9 @@ class Journal(Protocol):
     def is_revoked(self, serial: str, issuer: str) -> bool:
         """Whether this certificate of this issuer (SHA-256 hex of its DER) was revoked."""
 
+    def device_owner(self, device_id: str) -> str | None:
+        """The board that PASSed as this cloud device; superseded attempts do not count."""
+
     def key_owner(self, spki_sha256: str) -> str | None: ...  # noqa: D102
     def tokens(  # noqa: D102
         self, *, board: str | None = None, name: str | None = None

@@ -304,6 +304,11 @@ class SqliteJournal:
         with self.reading() as connection:
             return reads.key_owner(connection, spki_sha256)
 
+    def device_owner(self, device_id: str) -> str | None:
+        """The board that PASSed as this cloud device; superseded attempts do not count."""
+        with self.reading() as connection:
+            return reads.device_owner(connection, device_id)
+
     def tokens(
         self, *, board: str | None = None, name: str | None = None
     ) -> Sequence[rec.TokenRecord]:
