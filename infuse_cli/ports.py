@@ -306,7 +306,18 @@ class Journal(Protocol):
     def run(self, run: str) -> rec.RunRecord: ...  # noqa: D102
     def runs(self) -> Sequence[rec.RunRecord]: ...  # noqa: D102
     def newest(self) -> datetime | None:
-        """Time of the newest event (UTC), for the check of the clock."""
+        """Time (UTC) of the newest event that was written while `trust_clock` held; None for
+        none.
+        """
+
+    def trust_clock(self, server_offset_s: float | None) -> datetime | None:
+        """From here on the times of new records count, for the clock agrees with the server's.
+
+        A newer time on record is set aside and returned; that is recorded.
+        """
+
+    def distrust_clock(self) -> None:
+        """From here on the times of new records are no measure for others."""
 
     def close(self) -> None:
         """Close the journal and give up every run that was not ended; safe to call twice."""

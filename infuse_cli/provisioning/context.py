@@ -85,6 +85,7 @@ class Deps:
         None  # public key of a soc and mcuId that a batch named, base64
     )
     certificate: CertificateProfile | None = None
+    check_clock: Callable[[], None] = lambda: None  # raises where the clock cannot be right
 
 
 def mode_owed(deps: Deps, identity: BoardIdentity) -> int | None:
