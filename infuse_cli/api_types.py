@@ -106,6 +106,16 @@ class DeviceState(ApiObject, frozen=True):
     application_version: ApplicationVersion | None = None
     last_route: UplinkRoute | None = None
 
+    def newer_than(self, moment: datetime) -> bool:
+        """Whether the cloud heard the device after a moment of its own clock.
+
+        A state that tells no time counts as newer: there is nothing to hold against it.
+        """
+        udp = None if self.last_route is None else self.last_route.udp
+        told = (self.last_route_time, self.first_packet_time, None if udp is None else udp.time)
+        times = [time for time in told if time is not None]
+        return not times or max(times) > moment
+
 
 class DeviceRoute(ApiObject, frozen=True):
     """One row of POST /device/lastRoute; `last_route` is None for a device that was never heard."""
@@ -189,6 +199,22 @@ class RegistryDevice(ApiObject, frozen=True):
     location: Location | None = None
     site_id: str | None = None
     device_profile_id: str | None = None
+
+    @property
+    def never_connected(self) -> bool:
+        """Whether the device is PENDING; any other status, an unknown one too, may be a live
+        device's, which is never taken away unasked.
+        """
+        return self.status.upper() == "PENDING"
+
+    @property
+    def was_seen(self) -> bool:
+        """Whether the device connected at least once.
+
+        OFFLINE is what a disconnect leaves, so it was there. INACTIVE and MAINTENANCE may be set by
+        a person and prove nothing.
+        """
+        return self.status.upper() in {"ACTIVE", "OFFLINE"}
 
 
 class RegistrySummary(ApiObject, frozen=True):

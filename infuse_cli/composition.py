@@ -16,7 +16,7 @@ from infuse_cli.errors import ProfileError
 from infuse_cli.keys import passphrases as secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from infuse_cli.clock import RunClock
     from infuse_cli.config.bench import Bench
@@ -116,7 +116,14 @@ def parts(wanted: Wanted, clock: RunClock) -> Parts:
 
 
 def deps(
-    run: str, wanted: Wanted, built: Parts, *, clock: RunClock, events: Events, resolved: Resolved
+    run: str,
+    wanted: Wanted,
+    built: Parts,
+    *,
+    clock: RunClock,
+    events: Events,
+    resolved: Resolved,
+    check_clock: Callable[[], None],
 ) -> Deps:
     """Put a run's parts together; the cloud's public key is fetched once a run."""
     from infuse_cli.provisioning.context import Deps
@@ -138,6 +145,7 @@ def deps(
         cloud_public_key=_once(built.cloud.cloud_public_key),
         chip_ids=chip_ids(built.bench),
         certificate=built.certificate,
+        check_clock=check_clock,
         key_sink=_key_sink(wanted.profile),
         known_key=functools.partial(_known_key, built.journal),
     )

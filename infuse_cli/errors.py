@@ -974,8 +974,9 @@ CODES: Final[dict[str, CodeInfo]] = {
         X.SIGNER,
         E,
         True,
-        "this machine's clock cannot be right, so nothing is signed",
-        "Set the clock (NTP), then run again.",
+        "this machine's clock cannot be right, so nothing is begun or signed",
+        "Set the clock (NTP), then run again. Where the clock is right and a record is not:"
+        " `infuse journal reconcile --clock`.",
     ),
     "ca.key-mismatch": CodeInfo(
         X.SIGNER,

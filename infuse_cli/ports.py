@@ -278,6 +278,9 @@ class Journal(Protocol):
     def is_revoked(self, serial: str, issuer: str) -> bool:
         """Whether this certificate of this issuer (SHA-256 hex of its DER) was revoked."""
 
+    def device_owner(self, device_id: str) -> str | None:
+        """The board that PASSed as this cloud device; superseded attempts do not count."""
+
     def key_owner(self, spki_sha256: str) -> str | None: ...  # noqa: D102
     def tokens(  # noqa: D102
         self, *, board: str | None = None, name: str | None = None
@@ -303,7 +306,18 @@ class Journal(Protocol):
     def run(self, run: str) -> rec.RunRecord: ...  # noqa: D102
     def runs(self) -> Sequence[rec.RunRecord]: ...  # noqa: D102
     def newest(self) -> datetime | None:
-        """Time of the newest event (UTC), for the check of the clock."""
+        """Time (UTC) of the newest event that was written while `trust_clock` held; None for
+        none.
+        """
+
+    def trust_clock(self, server_offset_s: float | None) -> datetime | None:
+        """From here on the times of new records count, for the clock agrees with the server's.
+
+        A newer time on record is set aside and returned; that is recorded.
+        """
+
+    def distrust_clock(self) -> None:
+        """From here on the times of new records are no measure for others."""
 
     def close(self) -> None:
         """Close the journal and give up every run that was not ended; safe to call twice."""

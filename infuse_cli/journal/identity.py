@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, insert, or_, select, update
+from sqlalchemy import bindparam, delete, insert, or_, select, update
 
-from infuse_cli.errors import PolicyError
+from infuse_cli.errors import CloudError, PolicyError
 from infuse_cli.journal import schema
 from infuse_cli.journal.prepared import DuplicateError
 
@@ -34,6 +34,10 @@ _SET_BOARD = (
 )
 _OWNER = select(_key.board).where(_key.spki_sha256 == bindparam("k"))
 _ADD_KEY = insert(schema.seen_key)
+_device = schema.device_owner.c
+_DEVICE_OWNER = select(_device.board).where(_device.device_id == bindparam("d"))
+_ADD_DEVICE = insert(schema.device_owner)
+_DROP_DEVICE = delete(schema.device_owner).where(_device.board == bindparam("b"))
 
 
 def check(
@@ -101,6 +105,27 @@ def check_key(sql: Prepared, spki_sha256: str, board: str) -> bool:
             details={"other": owner},
         )
     return False
+
+
+def bind_device(sql: Prepared, device_id: str, board: str) -> None:
+    """Record that a board PASSed as a cloud device.
+
+    Raises CloudError cloud.bad-answer where another board is that device: the cloud gave one id to
+    two.
+    """
+    owner = sql.value(_DEVICE_OWNER, {"d": device_id})
+    if owner is None:
+        sql.change(_ADD_DEVICE, {"device_id": device_id, "board": board})
+    elif owner != board:
+        raise CloudError(
+            "cloud.bad-answer",
+            f"the cloud gave device {device_id} for board {board}, and board {owner} PASSed as it",
+        )
+
+
+def release_device(sql: Prepared, board: str) -> None:
+    """Forget which cloud device a board is: its PASS counts no longer."""
+    sql.change(_DROP_DEVICE, {"b": board})
 
 
 def _same(what: str, uuid: str, known: str | None, found: str | None) -> None:

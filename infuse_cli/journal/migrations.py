@@ -2,7 +2,7 @@
 afterwards.
 
 DDL is kept as text so that a later change of `schema.py` cannot change what an old step made.
-`{blob}` is the one type that the dialects spell differently.
+`{blob}` is the one type, `{device_id}` the one expression that the dialects spell differently.
 """
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 _BLOB: Final = {"sqlite": "BLOB", "postgresql": "BYTEA"}
+_DEVICE_ID: Final = {
+    "sqlite": "CASE WHEN json_valid(facts) THEN json_extract(facts, '$.deviceId') END",
+    "postgresql": "((facts::jsonb) ->> 'deviceId')",
+}
+"""The cloud device id among the facts of a PASS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +159,18 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         "certificates of a day counted by certificate profile",
         ("CREATE INDEX certificate_stored ON certificate (profile, stored)",),
     ),
+    Migration(
+        5,
+        "the board that PASSed as a cloud device, found by its device id",
+        (
+            "CREATE TABLE device_owner (device_id TEXT NOT NULL PRIMARY KEY, board TEXT NOT NULL)",
+            "CREATE INDEX device_owner_board ON device_owner (board)",
+            (
+                "INSERT INTO device_owner SELECT {device_id}, board FROM attempt"
+                " WHERE state = 'passed' AND {device_id} IS NOT NULL ON CONFLICT DO NOTHING"
+            ),
+        ),
+    ),
 )
 
 _BOOK: Final = (
@@ -192,9 +209,10 @@ def apply(connection: Connection, steps: tuple[Migration, ...], tool_version: st
     if steps and steps[0].number == 1:
         connection.exec_driver_sql(_BOOK)
     blob = _BLOB[connection.dialect.name]
+    device_id = _DEVICE_ID[connection.dialect.name]
     for one in steps:
         for statement in one.ddl:
-            connection.exec_driver_sql(statement.format(blob=blob))
+            connection.exec_driver_sql(statement.format(blob=blob, device_id=device_id))
         row = {
             "number": one.number,
             "name": one.name,

@@ -85,6 +85,9 @@ _CERTIFICATES = select(
 ).outerjoin(schema.revocation, _REVOKED_ONE)
 _COUNT = select(func.count()).select_from(schema.event)
 _NEWEST = select(func.max(schema.chain.c.newest))
+_DEVICE_OWNER = select(schema.device_owner.c.board).where(
+    schema.device_owner.c.device_id == bindparam("d")
+)
 _PASSED = (
     select(_attempt.facts, schema.certificate.c.issuer)
     .join(schema.run, schema.run.c.run == _attempt.run)
@@ -226,6 +229,12 @@ def secret(connection: Connection, name: str) -> bytes | None:
 def key_owner(connection: Connection, spki_sha256: str) -> str | None:
     """The board that a public key was seen on."""
     found: str | None = Prepared(connection).value(_KEY_OWNER, {"k": spki_sha256})
+    return found
+
+
+def device_owner(connection: Connection, device_id: str) -> str | None:
+    """The board that PASSed as a cloud device, None where no PASS that counts names it."""
+    found: str | None = Prepared(connection).value(_DEVICE_OWNER, {"d": device_id})
     return found
 
 

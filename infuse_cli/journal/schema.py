@@ -216,6 +216,11 @@ crl: Final = Table(
     Column("entries", BigInteger, nullable=False),
 )
 
+device_owner: Final = Table(
+    "device_owner",
+    metadata,
+    *_texts("device_id", "board", primary=("device_id",), required=("board",)),
+)
 seen_key: Final = Table(
     "seen_key",
     metadata,
@@ -267,3 +272,9 @@ secret: Final = Table(
     *_texts("name", primary=("name",)),
     Column("sealed", LargeBinary, nullable=False),
 )
+
+ATTEMPT_DEVICE_ID: Final = {
+    "sqlite": "CASE WHEN json_valid(facts) THEN json_extract(facts, '$.deviceId') END",
+    "postgresql": "((facts::jsonb) ->> 'deviceId')",
+}
+"""By dialect, the cloud device id among the facts of a PASS; the index has this very expression."""

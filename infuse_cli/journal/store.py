@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 from sqlalchemy import bindparam, insert, select, update
 
 from infuse_cli._version import __version__
+from infuse_cli.clock import STEP_BACK
 from infuse_cli.config.bench import load_bench
 from infuse_cli.errors import JournalError
 from infuse_cli.journal import (
@@ -44,6 +45,12 @@ if TYPE_CHECKING:
     from infuse_cli.records.modes import OwedMode
     from infuse_cli.records.rows import RowRecord
 
+CLOCK_CORRECTED: Final = "clock corrected"
+"""The note of a run, or of none, that a record's time was set aside as one of a wrong clock."""
+
+_SET_NEWEST = (
+    update(schema.chain).where(schema.chain.c.newest > bindparam("t")).values(newest=bindparam("t"))
+)
 _ADD_RUN = insert(schema.run)
 _RUN_ID = select(schema.run.c.run).where(schema.run.c.run == bindparam("r"))
 _SECRETS = select(schema.secret.c.name, schema.secret.c.sealed).order_by(schema.secret.c.name)
@@ -97,6 +104,7 @@ class SqliteJournal:
         self._nobody: Final = author
         self._author = author
         self._now: Final = now
+        self._trusted = False
         self._group: Final = GroupCommit(self._commit_all)
 
     def __enter__(self) -> Self:
@@ -201,14 +209,49 @@ class SqliteJournal:
     def _commit_all(self, together: Sequence[tuple[rec.Write, ...]]) -> None:
         with self._database.committing() as sql:
             for writes_ in together:
-                tx = Transaction(sql, self._author, self._owners, to_text(self._now()))
+                tx = Transaction(
+                    sql, self._author, self._owners, to_text(self._now()), self._trusted
+                )
                 writes.apply(tx, writes_)
                 tx.flush()
 
     def _transaction(self, connection: Connection, author: Author | None = None) -> Transaction:
         return Transaction(
-            Prepared(connection), author or self._author, self._owners, to_text(self._now())
+            Prepared(connection),
+            author or self._author,
+            self._owners,
+            to_text(self._now()),
+            self._trusted,
         )
+
+    def trust_clock(self, server_offset_s: float | None) -> datetime | None:
+        """From here on the times of this journal's records count: this machine's clock is right.
+
+        `server_offset_s` is the server's Date minus this machine's time, where the two were found
+        to agree; None: a person says so. A newer time on record was of a wrong clock then: it is
+        set aside, and that is on record. Returns the time that was set aside, None for none.
+        """
+        self._trusted = True
+        now = self._now()
+        with self.reading() as connection:
+            newest = maybe_time(reads.newest(connection) or None)
+        if newest is None or now >= newest - STEP_BACK:
+            return None
+        facts = {
+            "newest": to_text(newest),
+            "now": to_text(now),
+            "serverOffsetS": server_offset_s,
+        }
+        with self._database.writing() as connection:
+            tx = self._transaction(connection)
+            tx.event("run-noted", None, facts={"what": CLOCK_CORRECTED, "facts": facts})
+            tx.flush()
+            connection.execute(_SET_NEWEST, {"t": to_text(now)})
+        return newest
+
+    def distrust_clock(self) -> None:
+        """From here on the times of this journal's records are no measure for others."""
+        self._trusted = False
 
     def reseal(self, again: Callable[[str, bytes], bytes]) -> int:
         """Replace every sealed secret by what `again` makes of its name and bytes, all in one
@@ -304,6 +347,11 @@ class SqliteJournal:
         with self.reading() as connection:
             return reads.key_owner(connection, spki_sha256)
 
+    def device_owner(self, device_id: str) -> str | None:
+        """The board that PASSed as this cloud device; superseded attempts do not count."""
+        with self.reading() as connection:
+            return reads.device_owner(connection, device_id)
+
     def tokens(
         self, *, board: str | None = None, name: str | None = None
     ) -> Sequence[rec.TokenRecord]:
@@ -337,9 +385,11 @@ class SqliteJournal:
             return reads.runs(connection, self.alive)
 
     def newest(self) -> datetime | None:
-        """Time of the newest event (UTC), None before any."""
+        """Time (UTC) of the newest event that was written while `trust_clock` held, None before
+        any.
+        """
         with self.reading() as connection:
-            return maybe_time(reads.newest(connection))
+            return maybe_time(reads.newest(connection) or None)
 
     def noted(self, *what: str) -> Sequence[tuple[str, rec.Facts]]:
         """What runs noted under these names, with its facts, the oldest first."""

@@ -16,7 +16,7 @@ from infuse_cli import records as rec
 from infuse_cli.errors import BoardError, JournalError
 from infuse_cli.journal import rows, schema, writes_ca
 from infuse_cli.journal.codec import from_json, maybe_text, to_json
-from infuse_cli.journal.identity import bind_board, check_key
+from infuse_cli.journal.identity import bind_board, bind_device, check_key, release_device
 from infuse_cli.journal.transaction import Held, Transaction, add, swap
 from infuse_cli.types import AttemptState, StepState, TokenState
 
@@ -307,6 +307,11 @@ def _end_attempt(tx: Transaction, write: rec.EndAttempt) -> None:
         "f": _merged(facts, write.facts),
     }
     swap(tx, _END_ATTEMPT, values, f"attempt {write.attempt} is no longer {held.state.value}")
+    if held.state is AttemptState.PASSED:
+        release_device(tx.sql, held.board)
+    device_id = write.facts.get("deviceId")
+    if write.state is AttemptState.PASSED and device_id is not None:
+        bind_device(tx.sql, device_id, held.board)
     tx.event(
         "attempt-ended",
         write,

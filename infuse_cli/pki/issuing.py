@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from cryptography.x509.oid import NameOID
 
+from infuse_cli.clock import read_clock
 from infuse_cli.errors import PolicyError, SignerError
 from infuse_cli.pki.ca_certificates import authority_key_id, key_usage
 from infuse_cli.pki.names import alternatives, subject_of
@@ -47,8 +48,6 @@ __all__ = [
     "serial_hex",
 ]
 
-_CLOCK_LIMIT_S: Final = 300.0
-_STEP_BACK: Final = timedelta(seconds=2)  # what a time service may set back between two records
 _MAX_DAYS: Final = 100_000  # beyond any issuer's life, within what a timedelta holds
 _CURVES: Final = {"secp256r1": "P-256", "secp384r1": "P-384"}
 
@@ -222,24 +221,13 @@ def _common_name(subject: x509.Name) -> str:
 
 
 def check_clock(now: datetime, server_offset_s: float | None, newest: datetime | None) -> None:
-    """Refuse to sign while the clock is wrong. Raises SignerError ca.clock.
+    """Nothing is signed while the clock is wrong. Raises SignerError ca.clock.
 
     `server_offset_s` is the server's Date minus this machine's clock in seconds; `newest` the time
-    of the newest record (two seconds back are forgiven: a time service may step). None skips a
+    of the newest record that was written under a clock that agreed with a server's. None skips a
     check.
     """
-    if server_offset_s is not None and abs(server_offset_s) > _CLOCK_LIMIT_S:
-        side = "behind" if server_offset_s > 0 else "ahead of"
-        raise SignerError(
-            "ca.clock",
-            f"this machine's clock is {abs(server_offset_s) / 60:.0f} minutes {side} the cloud's;"
-            " more than 5 are refused",
-        )
-    if newest is not None and now < newest - _STEP_BACK:
-        raise SignerError(
-            "ca.clock",
-            f"this machine's clock says {_utc(now)}, but the newest record is from {_utc(newest)}",
-        )
+    read_clock(now, server_offset_s, newest).check()
 
 
 def check_issuer(signer: Signer, revoked: Callable[[str, str], bool]) -> None:

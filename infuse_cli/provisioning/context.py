@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from infuse_cli.dialect.commands import FLIGHT_MODE
@@ -84,6 +85,7 @@ class Deps:
         None  # public key of a soc and mcuId that a batch named, base64
     )
     certificate: CertificateProfile | None = None
+    check_clock: Callable[[], None] = lambda: None  # raises where the clock cannot be right
 
 
 def mode_owed(deps: Deps, identity: BoardIdentity) -> int | None:
@@ -120,6 +122,7 @@ class Context:
     )
     waiting: Callable[[str], None] = lambda _why: None
     token: Secret | None = None
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
     _slots: dict[int, tuple[StoredCredential, ...]] = field(default_factory=dict)
 
     @property
@@ -237,6 +240,11 @@ class Context:
             step in record.steps and record.steps[step].state is not StepState.PENDING
             for record in self.history
         )
+
+    def begun(self) -> datetime:
+        """When this attempt began, by this machine's clock."""
+        opened = [record.opened for record in self.history if record.attempt == self.attempt]
+        return opened[0] if opened else self.started
 
     def is_continued(self) -> bool:
         """Whether this attempt was begun by an earlier run."""

@@ -29,6 +29,7 @@ from infuse_cli.provisioning.plan import (
     reached,
 )
 from infuse_cli.provisioning.steps.identify import McuIds, identify
+from infuse_cli.provisioning.steps.lookup import find_device
 from infuse_cli.provisioning.steps.write_id import check_bench
 from infuse_cli.provisioning.walk import Walk
 from infuse_cli.records import (
@@ -305,7 +306,7 @@ class Engine:
         found = record.passed
         if found is None:
             raise AssertionError("unreachable: the caller looked")
-        if self.deps.options.again:
+        if self.deps.options.again or (self.deps.options.restart and _is_other_device(ctx, found)):
             return self._new(
                 ctx,
                 [
@@ -634,6 +635,17 @@ class Engine:
                 data=data or {},
             )
         )
+
+
+def _is_other_device(ctx: Context, found: AttemptRecord) -> bool:
+    """Whether the cloud has another device for this board than the one it PASSed as.
+
+    That happens where the cloud answered wrongly at the time; then there is an identity to make.
+    """
+    steps = found.steps
+    recorded = steps["register"].facts.get("device") if "register" in steps else None
+    device = find_device(ctx)
+    return recorded is not None and (device is None or device.device_id != recorded["deviceId"])
 
 
 def _summary(ctx: Context) -> dict[str, Any]:

@@ -93,6 +93,7 @@ class Run:
         """Run the boards on these ports and return the envelope's result."""
         from infuse_cli.cli.views.boards import make_events
         from infuse_cli.provisioning import fleet
+        from infuse_cli.provisioning.clock_guard import ClockGuard
         from infuse_cli.provisioning.resolve import resolve
 
         wanted = wire.Wanted(
@@ -117,13 +118,17 @@ class Run:
                 if not dry:
                     parts.journal.start_run(self._start(parts))
                 try:
+                    record = None if dry else parts.journal
+                    guard = ClockGuard(self.clock, parts.cloud, record)
                     resolved = resolve(
                         self.profile,
                         parts.cloud,
-                        None if dry else parts.journal,
+                        record,
                         self.id,
                         self.clock,
+                        before_creating=guard.check,
                     )
+                    guard.check()
                     self._check_signer(parts)
                     deps = self._labelled(
                         wire.deps(
@@ -133,6 +138,7 @@ class Run:
                             clock=self.clock,
                             events=events,
                             resolved=resolved,
+                            check_clock=guard.check,
                         ),
                         parts.bench,
                     )
@@ -218,15 +224,12 @@ class Run:
         )
 
     def _check_signer(self, parts: wire.Parts) -> None:
-        """An issuer that was revoked or a clock that cannot be right stops the run before
-        a board is touched.
-        """
+        """An issuer that was revoked stops the run before a board is touched."""
         if parts.signer is None:
             return
-        from infuse_cli.pki.issuing import check_clock, check_issuer
+        from infuse_cli.pki.issuing import check_issuer
 
         check_issuer(parts.signer, parts.journal.is_revoked)
-        check_clock(self.clock.now(), parts.cloud.server_time_offset_s(), parts.journal.newest())
 
     def _opening(self, parts: wire.Parts, resolved: Resolved, ports: int) -> Event:
         unfinished = [record for record in parts.journal.open_attempts() if not record.alive]

@@ -34,16 +34,20 @@ def resolve(
     journal: Journal | None,
     run: str,
     clock: Clock | None = None,
+    *,
+    before_creating: Callable[[], None] = lambda: None,
 ) -> Resolved:
     """Look names up, create what the profile lets be created (on record), and check the soc.
 
     `journal` None is a dry run: nothing is created, and what would be has the id `NOT_YET`. A lost
-    answer is looked up for `lost_answer_grace_s`. Raises CloudError
-    cloud.not-found, cloud.ambiguous, cloud.soc-mismatch, ProfileError profile.invalid.
+    answer is looked up for `lost_answer_grace_s`. `before_creating` is called, and may raise,
+    before the first request that changes the cloud. Raises CloudError cloud.not-found,
+    cloud.ambiguous, cloud.soc-mismatch, ProfileError profile.invalid.
     """
     once = SendOnce(clock or RunClock(), profile.cloud.lost_answer_grace_s)
-    organisation = _organisation(profile.cloud.organisation, cloud, journal, run, once)
-    board = _board(profile, cloud, journal, run, organisation, once=once)
+    creator = None if journal is None else _Creator(journal, run, once, before_creating)
+    organisation = _organisation(profile.cloud.organisation, cloud, creator)
+    board = _board(profile, cloud, creator, organisation)
     soc = profile.board.soc or board.soc
     if soc.lower() != board.soc.lower():
         raise CloudError(
@@ -55,9 +59,7 @@ def resolve(
     )
 
 
-def _organisation(
-    spec: NamedThing, cloud: InfuseApi, journal: Journal | None, run: str, once: SendOnce
-) -> api.Organisation:
+def _organisation(spec: NamedThing, cloud: InfuseApi, creator: _Creator | None) -> api.Organisation:
     if spec.id is None and spec.name is None:
         raise ProfileError("profile.invalid", "cloud.organisation names neither id nor name")
     found = (
@@ -72,21 +74,21 @@ def _organisation(
             "cloud.not-found", f"the cloud knows no organisation {spec.id or spec.name!r}"
         )
     name = spec.name
-    if journal is None:
+    if creator is None:
         return Organisation(id=NOT_YET, name=name)
-    return _Creation(journal, run, "organisation", {"name": name}, once).execute(
-        lambda: cloud.create_organisation(name), lambda: cloud.organisation(name=name)
+    return creator.create(
+        "organisation",
+        {"name": name},
+        lambda: cloud.create_organisation(name),
+        lambda: cloud.organisation(name=name),
     )
 
 
 def _board(
     profile: Profile,
     cloud: InfuseApi,
-    journal: Journal | None,
-    run: str,
+    creator: _Creator | None,
     organisation: api.Organisation,
-    *,
-    once: SendOnce,
 ) -> api.CloudBoard:
     spec = profile.cloud.board
     if spec.id is not None:
@@ -107,11 +109,11 @@ def _board(
         raise CloudError(
             "cloud.not-found", f"organisation {organisation.name!r} has no board {spec.name!r}"
         )
-    if journal is None:
+    if creator is None:
         return _imagined_board(profile, organisation)
-    return _Creation(
-        journal, run, "board", {"organisation": organisation.id, "name": spec.name}, once
-    ).execute(
+    return creator.create(
+        "board",
+        {"organisation": organisation.id, "name": spec.name},
         lambda: _create_board(profile, cloud, organisation),
         lambda: _one(cloud.boards(organisation.id), spec.name or "", "board"),
     )
@@ -188,34 +190,40 @@ U = TypeVar("U", "api.CloudBoard", "api.Organisation")
 
 
 @dataclass(frozen=True, slots=True)
-class _Creation:
-    """Something that this run creates in the cloud: intended in the journal before its POST, made
-    once.
+class _Creator:
+    """Creates what a run needs in the cloud: intended in the journal before its POST, made once.
 
-    `facts` tell one intent from another. An earlier run that was killed after its intent may have a
-    POST under way still, so what it intended is looked for as long as a lost answer is.
+    An earlier run that was killed after its intent may have a POST under way still, so what it
+    intended is looked for as long as a lost answer is.
     """
 
     journal: Journal
     run: str
-    what: str
-    facts: dict[str, Any]
     once: SendOnce
+    before_creating: Callable[[], None]
 
-    def execute(self, create: Callable[[], U], look_up: Callable[[], U | None]) -> U:
-        """What was made, now or by the earlier run. Raises CloudError, Interrupted."""
-        made = self.once.look_up_lost(look_up) if self._is_open() else None
+    def create(
+        self,
+        what: str,
+        facts: dict[str, Any],
+        create: Callable[[], U],
+        look_up: Callable[[], U | None],
+    ) -> U:
+        """What was made, now or by the earlier run; `facts` tell one intent from another.
+
+        Raises CloudError, Interrupted.
+        """
+        self.before_creating()
+        made = self.once.look_up_lost(look_up) if self._is_intended(what, facts) else None
         if made is None:
-            self.journal.commit(
-                NoteRun(run=self.run, what=f"{self.what} intended", facts=self.facts)
-            )
+            self.journal.commit(NoteRun(run=self.run, what=f"{what} intended", facts=facts))
             made = self.once.send(create, look_up, adopt_conflict=True, most=_POSTS)
         self.journal.commit(
-            NoteRun(run=self.run, what=f"{self.what} created", facts={"id": made.id, **self.facts})
+            NoteRun(run=self.run, what=f"{what} created", facts={"id": made.id, **facts})
         )
         return made
 
-    def _is_open(self) -> bool:
-        notes = self.journal.noted(f"{self.what} intended", f"{self.what} created")
-        mine = [what for what, facts in notes if self.facts.items() <= facts.items()]
-        return mine[-1:] == [f"{self.what} intended"]
+    def _is_intended(self, what: str, facts: dict[str, Any]) -> bool:
+        notes = self.journal.noted(f"{what} intended", f"{what} created")
+        mine = [name for name, noted in notes if facts.items() <= noted.items()]
+        return mine[-1:] == [f"{what} intended"]

@@ -160,6 +160,7 @@ class Walk:
 
     def _make(self, step: Step) -> None:
         name, ctx = step.name, self.ctx
+        ctx.deps.check_clock()
         intent = step.prepare(ctx)
         ctx.facts.update(intent.facts)
         self.pending += intent.writes

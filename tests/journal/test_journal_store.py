@@ -447,11 +447,33 @@ def test_events_tell_who_when_and_what(line: Line) -> None:
 
 
 def test_newest_never_goes_back(home) -> None:
-    times = iter([datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)])
+    times = iter([datetime(2026, 5, 1, tzinfo=UTC)] * 2 + [datetime(2026, 4, 1, tzinfo=UTC)])
     with open_journal(home, station="s", now=lambda: next(times)) as journal:
+        assert journal.trust_clock(0.0) is None
         journal.commit(rec.SeeKey(spki_sha256="1", board="b"))
         journal.commit(rec.SeeKey(spki_sha256="2", board="b"))
         assert journal.newest() == datetime(2026, 5, 1, tzinfo=UTC)
+        assert journal.verify() == []
+
+
+def test_a_time_that_was_never_compared_is_no_measure(home) -> None:
+    with open_journal(home, station="s", now=lambda: datetime(2099, 1, 1, tzinfo=UTC)) as journal:
+        journal.commit(rec.SeeKey(spki_sha256="1", board="b"))
+        assert journal.newest() is None
+
+
+def test_a_record_of_a_wrong_clock_is_set_aside_and_that_is_recorded(home) -> None:
+    ahead, right = datetime(2036, 2, 7, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC)
+    with open_journal(home, station="s", now=lambda: ahead) as journal:
+        journal.trust_clock(0.0)
+        journal.commit(rec.SeeKey(spki_sha256="1", board="b"))
+        assert journal.newest() == ahead
+    with open_journal(home, station="s", now=lambda: right) as journal:
+        assert journal.trust_clock(1.5) == ahead
+        assert journal.newest() == right
+        note = journal.events()[-1].facts
+        assert (note["what"], note["facts"]["serverOffsetS"]) == ("clock corrected", 1.5)
+        assert journal.trust_clock(1.5) is None
         assert journal.verify() == []
 
 

@@ -226,6 +226,7 @@ def test_a_clock_before_the_newest_record_signs_nothing(infuse, bench):
     with open_journal(
         bench / "home", now=lambda: datetime.now(UTC) + timedelta(hours=1)
     ) as journal:
+        journal.trust_clock(0.0)
         journal.commit(rec.ReserveSerial(serial="40" * 20, issuer="0" * 64))
     sign = (
         "ca",
@@ -235,7 +236,7 @@ def test_a_clock_before_the_newest_record_signs_nothing(infuse, bench):
         bench / "word",
         "--device-id",
     )
-    assert infuse(*sign, "ffffffffffffffff", "--out", bench / "b.pem", code=9)["code"] == "ca.clock"
+    assert infuse(*sign, DEVICE_ID, "--out", bench / "b.pem", code=9)["code"] == "ca.clock"
     assert not (bench / "b.pem").exists()
 
 

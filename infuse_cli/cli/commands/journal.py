@@ -282,6 +282,16 @@ def reconcile(
             show_default=False,
         ),
     ] = None,
+    clock: Annotated[
+        bool,
+        typer.Option(
+            "--clock",
+            help=(
+                "Only this: take this machine's clock for right, and set aside, on record, a newer"
+                " time that a wrong clock left."
+            ),
+        ),
+    ] = False,
 ) -> None:
     """Compare every PASS with the cloud, by reading only: lists what is missing, differs, was never
     heard, or is not ACTIVE.
@@ -293,6 +303,10 @@ def reconcile(
     from infuse_cli.devices import reconcile as work
 
     with _opened() as journal:
+        if clock:
+            from infuse_cli.cli.views.journal import clock_reconciled
+
+            finish(clock_reconciled(None if journal is None else journal.trust_clock(None)))
         result = work.reconcile(journal, since)
     finish(result)
 

@@ -9,6 +9,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from infuse_cli.cli.result import OperationResult
 from infuse_cli.errors import JournalError, UsageError
 from infuse_cli.journal.queries import device_ids, facts_of
 from infuse_cli.records import BoardRecord
@@ -588,3 +589,17 @@ def _percent(share: float | None) -> str:
 
 def _iso(value: Any) -> Any:
     return f"{value:%Y-%m-%dT%H:%M:%SZ}" if hasattr(value, "strftime") else value
+
+
+def clock_reconciled(newest: datetime | None) -> OperationResult:
+    """What `infuse journal reconcile --clock` set aside: `newest` is the time that no longer
+    counts.
+    """
+    if newest is None:
+        text = "No record is of a later time than this machine's clock: nothing was changed."
+    else:
+        text = (
+            f"The newest record's time, {newest:%Y-%m-%d %H:%M:%S} UTC, was set aside: this"
+            " machine's clock counts from here on."
+        )
+    return OperationResult("journal reconcile", {"setAside": newest}, human=text)

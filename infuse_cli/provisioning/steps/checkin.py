@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar
 
 from infuse_cli.errors import Interrupted, PolicyError
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
     from infuse_cli.records import Write
 
 FIRST_BOOT_WAIT_S = 120.0
+_DATE_STEP = timedelta(seconds=2)  # the header Date, which the offset comes of, counts in seconds
 OFFLINE_MODES = frozenset({0, 4, 20, 44})
 """Functional modes in which nothing goes on the air: off, flight, LTE off, flight with UICC off."""
 
 
 class CheckIn(Reading):
-    """Wait until the registry device is ACTIVE, or the cloud device has a state."""
+    """Wait until the registry device has connected, or the cloud has newly heard the device."""
 
     name: ClassVar[str] = "check-in"
     needs: ClassVar[frozenset[str]] = frozenset({"device"})
@@ -38,7 +40,7 @@ class CheckIn(Reading):
         writes: tuple[Write, ...] = ()
         if "token" in ctx.facts and "registry device ACTIVE" in heard:
             writes = token.retired_writes(
-                ctx, ctx.facts["token"]["intent"], "the device is ACTIVE", TokenState.CONSUMED
+                ctx, ctx.facts["token"]["intent"], "the device has connected", TokenState.CONSUMED
             )
         return Given({"heard": heard}, writes)
 
@@ -89,11 +91,17 @@ def waits(ctx: Context) -> list[tuple[str, float, Callable[[], bool]]]:
     rows: list[tuple[str, float, Callable[[], bool]]] = []
     active_s = verify.active_wait_s or (FIRST_BOOT_WAIT_S if mode == "first-boot" else 0.0)
     if active_s and "registryDevice" in ctx.facts:
-        rows.append(("registry device ACTIVE", active_s, lambda: token.is_active(ctx)))
+        rows.append(("registry device ACTIVE", active_s, lambda: token.was_seen(ctx)))
     if verify.state_wait_s:
         rows.append(("device state", verify.state_wait_s, lambda: _has_state(ctx)))
     return rows
 
 
 def _has_state(ctx: Context) -> bool:
-    return ctx.deps.cloud.device_state(ctx.facts["device"]["deviceId"]) is not None
+    """Whether the cloud heard the device since this attempt began, by the cloud's own clock.
+
+    An adopted device may have a state from long ago.
+    """
+    state = ctx.deps.cloud.device_state(ctx.facts["device"]["deviceId"])
+    offset = timedelta(seconds=ctx.deps.cloud.server_time_offset_s() or 0.0)
+    return state is not None and state.newer_than(ctx.begun() + offset - _DATE_STEP)

@@ -61,11 +61,14 @@ class Flash(Acting):
         or else is burnt.
         """
         if not token.is_pending(ctx, ctx.facts["token"]["tokenId"]):
-            if ctx.within_grace(lambda: token.is_active(ctx) or None):
+            if ctx.within_grace(lambda: token.was_seen(ctx) or None):
                 # It came online by itself, and what it did with the token on board is its own
                 # affair.
                 used = token.retired_writes(
-                    ctx, ctx.facts["token"]["intent"], "the device is ACTIVE", TokenState.CONSUMED
+                    ctx,
+                    ctx.facts["token"]["intent"],
+                    "the device has connected",
+                    TokenState.CONSUMED,
                 )
                 return Done({"tokenDigests": {}}, used)
             writes = token.retired_writes(

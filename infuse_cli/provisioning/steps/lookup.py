@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
-from infuse_cli.errors import BoardError, PolicyError
+from infuse_cli.errors import BoardError, CloudError, PolicyError
+from infuse_cli.identities import IdentityKind, blank_reason
 from infuse_cli.provisioning import metadata
 from infuse_cli.provisioning.step import Given, Reading
 from infuse_cli.provisioning.steps.expect import occupied
 from infuse_cli.provisioning.steps.token import mints, refuse_held
 from infuse_cli.records import NoteAttempt
+from infuse_cli.types import DEVICE_ID
 
 if TYPE_CHECKING:
     from infuse_cli.api_types import Device
@@ -119,9 +121,54 @@ def _is_scanned(ctx: Context, key: str) -> bool:
 
 
 def find_device(ctx: Context) -> Device | None:
-    """Look the cloud device up by its natural key, soc and mcuId."""
+    """Look the cloud device up by its natural key, soc and mcuId.
+
+    Raises CloudError cloud.bad-answer where the answer is not about this board.
+    """
     mcu_id = ctx.identity.mcu_id or ""
-    return ctx.patiently(lambda: ctx.deps.cloud.device_by_mcu_id(ctx.deps.resolved.soc, mcu_id))
+    soc = ctx.deps.resolved.soc
+    device = ctx.patiently(lambda: ctx.deps.cloud.device_by_mcu_id(soc, mcu_id))
+    if device is not None:
+        check_answer(ctx, device)
+    return device
+
+
+def check_answer(ctx: Context, device: Device, *, created: bool = False) -> None:
+    """Hold the cloud's answer against what was asked.
+
+    An answer about another chip, without a usable id, or with the id of a board that PASSed here,
+    would make this board that device. `created`: the answer is that of a POST, so it is unknown
+    what was made. Raises CloudError cloud.bad-answer.
+    """
+    why = _wrong_answer(ctx, device, created=created)
+    if why is not None:
+        raise CloudError(
+            "cloud.bad-answer",
+            f"asked for the cloud device of mcuId {ctx.identity.mcu_id}, the cloud answered with"
+            f" {why}",
+            unknown=created,
+            hint="The cloud is at fault, not the board: tell its operator, then run again.",
+        )
+
+
+def _wrong_answer(ctx: Context, device: Device, *, created: bool) -> str | None:
+    resolved = ctx.deps.resolved
+    pairs = [("mcuId", device.mcu_id.lower(), ctx.identity.mcu_id)]
+    if created:
+        pairs.append(("organisation", device.organisation_id, resolved.organisation.id))
+        pairs.append(("board", device.board_id, resolved.board.id))
+    for what, have, want in pairs:
+        if have != want:
+            return f"a device of {what} {have!r}"
+    if not DEVICE_ID.fullmatch(device.device_id):
+        return f"device id {device.device_id!r}, which is not 16 lower-case hex digits"
+    blank = blank_reason(IdentityKind.DEVICE_ID, device.device_id)
+    if blank is not None:
+        return f"device id {device.device_id}, which is {blank}"
+    other = ctx.deps.journal.device_owner(device.device_id)
+    if other is not None and other != ctx.uuid:
+        return f"device {device.device_id}, which is board {other}'s"
+    return None
 
 
 def decide(ctx: Context, device: Device, values: dict[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ import msgspec
 
 from infuse_cli.errors import CloudError, PolicyError
 from infuse_cli.provisioning.step import Acting, Done, Effect, Given, NotDone, Probe
-from infuse_cli.provisioning.steps.lookup import decide, find_device
+from infuse_cli.provisioning.steps.lookup import check_answer, decide, find_device
 
 if TYPE_CHECKING:
     from infuse_cli.api_types import Device
@@ -44,7 +44,7 @@ class Register(Acting):
 
     def _create(self, ctx: Context) -> Device:
         resolved = ctx.deps.resolved
-        return ctx.patiently(
+        made = ctx.patiently(
             lambda: ctx.deps.cloud.create_device(
                 mcu_id=ctx.identity.mcu_id or "",
                 board_id=resolved.board.id,
@@ -52,12 +52,16 @@ class Register(Acting):
                 metadata=ctx.facts["metadata"],
             )
         )
+        check_answer(ctx, made, created=True)
+        return made
 
     def _adopt(self, ctx: Context, device: Device) -> Device:
         patch = decide(ctx, device, ctx.facts["metadata"])
         if not patch:
             return device
-        return ctx.patiently(lambda: ctx.deps.cloud.patch_device_metadata(device.id, patch))
+        patched = ctx.patiently(lambda: ctx.deps.cloud.patch_device_metadata(device.id, patch))
+        check_answer(ctx, patched, created=True)
+        return patched
 
     def _after_conflict(self, ctx: Context, error: CloudError) -> Device:
         """409 means that somebody was faster, or that metadata or device id clash with another

@@ -298,10 +298,10 @@ def is_pending(ctx: Context, token_id: str | None) -> bool:
     return any(row.id == token_id and row.status.upper() == "PENDING" for row in rows)
 
 
-def is_active(ctx: Context) -> bool:
-    """Whether this attempt's registry device has come online."""
+def was_seen(ctx: Context) -> bool:
+    """Whether this attempt's registry device has connected, though it may be gone again."""
     device = registry(ctx).device(ctx.facts["registryDevice"])
-    return device is not None and device.status.upper() == "ACTIVE"
+    return device is not None and device.was_seen
 
 
 def was_used(ctx: Context) -> bool:
@@ -408,10 +408,10 @@ def _refuse_not_ours_to_end(ctx: Context, device: RegistryDevice) -> str:
                 " another `registry.name`."
             ),
         )
-    if device.status.upper() == "ACTIVE":
+    if not device.never_connected:
         raise PolicyError(
             "identity.registry-conflict",
-            f"registry device {device.name!r} ({device.id}) is ACTIVE already",
+            f"registry device {device.name!r} ({device.id}) is {device.status.upper()} already",
             hint=(
                 f"It is live, so it is not taken away unasked. `infuse key rotate {ctx.uuid} --port"
                 f" {ctx.link.port}` ends it and gives the board a new identity; `infuse device"

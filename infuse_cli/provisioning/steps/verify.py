@@ -29,8 +29,13 @@ class Verify(Reading):
                 f"the cloud no longer knows soc {ctx.deps.resolved.soc}, mcuId"
                 f" {ctx.identity.mcu_id}",
             )
+        if device.device_id != recorded["deviceId"]:
+            raise PolicyError(
+                "cloud.device-conflict",
+                f"the cloud's device id is {device.device_id!r}, not {recorded['deviceId']!r}",
+                hint="If the cloud was at fault before and is right now, `--restart` begins anew.",
+            )
         pairs: list[tuple[str, str | None, str | None]] = [
-            ("device id", recorded["deviceId"], device.device_id),
             ("organisation", ctx.deps.resolved.organisation.id, device.organisation_id),
             ("board", ctx.deps.resolved.board.id, device.board_id),
         ]
