@@ -22,7 +22,6 @@ from infuse_cli.errors import JournalError, UsageError
 from infuse_cli.files import is_folder, private_folder
 from infuse_cli.journal.database import FILE
 from infuse_cli.journal.store import open_journal
-from infuse_cli.records import NoteRun, RunStart
 from infuse_cli.text import plural
 
 if TYPE_CHECKING:

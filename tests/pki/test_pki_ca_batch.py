@@ -31,7 +31,7 @@ def requests(bench: Path, count: int) -> Path:
     folder = bench / "csrs"
     folder.mkdir()
     for number in range(count):
-        (folder / f"{number:04}.csr").write_bytes(pem(csr(name=f"{number:016x}")))
+        (folder / f"{number:04}.csr").write_bytes(pem(csr(name=f"{number + 1:016x}")))
     return folder
 
 

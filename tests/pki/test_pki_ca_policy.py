@@ -477,7 +477,7 @@ def test_two_processes_that_sign_the_same_folder_make_one_certificate_each(bench
     folder = bench / "csrs"
     folder.mkdir()
     for number in range(20):
-        (folder / f"{number}.csr").write_bytes(pem(csr(name=f"{number:016x}")))
+        (folder / f"{number}.csr").write_bytes(pem(csr(name=f"{number + 1:016x}")))
     context = multiprocessing.get_context("fork")
     gate, told = context.Barrier(2), context.Queue()
     both = [
@@ -497,7 +497,7 @@ def test_two_processes_that_sign_the_same_folder_make_one_certificate_each(bench
     for one in both:
         one.join(30)
     listed = infuse("ca", "list")["certificates"]
-    assert sorted(one["name"] for one in listed) == [f"{number:016x}" for number in range(20)]
+    assert sorted(one["name"] for one in listed) == [f"{number:016x}" for number in range(1, 21)]
     assert len({one["serial"] for one in listed}) == 20
     for path in (bench / "out0").iterdir():
         assert path.read_bytes() == (bench / "out1" / path.name).read_bytes()
