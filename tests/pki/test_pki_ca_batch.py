@@ -193,7 +193,7 @@ def test_what_is_named_like_a_request_is_signed_or_told_of(bench, capsys):
     os.mkfifo(folder / "pipe.csr")
     (folder / "loop.csr").symlink_to("loop.csr")
     (folder / "nowhere.csr").symlink_to("missing")
-    (folder / f"{'a' * 251}.csr").write_bytes(pem(csr(name="f" * 16)))
+    (folder / f"{'a' * 251}.csr").write_bytes(pem(csr(name="e" * 16)))
     assert (
         run(
             [
