@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -215,6 +215,27 @@ class RegistryDevice(ApiObject, frozen=True):
         a person and prove nothing.
         """
         return self.status.upper() in {"ACTIVE", "OFFLINE"}
+
+
+REGISTRY_STATUSES: Final = ("PENDING", "ACTIVE", "INACTIVE", "MAINTENANCE", "OFFLINE")
+"""What a registry device may be. All but PENDING are of devices that have connected before."""
+
+
+def never_connected(status: str) -> bool:
+    """Whether a registry device of this status has never connected: only PENDING says so.
+
+    Nothing that has connected, nor a status that is not known here, is an unfinished device that
+    may be cleared away.
+    """
+    return status.upper() == "PENDING"
+
+
+def has_connected(status: str | None) -> bool:
+    """Whether a registry device of this status is known to have connected; None is one that is
+    gone.
+    """
+    known = status is not None and status.upper() in REGISTRY_STATUSES
+    return known and not never_connected(status or "")
 
 
 class RegistrySummary(ApiObject, frozen=True):

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 A = TypeVar("A", bound=api.ApiObject)
 
-STATUSES: Final = ("PENDING", "ACTIVE", "INACTIVE", "MAINTENANCE", "OFFLINE")
 _DEVICES: Final = {
     "name": "name",
     "status": "status",
@@ -86,9 +85,10 @@ class Members:
 
 def status(text: str | None) -> str | None:
     """A status in upper case. Raises UsageError."""
-    if text is not None and text.upper() not in STATUSES:
+    if text is not None and text.upper() not in api.REGISTRY_STATUSES:
         raise UsageError(
-            "usage.bad-option", f"--status is {text!r}, but must be one of {', '.join(STATUSES)}"
+            "usage.bad-option",
+            f"--status is {text!r}, but must be one of {', '.join(api.REGISTRY_STATUSES)}",
         )
     return text.upper() if text else None
 

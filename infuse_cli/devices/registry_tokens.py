@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
+from infuse_cli.api_types import has_connected, never_connected
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.cli.views import cloud as views
 from infuse_cli.devices import session as tools
@@ -160,7 +161,7 @@ class Mint:
         }
 
     def _retire(self, device: api.RegistryDevice, ours: set[str]) -> None:
-        if device.metadata.get(INTENT) not in ours or device.status.upper() == "ACTIVE":
+        if device.metadata.get(INTENT) not in ours or not never_connected(device.status):
             raise PolicyError(
                 "identity.registry-conflict",
                 f"registry device {device.name!r} exists already ({device.id}, {device.status})",
@@ -207,11 +208,14 @@ def _minted(
         return OperationResult(
             "registry token create", {"token": values, "out": place.out}, human="\n".join(lines)
         )
-    status = _await_active(session, minted.device_id, wish.wait_s)
+    status = _await_connected(session, minted.device_id, wish.wait_s)
     data = {"token": values, "out": place.out, "status": status}
-    if status == "ACTIVE":
+    if has_connected(status):
+        _record_used(session, minted)
         return OperationResult(
-            "registry token create", data, human="\n".join([*lines, "The device is ACTIVE."])
+            "registry token create",
+            data,
+            human="\n".join([*lines, f"The device is {status}: it has connected."]),
         )
     error = InfuseError(
         "identity.not-active",
@@ -227,12 +231,27 @@ def _minted(
     )
 
 
-def _await_active(session: tools.Session, registry_device_id: str, wait_s: float) -> str:
+def _record_used(session: tools.Session, minted: api.MintedToken) -> None:
+    """A device that has connected has used its token."""
+    with tools.kept(session) as journal:
+        for row in journal.tokens(name=minted.name):
+            if row.token_id == minted.id and row.state is TokenState.MINTED:
+                journal.commit(
+                    MoveToken(
+                        intent=row.intent,
+                        from_state=row.state,
+                        to_state=TokenState.CONSUMED,
+                        why="its device has connected",
+                    )
+                )
+
+
+def _await_connected(session: tools.Session, registry_device_id: str, wait_s: float) -> str:
     until = time.monotonic() + wait_s
     while True:
         found = session.registry.device(registry_device_id)
         status = found.status if found is not None else "gone"
-        if status in {"ACTIVE", "gone"} or time.monotonic() >= until:
+        if has_connected(status) or status == "gone" or time.monotonic() >= until:
             return status
         session.clock.wait(_LOOK_S)
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli import failpoint
-from infuse_cli.api_types import TokenEnd
+from infuse_cli.api_types import TokenEnd, has_connected
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.cli.views import cloud as views
 from infuse_cli.devices import session as tools
@@ -407,7 +407,7 @@ def revoked(session: tools.Session, token: TokenRecord) -> TokenState:
         return TokenState.REVOKED
     return (
         TokenState.CONSUMED
-        if device is not None and device.status.upper() != "PENDING"
+        if device is not None and has_connected(device.status)
         else TokenState.BURNT
     )
 

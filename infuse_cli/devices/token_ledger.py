@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from infuse_cli.api_types import has_connected
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.cli.views import cloud as views
 from infuse_cli.devices import session as tools
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 S = TokenState
 
-_ONLINE: Final = frozenset({"ACTIVE", "OFFLINE", "MAINTENANCE", "INACTIVE"})
 _LOOK_AT: Final = "look at it in the registry"
 
 
@@ -89,7 +89,7 @@ def _living(token: TokenRecord, seen: Seen, now: datetime) -> Verdict | None:
     over = token.expires_at is not None and token.expires_at <= now
     if seen.pending and not over:
         return None
-    if seen.status in _ONLINE:
+    if has_connected(seen.status):
         return Verdict(f"its device is {seen.status}: it was traded", S.CONSUMED)
     if over and (seen.pending or token.state is not S.EXPOSED or seen.status == "PENDING"):
         return Verdict("its time is over, and nothing came of it", S.EXPIRED)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 
+from infuse_cli.api_types import REGISTRY_STATUSES
 from infuse_cli.sim import wire
 from infuse_cli.sim.authority import Authority, BadCsr, pem
 from infuse_cli.sim.inventory_state import InventoryState
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from infuse_cli.sim.cloud_state import CloudState
-
-STATUSES: Final = ("PENDING", "ACTIVE", "INACTIVE", "MAINTENANCE", "OFFLINE")
 
 
 @dataclass(slots=True)
@@ -179,7 +178,8 @@ class RegistryState:
     def summary(self, _: Ask) -> wire.Summary:
         """GET /devices/summary."""
         counts = {
-            status: sum(d.status == status for d in self.devices.values()) for status in STATUSES
+            status: sum(d.status == status for d in self.devices.values())
+            for status in REGISTRY_STATUSES
         }
         return wire.Summary(total=len(self.devices), by_status=counts)
 

@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from uuid import uuid4
 
 import pytest
@@ -17,7 +18,7 @@ from infuse_cli.cli import main
 from infuse_cli.config.model import digest, to_json
 from infuse_cli.config.source import load
 from infuse_cli.journal.store import open_journal
-from infuse_cli.records import EndAttempt, OpenAttempt, RunStart
+from infuse_cli.records import EndAttempt, IntendToken, OpenAttempt, RunStart
 from infuse_cli.sim.cloud_app import CloudOptions
 from infuse_cli.sim.cloud_server import ServerThread
 from infuse_cli.types import AttemptState, TokenState
@@ -902,6 +903,46 @@ class TestRegistry:
             "identity.not-active",
         )
         assert (tmp_path / "t").read_text()
+
+    @pytest.mark.parametrize("status", ["ACTIVE", "INACTIVE", "MAINTENANCE", "OFFLINE"])
+    def test_a_device_that_has_connected_is_never_cleared_away(self, infuse, tmp_path, status):
+        infuse("registry", "token", "create", "gw", "--out", str(tmp_path / "t"))
+        (device,) = infuse.world.registry.devices.values()
+        with open_journal(infuse.home) as journal:
+            journal.commit(IntendToken(intent="lost", name="gw"))
+        device.metadata = {"infuseIntent": "lost"}
+        device.status = status
+        error = infuse.error(
+            "registry", "token", "create", "gw", "--out", str(tmp_path / "t2"), code=8
+        )
+        assert error["code"] == "identity.registry-conflict"
+        assert list(infuse.world.registry.devices.values()) == [device]
+
+    @pytest.mark.parametrize("status", ["ACTIVE", "OFFLINE"])
+    def test_waiting_ends_when_the_device_has_connected(self, infuse, tmp_path, status):
+        def connect() -> None:
+            while not infuse.world.registry.devices:
+                threading.Event().wait(0.05)
+            (device,) = infuse.world.registry.devices.values()
+            device.status = status
+
+        connecting = threading.Thread(target=connect)
+        connecting.start()
+        data = infuse.data(
+            "registry",
+            "token",
+            "create",
+            "gw",
+            "--out",
+            str(tmp_path / "t"),
+            "--wait",
+            "--timeout",
+            "60",
+        )
+        connecting.join()
+        assert data["status"] == status
+        with open_journal(infuse.home) as journal:
+            assert [token.state for token in journal.tokens(name="gw")] == [TokenState.CONSUMED]
 
     def test_a_change_keeps_the_rest(self, infuse):
         infuse(
