@@ -1,0 +1,1 @@
+"""Effects that several use cases share, each written once."""
