@@ -26,6 +26,7 @@ _MORE: Final[Mapping[str, str]] = {
     "auth exchange": "TOKEN",
     "journal backup": "JOURNAL",
     "profile new": "YAML",
+    "serial console": "LOG",
 }
 """What a command replaces beyond other results, by name of the content."""
 
@@ -65,8 +66,6 @@ def _check(words: str, places: list[tuple[Any, Path]], inputs: list[Path]) -> No
     from infuse_cli.effects.results import Content, Results
 
     more = {Content[_MORE[words]]} if words in _MORE else set()
-    if words == "serial console":
-        more |= {Content.TABLE, Content.OTHER}  # lines are added to a log of any form
     for number, (parameter, place) in enumerate(places):
         others = [other for _, other in places[:number]]
         Results(current().settings, (*inputs, *others)).check(

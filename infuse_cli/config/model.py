@@ -9,22 +9,29 @@ name the file or keyring that does.
 
 from __future__ import annotations
 
+import enum
 import functools
 import hashlib
 import typing
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PATH: Final = "path"
 
-FilePath = Annotated[str, msgspec.Meta(extra={_PATH: "file"})]
+class Names(enum.Enum):
+    """What the text of a key names."""
+
+    FILE = "file"
+    NAME_OR_FILE = "name or file"
+
+
+FilePath = Annotated[str, Names.FILE]
 """A file: relative to the profile that names it, absolute once the profile is read."""
 
-NameOrPath = Annotated[str, msgspec.Meta(extra={_PATH: "name"})]
+NameOrPath = Annotated[str, Names.NAME_OR_FILE]
 """A name, or a path where it has a separator."""
 
 
@@ -300,16 +307,16 @@ def digest(profile: Profile) -> str:
 
 
 @functools.cache
-def path_keys() -> dict[str, bool]:
-    """Dotted keys that name a file; whether each may also be a plain name."""
+def path_keys() -> dict[str, Names]:
+    """Dotted keys that name a file, and whether each may also be a plain name."""
     return dict(_path_keys(Profile, ""))
 
 
-def _path_keys(section: type[Section], above: str) -> Iterator[tuple[str, bool]]:
+def _path_keys(section: type[Section], above: str) -> Iterator[tuple[str, Names]]:
     for name, hint in typing.get_type_hints(section, include_extras=True).items():
         for kind in (hint, *typing.get_args(hint)):
-            for meta in getattr(kind, "__metadata__", ()):
-                if isinstance(meta, msgspec.Meta) and _PATH in (meta.extra or {}):
-                    yield f"{above}{name}", (meta.extra or {})[_PATH] == "name"
+            for mark in getattr(kind, "__metadata__", ()):
+                if isinstance(mark, Names):
+                    yield f"{above}{name}", mark
             if isinstance(kind, type) and issubclass(kind, Section):
                 yield from _path_keys(kind, f"{above}{name}.")

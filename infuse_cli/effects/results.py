@@ -20,27 +20,17 @@ from infuse_cli.errors import InfuseError, UsageError
 from infuse_cli.files import PRIVATE, StagedFile, is_folder, read_bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from infuse_cli.settings import Settings
 
-_OF_A_CA: Final = (
-    "intermediate.key.pem",
-    "intermediate.key.uri",
-    "root.key.pem",
-    "issuers",
-)
-_LEVELS: Final = 4
-"""How far below its folder a file of a CA lies at most."""
+_OF_A_CA: Final = frozenset({"intermediate.pem", "root.pem", "above.pem", "current.json"})
+_ISSUERS: Final = "issuers"
+_MARKS_OF_A_CA: Final = ("intermediate.key.pem", "intermediate.key.uri", "root.key.pem", _ISSUERS)
 
 _SEALED: Final = (b"infuse-journal-backup ", b"infuse-hand-over ")
 _SQLITE: Final = (b"SQLite format 3\x00", b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 _KEY_IN_DER: Final = re.compile(rb"\x30(?:[\x00-\x7f]|\x81.|\x82..)\x02\x01[\x00\x01]", re.DOTALL)
-_TABLE: Final = re.compile(
-    rb'(?:[^\x00-\x1f",]*|"[^"]*")(?:,(?:[^\r\n",]*|"[^"]*")){2,}\r?(?:\n|$)'
-)
-_TOKEN: Final = re.compile(rb"[\w.~+/-]{32,}\n?")
-_SEALING_KEY: Final = re.compile(rb"[0-9a-fA-F]{64}\s*")
 
 
 class Content(Enum):
@@ -58,6 +48,7 @@ class Content(Enum):
     TABLE = "rows in CSV"
     YAML = "settings"
     TOKEN = "a token"  # noqa: S105 - a kind, not a secret
+    LOG = "lines with their times"
     OTHER = "something else"
 
 
@@ -75,9 +66,17 @@ RESULTS: Final = frozenset(
 )
 """What a result may replace, unless its command says otherwise."""
 
+CERTIFICATE_FILES: Final = frozenset({Content.NOTHING, Content.CERTIFICATE, Content.DER})
+REVOCATION_FILES: Final = frozenset({Content.NOTHING, Content.REVOCATIONS, Content.DER})
+REQUEST_FILES: Final = frozenset({Content.NOTHING, Content.REQUEST})
+TOKEN_FILES: Final = frozenset({Content.NOTHING, Content.TOKEN})
+NEW_FILES: Final = frozenset({Content.NOTHING})
+REPORT_FILES: Final = frozenset({Content.NOTHING, Content.TABLE})
+BACKUP_FILES: Final = frozenset({Content.NOTHING, Content.JOURNAL})
+
 _ONE_KIND: Final = (
-    frozenset({Content.CERTIFICATE, Content.DER}),
-    frozenset({Content.REVOCATIONS, Content.DER}),
+    CERTIFICATE_FILES,
+    REVOCATION_FILES,
     frozenset({Content.ROWS, Content.TABLE}),
 )
 
@@ -105,19 +104,21 @@ _PEM: Final = (
 )
 
 
+_CELL: Final = rb'(?:[^\x00-\x1f",]*|"[^"]*")'
+_FORMS: Final = (
+    (re.compile(rb'\{\s*"credentials"'), Content.KEY),
+    (re.compile(rb"\{"), Content.OBJECT),
+    (re.compile(rb"\["), Content.ROWS),
+    (re.compile(_CELL + rb"(?:," + _CELL + rb"){2,}\r?(?:\n|$)"), Content.TABLE),
+    (re.compile(rb"(?![0-9a-fA-F]{64}\s*$)[\w.~+/-]{32,}\s*$"), Content.TOKEN),  # no hex key
+    (re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d"), Content.LOG),
+    (re.compile(rb"(?:#[^\n]*\n\s*)*[A-Za-z_]+:(?:\s|$)"), Content.YAML),
+)
+
+
 def _text_of(data: bytes) -> Content:
     text = data.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if text.startswith(b"{"):
-        return Content.KEY if b'"credentials"' in text[:200] else Content.OBJECT
-    if text.startswith(b"["):
-        return Content.ROWS
-    if _TABLE.match(text):
-        return Content.TABLE
-    if _TOKEN.fullmatch(text) and not _SEALING_KEY.fullmatch(text):
-        return Content.TOKEN
-    if re.match(rb"(?:\s*#[^\n]*\n|\s*\n)*[A-Za-z_]+:(?:\s|$)", data):
-        return Content.YAML
-    return Content.OTHER
+    return next((content for form, content in _FORMS if form.match(text)), Content.OTHER)
 
 
 @dataclass(frozen=True)
@@ -157,26 +158,31 @@ class Results:
     def write(
         self,
         path: Path,
-        data: bytes,
+        data: bytes | Iterable[bytes],
         *,
         option: str = "--out",
         mode: int = PRIVATE,
         replaces: frozenset[Content] = RESULTS,
     ) -> None:
-        """Write a result whole or not at all; a symbolic link keeps pointing where it did.
+        """Write a result whole or not at all, from one piece or several; a symbolic link keeps
+        pointing where it did.
 
         Raises UsageError usage.bad-option as `check`, where the file holds a result of another
         kind, or where it cannot be written.
         """
+        pieces = iter((data,) if isinstance(data, bytes) else data)
+        first = next(pieces, b"")
         self.check(path, option=option, replaces=replaces)
-        held, new = _content(_real(path), path, option), content_of(data)
+        held, new = _content(_real(path), path, option), content_of(first)
         if held not in {Content.NOTHING, new} and not any(
             {held, new} <= kind for kind in _ONE_KIND
         ):
             raise _refused(f"{option} {path} exists and holds {held.value}; it is not overwritten")
         try:
             with StagedFile(path, mode) as file:
-                file.write(data)
+                file.write(first)
+                for piece in pieces:
+                    file.write(piece)
                 file.place()
         except OSError as error:
             raise _refused(
@@ -186,19 +192,16 @@ class Results:
     def _owner(self, named: Path, *, profiles: bool) -> str | None:
         """Whose file this is, in words; None where it may be a result."""
         for ours, owner in self._ours:
-            if named == ours or _same_file(named, ours):
+            if not is_folder(named) and (named == ours or _same_file(named, ours)):
                 return owner
-        if profiles and _same_file(named.parent, self.settings.home / home.PROFILES):
-            return "a profile of this bench"
         for folder, owner in self._folders:
-            if named != folder and named.is_relative_to(folder) and named.exists():
+            if named != folder and named.is_relative_to(folder) and _there(named):
                 return owner
         own = _real(self.settings.home)
-        if any(named.is_relative_to(own / name) for name in (home.CA, home.LOCKS)):
+        kept = (home.CA, home.LOCKS, *((home.PROFILES,) if profiles else ()))
+        if any(named.is_relative_to(own / name) for name in kept):
             return "in a folder of this bench's own files"
-        if named.exists() and _in_ca(named):
-            return "a file of a CA"
-        return "part of a journal" if _beside_journal(named) else None
+        return _owner_elsewhere(named)
 
     @cached_property
     def _ours(self) -> tuple[tuple[Path, str], ...]:
@@ -235,6 +238,12 @@ def _real(path: Path) -> Path:
         return path.expanduser().resolve()
     except (OSError, RuntimeError):
         return path.absolute()
+
+
+def _there(path: Path) -> bool:
+    with suppress(OSError):
+        return path.exists()
+    return False
 
 
 def _same_file(one: Path, other: Path) -> bool:
@@ -283,13 +292,21 @@ def _below(folder: Path) -> Iterator[Path]:
         yield from (Path(where) / name for name in names)
 
 
+def _owner_elsewhere(named: Path) -> str | None:
+    """Whose file this is where it belongs to another bench or CA of this machine."""
+    if _there(named) and _in_ca(named):
+        return "a file of a CA"
+    if named.name == home.JOURNAL and _there(named.parent / home.LOCKS):
+        return "the journal of a bench"
+    return "part of a journal" if _beside_journal(named) else None
+
+
 def _in_ca(named: Path) -> bool:
-    """Whether a file lies in the folder of a CA, wherever that is."""
-    return any(
-        (folder / name).exists()
-        for folder, _ in zip(named.parents, range(_LEVELS), strict=False)
-        for name in _OF_A_CA
-    )
+    """Whether a file is one of a CA, wherever its folder is."""
+    folder = named.parent
+    if named.name in _OF_A_CA and any(_there(folder / name) for name in _MARKS_OF_A_CA):
+        return True
+    return _ISSUERS in {folder.name, folder.parent.name}
 
 
 def _beside_journal(named: Path) -> bool:

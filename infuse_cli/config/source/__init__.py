@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from infuse_cli.config.model import path_keys
+from infuse_cli.config.model import Names, path_keys
 from infuse_cli.config.source import certificates, find, nodes, rules, schema, secrets
 from infuse_cli.config.source.find import available, is_path
 from infuse_cli.config.source.finding import Finding, Mark, Source, at
@@ -253,11 +253,11 @@ def _put(tree: nodes.Table, key: str, value: Any, label: str) -> nodes.Table:
 
 def _absolute(tree: nodes.Table) -> nodes.Table:
     """Paths start from the file that names them, and are absolute from here on (rule 33)."""
-    for key, name_too in path_keys().items():
+    for key, names in path_keys().items():
         node = nodes.find(tree, key)
         if not isinstance(node, nodes.Scalar) or not isinstance(node.value, str) or not node.value:
             continue
-        if name_too and not any(sign in node.value for sign in "/\\~"):
+        if names is Names.NAME_OR_FILE and not any(sign in node.value for sign in "/\\~"):
             beside = (
                 certificates.find(node.value, node.mark.source.folder, None)
                 if key == "identity.certificate"
