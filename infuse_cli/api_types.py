@@ -1,9 +1,9 @@
 """Objects of the two cloud APIs: camelCase on the wire, snake_case here.
 
-Unknown fields of a server's answer are ignored, a missing required one is an error. Sources:
-`docs/reference/interfaces/infuse-iot-api.md` and `device-registry-api.md` beside
-it. The pipeline reads these through `ports`, the client fills them, the simulator
-serves them.
+Unknown fields of a server's answer are ignored, a missing required one is an error, and so is an id
+of another form: ids become file names, certificate subjects and text on a terminal. Sources:
+`docs/reference/interfaces/infuse-iot-api.md` and `device-registry-api.md` beside it. The use cases
+read these through `ports`, the client fills them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,30 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+# Not `$`, which in Python lets a line end follow.
+_END: Final = r"(?![\s\S])"
+_HEX4: Final = "[0-9a-fA-F]{4}"
+
+Uuid = Annotated[
+    str, Meta(pattern=f"^{_HEX4}{_HEX4}-{_HEX4}-{_HEX4}-{_HEX4}-{_HEX4}{_HEX4}{_HEX4}{_END}")
+]
+"""An id that the Infuse IoT API gives (RFC 9562, hex with hyphens)."""
+
+DeviceId = Annotated[str, Meta(pattern=f"^[0-9a-f]{{16}}{_END}")]
+"""A cloud device's deviceId: 16 lower-case hex digits."""
+
+McuId = Annotated[str, Meta(pattern=f"^[0-9a-f]{{2,64}}{_END}")]
+"""A chip's id in lower-case hex; 16 digits on nRF."""
+
+RegistryId = Annotated[str, Meta(pattern=f"^[!-~]{{1,200}}{_END}")]
+"""An id that the registry gives, whose form is open: printable ASCII without blanks."""
+
+Word = Annotated[str, Meta(pattern=f"^[^\\x00-\\x1f\\x7f-\\x9f]*{_END}")]
+"""A text that is compared and never free: a status, a SoC, an interface. No control characters."""
+
+Moment = Annotated[datetime, Meta(tz=True)]
 """A time with its zone; a naive one in an answer is refused."""
 
 
@@ -25,7 +47,7 @@ class ApiObject(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_
 class Organisation(ApiObject, frozen=True):
     """An organisation; `id` is a UUID text."""
 
-    id: str
+    id: Uuid
     name: str
 
 
@@ -40,10 +62,10 @@ class MetadataField(ApiObject, frozen=True):
 class CloudBoard(ApiObject, frozen=True):
     """The cloud's product profile (not a piece of hardware): what a device is an instance of."""
 
-    id: str
+    id: Uuid
     name: str
-    soc: str
-    organisation_id: str
+    soc: Word
+    organisation_id: Uuid
     description: str = ""
     public: bool = False
     metadata_fields: tuple[MetadataField, ...] = ()
@@ -52,9 +74,9 @@ class CloudBoard(ApiObject, frozen=True):
 class Network(ApiObject, frozen=True):
     """A network of the organisation; its key is a secret and is not kept here."""
 
-    id: str
+    id: Uuid
     name: str
-    organisation_id: str | None = None
+    organisation_id: Uuid | None = None
     network_id: int | None = None
     description: str = ""
     public: bool = False
@@ -63,11 +85,11 @@ class Network(ApiObject, frozen=True):
 class Device(ApiObject, frozen=True):
     """The cloud device: `device_id` is 16 hex digits, `id` the server's UUID."""
 
-    id: str
-    mcu_id: str
-    board_id: str
-    organisation_id: str
-    device_id: str
+    id: Uuid
+    mcu_id: McuId
+    board_id: Uuid
+    organisation_id: Uuid
+    device_id: DeviceId
     metadata: dict[str, str] = {}
 
 
@@ -90,7 +112,7 @@ class UdpRoute(ApiObject, frozen=True):
 class UplinkRoute(ApiObject, frozen=True):
     """The way that a device's last packet came, such as udp, serial or bt_adv."""
 
-    interface: str
+    interface: Word
     interface_data: dict[str, Any] = {}
     udp: UdpRoute | None = None
 
@@ -100,8 +122,8 @@ class DeviceState(ApiObject, frozen=True):
 
     last_route_time: Moment | None = None
     first_packet_time: Moment | None = None
-    last_route_interface: str | None = None
-    last_route_udp_address: str | None = None
+    last_route_interface: Word | None = None
+    last_route_udp_address: Word | None = None
     application_id: int | str | None = None
     application_version: ApplicationVersion | None = None
     last_route: UplinkRoute | None = None
@@ -120,7 +142,7 @@ class DeviceState(ApiObject, frozen=True):
 class DeviceRoute(ApiObject, frozen=True):
     """One row of POST /device/lastRoute; `last_route` is None for a device that was never heard."""
 
-    device_id: str
+    device_id: DeviceId
     last_route: UplinkRoute | None = None
 
 
@@ -135,8 +157,8 @@ class MqttToken(ApiObject, frozen=True):
 class SentRpc(ApiObject, frozen=True):
     """Answer to POST /rpc: the id to ask for."""
 
-    id: str
-    downlink_message_id: str | None = None
+    id: Uuid
+    downlink_message_id: Uuid | None = None
     created_at: Moment | None = None
 
 
@@ -145,9 +167,9 @@ class DownlinkMessage(ApiObject, frozen=True):
     up.
     """
 
-    status: str
-    id: str | None = None
-    device_id: str | None = None
+    status: Word
+    id: Uuid | None = None
+    device_id: Word | None = None
     expires_at: Moment | None = None
     sent_at: Moment | None = None
     completed_at: Moment | None = None
@@ -158,9 +180,9 @@ class DownlinkMessage(ApiObject, frozen=True):
 class RpcMessage(ApiObject, frozen=True):
     """An RPC as it stands."""
 
-    id: str
+    id: Uuid
     created_at: Moment | None = None
-    device_id: str | None = None
+    device_id: DeviceId | None = None
     rpc: dict[str, Any] | None = None
     downlink_message: DownlinkMessage | None = None
 
@@ -187,13 +209,12 @@ class Location(ApiObject, frozen=True):
 class RegistryDevice(ApiObject, frozen=True):
     """The registry device.
 
-    `id` is its registryDeviceId; `status` PENDING, ACTIVE, INACTIVE, MAINTENANCE or
-    OFFLINE.
+    `id` is its registryDeviceId; `status` PENDING, ACTIVE, INACTIVE, MAINTENANCE or OFFLINE.
     """
 
-    id: str
+    id: RegistryId
     name: str
-    status: str
+    status: Word
     metadata: dict[str, Any] = {}
     tags: tuple[str, ...] = ()
     location: Location | None = None
@@ -248,8 +269,8 @@ class RegistrySummary(ApiObject, frozen=True):
 class Component(ApiObject, frozen=True):
     """An addressable part of a registry device. `device_id` is the registryDeviceId."""
 
-    id: str
-    device_id: str
+    id: RegistryId
+    device_id: RegistryId
     name: str
     sensor_profile_id: str | None = None
 
@@ -257,12 +278,12 @@ class Component(ApiObject, frozen=True):
 class Sensor(ApiObject, frozen=True):
     """A typed data channel. `device_id` is the registryDeviceId."""
 
-    id: str
+    id: RegistryId
     name: str = ""
-    device_id: str | None = None
-    component_id: str | None = None
-    value_type: str | None = None
-    unit: str | None = None
+    device_id: RegistryId | None = None
+    component_id: RegistryId | None = None
+    value_type: Word | None = None
+    unit: Word | None = None
     tags: tuple[str, ...] = ()
 
 
@@ -275,7 +296,7 @@ class DeviceHealth(ApiObject, frozen=True):
     uptime: float | None = None
     free_heap: int | None = None
     signal_strength: float | None = None
-    connection_type: str | None = None
+    connection_type: Word | None = None
     readings_sent: int | None = None
     readings_dropped: int | None = None
 
@@ -283,7 +304,7 @@ class DeviceHealth(ApiObject, frozen=True):
 class DeviceGroup(ApiObject, frozen=True):
     """All registry devices that carry the tags."""
 
-    id: str
+    id: RegistryId
     name: str
     tags: tuple[str, ...] = ()
 
@@ -294,11 +315,11 @@ class MintedToken(ApiObject, frozen=True):
     `device_id` is the registryDeviceId.
     """
 
-    id: str
-    device_id: str
+    id: RegistryId
+    device_id: RegistryId
     name: str
     token: str
-    status: str = "PENDING"
+    status: Word = "PENDING"
     expires_at: Moment | None = None
 
 
@@ -315,10 +336,10 @@ class TokenEnd(enum.Enum):
 class PendingToken(ApiObject, frozen=True):
     """A row of the list of pending tokens, without the secret."""
 
-    id: str
-    device_id: str
+    id: RegistryId
+    device_id: RegistryId
     name: str = ""
-    status: str = "PENDING"
+    status: Word = "PENDING"
     expires_at: Moment | None = None
 
 
@@ -328,6 +349,6 @@ class Provisioned(ApiObject, frozen=True):
     `ca_chain` runs from the issuer upwards.
     """
 
-    device_id: str
+    device_id: RegistryId
     certificate: str
     ca_chain: tuple[str, ...] = ()

@@ -87,6 +87,11 @@ class StagedFile:
     def __exit__(self, *_: object) -> None:
         self.discard()
 
+    @property
+    def stream(self) -> BufferedWriter:
+        """The open file, for a writer of text."""
+        return self._file
+
     def write(self, piece: bytes) -> None:
         """Add a piece."""
         self._file.write(piece)

@@ -16,8 +16,8 @@ from infuse_cli.batch.known_rows import Known, known_rows
 from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult, json_line
 from infuse_cli.config.bench import login_name
+from infuse_cli.effects.results import Results
 from infuse_cli.errors import Exit, PolicyError, UsageError
-from infuse_cli.files import StagedFile
 from infuse_cli.journal import queries
 from infuse_cli.journal.store import open_journal
 from infuse_cli.text import plural
@@ -153,21 +153,7 @@ def _write(out: Path, lines: Iterable[str]) -> None:
 
     Raises UsageError usage.bad-option where it cannot be written.
     """
-    if out.exists() and not out.is_file():
-        raise UsageError(
-            "usage.bad-option",
-            f"--out {out} is not a file",
-            hint="Leave --out away to write to standard output.",
-        )
-    try:
-        with StagedFile(out) as file:
-            for line in lines:
-                file.write(line.encode())
-            file.place()
-    except OSError as error:
-        raise UsageError(
-            "usage.bad-option", f"--out {out} cannot be written: {error.strerror or error}"
-        ) from error
+    Results(context.current().settings).write(out, (line.encode() for line in lines))
 
 
 def onboard(journal: SqliteJournal, wish: Wish) -> OperationResult:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from infuse_cli.batch import handover_import
 from infuse_cli.batch.handover import MAGIC as HAND_OVER
-from infuse_cli.cli.views import journal as journal_views
 from infuse_cli.errors import JournalError, UsageError
 from infuse_cli.maintenance import journal_files as keep
 
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
     from infuse_cli.keys.file_passphrase import FilePassphrase
 
 KINDS: Final[dict[bytes, Callable[[Path, FilePassphrase], OperationResult]]] = {
-    journal_views.PLAIN: lambda path, passphrase: keep.restore(path, passphrase, sealed=False),
-    journal_views.SEALED: lambda path, passphrase: keep.restore(path, passphrase, sealed=True),
+    keep.PLAIN: lambda path, passphrase: keep.restore(path, passphrase, sealed=False),
+    keep.SEALED: lambda path, passphrase: keep.restore(path, passphrase, sealed=True),
     HAND_OVER: handover_import.take_over,
 }
 """By the first bytes of a file: what takes it in."""

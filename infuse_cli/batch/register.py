@@ -16,6 +16,7 @@ from infuse_cli.cli.result import OperationResult
 from infuse_cli.cli.signals import StopOnSignals
 from infuse_cli.clock import RunClock
 from infuse_cli.config import model as prof
+from infuse_cli.effects.results import REPORT_FILES, Results
 from infuse_cli.errors import InfuseError, Interrupted, JournalError, ProfileError, UsageError
 from infuse_cli.provisioning.line import load_profile
 from infuse_cli.records import RunStart
@@ -107,6 +108,9 @@ class _Register:
             imagined = self._resolve(patient, None)
             summary = self._checked(imagined)
             registry, sealer = self._for_tokens(summary, bench, found)
+            Results(settings.settings, (self.asked.file,)).check(
+                self._report_path(), option="--report", replaces=REPORT_FILES
+            )
             report = Report(self._report_path(), private=self.asked.report is None)
             stack.callback(report.close)
             parts = _Parts(journal, bench, client, patient, registry, sealer, found, imagined)

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import csv
 import heapq
-import os
-import secrets
+import io
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +15,7 @@ import msgspec
 from infuse_cli.batch.engine import shown
 from infuse_cli.batch.model import Ended
 from infuse_cli.errors import UsageError
+from infuse_cli.files import PRIVATE, StagedFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,19 +47,16 @@ class Report:
 
     def __init__(self, path: Path, *, private: bool) -> None:
         self.path: Final = path
-        self._temporary: Final = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
         try:
             path.parent.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
             if path.is_dir():
                 raise IsADirectoryError(21, "it is a folder")
-            descriptor = os.open(
-                self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666
-            )
+            self._file: Final = StagedFile(path, PRIVATE if private else 0o666)
         except OSError as error:
             raise UsageError(
                 "usage.bad-option", f"the report {path} cannot be written: {error.strerror}"
             ) from error
-        self._file = os.fdopen(descriptor, "w", encoding="utf-8", newline="")
+        self._text: Final = io.TextIOWrapper(self._file.stream, encoding="utf-8", newline="")
 
     def write(self, rows: Shelf, skipped: Iterable[BadRow]) -> None:
         """Write all rows and put the report in its place, durably.
@@ -67,16 +64,14 @@ class Report:
         Raises UsageError where the disk refuses.
         """
         try:
-            writer = csv.writer(self._file)
+            writer = csv.writer(self._text)
             writer.writerow(COLUMNS)
             writer.writerows(
                 [line[name] for name in COLUMNS]
                 for line in heapq.merge(_ended(rows), _left_out(skipped), key=_line)
             )
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._temporary.replace(self.path)
+            self._text.flush()
+            self._file.place()
         except OSError as error:
             raise UsageError(
                 "usage.bad-option",
@@ -87,9 +82,8 @@ class Report:
     def close(self) -> None:
         """Leave nothing beside the report; safe to call twice."""
         with suppress(OSError):  # a full disk takes the rest of the buffer no better now
-            self._file.close()
-        with suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+            self._text.close()
+        self._file.discard()
 
 
 def _ended(rows: Shelf) -> Iterator[dict[str, Any]]:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from infuse_cli import records as rec
 from infuse_cli.cli import context
+from infuse_cli.effects.results import CERTIFICATE_FILES, Content, Results
 from infuse_cli.errors import UsageError
+from infuse_cli.files import PUBLIC, is_folder, read_bounded
 from infuse_cli.keys import passphrases as secrets
 from infuse_cli.pki import issuing, store
-from infuse_cli.pki.der import is_one_sequence
-from infuse_cli.pki.files import PUBLIC, is_folder, read_bounded, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,35 +132,21 @@ def read_text(path: Path) -> str:
 
 
 def check_writable(
-    out: Path, *inputs: Path, holding: bytes = b"-----BEGIN CERTIFICATE-----"
+    out: Path, *inputs: Path, replaces: frozenset[Content] = CERTIFICATE_FILES
 ) -> None:
     """An existing file is replaced only if it holds the same kind of thing: a slip must not cost a
     key or a request.
 
     Raises UsageError usage.bad-option.
     """
-    try:
-        held = read_bounded(out) if out.exists() else b""
-    except OSError as error:
-        raise UsageError("usage.bad-option", f"{out} cannot be written: {error.strerror}") from None
-    if (
-        out in inputs
-        or (held and holding not in held and not is_one_sequence(held))
-        or b"PRIVATE KEY-----" in held
-    ):
-        raise UsageError(
-            "usage.bad-option", f"{out} exists and holds something else; it is not overwritten"
-        )
+    Results(context.current().settings, inputs).check(out, replaces=replaces)
     if not is_folder(out.absolute().parent):
         raise UsageError("usage.bad-option", f"{out} cannot be written: its folder does not exist")
 
 
 def write(out: Path, data: bytes) -> None:
     """Write a public file whole or not at all. Raises UsageError usage.bad-option."""
-    try:
-        write_atomic(out, data, PUBLIC)
-    except OSError as error:
-        raise UsageError("usage.bad-option", f"{out} cannot be written: {error.strerror}") from None
+    Results(context.current().settings).write(out, data, mode=PUBLIC)
 
 
 def certificate_data(certificate: x509.Certificate) -> dict[str, Any]:

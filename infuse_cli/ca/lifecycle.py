@@ -12,6 +12,7 @@ from infuse_cli.ca import common as ca_common
 from infuse_cli.ca import files as local_ca
 from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult
+from infuse_cli.effects.results import REQUEST_FILES
 from infuse_cli.errors import SignerError, UsageError
 from infuse_cli.keys import passphrases as secrets
 from infuse_cli.pki import chain, renewal, store
@@ -159,7 +160,7 @@ def _asked(
     """Make the key here and write the request that the external root is to sign."""
     if csr_out is None:
         raise UsageError("usage.bad-option", "--external-root needs --csr-out FILE for the request")
-    ca_common.check_writable(csr_out, holding=b"-----BEGIN CERTIFICATE REQUEST-----")
+    ca_common.check_writable(csr_out, replaces=REQUEST_FILES)
     secret = (
         None if key.uri is not None else ca_common.passphrase(str(folder), passphrase, confirm=True)
     )

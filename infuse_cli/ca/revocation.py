@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from infuse_cli import records as rec
 from infuse_cli.ca import common as ca_common
 from infuse_cli.cli.result import OperationResult
+from infuse_cli.effects.results import REVOCATION_FILES
 from infuse_cli.errors import JournalError, SignerError, UsageError
 from infuse_cli.files import private_folder
 from infuse_cli.journal import certificates
@@ -275,7 +276,7 @@ def crl(options: CrlOptions, passphrase: PassphraseOptions) -> OperationResult:
     if not 1 <= options.days <= 3650:
         raise UsageError("usage.bad-option", f"--days is 1 to 3650, not {options.days}")
     if options.out is not None:
-        ca_common.check_writable(options.out, holding=b"-----BEGIN X509 CRL-----")
+        ca_common.check_writable(options.out, replaces=REVOCATION_FILES)
     signer = _crl_signer(options, passphrase)
     folder = ca_common.folder_of(options.ca) / _CRLS
     with ca_common.recorded("ca crl") as journal:

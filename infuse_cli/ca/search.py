@@ -12,6 +12,7 @@ from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.cli.views import cloud as cloud_views
 from infuse_cli.cli.views import journal as journal_views
+from infuse_cli.effects.results import Results
 from infuse_cli.errors import UsageError
 from infuse_cli.journal import certificates
 from infuse_cli.journal.certificates import SERIAL_STATES, Wanted
@@ -97,7 +98,7 @@ def listed(
         else journal_views.as_csv(rows, _COLUMNS if key == "certificates" else ())
     )
     if shown.out is not None:
-        journal_views.write(shown.out, text)
+        Results(context.current().settings).write(shown.out, text.encode())
         text = f"{plural(len(rows), 'row')} in {shown.out}"
     return OperationResult(
         "ca list", {key: rows, "out": str(shown.out.absolute()) if shown.out else None}, human=text

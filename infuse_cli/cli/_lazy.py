@@ -18,6 +18,7 @@ from typer import core
 from typer.main import get_command
 
 from infuse_cli.cli._registry import ROWS, Row
+from infuse_cli.cli.result_files import guard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,6 +64,7 @@ def load(row: Row) -> Any:
     found = get_command(target)
     found.name = row.name
     _in_full(found)
+    _guard_results(row.name, found)
     return found
 
 
@@ -71,6 +73,14 @@ def _in_full(command: Any) -> None:
     command.short_help = command.get_short_help_str(1000)
     for below in getattr(command, "commands", {}).values():
         _in_full(below)
+
+
+def _guard_results(words: str, command: Any) -> None:
+    below = getattr(command, "commands", None)
+    if below is None:
+        guard(words, command)
+    for name, sub in (below or {}).items():
+        _guard_results(f"{words} {name}", sub)
 
 
 def root() -> Any:

@@ -45,9 +45,17 @@ class Client:
         """Close all connections; safe to call twice."""
         self._transport.close()
 
-    def _find(self, call: Call, type_: type[O], **path: str) -> O | None:
+    def _find(
+        self,
+        call: Call,
+        type_: type[O],
+        path: Mapping[str, str],
+        *,
+        expected: Mapping[str, object] | None = None,
+    ) -> O | None:
+        """What a look-up names; `expected` are members that it must have, by our name."""
         answer = self._transport.find(call, path=path)
-        return None if answer is None else wire.value(answer, type_)
+        return None if answer is None else wire.value(answer, type_, expected)
 
     def _send(
         self,
@@ -57,9 +65,10 @@ class Client:
         *,
         path: Mapping[str, str] | None = None,
         hide: Sequence[Secret] = (),
+        expected: Mapping[str, object] | None = None,
     ) -> O:
         answer = self._transport.ask(call, path=path, body=body, hide=hide)
-        return wire.value(answer, type_)
+        return wire.value(answer, type_, expected)
 
     def pace(self, rate: float | None) -> None:
         """Send at most `rate` requests a second to this host from now on, evenly, None: as it turns

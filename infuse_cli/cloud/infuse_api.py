@@ -67,10 +67,10 @@ class InfuseClient(MessageCalls, Client):
         Raises CloudError cloud.ambiguous when neither is given and there are several.
         """
         if id is not None:
-            return self._find(ORGANISATION_BY_ID, api.Organisation, id=id)
+            return self._find(ORGANISATION_BY_ID, api.Organisation, {"id": id}, expected={"id": id})
         if name is not None:
             return self._find(
-                ORGANISATION_BY_NAME, api.Organisation, name=name
+                ORGANISATION_BY_NAME, api.Organisation, {"name": name}, expected={"name": name}
             ) or self._listed_organisation(name)
         return self._only_organisation()
 
@@ -84,7 +84,9 @@ class InfuseClient(MessageCalls, Client):
 
     def create_organisation(self, name: str) -> api.Organisation:
         """POST /organisation, once."""
-        return self._send(CREATE_ORGANISATION, api.Organisation, body_of(name=name))
+        return self._send(
+            CREATE_ORGANISATION, api.Organisation, body_of(name=name), expected={"name": name}
+        )
 
     def boards(self, organisation_id: str, *, public: bool = False) -> Sequence[api.CloudBoard]:
         """The organisation's own cloud boards, with `public` everybody's public ones too, the list
@@ -98,7 +100,7 @@ class InfuseClient(MessageCalls, Client):
 
     def board(self, board_id: str) -> api.CloudBoard | None:
         """One cloud board by its id."""
-        return self._find(BOARD_BY_ID, api.CloudBoard, id=board_id)
+        return self._find(BOARD_BY_ID, api.CloudBoard, {"id": board_id}, expected={"id": board_id})
 
     def create_board(
         self,
@@ -119,7 +121,8 @@ class InfuseClient(MessageCalls, Client):
             metadataFields=tuple(metadata_fields),
             public=public,
         )
-        return self._send(CREATE_BOARD, api.CloudBoard, body)
+        expected = {"name": name, "soc": soc, "organisation_id": organisation_id}
+        return self._send(CREATE_BOARD, api.CloudBoard, body, expected=expected)
 
     def board_devices(self, board_id: str) -> Sequence[api.Device]:
         """All devices of a cloud board, the list read to its end."""
@@ -154,19 +157,30 @@ class InfuseClient(MessageCalls, Client):
             public=public,
             networkId=network_id,
         )
-        return self._send(CREATE_NETWORK, api.Network, body, hide=(key,))
+        expected = {"name": name, "network_id": network_id}
+        return self._send(CREATE_NETWORK, api.Network, body, hide=(key,), expected=expected)
 
     def device_by_mcu_id(self, soc: str, mcu_id: str) -> api.Device | None:
-        """The natural key: looked up before a create and after any answer that got lost."""
-        return self._find(DEVICE_BY_MCU_ID, api.Device, soc=soc, mcuId=mcu_id)
+        """The natural key: looked up before a create and after any answer that got lost.
+
+        An answer with another chip's device is a bad one.
+        """
+        return self._find(
+            DEVICE_BY_MCU_ID, api.Device, {"soc": soc, "mcuId": mcu_id}, expected={"mcu_id": mcu_id}
+        )
 
     def device(self, id: str) -> api.Device | None:  # noqa: A002
         """One cloud device by the server's id (a UUID, not the deviceId)."""
-        return self._find(DEVICE_BY_ID, api.Device, id=id)
+        return self._find(DEVICE_BY_ID, api.Device, {"id": id}, expected={"id": id})
 
     def device_by_device_id(self, device_id: str) -> api.Device | None:
         """One cloud device by its deviceId (16 hex digits)."""
-        return self._find(DEVICE_BY_DEVICE_ID, api.Device, deviceId=device_id)
+        return self._find(
+            DEVICE_BY_DEVICE_ID,
+            api.Device,
+            {"deviceId": device_id},
+            expected={"device_id": device_id},
+        )
 
     def devices(self, organisation_id: str, board_id: str | None = None) -> Sequence[api.Device]:
         """All devices of an organisation, or of one of its boards, the list read to its end."""
@@ -218,7 +232,13 @@ class InfuseClient(MessageCalls, Client):
             metadata=dict(metadata) if metadata else None,
             initialDeviceState=initial_state,
         )
-        return self._send(CREATE_DEVICE, api.Device, body)
+        expected = {
+            "mcu_id": mcu_id,
+            "board_id": board_id,
+            "organisation_id": organisation_id,
+            "device_id": device_id,
+        }
+        return self._send(CREATE_DEVICE, api.Device, body, expected=expected)
 
     def patch_device_metadata(self, id: str, values: Mapping[str, str]) -> api.Device:  # noqa: A002
         """PUT /device/id/{id} with operation patch, once; the device as it is afterwards."""
@@ -234,7 +254,7 @@ class InfuseClient(MessageCalls, Client):
         body = body_of(metadata={"operation": operation, "value": dict(values)})
         answer = self._transport.ask(UPDATE_DEVICE, path={"id": id}, body=body)
         try:
-            return wire.value(answer, api.Device)
+            return wire.value(answer, api.Device, {"id": id})
         except InfuseError:
             # What a PUT answers is not published; what is there now can be asked.
             device = self.device(id)
@@ -244,11 +264,11 @@ class InfuseClient(MessageCalls, Client):
 
     def device_state(self, device_id: str) -> api.DeviceState | None:
         """What the cloud last heard of a device, None until it has been heard."""
-        return self._find(DEVICE_STATE, api.DeviceState, deviceId=device_id)
+        return self._find(DEVICE_STATE, api.DeviceState, {"deviceId": device_id})
 
     def device_state_by_id(self, id: str) -> api.DeviceState | None:  # noqa: A002
         """The same by the server's id (a UUID, not the deviceId)."""
-        return self._find(DEVICE_STATE_BY_ID, api.DeviceState, id=id)
+        return self._find(DEVICE_STATE_BY_ID, api.DeviceState, {"id": id})
 
     def cloud_public_key(self) -> bytes:
         """GET /key/publicKey: X25519 public key, 32 bytes."""

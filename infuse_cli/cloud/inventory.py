@@ -55,7 +55,9 @@ class InventoryCalls(Client):
 
     def component(self, component_id: str) -> api.Component | None:
         """One component by its id."""
-        return self._find(COMPONENT, api.Component, id=component_id)
+        return self._find(
+            COMPONENT, api.Component, {"id": component_id}, expected={"id": component_id}
+        )
 
     def create_component(
         self, registry_device_id: str, name: str, sensor_profile_id: str | None = None
@@ -103,7 +105,7 @@ class InventoryCalls(Client):
 
     def health_latest(self, registry_device_id: str) -> api.DeviceHealth | None:
         """Its newest word, None where it has said nothing yet."""
-        return self._find(HEALTH_LATEST, api.DeviceHealth, deviceId=registry_device_id)
+        return self._find(HEALTH_LATEST, api.DeviceHealth, {"deviceId": registry_device_id})
 
     def health_window(
         self, registry_device_id: str, start: datetime, end: datetime
@@ -126,7 +128,7 @@ class InventoryCalls(Client):
 
     def group(self, group_id: str) -> api.DeviceGroup | None:
         """One group by its id."""
-        return self._find(GROUP, api.DeviceGroup, id=group_id)
+        return self._find(GROUP, api.DeviceGroup, {"id": group_id}, expected={"id": group_id})
 
     def create_group(self, name: str, tags: Sequence[str]) -> api.DeviceGroup:
         """POST a group, once."""
@@ -174,4 +176,4 @@ class InventoryCalls(Client):
         # there now can be asked.
         if answer.raw.body.strip():
             return wire.value(answer, type_)
-        return self._find(get, type_, **path)
+        return self._find(get, type_, path)

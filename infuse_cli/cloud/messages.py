@@ -36,7 +36,7 @@ class MessageCalls(Client):
 
     def last_route(self, device_id: str) -> api.UplinkRoute | None:
         """The way that a device's last packet came, None until it has been heard."""
-        return self._find(LAST_ROUTE, api.UplinkRoute, deviceId=device_id)
+        return self._find(LAST_ROUTE, api.UplinkRoute, {"deviceId": device_id})
 
     def last_routes(self, device_ids: Sequence[str]) -> Sequence[api.DeviceRoute]:
         """The same for many devices in one call."""
@@ -80,7 +80,7 @@ class MessageCalls(Client):
 
     def rpc(self, id: str) -> api.RpcMessage | None:  # noqa: A002
         """One RPC as it stands."""
-        return self._find(RPC_BY_ID, api.RpcMessage, id=id)
+        return self._find(RPC_BY_ID, api.RpcMessage, {"id": id}, expected={"id": id})
 
     def rpcs(
         self,

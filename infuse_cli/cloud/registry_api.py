@@ -63,7 +63,7 @@ class RegistryClient(InventoryCalls, Client):
             location=location,
         )
         answer = self._transport.ask(MINT_TOKEN, body=body)
-        return wire.value(answer, api.MintedToken)
+        return wire.value(answer, api.MintedToken, {"name": name})
 
     def pending_tokens(self) -> Sequence[api.PendingToken]:
         """All pending tokens without their secrets, the list read to its end."""
@@ -97,8 +97,12 @@ class RegistryClient(InventoryCalls, Client):
 
     def device(self, registry_device_id: str) -> api.RegistryDevice | None:
         """One registry device by its registryDeviceId."""
-        answer = self._transport.find(DEVICE, path={"deviceId": registry_device_id})
-        return None if answer is None else wire.value(answer, api.RegistryDevice)
+        return self._find(
+            DEVICE,
+            api.RegistryDevice,
+            {"deviceId": registry_device_id},
+            expected={"id": registry_device_id},
+        )
 
     def device_by_name(self, name: str) -> api.RegistryDevice | None:
         """The registry device of exactly this name.
@@ -134,7 +138,8 @@ class RegistryClient(InventoryCalls, Client):
 
         A taken name raises CloudError with status 409.
         """
-        return self._send(CREATE_DEVICE, api.RegistryDevice, body_of(name=name, **members))
+        body = body_of(name=name, **members)
+        return self._send(CREATE_DEVICE, api.RegistryDevice, body, expected={"name": name})
 
     def change_device(
         self, registry_device_id: str, changes: Mapping[str, Any]

@@ -18,7 +18,7 @@ from infuse_cli import api_types as api
 from infuse_cli.cloud.failures import date_of, printable, said_by_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from infuse_cli.cloud.failures import Answer
     from infuse_cli.errors import InfuseError
@@ -60,17 +60,35 @@ class ExchangeAnswer(api.ApiObject, frozen=True):
 class ProvisionAnswer(api.ApiObject, frozen=True):
     """Answer of POST /devices/provision: `ca_chain` is one PEM bundle or a list of PEM texts."""
 
-    device_id: str
+    device_id: api.RegistryId
     certificate: str
     ca_chain: str | tuple[str, ...] = ()
 
 
-def value(answer: Answer, type_: type[T]) -> T:
+def value(answer: Answer, type_: type[T], expected: Mapping[str, object] | None = None) -> T:
     """The answer's body as a value of `type_`.
 
-    Raises CloudError cloud.bad-answer, unknown for an effect call.
+    `expected` are the members, by our name, that it must have for what was asked; those that are
+    None were not asked for. Raises CloudError cloud.bad-answer, unknown for an effect call.
     """
-    return _convert(answer, _json(answer), type_)
+    found = _convert(answer, _json(answer), type_)
+    for name, wanted in (expected or {}).items():
+        actual = getattr(found, name)
+        if wanted is not None and actual != wanted and not _is_same_id(name, actual, wanted):
+            raise _bad(answer, _another(type_, name, actual, wanted))
+    return found
+
+
+def _is_same_id(name: str, actual: object, wanted: object) -> bool:
+    """Ids are hex digits, which people also write in upper case."""
+    is_id = name == "id" or name.endswith("_id")
+    return is_id and str(actual).lower() == str(wanted).lower()
+
+
+def _another(type_: Any, name: str, actual: object, wanted: object) -> str:
+    wire_name = msgspec.structs.fields(type_)[type_.__struct_fields__.index(name)].encode_name
+    shown = printable(str(actual))
+    return f"answered with another {type_.__name__}: {wire_name} is '{shown}' and not '{wanted}'"
 
 
 def page(answer: Answer, type_: type[T]) -> tuple[T, ...]:
@@ -162,9 +180,16 @@ def _convert(answer: Answer, body: Any, type_: type[T]) -> T:
     try:
         return msgspec.convert(body, type_)
     except msgspec.ValidationError as error:
-        raise _bad(
-            answer, f"answered with an unexpected {type_.__name__}: {printable(str(error))}"
-        ) from error
+        why = _reason(str(error))
+        raise _bad(answer, f"answered with an unexpected {type_.__name__}: {why}") from error
+
+
+def _reason(text: str) -> str:
+    """What msgspec says, without the pattern that a text should have matched."""
+    what, _, place = text.partition(" - at ")
+    if "matching regex" in what:
+        return printable(f"{place} is not of the form that it has to have")
+    return printable(text)
 
 
 # What the interface leaves open or spells in two ways: our name, and what a server may say.

@@ -23,12 +23,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.errors import ProfileError
+from infuse_cli.home import BENCH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-FILE: Final = "bench.yaml"
+FILE: Final = BENCH
+SEALING_KEY_VARIABLE: Final = "INFUSE_SEALING_KEY_FILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,20 @@ def load_bench(home: Path) -> Bench:
         raise ProfileError("profile.unreadable", f"{path} cannot be read: {error}") from error
     values = _Reader(path).mapping(_compose(path, text), _TOP)
     return Bench(**{"station": _host(), **values})
+
+
+def sealing_key_file(home: Path, named: str | None, env: Mapping[str, str]) -> Path:
+    """Where the sealing key's file is: by environment, else as bench.yaml names it, else in the
+    user's settings.
+    """
+    from pathlib import Path
+
+    text = env.get(SEALING_KEY_VARIABLE) or named
+    if text:
+        return home / Path(text).expanduser()
+    from platformdirs import user_config_dir
+
+    return Path(user_config_dir("infuse")) / "sealing.key"
 
 
 def _host() -> str:

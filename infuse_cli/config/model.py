@@ -8,10 +8,30 @@ name the file or keyring that does.
 
 from __future__ import annotations
 
+import enum
+import functools
 import hashlib
-from typing import Annotated, Any, Literal
+import typing
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Names(enum.Enum):
+    """What the text of a key names."""
+
+    FILE = "file"
+    NAME_OR_FILE = "name or file"
+
+
+FilePath = Annotated[str, Names.FILE]
+"""A file: relative to the profile that names it, absolute once the profile is read."""
+
+NameOrPath = Annotated[str, Names.NAME_OR_FILE]
+"""A name, or a path where it has a separator."""
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,7 +55,7 @@ class Serial(Section, frozen=True):
     line_limit: int = 4096
     credential_buffer: int = 1024
     network_id: int = 0
-    network_key_file: str | None = None
+    network_key_file: FilePath | None = None
 
 
 class McuIdSource(Section, frozen=True):
@@ -92,7 +112,7 @@ class Auth(Section, frozen=True):
     """
 
     scheme: Literal["bearer", "api-key", "x-api-key", "exchanged"] = "bearer"
-    token_file: str | None = None
+    token_file: FilePath | None = None
 
 
 class NamedThing(Section, frozen=True):
@@ -133,7 +153,7 @@ class Cloud(Section, frozen=True):
     deadline_s: float = 30.0
     outage_wait_s: float = 120.0
     lost_answer_grace_s: float = 5.0
-    ca_bundle: str | None = None
+    ca_bundle: FilePath | None = None
 
 
 class Broker(Section, frozen=True):
@@ -144,7 +164,7 @@ class Broker(Section, frozen=True):
 
     host: str
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 8883
-    ca: str | None = None
+    ca: FilePath | None = None
 
 
 class Place(Section, frozen=True):
@@ -178,7 +198,7 @@ class Passphrase(Section, frozen=True):
     """Where the CA passphrase comes from: a 0600 file or the keyring."""
 
     keyring: bool = False
-    file: str | None = None
+    file: FilePath | None = None
 
 
 class Identity(Section, frozen=True):
@@ -190,11 +210,11 @@ class Identity(Section, frozen=True):
     mode: Literal["first-boot", "cloud-ca", "local-ca", "none"] = "local-ca"
     sec_tag: int = 4201
     existing: Literal["refuse", "replace"] = "refuse"
-    ca: str = "default"
+    ca: NameOrPath = "default"
     passphrase: Passphrase = Passphrase()
-    certificate: str = "device"
+    certificate: NameOrPath = "device"
     validity_days: int = 3650
-    server_ca: str | None = None
+    server_ca: FilePath | None = None
     attestation: Literal["required", "if-offered"] = "if-offered"
     attributes: str | None = None
     key_usage: str | None = None
@@ -283,3 +303,19 @@ def from_json(values: dict[str, Any]) -> Profile:
 def digest(profile: Profile) -> str:
     """SHA-256 of the resolved profile in canonical JSON, 64 lower-case hex digits."""
     return hashlib.sha256(msgspec.json.encode(profile, order="sorted")).hexdigest()
+
+
+@functools.cache
+def path_keys() -> dict[str, Names]:
+    """Dotted keys that name a file, and whether each may also be a plain name."""
+    return dict(_path_keys(Profile, ""))
+
+
+def _path_keys(section: type[Section], above: str) -> Iterator[tuple[str, Names]]:
+    for name, hint in typing.get_type_hints(section, include_extras=True).items():
+        for kind in (hint, *typing.get_args(hint)):
+            for mark in getattr(kind, "__metadata__", ()):
+                if isinstance(mark, Names):
+                    yield f"{above}{name}", mark
+            if isinstance(kind, type) and issubclass(kind, Section):
+                yield from _path_keys(kind, f"{above}{name}.")

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from infuse_cli.cli import context
 from infuse_cli.clock import RunClock
 from infuse_cli.config import model as prof
-from infuse_cli.effects.send_once import SendOnce
+from infuse_cli.effects.results import RESULTS, TOKEN_FILES, Results
 from infuse_cli.errors import CloudError, Interrupted, ProfileError, UsageError
+from infuse_cli.files import create_private, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -337,10 +338,12 @@ class Destination:
                 "--reveal shows a secret on a terminal, and standard output is none",
                 hint="--out FILE writes it to a private file.",
             )
-        if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
-            raise UsageError(
-                "usage.bad-option", f"--out {out} is a folder, or in one that does not exist"
-            )
+        if out is not None:
+            Results(context.current().settings).check(out, replaces=RESULTS | TOKEN_FILES)
+            if out.is_dir() or not out.absolute().parent.is_dir():
+                raise UsageError(
+                    "usage.bad-option", f"--out {out} is a folder, or in one that does not exist"
+                )
         if needed is not None and out is None and not reveal:
             raise UsageError(
                 "usage.bad-option",
@@ -353,8 +356,6 @@ class Destination:
 
         Raises UsageError where it holds something.
         """
-        from infuse_cli.files import create_private
-
         if self.out is None or self._written(lambda: create_private(Path(self.out or ""), b"")):
             return
         # An empty one is what an earlier run left that died before it had something to write.
@@ -372,8 +373,6 @@ class Destination:
 
     def take(self, secret: Secret) -> None:
         """Write the secret and a line end to the file, 0600, in one step."""
-        from infuse_cli.files import write_private
-
         if self.out is not None:
             self._written(
                 lambda: write_private(Path(self.out or ""), f"{secret.reveal()}\n".encode())

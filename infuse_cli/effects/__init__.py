@@ -1,1 +1,1 @@
-"""Effects that several use cases share: each is written once, with the rules that make it safe."""
+"""Effects that several use cases share, each written once."""

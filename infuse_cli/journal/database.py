@@ -19,6 +19,7 @@ from sqlalchemy.pool import StaticPool
 
 from infuse_cli.errors import JournalError
 from infuse_cli.files import private_folder
+from infuse_cli.home import JOURNAL
 from infuse_cli.journal import migrations
 from infuse_cli.journal.failures import named
 from infuse_cli.journal.prepared import Prepared
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-FILE: Final = "journal.sqlite3"
+FILE: Final = JOURNAL
 APPLICATION_ID: Final = 0x696E6675  # "infu", so that file(1) and a curious reader can tell
 _PAUSE_S: Final = 0.02
 _TURN_S: Final = 5.0  # how long other threads of this process may take before it is our turn

@@ -19,6 +19,7 @@ import msgspec
 from infuse_cli.errors import CredentialError
 from infuse_cli.expiry import warning
 from infuse_cli.files import write_private
+from infuse_cli.home import CREDENTIALS
 from infuse_cli.keys import files, ring
 from infuse_cli.types import Secret
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE: Final = "INFUSE_TOKEN"  # noqa: S105 - the variable's name
 REGISTRY_TOKEN_VARIABLE: Final = "INFUSE_REGISTRY_TOKEN"  # noqa: S105 - the variable's name
-FILE_NAME: Final = "credentials.json"
+FILE_NAME: Final = CREDENTIALS
 
 _STORE: Final = "the credential file"
 

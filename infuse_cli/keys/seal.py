@@ -12,14 +12,13 @@ import binascii
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import platformdirs
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from infuse_cli.config.bench import SEALING_KEY_VARIABLE, sealing_key_file
 from infuse_cli.errors import CredentialError, ProfileError
 from infuse_cli.files import create_private
 from infuse_cli.keys import files, ring
@@ -28,9 +27,9 @@ from infuse_cli.types import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
 KEY_SIZE: Final = 32
-KEY_FILE_VARIABLE: Final = "INFUSE_SEALING_KEY_FILE"
 
 _VERSION: Final = b"\x01"
 _NONCE_SIZE: Final = 12
@@ -71,14 +70,8 @@ def bench_keys(home: Path, sealing: Mapping[str, Any], env: Mapping[str, str]) -
         raise ProfileError(
             "profile.invalid", "bench.yaml, sealing: name key_file or keyring, not both"
         )
-    override = env.get(KEY_FILE_VARIABLE)
-    named = override or wanted.key_file
-    path = (
-        Path(named).expanduser()
-        if named
-        else Path(platformdirs.user_config_dir("infuse")) / "sealing.key"
-    )
-    return BenchKeys(home=home, key_file=home / path, keyring=wanted.keyring and not override)
+    keyring = wanted.keyring and not env.get(SEALING_KEY_VARIABLE)
+    return BenchKeys(home, sealing_key_file(home, wanted.key_file, env), keyring)
 
 
 class FileSealer:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from infuse_cli import failpoint
 from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult
-from infuse_cli.cli.views.journal import PLAIN, SEALED, broken, head_of
+from infuse_cli.cli.views.journal import broken
 from infuse_cli.config.bench import login_name
-from infuse_cli.effects.journal_run import CommandRun, journal_run, run_start
+from infuse_cli.effects.results import BACKUP_FILES, Results
 from infuse_cli.errors import JournalError, UsageError
-from infuse_cli.files import is_folder, private_folder
+from infuse_cli.files import is_folder, private_folder, replace_file, sync_file, sync_folder
 from infuse_cli.journal.database import FILE
 from infuse_cli.journal.store import open_journal
 from infuse_cli.text import plural
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.keys.file_passphrase import FilePassphrase
     from infuse_cli.keys.seal import Rekey
+
+SEALED: Final = b"infuse-journal-backup 1\n"
+"""Begins a sealed backup."""
+
+PLAIN: Final = b"SQLite format 3\x00"
+"""Begins a journal or a plain copy of one."""
 
 _PREFIX: Final = ".infuse-copy-"
 _STALE_S: Final = 3600.0  # a copy that is this old is nobody's work any more
@@ -245,16 +251,9 @@ def _target(out: Path, *, sealed: bool) -> Path:
         return (
             out / f"journal-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.{'sealed' if sealed else 'sqlite3'}"
         )
-    if (held := head_of(out)) is None:
-        raise UsageError("usage.bad-option", f"{out} is not a file")
-    if held and not held.startswith((PLAIN, SEALED)):
-        raise UsageError(
-            "usage.bad-option", f"{out} exists and holds something else; it is not overwritten"
-        )
+    Results(context.current().settings).check(out, option="FILE", replaces=BACKUP_FILES)
     if not is_folder(out.absolute().parent):
         raise UsageError("usage.bad-option", f"{out} is in a folder that does not exist")
-    if out.name == FILE and out.absolute().parent == context.current().home:
-        raise UsageError("usage.bad-option", f"{out} is the journal itself")
     return out
 
 
@@ -295,7 +294,7 @@ def _convert(source: Path, target: Path, work: Callable[[BinaryIO, BinaryIO], ob
         ):
             work(from_, into)
             into.flush()
-            os.fsync(into.fileno())
+            sync_file(into.fileno())
     except OSError as error:
         raise JournalError(
             "journal.disk-full", f"{target.parent} cannot be written: {error.strerror}"
@@ -304,11 +303,9 @@ def _convert(source: Path, target: Path, work: Callable[[BinaryIO, BinaryIO], ob
 
 def _put(part: Path, target: Path) -> None:
     try:
-        part.replace(target)
+        replace_file(part, target)
         with suppress(OSError):  # not every share can
-            descriptor = os.open(target.parent, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
+            sync_folder(target.parent)
     except OSError as error:
         raise UsageError(
             "usage.bad-option", f"{target} cannot be written: {error.strerror}"

@@ -27,6 +27,7 @@ from infuse_cli.ca import common as ca_common
 from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.config.bench import login_name
+from infuse_cli.effects.results import Results
 from infuse_cli.errors import JournalError, UsageError
 from infuse_cli.journal.chain import Head
 from infuse_cli.journal.store import open_journal
@@ -77,7 +78,6 @@ def write(out: Path, ca: Path, passphrase: Secret) -> OperationResult:
     """Sign the journal's present head with the intermediate of the CA in this folder, and
     write it.
     """
-    from infuse_cli.cli.views.journal import write as write_file
     from infuse_cli.pki.store import load_ca
 
     home = context.current().home
@@ -91,7 +91,8 @@ def write(out: Path, ca: Path, passphrase: Secret) -> OperationResult:
         "stations": {name: {"seq": head.seq, "hash": head.hash} for name, head in heads.items()},
     }
     whole = {**told, "signature": _signature(signer, told)}
-    write_file(out, msgspec.json.format(msgspec.json.encode(whole), indent=2).decode() + "\n")
+    text = msgspec.json.format(msgspec.json.encode(whole), indent=2) + b"\n"
+    Results(context.current().settings).write(out, text)
     events = sum(head.seq for head in heads.values())
     return OperationResult(
         "journal head",

@@ -19,7 +19,7 @@ import time
 import tty
 from collections import deque
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from infuse_cli.sim.board import Active, Reaction, Send, Unplug, VirtualBoard
 
@@ -35,6 +35,13 @@ _AGAIN_S: Final = 0.005
 _PULLED: Final = 32
 """Port numbers that a slot keeps to itself after its cable was pulled."""
 _READ: Final = 4096
+
+
+class OnChange(Protocol):
+    """Called when a board may have left the air."""
+
+    def __call__(self, board: VirtualBoard, /, *, powered: bool) -> None:
+        """`powered` is False once its cable is out."""
 
 
 class _Line:
@@ -84,7 +91,8 @@ class Bench:
     """Boards on ptys.
 
     `baud` None: as fast as the machine. `on_active(board)` is called in the loop's thread
-    `attach_s` seconds after a board went on the air.
+    `attach_s` seconds after a board went on the air, `on_change(board, powered=…)` after all that
+    may have taken it off.
     """
 
     def __init__(
@@ -94,11 +102,13 @@ class Bench:
         baud: int | None = 115200,
         attach_s: float = 0.05,
         on_active: Callable[[VirtualBoard], None] | None = None,
+        on_change: OnChange | None = None,
     ) -> None:
         self._lines: Final = {board.slot: _Line(board) for board in boards}
         self._byte_s: Final = BITS_A_BYTE / baud if baud else 0.0
         self._attach_s: Final = attach_s
         self._on_active: Final = on_active
+        self._on_change: Final = on_change
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order: Final = itertools.count()
         self._calls: list[Callable[[], None]] = []
@@ -191,6 +201,11 @@ class Bench:
     def _unplug(self, line: _Line) -> None:
         if line.port is not None:
             line.close()
+            self._changed(line)
+
+    def _changed(self, line: _Line) -> None:
+        if self._on_change is not None:
+            self._on_change(line.board, powered=line.port is not None)
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError, OSError):
@@ -245,6 +260,7 @@ class Bench:
         )
 
     def _react(self, line: _Line, reactions: Sequence[Reaction], now: float) -> None:
+        self._changed(line)
         # `now` is the time of arrival, so that a late loop doesn't add to the board's own delays.
         for reaction in reactions:
             match reaction:

@@ -100,6 +100,7 @@ _STOPS_BEFORE: Final = {
     BoardFault.RESET_BEFORE,
 }
 _STOPS_AFTER: Final = {BoardFault.UNPLUG, BoardFault.HANG, BoardFault.LOST, BoardFault.RESET}
+_NOT_BY_COMMAND: Final = {BoardFault.SWAP, BoardFault.QUICK_DROP}
 _FLAGS: Final = {
     BoardFault.NO_IMEI: "no_imei",
     BoardFault.NO_DIGEST: "no_digest",
@@ -213,6 +214,17 @@ class VirtualBoard:
         self._plug_in_new_board()
         return self.reset()
 
+    def quick_drop(self) -> OnBoard | None:
+        """The fault by which this connection to the broker ends as soon as it was let in."""
+        return next(
+            (
+                armed.fault
+                for armed in self._armed
+                if armed.fault.kind is BoardFault.QUICK_DROP and armed.strikes(Place.ANY)
+            ),
+            None,
+        )
+
     def echo(self, data: bytes) -> bytes:
         """What comes back at once for received bytes."""
         return b"" if self._hung or self._has(BoardFault.MUTE) else self._front.echo(data)
@@ -277,7 +289,7 @@ class VirtualBoard:
         struck = [
             armed.fault
             for armed in self._armed
-            if armed.fault.kind is not BoardFault.SWAP and armed.strikes(place)
+            if armed.fault.kind not in _NOT_BY_COMMAND and armed.strikes(place)
         ]
         kinds = {fault.kind for fault in struck}
         if early := [fault for fault in struck if fault.kind in _STOPS_BEFORE]:

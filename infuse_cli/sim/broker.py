@@ -54,26 +54,31 @@ def server_context(certificate_pem: str, key_pem: str, roots_pem: Sequence[str])
 
 
 class CheckIns(BaseAuthPlugin):  # type: ignore[misc]
-    """Lets in whom TLS let in, and notes the check-in; a session without a certificate is not let
-    in.
-    """
+    """Lets in whom TLS let in, and records the check-in; nobody without a certificate is let in."""
 
     @dataclass
     class Config:
-        """Where check-ins are noted; `registry` and `clock` are the virtual cloud's."""
+        """Where check-ins are recorded: the virtual cloud's, and the registryDeviceId of every
+        connection that is open.
+        """
 
         registry: object
         clock: object
+        connected: object
 
     async def authenticate(self, *, session: Session) -> bool:
         """Whether the session may go on."""
-        der = session.ssl_object.getpeercert(binary_form=True) if session.ssl_object else None
+        tls = session.ssl_object
+        der = tls.getpeercert(binary_form=True) if tls else None
         if not der:
             return False
         registry: RegistryState = self.config.registry
         clock: Clock = self.config.clock
+        connected: dict[ssl.SSLObject, str] = self.config.connected
+        certificate = x509.load_der_x509_certificate(der)
         with clock.lock:
-            registry.check_in(x509.load_der_x509_certificate(der), session.password)
+            if (device_id := registry.check_in(certificate, session.password)) is not None:
+                connected[tls] = device_id
         return True
 
 
@@ -82,6 +87,9 @@ class BoardBroker:
 
     def __init__(self, registry: RegistryState, clock: Clock, context: ssl.SSLContext) -> None:
         self._context: Final = context
+        self._registry: Final = registry
+        self._clock: Final = clock
+        self._connected: Final[dict[ssl.SSLObject, str]] = {}
         self._under_way: Final[set[asyncio.Task[None]]] = set()
         self._listening: asyncio.Server | None = None
         self._broker: Final = Broker(
@@ -91,6 +99,7 @@ class BoardBroker:
                     f"{CheckIns.__module__}.{CheckIns.__name__}": {
                         "registry": registry,
                         "clock": clock,
+                        "connected": self._connected,
                     }
                 },
             )
@@ -135,3 +144,10 @@ class BoardBroker:
             pass
         finally:
             writer.transport.abort()
+            self._disconnected(stream.get_ssl_info())
+
+    def _disconnected(self, tls: ssl.SSLObject) -> None:
+        registry_device_id = self._connected.pop(tls, None)
+        if registry_device_id is not None:
+            with self._clock.lock:
+                self._registry.disconnected(registry_device_id)

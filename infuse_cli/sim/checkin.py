@@ -4,6 +4,7 @@ and its modem's key.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from dataclasses import dataclass, field
@@ -26,20 +27,39 @@ class Credentials:
     token: str | None = field(default=None, repr=False)
 
 
-def check_in(
+class BrokerConnection:
+    """A board's connection to the broker, open until it is closed; no packet keeps it alive."""
+
+    def __init__(self, tls: ssl.SSLSocket) -> None:
+        self._tls: Final = tls
+
+    def leave(self) -> None:
+        """Say goodbye and close."""
+        with contextlib.suppress(OSError):
+            self._tls.sendall(mqtt.DISCONNECT)
+        self.drop()
+
+    def drop(self) -> None:
+        """Close without a word, as when the radio is switched off; safe to call twice."""
+        self._tls.close()
+
+
+def connect(
     host: str, port: int, credentials: Credentials, client_id: str, *, timeout_s: float = TIMEOUT_S
-) -> None:
-    """Connect as a board does, and leave again.
+) -> BrokerConnection:
+    """Connect as a board does, and stay.
 
     Raises OSError (ssl.SSLError among them) when refused or unreachable.
     """
     context = client_context(credentials)
     user_name = None if credentials.token is None else USER_NAME
-    with (
-        socket.create_connection((host, port), timeout=timeout_s) as plain,
-        context.wrap_socket(plain, server_hostname=host) as tls,
-    ):
-        tls.sendall(mqtt.connect(client_id, user_name=user_name, password=credentials.token))
+    with contextlib.ExitStack() as on_error:
+        plain = on_error.enter_context(socket.create_connection((host, port), timeout=timeout_s))
+        tls = on_error.enter_context(context.wrap_socket(plain, server_hostname=host))
+        packet = mqtt.connect(
+            client_id, user_name=user_name, password=credentials.token, keep_alive_s=0
+        )
+        tls.sendall(packet)
         with tls.makefile("rb") as answers:
             packet = answers.read(mqtt.CONNACK_SIZE)
         try:
@@ -48,7 +68,15 @@ def check_in(
             raise ConnectionAbortedError(f"the broker's answer to CONNECT: {error}") from None
         if answer is not mqtt.Connack.ACCEPTED:
             raise ConnectionRefusedError(f"the broker refused: {answer.words}")
-        tls.sendall(mqtt.DISCONNECT)
+        on_error.pop_all()
+        return BrokerConnection(tls)
+
+
+def check_in(
+    host: str, port: int, credentials: Credentials, client_id: str, *, timeout_s: float = TIMEOUT_S
+) -> None:
+    """Connect as a board does, and leave again. Raises as `connect`."""
+    connect(host, port, credentials, client_id, timeout_s=timeout_s).leave()
 
 
 def client_context(credentials: Credentials) -> ssl.SSLContext:

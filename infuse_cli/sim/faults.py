@@ -84,6 +84,7 @@ class BoardFault(enum.Enum):
     DTR_RESET = "dtr-reset"
     GPS = "gps"
     WRONG_BAUD = "wrong-baud"
+    QUICK_DROP = "quick-drop"
 
 
 class CloudFaultKind(enum.Enum):
@@ -334,6 +335,7 @@ _VALUES: Final[dict[BoardFault, Callable[[str, str | None], int | str | None]]] 
     BoardFault.DIALECT: _dialect,
     BoardFault.UNPLUG: _back_after,
     BoardFault.UNPLUG_BEFORE: _back_after,
+    BoardFault.QUICK_DROP: _back_after,
 }
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from infuse_cli.sim.checkin import Credentials, check_in
+from infuse_cli.sim.checkin import BrokerConnection, Credentials, connect
 from infuse_cli.sim.epacket_front import TOKEN_KEY, text_of
 from infuse_cli.types import CredentialType as Type
 
@@ -51,6 +51,14 @@ class Endpoints:
     broker: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Online:
+    """An open connection, and how often the modem had booted when it was made."""
+
+    connection: BrokerConnection
+    boots: int
+
+
 class Firmware:
     """Of all boards of a bench. With `first_boot` a board that holds a token and no certificate
     provisions itself.
@@ -64,6 +72,7 @@ class Firmware:
         self._sec_tag: Final = sec_tag
         self._pool: Final = ThreadPoolExecutor(_THREADS, thread_name_prefix="sim-board")
         self._csrs: Final[dict[Modem, str]] = {}
+        self._connections: Final[dict[Modem, _Online]] = {}
         self._bench: Bench | None = None
         self._stopping = False
         self.failures: Final[list[dict[str, Any]]] = []
@@ -76,10 +85,37 @@ class Firmware:
         """Let nothing new begin and wait for what is under way (10 s at most)."""
         self._stopping = True
         self._pool.shutdown(wait=True, cancel_futures=True)
+        for online in list(self._connections.values()):
+            online.connection.leave()
 
     def on_active(self, board: VirtualBoard) -> None:
         """A board is on the air (bench thread)."""
         self._go_on(board, board.modem, _TRIES)
+
+    def on_change(self, board: VirtualBoard, *, powered: bool) -> None:
+        """A command, a reset or the cable may have taken a modem off the air (bench thread)."""
+        for modem in board.modems:
+            online = self._connections.get(modem)
+            on_air = powered and modem is board.modem and modem.active
+            if online is not None and not (on_air and online.boots == modem.counts["boot"]):
+                del self._connections[modem]
+                online.connection.drop()
+
+    def _connected(self, board: VirtualBoard, modem: Modem, connection: BrokerConnection) -> None:
+        if self._stopping or board.modem is not modem or not modem.active:
+            connection.leave()
+            return
+        fault = board.quick_drop()
+        if fault is None:
+            before = self._connections.pop(modem, None)
+            self._connections[modem] = _Online(connection, modem.counts["boot"])
+            if before is not None:
+                before.connection.drop()
+            return
+        connection.leave()
+        if self._bench is not None and isinstance(fault.value, int):
+            again = fault.value / 1000
+            self._bench.later(again, lambda: self._go_on(board, modem, _TRIES))
 
     def _go_on(self, board: VirtualBoard, modem: Modem, tries: int) -> None:
         if self._stopping or tries <= 0 or board.modem is not modem or not modem.active:
@@ -90,10 +126,10 @@ class Firmware:
                 board,
                 modem,
                 tries,
-                lambda: check_in(
+                lambda: connect(
                     HOST, self._endpoints.broker, credentials, str(modem.identity.uuid)
                 ),
-                _nothing,
+                lambda connection: self._connected(board, modem, connection),
             )
         elif self._first_boot and token is not None:
             csr = self._csr(modem)
@@ -182,10 +218,6 @@ class Firmware:
         if modem.nvm.get(self._sec_tag, Type.ROOT_CA) is None:
             modem.nvm.overwrite(self._sec_tag, Type.ROOT_CA, pems[-1])
         self._go_on(board, modem, _TRIES)
-
-
-def _nothing(_: object) -> None:
-    return
 
 
 def _token(modem: Modem) -> str | None:

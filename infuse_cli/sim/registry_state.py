@@ -23,9 +23,15 @@ from infuse_cli.sim.inventory_state import InventoryState
 from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp, wanted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cryptography import x509
 
     from infuse_cli.sim.cloud_state import CloudState
+
+_SEEN_TO: Final[Mapping[wire.Status, wire.Status]] = {"PENDING": "ACTIVE", "OFFLINE": "ACTIVE"}
+_LEFT_TO: Final[Mapping[wire.Status, wire.Status]] = {"ACTIVE": "OFFLINE"}
+STATUSES: Final = ("PENDING", "ACTIVE", "INACTIVE", "MAINTENANCE", "OFFLINE")
 
 
 @dataclass(slots=True)
@@ -72,6 +78,7 @@ class RegistryState:
         self.certificates: Final[list[dict[str, Any]]] = []
         self.check_ins: Final[list[dict[str, Any]]] = []
         self.deleted: Final[list[str]] = []
+        self._connections: Final[dict[str, int]] = {}
         self.inventory: Final = InventoryState(clock, self)
 
     # Tokens
@@ -185,35 +192,45 @@ class RegistryState:
 
     # Check-in
 
-    def check_in(self, certificate: x509.Certificate, secret: str | None) -> dict[str, Any]:
-        """A board showed its certificate and perhaps a token: ACTIVE, token consumed, cloud device
-        heard.
+    def check_in(self, certificate: x509.Certificate, secret: str | None) -> str | None:
+        """The broker let a board in by its certificate: token consumed, device ACTIVE and heard.
+
+        Returns the registryDeviceId, None where the registry does not know the board.
         """
         name = _common_name(certificate)
         token = self._by_secret(secret) if secret else None
         if token is not None and self._fresh(token).status == "PENDING":
             self._consume(token)
-        registry = self._registry_device_of(name, token)
-        if registry is not None:
-            registry.status, registry.updated_at = "ACTIVE", stamp(self._clock.now())
-            self.inventory.announce(registry.id)
-        cloud_ids = (
-            [name, registry.name, *map(str, registry.metadata.values())] if registry else [name]
-        )
-        heard = next((i for i in cloud_ids if self._cloud.heard(i)), None)
+        device = self._registry_device_of(name, token)
+        names = [name]
+        if device is not None:
+            self._connections[device.id] = self._connections.get(device.id, 0) + 1
+            self._move(device, _SEEN_TO)
+            self.inventory.announce(device.id)
+            names += [device.name, *map(str, device.metadata.values())]
+        registry_device_id = device.id if device else None
         entry = {
             **_certificate(certificate, token),
             "token": token is not None,
-            "deviceId": heard,
-            "registryDeviceId": registry.id if registry else None,
+            "deviceId": next((id_ for id_ in names if self._cloud.heard(id_)), None),
+            "registryDeviceId": registry_device_id,
             "at": stamp(self._clock.now()),
         }
         self.check_ins.append(entry)
-        return {
-            "deviceId": heard,
-            "registryDeviceId": entry["registryDeviceId"],
-            "status": registry.status if registry else None,
-        }
+        return registry_device_id
+
+    def disconnected(self, registry_device_id: str) -> None:
+        """The broker saw a connection of the device end: OFFLINE, where it was the last one."""
+        left = self._connections.pop(registry_device_id, 1) - 1
+        if left > 0:
+            self._connections[registry_device_id] = left
+        elif (device := self.devices.get(registry_device_id)) is not None:
+            self._move(device, _LEFT_TO)
+
+    def _move(self, device: wire.RegistryDevice, moves: Mapping[wire.Status, wire.Status]) -> None:
+        """Change what the broker may change: MAINTENANCE and INACTIVE are set by people."""
+        if device.status in moves:
+            device.status, device.updated_at = moves[device.status], stamp(self._clock.now())
 
     def _registry_device_of(self, name: str, token: Token | None) -> wire.RegistryDevice | None:
         if token is not None and token.device_id in self.devices:

@@ -100,7 +100,7 @@ class TlsStream(WriterAdapter):  # type: ignore[misc]
         found = self._to.get_extra_info("peername")
         return (found[0], found[1]) if found else None
 
-    def get_ssl_info(self) -> ssl.SSLObject | None:
+    def get_ssl_info(self) -> ssl.SSLObject:
         """What knows the client's certificate."""
         return self._tls
 

@@ -188,6 +188,7 @@ def running(options: SimOptions | None = None) -> Iterator[SimWorld]:
             _boards(options, plan, _public_key(addresses, options, token)),
             baud=options.baud,
             on_active=firmware.on_active,
+            on_change=firmware.on_change,
         )
         firmware.attach(bench)
         stack.callback(bench.stop)

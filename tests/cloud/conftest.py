@@ -246,10 +246,10 @@ def api():
 
     return SimpleNamespace(
         device={
-            "id": "d-1",
+            "id": "0000000d-0000-4000-8000-000000000001",
             "mcuId": "0011223344556677",
-            "boardId": "b-1",
-            "organisationId": "o-1",
+            "boardId": "0000000b-0000-4000-8000-000000000001",
+            "organisationId": "0000000a-0000-4000-8000-000000000001",
             "deviceId": "d291d4d66bf0a955",
             "metadata": {"serialNumber": "SN-00001"},
             "somethingNew": [1],

@@ -15,16 +15,16 @@ def test_create_device_sends_what_is_given_and_nothing_else(server, client, api)
     server.otherwise = api.ok(201, api.device)
     made = client.create_device(
         mcu_id="0011223344556677",
-        board_id="b-1",
-        organisation_id="o-1",
+        board_id="0000000b-0000-4000-8000-000000000001",
+        organisation_id="0000000a-0000-4000-8000-000000000001",
         metadata={"serialNumber": "SN-00001"},
     )
     assert made.metadata == {"serialNumber": "SN-00001"}
     sent = server.requests[0]
     assert sent.json == {
         "mcuId": "0011223344556677",
-        "boardId": "b-1",
-        "organisationId": "o-1",
+        "boardId": "0000000b-0000-4000-8000-000000000001",
+        "organisationId": "0000000a-0000-4000-8000-000000000001",
         "metadata": {"serialNumber": "SN-00001"},
     }
     assert sent.headers["authorization"] == "Bearer legacy-admin-token-7731"
@@ -34,7 +34,11 @@ def test_create_device_sends_what_is_given_and_nothing_else(server, client, api)
 def test_a_taken_device_carries_its_status(server, client, api):
     server.otherwise = api.ok(409, {"code": 409, "message": "mcuId exists"})
     with pytest.raises(CloudError, match="mcuId exists") as caught:
-        client.create_device(mcu_id="00", board_id="b-1", organisation_id="o-1")
+        client.create_device(
+            mcu_id="00",
+            board_id="0000000b-0000-4000-8000-000000000001",
+            organisation_id="0000000a-0000-4000-8000-000000000001",
+        )
     assert (caught.value.code, caught.value.status, caught.value.unknown) == (
         "cloud.refused",
         409,
@@ -54,7 +58,7 @@ def test_a_taken_device_carries_its_status(server, client, api):
     ],
 )
 def test_names_are_escaped_in_paths(server, client, api, name, path):
-    server.otherwise = api.ok(200, {"id": "o-1", "name": name})
+    server.otherwise = api.ok(200, {"id": "0000000a-0000-4000-8000-000000000001", "name": name})
     assert client.organisation(name=name).name == name
     assert server.requests[0].target == path
 
@@ -65,9 +69,15 @@ def test_a_name_that_the_server_does_not_find_by_its_path_is_looked_up_in_the_li
     nowhere = api.ok(404, {"code": 404, "message": "no such path"})
     server.script = [
         nowhere,
-        api.ok(200, [{"id": "o-1", "name": "A"}, {"id": "o-2", "name": "A/B"}]),
+        api.ok(
+            200,
+            [
+                {"id": "0000000a-0000-4000-8000-000000000001", "name": "A"},
+                {"id": "0000000a-0000-4000-8000-000000000002", "name": "A/B"},
+            ],
+        ),
     ]
-    assert client.organisation(name="A/B").id == "o-2"
+    assert client.organisation(name="A/B").id == "0000000a-0000-4000-8000-000000000002"
     server.script, server.otherwise = [], nowhere
     assert client.organisation(name="Acme Inc. 2") is None, (
         "a plain name is not there, and that is all"
@@ -82,21 +92,35 @@ def test_an_empty_name_never_turns_into_another_call(server, client):
 
 def test_an_unknown_thing_is_none(server, client, registry, api):
     server.otherwise = api.ok(404, {"code": 404, "message": "not found"})
-    assert client.organisation(id="o-9") is None
-    assert client.board("b-9") is None
+    assert client.organisation(id="0000000a-0000-4000-8000-000000000009") is None
+    assert client.board("0000000b-0000-4000-8000-000000000009") is None
     assert client.device_by_mcu_id("nRF9151", "0011223344556677") is None
     assert client.device_state("d291d4d66bf0a955") is None
     assert registry.device("r-9") is None
     server.otherwise = api.ok(404)
-    assert client.device("d-9") is None
+    assert client.device("0000000d-0000-4000-8000-000000000009") is None
 
 
 def test_the_only_organisation_is_found_and_several_are_named(server, client, api):
-    server.script = [api.ok(200, [{"id": "o-1", "name": "One"}]), api.ok(200, [])]
-    assert client.organisation().id == "o-1"
+    server.script = [
+        api.ok(200, [{"id": "0000000a-0000-4000-8000-000000000001", "name": "One"}]),
+        api.ok(200, []),
+    ]
+    assert client.organisation().id == "0000000a-0000-4000-8000-000000000001"
     assert client.organisation() is None
-    server.script = [api.ok(200, [{"id": "o-1", "name": "One"}, {"id": "o-2", "name": "Two"}])]
-    with pytest.raises(CloudError, match=r"'One' \(o-1\), 'Two' \(o-2\)") as caught:
+    server.script = [
+        api.ok(
+            200,
+            [
+                {"id": "0000000a-0000-4000-8000-000000000001", "name": "One"},
+                {"id": "0000000a-0000-4000-8000-000000000002", "name": "Two"},
+            ],
+        )
+    ]
+    with pytest.raises(
+        CloudError,
+        match=r"'One' \(0000000a-.*1\), 'Two' \(0000000a-.*2\)",
+    ) as caught:
         client.organisation()
     assert caught.value.code == "cloud.ambiguous"
 
@@ -114,11 +138,18 @@ def _paged(items, api, *, honest=True, shape=list, most=100):
 @pytest.mark.parametrize("shape", [list, dict])
 def test_lists_are_read_to_the_end(server, client, api, count, shape):
     items = [
-        {"id": f"b-{n}", "name": "x", "soc": "nRF9151", "organisationId": "o-1"}
+        {
+            "id": f"0000000b-0000-4000-8000-{n:012d}",
+            "name": "x",
+            "soc": "nRF9151",
+            "organisationId": "0000000a-0000-4000-8000-000000000001",
+        }
         for n in range(count)
     ]
     server.otherwise = _paged(items, api, shape=shape)
-    assert [board.id for board in client.boards("o-1")] == [item["id"] for item in items]
+    assert [board.id for board in client.boards("0000000a-0000-4000-8000-000000000001")] == [
+        item["id"] for item in items
+    ]
     assert len(server.requests) == -(-count // 100) + 1
 
 
@@ -127,28 +158,47 @@ def test_lists_are_read_to_the_end(server, client, api, count, shape):
 def test_a_server_that_gives_fewer_than_asked_is_read_to_the_end_too(
     server, client, api, most, shape
 ):
-    items = [{**api.device, "id": f"d-{n}"} for n in range(250 if most > 1 else 25)]
+    items = [
+        {**api.device, "id": f"0000000d-0000-4000-8000-{n:012d}"}
+        for n in range(250 if most > 1 else 25)
+    ]
     server.otherwise = _paged(items, api, shape=shape, most=most)
-    assert [device.id for device in client.devices("o-1")] == [item["id"] for item in items]
+    assert [device.id for device in client.devices("0000000a-0000-4000-8000-000000000001")] == [
+        item["id"] for item in items
+    ]
 
 
 def test_a_server_that_ignores_the_offset_does_not_loop(server, client, api):
-    items = [{"id": f"n-{n}", "name": "x"} for n in range(130)]
+    items = [{"id": f"0000000e-0000-4000-8000-{n:012d}", "name": "x"} for n in range(130)]
     server.otherwise = _paged(items, api, honest=False)
-    assert len(client.networks("o-1")) == 130
+    assert len(client.networks("0000000a-0000-4000-8000-000000000001")) == 130
     assert len(server.requests) == 2
 
 
 def test_metadata_matches_are_checked_again_here(server, client, api):
-    other = {**api.device, "id": "d-2", "metadata": {"serialNumber": "SN-000011"}}
-    elsewhere = {**api.device, "id": "d-3", "boardId": "b-2"}
+    other = {
+        **api.device,
+        "id": "0000000d-0000-4000-8000-000000000002",
+        "metadata": {"serialNumber": "SN-000011"},
+    }
+    elsewhere = {
+        **api.device,
+        "id": "0000000d-0000-4000-8000-000000000003",
+        "boardId": "0000000b-0000-4000-8000-000000000002",
+    }
     server.otherwise = api.ok(200, [api.device, other, elsewhere])
     assert [
-        one.id for one in client.devices_with_metadata("o-1", "b-1", "serialNumber", "SN-00001")
-    ] == ["d-1"]
+        one.id
+        for one in client.devices_with_metadata(
+            "0000000a-0000-4000-8000-000000000001",
+            "0000000b-0000-4000-8000-000000000001",
+            "serialNumber",
+            "SN-00001",
+        )
+    ] == ["0000000d-0000-4000-8000-000000000001"]
     assert server.requests[0].query == {
-        "organisationId": "o-1",
-        "boardIds": "b-1",
+        "organisationId": "0000000a-0000-4000-8000-000000000001",
+        "boardIds": "0000000b-0000-4000-8000-000000000001",
         "metadataName": "serialNumber",
         "metadataValue": "SN-00001",
         "limit": "100",
@@ -161,25 +211,25 @@ def test_create_board_and_organisation(server, client, api):
         api.ok(
             201,
             {
-                "id": "b-1",
+                "id": "0000000b-0000-4000-8000-000000000001",
                 "name": "N",
                 "soc": "nRF9151",
-                "organisationId": "o-1",
+                "organisationId": "0000000a-0000-4000-8000-000000000001",
                 "metadataFields": [{"name": "serialNumber", "required": True, "unique": True}],
             },
         ),
-        api.ok(201, {"id": "o-1", "name": "N"}),
+        api.ok(201, {"id": "0000000a-0000-4000-8000-000000000001", "name": "N"}),
     ]
     board = client.create_board(
-        "o-1",
+        "0000000a-0000-4000-8000-000000000001",
         "N",
         soc="nRF9151",
         metadata_fields=[MetadataField(name="serialNumber", required=True, unique=True)],
     )
     assert board.metadata_fields[0].unique
-    assert client.create_organisation("N").id == "o-1"
+    assert client.create_organisation("N").id == "0000000a-0000-4000-8000-000000000001"
     assert server.requests[0].json == {
-        "organisationId": "o-1",
+        "organisationId": "0000000a-0000-4000-8000-000000000001",
         "name": "N",
         "description": "",
         "soc": "nRF9151",
@@ -190,17 +240,22 @@ def test_create_board_and_organisation(server, client, api):
 def test_patching_metadata_takes_any_success_but_checks_it(server, client, api):
     patched = {**api.device, "metadata": {"site": "Brisbane"}}
     server.script = [api.ok(200, patched)]
-    assert client.patch_device_metadata("d-1", {"site": "Brisbane"}).metadata == {
-        "site": "Brisbane"
-    }
+    assert client.patch_device_metadata(
+        "0000000d-0000-4000-8000-000000000001", {"site": "Brisbane"}
+    ).metadata == {"site": "Brisbane"}
     assert server.requests[0].json == {
         "metadata": {"operation": "patch", "value": {"site": "Brisbane"}}
     }
     server.script = [api.ok(204), api.ok(200, patched)]
-    assert client.patch_device_metadata("d-1", {"site": "Brisbane"}).id == "d-1"
+    assert (
+        client.patch_device_metadata(
+            "0000000d-0000-4000-8000-000000000001", {"site": "Brisbane"}
+        ).id
+        == "0000000d-0000-4000-8000-000000000001"
+    )
     server.script = [api.ok(204), api.ok(200, api.device)]
     with pytest.raises(CloudError) as caught:
-        client.patch_device_metadata("d-1", {"site": "Brisbane"})
+        client.patch_device_metadata("0000000d-0000-4000-8000-000000000001", {"site": "Brisbane"})
     assert caught.value.unknown
 
 
@@ -316,11 +371,15 @@ def test_eight_threads_share_one_client(server, client, api):
     server.otherwise = api.ok(200, api.device)
     found = []
     threads = [
-        threading.Thread(target=lambda: found.extend(client.device("d-1").id for _ in range(5)))
+        threading.Thread(
+            target=lambda: found.extend(
+                client.device("0000000d-0000-4000-8000-000000000001").id for _ in range(5)
+            )
+        )
         for _ in range(8)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == ["d-1"] * 40
+    assert found == ["0000000d-0000-4000-8000-000000000001"] * 40

@@ -24,7 +24,7 @@ from infuse_cli.types import Secret
     ],
 )
 def test_schemes(server, make_client, scheme, header, value):
-    make_client(auth=Auth(scheme=scheme)).networks("o-1")
+    make_client(auth=Auth(scheme=scheme)).networks("0000000a-0000-4000-8000-000000000001")
     sent = server.requests[0].headers
     assert sent[header] == value
     assert sum("7731" in text for text in sent.values()) == 1
@@ -142,7 +142,7 @@ def test_a_password_in_the_url_is_a_secret_in_the_profile(url):
 
 
 def test_paths_of_base_urls_are_kept_and_not_doubled(server, make_client, make_registry):
-    make_client(base_url=server.url + "/infuse/").networks("o-1")
+    make_client(base_url=server.url + "/infuse/").networks("0000000a-0000-4000-8000-000000000001")
     make_registry(base_url=server.url + "/reg/api/v1/").pending_tokens()
     assert [one.path for one in server.requests] == [
         "/infuse/network",
@@ -153,7 +153,7 @@ def test_paths_of_base_urls_are_kept_and_not_doubled(server, make_client, make_r
 def test_a_proxy_of_the_environment_never_sees_loopback_calls(server, make_client, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
-    assert make_client().networks("o-1") == ()
+    assert make_client().networks("0000000a-0000-4000-8000-000000000001") == ()
 
 
 def test_a_missing_ca_bundle_names_the_key():

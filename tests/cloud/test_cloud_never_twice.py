@@ -14,7 +14,11 @@ from infuse_cli.errors import CloudError, CredentialError, Interrupted
 
 
 def create(client):
-    return client.create_device(mcu_id="0011223344556677", board_id="b-1", organisation_id="o-1")
+    return client.create_device(
+        mcu_id="0011223344556677",
+        board_id="0000000b-0000-4000-8000-000000000001",
+        organisation_id="0000000a-0000-4000-8000-000000000001",
+    )
 
 
 def test_lost_answer_to_a_create_is_unknown_and_sent_once(server, client, api):
@@ -63,10 +67,10 @@ def test_cut_off_answer_to_a_create_is_unknown(server, client, api, cut):
 @pytest.mark.parametrize(
     "raw",
     [
-        b'{"id": "d-1", "mcuId": ',
+        b'{"id": "0000000d-0000-4000-8000-000000000001", "mcuId": ',
         b"",
         b"<html><title>Gateway</title></html>",
-        b'{"id": "d-1"}',
+        b'{"id": "0000000d-0000-4000-8000-000000000001"}',
         b"[]",
     ],
 )
@@ -113,7 +117,7 @@ def test_an_odd_retry_after_is_none(server, client, api, text):
     if not text.isascii():
         return
     server.script = [api.ok(429, headers={"Retry-After": text}), api.ok(201, api.device)]
-    assert create(client).id == "d-1"
+    assert create(client).id == "0000000d-0000-4000-8000-000000000001"
     server.script = [api.ok(503, headers={"Retry-After": text})]
     with pytest.raises(CloudError) as caught:
         create(client)
@@ -140,7 +144,7 @@ def test_a_retry_after_is_read_by_the_rfc_and_bounded(text, seconds):
 
 def test_503_with_retry_after_is_not_done_and_repeated(server, client, api):
     server.script = [api.ok(503, headers={"Retry-After": "0"}), api.ok(201, api.device)]
-    assert create(client).id == "d-1"
+    assert create(client).id == "0000000d-0000-4000-8000-000000000001"
     assert server.calls() == ["POST /device"] * 2
 
 
@@ -152,7 +156,7 @@ def test_a_cloud_that_comes_up_late_gets_the_create_once(server, make_client, ap
     timer = threading.Timer(0.3, lambda: late.start(port))
     timer.start()
     try:
-        assert create(client).id == "d-1"
+        assert create(client).id == "0000000d-0000-4000-8000-000000000001"
     finally:
         timer.join()
         late.stop()
@@ -170,9 +174,9 @@ def test_a_cloud_that_stays_away_is_known_not_done(server, make_client):
 def test_a_patch_is_sent_once_too(server, client, api):
     server.script = [api.drop()]
     with pytest.raises(CloudError) as caught:
-        client.patch_device_metadata("d-1", {"site": "Brisbane"})
+        client.patch_device_metadata("0000000d-0000-4000-8000-000000000001", {"site": "Brisbane"})
     assert caught.value.unknown
-    assert server.calls() == ["PUT /device/id/d-1"]
+    assert server.calls() == ["PUT /device/id/0000000d-0000-4000-8000-000000000001"]
 
 
 def test_look_ups_are_repeated_over_every_kind_of_trouble(server, client, api):
@@ -184,7 +188,10 @@ def test_look_ups_are_repeated_over_every_kind_of_trouble(server, client, api):
         api.ok(429),
         api.ok(200, api.device),
     ]
-    assert client.device_by_mcu_id("nRF9151", "0011223344556677").id == "d-1"
+    assert (
+        client.device_by_mcu_id("nRF9151", "0011223344556677").id
+        == "0000000d-0000-4000-8000-000000000001"
+    )
     assert len(server.requests) == 6
 
 
@@ -201,14 +208,14 @@ def test_a_connection_that_went_stale_costs_a_look_up_nothing(server, client, ap
 
     server.otherwise = once
     for _ in range(5):
-        assert client.networks("o-1") == ()
+        assert client.networks("0000000a-0000-4000-8000-000000000001") == ()
     assert set(server.calls()) == {"GET /network"}
 
 
 def test_a_stop_ends_the_waiting_but_not_the_first_try(server, make_client, api):
     server.script = [api.ok(201, api.device)]
     stopped = make_client(stop=lambda seconds: True)
-    assert create(stopped).id == "d-1"
+    assert create(stopped).id == "0000000d-0000-4000-8000-000000000001"
     server.otherwise = api.ok(429, headers={"Retry-After": "1"})
     with pytest.raises(Interrupted):
         create(stopped)
@@ -223,7 +230,10 @@ def test_one_retry_after_holds_back_every_thread(server, make_client, api):
 
     client = make_client(stop=stop, deadline_s=100.0)
     server.script = [api.ok(429, headers={"Retry-After": "50"})]
-    threads = [threading.Thread(target=client.networks, args=("o-1",)) for _ in range(5)]
+    threads = [
+        threading.Thread(target=client.networks, args=("0000000a-0000-4000-8000-000000000001",))
+        for _ in range(5)
+    ]
     threads[0].start()
     assert waiting.acquire(timeout=20)
     for thread in threads[1:]:
@@ -260,7 +270,7 @@ def test_a_refused_credential_is_not_tried_again(server, client, api):
     with pytest.raises(
         CredentialError, match=r"GET /network .*token \*\*\* expired \(request id req-5\)"
     ) as caught:
-        client.networks("o-1")
+        client.networks("0000000a-0000-4000-8000-000000000001")
     assert caught.value.code == "credential.expired"
     assert len(server.requests) == 1
 

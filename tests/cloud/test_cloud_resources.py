@@ -14,7 +14,7 @@ ORGANISATION = "5f0f9a34-5a59-4a2b-8d68-6f7ad2b90c11"
 DEVICE = "d291d4d66bf0a955"
 STAMPS = {"createdAt": "2026-01-02T03:04:05.000Z", "updatedAt": "2026-01-02T03:04:05.000Z"}
 NETWORK = {
-    "id": "n-1",
+    "id": "0000000e-0000-4000-8000-000000000001",
     "name": "Field Network",
     "description": "Primary field deployment network",
     "key": KEY,
@@ -40,11 +40,11 @@ ROUTE = {
     "hops": 1,
 }
 RPC = {
-    "id": "m-1",
+    "id": "0000000c-0000-4000-8000-000000000001",
     "createdAt": "2026-01-02T03:04:05Z",
-    "downlinkMessageId": "l-1",
+    "downlinkMessageId": "0000000f-0000-4000-8000-000000000001",
     "downlinkMessage": {
-        "id": "l-1",
+        "id": "0000000f-0000-4000-8000-000000000001",
         "deviceId": DEVICE,
         "status": "completed",
         "expiresAt": "2026-01-02T03:05:05Z",
@@ -74,7 +74,7 @@ def test_a_network_is_created_as_the_seed_has_it(server, client, api):
         network_id=1001,
         description="Primary field deployment network",
     )
-    assert (made.id, made.network_id) == ("n-1", 1001)
+    assert (made.id, made.network_id) == ("0000000e-0000-4000-8000-000000000001", 1001)
     assert KEY not in repr(made)
     assert server.requests[0].json == {
         "organisationId": ORGANISATION,
@@ -99,7 +99,11 @@ def test_state_and_routes(server, client, api):
         api.ok(200, ROUTE),
         api.ok(404),
         api.ok(
-            200, [{"deviceId": DEVICE, "lastRoute": ROUTE}, {"deviceId": "00", "lastRoute": None}]
+            200,
+            [
+                {"deviceId": DEVICE, "lastRoute": ROUTE},
+                {"deviceId": DEVICE[::-1], "lastRoute": None},
+            ],
         ),
     ]
     state = client.device_state(DEVICE)
@@ -107,7 +111,10 @@ def test_state_and_routes(server, client, api):
     assert state.first_packet_time == datetime(2025, 12, 31, 14, tzinfo=UTC)
     assert client.last_route(DEVICE).udp.address == "192.0.2.7:4433"
     assert client.last_route(DEVICE) is None
-    assert [row.last_route is None for row in client.last_routes([DEVICE, "00"])] == [False, True]
+    assert [row.last_route is None for row in client.last_routes([DEVICE, DEVICE[::-1]])] == [
+        False,
+        True,
+    ]
     assert server.calls()[1:] == [f"GET /device/deviceId/{DEVICE}/lastRoute"] * 2 + [
         "POST /device/lastRoute"
     ]
@@ -125,22 +132,31 @@ def test_an_mqtt_token(server, client, api):
 
 def test_an_rpc_as_the_seed_has_it(server, client, api):
     server.script = [
-        api.ok(201, {"id": "m-1", "downlinkMessageId": "l-1", "createdAt": "2026-01-02T03:04:05Z"}),
+        api.ok(
+            201,
+            {
+                "id": "0000000c-0000-4000-8000-000000000001",
+                "downlinkMessageId": "0000000f-0000-4000-8000-000000000001",
+                "createdAt": "2026-01-02T03:04:05Z",
+            },
+        ),
         api.ok(200, RPC),
         api.ok(404),
     ]
-    assert client.send_rpc(DEVICE, "ping", {}).id == "m-1"
+    assert client.send_rpc(DEVICE, "ping", {}).id == "0000000c-0000-4000-8000-000000000001"
     assert server.requests[0].json == {
         "deviceId": DEVICE,
         "sendWaitTimeoutMs": 60000,
         "rpc": {"commandName": "ping", "params": {}},
     }
-    assert client.rpc("m-1").downlink_message.rpc_rsp == {"returnCode": 0}
-    assert client.rpc("m-2") is None
+    assert client.rpc("0000000c-0000-4000-8000-000000000001").downlink_message.rpc_rsp == {
+        "returnCode": 0
+    }
+    assert client.rpc("0000000c-0000-4000-8000-000000000002") is None
 
 
 def test_an_rpc_by_number(server, client, api):
-    server.otherwise = api.ok(201, {"id": "m-1"})
+    server.otherwise = api.ok(201, {"id": "0000000c-0000-4000-8000-000000000001"})
     client.send_rpc(DEVICE, 30000, {"challenge": "x"}, wait_ms=5)
     assert server.requests[0].json == {
         "deviceId": DEVICE,
@@ -189,7 +205,9 @@ def _effects(client, registry):
     return {
         "network": lambda: client.create_network(ORGANISATION, "N", key=Secret(KEY), network_id=1),
         "rpc": lambda: client.send_rpc(DEVICE, "ping", {}),
-        "replace": lambda: client.replace_device_metadata("d-1", {"a": "b"}),
+        "replace": lambda: client.replace_device_metadata(
+            "0000000d-0000-4000-8000-000000000001", {"a": "b"}
+        ),
         "registry device": lambda: registry.create_device("n", {}),
         "component": lambda: registry.create_component("r-1", "c"),
         "component gone": lambda: registry.delete_component("c-1"),
@@ -373,12 +391,12 @@ def test_health(server, registry, api):
 
 @pytest.mark.parametrize("count", [0, 100, 250])
 def test_devices_are_read_to_the_end(server, client, api, count):
-    rows = [{**api.device, "id": f"d-{n}"} for n in range(count)]
+    rows = [{**api.device, "id": f"0000000d-0000-4000-8000-{n:012d}"} for n in range(count)]
 
     def act(sock, request):
         offset, limit = int(request.query["offset"]), int(request.query["limit"])
         return api.ok(200, rows[offset : offset + limit])(sock, request)
 
     server.otherwise = act
-    assert len(client.devices(ORGANISATION, "b-1")) == count
-    assert server.requests[0].query["boardIds"] == "b-1"
+    assert len(client.devices(ORGANISATION, "0000000b-0000-4000-8000-000000000001")) == count
+    assert server.requests[0].query["boardIds"] == "0000000b-0000-4000-8000-000000000001"

@@ -116,7 +116,7 @@ def cloud_port():
         def do_GET(self):
             known = self.headers["Authorization"] == f"Bearer {SECRET}"
             body = json.dumps(
-                [{"id": "o-1", "name": "Example Provider"}]
+                [{"id": "0000000a-0000-4000-8000-000000000001", "name": "Example Provider"}]
                 if known
                 else {"code": 401, "message": "no"}
             ).encode()

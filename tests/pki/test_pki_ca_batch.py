@@ -237,7 +237,7 @@ def test_a_certificate_takes_the_place_of_nothing_but_a_certificate(infuse, benc
     certs = bench / "certs"
     certs.mkdir()
     (certs / "0000.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
-    assert "holds something else" in infuse(*words, certs, code=2)["message"]
+    assert "is not overwritten" in infuse(*words, certs, code=2)["message"]
     assert ((folder / "0000.pem").read_bytes(), (certs / "0000.pem").read_text()) == (
         request,
         "-----BEGIN PRIVATE KEY-----\n",

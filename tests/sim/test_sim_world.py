@@ -24,7 +24,7 @@ from infuse_cli import mqtt_packets as mqtt
 from infuse_cli.config.source import load
 from infuse_cli.errors import UsageError
 from infuse_cli.sim.authority import Authority
-from infuse_cli.sim.checkin import Credentials, check_in
+from infuse_cli.sim.checkin import Credentials, check_in, connect
 from infuse_cli.sim.modem import Delays
 from infuse_cli.sim.up import SimOptions, running
 from infuse_cli.types import IdentityMode
@@ -167,11 +167,33 @@ class TestCheckIn:
     def test_with_a_certificate_the_device_becomes_active(self):
         with running(replace(QUICK, boards=0)) as world, client(world) as api:
             device, certificate, key = provision(api)
-            check_in(
-                "127.0.0.1", world.broker_port, Credentials(certificate, key, world.root_pem), "d1"
-            )
+            credentials = Credentials(certificate, key, world.root_pem)
+            connection = connect("127.0.0.1", world.broker_port, credentials, "d1")
             assert [entry["registryDeviceId"] for entry in world.state()["checkIns"]] == [device]
-            assert api.get(f"/api/v1/devices/{device}").json()["status"] == "ACTIVE"
+            assert status(api, device) == "ACTIVE"
+            connection.leave()
+            until(lambda: status(api, device) == "OFFLINE")
+            first = connect("127.0.0.1", world.broker_port, credentials, "d1")
+            assert status(api, device) == "ACTIVE"
+            second = connect("127.0.0.1", world.broker_port, credentials, "d2")
+            first.drop()
+            check_in("127.0.0.1", world.broker_port, credentials, "d3")
+            assert status(api, device) == "ACTIVE"
+            second.drop()
+            until(lambda: status(api, device) == "OFFLINE")
+
+    @pytest.mark.parametrize("chosen", ["MAINTENANCE", "INACTIVE"])
+    def test_what_people_set_stays(self, chosen):
+        with running(replace(QUICK, boards=0)) as world, client(world) as api:
+            device, certificate, key = provision(api)
+            other, *others = provision(api, "d2")
+            path = f"/api/v1/devices/{device}"
+            assert api.put(path, json={"name": "d1", "status": chosen}).json()["status"] == chosen
+            for name, pair in (("d1", (certificate, key)), ("d2", others)):
+                credentials = Credentials(*pair, world.root_pem)
+                check_in("127.0.0.1", world.broker_port, credentials, name)
+            until(lambda: status(api, other) == "OFFLINE")
+            assert status(api, device) == chosen
 
     def test_the_server_is_checked_by_the_board(self):
         with running(replace(QUICK, boards=0)) as world, client(world) as api:
@@ -183,6 +205,34 @@ class TestCheckIn:
                     Credentials(certificate, key, Authority().root_pem),
                     "d1",
                 )
+
+
+def status(api, device):
+    return api.get(f"/api/v1/devices/{device}").json()["status"]
+
+
+@pytest.mark.parametrize("faults", ["", "1:quick-drop x1", "1:quick-drop=50ms x1"])
+def test_a_board_is_online_as_long_as_its_modem_is(faults):
+    options = replace(QUICK, mode=IdentityMode.FIRST_BOOT, faults=faults)
+    with running(options) as world, client(world) as api, Host(world.port(1)) as host:
+        token = api.post("/api/v1/devices/registration/tokens", json={"name": "d1"}).json()
+        device = token["deviceId"]
+        host.ready()
+        host.ask(f'AT%CMNG=0,4202,3,"{token["token"].encode().hex()}"')
+        host.ask("AT+CFUN=1")
+        if faults:
+            until(lambda: status(api, device) == "OFFLINE")
+        if "x1" in faults and "ms" not in faults:
+            host.ask("AT+CFUN=4")
+            host.ask("AT+CFUN=1")
+        until(lambda: status(api, device) == "ACTIVE")
+        host.ask("AT+CFUN=4")
+        until(lambda: status(api, device) == "OFFLINE")
+        host.ask("AT+CFUN=1")
+        until(lambda: status(api, device) == "ACTIVE")
+        world.unplug(1)
+        until(lambda: status(api, device) == "OFFLINE")
+        assert [row["uses"] for row in world.state()["tokens"]] == [1]
 
 
 def test_local_ca_board_shows_its_token_and_is_heard():

@@ -202,8 +202,10 @@ def export(
     ] = None,
 ) -> None:
     """One row a board: identity, ids, certificate, result, who, when, and its metadata."""
+    from infuse_cli.cli.context import current
     from infuse_cli.cli.result import OperationResult, finish
     from infuse_cli.cli.views import journal as views
+    from infuse_cli.effects.results import Results
     from infuse_cli.journal import queries
 
     with _opened() as journal:
@@ -211,7 +213,7 @@ def export(
     text = views.as_csv(rows) if format_ is Format.CSV else views.as_json(rows)
     if out is None:
         finish(OperationResult("journal export", {"rows": rows}, human=text))
-    views.write(Path(out), text)
+    Results(current().settings).write(Path(out), text.encode())
     finish(
         OperationResult(
             "journal export",

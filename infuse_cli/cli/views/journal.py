@@ -5,12 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from infuse_cli.cli.result import OperationResult
-from infuse_cli.errors import JournalError, UsageError
+from infuse_cli.errors import JournalError
 from infuse_cli.journal.queries import device_ids, facts_of
 from infuse_cli.records import BoardRecord
 from infuse_cli.serial_tools import manual_changes as by_hand
@@ -59,10 +56,7 @@ _DONE: Final = {
 _TAIL: Final = 12
 _WIDE: Final = 100
 """Columns from which on a UUID and an IMEI have room beside each other."""
-SEALED: Final = b"infuse-journal-backup 1\n"
-PLAIN: Final = b"SQLite format 3\x00"
 """What a copy of a journal begins with, sealed and as it is."""
-_HEAD: Final = 4096  # bytes that tell what a file holds
 _ABOVE: Final = frozenset(
     {"deviceId", "registryDevice", "profile", "profileHash"}
 )  # a person has read these already
@@ -286,55 +280,6 @@ def as_json(rows: Sequence[dict[str, Any]]) -> str:
         for row in rows
     )
     return "[\n" + ",\n".join(lines) + "\n]\n"
-
-
-def write(out: Path, text: str) -> None:
-    """Write a file whole or not at all, 0600; a link keeps pointing where it did.
-
-    Raises UsageError usage.bad-option when it cannot be written, is a folder, a device or the like,
-    or holds what is not to be had again: a journal, a copy of one, a private key.
-    """
-    if not out.name or (held := head_of(out)) is None:
-        raise UsageError(
-            "usage.bad-option",
-            f"--out {out} is not a file",
-            hint="Leave --out away to write to standard output.",
-        )
-    if held.startswith((PLAIN, SEALED)) or b"PRIVATE KEY-----" in held:
-        raise UsageError(
-            "usage.bad-option", f"--out {out} holds a journal or a key; it is not overwritten"
-        )
-    out = out.resolve()
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        with os.fdopen(
-            os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
-        ) as file:
-            file.write(text)
-        part.replace(out)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise UsageError(
-            "usage.bad-option", f"{out} cannot be written: {error.strerror or error}"
-        ) from error
-
-
-def head_of(out: Path) -> bytes | None:
-    """What an output file begins with before it is replaced, nothing where it is not there; None
-    where it is no file.
-
-    Raises UsageError usage.bad-option where it may not be read.
-    """
-    try:
-        if not out.exists():
-            return b""
-        if not out.is_file():
-            return None
-        with out.open("rb") as file:
-            return file.read(_HEAD)
-    except OSError as error:
-        raise UsageError("usage.bad-option", f"{out} cannot be written: {error.strerror}") from None
 
 
 def broken(path: Path, faults: Sequence[Fault]) -> JournalError:

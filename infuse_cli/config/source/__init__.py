@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from infuse_cli.config.model import Names, path_keys
 from infuse_cli.config.source import certificates, find, nodes, rules, schema, secrets
 from infuse_cli.config.source.find import available, is_path
 from infuse_cli.config.source.finding import Finding, Mark, Source, at
@@ -39,14 +40,6 @@ _ENVIRONMENT: Final = (
     ("INFUSE_BASE_URL", "cloud.base_url"),
     ("INFUSE_REGISTRY_URL", "registry.base_url"),
     ("INFUSE_CA_BUNDLE", "cloud.ca_bundle"),
-)
-_NAMES_OR_PATHS: Final = ("identity.ca", "identity.certificate")
-_PATHS: Final = (
-    "identity.server_ca",
-    "identity.passphrase.file",
-    "cloud.ca_bundle",
-    "cloud.auth.token_file",
-    "broker.ca",
 )
 
 
@@ -259,12 +252,12 @@ def _put(tree: nodes.Table, key: str, value: Any, label: str) -> nodes.Table:
 
 
 def _absolute(tree: nodes.Table) -> nodes.Table:
-    """Paths start from the file that names them, and are absolute from here on."""
-    for key in (*_PATHS, *_NAMES_OR_PATHS):
+    """Paths start from the file that names them, and are absolute from here on (rule 33)."""
+    for key, names in path_keys().items():
         node = nodes.find(tree, key)
         if not isinstance(node, nodes.Scalar) or not isinstance(node.value, str) or not node.value:
             continue
-        if key in _NAMES_OR_PATHS and not any(sign in node.value for sign in "/\\~"):
+        if names is Names.NAME_OR_FILE and not any(sign in node.value for sign in "/\\~"):
             beside = (
                 certificates.find(node.value, node.mark.source.folder, None)
                 if key == "identity.certificate"
@@ -280,6 +273,13 @@ def _absolute(tree: nodes.Table) -> nodes.Table:
         path = str((node.mark.source.folder / Path(node.value).expanduser()).absolute())
         tree = nodes.put(tree, key, nodes.Scalar(node.mark, path, path))
     return tree
+
+
+def files_named(reading: Reading) -> list[Path]:
+    """The files and folders that a profile names."""
+    nodes_named = (nodes.find(reading.tree, key) for key in path_keys())
+    texts = (node.value for node in nodes_named if isinstance(node, nodes.Scalar))
+    return [Path(text) for text in texts if isinstance(text, str) and Path(text).is_absolute()]
 
 
 def _without_secrets(findings: list[Finding], more: list[Finding]) -> list[Finding]:
