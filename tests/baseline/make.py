@@ -6,7 +6,7 @@ It was run once, by the program of that commit, and the data is never made anew 
     .venv/bin/pip install -c requirements/dev.txt -e '.[dev]'
     PYTHONPATH=. .venv/bin/python ../infuse/tests/baseline/make.py ../infuse/tests/baseline/data
 
-Parts can be named after the folder: program, journals, files, answers.
+Parts can be named after the folder; see `PARTS`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,33 @@ def make_program(data: Path) -> None:
     )
 
 
-PARTS: dict[str, Callable[[Path], None]] = {"program": make_program}
+def make_journals(data: Path) -> None:
+    """Benches that were killed at every boundary."""
+    import make_journals as journals
+
+    journals.make_journals(data)
+
+
+def make_files(data: Path) -> None:
+    """Files for later or for another bench."""
+    import make_files as files
+
+    files.make_files(data)
+
+
+def make_plans(data: Path) -> None:
+    """The plans of the built-in profiles."""
+    import make_files as files
+
+    files.make_plans(data)
+
+
+PARTS: dict[str, Callable[[Path], None]] = {
+    "program": make_program,
+    "journals": make_journals,
+    "files": make_files,
+    "plans": make_plans,
+}
 
 
 def main(folder: str, *parts: str) -> None:

@@ -2,8 +2,8 @@
 forks per run.
 
 As a program it reads a JSON line a run from stdin ({"argv", "env", "failpoint", "out",
-"file_limit", "powerless", "usb"}), forks, and answers with the wait status. `Zygote` is the side
-that the tests use.
+"file_limit", "powerless", "usb", "cwd"}), forks, and answers with the wait status. `Zygote` is the
+side that the tests use.
 """
 
 from __future__ import annotations
@@ -103,12 +103,13 @@ class Zygote:
         file_limit: int | None = None,
         powerless: bool = False,
         usb: Path | None = None,
+        cwd: Path | None = None,
     ) -> tuple[int, Path]:
         """Begin a run; its process id, and the prefix of the files with its output.
 
         `file_limit` is the most bytes that it can write into any file: a disk that is full.
         `powerless` takes a superuser's power to ignore permissions away, `usb` is a table of ports
-        as `tests.support.usb` writes it.
+        as `tests.support.usb` writes it, `cwd` the folder that it runs in.
         """
         self._count += 1
         out = Path(self._folder.name) / f"run{self._count}"
@@ -122,6 +123,7 @@ class Zygote:
                 "file_limit": file_limit,
                 "powerless": powerless,
                 "usb": str(usb or ""),
+                "cwd": str(cwd or ""),
             }
         )
         return int(self._process.stdout.readline()), out
@@ -158,6 +160,8 @@ def _child(what: dict[str, Any]) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.environ.update(what["env"])
+    if what["cwd"]:
+        os.chdir(what["cwd"])
     _limit(what["file_limit"], powerless=what["powerless"])
     from infuse_cli import failpoint
     from infuse_cli.cli.main import run

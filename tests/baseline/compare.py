@@ -1,0 +1,55 @@
+"""Whether an answer of today holds all that the stored one held, but for the table of renames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.baseline import renames
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SENTENCES: Final = frozenset({"message", "hint", "why", "reason"})
+"""Keys of texts for people: they have to be there, and may say it in other words."""
+
+
+def differences(command: str, was: Any, now: Any, path: str = "data") -> list[str]:
+    """What is missing or other than it was; more keys are no difference."""
+    return list(_differences(command, was, now, path))
+
+
+def _differences(command: str, was: Any, now: Any, path: str) -> Iterator[str]:
+    if isinstance(was, dict) and isinstance(now, dict):
+        for key, value in was.items():
+            yield from _of_key(command, key, value, now, path)
+    elif isinstance(was, list) and isinstance(now, list):
+        if len(was) != len(now):
+            yield f"{path}: {len(was)} rows were {was}, now {len(now)} are {now}"
+        for old, new in zip(was, now, strict=False):
+            yield from _differences(command, old, new, f"{path}[]")
+    elif not _equal(was, now, path.rpartition(".")[2]):
+        yield f"{path}: was {was!r}, is {now!r}"
+
+
+def _of_key(command: str, key: str, value: Any, now: dict[str, Any], path: str) -> Iterator[str]:
+    moved = renames.KEYS.get(f"{command}: {path}.{key}")
+    key_now = key if moved is None else moved.rpartition(".")[2]
+    if key_now not in now:
+        yield f"{path}.{key}: is gone"
+    else:
+        yield from _differences(command, value, now[key_now], f"{path}.{key}")
+
+
+def _equal(was: Any, now: Any, key: str) -> bool:
+    if key in SENTENCES and isinstance(was, str):
+        return isinstance(now, str) and bool(now)
+    return bool(was == now or now == renamed(was))
+
+
+def renamed(word: Any) -> Any:
+    """A code or a state by its name of today; anything else as it is."""
+    if not isinstance(word, str):
+        return word
+    for table in (renames.CODES, renames.TOKEN_STATES, renames.STATES, renames.EVENTS):
+        word = table.get(word, word)
+    return word
