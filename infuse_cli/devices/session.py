@@ -20,6 +20,7 @@ from infuse_cli.cli import context
 from infuse_cli.clock import RunClock
 from infuse_cli.config import model as prof
 from infuse_cli.effects.results import RESULTS, TOKEN_FILES, Results
+from infuse_cli.effects.send_once import SendOnce
 from infuse_cli.errors import CloudError, Interrupted, ProfileError, UsageError
 from infuse_cli.files import create_private, write_private
 

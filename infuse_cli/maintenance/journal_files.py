@@ -17,6 +17,7 @@ from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.cli.views.journal import broken
 from infuse_cli.config.bench import login_name
+from infuse_cli.effects.journal_run import CommandRun, journal_run, run_start
 from infuse_cli.effects.results import BACKUP_FILES, Results
 from infuse_cli.errors import JournalError, UsageError
 from infuse_cli.files import is_folder, private_folder, replace_file, sync_file, sync_folder

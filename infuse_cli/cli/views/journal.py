@@ -7,6 +7,7 @@ import io
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from infuse_cli.cli.result import OperationResult
 from infuse_cli.errors import JournalError
 from infuse_cli.journal.queries import device_ids, facts_of
 from infuse_cli.records import BoardRecord
