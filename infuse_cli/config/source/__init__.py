@@ -252,7 +252,7 @@ def _put(tree: nodes.Table, key: str, value: Any, label: str) -> nodes.Table:
 
 
 def _absolute(tree: nodes.Table) -> nodes.Table:
-    """Paths start from the file that names them, and are absolute from here on (rule 33)."""
+    """Paths start from the file that names them, and are absolute from here on."""
     for key, names in path_keys().items():
         node = nodes.find(tree, key)
         if not isinstance(node, nodes.Scalar) or not isinstance(node.value, str) or not node.value:
