@@ -1003,6 +1003,14 @@ CODES: Final[dict[str, CodeInfo]] = {
     "ca.verify-failed": CodeInfo(
         X.SIGNER, E, True, "the certificate does not verify", "The message says why."
     ),
+    "journal.moved": CodeInfo(
+        X.JOURNAL,
+        E,
+        True,
+        "the journal's file is no longer where it was opened: what was done since is not recorded",
+        "Put the file or the home back where it was, then run again; boards of this run go on from"
+        " what is recorded there.",
+    ),
     "journal.locked": CodeInfo(
         X.JOURNAL,
         E,

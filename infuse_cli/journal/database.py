@@ -53,6 +53,7 @@ class Database:
         event.listen(self._engine, "begin", self._on_begin)
         self._connection: Final = self._engine.connect()
         self._prepared: Final = Prepared(self._connection, raw)
+        self._places: Final = {path: _file_id(path)}
 
     def _on_begin(self, _: Connection) -> None:
         self._raw.execute(
@@ -70,6 +71,7 @@ class Database:
         """A transaction that is durable once this returns; an exception undoes all of it."""
         with self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
+        self._check_place()
 
     @contextmanager
     def committing(self) -> Iterator[Prepared]:
@@ -84,6 +86,7 @@ class Database:
             finally:
                 if self._raw.in_transaction:  # refused or broken off: nothing of it stays
                     self._raw.execute("ROLLBACK")
+            self._check_place()
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[Connection]:
@@ -91,6 +94,22 @@ class Database:
             self._begin = begin
             with self._connection.begin():
                 yield self._connection
+
+    def _check_place(self) -> None:
+        """Raise JournalError journal.moved where what is open is no longer what lies at the path.
+
+        A system without mandatory locks lets an open file be removed or replaced: what is committed
+        into it is gone with this process. Looked at after each commit, so before any effect that
+        the commit announces and before any result that it records.
+        """
+        log = self.path.with_name(f"{self.path.name}-wal")
+        if log not in self._places and log.exists():
+            self._places[log] = _file_id(log)
+        for path, opened in self._places.items():
+            if _file_id(path) != opened:
+                raise JournalError(
+                    "journal.moved", f"{path} was removed, replaced or moved while it was in use"
+                )
 
     def copy_to(self, path: Path) -> None:
         """Write all that is committed to a new file of its own (0600), as it stands at one moment;
@@ -123,6 +142,15 @@ class Database:
         with self._lock, suppress(sqlite3.Error):
             self._connection.close()
             self._engine.dispose()
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    """Which file lies at a path, None for none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def open_database(home: Path, *, tool_version: str, create: bool, busy_s: float) -> Database:

@@ -29,6 +29,9 @@ _PAUSE_AFTER: Final = 5
 _OTHERS_WORK: Final = frozenset({"serial.busy", "board.in-use"})
 """Errors that say that another program is at these boards; they say nothing about this line."""
 
+_STOPS: Final = frozenset({"journal.moved"})
+"""Errors after which no further board is begun: nothing would be recorded."""
+
 _HEAR_S: Final = 0.1
 """How long the main thread waits at a time: short, so that it keeps hearing signals."""
 
@@ -54,6 +57,8 @@ class Tally:
                 self._row.append(result.error.code)
             else:
                 self._row.clear()
+            if result.error is not None and result.error.code in _STOPS:
+                self.paused = True
             last = self._row[-_PAUSE_AFTER:]
             self.paused |= len(last) == _PAUSE_AFTER and len(set(last)) == 1
 

@@ -26,7 +26,7 @@ from infuse_cli.errors import (
 )
 from infuse_cli.provisioning.simulated_run import SimulatedEvents, truly
 from infuse_cli.records import EndAttempt, RunStart, TakeAttempt
-from infuse_cli.types import AttemptState, Event
+from infuse_cli.types import AttemptState, Event, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -159,6 +159,9 @@ class Run:
                     totals = fleet.totals(results)
                     if not dry:
                         self._end(parts, totals, begun=bool(results))
+                if self.trouble is not None and self.trouble.code == "journal.moved":
+                    results = [unrecorded(result, self.trouble) for result in results]
+                    totals = fleet.totals(results)
                 events.emit(
                     Event(
                         ts=self.clock.now(), run=self.id, event="run-ended", data={"totals": totals}
@@ -596,6 +599,13 @@ def _recorded(certificate: CertificateProfile | None) -> dict[str, Any]:
         if certificate is not None and content(certificate)
         else {}
     )
+
+
+def unrecorded(result: BoardResult, trouble: InfuseError) -> BoardResult:
+    """A board whose PASS is in a journal that is gone has not PASSed."""
+    if result.outcome is not Outcome.PASS:
+        return result
+    return replace(result, outcome=Outcome.ERROR, error=trouble, failed_step="record")
 
 
 def _issuer(signer: Signer | None) -> str | None:
