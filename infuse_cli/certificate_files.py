@@ -15,14 +15,16 @@ import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from infuse_cli import der
 from infuse_cli.errors import ProfileError
 from infuse_cli.files import MAX_BYTES, read_bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+T = TypeVar("T")
 
 MAX_CHAIN: Final = 16
 """Most certificates of a chain."""
@@ -182,6 +184,20 @@ def read_trusted(path: Path | str, key: str, *, most: int = MAX_CHAIN) -> str:
         ) from None
 
 
+def past_stale_errors(load: Callable[[], T]) -> T:
+    """Call what has OpenSSL load certificates, once more where it fails.
+
+    A PKCS#11 module in this process can leave errors in OpenSSL's queue, which Python takes for its
+    own, raises and clears. Raises ssl.SSLError.
+    """
+    from ssl import SSLError
+
+    try:
+        return load()
+    except SSLError:
+        return load()
+
+
 def blocks(data: bytes) -> tuple[Block, ...]:
     """What is in a file: its PEM blocks, or the one thing that it is in DER.
 
@@ -299,7 +315,8 @@ def _checked(block: Block) -> bytes:
     try:
         if not der.is_one_sequence(block.der):
             raise ssl.SSLError
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=block.der)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        past_stale_errors(lambda: context.load_verify_locations(cadata=block.der))
     except ssl.SSLError:
         raise _damaged(block.line, block.kind, "is damaged: it cannot be parsed") from None
     return block.der

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 import httpcore
 
 from infuse_cli._version import __version__
-from infuse_cli.certificate_files import MAX_BUNDLE, read_trusted
+from infuse_cli.certificate_files import MAX_BUNDLE, past_stale_errors, read_trusted
 from infuse_cli.cloud import failures
 from infuse_cli.cloud._body import BODY_LIMIT, BadEncodingError, BodyTooLongError, read_body
 from infuse_cli.cloud.failures import ErrorMaker, Failed, Failure, RawAnswer
@@ -216,7 +216,8 @@ def _tls_context(base: BaseUrl, ca_bundle: str | None) -> ssl.SSLContext:
 
 def _bundle(path: str) -> ssl.SSLContext:
     key = "cloud.ca_bundle (--ca-bundle)"
-    return ssl.create_default_context(cadata=read_trusted(path, key, most=MAX_BUNDLE))
+    pem = read_trusted(path, key, most=MAX_BUNDLE)
+    return past_stale_errors(lambda: ssl.create_default_context(cadata=pem))
 
 
 def _via(proxy: Proxy | None) -> httpcore.Proxy | None:

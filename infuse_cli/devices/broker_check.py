@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cryptography import x509
 
 from infuse_cli.ca import common as ca_common
-from infuse_cli.certificate_files import MAX_BUNDLE, read_trusted
+from infuse_cli.certificate_files import MAX_BUNDLE, past_stale_errors, read_trusted
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.cloud.broker import Entrance, Login
 from infuse_cli.devices import session as tools
@@ -161,7 +161,8 @@ def _context(trusted: Path | None) -> ssl.SSLContext:
         made.load_default_certs()
         return made
     key = "--server-ca, broker.ca or identity.server_ca"
-    made.load_verify_locations(cadata=read_trusted(trusted, key, most=MAX_BUNDLE))
+    pem = read_trusted(trusted, key, most=MAX_BUNDLE)
+    past_stale_errors(lambda: made.load_verify_locations(cadata=pem))
     return made
 
 

@@ -8,6 +8,7 @@ import base64
 import ssl
 from datetime import UTC, datetime
 
+import hsm
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -280,3 +281,15 @@ def test_commands_of_the_ca_read_der(bench, infuse):
     infuse("ca", "export", "--der", "--issuer", "current", "--out", "i.cer")
     infuse("ca", "export", "--der", "--out", "r.cer")
     assert infuse("ca", "verify", "i.cer", "--root", "r.cer")["profile"] is None
+
+
+def test_an_error_that_a_token_left_behind_is_not_ours(token, tmp_path):
+    """A PKCS#11 module leaves errors in OpenSSL's queue, which Python takes for its own."""
+    from infuse_cli.pki.signers.pkcs11 import make_key
+    from infuse_cli.types import Secret
+
+    make_key(token.uri("stale"), Secret(hsm.PIN))
+    path = tmp_path / "ca.pem"
+    path.write_bytes(PEM)
+    assert files.certificates_pem(PEM) == CLEAN
+    for_the_cloud(path)
