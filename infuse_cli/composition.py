@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from infuse_cli.certificate_files import read_trusted
 from infuse_cli.config import model as prof
 from infuse_cli.config.bench import operator_name as operator_name  # noqa: PLC0414
-from infuse_cli.errors import ProfileError
 from infuse_cli.keys import passphrases as secrets
 
 if TYPE_CHECKING:
@@ -263,15 +263,9 @@ def _certificate(wanted: Wanted) -> CertificateProfile | None:
 
 
 def _server_ca(profile: prof.Profile) -> str | None:
-    if profile.identity.server_ca is None:
-        return None
-    try:
-        return Path(profile.identity.server_ca).read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProfileError(
-            "profile.unreadable",
-            f"identity.server_ca {profile.identity.server_ca} cannot be read: {error}",
-        ) from error
+    """What reaches the modem: the certificates of the file and nothing else that is in it."""
+    path = profile.identity.server_ca
+    return None if path is None else read_trusted(path, "identity.server_ca")
 
 
 def _once(call: Any) -> Any:

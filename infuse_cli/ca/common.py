@@ -13,7 +13,7 @@ from infuse_cli import records as rec
 from infuse_cli.cli import context
 from infuse_cli.effects.results import CERTIFICATE_FILES, Content, Results
 from infuse_cli.errors import UsageError
-from infuse_cli.files import PUBLIC, is_folder, read_bounded
+from infuse_cli.files import PUBLIC, is_folder
 from infuse_cli.keys import passphrases as secrets
 from infuse_cli.pki import issuing, store
 
@@ -121,14 +121,6 @@ def recorded(command: str) -> Iterator[SqliteJournal]:
             )
         yield run.journal
         run.totals["done"] = 1
-
-
-def read_text(path: Path) -> str:
-    """A file as ASCII text, what is not ASCII replaced. Raises UsageError usage.bad-option."""
-    try:
-        return read_bounded(path).decode("ascii", errors="replace")
-    except OSError as error:
-        raise UsageError("usage.bad-option", f"{path} cannot be read: {error.strerror}") from None
 
 
 def check_writable(

@@ -12,10 +12,11 @@ from infuse_cli.ca import common as ca_common
 from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.config.certificate_profiles import resolve
-from infuse_cli.errors import PolicyError, SignerError, UsageError
+from infuse_cli.errors import SignerError, UsageError
 from infuse_cli.pki import chain, store
 from infuse_cli.pki.issuers import all_issuers, find_issuer, sha256_of
 from infuse_cli.pki.profile_check import deviations
+from infuse_cli.pki.reading import read_certificates
 from infuse_cli.pki.renewal import waiting
 from infuse_cli.pki.serials import serial_hex
 
@@ -75,8 +76,8 @@ def verify(
     Raises SignerError ca.verify-failed.
     """
     profile = resolve(certificate or ca_common.identity().certificate, context.current().home)
-    leaf, *others = _certificates(file)
-    above, roots = ([], _certificates(root)) if root else _local(ca)
+    leaf, *others = read_certificates(file)
+    above, roots = ([], [*read_certificates(root)]) if root else _local(ca)
     chain.verify_chain(leaf, [*others, *above], roots, datetime.now(UTC))
     _refuse_revoked(chain.order(leaf, [*others, *above, *roots]))
     is_ca = chain.is_ca(leaf)
@@ -135,13 +136,6 @@ def _local(ca: str | None) -> tuple[list[x509.Certificate], list[x509.Certificat
     issuers = all_issuers(ca_common.folder_of(ca))
     above = [one for issuer in issuers for one in issuer.chain[:-1]]
     return above, list(dict.fromkeys(issuer.chain[-1] for issuer in issuers))
-
-
-def _certificates(path: Path) -> list[x509.Certificate]:
-    try:
-        return list(chain.split_pem(ca_common.read_text(path)))
-    except PolicyError as error:
-        raise SignerError("ca.verify-failed", f"{path}: {error.message}") from None
 
 
 def described_ca(folder: Path) -> dict[str, Any]:

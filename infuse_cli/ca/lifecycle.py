@@ -18,6 +18,7 @@ from infuse_cli.keys import passphrases as secrets
 from infuse_cli.pki import chain, renewal, store
 from infuse_cli.pki.ca_certificates import check_name, intermediate_name
 from infuse_cli.pki.issuers import load_root, read_chain, read_key_uri, root_key_path
+from infuse_cli.pki.reading import read_certificates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -197,8 +198,8 @@ def import_(
             hint="`infuse ca init --external-root` or `infuse ca renew --external-root` makes one.",
         )
     given = [
-        *chain.split_pem(ca_common.read_text(file)),
-        *(chain.split_pem(ca_common.read_text(root)) if root is not None else ()),
+        *read_certificates(file, bundles=True),
+        *(read_certificates(root, bundles=True) if root is not None else ()),
     ]
     if root is None and not any(chain.is_self_issued(one) for one in given):
         given += _known_roots(folder)

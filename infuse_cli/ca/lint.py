@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from cryptography import x509
-
 from infuse_cli.ca import common as ca_common
 from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.config.certificate_profiles import resolve
-from infuse_cli.errors import SignerError, UsageError
-from infuse_cli.pki import chain
-from infuse_cli.pki.files import read_bounded
+from infuse_cli.errors import SignerError
 from infuse_cli.pki.profile_check import points
+from infuse_cli.pki.reading import read_certificates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +22,7 @@ def lint(file: Path, named: str | None) -> OperationResult:
     9.
     """
     profile = resolve(named or ca_common.identity().certificate, context.current().home)
-    found = points(_certificate(file), profile)
+    found = points(read_certificates(file)[0], profile)
     wrong = [point for point in found if not point.ok]
     width = max(len(point.what) for point in found)
     lines = [
@@ -68,19 +65,3 @@ def lint(file: Path, named: str | None) -> OperationResult:
         exit_code=9 if wrong else 0,
         human="\n".join([*lines, verdict]),
     )
-
-
-def _certificate(path: Path) -> x509.Certificate:
-    try:
-        data = read_bounded(path)
-        return (
-            x509.load_der_x509_certificate(data)
-            if data[:1] == b"\x30"
-            else chain.split_pem(data.decode("ascii", errors="replace"))[0]
-        )
-    except OSError as error:
-        raise UsageError("usage.bad-option", f"{path} cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise SignerError(
-            "ca.verify-failed", f"{path} holds no certificate that can be parsed"
-        ) from None

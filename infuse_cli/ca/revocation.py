@@ -11,13 +11,14 @@ from infuse_cli.ca import common as ca_common
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.effects.results import REVOCATION_FILES
 from infuse_cli.errors import JournalError, SignerError, UsageError
-from infuse_cli.files import private_folder
+from infuse_cli.files import private_folder, read_bounded
 from infuse_cli.journal import certificates
 from infuse_cli.journal.certificates import Wanted
 from infuse_cli.pki import chain, issuing
 from infuse_cli.pki.crl import REASONS, Entry, MadeCrl, content_of, make_crl
-from infuse_cli.pki.files import PRIVATE, read_bounded, write_atomic
+from infuse_cli.pki.files import PRIVATE, write_atomic
 from infuse_cli.pki.issuers import all_issuers, find_issuer, load_issuer, load_root, sha256_of
+from infuse_cli.pki.reading import read_certificates
 from infuse_cli.pki.serials import serial_hex
 from infuse_cli.text import plural
 
@@ -213,7 +214,7 @@ def _of_serial(
 
 
 def _of_file(file: Path, reason: str, ca: str | None) -> rec.RevokeCertificate:
-    certificate = chain.split_pem(ca_common.read_text(file))[0]
+    certificate = read_certificates(file)[0]
     candidates = [one for issuer in _issuers(ca) for one in issuer.chain]
     issuer = next((one for one in candidates if chain.issued(certificate, one)), None)
     if issuer is None or chain.is_self_issued(certificate):

@@ -21,15 +21,14 @@ from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.config.certificate_profiles import resolve
 from infuse_cli.errors import Exit, PolicyError, UsageError
+from infuse_cli.files import read_bounded
 from infuse_cli.identities import IdentityKind, refuse_blank
 from infuse_cli.pki import chain, issuing, store
 from infuse_cli.pki.files import (
-    MAX_PEM,
     PRIVATE,
     PUBLIC,
     is_folder,
     is_regular,
-    read_bounded,
     write_atomic,
 )
 from infuse_cli.pki.issuers import all_issuers
@@ -418,7 +417,7 @@ def _keygen(csr: Path) -> str | None:
 
 def _read(path: Path) -> bytes:
     try:
-        return read_bounded(path, MAX_PEM)
+        return read_bounded(path)
     except OSError as error:
         raise UsageError(
             "usage.bad-option",

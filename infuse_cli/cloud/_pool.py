@@ -19,11 +19,11 @@ from urllib.parse import urlencode
 import httpcore
 
 from infuse_cli._version import __version__
+from infuse_cli.certificate_files import MAX_BUNDLE, past_stale_errors, read_trusted
 from infuse_cli.cloud import failures
 from infuse_cli.cloud._body import BODY_LIMIT, BadEncodingError, BodyTooLongError, read_body
 from infuse_cli.cloud.failures import ErrorMaker, Failed, Failure, RawAnswer
 from infuse_cli.cloud.proxies import proxy_for
-from infuse_cli.errors import ProfileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -215,21 +215,9 @@ def _tls_context(base: BaseUrl, ca_bundle: str | None) -> ssl.SSLContext:
 
 
 def _bundle(path: str) -> ssl.SSLContext:
-    what = f"the CA bundle '{path}' (cloud.ca_bundle, --ca-bundle)"
-    try:
-        return ssl.create_default_context(cafile=path)
-    except ssl.SSLError as error:
-        raise ProfileError(
-            "profile.invalid",
-            f"{what} holds no certificate that can be read",
-            hint="It is a file of PEM certificates.",
-        ) from error
-    except OSError as error:
-        raise ProfileError(
-            "profile.invalid",
-            f"{what} cannot be read: {error.strerror}",
-            hint="It is a file of PEM certificates.",
-        ) from error
+    key = "cloud.ca_bundle (--ca-bundle)"
+    pem = read_trusted(path, key, most=MAX_BUNDLE)
+    return past_stale_errors(lambda: ssl.create_default_context(cadata=pem))
 
 
 def _via(proxy: Proxy | None) -> httpcore.Proxy | None:

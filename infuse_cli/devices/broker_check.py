@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 from cryptography import x509
 
 from infuse_cli.ca import common as ca_common
+from infuse_cli.certificate_files import MAX_BUNDLE, past_stale_errors, read_trusted
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.cloud.broker import Entrance, Login
 from infuse_cli.devices import session as tools
-from infuse_cli.errors import CloudError, ProfileError, UsageError
+from infuse_cli.errors import CloudError, UsageError
 from infuse_cli.types import Secret
 
 if TYPE_CHECKING:
@@ -159,14 +160,9 @@ def _context(trusted: Path | None) -> ssl.SSLContext:
     if trusted is None:
         made.load_default_certs()
         return made
-    try:
-        made.load_verify_locations(cadata=ca_common.read_text(trusted))
-    except ssl.SSLError:
-        raise ProfileError(
-            "profile.invalid",
-            f"{trusted} holds no certificates in PEM",
-            hint="Name the broker's CA with --server-ca, broker.ca or identity.server_ca.",
-        ) from None
+    key = "--server-ca, broker.ca or identity.server_ca"
+    pem = read_trusted(trusted, key, most=MAX_BUNDLE)
+    past_stale_errors(lambda: made.load_verify_locations(cadata=pem))
     return made
 
 

@@ -28,9 +28,10 @@ from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.config.bench import login_name
 from infuse_cli.effects.results import Results
-from infuse_cli.errors import JournalError, UsageError
+from infuse_cli.errors import JournalError, SignerError, UsageError
 from infuse_cli.journal.chain import Head
 from infuse_cli.journal.store import open_journal
+from infuse_cli.pki.reading import read_certificates
 from infuse_cli.text import plural
 
 if TYPE_CHECKING:
@@ -170,9 +171,9 @@ def _roots(root: Path | None) -> list[x509.Certificate]:
         else sorted({*(context.current().home / "ca").glob("*/root.pem"), *_profiles_root()})
     )
     try:
-        return [one for path in paths for one in x509.load_pem_x509_certificates(_bytes(path))]
-    except ValueError as error:
-        raise UsageError("usage.bad-option", f"{root} holds no certificate in PEM") from error
+        return [certificate for path in paths for certificate in read_certificates(path)]
+    except SignerError as error:
+        raise UsageError("usage.bad-option", error.message, hint=error.hint) from error
 
 
 def _profiles_root() -> list[Path]:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import re
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtensionOID, NameOID
 
+from infuse_cli.certificate_files import UnfitFileError
 from infuse_cli.errors import PolicyError, SignerError
 from infuse_cli.pki.ca_certificates import broken_link
+from infuse_cli.pki.reading import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-_MAX_TEXT: Final = 1 << 20  # characters
-_MAX_CERTIFICATES: Final = 16
-_PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 _KNOWN: Final = frozenset(
     {
         ExtensionOID.BASIC_CONSTRAINTS,
@@ -37,15 +35,10 @@ def split_pem(text: str) -> tuple[x509.Certificate, ...]:
     Raises PolicyError identity.certificate-mismatch when there is none, one cannot be parsed, or
     there are over 16.
     """
-    blocks = _PEM.findall(text) if len(text) <= _MAX_TEXT else []
-    if not blocks or len(blocks) > _MAX_CERTIFICATES:
-        raise _mismatch(
-            f"1 to {_MAX_CERTIFICATES} PEM certificates were expected, {len(blocks)} were found"
-        )
     try:
-        return tuple(x509.load_pem_x509_certificate(block.encode()) for block in blocks)
-    except ValueError:
-        raise _mismatch("a certificate cannot be parsed") from None
+        return parsed(text.encode())
+    except UnfitFileError as error:
+        raise _mismatch(f"the text {error.reason}") from None
 
 
 def order(

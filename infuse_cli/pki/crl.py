@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from infuse_cli import der
 from infuse_cli.errors import SignerError
-from infuse_cli.pki import der
 from infuse_cli.pki.ca_certificates import authority_key_id
 
 if TYPE_CHECKING:

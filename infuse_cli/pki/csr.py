@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from infuse_cli.pki import der
+from infuse_cli import der
 
 # AlgorithmIdentifier of ecdsa-with-SHA256, as RFC 5758 wants it and as modem firmware 1.3.7 and
 # 2.0.2 write it.

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from infuse_cli.errors import SignerError
-from infuse_cli.pki.files import PRIVATE, is_folder, read_bounded, read_private, write_atomic
+from infuse_cli.files import read_bounded
+from infuse_cli.pki.files import PRIVATE, is_folder, read_private, write_atomic
 from infuse_cli.pki.signers import file as file_signer
 from infuse_cli.pki.signers import open_key
 from infuse_cli.pki.signers.file import INTERMEDIATE, INTERMEDIATE_KEY, KEY_URI, ROOT, FileSigner

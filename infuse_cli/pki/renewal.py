@@ -189,8 +189,9 @@ def _path(
     if not chains.is_self_issued(path[-1]) or len(path) < 2:
         raise SignerError(
             "ca.broken",
-            f"the root is missing: {path[-1].issuer.rfc4514_string()}",
-            hint="Give the root's certificate in the same file or with --root.",
+            f"the certificate of {path[-1].issuer.rfc4514_string()} is missing, which issued"
+            f" {path[-1].subject.rfc4514_string()}",
+            hint="Give every certificate up to the root in the same file or with --root.",
         )
     if (why := broken_link(path)) is not None:
         raise SignerError("ca.broken", f"the chain is broken: {why}")

@@ -6,7 +6,6 @@ policy. That the key is new is the journal's to know and the pipeline's to ask.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from cryptography.x509.oid import (
     SignatureAlgorithmOID,
 )
 
+from infuse_cli import certificate_files, der
 from infuse_cli.errors import PolicyError
 from infuse_cli.pki import attestation
 from infuse_cli.pki.csr import without_null
@@ -32,13 +32,26 @@ if TYPE_CHECKING:
 
 CURVES: Final[dict[str, str]] = {"P-256": "secp256r1", "P-384": "secp384r1"}
 _EXTENSION_REQUEST: Final = ObjectIdentifier("1.2.840.113549.1.9.14")  # PKCS#9
-_MAX_PEM: Final = 16384  # characters
-_TOO_LONG: Final = f"the file is longer than the {_MAX_PEM} bytes that a request may have"
-_MAX_SUBJECT: Final = 16  # attributes
-_PEM: Final = re.compile(
-    r"-----BEGIN (?P<label>(?:NEW )?CERTIFICATE REQUEST)-----[A-Za-z0-9+/=\s]+-----END"
-    r" (?P=label)-----\s*"
+_IGNORED: Final = frozenset(
+    map(
+        ObjectIdentifier,
+        (
+            "1.2.840.113549.1.9.2",  # unstructured name
+            "1.2.840.113549.1.9.7",  # challenge password
+            "1.3.6.1.4.1.311.13.2.2",  # Windows: key provider
+            "1.3.6.1.4.1.311.13.2.3",  # Windows: version
+            "1.3.6.1.4.1.311.21.20",  # Windows: who asked
+        ),
+    )
 )
+"""Attributes that ask for nothing; nothing is taken from a request but its key."""
+
+_MAX_REQUEST: Final = 16384  # bytes of DER
+_NOT_PKCS10: Final = (
+    "The request is whole, but not built as PKCS#10 (RFC 2986) demands: sending it again changes"
+    " nothing, have it made with another program."
+)
+_MAX_SUBJECT: Final = 16  # attributes
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CLIENT: Final = (ExtendedKeyUsageOID.CLIENT_AUTH,)
 _CURVE_OF: Final = {known: name for name, known in CURVES.items()}
@@ -113,12 +126,7 @@ def vet_file(
     alternative names; nothing of either is taken from it. Raises PolicyError
     identity.csr-unreadable, bad-signature, csr-policy, weak-key.
     """
-    asked = _Asked(tuple(usages), names)
-    if data[:1] == b"\x30":
-        if len(data) > _MAX_PEM:
-            raise PolicyError("identity.csr-unreadable", _TOO_LONG)
-        return _vet_der(data, None, curves, asked)
-    return vet_pem(data.decode("ascii", errors="replace"), curves=curves, asked=asked)
+    return _vet_request(data, curves, _Asked(tuple(usages), names))
 
 
 def vet_keygen(keygen_text: str, csr: VettedCsr) -> str:
@@ -143,25 +151,31 @@ def vet_keygen(keygen_text: str, csr: VettedCsr) -> str:
     return found.uuid
 
 
-def vet_pem(
-    pem: str, *, curves: Sequence[str] = ("P-256",), asked: _Asked | None = None
-) -> VettedCsr:
-    """Vet a CSR that came as a PEM file, without a board.
+def vet_pem(pem: str, *, curves: Sequence[str] = ("P-256",)) -> VettedCsr:
+    """`vet_file` of a request as PEM text."""
+    return vet_file(pem.encode(), curves=curves)
 
-    Raises PolicyError identity.csr-unreadable, bad-signature, csr-policy, weak-key.
-    """
-    if len(pem) > _MAX_PEM:
-        raise PolicyError("identity.csr-unreadable", _TOO_LONG)
-    if _PEM.fullmatch(pem.strip()) is None:
+
+def _vet_request(data: bytes, curves: Sequence[str], asked: _Asked) -> VettedCsr:
+    try:
+        body = certificate_files.request(data)
+    except certificate_files.UnfitFileError as error:
         raise PolicyError(
-            "identity.csr-unreadable", "the file is not one CERTIFICATE REQUEST in PEM"
+            "identity.csr-unreadable", f"the file {error.reason}", hint=error.hint
+        ) from None
+    if len(body) > _MAX_REQUEST:
+        raise PolicyError(
+            "identity.csr-unreadable",
+            f"the request is longer than the {_MAX_REQUEST} bytes that one may have",
         )
-    return _vet_der(_guarded(lambda: _pem_bytes(pem)), None, curves, asked)
-
-
-def _pem_bytes(pem: str) -> bytes:
-    _, _, rest = pem.strip().partition("REQUEST-----")
-    return base64.b64decode("".join(rest.partition("-----")[0].split()), validate=True)
+    try:
+        return _vet_der(body, None, curves, asked)
+    except PolicyError as error:
+        if error.code != "identity.csr-unreadable" or not der.is_one_sequence(body):
+            raise
+        raise PolicyError(
+            error.code, error.message, hint=_NOT_PKCS10, details=error.details
+        ) from None
 
 
 def _check_attestation(
@@ -242,10 +256,11 @@ def _guarded(read: Callable[[], Any]) -> Any:
     try:
         return read()
     except Exception as error:  # noqa: BLE001 - the parser's exceptions are not a closed set
+        why = f"{type(error).__name__}: {error}"[:300]
         raise PolicyError(
             "identity.csr-unreadable",
-            "the CSR cannot be parsed",
-            details={"parser": f"{type(error).__name__}: {error}"[:300]},
+            f"the CSR cannot be parsed ({why})",
+            details={"parser": why},
         ) from None
 
 
@@ -270,7 +285,7 @@ def _check_policy(
         )
     _check_subject(subject)
     for attribute in _guarded(lambda: list(csr.attributes)):
-        if attribute.oid != _EXTENSION_REQUEST:
+        if attribute.oid != _EXTENSION_REQUEST and attribute.oid not in _IGNORED:
             raise _policy(
                 f"it has the attribute {attribute.oid.dotted_string}, allowed is only an extension"
                 " request"

@@ -8,8 +8,10 @@ import re
 import sys
 from typing import TYPE_CHECKING, Final
 
+from infuse_cli.certificate_files import UnfitFileError, certificates_pem
 from infuse_cli.dialect.commands import canonical_pem, wire_digest
-from infuse_cli.errors import ProfileError, UsageError
+from infuse_cli.errors import UsageError
+from infuse_cli.files import read_bounded
 from infuse_cli.keys.files import read_private
 from infuse_cli.serial_tools.credentials import Item
 from infuse_cli.types import CredentialType, Secret
@@ -39,6 +41,7 @@ _ALIASES: Final = {
 """As other tools call them."""
 
 _SECRET: Final = frozenset({CredentialType.CLIENT_KEY, CredentialType.PSK})
+_CERTIFICATES: Final = frozenset({CredentialType.ROOT_CA, CredentialType.CLIENT_CERTIFICATE})
 _MOST: Final = 64 * 1024
 _HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{2}){1,128}")
 _IDENTITY: Final = re.compile(r"[!#-~][ !#-~]{0,254}")
@@ -65,9 +68,12 @@ def item(kind: CredentialType, file: Path | None) -> Item:
     Raises UsageError usage.bad-option for content that does not fit its type, CredentialError
     credential.unsafe-file.
     """
-    text = read(file, f"the {kind.name.lower().replace('_', ' ')}", secret=kind in _SECRET)
-    content = _READERS[kind](text)
-    return Item(kind, content, secret=kind in _SECRET)
+    what, is_secret = f"the {kind.name.lower().replace('_', ' ')}", kind in _SECRET
+    if kind in _CERTIFICATES:
+        content = _certificates(_bytes(file, what, secret=False))
+    else:
+        content = _READERS[kind](read(file, what, secret=is_secret))
+    return Item(kind, content, secret=is_secret)
 
 
 def token_items(token: Secret, registry_device_id: str) -> list[Item]:
@@ -103,6 +109,13 @@ def read(file: Path | None, what: str, *, secret: bool) -> str:
 
     Raises UsageError, CredentialError credential.unsafe-file.
     """
+    try:
+        return _bytes(file, what, secret=secret).decode("ascii")
+    except UnicodeDecodeError:
+        raise UsageError("usage.bad-option", f"{what} is not plain text") from None
+
+
+def _bytes(file: Path | None, what: str, *, secret: bool) -> bytes:
     if file is None and sys.stdin.isatty():
         raise UsageError(
             "usage.bad-option",
@@ -110,14 +123,9 @@ def read(file: Path | None, what: str, *, secret: bool) -> str:
             hint="--file FILE, or pipe it in.",
         )
     try:
-        data = (
-            _standard_input()
-            if file is None or str(file) == "-"
-            else _content(file, what, secret=secret)
-        )
-        return data.decode("ascii")
-    except UnicodeDecodeError:
-        raise UsageError("usage.bad-option", f"{what} is not plain text") from None
+        if file is None or str(file) == "-":
+            return _standard_input()
+        return _content(file, what, secret=secret)
     except OSError as error:
         raise UsageError(
             "usage.bad-option", f"{what} cannot be read from {file}: {error.strerror}"
@@ -135,32 +143,15 @@ def _standard_input() -> bytes:
 
 
 def _content(file: Path, what: str, *, secret: bool) -> bytes:
-    if secret:
-        return read_private(file, what)
-    from infuse_cli.pki.files import read_bounded
-
-    return read_bounded(file)[:_MOST]
+    return read_private(file, what) if secret else read_bounded(file)[:_MOST]
 
 
-def _certificates(text: str) -> str:
-    """Canonical PEM of certificates that can be read; anything else in the file is a slip."""
-    from infuse_cli.errors import PolicyError
-    from infuse_cli.pki.chain import split_pem
-
+def _certificates(data: bytes) -> str:
+    """Clean PEM of the certificates in a file. Raises UsageError usage.bad-option."""
     try:
-        split_pem(text)
-        found = canonical_pem(text)
-    except (PolicyError, ProfileError) as error:
-        raise UsageError(
-            "usage.bad-option", f"this is not a certificate in PEM: {error.message}"
-        ) from None
-    if "PRIVATE KEY-----" in found:
-        raise UsageError(
-            "usage.bad-option",
-            "the file holds a private key beside the certificate",
-            hint="Give the certificate alone; a key is written with --type key.",
-        )
-    return found
+        return certificates_pem(data)
+    except UnfitFileError as error:
+        raise UsageError("usage.bad-option", f"the file {error.reason}", hint=error.hint) from None
 
 
 def _key(text: str) -> str:
@@ -195,8 +186,6 @@ def _identity(text: str) -> str:
 
 
 _READERS: Final[dict[CredentialType, Callable[[str], str]]] = {
-    CredentialType.ROOT_CA: _certificates,
-    CredentialType.CLIENT_CERTIFICATE: _certificates,
     CredentialType.CLIENT_KEY: _key,
     CredentialType.PSK: _psk,
     CredentialType.PSK_IDENTITY: _identity,

@@ -14,6 +14,19 @@ from infuse_cli.config import source as ps
 from infuse_cli.errors import CODES, ProfileError
 from tests.support import garbage
 
+CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBdTCCARugAwIBAgIUTLHCUpI6qNTv72exaPuxBo4BAHswCgYIKoZIzj0EAwIw
+FzEVMBMGA1UEAwwMRXhhbXBsZSBSb290MB4XDTI1MTIzMTAwMDAwMFoXDTQ2MDEw
+MTAwMDAwMFowFzEVMBMGA1UEAwwMRXhhbXBsZSBSb290MFkwEwYHKoZIzj0CAQYI
+KoZIzj0DAQcDQgAEGV2CkcMdSr3buDVM6lp8b/nWLR24Zr0eWzZ/IQVxrTF6xWVm
+RGadCHuDCPC5zL9d/p2OQjAF8Ua9ze6cHu5KYqNFMEMwEgYDVR0TAQH/BAgwBgEB
+/wIBATAOBgNVHQ8BAf8EBAMCAQYwHQYDVR0OBBYEFBjWX2wfm+beQBWl/J8/jUb2
+uAQeMAoGCCqGSM49BAMCA0gAMEUCIQDN1Yd+NXwBEGZEGXieAfJfOcmWsU8qC9Sn
+bzK4OeIDNgIgV/wcUQi9ozOI1QO5b9ROpDQjmP/vwd8YXoLRiqbnMKg=
+-----END CERTIFICATE-----
+"""
+
 GOOD = """\
 name: field-sensor
 extends: nrf9151-dk
@@ -634,7 +647,7 @@ def test_what_is_doubtful_is_a_warning_and_loads(write, lines, word):
 
 def test_a_relative_path_starts_from_the_file_that_names_it(write, tmp_path):
     (tmp_path / "base").mkdir()
-    (tmp_path / "base" / "broker.pem").write_text("x")
+    (tmp_path / "base" / "broker.pem").write_text(CERTIFICATE)
     write(
         "name: b\nextends: nrf9151-dk\nidentity: {server_ca: broker.pem, ca: ../ca/mine}\n",
         "base/b.yaml",

@@ -70,7 +70,7 @@ def infuse(bench, capsys):
     def call(*words: str | Path, code: int = 0) -> dict:
         found = run([str(word) for word in words] + ["--output", "json"])
         envelope = json.loads(capsys.readouterr().out)
-        assert found == code, envelope
+        assert found == code, envelope["errors"]
         assert envelope["infuse"] == 1
         return envelope["data"] if code == 0 else envelope["errors"][0]
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from infuse_cli.pki import der
+from infuse_cli import der
 
 DEVICE_ID = "00112233aabbccdd"
 UUID = "50363154-3931-44f0-8022-121b6401627d"

@@ -17,9 +17,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pki_board import DEVICE_ID, Modem, request
 
+from infuse_cli import der
 from infuse_cli.errors import PolicyError, SignerError
 from infuse_cli.journal.store import open_journal
-from infuse_cli.pki import der, issuing
+from infuse_cli.pki import issuing
 from infuse_cli.pki.certificate_profiles import BROKER, DEVICE, from_values
 from infuse_cli.pki.known_keys import known
 from infuse_cli.pki.names import alternatives

@@ -189,8 +189,8 @@ CN = x509.NameOID.COMMON_NAME
         (
             [],
             None,
-            ((x509.oid.AttributeOID.CHALLENGE_PASSWORD, b"secret"),),
-            "1.2.840.113549.1.9.7",
+            ((x509.ObjectIdentifier("1.2.840.113549.1.9.99"), b"secret"),),
+            "1.2.840.113549.1.9.99",
         ),
     ],
 )

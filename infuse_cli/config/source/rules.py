@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
+from infuse_cli.certificate_files import MAX_BUNDLE, MAX_CHAIN, read_trusted
 from infuse_cli.config.model import MetadataValue, Profile
 from infuse_cli.config.source.finding import Finding, at, nearest
 from infuse_cli.config.source.nodes import Table, place
+from infuse_cli.errors import ProfileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,6 +59,13 @@ RANGES: Final[tuple[tuple[str, float, float, str], ...]] = (
     ("verify.state_wait_s", 0, 86400, "0 to 86400 seconds"),
 )
 """Numbers and the range they must be in."""
+
+CERTIFICATE_FILES: Final = {
+    "identity.server_ca": MAX_CHAIN,
+    "cloud.ca_bundle": MAX_BUNDLE,
+    "broker.ca": MAX_BUNDLE,
+}
+"""Keys that name files of certificates to trust, and how many each may hold."""
 
 _VERSIONS: Final = re.compile(
     r"\s*(>=|<=|==|!=|>|<)?\s*\d+(\.\d+)*\s*(,\s*(>=|<=|==|!=|>|<)?\s*\d+(\.\d+)*\s*)*"
@@ -410,18 +419,29 @@ def _files(subject: Subject) -> Iterator[Finding]:
         ("board.serial.network_key_file", profile.board.serial.network_key_file),
         ("broker.ca", profile.broker.ca if profile.broker else None),
     ):
-        if text is not None and not Path(text).is_file():
+        if text is None:
+            continue
+        if not Path(text).is_file():
             yield subject.error(
                 key,
                 f"{key!r} names {text}, but there is no such file",
                 expected="a file, relative to the profile",
             )
+        elif key in CERTIFICATE_FILES:
+            yield from _certificate_file(subject, key, text)
     if profile.identity.passphrase.keyring and profile.identity.passphrase.file is not None:
         yield subject.error(
             "identity.passphrase",
             "the passphrase is to come from the keyring and from a file",
             expected="one of the two",
         )
+
+
+def _certificate_file(subject: Subject, key: str, text: str) -> Iterator[Finding]:
+    try:
+        read_trusted(text, key, most=CERTIFICATE_FILES[key])
+    except ProfileError as error:
+        yield subject.error(key, f"{error.message}. {error.hint.removesuffix('.')}")
 
 
 def _identity(subject: Subject) -> Iterator[Finding]:

@@ -9,18 +9,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from infuse_cli.certificate_files import UnfitFileError
+from infuse_cli.der import is_one_sequence
 from infuse_cli.errors import SignerError
+from infuse_cli.files import read_bounded
 from infuse_cli.pki.ca_certificates import broken_link
-from infuse_cli.pki.der import is_one_sequence
-from infuse_cli.pki.files import read_bounded, read_private
+from infuse_cli.pki.files import read_private
+from infuse_cli.pki.reading import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from cryptography import x509
 
     from infuse_cli.types import Secret
 
@@ -94,20 +98,19 @@ def read_chain(folder: Path) -> tuple[x509.Certificate, ...]:
     """
     if not any((folder / name).exists() for name in (INTERMEDIATE, INTERMEDIATE_KEY, KEY_URI)):
         raise SignerError("ca.not-found", f"there is no CA in {folder}")
-    chain = _certificate(folder / INTERMEDIATE), *_above(folder), _certificate(folder / ROOT)
+    chain = (
+        _certificates(folder / INTERMEDIATE)[0],
+        *_above(folder),
+        _certificates(folder / ROOT)[0],
+    )
     if (why := broken_link(chain)) is not None:
         raise SignerError("ca.broken", f"the chain in {folder} is broken: {why}")
     return chain
 
 
-def _above(folder: Path) -> list[x509.Certificate]:
+def _above(folder: Path) -> tuple[x509.Certificate, ...]:
     path = folder / ABOVE
-    if not path.exists():
-        return []
-    try:
-        return x509.load_pem_x509_certificates(read_bounded(path))
-    except (OSError, ValueError):
-        raise SignerError("ca.broken", f"{path} cannot be read as certificates") from None
+    return _certificates(path) if path.exists() else ()
 
 
 def check_dates(chain: Sequence[x509.Certificate], now: datetime) -> None:
@@ -122,13 +125,13 @@ def check_dates(chain: Sequence[x509.Certificate], now: datetime) -> None:
             )
 
 
-def _certificate(path: Path) -> x509.Certificate:
+def _certificates(path: Path) -> tuple[x509.Certificate, ...]:
     try:
-        return x509.load_pem_x509_certificate(read_bounded(path))
+        return parsed(read_bounded(path))
     except OSError as error:
         raise SignerError("ca.broken", f"{path} cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise SignerError("ca.broken", f"{path} holds no certificate") from None
+    except UnfitFileError as error:
+        raise SignerError("ca.broken", f"{path} {error.reason}") from None
 
 
 def unlock(path: Path, passphrase: Secret) -> ec.EllipticCurvePrivateKey:

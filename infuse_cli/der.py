@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 INTEGER: Final = 0x02
+BIT_STRING: Final = 0x03
 OCTET_STRING: Final = 0x04
+OBJECT_ID: Final = 0x06
 SEQUENCE: Final = 0x30
 
 
@@ -45,3 +47,18 @@ def is_one_sequence(der: bytes) -> bool:
     """Whether the bytes are one whole SEQUENCE, nothing missing and nothing after it."""
     outer = extent(der, 0)
     return outer is not None and der[0] == SEQUENCE and outer[1] == len(der)
+
+
+def children(der: bytes) -> list[tuple[int, bytes]] | None:
+    """Tag and content of each element inside the outermost one, None where they do not fit."""
+    outer = extent(der, 0)
+    if outer is None:
+        return None
+    at, found = outer[0], list[tuple[int, bytes]]()
+    while at < outer[1]:
+        inner = extent(der, at)
+        if inner is None or inner[1] > outer[1]:
+            return None
+        found.append((der[at], der[inner[0] : inner[1]]))
+        at = inner[1]
+    return found
