@@ -1,31 +1,26 @@
-"""`infuse batch plan`: the file checked and laid beside the cloud; nothing is written anywhere."""
+"""What `register` would do with a file: checked and compared with the cloud, nothing is written."""
 
 from __future__ import annotations
 
+import enum
 import os
 from collections import Counter
-from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from infuse_cli.batch.compare import compare
+from infuse_cli.batch.adapters import Adapters, sealing_keys
+from infuse_cli.batch.compare import Difference, compare
 from infuse_cli.batch.existing import Existing
-from infuse_cli.batch.outage import outage_told
-from infuse_cli.batch.source import RowFile, open_rows, rules_of
-from infuse_cli.cli import context
-from infuse_cli.cli.result import OperationResult
-from infuse_cli.cli.signals import StopOnSignals
-from infuse_cli.cli.views.journal import fields
-from infuse_cli.clock import RunClock
-from infuse_cli.config.bench import load_bench
+from infuse_cli.batch.outage import Outage, report_outage
+from infuse_cli.batch.source import RowFile, Summary, open_rows, rules_of
 from infuse_cli.errors import (
     CredentialError,
     Exit,
     InfuseError,
     Interrupted,
     PolicyError,
-    ProfileError,
     UsageError,
 )
 from infuse_cli.journal.shelf import DiskShelf
@@ -34,386 +29,271 @@ from infuse_cli.provisioning.resolve import NOT_YET, resolve
 from infuse_cli.text import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rich.console import Console
+    from collections.abc import Callable, Mapping
 
     from infuse_cli.api_types import Device
-    from infuse_cli.batch.compare import Differences
-    from infuse_cli.batch.source import Summary
-    from infuse_cli.config import model as prof
-    from infuse_cli.ports import InfuseApi, RegistryApi
+    from infuse_cli.clock import RunClock
+    from infuse_cli.ports import RegistryApi
     from infuse_cli.provisioning.context import Resolved
-    from infuse_cli.records.rows import Row
+    from infuse_cli.records.rows import BadRow, Row
+    from infuse_cli.settings import Settings
 
-COMMAND: Final = "batch plan"
-_MOST_SHOWN: Final = 100
-"""Differing rows and bad lines that the JSON names; the counts are of all."""
-
-_MOST_TOLD: Final = 10
-"""The same for a person."""
+LISTED: Final = 100
+"""Differing rows, taken names and bad lines that a plan lists; the counts are of all."""
 
 
-@dataclass(slots=True)
-class _Plan:
-    """What was found out."""
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """The file, and the options of `register` under which it is planned."""
+
+    file: Path
+    update: bool = False
+    skip_bad: bool = False
+
+
+class RowPlan(enum.Enum):
+    """What `register` would do with a row."""
+
+    CREATE = "create"
+    EXISTED = "existed"
+    UPDATE = "update"
+    DIFFERS = "differs"
+
+
+class NamePlan(enum.Enum):
+    """What `register` would do with a row's registry name."""
+
+    MINT = "mint"
+    EXISTED = "existed"
+    TAKEN = "taken"
+
+
+class KeyState(enum.Enum):
+    """Where the sealing key stands."""
+
+    THERE = "there"
+    WOULD_BE_MADE = "would be made"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class SealingKey:
+    """The key that tokens would be sealed with. `where` is its place, None where it is missing."""
+
+    state: KeyState
+    where: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DifferingRow:
+    """A row whose cloud device has other values."""
+
+    line: int
+    mcu_id: str
+    device_id: str
+    differences: tuple[Difference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TakenName:
+    """A row whose registry name belongs to another device."""
+
+    line: int
+    mcu_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPlan:
+    """The outcome of a plan. `sealing_key` is None where no row asks for a token.
+
+    `errors` are in the order of their weight. One that is no PolicyError would keep `register` from
+    sending anything.
+    """
 
     file: Path
     summary: Summary
     resolved: Resolved
-    update: bool
-    counts: Counter[str] = field(default_factory=Counter)
-    differing: list[dict[str, Any]] = field(default_factory=list)
-    taken: list[dict[str, Any]] = field(default_factory=list)
-    bad: list[dict[str, Any]] = field(default_factory=list)
-    key: dict[str, Any] | None = None
+    rows: Mapping[RowPlan, int]
+    names: Mapping[NamePlan, int]
+    differing: tuple[DifferingRow, ...]
+    taken: tuple[TakenName, ...]
+    bad: tuple[BadRow, ...]
+    sealing_key: SealingKey | None
+    errors: tuple[InfuseError, ...]
+
+    @property
+    def blocking(self) -> InfuseError | None:
+        """What would keep `register` from sending anything at all."""
+        return next((error for error in self.errors if not isinstance(error, PolicyError)), None)
+
+    @property
+    def exit(self) -> Exit:
+        """The exit code with which `register` would end."""
+        if self.blocking is not None:
+            return self.blocking.exit
+        if not self.errors and not self.summary.bad:
+            return Exit.OK
+        if self.summary.lines == 1 and self.errors:
+            return self.errors[0].exit
+        return Exit.SOME_FAILED
+
+
+def plan(
+    settings: Settings,
+    request: PlanRequest,
+    clock: RunClock,
+    *,
+    on_outage: Callable[[Outage], None] | None = None,
+) -> BatchPlan:
+    """Check the file and compare its rows with the cloud; nothing is written anywhere.
+
+    Raises UsageError batch.… for a file that cannot be read, ProfileError, CredentialError,
+    CloudError, Interrupted.
+    """
+    profile = load_profile(settings.profile, settings.env).profile
+    with open_rows(request.file) as file, Adapters(settings, profile, clock) as adapters:
+        cloud = adapters.patient_cloud
+        with report_outage(clock, profile.cloud, on_outage):
+            resolved = resolve(profile, cloud, None, "", clock)
+            rules = rules_of(profile, resolved.board.metadata_fields)
+            summary = file.check(rules, stopped=lambda: clock.wait(0))
+            planner = _Planner(request, adapters, resolved, summary)
+            planner.compare_rows(file, clock)
+        return planner.finish(file)
+
+
+@dataclass(slots=True)
+class _Planner:
+    """Collects what is seen while the rows are compared."""
+
+    request: PlanRequest
+    adapters: Adapters
+    resolved: Resolved
+    summary: Summary
+    rows: Counter[RowPlan] = field(default_factory=Counter)
+    names: Counter[NamePlan] = field(default_factory=Counter)
+    differing: list[DifferingRow] = field(default_factory=list)
+    taken: list[TakenName] = field(default_factory=list)
+    sealing_key: SealingKey | None = None
     errors: list[InfuseError] = field(default_factory=list)
 
+    def compare_rows(self, file: RowFile, clock: RunClock) -> None:
+        """Compare every good row with what the cloud and the registry have."""
+        registry, cloud = self._registry(), self.adapters.patient_cloud
+        existing, holders = Existing(DiskShelf()), DiskShelf()
+        organisation_exists = self.resolved.organisation.id != NOT_YET
+        if organisation_exists:
+            existing.read(cloud, self.resolved, most_pages=self.summary.good)
+        if registry is not None:
+            for page in registry.device_pages():
+                holders.put(
+                    (device.name, str(device.metadata.get("mcuId", "")).encode()) for device in page
+                )
+        for row in file.rows():
+            if clock.wait(0):
+                raise Interrupted
+            device = existing.find(row.mcu_id)
+            if device is None and organisation_exists and not existing.complete:
+                device = cloud.device_by_mcu_id(self.resolved.soc, row.mcu_id)
+            self._count_row(row, device)
+            if row.name is not None and registry is not None:
+                self._count_name(row, row.name, holders.get(row.name))
 
-def plan(path: Path, *, update: bool, skip_bad: bool) -> OperationResult:
-    """`infuse batch plan`."""
-    from infuse_cli.cloud.build import connect
-    from infuse_cli.keys.credentials import credential_host, find_credential
+    def _registry(self) -> RegistryApi | None:
+        """The registry that rows with a name need; what is missing for them becomes an error."""
+        if not self.summary.named:
+            return None
+        try:
+            self.adapters.check_registry(self.summary.named)
+        except InfuseError as error:
+            self.errors.append(error)
+            return None
+        try:
+            self.sealing_key = _sealing_key(self.adapters.settings)
+        except CredentialError as error:
+            self.sealing_key = SealingKey(KeyState.MISSING)
+            self.errors.append(error)
+        return self.adapters.registry()
 
-    settings, clock = context.current(), RunClock()
-    profile = load_profile(settings.profile, settings.env).profile
-    with open_rows(path) as file, StopOnSignals(clock), ExitStack() as stack:
-        secret = find_credential(
-            credential_host(profile.cloud.base_url),
-            env=settings.env,
-            token_file=profile.cloud.auth.token_file,
-            home=settings.home,
-        ).secret
-        cloud = connect(profile.cloud, secret, clock.between_tries, through_outages=True)
-        stack.callback(cloud.close)
-        stack.enter_context(outage_told(clock, profile.cloud))
-        resolved = resolve(profile, cloud, None, "", clock)
-        summary = file.check(
-            rules_of(profile, resolved.board.metadata_fields), stopped=lambda: clock.wait(0)
+    def _count_row(self, row: Row, device: Device | None) -> None:
+        if device is None:
+            self.rows[RowPlan.CREATE] += 1
+            return
+        resolved = self.resolved
+        found = compare(
+            row, device, organisation_id=resolved.organisation.id, board_id=resolved.board.id
         )
-        found = _Plan(path, summary, resolved, update)
-        registry = _for_tokens(found, profile, secret, clock)
-        _look(found, file, cloud, registry, clock)
-        _note_bad(found, file, skip_bad=skip_bad)
-    return _result(found)
+        if not found:
+            self.rows[RowPlan.EXISTED] += 1
+            return
+        correctable = self.request.update and not found.fixed
+        self.rows[RowPlan.UPDATE if correctable else RowPlan.DIFFERS] += 1
+        if len(self.differing) < LISTED:
+            self.differing.append(DifferingRow(row.line, row.mcu_id, device.device_id, found.all))
 
+    def _count_name(self, row: Row, name: str, holder: bytes | None) -> None:
+        """Count whether a token would be minted for a name; `holder` is the mcuId of its device."""
+        if holder is None:
+            self.names[NamePlan.MINT] += 1
+        elif holder.decode() == row.mcu_id:
+            self.names[NamePlan.EXISTED] += 1
+        else:
+            self.names[NamePlan.TAKEN] += 1
+            if len(self.taken) < LISTED:
+                self.taken.append(TakenName(row.line, row.mcu_id, name))
 
-def _for_tokens(
-    found: _Plan, profile: prof.Profile, secret: Any, clock: RunClock
-) -> RegistryApi | None:
-    """The registry that rows with a name need, and whether there is a key to seal their tokens
-    with.
-    """
-    from infuse_cli.cloud.build import connect_registry
-    from infuse_cli.keys.credentials import registry_credential
+    def finish(self, file: RowFile) -> BatchPlan:
+        """The plan, with an error for each kind of row that would not be registered."""
+        self._add_errors(file)
+        return BatchPlan(
+            self.request.file,
+            self.summary,
+            self.resolved,
+            rows=self.rows,
+            names=self.names,
+            differing=tuple(self.differing),
+            taken=tuple(self.taken),
+            bad=tuple(islice(file.troubles(), LISTED)),
+            sealing_key=self.sealing_key,
+            errors=tuple(self.errors),
+        )
 
-    if not found.summary.named:
-        return None
-    if profile.registry is None:
-        found.errors.append(
-            ProfileError(
-                "profile.invalid",
-                f"{plural(found.summary.named, 'row')} ask for a registration token by their name,"
-                " and the profile names no registry",
-                hint="Add registry.base_url to the profile, or leave the column `name` empty.",
+    def _add_errors(self, file: RowFile) -> None:
+        summary = self.summary
+        try:
+            file.must_be_clean(summary, skip_bad=self.request.skip_bad)
+        except UsageError as error:
+            why = f"{summary.bad} of {plural(summary.lines, 'line')} cannot be taken"
+            self.errors.insert(
+                0, UsageError(error.code, f"{self.request.file}: {why}", hint=error.hint)
             )
-        )
-        return None
-    try:
-        found.key = _sealing_key()
-    except CredentialError as error:
-        found.key = {"state": "missing", "where": None}
-        found.errors.append(error)
-    return connect_registry(
-        profile.registry,
-        secret,
-        clock.between_tries,
-        cloud=profile.cloud,
-        own=registry_credential(context.current().env),
-    )
+        differing, taken = self.rows[RowPlan.DIFFERS], self.names[NamePlan.TAKEN]
+        if differing:
+            why = "differ from their cloud device and would be left as they are"
+            self.errors.append(
+                PolicyError("cloud.device-conflict", f"{plural(differing, 'row')} {why}")
+            )
+        if taken:
+            why = "have a name that the registry knows already, from somebody else"
+            self.errors.append(
+                PolicyError("identity.registry-conflict", f"{plural(taken, 'row')} {why}")
+            )
 
 
-def _sealing_key() -> dict[str, Any]:
+def _sealing_key(settings: Settings) -> SealingKey:
     """Where the key is that would seal tokens, without making one.
 
     Raises CredentialError credential.sealing-key.
     """
-    from infuse_cli.keys.seal import bench_keys, load_sealer
+    from infuse_cli.keys.seal import load_sealer
 
-    settings = context.current()
-    sealing = load_bench(settings.home).sealing
-    keys = bench_keys(
-        settings.home, {"key_file": sealing.key_file, "keyring": sealing.keyring}, settings.env
-    )
+    keys = sealing_keys(settings)
     try:
-        return {"state": "there", "where": load_sealer(keys, create=False).where}
+        return SealingKey(KeyState.THERE, load_sealer(keys, create=False).where)
     except CredentialError:
         above = next((folder for folder in keys.key_file.parents if folder.exists()), Path("/"))
         inside = keys.key_file.resolve().is_relative_to(settings.home.resolve())
         if keys.keyring or keys.key_file.exists() or inside or not os.access(above, os.W_OK):
             raise
-    return {"state": "would be made", "where": str(keys.key_file)}
-
-
-def _look(
-    found: _Plan, file: RowFile, cloud: InfuseApi, registry: RegistryApi | None, clock: RunClock
-) -> None:
-    """Compare every good row with what the cloud has."""
-    existing, names = Existing(DiskShelf()), DiskShelf()
-    fresh = found.resolved.organisation.id == NOT_YET
-    if not fresh:
-        existing.read(cloud, found.resolved, most_pages=found.summary.good)
-    if registry is not None:
-        for page in registry.device_pages():
-            names.put((one.name, str(one.metadata.get("mcuId", "")).encode()) for one in page)
-    for row in file.rows():
-        if clock.wait(0):
-            raise Interrupted
-        device = existing.find(row.mcu_id)
-        if device is None and not fresh and not existing.complete:
-            device = cloud.device_by_mcu_id(found.resolved.soc, row.mcu_id)
-        _sort(found, row, device)
-        if row.name is not None and registry is not None:
-            _name(found, row, names.get(row.name))
-
-
-def _sort(found: _Plan, row: Row, device: Device | None) -> None:
-    if device is None:
-        found.counts["create"] += 1
-        return
-    differences = compare(
-        row,
-        device,
-        organisation_id=found.resolved.organisation.id,
-        board_id=found.resolved.board.id,
-    )
-    if not differences:
-        found.counts["existed"] += 1
-    elif found.update and not differences.fixed:
-        found.counts["update"] += 1
-    else:
-        found.counts["differs"] += 1
-    if differences and len(found.differing) < _MOST_SHOWN:
-        found.differing.append(_difference(row, device, differences))
-
-
-def _difference(row: Row, device: Device, differences: Differences) -> dict[str, Any]:
-    named = [
-        {"field": one.field, "have": one.have, "want": one.want}
-        for one in (*differences.fixed, *differences.metadata)
-    ]
-    words = "; ".join(one.words() for one in (*differences.fixed, *differences.metadata))
-    return {
-        "line": row.line,
-        "mcuId": row.mcu_id,
-        "deviceId": device.device_id,
-        "differences": named,
-        "message": words,
-    }
-
-
-def _name(found: _Plan, row: Row, holder: bytes | None) -> None:
-    """Whether a token would be minted for a row's name; a name that another device holds would be
-    refused.
-    """
-    if holder is None:
-        found.counts["mint"] += 1
-    elif holder.decode() == row.mcu_id:
-        found.counts["named"] += 1
-    else:
-        found.counts["taken"] += 1
-        if len(found.taken) < _MOST_SHOWN:
-            found.taken.append(
-                {
-                    "line": row.line,
-                    "mcuId": row.mcu_id,
-                    "name": row.name,
-                    "message": (
-                        f"a registry device named {row.name!r} exists that was not made for"
-                        " this row"
-                    ),
-                }
-            )
-
-
-def _note_bad(found: _Plan, file: RowFile, *, skip_bad: bool) -> None:
-    for bad, _ in zip(file.troubles(), range(_MOST_SHOWN), strict=False):
-        found.bad.append(
-            {"line": bad.line, "field": bad.field, "code": bad.code, "message": bad.why}
-        )
-    try:
-        file.must_be_clean(found.summary, skip_bad=skip_bad)
-    except UsageError as error:
-        lines = (
-            f"{found.summary.bad} of {plural(found.summary.good + found.summary.bad, 'line')}"
-            " cannot be taken"
-        )
-        found.errors.insert(0, UsageError(error.code, f"{found.file}: {lines}", hint=error.hint))
-    counts = found.counts
-    for key, code, words in (
-        (
-            "differs",
-            "cloud.device-conflict",
-            "differ from their cloud device and would be left as they are",
-        ),
-        (
-            "taken",
-            "identity.registry-conflict",
-            "have a name that the registry knows already, from somebody else",
-        ),
-    ):
-        if counts[key]:
-            found.errors.append(PolicyError(code, f"{plural(counts[key], 'row')} {words}"))
-
-
-def _result(found: _Plan) -> OperationResult:
-    counts, summary, resolved = found.counts, found.summary, found.resolved
-    totals = {
-        **{name: counts[name] for name in ("create", "existed", "update", "differs")},
-        "bad": summary.bad,
-    }
-    data = {
-        "file": str(found.file),
-        "sha256": summary.sha256,
-        "rows": summary.good,
-        "totals": totals,
-        "organisation": _place(resolved.organisation),
-        "board": _place(resolved.board),
-        "network": _place(resolved.network),
-        "soc": resolved.soc,
-        "tokens": {"mint": counts["mint"], "existed": counts["named"], "taken": counts["taken"]},
-        "sealingKey": found.key,
-        "differs": found.differing,
-        "taken": found.taken,
-        "bad": found.bad,
-    }
-    return OperationResult(
-        COMMAND,
-        data,
-        status=(
-            "ok"
-            if not found.errors
-            else "error"
-            if _stops(found) or not summary.good
-            else "partial"
-        ),
-        errors=[error.as_json() for error in found.errors],
-        exit_code=int(_exit(found)),
-        human=_shown(found, data),
-    )
-
-
-def _stops(found: _Plan) -> InfuseError | None:
-    """What would keep `register` from sending anything at all."""
-    return next((error for error in found.errors if not isinstance(error, PolicyError)), None)
-
-
-def _exit(found: _Plan) -> Exit:
-    """As `register` would end."""
-    stops = _stops(found)
-    if stops is not None:
-        return stops.exit
-    if not found.errors and not found.summary.bad:
-        return Exit.OK
-    return (
-        found.errors[0].exit
-        if found.summary.good + found.summary.bad == 1 and found.errors
-        else Exit.SOME_FAILED
-    )
-
-
-def _place(thing: Any) -> dict[str, str | None] | None:
-    return (
-        None
-        if thing is None
-        else {"id": None if thing.id == NOT_YET else thing.id, "name": thing.name}
-    )
-
-
-def _shown(found: _Plan, data: dict[str, Any]) -> Callable[[Console], None]:
-    def show(console: Console) -> None:
-        resolved, totals, tokens = found.resolved, data["totals"], data["tokens"]
-        fields(
-            console,
-            {
-                "file": (
-                    f"{found.file}, {plural(found.summary.good + found.summary.bad, 'row')},"
-                    f" SHA-256 {found.summary.sha256[:16]}…"
-                ),
-                "organisation": _named(resolved.organisation),
-                "cloud board": f"{_named(resolved.board)}, {resolved.soc}",
-                "network": _named(resolved.network),
-            },
-        )
-        console.print()
-        words = {
-            "create": "would be created",
-            "existed": "exist already",
-            "update": "exist and would get the file's metadata",
-            "differs": "differ and would be left as they are",
-            "bad": "bad lines",
-        }
-        lines = [
-            (totals[key], told)
-            for key, told in words.items()
-            if totals[key] or key in {"create", "existed"}
-        ]
-        if found.summary.named:
-            key = found.key or {}
-            sealed = (
-                ", sealed with the key from"
-                f" {key['where']}{'' if key['state'] == 'there' else ' (would be made)'}"
-                if key.get("where")
-                else ""
-            )
-            lines.append((tokens["mint"], f"registration tokens would be minted{sealed}"))
-            lines += [
-                (tokens[name], told)
-                for name, told in (
-                    ("existed", "have their registry device already"),
-                    ("taken", "have a name that is taken"),
-                )
-                if tokens[name]
-            ]
-        for count, words_ in lines:
-            console.print(f"{count:>9,}  {words_}", soft_wrap=True, markup=False)
-        _examples(console, found)
-        console.print("\nNothing was written.", soft_wrap=True)
-
-    return show
-
-
-def _examples(console: Console, found: _Plan) -> None:
-    for title, rows, count in (
-        ("differ:", found.differing, found.counts["differs"] + found.counts["update"]),
-        ("names taken:", found.taken, found.counts["taken"]),
-    ):
-        if rows:
-            console.print(f"\n{title}", soft_wrap=True)
-            for one in rows[:_MOST_TOLD]:
-                console.print(
-                    f"  line {one['line']}, mcuId {one['mcuId']}: {one['message']}",
-                    soft_wrap=True,
-                    markup=False,
-                )
-            if count > _MOST_TOLD:
-                console.print(f"  and {count - _MOST_TOLD} more", soft_wrap=True)
-    if found.bad:
-        console.print("\nbad:", soft_wrap=True)
-        for one in found.bad[:_MOST_TOLD]:
-            place = f"line {one['line']}, {one['field']}" if one["field"] else f"line {one['line']}"
-            console.print(f"  {place}: {one['message']}", soft_wrap=True, markup=False)
-        if len(found.bad) > _MOST_TOLD:
-            console.print("  and more: --output json names the first hundred", soft_wrap=True)
-
-
-def _named(thing: Any) -> str | None:
-    return (
-        None
-        if thing is None
-        else (
-            f"{thing.name} (would be created)"
-            if thing.id == NOT_YET
-            else f"{thing.name} ({thing.id})"
-        )
-    )
+    return SealingKey(KeyState.WOULD_BE_MADE, str(keys.key_file))

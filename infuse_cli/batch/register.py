@@ -1,52 +1,58 @@
-"""`infuse batch register`: one run over a file, from its check to its report."""
+"""One run over a file of rows: checked, registered in the cloud, reported."""
 
 from __future__ import annotations
 
-import sys
 import uuid
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from itertools import islice
+from pathlib import Path  # noqa: TC003 - a dataclass names it
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
-from infuse_cli import composition as wire
-from infuse_cli.batch.outage import outage_told
+from infuse_cli.batch.adapters import Adapters, bench_sealer
+from infuse_cli.batch.engine import Batch
+from infuse_cli.batch.model import BatchOptions, RunContext
+from infuse_cli.batch.outage import Outage, report_outage
 from infuse_cli.batch.report import Report
-from infuse_cli.cli import context
-from infuse_cli.cli.result import OperationResult
-from infuse_cli.cli.signals import StopOnSignals
-from infuse_cli.clock import RunClock
-from infuse_cli.config import model as prof
+from infuse_cli.batch.source import RowFile, Summary, open_rows, rules_of
+from infuse_cli.effects.journal_run import journal_run, run_start
 from infuse_cli.effects.results import REPORT_FILES, Results
-from infuse_cli.errors import InfuseError, Interrupted, JournalError, ProfileError, UsageError
+from infuse_cli.errors import Exit, InfuseError, Interrupted, JournalError, UsageError
+from infuse_cli.journal.shelf import DiskShelf
 from infuse_cli.provisioning.line import load_profile
-from infuse_cli.records import RunStart
+from infuse_cli.provisioning.resolve import NOT_YET, resolve
 from infuse_cli.text import plural
 from infuse_cli.types import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
-    from infuse_cli.batch.engine import Batch
-    from infuse_cli.batch.source import RowFile, Summary
-    from infuse_cli.cli.views.events import Renderer
+    from infuse_cli.clock import RunClock
     from infuse_cli.cloud.infuse_api import InfuseClient
-    from infuse_cli.config.bench import Bench
+    from infuse_cli.config import model as prof
     from infuse_cli.config.source import Loaded
     from infuse_cli.journal.store import SqliteJournal
-    from infuse_cli.keys.credentials import Found
-    from infuse_cli.ports import RegistryApi, Sealer
+    from infuse_cli.ports import Events, RegistryApi, Sealer
     from infuse_cli.provisioning.context import Resolved
+    from infuse_cli.records import RunStart
+    from infuse_cli.records.rows import RowOutcome
+    from infuse_cli.settings import Settings
 
 COMMAND: Final = "batch register"
-_MOST_BAD: Final = 10
-_MOST_ERRORS: Final = 20
-_AGAIN: Final = "The same command again goes on where it was."
+_BAD_LINES: Final = 10
+_ERRORS: Final = 20
+_RESUME: Final = "The same command again goes on where it was."
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What the command line asked."""
+class RegisterRequest:
+    """A file of rows and how it is registered.
+
+    `concurrency` is the number of requests under way at a time, `rate` the most requests a second
+    (None: no limit), `max_failures` the number of failed rows after which no further row is begun.
+    `update` gives devices that exist the metadata of the file, `skip_bad` leaves bad lines out.
+    `report` None: `reports/` in the home.
+    """
 
     file: Path
     concurrency: int = 16
@@ -57,343 +63,242 @@ class Asked:
     report: Path | None = None
 
 
-def register(asked: Asked) -> OperationResult:
-    """`infuse batch register`."""
-    from infuse_cli.batch.source import open_rows
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What came of a file. `totals` counts the rows that ended.
 
-    settings = context.current()
+    `skipped` are bad lines that were left out, `left` the rows that did not come to an end.
+    `report` is None where it could not be written. `status` is ok, partial where any row is
+    well, else error.
+    """
+
+    run: str
+    file: Path
+    totals: Mapping[RowOutcome, int]
+    report: Path | None
+    skipped: int
+    left: int
+    errors: tuple[InfuseError, ...]
+    exit: Exit
+    status: str
+
+
+def register(
+    settings: Settings,
+    request: RegisterRequest,
+    clock: RunClock,
+    events: Events,
+    *,
+    on_outage: Callable[[Outage], None] | None = None,
+) -> Registration:
+    """Register the file's devices in the cloud, each exactly once.
+
+    Running it again is how a stopped run resumes. What stops the run after rows were sent is in
+    the result. Raises before anything is sent: UsageError batch.…, ProfileError, CredentialError,
+    CloudError, JournalError, Interrupted.
+    """
     loaded = load_profile(settings.profile, settings.env)
-    with open_rows(asked.file) as file:
-        return _Register(asked, loaded, file).execute()
+    with open_rows(request.file) as file, Adapters(settings, loaded.profile, clock) as adapters:
+        return _Run(request, loaded, file, adapters, clock, events, on_outage).execute()
 
 
 @dataclass(slots=True)
-class _Register:
+class _Run:
     """One run under way."""
 
-    asked: Asked
+    request: RegisterRequest
     loaded: Loaded
     file: RowFile
+    adapters: Adapters
+    clock: RunClock
+    events: Events
+    on_outage: Callable[[Outage], None] | None
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    clock: RunClock = field(default_factory=RunClock)
 
     @property
     def profile(self) -> prof.Profile:
         """The run's profile."""
         return self.loaded.profile
 
-    def execute(self) -> OperationResult:
+    def execute(self) -> Registration:
         """Check all, register, report."""
-        from infuse_cli.cloud.build import connect
-        from infuse_cli.config.bench import load_bench
-        from infuse_cli.journal.store import open_journal
-        from infuse_cli.keys.credentials import credential_host, find_credential
-
-        settings, cloud = context.current(), self.profile.cloud
-        with ExitStack() as stack:
-            stack.enter_context(StopOnSignals(self.clock))
-            bench = load_bench(settings.home)
-            journal = stack.enter_context(open_journal(settings.home, station=bench.station))
-            found = find_credential(
-                credential_host(cloud.base_url),
-                env=settings.env,
-                token_file=cloud.auth.token_file,
-                home=settings.home,
-            )
-            client = connect(cloud, found.secret, self.clock.between_tries)
-            patient = connect(cloud, found.secret, self.clock.between_tries, through_outages=True)
-            stack.callback(client.close)
-            stack.callback(patient.close)
-            client.pace(self.asked.rate)
-            imagined = self._resolve(patient, None)
-            summary = self._checked(imagined)
-            registry, sealer = self._for_tokens(summary, bench, found)
-            Results(settings.settings, (self.asked.file,)).check(
-                self._report_path(), option="--report", replaces=REPORT_FILES
-            )
-            report = Report(self._report_path(), private=self.asked.report is None)
-            stack.callback(report.close)
-            parts = _Parts(journal, bench, client, patient, registry, sealer, found, imagined)
-            return self._run(parts, summary, report)
+        adapters = self.adapters
+        _ = adapters.journal  # opened first: a journal that cannot be used is the cheapest trouble
+        adapters.cloud.pace(self.request.rate)
+        resolved = self._resolve(adapters.patient_cloud, None)
+        summary = self._check(resolved)
+        registry, sealer = self._token_adapters(summary)
+        place = self._report_path()
+        results = Results(adapters.settings, (self.request.file,))
+        results.check(place, option="--report", replaces=REPORT_FILES)
+        report = Report(place, private=self.request.report is None)
+        try:
+            return self._register(resolved, summary, registry, sealer, report)
+        finally:
+            report.close()
 
     def _resolve(self, client: InfuseClient, journal: SqliteJournal | None) -> Resolved:
-        from infuse_cli.provisioning.resolve import resolve
-
-        with outage_told(self.clock, self.profile.cloud):
+        with report_outage(self.clock, self.profile.cloud, self.on_outage):
             return resolve(self.profile, client, journal, self.id, self.clock)
 
-    def _checked(self, resolved: Resolved) -> Summary:
-        """The whole file read once.
+    def _check(self, resolved: Resolved) -> Summary:
+        """Read the whole file once.
 
-        Raises UsageError batch.bad-rows unless --skip-bad; nothing was sent until here.
+        Raises UsageError batch.bad-rows unless `skip_bad`; nothing was sent until here.
         """
-        from infuse_cli.batch.source import rules_of
-
-        summary = self.file.check(
-            rules_of(self.profile, resolved.board.metadata_fields),
-            stopped=lambda: self.clock.wait(0),
-        )
-        if summary.bad and not (self.asked.skip_bad and summary.good):
+        rules = rules_of(self.profile, resolved.board.metadata_fields)
+        summary = self.file.check(rules, stopped=lambda: self.clock.wait(0))
+        if summary.bad and not (self.request.skip_bad and summary.good):
             listed = [
                 f"line {bad.line}{f' ({bad.field})' if bad.field else ''}: {bad.why}"
-                for bad, _ in zip(self.file.troubles(), range(_MOST_BAD), strict=False)
+                for bad in islice(self.file.troubles(), _BAD_LINES)
             ]
             more = f"; {summary.bad} lines in all" if summary.bad > len(listed) else ""
-            raise UsageError("batch.bad-rows", f"{self.asked.file}: {'; '.join(listed)}{more}")
+            raise UsageError("batch.bad-rows", f"{self.request.file}: {'; '.join(listed)}{more}")
         return summary
 
-    def _for_tokens(
-        self, summary: Summary, bench: Bench, found: Found
-    ) -> tuple[RegistryApi | None, Sealer | None]:
-        """What rows with a name need: a registry, and a key to seal their tokens with; missed
-        before anything is sent.
-        """
+    def _token_adapters(self, summary: Summary) -> tuple[RegistryApi | None, Sealer | None]:
+        """What rows with a name need; what is missing is found before anything is sent."""
         if not summary.named:
             return None, None
-        from infuse_cli.cloud.build import connect_registry
-        from infuse_cli.keys.credentials import registry_credential
-        from infuse_cli.keys.seal import bench_keys, load_sealer
-
-        settings, profile = context.current(), self.profile
-        if profile.registry is None:
-            raise ProfileError(
-                "profile.invalid",
-                f"{plural(summary.named, 'row')} ask for a registration token by their name, and"
-                " the profile names no registry",
-                hint="Add registry.base_url to the profile, or leave the column `name` empty.",
-            )
-        sealing = {"key_file": bench.sealing.key_file, "keyring": bench.sealing.keyring}
-        sealer = load_sealer(bench_keys(settings.home, sealing, settings.env), create=True)
-        registry = connect_registry(
-            profile.registry,
-            found.secret,
-            self.clock.between_tries,
-            cloud=profile.cloud,
-            own=registry_credential(settings.env),
-        )
-        registry.pace(self.asked.rate)
+        self.adapters.check_registry(summary.named)
+        sealer = bench_sealer(self.adapters.settings, create=True)
+        registry = self.adapters.registry()
+        registry.pace(self.request.rate)
         return registry, sealer
 
     def _report_path(self) -> Path:
-        if self.asked.report is not None:
-            return self.asked.report.absolute()
-        return context.current().home / "reports" / f"{self.asked.file.stem}-{self.id[:8]}.csv"
+        if self.request.report is not None:
+            return self.request.report.absolute()
+        folder = self.adapters.settings.home / "reports"
+        return folder / f"{self.request.file.stem}-{self.id[:8]}.csv"
 
-    def _run(self, parts: _Parts, summary: Summary, report: Report) -> OperationResult:
-        from infuse_cli.batch.engine import Batch
-        from infuse_cli.cli.views.batch import make_events
-
-        parts.journal.start_run(self._start(parts, summary))
-        events = make_events(context.current(), summary.good)
+    def _register(
+        self,
+        resolved: Resolved,
+        summary: Summary,
+        registry: RegistryApi | None,
+        sealer: Sealer | None,
+        report: Report,
+    ) -> Registration:
         batch: Batch | None = None
+        written: Path | None = None
         try:
-            from infuse_cli.provisioning.resolve import NOT_YET
-
-            resolved = parts.resolved
-            if NOT_YET in {resolved.organisation.id, resolved.board.id}:
-                resolved = self._resolve(parts.patient, parts.journal)
-            events.emit(self._opening(parts, resolved, summary))
-            batch = Batch(self._batch_parts(parts, resolved, events), summary.good)
-            batch.tally.skipped = summary.bad
-            batch.run(self.file.rows())
-            written = self._written(batch, report)
-            events.emit(
-                Event(
-                    ts=self.clock.now(),
-                    run=self.id,
-                    event="run-ended",
-                    data={"totals": batch.tally.totals(), "report": written},
-                )
-            )
-        finally:
-            events.close()
-            self._end(parts, batch)
-        return self._result(batch, summary, written)
-
-    def _end(self, parts: _Parts, batch: Batch | None) -> None:
-        """The run is over, on record too; where that has no room, the totals are told all
-        the same.
-        """
-        try:
-            parts.journal.end_run(self.id, {} if batch is None else batch.tally.totals())
+            with journal_run(self.adapters.journal, self._run_start(summary)) as run:
+                if NOT_YET in {resolved.organisation.id, resolved.board.id}:
+                    resolved = self._resolve(self.adapters.patient_cloud, self.adapters.journal)
+                self._emit("run-started", self._header(resolved, summary))
+                batch = Batch(self._context(resolved, registry, sealer), summary.good)
+                batch.totals.skipped = summary.bad
+                batch.run(self.file.rows())
+                written = self._write(batch, report)
+                place = None if written is None else str(written)
+                run.totals.update(batch.totals.by_name())
+                self._emit("run-ended", {"totals": run.totals, "report": place})
         except JournalError as error:
+            # Where the journal has no room for the end of the run, the totals are reported anyway.
             if batch is None:
                 raise
-            batch.trouble = batch.trouble or error
+            batch.stopped_by = batch.stopped_by or error
+        return self._result(batch, summary, written)
 
-    def _written(self, batch: Batch, report: Report) -> str | None:
-        """Where the report is; None where it cannot be written, which must hide neither the totals
-        nor what stopped the run.
-        """
+    def _emit(self, event: str, data: dict[str, object]) -> None:
+        self.events.emit(Event(ts=self.clock.now(), run=self.id, event=event, data=data))
+
+    def _write(self, batch: Batch, report: Report) -> Path | None:
+        """Write the report. An error must hide neither the totals nor what stopped the run."""
         try:
-            report.write(batch.told, self.file.troubles())
+            report.write(batch.ended_rows, self.file.troubles())
         except UsageError as error:
-            batch.trouble = batch.trouble or error
+            batch.stopped_by = batch.stopped_by or error
             return None
-        return str(report.path)
+        return report.path
 
-    def _batch_parts(self, parts: _Parts, resolved: Resolved, events: Renderer) -> Any:
-        from infuse_cli.batch.model import BatchOptions, BatchParts
-        from infuse_cli.journal.shelf import DiskShelf
-
-        options = BatchOptions(
-            concurrency=self.asked.concurrency,
-            max_failures=self.asked.max_failures,
-            update=self.asked.update,
-        )
-        return BatchParts(
+    def _context(
+        self, resolved: Resolved, registry: RegistryApi | None, sealer: Sealer | None
+    ) -> RunContext:
+        request, adapters = self.request, self.adapters
+        return RunContext(
             run=self.id,
             profile=self.profile,
-            options=options,
-            journal=parts.journal,
-            cloud=parts.cloud,
-            patient=parts.patient,
-            registry=parts.registry,
-            sealer=parts.sealer,
+            options=BatchOptions(request.concurrency, request.max_failures, request.update),
+            journal=adapters.journal,
+            cloud=adapters.cloud,
+            patient_cloud=adapters.patient_cloud,
+            registry=registry,
+            sealer=sealer,
             clock=self.clock,
-            events=events,
+            events=self.events,
             resolved=resolved,
             shelf=DiskShelf,
         )
 
-    def _start(self, parts: _Parts, summary: Summary) -> RunStart:
+    def _run_start(self, summary: Summary) -> RunStart:
         facts = {
-            "file": str(self.asked.file.absolute()),
+            "file": str(self.request.file.absolute()),
             "sha256": summary.sha256,
             "rows": summary.good,
             "skipped": summary.bad,
             "overridden": list(self.loaded.overridden),
         }
-        return RunStart(
-            run=self.id,
-            command=COMMAND,
-            profile_name=self.profile.name,
-            profile_hash=prof.digest(self.profile),
-            profile=prof.to_json(self.profile),
-            operator=wire.operator_name(parts.bench),
-            lot=parts.bench.lot,
-            facts=facts,
+        return run_start(
+            COMMAND, self.adapters.bench, profile=self.profile, facts=facts, run=self.id
         )
 
-    def _opening(self, parts: _Parts, resolved: Resolved, summary: Summary) -> Event:
-        profile = self.profile
-        return Event(
-            ts=self.clock.now(),
-            run=self.id,
-            event="run-started",
-            data={
-                "profile": profile.name,
-                "organisation": resolved.organisation.name,
-                "cloudBoard": resolved.board.name,
-                "apiHost": wire.host_of(profile.cloud.base_url),
-                "registryHost": (
-                    None
-                    if parts.registry is None or profile.registry is None
-                    else wire.host_of(profile.registry.base_url)
-                ),
-                "station": parts.bench.station,
-                "credential": parts.credential.where,
-                "overridden": list(self.loaded.overridden),
-                "file": str(self.asked.file),
-                "rows": summary.good,
-                "named": summary.named,
-                "skipped": summary.bad,
-                "notes": list(parts.credential.notes),
-            },
-        )
-
-    def _result(self, batch: Batch, summary: Summary, report: str | None) -> OperationResult:
-        tally, interrupted = batch.tally, self.clock.stop.is_set()
-        code = tally.exit_code(left=batch.left, interrupted=interrupted, trouble=batch.trouble)
-        errors = [] if batch.trouble is None else [batch.trouble.as_json()]
-        errors += [Interrupted(hint=_AGAIN).as_json()] if interrupted else []
-        errors += [
-            *tally.errors()[:_MOST_ERRORS],
-            *self._skipped(summary),
-            *_left(batch, stopped=interrupted or batch.trouble is not None),
-        ]
-        data = {
-            "run": self.id,
-            "file": str(self.asked.file),
-            "totals": tally.totals(),
-            "report": report,
+    def _header(self, resolved: Resolved, summary: Summary) -> dict[str, object]:
+        profile, credential = self.profile, self.adapters.credential
+        registry = profile.registry if summary.named else None
+        return {
+            "profile": profile.name,
+            "organisation": resolved.organisation.name,
+            "cloudBoard": resolved.board.name,
+            "apiHost": _host(profile.cloud.base_url),
+            "registryHost": None if registry is None else _host(registry.base_url),
+            "station": self.adapters.bench.station,
+            "credential": credential.where,
+            "overridden": list(self.loaded.overridden),
+            "file": str(self.request.file),
+            "rows": summary.good,
+            "named": summary.named,
             "skipped": summary.bad,
-            "left": batch.left,
+            "notes": list(credential.notes),
         }
-        return OperationResult(
-            COMMAND,
-            data,
-            status=tally.status(code),  # type: ignore[arg-type]
-            errors=errors,
-            exit_code=int(code),
-            human=_summary(data),
-            streamed=True,
+
+    def _result(self, batch: Batch, summary: Summary, report: Path | None) -> Registration:
+        totals, interrupted = batch.totals, self.clock.stop.is_set()
+        code = totals.exit_code(
+            left=batch.left, interrupted=interrupted, stopped_by=batch.stopped_by
+        )
+        errors = [] if batch.stopped_by is None else [batch.stopped_by]
+        if interrupted:
+            errors.append(Interrupted(hint=_RESUME))
+        errors += totals.errors()[:_ERRORS]
+        if summary.bad:
+            errors.append(self._skipped(summary))
+        if batch.left and not interrupted and batch.stopped_by is None:
+            why = "not begun: as many rows failed as --max-failures allows"
+            errors.append(InfuseError("batch.stopped", f"{plural(batch.left, 'row')} {why}"))
+        return Registration(
+            run=self.id,
+            file=self.request.file,
+            totals=totals.counts,
+            report=report,
+            skipped=summary.bad,
+            left=batch.left,
+            errors=tuple(errors),
+            exit=code,
+            status=totals.status(code),
         )
 
-    def _skipped(self, summary: Summary) -> list[dict[str, Any]]:
-        if not summary.bad:
-            return []
+    def _skipped(self, summary: Summary) -> UsageError:
         first = next(iter(self.file.troubles()))
-        message = (
-            f"{plural(summary.bad, 'bad line')} left out, the first is line {first.line}:"
-            f" {first.why}"
+        count = plural(summary.bad, "bad line")
+        return UsageError(
+            "batch.bad-rows",
+            f"{count} left out, the first is line {first.line}: {first.why}",
         )
-        return [UsageError("batch.bad-rows", message).as_json()]
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """The adapters of this run."""
-
-    journal: SqliteJournal
-    bench: Bench
-    cloud: InfuseClient
-    patient: InfuseClient
-    registry: RegistryApi | None
-    sealer: Sealer | None
-    credential: Found
-    resolved: Resolved
-
-
-def _left(batch: Batch, *, stopped: bool) -> list[dict[str, Any]]:
-    if not batch.left or stopped:
-        return []
-    return [
-        InfuseError(
-            "batch.stopped",
-            f"{plural(batch.left, 'row')} not begun: as many rows failed as --max-failures allows",
-        ).as_json()
-    ]
-
-
-def _summary(data: dict[str, Any]) -> Callable[[Any], None]:
-    counts = {**data["totals"], **{name: data[name] for name in ("skipped", "left") if data[name]}}
-
-    written = {} if data["report"] is None else {"report": data["report"]}
-
-    def show(console: Any) -> None:
-        if not sys.stdout.isatty():
-            lines = [f"{name} {count}" for name, count in {**counts, **written}.items()]
-            sys.stdout.write("\n".join(lines) + "\n")
-            return
-        from rich.table import Table
-
-        table = Table.grid(padding=(0, 2))
-        table.add_column(justify="right")
-        for name, count in counts.items():
-            table.add_row(
-                str(count),
-                name,
-                style=(
-                    "dim"
-                    if not count
-                    else "bold red"
-                    if name not in {"created", "existed"}
-                    else "bold"
-                ),
-            )
-        console.print(table)
-        for name, path in written.items():
-            console.print(f"{name}: {path}", markup=False, soft_wrap=True)
-
-    return show
+def _host(url: str) -> str:
+    """Host and port of a URL."""
+    return urlsplit(url).netloc or url
