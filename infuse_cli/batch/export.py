@@ -232,7 +232,9 @@ def _common_name(found: CertificateRecord) -> tuple[str, str]:
     return names[0], ""
 
 
-def _write_onboard_files(settings: Settings, out: Path, rows: Iterator[list[str]]) -> tuple[tuple[Path, ...], int]:
+def _write_onboard_files(
+    settings: Settings, out: Path, rows: Iterator[list[str]]
+) -> tuple[tuple[Path, ...], int]:
     files: list[Path] = []
     count = 0
     while page := list(islice(rows, ONBOARD_ROWS)):
