@@ -142,6 +142,8 @@ class Batch:
 
     def _emit(self, event: str, row: EndedRow | None = None) -> None:
         context = self._context
+        if context.events is None:
+            return
         context.events.emit(
             Event(
                 ts=context.clock.now(),

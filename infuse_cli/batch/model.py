@@ -48,7 +48,7 @@ class RunContext:
     registry: ports.RegistryApi | None
     sealer: ports.Sealer | None
     clock: ports.Clock
-    events: ports.Events
+    events: ports.Events | None
     resolved: Resolved
     shelf: Callable[[], ports.Shelf]
 

@@ -53,17 +53,16 @@ def plan(
     ] = False,
 ) -> None:
     """Check the file and say what `register` would do. Reads the cloud, writes nothing anywhere."""
-    from infuse_cli.batch.plan import PlanRequest
-    from infuse_cli.batch.plan import plan as make_plan
+    from infuse_cli import batch
     from infuse_cli.cli.context import current
     from infuse_cli.cli.result import finish
     from infuse_cli.cli.signals import StopOnSignals
     from infuse_cli.cli.views import batch as views
     from infuse_cli.clock import RunClock
 
-    request, clock = PlanRequest(file, update, skip_bad), RunClock()
+    request, clock = batch.PlanRequest(file, update, skip_bad), RunClock()
     with StopOnSignals(clock):
-        result = make_plan(current().settings, request, clock, on_outage=views.tell_outage)
+        result = batch.plan(current().settings, request, clock, on_outage=views.tell_outage)
     finish(views.planned(result))
 
 
@@ -121,8 +120,7 @@ def register(
     """
     from contextlib import closing
 
-    from infuse_cli.batch.register import RegisterRequest
-    from infuse_cli.batch.register import register as register_rows
+    from infuse_cli import batch
     from infuse_cli.cli.context import current
     from infuse_cli.cli.result import finish
     from infuse_cli.cli.signals import StopOnSignals
@@ -130,10 +128,10 @@ def register(
     from infuse_cli.cli.views.batch_events import make_events
     from infuse_cli.clock import RunClock
 
-    request = RegisterRequest(file, concurrency, rate, max_failures, update, skip_bad, report)
+    request = batch.RegisterRequest(file, concurrency, rate, max_failures, update, skip_bad, report)
     invocation, clock = current(), RunClock()
     with StopOnSignals(clock), closing(make_events(invocation)) as events:
-        result = register_rows(
+        result = batch.register(
             invocation.settings, request, clock, events, on_outage=views.tell_outage
         )
     finish(views.registered(result))
@@ -142,12 +140,12 @@ def register(
 @app.command()
 def status(file: File) -> None:
     """Show what is on record of the file's rows, without asking the cloud."""
-    from infuse_cli.batch import status as file_status
+    from infuse_cli import batch
     from infuse_cli.cli.context import current
     from infuse_cli.cli.result import finish
     from infuse_cli.cli.views import batch as views
 
-    finish(views.status(file_status.status(current().settings, file)))
+    finish(views.status(batch.status(current().settings, file)))
 
 
 @app.command()
@@ -242,6 +240,7 @@ def export(
 
     A token that is handed over is not used on this bench any more, and not handed over twice.
     """
+    from infuse_cli import batch
     from infuse_cli.cli.context import current
     from infuse_cli.cli.result import finish
     from infuse_cli.cli.views import batch as views
@@ -252,17 +251,11 @@ def export(
     sealing = passphrase.given or again
     _check_export(sealing, take_back, yes, for_bench, out)
     if take_back:
-        from infuse_cli.batch import handover_take_back as handover
-
-        finish(views.taken_back(handover.take_back(settings, handover.TakeBackRequest(file, yes))))
+        finish(views.taken_back(batch.take_back(settings, batch.TakeBackRequest(file, yes))))
     if for_bench is not None:
-        from infuse_cli.batch.handover_export import HandOverRequest, hand_over
-
-        sealed = HandOverRequest(file, for_bench, passphrase, again)
-        finish(views.handed_over(hand_over(settings, sealed)))
-    from infuse_cli.batch.export import ExportRequest
-
-    request = ExportRequest(file, out, sub_type=sub_type, fw_types=fw_types)
+        sealed = batch.HandOverRequest(file, for_bench, passphrase, again)
+        finish(views.handed_over(batch.hand_over(settings, sealed)))
+    request = batch.ExportRequest(file, out, sub_type=sub_type, fw_types=fw_types)
     _export_rows(settings, request, format_)
 
 

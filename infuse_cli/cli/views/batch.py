@@ -6,9 +6,9 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.batch import export as exports
+from infuse_cli.batch.file_status import NOT_BEGUN, STATES, FileStatus
 from infuse_cli.batch.handover_export import HandOverFile, TokenFate
-from infuse_cli.batch.plan import BatchPlan, KeyState, NamePlan, RowPlan
-from infuse_cli.batch.status import NOT_BEGUN, STATES, FileStatus
+from infuse_cli.batch.planning import BatchPlan, KeyState, NamePlan, RowPlan
 from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.cli.views.journal import fields
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from infuse_cli.batch.handover_import import HandOverImport
     from infuse_cli.batch.handover_take_back import TakenBack
     from infuse_cli.batch.outage import Outage
-    from infuse_cli.batch.register import Registration
+    from infuse_cli.batch.registration import Registration
 
 EXPORT: Final = "batch export"
 _SHOWN: Final = 10

@@ -15,6 +15,7 @@ from infuse_cli.batch.compare import Difference, compare
 from infuse_cli.batch.existing import Existing
 from infuse_cli.batch.outage import Outage, report_outage
 from infuse_cli.batch.source import RowFile, Summary, open_rows, rules_of
+from infuse_cli.clock import RunClock
 from infuse_cli.errors import (
     CredentialError,
     Exit,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from infuse_cli.api_types import Device
-    from infuse_cli.clock import RunClock
     from infuse_cli.ports import RegistryApi
     from infuse_cli.provisioning.context import Resolved
     from infuse_cli.records.rows import BadRow, Row
@@ -142,7 +142,7 @@ class BatchPlan:
 def plan(
     settings: Settings,
     request: PlanRequest,
-    clock: RunClock,
+    clock: RunClock | None = None,
     *,
     on_outage: Callable[[Outage], None] | None = None,
 ) -> BatchPlan:
@@ -151,7 +151,7 @@ def plan(
     Raises UsageError batch.… for a file that cannot be read, ProfileError, CredentialError,
     CloudError, Interrupted.
     """
-    profile = load_profile(settings.profile, settings.env).profile
+    profile, clock = load_profile(settings.profile, settings.env).profile, clock or RunClock()
     with open_rows(request.file) as file, Adapters(settings, profile, clock) as adapters:
         cloud = adapters.patient_cloud
         with report_outage(clock, profile.cloud, on_outage):

@@ -15,6 +15,7 @@ from infuse_cli.batch.model import BatchOptions, RunContext
 from infuse_cli.batch.outage import Outage, report_outage
 from infuse_cli.batch.report import Report
 from infuse_cli.batch.source import RowFile, Summary, open_rows, rules_of
+from infuse_cli.clock import RunClock
 from infuse_cli.effects.journal_run import journal_run, run_start
 from infuse_cli.effects.results import REPORT_FILES, Results
 from infuse_cli.errors import Exit, InfuseError, Interrupted, JournalError, UsageError
@@ -27,7 +28,6 @@ from infuse_cli.types import Event
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from infuse_cli.clock import RunClock
     from infuse_cli.cloud.infuse_api import InfuseClient
     from infuse_cli.config import model as prof
     from infuse_cli.config.source import Loaded
@@ -86,18 +86,20 @@ class Registration:
 def register(
     settings: Settings,
     request: RegisterRequest,
-    clock: RunClock,
-    events: Events,
+    clock: RunClock | None = None,
+    events: Events | None = None,
     *,
     on_outage: Callable[[Outage], None] | None = None,
 ) -> Registration:
     """Register the file's devices in the cloud, each exactly once.
 
-    Running it again is how a stopped run resumes. What stops the run after rows were sent is in
-    the result. Raises before anything is sent: UsageError batch.…, ProfileError, CredentialError,
-    CloudError, JournalError, Interrupted.
+    `clock` carries a stop from another thread, `events` gets each row as it ends. Running it again
+    is how a stopped run resumes. What stops the run after rows were sent is in the result.
+
+    Raises before anything is sent: UsageError batch.…, ProfileError, CredentialError, CloudError,
+    JournalError, Interrupted.
     """
-    loaded = load_profile(settings.profile, settings.env)
+    loaded, clock = load_profile(settings.profile, settings.env), clock or RunClock()
     with open_rows(request.file) as file, Adapters(settings, loaded.profile, clock) as adapters:
         return _Run(request, loaded, file, adapters, clock, events, on_outage).execute()
 
@@ -111,7 +113,7 @@ class _Run:
     file: RowFile
     adapters: Adapters
     clock: RunClock
-    events: Events
+    events: Events | None
     on_outage: Callable[[Outage], None] | None
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
@@ -203,7 +205,8 @@ class _Run:
         return self._result(batch, summary, written)
 
     def _emit(self, event: str, data: dict[str, object]) -> None:
-        self.events.emit(Event(ts=self.clock.now(), run=self.id, event=event, data=data))
+        if self.events is not None:
+            self.events.emit(Event(ts=self.clock.now(), run=self.id, event=event, data=data))
 
     def _write(self, batch: Batch, report: Report) -> Path | None:
         """Write the report. An error must hide neither the totals nor what stopped the run."""
