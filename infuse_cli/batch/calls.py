@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 import msgspec
 
 from infuse_cli import api_types as api
-from infuse_cli.batch.model import Do, Failed, Found, Minted, Named, Retired
+from infuse_cli.batch.model import Failed, FoundDevice, FoundName, Minted, Retired
+from infuse_cli.batch.row_states import RowState
 from infuse_cli.errors import CloudError, InfuseError, ProfileError
 from infuse_cli.provisioning.engine import bug
 from infuse_cli.provisioning.steps.token import INTENT, place
@@ -20,63 +21,66 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from infuse_cli import ports
-    from infuse_cli.batch.model import Answer, BatchParts, Job
+    from infuse_cli.batch.model import Answer, Job, RunContext
+    from infuse_cli.config import model as prof
 
-_SETTLE_TRIES: Final = 3
+S = RowState
 _CONFLICT: Final = 409
+_DELETE_TRIES: Final = 3
 
 
-class Listing:
-    """A list of the registry on disk, read again when somebody needs it newer than it is; safe
-    between threads.
+class RegistryList:
+    """A list of the registry on disk, read again when somebody needs it newer than it is.
+
+    Safe between threads.
     """
 
     def __init__(
         self,
         shelf: ports.Shelf,
-        read: Callable[[], Iterable[Sequence[tuple[str, Any]]]],
+        read_pages: Callable[[], Iterable[Sequence[tuple[str, Any]]]],
         clock: ports.Clock,
     ) -> None:
         self._shelf: Final = shelf
-        self._read: Final = read
+        self._read_pages: Final = read_pages
         self._clock: Final = clock
         self._lock: Final = threading.Lock()
-        self._at: float | None = None
+        self._read_at: float | None = None
 
     def get(self, key: str, not_before: float) -> bytes | None:
-        """The newest value of a key, from a reading that began at `not_before` (monotonic seconds)
-        or later.
+        """The newest value of a key, from a reading that began at `not_before` or later.
+
+        Times are monotonic seconds.
         """
         with self._lock:
-            if self._at is None or self._at < not_before:
+            if self._read_at is None or self._read_at < not_before:
                 began = self._clock.monotonic()
-                stamp = str(began)
-                for page in self._read():
+                for page in self._read_pages():
                     self._shelf.put(
-                        (key_, msgspec.json.encode((stamp, value))) for key_, value in page
+                        (page_key, msgspec.json.encode((str(began), value)))
+                        for page_key, value in page
                     )
-                self._at, self._stamp = began, stamp
-            found = self._shelf.get(key)
-        if found is None:
+                self._read_at = began
+            stored = self._shelf.get(key)
+            newest = str(self._read_at)
+        if stored is None:
             return None
-        stamp, value = msgspec.json.decode(found, type=tuple[str, msgspec.Raw])
-        return (
-            bytes(value) if stamp == self._stamp else None
-        )  # of an older reading: it has gone since
+        stamp, value = msgspec.json.decode(stored, type=tuple[str, msgspec.Raw])
+        # A value of an older reading has gone since.
+        return bytes(value) if stamp == newest else None
 
 
 class Caller:
-    """Carries out what a job asks for; one for all threads of the pool."""
+    """Makes the calls of all threads of the pool."""
 
-    def __init__(self, parts: BatchParts) -> None:
-        self._parts: Final = parts
-        self._cloud: Final = parts.cloud
-        self._spec: Final = parts.profile.registry
-        self._names: Final = Listing(parts.shelf(), self._name_pages, parts.clock)
-        self._pending: Final = Listing(parts.shelf(), self._pending_pages, parts.clock)
+    def __init__(self, context: RunContext) -> None:
+        self._context: Final = context
+        self._cloud: Final = context.cloud
+        self._names: Final = RegistryList(context.shelf(), self._name_pages, context.clock)
+        self._pending: Final = RegistryList(context.shelf(), self._pending_pages, context.clock)
 
-    def carry_out(self, job: Job) -> Answer:
-        """The answer of the cloud; an error is an answer too."""
+    def call(self, job: Job) -> Answer:
+        """The answer of the cloud to what the row asks; an error is an answer too."""
         try:
             return self._call(job)
         except InfuseError as error:
@@ -84,41 +88,44 @@ class Caller:
         except Exception as error:  # noqa: BLE001 - one row's surprise must not end the batch
             return Failed(bug(error))
 
-    def _call(self, job: Job) -> Answer:
-        match job.do:
-            case Do.LOOK:
-                return Found(self._cloud.device_by_mcu_id(self._parts.resolved.soc, job.row.mcu_id))
-            case Do.CREATE:
-                return self._create_or_look(job)
-            case Do.UPDATE:
-                return Found(self._cloud.patch_device_metadata(_device(job).id, job.updated))
-            case Do.MINT:
-                return Minted(self._mint(job))
-            case Do.NAME:
-                found = self._names.get(job.row.name or "", job.not_before)
-                return Named(
-                    None if found is None else msgspec.json.decode(found, type=api.RegistryDevice)
+    def _call(self, job: Job) -> Answer:  # noqa: PLR0911 - a table of calls
+        row, progress = job.row, job.progress
+        match progress.state:
+            case S.LOOK_UP:
+                return FoundDevice(self._look_up(job))
+            case S.CREATE:
+                return self._create_or_look_up(job)
+            case S.UPDATE:
+                device = _device(job)
+                return FoundDevice(
+                    self._cloud.patch_device_metadata(device.id, progress.device.patch)
                 )
-            case Do.RETIRE:
+            case S.MINT:
+                return Minted(self._mint(job))
+            case S.LOOK_UP_BY_NAME:
+                found = self._names.get(row.name or "", progress.waiting.list_from)
+                if found is None:
+                    return FoundName(None)
+                return FoundName(msgspec.json.decode(found, type=api.RegistryDevice))
+            case S.RETIRE:
                 return self._retire(job)
-            case Do.HOLD:
-                raise AssertionError("a row that another run has is not worked on")
-        assert_never(job.do)
+            case S.WAIT | S.CREATED | S.EXISTED | S.DIFFERS | S.REFUSED | S.UNKNOWN | S.PARKED:
+                raise AssertionError(f"nothing is asked for a row in state {progress.state.value}")
+        assert_never(progress.state)
 
-    def _create_or_look(self, job: Job) -> Found:
-        """A 409 means that somebody was faster, or that metadata or device id clash with another
-        device.
-        """
+    def _look_up(self, job: Job) -> api.Device | None:
+        return self._cloud.device_by_mcu_id(self._context.resolved.soc, job.row.mcu_id)
+
+    def _create_or_look_up(self, job: Job) -> FoundDevice:
         try:
-            return Found(self._create(job), made=True)
+            return FoundDevice(self._create(job), created=True)
         except CloudError as error:
             if error.status != _CONFLICT or error.unknown:
                 raise
-            job.do, job.refusal = Do.LOOK, error
-            return Found(self._cloud.device_by_mcu_id(self._parts.resolved.soc, job.row.mcu_id))
+            return FoundDevice(self._look_up(job), refusal=error)
 
     def _create(self, job: Job) -> api.Device:
-        row, resolved = job.row, self._parts.resolved
+        row, resolved = job.row, self._context.resolved
         return self._cloud.create_device(
             mcu_id=row.mcu_id,
             board_id=resolved.board.id,
@@ -128,13 +135,13 @@ class Caller:
         )
 
     def _mint(self, job: Job) -> api.MintedToken:
-        row, spec = job.row, self._spec
-        if spec is None:
-            raise ProfileError(
-                "profile.invalid", "a token needs a registry, and the profile names none"
-            )
-        link = {INTENT: job.intent or "", "deviceId": _device(job).device_id, "mcuId": row.mcu_id}
-        return self._registry().mint_token(
+        row, (registry, spec) = job.row, self._registry()
+        link = {
+            INTENT: job.progress.token.intent or "",
+            "deviceId": _device(job).device_id,
+            "mcuId": row.mcu_id,
+        }
+        return registry.mint_token(
             name=row.name or "",
             metadata={**spec.metadata, **link},
             tags=tuple(dict.fromkeys((*spec.tags, *row.tags))),
@@ -146,37 +153,37 @@ class Caller:
 
     def _retire(self, job: Job) -> Retired:
         """Take our own unfinished registry device away: its token first, where it is pending."""
-        found = job.registry_device
-        if found is not None:
-            pending = self._pending.get(found.id, job.not_before)
+        device, (registry, _) = job.progress.token.unfinished, self._registry()
+        if device is not None:
+            pending = self._pending.get(device.id, job.progress.waiting.list_from)
             if pending is not None:
-                token = msgspec.json.decode(pending, type=str)
-                _settled(lambda: self._registry().revoke_token(token))
-            _settled(lambda: self._registry().delete_device(found.id))
+                token_id = msgspec.json.decode(pending, type=str)
+                _repeat_lost(lambda: registry.revoke_token(token_id))
+            _repeat_lost(lambda: registry.delete_device(device.id))
         return Retired()
 
-    def _registry(self) -> ports.RegistryApi:
-        if self._parts.registry is None:
+    def _registry(self) -> tuple[ports.RegistryApi, prof.Registry]:
+        registry, spec = self._context.registry, self._context.profile.registry
+        if registry is None or spec is None:
             raise ProfileError(
                 "profile.invalid", "a token needs a registry, and the profile names none"
             )
-        return self._parts.registry
+        return registry, spec
 
     def _name_pages(self) -> Iterable[Sequence[tuple[str, Any]]]:
-        return (
-            [(device.name, device) for device in page] for page in self._registry().device_pages()
-        )
+        for page in self._registry()[0].device_pages():
+            yield [(device.name, device) for device in page]
 
     def _pending_pages(self) -> Iterable[Sequence[tuple[str, Any]]]:
-        return (
-            [(token.device_id, token.id) for token in page if token.status.upper() == "PENDING"]
-            for page in self._registry().pending_pages()
-        )
+        for page in self._registry()[0].pending_pages():
+            yield [
+                (token.device_id, token.id) for token in page if token.status.upper() == "PENDING"
+            ]
 
 
-def _settled(call: Callable[[], object]) -> None:
+def _repeat_lost(call: Callable[[], object]) -> None:
     """Repeat what may be repeated safely, such as a DELETE, when its answer was lost."""
-    for left in range(_SETTLE_TRIES, 0, -1):
+    for left in range(_DELETE_TRIES, 0, -1):
         try:
             call()
         except CloudError as error:
@@ -187,6 +194,7 @@ def _settled(call: Callable[[], object]) -> None:
 
 
 def _device(job: Job) -> api.Device:
-    if job.device is None:
+    device = job.progress.device.device
+    if device is None:
         raise AssertionError("there is no device yet")
-    return job.device
+    return device

@@ -1,17 +1,17 @@
-"""A row beside the cloud device that has its soc and mcuId: the one comparison of `batch plan` and
-`batch register`.
-"""
+"""A row compared with the cloud device that has its soc and mcuId."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from infuse_cli.errors import PolicyError
 
 if TYPE_CHECKING:
     from infuse_cli.api_types import Device
     from infuse_cli.records.rows import Row
+
+_PLACE: Final = frozenset({"organisation", "board"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,8 @@ class Difference:
 
     def words(self) -> str:
         """The difference for people."""
-        return (
-            f"{self.field} is missing, not {self.want!r}"
-            if self.have is None
-            else f"{self.field} is {self.have!r}, not {self.want!r}"
-        )
+        have = "missing" if self.have is None else repr(self.have)
+        return f"{self.field} is {have}, not {self.want!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +44,20 @@ class Differences:
     def __bool__(self) -> bool:
         return bool(self.fixed or self.metadata)
 
+    @property
+    def all(self) -> tuple[Difference, ...]:
+        """All differences, those that cannot be changed first."""
+        return (*self.fixed, *self.metadata)
+
     def patch(self, row: Row) -> dict[str, str]:
         """The metadata that makes the device the row's."""
-        return {
-            key: row.metadata[key]
-            for key in (one.field.removeprefix("metadata.") for one in self.metadata)
-        }
+        keys = [difference.field.removeprefix("metadata.") for difference in self.metadata]
+        return {key: row.metadata[key] for key in keys}
 
     def error(self, device: Device) -> PolicyError:
         """The differences as an error, the ones that cannot be changed first."""
-        named = "; ".join(one.words() for one in (*self.fixed, *self.metadata))
-        if any(one.field in {"organisation", "board"} for one in self.fixed):
+        named = "; ".join(difference.words() for difference in self.all)
+        if any(difference.field in _PLACE for difference in self.fixed):
             return PolicyError(
                 "cloud.device-elsewhere",
                 f"cloud device {device.device_id} exists elsewhere: {named}",
@@ -75,13 +75,15 @@ def compare(row: Row, device: Device, *, organisation_id: str, board_id: str) ->
 
     Metadata that only the cloud has is no difference.
     """
-    asked = (
+    fields = (
         ("organisation", device.organisation_id, organisation_id),
         ("board", device.board_id, board_id),
         ("deviceId", device.device_id, row.device_id or device.device_id),
     )
     fixed = tuple(
-        Difference(field, have, want) for field, have, want in asked if have.lower() != want.lower()
+        Difference(field, have, want)
+        for field, have, want in fields
+        if have.lower() != want.lower()
     )
     metadata = tuple(
         Difference(f"metadata.{key}", device.metadata.get(key), value)

@@ -1,5 +1,6 @@
-"""What the cloud has already: its paged list, read once to a shelf on disk, so that rows that exist
-cost no request.
+"""What the cloud has already: its paged list, read once to a shelf on disk.
+
+So rows that exist cost no request.
 """
 
 from __future__ import annotations
@@ -32,30 +33,30 @@ class Existing:
 
     def read(self, cloud: ports.InfuseApi, resolved: Resolved, most_pages: int) -> None:
         """Read the list to its end, or `most_pages` of it. Raises CloudError, CredentialError."""
-        alike = {resolved.board.id}
+        same_soc = {resolved.board.id}
         for number, page in enumerate(cloud.device_pages(resolved.organisation.id)):
             if number >= most_pages:
                 return
-            unknown = {device.board_id for device in page} - alike
+            unknown = {device.board_id for device in page} - same_soc
             if number == 0 and unknown:
-                alike |= {
+                same_soc |= {
                     board.id
                     for board in cloud.boards(resolved.organisation.id)
                     if board.soc.lower() == resolved.soc.lower()
                 }
-            self._keep(device for device in page if device.board_id in alike)
+            self._store(device for device in page if device.board_id in same_soc)
         self.complete = True
 
     def find(self, mcu_id: str) -> Device | None:
         """The device of an mcuId as it was when the list was read."""
-        return self.some([mcu_id]).get(mcu_id)
+        return self.get_many([mcu_id]).get(mcu_id)
 
-    def some(self, mcu_ids: Sequence[str]) -> dict[str, Device]:
+    def get_many(self, mcu_ids: Sequence[str]) -> dict[str, Device]:
         """The devices of these mcuIds as they were when the list was read."""
         found = self._shelf.some(mcu_ids) if self.count else {}
         return {mcu_id: self._decode.decode(value) for mcu_id, value in found.items()}
 
-    def _keep(self, devices: Iterable[Device]) -> None:
+    def _store(self, devices: Iterable[Device]) -> None:
         encoded = [(device.mcu_id.lower(), msgspec.json.encode(device)) for device in devices]
         self._shelf.put(encoded)
         self.count += len(encoded)

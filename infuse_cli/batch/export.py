@@ -1,34 +1,31 @@
-"""`infuse batch export`: ids of a batch's rows as CSV or JSON, and nRF Cloud's onboarding CSV."""
+"""What came of rows, written for others: their ids, and nRF Cloud's onboarding CSV."""
 
 from __future__ import annotations
 
 import csv
+import enum
 import io
-import sys
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path  # noqa: TC003 - a dataclass names it
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from infuse_cli.batch.known_rows import Known, known_rows
-from infuse_cli.cli import context
-from infuse_cli.cli.result import OperationResult, json_line
-from infuse_cli.config.bench import login_name
+import msgspec
+
+from infuse_cli.batch.adapters import existing_journal
+from infuse_cli.batch.known_rows import KnownRow, known_rows
 from infuse_cli.effects.results import Results
-from infuse_cli.errors import Exit, PolicyError, UsageError
+from infuse_cli.errors import PolicyError, UsageError
 from infuse_cli.journal import queries
-from infuse_cli.journal.store import open_journal
 from infuse_cli.text import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from rich.console import Console
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.records import CertificateRecord
+    from infuse_cli.settings import Settings
 
 COLUMNS: Final = (
     "mcuId",
@@ -45,209 +42,204 @@ ONBOARD_ROWS: Final = 1000
 """Rows that nRF Cloud takes in one file."""
 
 _LONGEST_ID: Final = 64
+_NAMED: Final = 5
+"""Refused rows that an error names."""
+
+
+class Form(enum.Enum):
+    """How ids are written."""
+
+    CSV = "csv"
+    JSON = "json"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What is to be exported. `file` None: every row on record."""
+class ExportRequest:
+    """Which rows are exported, and where to. `file` None: every row in the journal.
 
-    file: Path | None
-    out: Path | None
+    `out` None: the rows are in the result. `sub_type` and `fw_types` are columns of onboard.csv.
+    """
+
+    file: Path | None = None
+    out: Path | None = None
+    form: Form = Form.CSV
     sub_type: str = ""
     fw_types: str = ""
 
 
-def exported(wish: Wish, form: str) -> OperationResult:
-    """Ids of rows: `form` is csv, json or onboard."""
-    with journal_here() as journal:
-        return onboard(journal, wish) if form == "onboard" else _ids(journal, wish, form)
+@dataclass(frozen=True, slots=True)
+class IdExport:
+    """Ids of rows, in the order of `COLUMNS`. `out` None: they are in `rows`, else in the file."""
+
+    out: Path | None
+    outcomes: Mapping[str, int]
+    rows: tuple[dict[str, str | None], ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many rows were exported."""
+        return sum(self.outcomes.values())
 
 
-@contextmanager
-def journal_here() -> Iterator[SqliteJournal]:
-    """The journal of this home. Raises JournalError journal.not-found where there is none."""
-    with open_journal(context.current().home, operator=login_name(), create=False) as journal:
-        yield journal
+@dataclass(frozen=True, slots=True)
+class RefusedRow:
+    """A row that cannot be onboarded, and why."""
+
+    mcu_id: str
+    line: int | None
+    why: str
 
 
-def _ids(journal: SqliteJournal, wish: Wish, form: str) -> OperationResult:
-    counts: Counter[str] = Counter()
-    rows = _counted(known_rows(journal, wish.file), counts)
-    if wish.out is None and context.current().output != "human":
-        shown = [_id_row(one) for one in rows]
-        return OperationResult("batch export", {"rows": shown, "outcomes": dict(counts)})
-    lines = (
-        _csv_lines([COLUMNS], (list(_id_row(one).values()) for one in rows))
-        if form == "csv"
-        else _json_lines(rows)
-    )
-    if wish.out is None:
-        return OperationResult("batch export", {}, human=_printed(lines))
-    _write(wish.out, lines)
-    total = sum(counts.values())
-    data = {"rows": total, "outcomes": dict(counts), "out": wish.out}
-    told = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-    return OperationResult(
-        "batch export", data, human=f"{plural(total, 'row')} written to {wish.out}: {told}."
-    )
+@dataclass(frozen=True, slots=True)
+class OnboardExport:
+    """Rows of onboard.csv: `text` where no file was named, else in `files`."""
+
+    count: int
+    refused: tuple[RefusedRow, ...]
+    text: str | None = None
+    files: tuple[Path, ...] = ()
+
+    @property
+    def error(self) -> PolicyError | None:
+        """Why not all rows are there."""
+        if not self.refused:
+            return None
+        named = "; ".join(f"mcuId {row.mcu_id}: {row.why}" for row in self.refused[:_NAMED])
+        more = "; …" if len(self.refused) > _NAMED else ""
+        count = plural(len(self.refused), "row")
+        return PolicyError("batch.no-certificate", f"{count} cannot be onboarded: {named}{more}")
 
 
-def _counted(rows: Iterator[Known], counts: Counter[str]) -> Iterator[Known]:
-    for one in rows:
-        counts[one.outcome] += 1
-        yield one
+def export_ids(settings: Settings, request: ExportRequest) -> IdExport:
+    """Export the ids of rows as CSV or JSON, one row a line.
+
+    Raises JournalError journal.not-found, UsageError batch.… and usage.bad-option.
+    """
+    outcomes: Counter[str] = Counter()
+    with existing_journal(settings) as journal:
+        rows = _id_rows(known_rows(journal, request.file), outcomes)
+        if request.out is None:
+            return IdExport(None, outcomes, tuple(rows))
+        _write(settings, request.out, id_lines(rows, request.form))
+    return IdExport(request.out, outcomes)
 
 
-def _id_row(one: Known) -> dict[str, str | None]:
-    record = one.record
+def _id_rows(rows: Iterable[KnownRow], outcomes: Counter[str]) -> Iterator[dict[str, str | None]]:
+    for row in rows:
+        outcomes[row.outcome] += 1
+        yield _id_row(row)
+
+
+def _id_row(row: KnownRow) -> dict[str, str | None]:
+    record = row.record
     if record is None:
-        return {**dict.fromkeys(COLUMNS), "mcuId": one.mcu_id, "outcome": one.outcome}
+        return {**dict.fromkeys(COLUMNS), "mcuId": row.mcu_id, "outcome": row.outcome}
     values = (
-        one.mcu_id,
+        row.mcu_id,
         record.device_id,
         record.id,
         record.registry_device_id,
         record.name,
-        one.outcome,
+        row.outcome,
         record.organisation,
         record.soc,
     )
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def _csv_lines(
-    head: Iterable[Sequence[str]], rows: Iterable[Sequence[str | None]]
-) -> Iterator[str]:
-    """CSV (RFC 4180, but with line feeds), a record at a time."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for part in (head, rows):
-        for row in part:
-            writer.writerow(row)
-            yield text.getvalue()
-            text.seek(0)
-            text.truncate()
-
-
-def _json_lines(rows: Iterable[Known]) -> Iterator[str]:
-    """A JSON array, a row a line."""
+def id_lines(rows: Iterable[Mapping[str, str | None]], form: Form) -> Iterator[str]:
+    """The text of ids: CSV with a header, or a JSON array."""
+    if form is Form.CSV:
+        yield from _csv_lines([COLUMNS])
+        yield from _csv_lines(list(row.values()) for row in rows)
+        return
     before = "[\n"
-    for one in rows:
-        yield before + json_line(_id_row(one))
+    for row in rows:
+        yield before + msgspec.json.encode(row).decode()
         before = ",\n"
     yield "[]\n" if before == "[\n" else "\n]\n"
 
 
-def _printed(lines: Iterable[str]) -> Callable[[Console], None]:
-    # The journal is closed when a result is shown, so the text is made before.
-    text = "".join(lines)
-    return lambda _: _out(text)
+def _csv_lines(rows: Iterable[Sequence[str | None]]) -> Iterator[str]:
+    """CSV (RFC 4180, but with line feeds), a record at a time."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for row in rows:
+        writer.writerow(row)
+        yield text.getvalue()
+        text.seek(0)
+        text.truncate()
 
 
-def _out(text: str) -> None:
-    sys.stdout.write(text)
+def _write(settings: Settings, out: Path, lines: Iterable[str]) -> None:
+    """Write a file whole or not at all, 0600. Raises UsageError usage.bad-option."""
+    Results(settings).write(out, (line.encode() for line in lines))
 
 
-def _write(out: Path, lines: Iterable[str]) -> None:
-    """Write a file whole or not at all, 0600.
+def export_onboarding(settings: Settings, request: ExportRequest) -> OnboardExport:
+    """Write the onboard.csv of nRF Cloud: no header, 1,000 rows a file.
 
-    Raises UsageError usage.bad-option where it cannot be written.
+    Columns are device id, sub-type, tags, firmware types and certificate. The device id is the
+    certificate's common name, as that cloud wants it. Rows without a certificate in the journal
+    are refused. Raises as `export_ids`.
     """
-    Results(context.current().settings).write(out, (line.encode() for line in lines))
-
-
-def onboard(journal: SqliteJournal, wish: Wish) -> OperationResult:
-    """The onboard.csv of nRF Cloud: device id, sub-type, tags, firmware types, certificate; no
-    header, 1,000 rows a file.
-
-    The device id is the certificate's common name, as that cloud wants it. Rows without a
-    certificate on record cannot be made and are named.
-    """
-    refused: list[dict[str, Any]] = []
-    rows = _onboard_rows(journal, wish, refused)
-    if wish.out is None:
-        made = list(rows)
-        if len(made) > ONBOARD_ROWS:
-            raise UsageError(
-                "usage.bad-option",
-                f"{len(made)} rows, but nRF Cloud takes {ONBOARD_ROWS} a file",
-                hint="--out FILE writes as many files as it takes.",
-            )
-        text = "".join(_csv_lines((), made))
-        data: dict[str, Any] = {"rows": len(made), "csv": text}
-    else:
-        files, count = _onboard_files(wish.out, rows)
-        text = f"{plural(count, 'row')} written to {', '.join(str(path) for path in files)}."
-        data = {"rows": count, "files": files}
-    return _onboarded({**data, "refused": refused}, text if data["rows"] else None)
-
-
-def _onboarded(data: dict[str, Any], text: str | None) -> OperationResult:
-    count, refused = data["rows"], data["refused"]
-    errors = [PolicyError("batch.no-certificate", _why_not(refused)).as_json()] if refused else []
-    code = (
-        Exit.OK if not refused else Exit.SOME_FAILED if count or len(refused) > 1 else Exit.IDENTITY
-    )
-    return OperationResult(
-        "batch export",
-        data,
-        status="ok" if not refused else "partial" if count else "error",
-        errors=errors,
-        exit_code=int(code),
-        human=(
-            None if text is None else lambda _: _out(text if text.endswith("\n") else text + "\n")
-        ),
-    )
+    refused: list[RefusedRow] = []
+    with existing_journal(settings) as journal:
+        rows = _onboard_rows(journal, request, refused)
+        if request.out is not None:
+            files, count = _write_onboard_files(settings, request.out, rows)
+            return OnboardExport(count, tuple(refused), files=files)
+        kept = list(rows)
+    if len(kept) > ONBOARD_ROWS:
+        raise UsageError(
+            "usage.bad-option",
+            f"{len(kept)} rows, but nRF Cloud takes {ONBOARD_ROWS} a file",
+            hint="--out FILE writes as many files as it takes.",
+        )
+    return OnboardExport(len(kept), tuple(refused), "".join(_csv_lines(kept)))
 
 
 def _onboard_rows(
-    journal: SqliteJournal, wish: Wish, refused: list[dict[str, Any]]
+    journal: SqliteJournal, request: ExportRequest, refused: list[RefusedRow]
 ) -> Iterator[list[str]]:
-    for one in known_rows(journal, wish.file, any_board=True):
-        found = queries.certificate_of(journal, one.mcu_id, one.record.soc if one.record else None)
+    for row in known_rows(journal, request.file, any_board=True):
+        soc = None if row.record is None else row.record.soc
+        found = queries.certificate_of(journal, row.mcu_id, soc)
+        if found is None:
+            why = "no certificate of it is on record here"
+            refused.append(RefusedRow(row.mcu_id, row.line, why))
+            continue
         name, why = _common_name(found)
-        if found is None or why is not None:
-            refused.append({"mcuId": one.mcu_id, "line": one.line, "why": why})
+        if why:
+            refused.append(RefusedRow(row.mcu_id, row.line, why))
         else:
-            yield [name, wish.sub_type, "|".join(one.tags), wish.fw_types, found.pem]
+            yield [name, request.sub_type, "|".join(row.tags), request.fw_types, found.pem]
 
 
-def _common_name(found: CertificateRecord | None) -> tuple[str, str | None]:
-    """The name that nRF Cloud knows a device by, and why there is none."""
+def _common_name(found: CertificateRecord) -> tuple[str, str]:
+    """The name that nRF Cloud knows a device by, and what is wrong with it, empty for nothing."""
     from cryptography import x509
 
     from infuse_cli.pki.chain import common_names
 
-    if found is None:
-        return "", "no certificate of it is on record here"
     names = common_names(x509.load_pem_x509_certificate(found.pem.encode()))
     if len(names) != 1:
         return "", f"its certificate has {len(names)} common names"
-    if len(names[0]) > _LONGEST_ID:
-        return (
-            "",
-            (
-                f"its certificate's name has {len(names[0])} characters, and nRF Cloud takes"
-                f" {_LONGEST_ID}"
-            ),
-        )
-    return names[0], None
+    length = len(names[0])
+    if length > _LONGEST_ID:
+        taken = f"and nRF Cloud takes {_LONGEST_ID}"
+        return "", f"its certificate's name has {length} characters, {taken}"
+    return names[0], ""
 
 
-def _onboard_files(out: Path, rows: Iterator[list[str]]) -> tuple[list[Path], int]:
+def _write_onboard_files(
+    settings: Settings, out: Path, rows: Iterator[list[str]]
+) -> tuple[tuple[Path, ...], int]:
     files: list[Path] = []
     count = 0
     while page := list(islice(rows, ONBOARD_ROWS)):
         path = out if not files else out.with_name(f"{out.stem}-{len(files) + 1}{out.suffix}")
-        _write(path, _csv_lines((), page))
+        _write(settings, path, _csv_lines(page))
         files.append(path)
         count += len(page)
-    return files, count
-
-
-def _why_not(refused: Sequence[dict[str, Any]]) -> str:
-    named = "; ".join(f"mcuId {one['mcuId']}: {one['why']}" for one in refused[:5])
-    return (
-        f"{plural(len(refused), 'row')} cannot be onboarded:"
-        f" {named}{'; …' if len(refused) > 5 else ''}"
-    )
+    return tuple(files), count

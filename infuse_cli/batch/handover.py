@@ -11,17 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from infuse_cli.cli import context
-from infuse_cli.config.bench import load_bench
 from infuse_cli.errors import CredentialError, JournalError
 from infuse_cli.keys import sealed_file
-from infuse_cli.keys.seal import bench_keys, load_sealer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from infuse_cli.ports import Sealer
     from infuse_cli.types import Secret
 
 MAGIC: Final = b"infuse-hand-over 1\n"
@@ -64,9 +60,10 @@ class HandedRow(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     token: HandedToken | None = None
 
 
-class Lines:
-    """JSON lines as a file that `sealed_file.seal` reads: every read but the last gives all that
-    was asked for.
+class JsonLines:
+    """JSON lines as a file that `sealed_file.seal` reads.
+
+    Every read but the last gives as many bytes as were asked for.
     """
 
     def __init__(self, lines: Iterator[msgspec.Struct]) -> None:
@@ -85,74 +82,61 @@ class Lines:
         return piece
 
 
-class Taker:
-    """What `sealed_file.unseal` writes to: gives each line to `take` as a row, the first one to
-    `begin`.
-    """
+class _LineReader:
+    """A file that `sealed_file.unseal` writes to: passes each line on as a value."""
 
     def __init__(
-        self, path: Path, begin: Callable[[HandOver], None], take: Callable[[HandedRow], None]
+        self,
+        path: Path,
+        on_head: Callable[[HandOver], None],
+        on_row: Callable[[HandedRow], None],
     ) -> None:
-        self._path, self._begin, self._take = path, begin, take
+        self._path, self._on_head, self._on_row = path, on_head, on_row
         self._rest = b""
-        self._begun = False
+        self._has_head = False
 
     def write(self, piece: bytes) -> int:
         """Take the lines that are whole."""
         *lines, self._rest = (self._rest + piece).split(b"\n")
         for line in lines:
             try:
-                if self._begun:
-                    self._take(msgspec.json.decode(line, type=HandedRow))
-                else:
-                    self._begin(msgspec.json.decode(line, type=HandOver))
-            except (
-                msgspec.DecodeError
-            ) as error:  # says what is wrong with the form of a line, never the line
+                self._read(line)
+            except msgspec.DecodeError as error:
+                # The error names the form of a line, never its content.
                 raise JournalError(
                     "journal.not-backup",
                     f"{self._path} comes from another version of infuse: {error}",
                 ) from None
-            self._begun = True
         return len(piece)
 
+    def _read(self, line: bytes) -> None:
+        if self._has_head:
+            self._on_row(msgspec.json.decode(line, type=HandedRow))
+        else:
+            self._on_head(msgspec.json.decode(line, type=HandOver))
+            self._has_head = True
 
-def unsealed(
+
+def unseal(
     path: Path,
     passphrase: Secret,
-    begin: Callable[[HandOver], None],
-    take: Callable[[HandedRow], None],
+    on_head: Callable[[HandOver], None],
+    on_row: Callable[[HandedRow], None],
 ) -> None:
-    """Give a file's head and rows out as they are opened: what comes later may still turn out to be
-    spoilt.
+    """Pass a file's head and rows on while they are opened: a later piece may still be spoilt.
 
     Raises CredentialError credential.bad-passphrase, JournalError journal.not-backup.
     """
     try:
         with path.open("rb") as file:
-            sealed_file.unseal(file, Taker(path, begin, take), passphrase, MAGIC)
+            sealed_file.unseal(file, _LineReader(path, on_head, on_row), passphrase, MAGIC)
     except OSError as error:
         raise CredentialError(
             "credential.bad-passphrase", f"{path} cannot be read: {error.strerror or error}"
         ) from error
 
 
-def bench_sealer(*, create: bool) -> Sealer:
-    """What seals this bench's secrets. Raises CredentialError credential.sealing-key."""
-    settings = context.current()
-    sealing = load_bench(settings.home).sealing
-    return load_sealer(
-        bench_keys(
-            settings.home, {"key_file": sealing.key_file, "keyring": sealing.keyring}, settings.env
-        ),
-        create=create,
-    )
-
-
-def expiry(first: datetime | None) -> str:
-    """When the first of several tokens ends, for people."""
-    return (
-        "Their registry gives no time at which they expire."
-        if first is None
-        else f"The first of them expires {first:%Y-%m-%d %H:%M} UTC."
-    )
+def earlier(first: datetime | None, second: datetime | None) -> datetime | None:
+    """The earlier of two times, None where neither is known."""
+    known = [time for time in (first, second) if time is not None]
+    return min(known, default=None)

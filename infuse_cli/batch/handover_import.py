@@ -1,23 +1,18 @@
-"""`infuse journal import` of what another bench handed over: its tokens are sealed anew under this
-bench's key.
-"""
+"""What another bench handed over, taken in: its tokens are sealed anew under this bench's key."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from infuse_cli.batch.handover import HandedRow, HandOver, bench_sealer, expiry, unsealed
-from infuse_cli.cli import context
-from infuse_cli.cli.result import OperationResult
-from infuse_cli.config.bench import login_name
-from infuse_cli.journal.store import open_journal
-from infuse_cli.maintenance.journal_files import recorded
+from infuse_cli.batch.adapters import bench_sealer
+from infuse_cli.batch.handover import HandedRow, HandOver, earlier, unseal
+from infuse_cli.effects.journal_run import command_run
 from infuse_cli.provisioning.steps.token import secret_name
 from infuse_cli.records import EndRow, IntendToken, MintToken, NoteRun, StoreSecret
 from infuse_cli.records.rows import RowOutcome, cloud_key
-from infuse_cli.text import plural
 from infuse_cli.types import Secret
 
 if TYPE_CHECKING:
@@ -27,38 +22,51 @@ if TYPE_CHECKING:
     from infuse_cli.keys.file_passphrase import FilePassphrase
     from infuse_cli.ports import Sealer
     from infuse_cli.records import Write
+    from infuse_cli.settings import Settings
 
 _PAGE: Final = 100
 """Rows of one commit."""
 
 
-def take_over(path: Path, passphrase: FilePassphrase) -> OperationResult:
-    """Take a hand-over in.
+@dataclass(frozen=True, slots=True)
+class HandOverImport:
+    """What was taken in. `known_…` were in this journal already, `expired` tokens were left out."""
 
-    All of it is opened before any of it counts; twice is as good as once.
+    hand_over: str
+    station: str
+    created: datetime
+    devices: int
+    tokens: int
+    known_devices: int
+    known_tokens: int
+    expired: int
+    first_expiry: datetime | None
+
+
+def take_over(settings: Settings, path: Path, passphrase: FilePassphrase) -> HandOverImport:
+    """Take a hand-over in. Twice is as good as once.
+
+    All of it is opened before any of it counts. Raises CredentialError, JournalError.
     """
     secret, tokens = passphrase.get(str(path)), Counter[bool]()
-    unsealed(path, secret, lambda _: None, lambda row: tokens.update([row.token is not None]))
-    sealer = bench_sealer(create=True) if tokens[True] else None
-    with (
-        open_journal(context.current().home, operator=login_name()) as journal,
-        recorded(journal, "journal import") as run,
-    ):
-        arriving = _Import(journal, sealer, run.id)
-        unsealed(path, secret, arriving.begin, arriving.take)
-        return arriving.end()
+    unseal(path, secret, lambda _: None, lambda row: tokens.update([row.token is not None]))
+    sealer = bench_sealer(settings, create=True) if tokens[True] else None
+    with command_run(settings.home, "journal import") as run:
+        importer = _Import(run.journal, sealer, run.id)
+        unseal(path, secret, importer.begin, importer.take)
+        return importer.end()
 
 
 class _Import:
-    """One hand-over arriving."""
+    """One hand-over being taken in."""
 
     def __init__(self, journal: SqliteJournal, sealer: Sealer | None, run: str) -> None:
         self._journal, self._sealer, self._run = journal, sealer, run
         self._now = datetime.now(UTC)
-        self._counts: Counter[str] = Counter()
+        self._devices = self._tokens = self._known_devices = self._known_tokens = 0
+        self._expired = self._rows = 0
         self._first_expiry: datetime | None = None
         self._writes: list[Write] = []
-        self._rows = 0
 
     def begin(self, head: HandOver) -> None:
         """Remember where it comes from."""
@@ -72,27 +80,36 @@ class _Import:
             self._journal.commit(*self._writes)
             self._writes = []
 
-    def end(self) -> OperationResult:
+    def end(self) -> HandOverImport:
         """Make the rest durable, with a note of what came."""
-        head, counts = self._head, self._counts
+        head = self._head
         facts = {
             "id": head.hand_over,
             "station": head.station,
             "created": head.created.isoformat(),
-            "devices": counts["devices"],
-            "tokens": counts["tokens"],
+            "devices": self._devices,
+            "tokens": self._tokens,
         }
-        self._journal.commit(
-            *self._writes, NoteRun(run=self._run, what="taken over from another bench", facts=facts)
+        note = NoteRun(run=self._run, what="taken over from another bench", facts=facts)
+        self._journal.commit(*self._writes, note)
+        return HandOverImport(
+            head.hand_over,
+            head.station,
+            head.created,
+            devices=self._devices,
+            tokens=self._tokens,
+            known_devices=self._known_devices,
+            known_tokens=self._known_tokens,
+            expired=self._expired,
+            first_expiry=self._first_expiry,
         )
-        return self._told()
 
     def _row(self, row: HandedRow) -> list[Write]:
         known = self._journal.row(row.organisation_id, row.soc, row.mcu_id)
         if known is not None and known.device_id is not None:
-            self._counts["already"] += 1
+            self._known_devices += 1
             return []
-        self._counts["devices"] += 1
+        self._devices += 1
         key = {} if row.public_key is None else {"publicKey": row.public_key}
         return [
             EndRow(
@@ -112,72 +129,28 @@ class _Import:
         ]
 
     def _token(self, row: HandedRow) -> list[Write]:
-        found, key = row.token, cloud_key(row.soc, row.mcu_id)
-        if found is None or self._sealer is None:
+        token, key = row.token, cloud_key(row.soc, row.mcu_id)
+        if token is None or self._sealer is None:
             return []
-        if any(
-            one.intent == found.intent for one in self._journal.tokens(board=key)
-        ) or found.intent in self._by_name(found.name):
-            self._counts["tokensAlready"] += 1
+        # A board that took the token up has it under its own key by now, but under the same name.
+        records = (*self._journal.tokens(board=key), *self._journal.tokens(name=token.name))
+        if any(record.intent == token.intent for record in records):
+            self._known_tokens += 1
             return []
-        if found.expires_at is not None and found.expires_at <= self._now:
-            self._counts["expired"] += 1
+        if token.expires_at is not None and token.expires_at <= self._now:
+            self._expired += 1
             return []
-        self._counts["tokens"] += 1
-        if found.expires_at is not None:
-            self._first_expiry = min(found.expires_at, self._first_expiry or found.expires_at)
-        secret, name = Secret(found.token), secret_name(found.intent)
+        self._tokens += 1
+        self._first_expiry = earlier(self._first_expiry, token.expires_at)
+        secret, name = Secret(token.token), secret_name(token.intent)
         return [
-            IntendToken(intent=found.intent, name=found.name, board=key),
+            IntendToken(intent=token.intent, name=token.name, board=key),
             MintToken(
-                intent=found.intent,
-                token_id=found.token_id,
-                registry_device_id=found.registry_device_id,
+                intent=token.intent,
+                token_id=token.token_id,
+                registry_device_id=token.registry_device_id,
                 sha256=secret.sha256(),
-                expires_at=found.expires_at,
+                expires_at=token.expires_at,
             ),
             StoreSecret(name=name, sealed=self._sealer.seal(secret, name)),
         ]
-
-    def _by_name(self, name: str) -> set[str]:
-        """Intents under a name: a board that took the token up is on record with it by now."""
-        return {one.intent for one in self._journal.tokens(name=name)}
-
-    def _told(self) -> OperationResult:
-        head, counts = self._head, self._counts
-        data = {
-            "handOver": head.hand_over,
-            "station": head.station,
-            "created": head.created,
-            "devices": counts["devices"],
-            "tokens": counts["tokens"],
-            "already": counts["already"],
-            "tokensAlready": counts["tokensAlready"],
-            "expired": counts["expired"],
-            "firstExpiry": self._first_expiry,
-        }
-        sealed = f"sealed at {head.station} on {head.created:%Y-%m-%d %H:%M} UTC"
-        known = (
-            f"{plural(counts['already'], 'device')} and {plural(counts['tokensAlready'], 'token')}"
-            " were on record here already."
-        )
-        fresh = counts["devices"] + counts["tokens"] + counts["expired"] > 0
-        lines = [
-            (
-                f"{plural(counts['devices'], 'device')} and"
-                f" {plural(counts['tokens'], 'registration token')} taken over, {sealed}."
-                if fresh
-                else f"Nothing new, {sealed}."
-            )
-        ]
-        if counts["already"] or counts["tokensAlready"]:
-            lines.append(known)
-        if counts["expired"]:
-            lines.append(
-                f"{plural(counts['expired'], 'token')} had expired and was left out."
-                if counts["expired"] == 1
-                else f"{counts['expired']} tokens had expired and were left out."
-            )
-        if counts["tokens"]:
-            lines.append(expiry(self._first_expiry))
-        return OperationResult("journal import", data, human="\n".join(lines))

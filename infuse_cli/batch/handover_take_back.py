@@ -1,4 +1,4 @@
-"""`infuse batch export --take-back`: the way out of a hand-over that was a mistake.
+"""The way out of a hand-over that was a mistake: its tokens are revoked.
 
 The tokens are revoked in the registry, not used again: nobody can say whether a copy of the file is
 imported somewhere. The next `infuse batch register` mints others for their rows, and clears their
@@ -8,16 +8,19 @@ one that ended elsewhere, on a board perhaps, is left as it is.
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path  # noqa: TC003 - a dataclass names it
+from typing import TYPE_CHECKING, Final
 
 from infuse_cli import failpoint
 from infuse_cli.api_types import TokenEnd
+from infuse_cli.batch.adapters import existing_journal
 from infuse_cli.batch.known_rows import known_rows
-from infuse_cli.cli.result import OperationResult
 from infuse_cli.devices import session as tools
 from infuse_cli.devices.retirement import ended
-from infuse_cli.errors import Exit, PolicyError
+from infuse_cli.errors import PolicyError
 from infuse_cli.provisioning.steps.token import secret_name
 from infuse_cli.records import DropSecret, MoveToken
 from infuse_cli.records.rows import cloud_key
@@ -26,40 +29,68 @@ from infuse_cli.types import TokenState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from infuse_cli.effects.journal_run import CommandRun
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.records import TokenRecord
+    from infuse_cli.settings import Settings
 
-COMMAND: Final = "batch export"
+COMMAND: Final = "batch export --take-back"
 _WHY: Final = "taken back from another bench"
 _INTENDED: Final = "tokens to be taken back from another bench"
 _PAGE: Final = 100
 """Tokens of one note."""
 
-_FOUND: Final = {
-    TokenState.CONSUMED: "a board uses its device",
-    TokenState.BURNT: "the registry knows neither it nor its device",
-    TokenState.HANDED_OVER: (
-        "it was used or revoked elsewhere, and its device was never online: find the board, or"
-        " delete the device"
-    ),
-}
-"""What to say of tokens that were not taken back, by the state that they have now."""
+
+@dataclass(frozen=True, slots=True)
+class TakeBackRequest:
+    """Whose tokens are revoked: those of the file's rows, None for all in the journal.
+
+    `yes`: nobody is asked first.
+    """
+
+    file: Path | None
+    yes: bool = False
 
 
-def take_back(file: Path | None, *, yes: bool) -> OperationResult:
-    """Revoke the tokens of these rows (None: of all on record) that another bench has.
+@dataclass(frozen=True, slots=True)
+class ReturnedToken:
+    """A token that was handed over, and the state that it has now."""
 
-    Stopped anywhere it is run again.
+    name: str
+    token_id: str | None
+    registry_device_id: str | None
+    state: TokenState
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """What came of the tokens. `other_organisations` counts those that were left alone."""
+
+    tokens: tuple[ReturnedToken, ...]
+    other_organisations: int
+
+    @property
+    def left(self) -> tuple[ReturnedToken, ...]:
+        """Tokens that were not taken back."""
+        return tuple(token for token in self.tokens if token.state is not TokenState.REVOKED)
+
+    @property
+    def revoked(self) -> int:
+        """How many were taken back."""
+        return len(self.tokens) - len(self.left)
+
+
+def take_back(settings: Settings, request: TakeBackRequest) -> TakenBack:
+    """Revoke the tokens of these rows that another bench has; stopped anywhere it is run again.
 
     Raises PolicyError batch.nothing where none of this organisation was handed over, ProfileError
-    without a registry, CloudError of both APIs.
+    without a registry, UsageError usage.no-terminal, CloudError of both APIs.
     """
-    with tools.opened() as session, tools.kept(session) as journal:
+    session = tools.Session(settings)  # type: ignore[arg-type]
+    with closing(session), existing_journal(settings) as journal:
         registry, mine = session.registry, session.organisation(None).id
-        gone, others = _handed_over(journal, file, mine)
+        gone, others = _handed_over(journal, request.file, mine)
         if not gone:
             whose = f" by organisation {mine}, but {others} by others" if others else ""
             raise PolicyError(
@@ -71,126 +102,80 @@ def take_back(file: Path | None, *, yes: bool) -> OperationResult:
                     " organisation."
                 ),
             )
-        tools.confirm(
-            f"Revoke {plural(len(gone), 'registration token')} that another bench has?", yes=yes
-        )
-        with tools.on_record(session, "batch export --take-back") as record:
-            back = _Back(session, record, {one.id for one in registry.pending_tokens()})
-            done = [
-                row
+        question = f"Revoke {plural(len(gone), 'registration token')} that another bench has?"
+        tools.confirm(question, yes=request.yes)
+        with tools.on_record(session, COMMAND) as record:
+            pending = {token.id for token in registry.pending_tokens()}
+            returner = _Returner(session, record, pending)
+            tokens = [
+                token
                 for first in range(0, len(gone), _PAGE)
-                for row in back.take(gone[first : first + _PAGE])
+                for token in returner.revoke(gone[first : first + _PAGE])
             ]
-    return _told(done, others)
+    return TakenBack(tuple(tokens), others)
 
 
 def _handed_over(
     journal: SqliteJournal, file: Path | None, organisation: str
 ) -> tuple[list[TokenRecord], int]:
     """The tokens of this organisation's rows, each once, and how many there are of others."""
-    found: dict[bool, dict[str, TokenRecord]] = {True: {}, False: {}}
-    for one in known_rows(journal, file):
-        if one.record is not None:
-            tokens = journal.tokens(board=cloud_key(one.record.soc, one.record.mcu_id))
-            known = [token for token in tokens if token.state is TokenState.HANDED_OVER]
-            found[one.record.organisation == organisation] |= {
-                token.intent: token for token in known
-            }
-    return list(found[True].values()), len(found[False].keys() - found[True].keys())
+    mine: dict[str, TokenRecord] = {}
+    others: set[str] = set()
+    for row in known_rows(journal, file):
+        if row.record is None:
+            continue
+        for token in journal.tokens(board=cloud_key(row.record.soc, row.record.mcu_id)):
+            if token.state is not TokenState.HANDED_OVER:
+                continue
+            if row.record.organisation == organisation:
+                mine[token.intent] = token
+            else:
+                others.add(token.intent)
+    return list(mine.values()), len(others - mine.keys())
 
 
-class _Back:
-    """Takes tokens back; `pending` are the ids of those that the registry still takes."""
+class _Returner:
+    """Revokes tokens; `pending` are the ids of those that the registry still takes."""
 
     def __init__(self, session: tools.Session, record: CommandRun, pending: set[str]) -> None:
-        self._session, self._record, self._pending, self._now = (
-            session,
-            record,
-            pending,
-            datetime.now(UTC),
-        )
+        self._session, self._record, self._pending = session, record, pending
+        self._now: Final = datetime.now(UTC)
         notes = record.journal.noted(_INTENDED)
         # A run that was killed may have revoked these without its own record of it.
         self._before: Final = {intent for _, facts in notes for intent in facts.get("intents", ())}
 
-    def take(self, page: Sequence[TokenRecord]) -> list[dict[str, Any]]:
-        """Intended on record before the first of them is revoked."""
-        seen = [one.intent for one in page if one.token_id in self._pending]
+    def revoke(self, page: Sequence[TokenRecord]) -> list[ReturnedToken]:
+        """Revoke tokens; the intent is durable before the first of them is revoked."""
+        seen = [token.intent for token in page if token.token_id in self._pending]
         if seen:
             self._record.note(_INTENDED, tokens=len(seen), intents=seen)
-        return [self._one(one) for one in page]
+        return [self._revoke(token) for token in page]
 
-    def _one(self, token: TokenRecord) -> dict[str, Any]:
-        state = self._ended(token)
+    def _revoke(self, token: TokenRecord) -> ReturnedToken:
+        state = self._end(token)
         failpoint.hit("done:take-back")
         if state is not TokenState.HANDED_OVER:
             move = MoveToken(intent=token.intent, from_state=token.state, to_state=state, why=_WHY)
             self._record.journal.commit(move, DropSecret(name=secret_name(token.intent)))
-        return {
-            "name": token.name,
-            "tokenId": token.token_id,
-            "registryDeviceId": token.registry_device_id,
-            "state": state.value,
-        }
+        return ReturnedToken(token.name, token.token_id, token.registry_device_id, state)
 
-    def _ended(self, token: TokenRecord) -> TokenState:
-        """How it ended; `handed-over` still where it may be on a board whose device is not online
-        yet.
+    def _end(self, token: TokenRecord) -> TokenState:
+        """End the token in the registry, and say how it ended.
+
+        Still `handed-over` where it may be on a board whose device is not online yet.
         """
         end = ended(self._session, token)
         if end is TokenEnd.REVOKED:
             return TokenState.REVOKED
-        device = (
-            self._session.registry.device(token.registry_device_id)
-            if token.registry_device_id
-            else None
-        )
+        device = None
+        if token.registry_device_id:
+            device = self._session.registry.device(token.registry_device_id)
         if device is None:
             return TokenState.BURNT
         if device.status.upper() != "PENDING":
             return TokenState.CONSUMED
-        was_pending = end is TokenEnd.UNKNOWN and (
-            token.token_id in self._pending or self._is_over(token)
-        )
-        return (
-            TokenState.REVOKED
-            if was_pending or token.intent in self._before
-            else TokenState.HANDED_OVER
-        )
-
-    def _is_over(self, token: TokenRecord) -> bool:
-        return token.expires_at is not None and token.expires_at <= self._now
-
-
-def _told(done: Sequence[dict[str, Any]], others: int) -> OperationResult:
-    left = [row for row in done if row["state"] != TokenState.REVOKED.value]
-    back = len(done) - len(left)
-    lines = (
-        [
-            (
-                f"{plural(back, 'registration token')} taken back: the hand-over's file is of no use"
-                " for them any more."
-            )
-        ]
-        if back
-        else []
-    )
-    lines += [f"{plural(len(left), 'registration token')} not taken back:"] if left else []
-    lines += [
-        f"  {row['name']}  {_FOUND[TokenState(row['state'])]} ({row['registryDeviceId']})"
-        for row in left
-    ]
-    lines += (
-        [
-            (
-                f"{others} more of these rows are of another organisation than the profile's: left as"
-                " they are."
-            )
-        ]
-        if others
-        else []
-    )
-    lines += ["Next: infuse batch register mints others for their rows."] if back else []
-    data = {"takenBack": back, "tokens": list(done), "otherOrganisations": others}
-    status, code = ("partial", Exit.SOME_FAILED) if left else ("ok", Exit.OK)
-    return OperationResult(COMMAND, data, status, exit_code=int(code), human="\n".join(lines))  # type: ignore[arg-type]
+        expired = token.expires_at is not None and token.expires_at <= self._now
+        was_pending = token.token_id in self._pending or expired
+        if token.intent in self._before or (end is TokenEnd.UNKNOWN and was_pending):
+            return TokenState.REVOKED
+        return TokenState.HANDED_OVER

@@ -1,4 +1,4 @@
-"""Rows of batches as the journal has them, for `batch export`: those of a file, or all."""
+"""Rows of batches as the journal has them: those of a file, or all."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ NOT_BEGUN = "not-begun"
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A row: what the journal has, None where it has nothing, and the tags that the file gives."""
+class KnownRow:
+    """A row: its record, None where the journal has none, and the tags that the file gives."""
 
     mcu_id: str
     record: RowRecord | None
@@ -31,24 +31,23 @@ class Known:
 
     @property
     def outcome(self) -> str:
-        """Outcome on record."""
+        """The recorded outcome."""
         return NOT_BEGUN if self.record is None else self.record.state
 
 
 def known_rows(
     journal: SqliteJournal, file: Path | None, *, any_board: bool = False
-) -> Iterator[Known]:
-    """The rows of a file in its order, without one all that are on record, in the order of their
-    keys.
+) -> Iterator[KnownRow]:
+    """The rows of a file in its order; without a file all in the journal, in the order of keys.
 
     Bad lines of the file are left out: nothing came of them. Raises UsageError batch.…,
     JournalError journal.not-found where the journal knows none of them as a batch's, unless boards
     of no batch are as good (`any_board`).
     """
     found = any_board and file is not None
-    for one in _all(journal) if file is None else _of_file(journal, file):
-        found = found or one.record is not None
-        yield one
+    for row in _all(journal) if file is None else _of_file(journal, file):
+        found = found or row.record is not None
+        yield row
     if not found:
         raise JournalError(
             "journal.not-found",
@@ -57,14 +56,14 @@ def known_rows(
         )
 
 
-def _all(journal: SqliteJournal) -> Iterator[Known]:
+def _all(journal: SqliteJournal) -> Iterator[KnownRow]:
     for record in journal_rows.rows(journal):
-        yield Known(record.mcu_id, record, tags=tuple(record.facts.get("tags", ())))
+        yield KnownRow(record.mcu_id, record, tags=tuple(record.facts.get("tags", ())))
 
 
-def _of_file(journal: SqliteJournal, file: Path) -> Iterator[Known]:
+def _of_file(journal: SqliteJournal, file: Path) -> Iterator[KnownRow]:
     with open_rows(file) as source:
         source.must_be_clean(source.check(), skip_bad=True)
         for row in source.rows():
             for record in journal_rows.of_chip(journal, row.mcu_id) or (None,):
-                yield Known(row.mcu_id, record, row.line, row.tags)
+                yield KnownRow(row.mcu_id, record, row.line, row.tags)

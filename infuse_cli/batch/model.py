@@ -1,10 +1,7 @@
-"""Values of a batch: a row under way, what the pool is asked to do with it and what it answers, and
-how rows ended.
-"""
+"""Values of a batch: a row under way, what the pool answers, and how rows end."""
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,33 +10,19 @@ import msgspec
 from infuse_cli.records.rows import Row, RowOutcome, RowRecord, cloud_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from infuse_cli import api_types as api
     from infuse_cli import ports
+    from infuse_cli.batch.row_states import RowState
     from infuse_cli.config import model as prof
     from infuse_cli.errors import InfuseError
     from infuse_cli.provisioning.context import Resolved
 
 
-class Do(enum.Enum):
-    """What is next for a row.
-
-    Each is one thing asked of the cloud, but for HOLD: another run has the row.
-    """
-
-    HOLD = "hold"
-    LOOK = "look"
-    CREATE = "create"
-    UPDATE = "update"
-    MINT = "mint"
-    NAME = "name"
-    RETIRE = "retire"
-
-
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
-    """What the command line asked. `max_failures` None: no limit."""
+    """Options of a run. `max_failures` None: no limit."""
 
     concurrency: int = 16
     max_failures: int | None = None
@@ -47,13 +30,13 @@ class BatchOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchParts:
-    """The parts of a run.
+class RunContext:
+    """What all rows of a run share.
 
     `registry` and `sealer` are there when rows have names; `shelf` makes a new, empty one.
 
-    `patient` asks through an outage, for what all rows wait for; a row's own call ends sooner, and
-    the row comes again.
+    `patient_cloud` asks through an outage, for what all rows wait for; a row's own call ends
+    sooner, and the row comes again.
     """
 
     run: str
@@ -61,17 +44,17 @@ class BatchParts:
     options: BatchOptions
     journal: ports.Journal
     cloud: ports.InfuseApi
-    patient: ports.InfuseApi
+    patient_cloud: ports.InfuseApi
     registry: ports.RegistryApi | None
     sealer: ports.Sealer | None
     clock: ports.Clock
-    events: ports.Events
+    events: ports.Events | None
     resolved: Resolved
     shelf: Callable[[], ports.Shelf]
 
 
-class Ended(msgspec.Struct, frozen=True, kw_only=True):
-    """How a row ended in this run. `field` is the column at fault where it can be told."""
+class EndedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """How a row ended in this run. `field` is the column at fault where it is known."""
 
     line: int
     mcu_id: str
@@ -84,43 +67,104 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     error: dict[str, Any] | None = None
     note: str = ""
 
+    def as_json(self) -> dict[str, object]:
+        """The row as events and the report show it."""
+        error = self.error or {}
+        return {
+            "line": self.line,
+            "mcuId": self.mcu_id,
+            "outcome": self.outcome.value,
+            "deviceId": self.device_id,
+            "id": self.id,
+            "name": self.name,
+            "registryDeviceId": self.registry_device_id,
+            "field": self.field,
+            "code": error.get("code"),
+            "message": error.get("message") or self.note or None,
+        }
+
+
+# What is known of a row under way
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceProgress:
+    """The cloud device of a row.
+
+    `created`: a POST of this run made it. `maybe_sent`: a POST or PUT of this run may have taken
+    effect unseen. `patch` is the metadata that this run writes.
+    """
+
+    device: api.Device | None = None
+    created: bool = False
+    maybe_sent: bool = False
+    patch: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenProgress:
+    """The registration token of a row with a name.
+
+    `known` are the intents of all its tokens in the journal, `live` that of one that needs no mint,
+    `intent` what a mint carries. `maybe_minted`: a mint may have taken effect unseen. `unfinished`
+    is our own registry device that has to go first, `retired` how many of them went.
+    """
+
+    known: frozenset[str] = frozenset()
+    intent: str | None = None
+    live: str | None = None
+    maybe_minted: bool = False
+    registry_device_id: str | None = None
+    unfinished: api.RegistryDevice | None = None
+    retired: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Times of a row, in seconds of the monotonic clock.
+
+    `since` is when the cloud, or another run, began to keep the row waiting. What was sent before
+    may still appear until `grace_end`. A list of the registry counts if it was read at `list_from`
+    or later, after a mint that was refused at `retired_at`.
+
+    `lost` counts effects whose answer was lost, `looks` the look-ups since the last of them.
+    """
+
+    since: float | None = None
+    grace_end: float = 0.0
+    list_from: float = 0.0
+    retired_at: float = 0.0
+    lost: int = 0
+    looks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RowProgress:
+    """How far a row is: what is asked next and what is known so far.
+
+    `refusal` is a 409 that has to be explained by a look-up, `last_error` the last of all errors.
+    """
+
+    state: RowState
+    device: DeviceProgress = DeviceProgress()
+    token: TokenProgress = TokenProgress()
+    waiting: Waiting = Waiting()
+    refusal: InfuseError | None = None
+    last_error: InfuseError | None = None
+
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A row under way; the coordinator owns it, and the pool while it works on it.
+    """A row under way; only the coordinator changes it.
 
-    `intents` are those of all tokens on record for this row, `live` that of one that needs no mint,
-    `intent` what a mint would carry. `sent` says that a POST or PUT of this run may have taken
-    effect unseen, `minted_unseen` the same of a mint. Times are seconds of the monotonic clock; a
-    list of the registry counts for `not_before` and `fresh_from` if it was read then or later.
+    `begun`: its intent is durable under this run.
     """
 
     row: Row
-    record: RowRecord | None
-    do: Do
     soc: str
-    device: api.Device | None = None
-    made: bool = False
-    updated: dict[str, str] = field(default_factory=dict)
-    intents: frozenset[str] = frozenset()
-    intent: str | None = None
-    live: str | None = None
-    minted: api.MintedToken | None = None
-    registry_device: api.RegistryDevice | None = None
-    registry_device_id: str | None = None
+    record: RowRecord | None
+    progress: RowProgress
     begun: bool = False
-    sent: bool = False
-    minted_unseen: bool = False
-    refusal: InfuseError | None = None
-    last: InfuseError | None = None
-    tries: int = 0
-    clears: int = 0
-    looks: int = 0
-    since: float | None = None
-    grace_end: float = 0.0
-    not_before: float = 0.0
-    fresh_from: float = 0.0
-    note: str = ""
 
     @property
     def key(self) -> str:
@@ -128,15 +172,20 @@ class Job:
         return cloud_key(self.soc, self.row.mcu_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """LOOK, CREATE and UPDATE: the device, None where there is none.
+# What the pool answers
 
-    `made` where a POST of ours was answered.
+
+@dataclass(frozen=True, slots=True)
+class FoundDevice:
+    """LOOK_UP, CREATE and UPDATE: the device, None where there is none.
+
+    `created`: a POST of this run was answered with it. `refusal` is the 409 of a POST, after which
+    the device was looked up: somebody was faster, or a unique value belongs to another device.
     """
 
     device: api.Device | None
-    made: bool = False
+    created: bool = False
+    refusal: InfuseError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +196,8 @@ class Minted:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """NAME: the registry device of the row's name, None where there is none."""
+class FoundName:
+    """LOOK_UP_BY_NAME: the registry device of the row's name, None where there is none."""
 
     device: api.RegistryDevice | None
 
@@ -170,4 +219,4 @@ class NotStarted:
     """The run was stopped before the pool came to it: nothing was sent."""
 
 
-Answer = Found | Minted | Named | Retired | Failed | NotStarted
+Answer = FoundDevice | Minted | FoundName | Retired | Failed | NotStarted

@@ -1,33 +1,40 @@
-"""What a person hears while a batch's opening waits for a cloud that is not itself."""
+"""Telling the caller that the opening of a batch waits for a cloud that does not answer."""
 
 from __future__ import annotations
 
-import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from infuse_cli.cli import context
-
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from infuse_cli.clock import RunClock
     from infuse_cli.config import model as prof
+    from infuse_cli.ports import Clock
 
 
-def outage_told(clock: RunClock, cloud: prof.Cloud) -> AbstractContextManager[None]:
-    """Say once, and for how long at most, that a call of this thread is tried again; programs get
-    the result alone.
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """For how long a call is repeated, in seconds.
+
+    `connect_s` is the shorter time of a cloud that cannot even be connected to, None where it is
+    not shorter.
     """
-    most_s = max(cloud.outage_wait_s, cloud.deadline_s)
-    never_met = (
-        f" ({cloud.timeout_s:g} s if it cannot be connected to)" if cloud.timeout_s < most_s else ""
-    )
 
-    def tell() -> None:
-        if context.current().output == "human":
-            sys.stderr.write(
-                f"The cloud does not answer as it should; it is asked again for up to {most_s:g}"
-                f" s{never_met}.\n"
-            )
+    longest_s: float
+    connect_s: float | None
 
-    return clock.telling(tell)
+
+def report_outage(
+    clock: Clock, cloud: prof.Cloud, on_outage: Callable[[Outage], None] | None
+) -> AbstractContextManager[None]:
+    """Call `on_outage`, once, when a call of this thread has to be repeated in this context."""
+    longest_s = max(cloud.outage_wait_s, cloud.deadline_s)
+    connect_s = cloud.timeout_s if cloud.timeout_s < longest_s else None
+    outage = Outage(longest_s, connect_s)
+
+    def report() -> None:
+        if on_outage is not None:
+            on_outage(outage)
+
+    return clock.telling(report)

@@ -6,7 +6,8 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Final
 
-from infuse_cli.batch.model import Do, Failed, Found, NotStarted
+from infuse_cli.batch.model import Failed, FoundDevice, NotStarted
+from infuse_cli.batch.row_states import RowState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,20 +16,18 @@ if TYPE_CHECKING:
 
 
 class Pool:
-    """`threads` workers.
-
-    A job that `brake` says True of is not begun; `hear` gives the answers back.
+    """`threads` workers. A job for which `brake` is True is not begun.
 
     `refusals` counts creates that were refused for certain, at once and not when the coordinator
-    comes to it.
+    comes to it. `busy` is how many jobs are submitted and not answered yet.
     """
 
     def __init__(
-        self, carry_out: Callable[[Job], Answer], threads: int, brake: Callable[[Job], bool]
+        self, call: Callable[[Job], Answer], threads: int, brake: Callable[[Job], bool]
     ) -> None:
-        self._carry_out: Final = carry_out
+        self._call: Final = call
         self._brake: Final = brake
-        self._asked: Final[queue.SimpleQueue[Job | None]] = queue.SimpleQueue()
+        self._jobs: Final[queue.SimpleQueue[Job | None]] = queue.SimpleQueue()
         self._answers: Final[queue.SimpleQueue[tuple[Job, Answer]]] = queue.SimpleQueue()
         self._lock: Final = threading.Lock()
         self.refusals = 0
@@ -41,31 +40,32 @@ class Pool:
             thread.start()
 
     def submit(self, job: Job) -> None:
-        """Have a job carried out; for the coordinator alone."""
+        """Have a job's call made; for the coordinator alone."""
         self.busy += 1
-        self._asked.put(job)
+        self._jobs.put(job)
 
-    def hear(self, timeout_s: float) -> list[tuple[Job, Answer]]:
-        """All answers that are there, after waiting for the first one for `timeout_s` at most; for
-        the coordinator alone.
+    def answers(self, timeout_s: float) -> list[tuple[Job, Answer]]:
+        """All answers that are there, after waiting at most `timeout_s` for the first one.
+
+        For the coordinator alone.
         """
-        heard: list[tuple[Job, Answer]] = []
+        answers: list[tuple[Job, Answer]] = []
         try:
-            heard.append(self._answers.get(timeout=timeout_s))
+            answers.append(self._answers.get(timeout=timeout_s))
             while True:
-                heard.append(self._answers.get_nowait())
+                answers.append(self._answers.get_nowait())
         except queue.Empty:
-            self.busy -= len(heard)
-            return heard
+            self.busy -= len(answers)
+            return answers
 
     def close(self) -> None:
         """Let the threads go; those that wait for the cloud end with the process."""
         for _ in self._threads:
-            self._asked.put(None)
+            self._jobs.put(None)
 
     def _work(self) -> None:
-        while (job := self._asked.get()) is not None:
-            answer: Answer = NotStarted() if self._brake(job) else self._carry_out(job)
+        while (job := self._jobs.get()) is not None:
+            answer: Answer = NotStarted() if self._brake(job) else self._call(job)
             if _is_refusal(job, answer):
                 with self._lock:
                     self.refusals += 1
@@ -75,8 +75,8 @@ class Pool:
 def _is_refusal(job: Job, answer: Answer) -> bool:
     match answer:
         case Failed(error):
-            return job.do is Do.CREATE and error.code == "cloud.refused"
-        case Found(device):
-            return device is None and job.refusal is not None
+            return job.progress.state is RowState.CREATE and error.code == "cloud.refused"
+        case FoundDevice(device, _, refusal):
+            return device is None and refusal is not None
         case _:
             return False

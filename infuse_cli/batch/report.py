@@ -1,5 +1,6 @@
-"""The report of a batch: a CSV with one line a row, in the order of the file, whole or not there at
-all.
+"""The report of a batch: a CSV with one line a row, in the order of the file.
+
+It is whole or not there at all.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from infuse_cli.batch.engine import shown
-from infuse_cli.batch.model import Ended
+from infuse_cli.batch.model import EndedRow
 from infuse_cli.errors import UsageError
 from infuse_cli.files import PRIVATE, StagedFile
 
@@ -37,6 +37,8 @@ COLUMNS: Final = (
     "message",
 )
 SKIPPED: Final = "skipped"
+_SHARED: Final = 0o666
+"""Mode of a report at a place that the user named, before the umask."""
 
 
 class Report:
@@ -51,11 +53,9 @@ class Report:
             path.parent.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
             if path.is_dir():
                 raise IsADirectoryError(21, "it is a folder")
-            self._file: Final = StagedFile(path, PRIVATE if private else 0o666)
+            self._file: Final = StagedFile(path, PRIVATE if private else _SHARED)
         except OSError as error:
-            raise UsageError(
-                "usage.bad-option", f"the report {path} cannot be written: {error.strerror}"
-            ) from error
+            raise self._error(error) from error
         self._text: Final = io.TextIOWrapper(self._file.stream, encoding="utf-8", newline="")
 
     def write(self, rows: Shelf, skipped: Iterable[BadRow]) -> None:
@@ -73,11 +73,15 @@ class Report:
             self._text.flush()
             self._file.place()
         except OSError as error:
-            raise UsageError(
-                "usage.bad-option",
-                f"the report {self.path} cannot be written: {error.strerror}",
-                hint="Make room or name another place; running again makes it anew.",
-            ) from error
+            hint = "Make room or name another place; running again makes it anew."
+            raise self._error(error, hint) from error
+
+    def _error(self, error: OSError, hint: str | None = None) -> UsageError:
+        return UsageError(
+            "usage.bad-option",
+            f"the report {self.path} cannot be written: {error.strerror}",
+            hint=hint,
+        )
 
     def close(self) -> None:
         """Leave nothing beside the report; safe to call twice."""
@@ -87,8 +91,8 @@ class Report:
 
 
 def _ended(rows: Shelf) -> Iterator[dict[str, Any]]:
-    decoder = msgspec.json.Decoder(Ended)
-    return (shown(decoder.decode(value)) for value in rows.values())
+    decoder = msgspec.json.Decoder(EndedRow)
+    return (decoder.decode(value).as_json() for value in rows.values())
 
 
 def _left_out(skipped: Iterable[BadRow]) -> Iterator[dict[str, Any]]:

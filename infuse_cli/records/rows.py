@@ -65,6 +65,10 @@ class RowOutcome(Enum):
     UNKNOWN = "unknown"
 
 
+SETTLED: Final = frozenset({RowOutcome.CREATED.value, RowOutcome.EXISTED.value})
+"""States of a row whose device is in the cloud as the row wants it."""
+
+
 class RowRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What the journal holds of a row, newest word: projection of its events."""
 

@@ -36,7 +36,7 @@ LOADED = (
     "cryptography.hazmat.backends.openssl.backend",
     "infuse_cli.cli._argv",
     "infuse_cli.cli._lazy",
-    "infuse_cli.batch.register",
+    "infuse_cli.batch.registration",
     "infuse_cli.cli.views.batch",
     "infuse_cli.cli.views.boards",
     "infuse_cli.config.certificate_profiles",

@@ -54,6 +54,11 @@ class Summary:
     separator: str
     """`comma`, `semicolon` or `tab`."""
 
+    @property
+    def lines(self) -> int:
+        """All lines but the header."""
+        return self.good + self.bad
+
 
 def open_rows(path: Path) -> RowFile:
     """Open a row file and read its header; nothing else is read yet.

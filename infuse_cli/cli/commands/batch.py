@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from infuse_cli.batch.export import ExportRequest
+    from infuse_cli.settings import Settings
 
 
 class Format(enum.StrEnum):
@@ -48,10 +53,17 @@ def plan(
     ] = False,
 ) -> None:
     """Check the file and say what `register` would do. Reads the cloud, writes nothing anywhere."""
-    from infuse_cli.batch import plan as batch_plan
+    from infuse_cli import batch
+    from infuse_cli.cli.context import current
     from infuse_cli.cli.result import finish
+    from infuse_cli.cli.signals import StopOnSignals
+    from infuse_cli.cli.views import batch as views
+    from infuse_cli.clock import RunClock
 
-    finish(batch_plan.plan(file, update=update, skip_bad=skip_bad))
+    request, clock = batch.PlanRequest(file, update, skip_bad), RunClock()
+    with StopOnSignals(clock):
+        result = batch.plan(current().settings, request, clock, on_outage=views.tell_outage)
+    finish(views.planned(result))
 
 
 @app.command()
@@ -106,31 +118,34 @@ def register(
     provision` uses it. Running the same command again is how it resumes: what exists is left as it
     is.
     """
-    from infuse_cli.batch import register as batch_register
-    from infuse_cli.cli.result import finish
+    from contextlib import closing
 
-    finish(
-        batch_register.register(
-            batch_register.Asked(
-                file,
-                concurrency,
-                rate,
-                max_failures,
-                update=update,
-                skip_bad=skip_bad,
-                report=report,
-            )
+    from infuse_cli import batch
+    from infuse_cli.cli.context import current
+    from infuse_cli.cli.result import finish
+    from infuse_cli.cli.signals import StopOnSignals
+    from infuse_cli.cli.views import batch as views
+    from infuse_cli.cli.views.batch_events import make_events
+    from infuse_cli.clock import RunClock
+
+    request = batch.RegisterRequest(file, concurrency, rate, max_failures, update, skip_bad, report)
+    invocation, clock = current(), RunClock()
+    with StopOnSignals(clock), closing(make_events(invocation)) as events:
+        result = batch.register(
+            invocation.settings, request, clock, events, on_outage=views.tell_outage
         )
-    )
+    finish(views.registered(result))
 
 
 @app.command()
 def status(file: File) -> None:
     """Show what is on record of the file's rows, without asking the cloud."""
-    from infuse_cli.batch import status as batch_status
+    from infuse_cli import batch
+    from infuse_cli.cli.context import current
     from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views import batch as views
 
-    finish(batch_status.status(file))
+    finish(views.status(batch.status(current().settings, file)))
 
 
 @app.command()
@@ -225,34 +240,55 @@ def export(
 
     A token that is handed over is not used on this bench any more, and not handed over twice.
     """
-    from infuse_cli.batch import export as batch_export
-    from infuse_cli.batch import handover_export
-    from infuse_cli.batch import handover_take_back as handover_back
-    from infuse_cli.cli.prompts import terminal_prompt
+    from infuse_cli import batch
+    from infuse_cli.cli.context import current
     from infuse_cli.cli.result import finish
-    from infuse_cli.errors import UsageError
+    from infuse_cli.cli.views import batch as views
     from infuse_cli.keys.file_passphrase import FilePassphrase
 
-    passphrase = FilePassphrase(passphrase_file, passphrase_fd, terminal_prompt())
+    settings = current().settings
+    passphrase = FilePassphrase(passphrase_file, passphrase_fd, settings.prompt)
+    sealing = passphrase.given or again
+    _check_export(sealing, take_back, yes, for_bench, out)
     if take_back:
-        if passphrase.given or again or for_bench is not None or out is not None:
-            raise UsageError("usage.bad-option", "--take-back goes with FILE.csv and --yes alone")
-        finish(handover_back.take_back(file, yes=yes))
-    if yes:
+        finish(views.taken_back(batch.take_back(settings, batch.TakeBackRequest(file, yes))))
+    if for_bench is not None:
+        sealed = batch.HandOverRequest(file, for_bench, passphrase, again)
+        finish(views.handed_over(batch.hand_over(settings, sealed)))
+    request = batch.ExportRequest(file, out, sub_type=sub_type, fw_types=fw_types)
+    _export_rows(settings, request, format_)
+
+
+def _check_export(
+    sealing: bool, take_back: bool, yes: bool, for_bench: Path | None, out: Path | None
+) -> None:
+    """Refuse options of `export` that do not go together; `sealing` are those of a passphrase."""
+    from infuse_cli.errors import UsageError
+
+    if take_back and (sealing or for_bench is not None or out is not None):
+        raise UsageError("usage.bad-option", "--take-back goes with FILE.csv and --yes alone")
+    if yes and not take_back:
         raise UsageError("usage.bad-option", "--yes goes with --take-back")
-    if for_bench is None:
-        if passphrase.given or again:
-            raise UsageError(
-                "usage.bad-option",
-                "--passphrase-file, --passphrase-fd and --again go with --for-bench",
-            )
-        finish(
-            batch_export.exported(batch_export.Wish(file, out, sub_type, fw_types), format_.value)
+    if sealing and for_bench is None:
+        raise UsageError(
+            "usage.bad-option",
+            "--passphrase-file, --passphrase-fd and --again go with --for-bench",
         )
-    if out is not None:
+    if for_bench is not None and out is not None:
         raise UsageError(
             "usage.bad-option", "--for-bench names its file itself, so --out has nothing to say"
         )
-    finish(
-        handover_export.for_bench(handover_export.Wish(file, for_bench, passphrase, again=again))
-    )
+
+
+def _export_rows(settings: Settings, request: ExportRequest, form: Format) -> NoReturn:
+    from infuse_cli.batch import export as exports
+    from infuse_cli.cli.context import current
+    from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views import batch as views
+
+    if form is Format.ONBOARD:
+        finish(views.onboarded(exports.export_onboarding(settings, request)))
+    request = replace(request, form=exports.Form(form.value))
+    result = exports.export_ids(settings, request)
+    for_people = current().output == "human"
+    finish(views.exported_ids(result, request.form, for_people=for_people))

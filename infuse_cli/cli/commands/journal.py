@@ -462,16 +462,23 @@ def import_(
     merged. Tokens are used by `infuse provision` instead of minting others; importing them twice is
     as good as once.
     """
-    from infuse_cli.batch import journal_import
-    from infuse_cli.cli.prompts import terminal_prompt
+    from infuse_cli.batch.file_kind import kind_of
+    from infuse_cli.batch.handover import MAGIC
+    from infuse_cli.batch.handover_import import take_over
+    from infuse_cli.cli.context import current
     from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views import batch as batch_views
     from infuse_cli.keys.file_passphrase import FilePassphrase
+    from infuse_cli.maintenance import journal_files as journal_keep
 
-    finish(
-        journal_import.import_file(
-            file, FilePassphrase(passphrase_file, passphrase_fd, terminal_prompt())
-        )
-    )
+    settings = current().settings
+    passphrase = FilePassphrase(passphrase_file, passphrase_fd, settings.prompt)
+    kinds = {
+        journal_keep.PLAIN: lambda: journal_keep.restore(file, passphrase, sealed=False),
+        journal_keep.SEALED: lambda: journal_keep.restore(file, passphrase, sealed=True),
+        MAGIC: lambda: batch_views.taken_over(take_over(settings, file, passphrase)),
+    }
+    finish(kind_of(file, kinds)())
 
 
 @app.command()
