@@ -189,14 +189,14 @@ def export_onboarding(settings: Settings, request: ExportRequest) -> OnboardExpo
         if request.out is not None:
             files, count = _write_onboard_files(settings, request.out, rows)
             return OnboardExport(count, tuple(refused), files=files)
-        kept = list(rows)
-    if len(kept) > ONBOARD_ROWS:
+        table = list(rows)
+    if len(table) > ONBOARD_ROWS:
         raise UsageError(
             "usage.bad-option",
-            f"{len(kept)} rows, but nRF Cloud takes {ONBOARD_ROWS} a file",
+            f"{len(table)} rows, but nRF Cloud takes {ONBOARD_ROWS} a file",
             hint="--out FILE writes as many files as it takes.",
         )
-    return OnboardExport(len(kept), tuple(refused), "".join(_csv_lines(kept)))
+    return OnboardExport(len(table), tuple(refused), "".join(_csv_lines(table)))
 
 
 def _onboard_rows(

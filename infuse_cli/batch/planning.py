@@ -16,6 +16,7 @@ from infuse_cli.batch.existing import Existing
 from infuse_cli.batch.outage import Outage, report_outage
 from infuse_cli.batch.source import RowFile, Summary, open_rows, rules_of
 from infuse_cli.clock import RunClock
+from infuse_cli.config.source import load_profile
 from infuse_cli.errors import (
     CredentialError,
     Exit,
@@ -25,7 +26,6 @@ from infuse_cli.errors import (
     UsageError,
 )
 from infuse_cli.journal.shelf import DiskShelf
-from infuse_cli.provisioning.line import load_profile
 from infuse_cli.provisioning.resolve import NOT_YET, resolve
 from infuse_cli.text import plural
 

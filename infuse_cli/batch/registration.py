@@ -16,11 +16,11 @@ from infuse_cli.batch.outage import Outage, report_outage
 from infuse_cli.batch.report import Report
 from infuse_cli.batch.source import RowFile, Summary, open_rows, rules_of
 from infuse_cli.clock import RunClock
+from infuse_cli.config.source import load_profile
 from infuse_cli.effects.journal_run import journal_run, run_start
 from infuse_cli.effects.results import REPORT_FILES, Results
 from infuse_cli.errors import Exit, InfuseError, Interrupted, JournalError, UsageError
 from infuse_cli.journal.shelf import DiskShelf
-from infuse_cli.provisioning.line import load_profile
 from infuse_cli.provisioning.resolve import NOT_YET, resolve
 from infuse_cli.text import plural
 from infuse_cli.types import Event

@@ -17,9 +17,9 @@ from infuse_cli.journal.prepared import Prepared
 from infuse_cli.records.rows import BEGUN, RowRecord, cloud_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from sqlalchemy import ColumnElement, Connection, Row
+    from sqlalchemy import ColumnElement, Connection, Insert, Row, Update
 
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.journal.transaction import Transaction
@@ -35,8 +35,8 @@ _KEY = (
     _row.mcu_id == bindparam("m"),
 )
 _COLUMNS: Final = tuple(column for name, column in _row.items() if name != "at")
-_ONE = select(*_COLUMNS).where(*_KEY)
-_SOME = select(*_COLUMNS).where(
+_GET = select(*_COLUMNS).where(*_KEY)
+_GET_MANY = select(*_COLUMNS).where(
     _row.organisation == bindparam("o"),
     _row.soc == bindparam("c"),
     _row.mcu_id.in_(bindparam("m", expanding=True)),
@@ -46,38 +46,17 @@ _PLACES: Final = tuple(f"m{number}" for number in range(_MANY))
 _HELD = select(_row.organisation, _row.soc, _row.mcu_id, _row.state, _row.run).where(
     _row.mcu_id.in_([bindparam(name) for name in _PLACES])
 )
-_ADD = insert(schema.batch_row)
-_BEGIN = (
-    update(schema.batch_row)
-    .where(*_KEY)
-    .values(
-        run=bindparam("r"),
-        line=bindparam("l"),
-        state=BEGUN,
-        name=bindparam("n"),
-        token_intent=bindparam("i"),
-        facts=bindparam("f"),
-        error=None,
-        at=bindparam("t"),
-    )
-)
-_END = (
-    update(schema.batch_row)
-    .where(*_KEY)
-    .values(
-        run=bindparam("r"),
-        line=bindparam("l"),
-        state=bindparam("s"),
-        device_id=bindparam("d"),
-        id=bindparam("u"),
-        name=bindparam("n"),
-        registry_device_id=bindparam("g"),
-        token_intent=bindparam("i"),
-        facts=bindparam("f"),
-        error=bindparam("e"),
-        at=bindparam("t"),
-    )
-)
+_SET_BY_BEGIN = ("run", "line", "state", "name", "token_intent", "facts", "error", "at")
+_SET_BY_END = (*_SET_BY_BEGIN, "device_id", "id", "registry_device_id")
+
+
+def _new(columns: Iterable[str]) -> dict[str, Any]:
+    return {name: bindparam(f"new_{name}") for name in columns}
+
+
+_ADD = insert(schema.batch_row).values(_new(column.name for column in _row))
+_BEGIN = update(schema.batch_row).where(*_KEY).values(_new(_SET_BY_BEGIN))
+_END = update(schema.batch_row).where(*_KEY).values(_new(_SET_BY_END))
 
 RowWrite = rec.BeginRow | rec.EndRow
 Key = tuple[str, str, str]
@@ -98,30 +77,26 @@ def apply(tx: Transaction, writes: Sequence[RowWrite]) -> None:
 
 def _together(tx: Transaction, writes: Sequence[RowWrite]) -> None:
     held = _held(tx, writes)
-    fresh: list[dict[str, Any]] = []
-    begun: list[dict[str, Any]] = []
-    ended: list[dict[str, Any]] = []
+    changes: dict[Update | Insert, list[dict[str, Any]]] = {_ADD: [], _BEGIN: [], _END: []}
     for write in writes:
         before = _check(tx, write, held.get(_key(write)))
-        state = BEGUN if isinstance(write, rec.BeginRow) else write.state
+        begins = isinstance(write, rec.BeginRow)
+        values = _values(write, tx.now)
         if before is None:
-            fresh.append(_fresh(tx, write, state))
-        elif isinstance(write, rec.BeginRow):
-            begun.append(_begin(tx, write))
+            changes[_ADD].append(values)
         else:
-            ended.append(_end(tx, write))
-        kind = "row-begun" if isinstance(write, rec.BeginRow) else "row-ended"
+            changes[_BEGIN if begins else _END].append(values)
         tx.event(
-            kind,
+            "row-begun" if begins else "row-ended",
             write,
             run=write.run,
             board=cloud_key(write.soc, write.mcu_id),
             from_=before,
-            to=state,
+            to=values["new_state"],
         )
-    for statement, values in ((_ADD, fresh), (_BEGIN, begun), (_END, ended)):
-        if values:
-            tx.sql.add(statement, values)
+    for statement, rows_ in changes.items():
+        if rows_:
+            tx.sql.add(statement, rows_)
 
 
 def _held(tx: Transaction, writes: Sequence[RowWrite]) -> dict[Key, tuple[str, str]]:
@@ -129,8 +104,8 @@ def _held(tx: Transaction, writes: Sequence[RowWrite]) -> dict[Key, tuple[str, s
     found: dict[Key, tuple[str, str]] = {}
     for start in range(0, len(writes), _MANY):
         ids = [write.mcu_id for write in writes[start : start + _MANY]]
-        asked = dict(zip_longest(_PLACES, ids, fillvalue=""))
-        for organisation, soc, mcu_id, state, run in tx.sql.all(_HELD, asked):
+        places = dict(zip_longest(_PLACES, ids, fillvalue=""))
+        for organisation, soc, mcu_id, state, run in tx.sql.all(_HELD, places):
             found[organisation, soc, mcu_id] = (state, run)
     return found
 
@@ -161,87 +136,55 @@ def _check(tx: Transaction, write: RowWrite, held: tuple[str, str] | None) -> st
     return state
 
 
-def _begin(tx: Transaction, write: rec.BeginRow) -> dict[str, Any]:
-    return {
-        **_where(write),
-        "r": write.run,
-        "l": write.line,
-        "n": write.name,
-        "i": write.token_intent,
-        "f": to_json(write.facts),
-        "t": tx.now,
-    }
-
-
-def _end(tx: Transaction, write: rec.EndRow) -> dict[str, Any]:
-    return {
-        **_where(write),
-        "r": write.run,
-        "l": write.line,
-        "s": write.state,
-        "d": write.device_id,
-        "u": write.id,
-        "n": write.name,
-        "g": write.registry_device_id,
-        "i": write.token_intent,
-        "f": to_json(write.facts),
-        "e": _maybe_json(write.error),
-        "t": tx.now,
-    }
-
-
-def _fresh(tx: Transaction, write: RowWrite, state: str) -> dict[str, Any]:
-    known = (
-        (write.id, write.registry_device_id, _maybe_json(write.error))
-        if isinstance(write, rec.EndRow)
-        else (None, None, None)
-    )
-    return {
+def _values(write: RowWrite, now: str) -> dict[str, Any]:
+    """The key of a write's row, and all its columns."""
+    new = {
         "organisation": write.organisation,
         "soc": write.soc,
         "mcu_id": write.mcu_id,
         "run": write.run,
         "line": write.line,
-        "state": state,
+        "state": BEGUN,
         "device_id": write.device_id,
-        "id": known[0],
+        "id": None,
         "name": write.name,
-        "registry_device_id": known[1],
+        "registry_device_id": None,
         "token_intent": write.token_intent,
         "facts": to_json(write.facts),
-        "error": known[2],
-        "at": tx.now,
+        "error": None,
+        "at": now,
     }
+    if isinstance(write, rec.EndRow):
+        new |= {
+            "state": write.state,
+            "id": write.id,
+            "registry_device_id": write.registry_device_id,
+            "error": None if write.error is None else to_json(write.error),
+        }
+    key = {"o": write.organisation, "c": write.soc, "m": write.mcu_id}
+    return key | {f"new_{name}": value for name, value in new.items()}
 
 
 def _key(write: RowWrite) -> Key:
     return (write.organisation, write.soc, write.mcu_id)
 
 
-def _where(write: RowWrite) -> dict[str, Any]:
-    return {"o": write.organisation, "c": write.soc, "m": write.mcu_id}
-
-
-def _maybe_json(value: rec.Facts | None) -> str | None:
-    return None if value is None else to_json(value)
-
-
-def some(
+def get_many(
     connection: Connection, organisation: str, soc: str, mcu_ids: Sequence[str]
 ) -> dict[str, RowRecord]:
     """The rows of these mcuIds that are on record, by mcuId."""
     found: dict[str, RowRecord] = {}
     for start in range(0, len(mcu_ids), _PAGE):
         rows = connection.execute(
-            _SOME, {"o": organisation, "c": soc, "m": list(mcu_ids[start : start + _PAGE])}
+            _GET_MANY, {"o": organisation, "c": soc, "m": list(mcu_ids[start : start + _PAGE])}
         )
         found.update((record.mcu_id, record) for record in map(_record, rows))
     return found
 
 
-def one(connection: Connection, organisation: str, soc: str, mcu_id: str) -> RowRecord | None:
+def get(connection: Connection, organisation: str, soc: str, mcu_id: str) -> RowRecord | None:
     """The row of a cloud key in an organisation."""
-    found = Prepared(connection).first(_ONE, {"o": organisation, "c": soc, "m": mcu_id})
+    found = Prepared(connection).first(_GET, {"o": organisation, "c": soc, "m": mcu_id})
     return None if found is None else _record(found)
 
 

@@ -362,12 +362,12 @@ class SqliteJournal:
     def row(self, organisation: str, soc: str, mcu_id: str) -> RowRecord | None:
         """A row of a batch as it stands, None for one that was never seen here."""
         with self.reading() as connection:
-            return rows.one(connection, organisation, soc, mcu_id)
+            return rows.get(connection, organisation, soc, mcu_id)
 
     def rows(self, organisation: str, soc: str, mcu_ids: Sequence[str]) -> dict[str, RowRecord]:
         """Those of these rows that were seen here, by mcuId."""
         with self.reading() as connection:
-            return rows.some(connection, organisation, soc, mcu_ids)
+            return rows.get_many(connection, organisation, soc, mcu_ids)
 
     def secret(self, name: str) -> bytes | None:
         """Sealed bytes by name, None when there are none."""

@@ -15,13 +15,13 @@ from infuse_cli.cli.result import OperationResult
 from infuse_cli.cli.signals import StopOnSignals
 from infuse_cli.clock import RunClock
 from infuse_cli.config import model as prof
+from infuse_cli.config.source import load_profile as load_profile  # noqa: PLC0414 - for its callers
 from infuse_cli.errors import (
     BoardError,
     Exit,
     InfuseError,
     Interrupted,
     JournalError,
-    ProfileError,
     UsageError,
 )
 from infuse_cli.provisioning.simulated_run import SimulatedEvents, truly
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from infuse_cli.cli.views.events import Renderer
     from infuse_cli.config.bench import Bench
-    from infuse_cli.config.source import Loaded
     from infuse_cli.pki.certificate_profiles import CertificateProfile
     from infuse_cli.ports import Signer
     from infuse_cli.provisioning.context import Deps, Options, Resolved
@@ -532,22 +531,6 @@ def _simulated(asked: Asked, stack: ExitStack) -> OperationResult:
         "provision", loaded.profile, home, env, asked, overridden=loaded.overridden, simulated=True
     )
     return run.execute(world.ports)
-
-
-def load_profile(name: str | None, env: Mapping[str, str]) -> Loaded:
-    """Load the profile of a run. Raises ProfileError profile.not-found when none was named."""
-    from infuse_cli.config.source import load
-
-    if name is None:
-        raise ProfileError(
-            "profile.not-found",
-            "no profile was named",
-            hint=(
-                "--profile NAME or INFUSE_PROFILE names one; `infuse profile list` shows them;"
-                " `infuse provision --sim 4` needs none."
-            ),
-        )
-    return load(name, env)
 
 
 def _ports(run: Run, asked: Asked) -> tuple[str, ...]:

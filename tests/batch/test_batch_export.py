@@ -102,7 +102,7 @@ class Home:
     def tokens(self):
         with self.journal() as journal:
             assert journal.verify() == []
-            return {one.name: one.state for one in journal.tokens()}
+            return {token.name: token.state for token in journal.tokens()}
 
     def secret(self, number):
         with self.journal() as journal:

@@ -31,25 +31,30 @@ def effects(job):
 
 def test_a_plan_says_what_register_does_and_writes_nothing(job, plan):
     first = job.file(4, named=True)
-    told = plan(first)["data"]
-    assert told["totals"] == {"create": 4, "existed": 0, "update": 0, "differs": 0, "bad": 0}
-    assert (told["board"], told["organisation"]["name"], told["network"], told["soc"]) == (
+    envelope = plan(first)["data"]
+    assert envelope["totals"] == {"create": 4, "existed": 0, "update": 0, "differs": 0, "bad": 0}
+    assert (
+        envelope["board"],
+        envelope["organisation"]["name"],
+        envelope["network"],
+        envelope["soc"],
+    ) == (
         {"id": None, "name": "Sensor"},
         "Example Provider",
         None,
         "nRF9151",
     )
-    assert told["tokens"] == {"mint": 4, "existed": 0, "taken": 0}
-    assert told["sealingKey"] == {"state": "would be made", "where": f"{job.home}.sealing"}
+    assert envelope["tokens"] == {"mint": 4, "existed": 0, "taken": 0}
+    assert envelope["sealingKey"] == {"state": "would be made", "where": f"{job.home}.sealing"}
     assert effects(job) == 0
     assert not job.home.exists()
 
     job.done(first)
     sent, before = effects(job), sorted(job.home.rglob("*"))
-    told = plan(job.file(6, named=True))["data"]
-    assert told["totals"] == {"create": 2, "existed": 4, "update": 0, "differs": 0, "bad": 0}
-    assert told["tokens"] == {"mint": 2, "existed": 4, "taken": 0}
-    assert told["sealingKey"]["state"] == "there"
+    envelope = plan(job.file(6, named=True))["data"]
+    assert envelope["totals"] == {"create": 2, "existed": 4, "update": 0, "differs": 0, "bad": 0}
+    assert envelope["tokens"] == {"mint": 2, "existed": 4, "taken": 0}
+    assert envelope["sealingKey"]["state"] == "there"
     assert (effects(job), sorted(job.home.rglob("*"))) == (sent, before)
 
 
@@ -60,14 +65,17 @@ def test_what_differs_is_named(job, plan):
         f"{mcu_id(1)},SN-00001,Oslo",
         f"{mcu_id(2)},SN-00002,",
     )
-    told = plan(path, code=11)
-    (one,) = told["data"]["differs"]
+    envelope = plan(path, code=11)
+    (one,) = envelope["data"]["differs"]
     assert (one["line"], one["mcuId"], one["differences"]) == (
         2,
         mcu_id(1),
         [{"field": "metadata.deploymentSite", "have": "Brisbane", "want": "Oslo"}],
     )
-    assert (told["status"], told["errors"][0]["code"]) == ("partial", "cloud.device-conflict")
+    assert (envelope["status"], envelope["errors"][0]["code"]) == (
+        "partial",
+        "cloud.device-conflict",
+    )
     assert plan(path, "--update")["data"]["totals"]["update"] == 1
 
 
@@ -79,14 +87,14 @@ def test_bad_lines_are_named_and_the_rest_is_planned_all_the_same(job, plan):
         f"{mcu_id(3)},",
         f"{mcu_id(4)},SN-1",
     )
-    told = plan(path, code=2)
-    assert [(one["line"], one["field"], one["code"]) for one in told["data"]["bad"]] == [
+    envelope = plan(path, code=2)
+    assert [(bad["line"], bad["field"], bad["code"]) for bad in envelope["data"]["bad"]] == [
         (2, "metadata.serialNumber", "batch.duplicate"),
         (3, "mcuId", "batch.mcu-id"),
         (4, "metadata.serialNumber", "batch.metadata"),
         (5, "metadata.serialNumber", "batch.duplicate"),
     ]
-    assert (told["status"], told["errors"][0]["code"]) == ("error", "batch.bad-rows")
+    assert (envelope["status"], envelope["errors"][0]["code"]) == ("error", "batch.bad-rows")
     good = job.text("mcuId,metadata.serialNumber", f"{mcu_id(1)},SN-1", "3.5E+14,SN-2")
     assert plan(good, "--skip-bad", code=11)["data"]["totals"]["create"] == 1
 
@@ -94,18 +102,18 @@ def test_bad_lines_are_named_and_the_rest_is_planned_all_the_same(job, plan):
 def test_a_name_that_is_taken_is_found_before(job, plan):
     job.done(job.file(1, named=True))
     path = job.text("mcuId,metadata.serialNumber,name", f"{mcu_id(8)},SN-8,sensor-1")
-    told = plan(path, code=8)
-    assert (told["data"]["tokens"]["taken"], told["errors"][0]["code"]) == (
+    envelope = plan(path, code=8)
+    assert (envelope["data"]["tokens"]["taken"], envelope["errors"][0]["code"]) == (
         1,
         "identity.registry-conflict",
     )
-    assert "sensor-1" in told["data"]["taken"][0]["message"]
+    assert "sensor-1" in envelope["data"]["taken"][0]["message"]
 
 
 def test_rows_with_names_need_a_place_for_the_key(job, plan):
     path = job.file(1, named=True)
-    told = plan(path, code=4, env={"INFUSE_SEALING_KEY_FILE": str(job.home / "inside.key")})
-    assert (told["errors"][0]["code"], told["data"]["sealingKey"]["state"]) == (
+    envelope = plan(path, code=4, env={"INFUSE_SEALING_KEY_FILE": str(job.home / "inside.key")})
+    assert (envelope["errors"][0]["code"], envelope["data"]["sealingKey"]["state"]) == (
         "credential.sealing-key",
         "missing",
     )
@@ -130,8 +138,8 @@ def test_many_rows_cost_a_page_each_hundred(job, plan):
         )
     job.done(job.file(3))
     sent = job.sent("GET /device")
-    told = plan(path, code=11)["data"]["totals"]
-    assert (told["create"], told["differs"]) == (1997, 3)
+    envelope = plan(path, code=11)["data"]["totals"]
+    assert (envelope["create"], envelope["differs"]) == (1997, 3)
     assert job.sent("GET /device") - sent <= 2  # the second one is the end of the list
 
 

@@ -52,10 +52,10 @@ def rows_of(path, rules=None):
 def troubles_of(path, rules=None):
     with open_rows(path) as found:
         summary = found.check(rules)
-        told = [(one.line, one.field, one.code, one.why) for one in found.troubles()]
-        assert len({line for line, *_ in told}) == summary.bad
+        troubles = [(bad.line, bad.field, bad.code, bad.why) for bad in found.troubles()]
+        assert len({line for line, *_ in troubles}) == summary.bad
         assert len(list(found.rows())) == summary.good
-    return told
+    return troubles
 
 
 def refused(path, rules=None):
@@ -208,9 +208,9 @@ def test_files_that_are_no_batch(file, content, code, words):
 )
 def test_ids_that_a_spreadsheet_spoiled(file, cell, words):
     quoted = cell.replace('"', '""')
-    told = troubles_of(file(f'mcuId;name\n{OTHER};a\n"{quoted}";b\n'))
-    assert [(line, field) for line, field, *_ in told] == [(3, "mcuId")]
-    assert words in told[0][3]
+    troubles = troubles_of(file(f'mcuId;name\n{OTHER};a\n"{quoted}";b\n'))
+    assert [(line, field) for line, field, *_ in troubles] == [(3, "mcuId")]
+    assert words in troubles[0][3]
 
 
 @pytest.mark.parametrize(
@@ -253,9 +253,9 @@ def test_ids_that_a_spreadsheet_spoiled(file, cell, words):
     ],
 )
 def test_lines_that_cannot_be_taken(file, header, line, field, code, words):
-    told = troubles_of(file(f"{header}\n{line}\n"))
-    assert [one[:3] for one in told] == [(2, field, code)]
-    assert words in told[0][3]
+    troubles = troubles_of(file(f"{header}\n{line}\n"))
+    assert [trouble[:3] for trouble in troubles] == [(2, field, code)]
+    assert words in troubles[0][3]
 
 
 def test_a_public_key_may_begin_with_plus(file):
@@ -265,22 +265,22 @@ def test_a_public_key_may_begin_with_plus(file):
 
 
 def test_latin_1_is_named_with_line_and_column(file):
-    told = troubles_of(
+    troubles = troubles_of(
         file(f"mcuId,metadata.site\n{OTHER},x\n".encode() + f"{ID},Köln\n".encode("latin-1"))
     )
-    assert [one[:3] for one in told] == [(3, "metadata.site", "batch.encoding")]
-    assert "byte f6 is not UTF-8" in told[0][3]
+    assert [trouble[:3] for trouble in troubles] == [(3, "metadata.site", "batch.encoding")]
+    assert "byte f6 is not UTF-8" in troubles[0][3]
 
 
 def test_an_open_quote_costs_its_own_line_alone(file):
     path = file(f'mcuId,name\n{ID},"a\n{OTHER},b\n{THIRD},c\n')
-    assert [one[0] for one in troubles_of(path)] == [2]
+    assert [trouble[0] for trouble in troubles_of(path)] == [2]
     assert [row.line for row in rows_of(path)] == [3, 4]
 
 
 def test_a_blank_line_between_rows_is_named_once(file):
-    told = troubles_of(file(f"mcuId\n{ID}\n\n\n{OTHER}\n\n"))
-    assert [(line, code) for line, _, code, _ in told] == [(3, "batch.line")]
+    troubles = troubles_of(file(f"mcuId\n{ID}\n\n\n{OTHER}\n\n"))
+    assert [(line, code) for line, _, code, _ in troubles] == [(3, "batch.line")]
 
 
 @pytest.mark.parametrize(
@@ -299,13 +299,13 @@ def test_what_may_be_there_once_blames_both_lines(file, header, first, second, f
             "zz", {"name": "zz", "metadata.sn": "2"}.get(header.split(",")[1], "")
         )
     )
-    told = troubles_of(path, Rules(unique=("sn",)))
-    assert [one[:3] for one in told] == [
+    troubles = troubles_of(path, Rules(unique=("sn",)))
+    assert [trouble[:3] for trouble in troubles] == [
         (2, field, "batch.duplicate"),
         (4, field, "batch.duplicate"),
     ]
-    assert "is in line 4 too" in told[0][3]
-    assert "is in line 2 too" in told[1][3]
+    assert "is in line 4 too" in troubles[0][3]
+    assert "is in line 2 too" in troubles[1][3]
 
 
 def test_rules_of_board_and_profile(file):
@@ -327,7 +327,7 @@ def test_rules_of_board_and_profile(file):
     path = file(
         f"mcuId,metadata.serialNumber,metadata.lot,metadata.site\n{ID},SN-1,7,\n{OTHER},SN-2,7,Oslo\n{THIRD},X,,\n00000000000000ff,,7,\n"
     )
-    assert [one[:3] for one in troubles_of(path, rules)] == [
+    assert [trouble[:3] for trouble in troubles_of(path, rules)] == [
         (4, "metadata.lot", "batch.metadata"),
         (4, "metadata.serialNumber", "batch.metadata"),
         (5, "metadata.serialNumber", "batch.metadata"),
@@ -346,7 +346,9 @@ def test_metadata_from_the_imei_is_drawn_from_the_mcu_id(file):
     )
     rules = rules_of(profile, (MetadataField(name="sn", required=True),))
     path = file(f"mcuId,metadata.sn\n0352656100367872,\n{ID},own\n{OTHER},\n")
-    assert [one[:3] for one in troubles_of(path, rules)] == [(4, "metadata.sn", "batch.metadata")]
+    assert [trouble[:3] for trouble in troubles_of(path, rules)] == [
+        (4, "metadata.sn", "batch.metadata")
+    ]
     assert [row.metadata for row in rows_of(path, rules)] == [
         {"sn": "352656100367872"},
         {"sn": "own"},
@@ -494,8 +496,8 @@ def gives_rows_or_named_errors(path, content):
     with contextlib.suppress(InfuseError), open_rows(path) as found:
         summary = found.check(Rules(required=("a",), unique=("a",)))
         assert len(list(found.rows())) == summary.good
-        for one in found.troubles():
-            one.why.encode()
+        for bad in found.troubles():
+            bad.why.encode()
 
 
 CELLS = (

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["RowFile", "Rules", "Summary", "open_rows", "rules_of", "told"]
+__all__ = ["RowFile", "Rules", "Summary", "open_rows", "rules_of"]
 
 _NAMED: Final = 5
 """Bad lines that an error names; all are in `troubles`."""
@@ -110,7 +110,7 @@ class RowFile:
         return Summary(
             rows - bad,
             bad,
-            self._index.kept("name"),
+            self._index.count_good("name"),
             seal.sha256,
             self.header.columns,
             SEPARATORS[self.header.separator],
@@ -122,7 +122,7 @@ class RowFile:
         """
         if not summary.bad or (skip_bad and summary.good):
             return
-        named = "; ".join(told(one) for one in islice(self.troubles(), _NAMED))
+        named = "; ".join(_sentence(bad) for bad in islice(self.troubles(), _NAMED))
         what = f"{summary.bad} of {summary.good + summary.bad} lines cannot be taken"
         hint = None if summary.good else "Not a single line can be taken: correct the file first."
         raise UsageError(
@@ -206,11 +206,10 @@ class RowFile:
                 yield METADATA + name, row.metadata[name]
 
 
-def told(one: BadRow) -> str:
+def _sentence(bad: BadRow) -> str:
     """What is wrong with a line, in a sentence that begins with its number."""
-    return (
-        f"line {one.line}, {one.field}: {one.why}" if one.field else f"line {one.line}: {one.why}"
-    )
+    place = f"line {bad.line}, {bad.field}" if bad.field else f"line {bad.line}"
+    return f"{place}: {bad.why}"
 
 
 def _double(line: int, field: str, value: str, other: int) -> BadRow:

@@ -130,8 +130,8 @@ def _miscounted(text: str, count: int, header: Header) -> str:
         None,
     )
     cells = "1 cell" if count == 1 else f"{count} cells"
-    told = f"{cells}, but the header has {len(header.columns)}"
-    return f"{told}; is the {other} the separator here?" if other and count == 1 else told
+    why = f"{cells}, but the header has {len(header.columns)}"
+    return f"{why}; is the {other} the separator here?" if other and count == 1 else why
 
 
 def _row(line: int, values: Mapping[str, str], metadata: dict[str, str]) -> Row:

@@ -87,7 +87,9 @@ def _separator(text: str) -> str:
     """The one with which the header makes most sense; commas where that is none."""
     return max(
         SEPARATORS,
-        key=lambda one: sum(_known(name.strip()) for name in text.replace('"', "").split(one)),
+        key=lambda separator: sum(
+            _known(name.strip()) for name in text.replace('"', "").split(separator)
+        ),
     )
 
 
@@ -118,7 +120,7 @@ def _trouble(names: tuple[str, ...]) -> str | None:
 
 def _meant(name: str) -> str:
     known = [*COLUMNS, METADATA + "KEY"]
-    same = [one for one in known if one.lower() == name.lower()] or get_close_matches(
+    same = [column for column in known if column.lower() == name.lower()] or get_close_matches(
         name, known, n=1, cutoff=0.5
     )
     if same and same[0] != METADATA + "KEY":

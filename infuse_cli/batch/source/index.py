@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 _TABLES = """
 PRAGMA journal_mode=OFF;
 PRAGMA synchronous=OFF;
-CREATE TABLE seen (field TEXT NOT NULL, value TEXT NOT NULL, line INTEGER NOT NULL, PRIMARY KEY (field, value)) WITHOUT ROWID;
+CREATE TABLE seen (
+  field TEXT NOT NULL, value TEXT NOT NULL, line INTEGER NOT NULL, PRIMARY KEY (field, value)
+) WITHOUT ROWID;
 CREATE TABLE trouble (line INTEGER NOT NULL, field TEXT, why TEXT NOT NULL, code TEXT NOT NULL);
 CREATE TABLE bad (line INTEGER PRIMARY KEY);
 """
@@ -46,19 +48,19 @@ class Index:
 
     def blame(self, troubles: Iterable[BadRow]) -> None:
         """Remember what is wrong, and that these lines are bad."""
-        for one in troubles:
+        for bad in troubles:
             # Surrogates stand for bytes that are no text.
-            why = one.why.encode("utf-8", "backslashreplace").decode()
+            why = bad.why.encode("utf-8", "backslashreplace").decode()
             self._db.execute(
-                "INSERT INTO trouble VALUES (?, ?, ?, ?)", (one.line, one.field, why, one.code)
+                "INSERT INTO trouble VALUES (?, ?, ?, ?)", (bad.line, bad.field, why, bad.code)
             )
-            self._db.execute("INSERT OR IGNORE INTO bad VALUES (?)", (one.line,))
+            self._db.execute("INSERT OR IGNORE INTO bad VALUES (?)", (bad.line,))
 
     def bad(self) -> int:
         """How many lines are bad."""
         return int(self._db.execute("SELECT count(*) FROM bad").fetchone()[0])
 
-    def kept(self, field: str) -> int:
+    def count_good(self, field: str) -> int:
         """How many good lines have a value in this field."""
         return int(
             self._db.execute(

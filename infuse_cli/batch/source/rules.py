@@ -38,10 +38,13 @@ def rules_of(profile: Profile, fields: Sequence[MetadataField]) -> Rules:
     """
     sources = {name: rule for name, rule in profile.metadata.items() if not isinstance(rule, str)}
     is_imei = profile.board.mcu_id is not None and profile.board.mcu_id.source == "imei"
-    asked: list[MetadataField | MetadataFieldSpec] = [*fields, *profile.cloud.board.metadata_fields]
+    metadata_fields: list[MetadataField | MetadataFieldSpec] = [
+        *fields,
+        *profile.cloud.board.metadata_fields,
+    ]
     return Rules(
-        required=tuple(dict.fromkeys(one.name for one in asked if one.required)),
-        unique=tuple(dict.fromkeys(one.name for one in asked if one.unique)),
+        required=tuple(dict.fromkeys(field.name for field in metadata_fields if field.required)),
+        unique=tuple(dict.fromkeys(field.name for field in metadata_fields if field.unique)),
         constants={name: rule for name, rule in profile.metadata.items() if isinstance(rule, str)},
         from_mcu_id=tuple(name for name, rule in sources.items() if rule.source == "mcuId"),
         from_imei=(

@@ -78,6 +78,20 @@ class Reading:
         return [finding for finding in self.findings if finding.severity == "error"]
 
 
+def load_profile(name: str | None, env: Mapping[str, str]) -> Loaded:
+    """Load the profile of a run. Raises ProfileError profile.not-found when none was named."""
+    if name is None:
+        raise ProfileError(
+            "profile.not-found",
+            "no profile was named",
+            hint=(
+                "--profile NAME or INFUSE_PROFILE names one; `infuse profile list` shows them;"
+                " `infuse provision --sim 4` needs none."
+            ),
+        )
+    return load(name, env)
+
+
 def load(
     name_or_path: str, env: Mapping[str, str], *, overrides: Iterable[tuple[str, Any]] = ()
 ) -> Loaded:
