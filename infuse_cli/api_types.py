@@ -164,7 +164,7 @@ class SentRpc(ApiObject, frozen=True):
 
 class DownlinkMessage(ApiObject, frozen=True):
     """What carries an RPC to the device: status waiting, sent or completed, and when it is given
-    up.
+    up. `device_id` is the UUID of the device, not its deviceId.
     """
 
     status: Word
@@ -182,8 +182,7 @@ class RpcMessage(ApiObject, frozen=True):
 
     id: Uuid
     created_at: Moment | None = None
-    device_id: DeviceId | None = None
-    rpc: dict[str, Any] | None = None
+    device: Device | None = None
     downlink_message: DownlinkMessage | None = None
 
 

@@ -131,7 +131,7 @@ def _send(
 
 def _is_command(row: api.RpcMessage, command: str | int) -> bool:
     """Whether a message may be this command: one that does not say which it is may."""
-    request = (row.downlink_message.rpc_req if row.downlink_message else None) or row.rpc or {}
+    request = (row.downlink_message.rpc_req if row.downlink_message else None) or {}
     said = request.get("commandId" if isinstance(command, int) else "commandName")
     return said is None or said == command
 
@@ -259,12 +259,12 @@ def status_of(message: api.RpcMessage, now: datetime) -> str:
 
 def _row(message: api.RpcMessage, now: datetime) -> dict[str, Any]:
     downlink = message.downlink_message
-    request = (downlink.rpc_req if downlink else None) or message.rpc or {}
+    request = (downlink.rpc_req if downlink else None) or {}
     values = views.plain(message)
     below: dict[str, Any] = values.get("downlinkMessage") or {}
     return {
         "id": message.id,
-        "deviceId": message.device_id or below.get("deviceId"),
+        "deviceId": message.device.device_id if message.device else None,
         "createdAt": values.get("createdAt"),
         "command": request.get("commandName", request.get("commandId")),
         "params": request.get("params"),

@@ -51,7 +51,7 @@ class CloudState:
         self._key: Final = X25519PrivateKey.generate()
         self.rpc: Final = RpcState(clock, self)
 
-    def stamps(self) -> dict[str, str]:
+    def stamps(self) -> dict[str, Any]:
         """id, createdAt, updatedAt of a new object."""
         now = stamp(self._clock.now())
         return {"id": new_id(), "created_at": now, "updated_at": now}
@@ -239,8 +239,9 @@ class CloudState:
         """POST /device/lastRoute."""
         heard = {i: self.states.get(self._by_device_id.get(i, "")) for i in ask.body.device_ids}
         return [
-            wire.DeviceRoute(device_id=i, last_route=None if state is None else state.last_route)
+            wire.DeviceRoute(device_id=i, last_route=state.last_route)
             for i, state in heard.items()
+            if state is not None and state.last_route is not None
         ]
 
     def heard(self, device_id: str) -> bool:
@@ -269,9 +270,10 @@ class CloudState:
         )
         return True
 
-    def was_heard(self, device_id: str) -> bool:
-        """Whether the device was ever heard."""
-        return self._by_device_id.get(device_id, "") in self.states
+    def route_of(self, device: wire.Device) -> wire.UplinkRoute | None:
+        """The way that the device's last packet came; None where it was never heard."""
+        state = self.states.get(device.id)
+        return None if state is None else state.last_route
 
     # Keys and tokens
 

@@ -8,9 +8,11 @@ one that is switched off does.
 from __future__ import annotations
 
 import secrets
+import zlib
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from msgspec import UNSET
 
 from infuse_cli.sim import wire
@@ -19,6 +21,32 @@ from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp, wante
 if TYPE_CHECKING:
     from infuse_cli.sim.cloud_state import CloudState
 
+COMMANDS: Final = (
+    "reboot",
+    "fault",
+    "time_get",
+    "time_set",
+    "kv_write",
+    "kv_read",
+    "kv_reflect_crcs",
+    "zbus_channel_state",
+    "application_info",
+    "wifi_scan",
+    "wifi_state",
+    "last_reboot",
+    "data_logger_state",
+    "data_logger_read",
+    "mem_read",
+    "infuse_states_query",
+    "infuse_states_update",
+    "data_logger_erase",
+    "heap_stats",
+)
+"""Names of the public RPCs in the order of their numbers, from 1 (package infuse-iot 0.10.4)."""
+
+_OWN_COMMANDS: Final = 0x8000
+_PAYLOAD_RPC_REQUEST: Final = 1
+_AUTH_DEVICE: Final = 1
 _NEXT: Final[dict[wire.RpcStatus, wire.RpcStatus]] = {"waiting": "sent", "sent": "completed"}
 
 
@@ -43,20 +71,33 @@ class RpcState:
             raise Refused(400, f"there is no device {body.device_id}") from None
         now = self._clock.now()
         downlink = wire.Downlink(
-            id=new_id(),
-            device_id=device.device_id,
+            **self._cloud.stamps(),
+            device_id=device.id,
+            payload_type=_PAYLOAD_RPC_REQUEST,
+            auth=_AUTH_DEVICE,
             status="waiting",
-            rpc_req=body.rpc,
+            rpc_req=self._request(body.rpc),
+            send_wait_timeout_ms=body.send_wait_timeout_ms,
             expires_at=stamp(now + timedelta(milliseconds=body.send_wait_timeout_ms)),
         )
         made = wire.RpcMessage(
             id=new_id(),
-            created_at=stamp(now),
+            created_at=downlink.created_at,
             downlink_message_id=downlink.id,
+            device=device,
             downlink_message=downlink,
         )
         self.messages[made.id] = made
         return wire.SentRpc(id=made.id, downlink_message_id=downlink.id, created_at=made.created_at)
+
+    def _request(self, call: wire.RpcCall) -> wire.RpcReq:
+        encoded = call.params_encoded
+        return wire.RpcReq(
+            request_id=len(self.messages) + 1,
+            command_id=_command_id(call),
+            params=call.params,
+            params_encoded=encoded if isinstance(encoded, str) else None,
+        )
 
     def show(self, ask: Ask) -> wire.RpcMessage:
         """GET /rpc/{id}: the message as it stands; looking at it lets time pass for its device."""
@@ -64,13 +105,8 @@ class RpcState:
         if message is None:
             raise Refused(404, "no such rpc")
         downlink = message.downlink_message
-        shown = wire.RpcMessage(
-            id=message.id,
-            created_at=message.created_at,
-            downlink_message_id=message.downlink_message_id,
-            downlink_message=wire.copied(downlink),
-        )
-        self._move_on(downlink)
+        shown = msgspec.structs.replace(message, downlink_message=msgspec.structs.replace(downlink))
+        self._move_on(message)
         return shown
 
     def list(self, ask: Ask) -> list[wire.RpcMessage]:
@@ -100,23 +136,35 @@ class RpcState:
         if until <= self._clock.now():
             raise Refused(401, "the token has expired")
 
-    def _move_on(self, downlink: wire.Downlink) -> None:
-        heard = self._cloud.was_heard(downlink.device_id)
-        if not heard or downlink.status == "completed":
+    def _move_on(self, message: wire.RpcMessage) -> None:
+        downlink = message.downlink_message
+        route = self._cloud.route_of(message.device)
+        if route is None or downlink.status == "completed":
             return
-        downlink.status, now = _NEXT[downlink.status], stamp(self._clock.now())
+        now = stamp(self._clock.now())
+        downlink.status, downlink.updated_at = _NEXT[downlink.status], now
         if downlink.status == "sent":
             downlink.sent_at = now
         else:
-            downlink.completed_at, downlink.rpc_rsp = now, {"returnCode": 0, "params": {}}
+            downlink.completed_at, downlink.rpc_rsp = now, wire.RpcRsp(route=route)
 
     def _fits(self, message: wire.RpcMessage, query: wire.RpcQuery) -> bool:
         downlink, sent = message.downlink_message, datetime.fromisoformat(message.created_at)
-        organisation = self._cloud.by_device_id(downlink.device_id).organisation_id
+        device = message.device
         return (
-            wanted(query.organisation_id, organisation)
-            and wanted(query.device_id, downlink.device_id)
+            wanted(query.organisation_id, device.organisation_id)
+            and wanted(query.device_id, device.device_id)
             and wanted(query.status, downlink.status)
             and (query.start_time is UNSET or sent >= query.start_time)
             and (query.end_time is UNSET or sent < query.end_time)
         )
+
+
+def _command_id(call: wire.RpcCall) -> int:
+    """The number of a command; one of a name that is not public has a number of its own."""
+    if isinstance(call.command_id, int):
+        return call.command_id
+    name = str(call.command_name)
+    if name in COMMANDS:
+        return COMMANDS.index(name) + 1
+    return _OWN_COMMANDS + zlib.crc32(name.encode()) % _OWN_COMMANDS

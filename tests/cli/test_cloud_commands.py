@@ -726,14 +726,11 @@ class TestKeysAndTokens:
 class TestRpc:
     def test_an_rpc_is_sent_and_followed(self, infuse, device):
         infuse.heard(device["deviceId"])
-        rpc = infuse.data("rpc", "send", "--wait", "ping", "count=3", "word=yes", "--device", MCU)[
-            "rpc"
-        ]
-        assert (rpc["status"], rpc["command"], rpc["result"]["returnCode"]) == (
-            "completed",
-            "ping",
-            0,
-        )
+        words = ["heap_stats", "count=3", "word=yes"]
+        rpc = infuse.data("rpc", "send", "--wait", *words, "--device", MCU)["rpc"]
+        assert (rpc["status"], rpc["result"]["returnCode"]) == ("completed", 0)
+        # The cloud shows a command by its number, and the device by its own UUID beside the deviceId.
+        assert (rpc["command"], rpc["deviceId"]) == (19, device["deviceId"])
         assert rpc["params"] == {"count": 3, "word": "yes"}
         assert infuse.data("rpc", "show", rpc["id"])["rpc"]["status"] == "completed"
         assert [

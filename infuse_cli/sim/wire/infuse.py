@@ -194,10 +194,10 @@ class RoutesRequest(Request):
 
 
 class DeviceRoute(Wire):
-    """One row of POST /device/lastRoute."""
+    """One row of POST /device/lastRoute; a device that was never heard has none."""
 
     device_id: Hex16
-    last_route: UplinkRoute | None
+    last_route: UplinkRoute
 
 
 class Key(Wire):
@@ -243,7 +243,7 @@ class MqttToken(Wire):
 
 
 class RpcCall(Wire):
-    """The command of an RPC, by name or by number; it is shown again as it was sent."""
+    """The command of an RPC, by name or by number."""
 
     command_name: str | UnsetType | None = UNSET
     command_id: Annotated[int, Meta(ge=0, le=65535)] | UnsetType | None = UNSET
@@ -267,30 +267,45 @@ class SentRpc(Wire):
     created_at: Stamp
 
 
-class Downlink(Wire, omit_defaults=True):
-    """What carries an RPC to its device."""
+class RpcReq(Wire, omit_defaults=True):
+    """The command as it is sent to the device, by its number."""
 
-    id: Uuid
-    device_id: Hex16
+    request_id: int
+    command_id: int
+    params: dict[str, Any] = msgspec.field(default_factory=dict)
+    params_encoded: str | None = None
+
+
+class RpcRsp(Wire):
+    """What the device answered."""
+
+    route: UplinkRoute
+    return_code: int = 0
+    params: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class Downlink(Stored, omit_defaults=True):
+    """What carries an RPC to its device; `device_id` is the UUID of the device."""
+
+    device_id: Uuid
+    payload_type: int
+    auth: int
     status: RpcStatus
+    rpc_req: RpcReq
+    send_wait_timeout_ms: int
     expires_at: Stamp
-    rpc_req: RpcCall
     sent_at: Stamp | None = None
     completed_at: Stamp | None = None
-    rpc_rsp: dict[str, Any] | None = None
-
-
-def copied(downlink: Downlink) -> Downlink:
-    """The message as it is now."""
-    return msgspec.structs.replace(downlink)
+    rpc_rsp: RpcRsp | None = None
 
 
 class RpcMessage(Wire):
-    """An RPC as it stands."""
+    """An RPC as it stands; `device` has the deviceId of 16 hex digits."""
 
     id: Uuid
     created_at: Stamp
     downlink_message_id: Uuid
+    device: Device
     downlink_message: Downlink
 
 
