@@ -74,7 +74,9 @@ def profile_names() -> list[str]:
     """Names of the built-in profiles and of those in INFUSE_HOME, without opening them."""
     from pathlib import Path
 
-    folders = [Path(__file__).resolve().parent.parent / "profiles"]
+    from infuse_cli.config.built_in import built_in_profiles
+
+    names = {file.name.rpartition(".")[0] for file in built_in_profiles()}
     if home := os.environ.get("INFUSE_HOME"):
-        folders.append(Path(home).expanduser() / "profiles")
-    return sorted({path.stem for folder in folders for path in folder.glob("*.y*ml")})
+        names |= {path.stem for path in (Path(home).expanduser() / "profiles").glob("*.y*ml")}
+    return sorted(names)

@@ -224,7 +224,7 @@ def test_examples_docs_and_profiles_hold_none():
     home = Path(__file__).parents[2]
     places = [
         path
-        for folder in ("examples", "docs", "infuse_cli/profiles")
+        for folder in ("examples", "docs", "profiles")
         for path in (home / folder).rglob("*")
         if path.is_file()
     ]

@@ -27,7 +27,7 @@ def listed(env: Mapping[str, str]) -> list[dict[str, Any]]:
 def _row(source: profile_source.Source, env: Mapping[str, str]) -> dict[str, Any]:
     where = "built in" if source.built_in else str(source.path)
     try:
-        reading = profile_source.read(str(source.path), env)
+        reading = profile_source.read_source(source, env)
     except InfuseError as error:
         return {
             "name": source.name,
@@ -95,7 +95,7 @@ def _origin(path: str, reading: Reading) -> str:
     mark = nodes.place(reading.tree, path)
     label = (
         mark.source.label
-        if mark.source.path is None or mark.source.built_in
+        if mark.source.built_in or mark.source.path is None
         else Path(mark.source.label).name
     )
     return f"{label}:{mark.line}" if mark.source.path is not None else label

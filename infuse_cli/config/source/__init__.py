@@ -31,6 +31,7 @@ __all__ = [
     "is_path",
     "load",
     "read",
+    "read_source",
 ]
 
 _EXTENDS: Final = "extends"
@@ -128,7 +129,13 @@ def read(
     name_or_path: str, env: Mapping[str, str], *, overrides: Iterable[tuple[str, Any]] = ()
 ) -> Reading:
     """Read a profile as far as it can be understood. Raises ProfileError where there is none."""
-    source = find.locate(name_or_path, env, Path.cwd())
+    return read_source(find.locate(name_or_path, env, Path.cwd()), env, overrides=overrides)
+
+
+def read_source(
+    source: Source, env: Mapping[str, str], *, overrides: Iterable[tuple[str, Any]] = ()
+) -> Reading:
+    """Read a profile that was found already, as `read` does."""
     chain, tree, findings = _chained(source, env)
     tree, overridden, more = _overridden(tree, env, overrides)
     tree = _absolute(tree)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from infuse_cli.config.built_in import SUFFIXES, built_in_profiles
 from infuse_cli.config.source.finding import Source, nearest
 from infuse_cli.errors import ProfileError
+from infuse_cli.home import PROFILES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from importlib.resources.abc import Traversable
 
-_SUFFIXES: Final = (".yaml", ".yml")
 _MOST_BYTES: Final = 262_144
 
 
@@ -20,7 +21,7 @@ def is_path(text: str) -> bool:
     """Whether a text means a file rather than a name: it has a separator or ends like a
     YAML file.
     """
-    return "/" in text or "\\" in text or text.endswith(_SUFFIXES)
+    return "/" in text or "\\" in text or text.endswith(SUFFIXES)
 
 
 def locate(
@@ -50,14 +51,9 @@ def locate(
 
 def available(env: Mapping[str, str]) -> list[Source]:
     """All profiles that have a name: the user's first, then the built-in ones."""
-    own = Path(env["INFUSE_HOME"]) / "profiles" if env.get("INFUSE_HOME") else None
-    found = [] if own is None else [_source(path, built_in=False) for path in _files(own)]
-    return [*found, *(_source(path, built_in=True) for path in _files(built_in_folder()))]
-
-
-def built_in_folder() -> Path:
-    """Folder of the profiles that travel in the wheel."""
-    return Path(str(resources.files("infuse_cli") / "profiles"))
+    own = Path(env["INFUSE_HOME"]) / PROFILES if env.get("INFUSE_HOME") else None
+    found = [] if own is None else [_source(path) for path in _files(own)]
+    return [*found, *map(_built_in, built_in_profiles())]
 
 
 def read_text(source: Source) -> str:
@@ -65,6 +61,8 @@ def read_text(source: Source) -> str:
 
     Raises ProfileError profile.unreadable, profile.bad-yaml where it is not UTF-8.
     """
+    if source.resource is not None:
+        return source.resource.read_text(encoding="utf-8")
     if source.path is None:
         return ""
     try:
@@ -88,11 +86,15 @@ def read_text(source: Source) -> str:
 
 def _files(folder: Path) -> list[Path]:
     try:
-        return sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
+        return sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
     except OSError:
         return []
 
 
-def _source(path: Path, *, built_in: bool) -> Source:
-    label = f"{path.stem} (built in)" if built_in else str(path)
-    return Source(label, path.absolute().parent, path, path.stem, built_in)
+def _source(path: Path) -> Source:
+    return Source(str(path), path.absolute().parent, path, path.stem)
+
+
+def _built_in(resource: Traversable) -> Source:
+    path = Path(str(resource)).absolute()
+    return Source(f"{path.stem} (built in)", path.parent, path, path.stem, resource)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from importlib.resources.abc import Traversable
     from pathlib import Path
 
 
@@ -15,13 +16,21 @@ if TYPE_CHECKING:
 class Source:
     """Where YAML came from: `label` for people, `path` where it is a file, `folder` that relative
     paths start from.
+
+    `resource` is a built-in profile, which need not be a file: in a program packed into one file
+    its `path` only names it.
     """
 
     label: str
     folder: Path
     path: Path | None = None
     name: str = ""
-    built_in: bool = False
+    resource: Traversable | None = None
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it comes with the program."""
+        return self.resource is not None
 
 
 @dataclass(frozen=True, slots=True)
