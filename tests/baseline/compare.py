@@ -53,3 +53,37 @@ def renamed(word: Any) -> Any:
     for table in (renames.CODES, renames.TOKEN_STATES, renames.STATES, renames.EVENTS):
         word = table.get(word, word)
     return word
+
+
+def shape_differences(command: str, was: Any, now: Any, path: str = "data") -> Iterator[str]:
+    """What of a stored shape (see `shapes.py`) is not in today's: keys, and types of values."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        for key, inner in was.items():
+            yield from _of_shaped_key(command, key, inner, now, path)
+    elif isinstance(was, list) and isinstance(now, list):
+        if was and now:
+            yield from shape_differences(command, was[0], now[0], f"{path}[]")
+    elif _types(was) and _types(now) and not _types(was) & _types(now):
+        yield f"{path}: was {was}, is {now}"
+
+
+def _of_shaped_key(
+    command: str, key: str, inner: Any, now: dict[str, Any], path: str
+) -> Iterator[str]:
+    name = key.rstrip("?")
+    moved = renames.KEYS.get(f"{command}: {path}.{name}")
+    name_now = name if moved is None else moved.rpartition(".")[2]
+    found = [now[spelt] for spelt in (name_now, f"{name_now}?") if spelt in now]
+    if found:
+        yield from shape_differences(command, inner, found[0], f"{path}.{name}")
+    elif name == key and name not in {"*", "null"}:
+        yield f"{path}.{name}: is gone"
+
+
+def _types(shape: Any) -> set[str]:
+    """Types of values that are not null; none where it is not known."""
+    if isinstance(shape, dict):
+        return {"object"}
+    if isinstance(shape, list):
+        return {"array"}
+    return set(shape.split("|")) - {"null"}
