@@ -32,12 +32,19 @@ def _differences(command: str, was: Any, now: Any, path: str) -> Iterator[str]:
 
 
 def _of_key(command: str, key: str, value: Any, now: dict[str, Any], path: str) -> Iterator[str]:
-    moved = renames.KEYS.get(f"{command}: {path}.{key}")
-    key_now = key if moved is None else moved.rpartition(".")[2]
+    key_now = _key_now(f"{command}: {path}", key, now)
     if key_now not in now:
         yield f"{path}.{key}: is gone"
     else:
         yield from _differences(command, value, now[key_now], f"{path}.{key}")
+
+
+def _key_now(place: str, key: str, now: dict[str, Any]) -> str:
+    """What a key is called today; it may also be the name of a state or a code."""
+    moved = renames.KEYS.get(f"{place}.{key}")
+    if moved is not None:
+        return moved.rpartition(".")[2]
+    return key if key in now else str(renamed(key))
 
 
 def _equal(was: Any, now: Any, key: str) -> bool:
@@ -71,8 +78,7 @@ def _of_shaped_key(
     command: str, key: str, inner: Any, now: dict[str, Any], path: str
 ) -> Iterator[str]:
     name = key.rstrip("?")
-    moved = renames.KEYS.get(f"{command}: {path}.{name}")
-    name_now = name if moved is None else moved.rpartition(".")[2]
+    name_now = _key_now(f"{command}: {path}", name, {spelt.rstrip("?"): None for spelt in now})
     found = [now[spelt] for spelt in (name_now, f"{name_now}?") if spelt in now]
     if found:
         yield from shape_differences(command, inner, found[0], f"{path}.{name}")
