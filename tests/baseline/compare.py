@@ -32,12 +32,19 @@ def _differences(command: str, was: Any, now: Any, path: str) -> Iterator[str]:
 
 
 def _of_key(command: str, key: str, value: Any, now: dict[str, Any], path: str) -> Iterator[str]:
-    moved = renames.KEYS.get(f"{command}: {path}.{key}")
-    key_now = key if moved is None else moved.rpartition(".")[2]
+    key_now = _key_now(f"{command}: {path}", key, now)
     if key_now not in now:
         yield f"{path}.{key}: is gone"
     else:
         yield from _differences(command, value, now[key_now], f"{path}.{key}")
+
+
+def _key_now(place: str, key: str, now: dict[str, Any]) -> str:
+    """What a key is called today; it may also be the name of a state or a code."""
+    moved = renames.KEYS.get(f"{place}.{key}")
+    if moved is not None:
+        return moved.rpartition(".")[2]
+    return key if key in now else str(renamed(key))
 
 
 def _equal(was: Any, now: Any, key: str) -> bool:
@@ -53,3 +60,36 @@ def renamed(word: Any) -> Any:
     for table in (renames.CODES, renames.TOKEN_STATES, renames.STATES, renames.EVENTS):
         word = table.get(word, word)
     return word
+
+
+def shape_differences(command: str, was: Any, now: Any, path: str = "data") -> Iterator[str]:
+    """What of a stored shape (see `shapes.py`) is not in today's: keys, and types of values."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        for key, inner in was.items():
+            yield from _of_shaped_key(command, key, inner, now, path)
+    elif isinstance(was, list) and isinstance(now, list):
+        if was and now:
+            yield from shape_differences(command, was[0], now[0], f"{path}[]")
+    elif _types(was) and _types(now) and not _types(was) & _types(now):
+        yield f"{path}: was {was}, is {now}"
+
+
+def _of_shaped_key(
+    command: str, key: str, inner: Any, now: dict[str, Any], path: str
+) -> Iterator[str]:
+    name = key.rstrip("?")
+    name_now = _key_now(f"{command}: {path}", name, {spelt.rstrip("?"): None for spelt in now})
+    found = [now[spelt] for spelt in (name_now, f"{name_now}?") if spelt in now]
+    if found:
+        yield from shape_differences(command, inner, found[0], f"{path}.{name}")
+    elif name == key and name not in {"*", "null"}:
+        yield f"{path}.{name}: is gone"
+
+
+def _types(shape: Any) -> set[str]:
+    """Types of values that are not null; none where it is not known."""
+    if isinstance(shape, dict):
+        return {"object"}
+    if isinstance(shape, list):
+        return {"array"}
+    return set(shape.split("|")) - {"null"}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def write(path: Path, table: dict[str, Any], *, depth: int = 2) -> None:
+def write(path: Path, table: dict[str, Any] | list[Any], *, depth: int = 2) -> None:
     """A table as JSON that a person can read: lines down to this depth."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_lines(table, depth) + "\n", encoding="utf-8")
@@ -81,11 +81,19 @@ def make_plans(data: Path) -> None:
     files.make_plans(data)
 
 
+def make_answers(data: Path) -> None:
+    """The shapes of what every command prints."""
+    import make_answers as answers
+
+    answers.make_answers(data)
+
+
 PARTS: dict[str, Callable[[Path], None]] = {
     "program": make_program,
     "journals": make_journals,
     "files": make_files,
     "plans": make_plans,
+    "answers": make_answers,
 }
 
 

@@ -49,8 +49,9 @@ FAIL_POINTS: Final[dict[str, str]] = {}
 """Names of fail-points; a placeholder is written {}."""
 
 KEYS: Final[dict[str, str]] = {}
-"""Keys of JSON: "COMMAND: PATH" to the new path, e.g.
-{"journal show: data.attempts[].boardKey": "data.attempts[].board.key"}."""
+"""Keys of JSON: "COMMAND: PATH" to the path with the new key, e.g.
+{"journal show: data.attempts[].byHand": "data.attempts[].manualChanges"}. Of events in jsonl the
+path begins with the event: {"provision: step-done.ms": "step-done.milliseconds"}."""
 
 EVENTS: Final[dict[str, str]] = {}
 """Names of events in jsonl."""
