@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
+from infuse_cli.pipeline.plan import plan_for, plan_hash
+from infuse_cli.profile_source import load
 from make_journals import MODES, new_bench, profile_of
 from world import HERE, store, write_packed, write_profile
 
 from infuse_cli import profile as prof
-from infuse_cli.pipeline.plan import plan_for, plan_hash
-from infuse_cli.profile_source import load
 
 if TYPE_CHECKING:
     from world import StoredBench

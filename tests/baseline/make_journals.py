@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from infuse_cli.pipeline.plan import PLANS, STEPS
+from infuse_cli.pipeline.step import Effect
 from world import (
     HERE,
     PASSPHRASE,
@@ -18,8 +20,6 @@ from world import (
     write_profile,
 )
 
-from infuse_cli.pipeline.plan import PLANS, STEPS
-from infuse_cli.pipeline.step import Effect
 from tests.foreign.cloud import Fault, Issuer, _pem
 from tests.foreign.conftest import profile_values
 from tests.foreign.test_foreign_kills import POINTS, firmware

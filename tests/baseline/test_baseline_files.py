@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from infuse_cli.pipeline.plan import plan_for, plan_hash
 
 from infuse_cli import profile as prof
-from infuse_cli.pipeline.plan import plan_for, plan_hash
 from tests.baseline.compare import differences
 from tests.baseline.world import HERE, read_packed, restored
 from tests.foreign.verifier import audit
