@@ -58,6 +58,13 @@ class CodeInfo:
 F, E, A = Outcome.FAIL, Outcome.ERROR, Outcome.ABORTED
 X = Exit
 
+_RENAMED: Final[dict[str, str]] = {
+    "cloud.device-elsewhere": "cloud.wrong-owner",
+    "mqtt.open": "mqtt.anonymous-allowed",
+    "keys.not-delivered": "keys.delivery-failed",
+}
+"""Codes as older journals have them, and what they are called now."""
+
 # One row a code: exit, outcome, safe to unplug, what it means, what to do.
 CODES: Final[dict[str, CodeInfo]] = {
     "tool.bug": CodeInfo(
@@ -359,7 +366,7 @@ CODES: Final[dict[str, CodeInfo]] = {
         "Check the passphrase and the file: a copy that was cut off on the way does not open"
         " either.",
     ),
-    "keys.not-delivered": CodeInfo(
+    "keys.delivery-failed": CodeInfo(
         X.CREDENTIAL,
         E,
         True,
@@ -447,7 +454,7 @@ CODES: Final[dict[str, CodeInfo]] = {
         "the cloud device exists with other values",
         "Check the label; --update-metadata overwrites the values that are named.",
     ),
-    "cloud.device-elsewhere": CodeInfo(
+    "cloud.wrong-owner": CodeInfo(
         X.IDENTITY,
         F,
         True,
@@ -521,7 +528,7 @@ CODES: Final[dict[str, CodeInfo]] = {
         "what answers is not an MQTT 3.1.1 broker",
         "Check host and port: this may be another service.",
     ),
-    "mqtt.open": CodeInfo(
+    "mqtt.anonymous-allowed": CodeInfo(
         X.CLOUD_REFUSED,
         E,
         True,
@@ -1127,6 +1134,11 @@ CODES: Final[dict[str, CodeInfo]] = {
         "Find the common cause first, then run again.",
     ),
 }
+
+
+def current_code(code: str) -> str:
+    """What a code of an older journal is called now."""
+    return _RENAMED.get(code, code)
 
 
 class InfuseError(Exception):

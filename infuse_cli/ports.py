@@ -375,7 +375,7 @@ class KeySink(Protocol):
     def put(self, key: Secret, values: Mapping[str, str]) -> None:
         """Hand a key (base64) over; `values` name the board and the key.
 
-        Raises CredentialError keys.not-delivered.
+        Raises CredentialError keys.delivery-failed.
         """
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from infuse_cli.errors import Interrupted, UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -26,3 +28,22 @@ class Settings:
     profile: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     prompt: Prompt | None = None
+
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Ask before something is destroyed, unless `yes` has said so in advance.
+
+        Raises UsageError usage.no-terminal where nobody can be asked, Interrupted on no.
+        """
+        if yes:
+            return
+        if self.prompt is None:
+            raise UsageError(
+                "usage.no-terminal",
+                f"{question} There is no terminal to ask on",
+                hint="--yes says so in advance.",
+            )
+        if not self.prompt.confirm(question):
+            raise Interrupted(
+                "not confirmed, so nothing was changed",
+                hint="Run again and say yes, or give --yes.",
+            )

@@ -59,7 +59,7 @@ class Differences:
         named = "; ".join(difference.words() for difference in self.all)
         if any(difference.field in _PLACE for difference in self.fixed):
             return PolicyError(
-                "cloud.device-elsewhere",
+                "cloud.wrong-owner",
                 f"cloud device {device.device_id} exists elsewhere: {named}",
             )
         hint = None if self.fixed else "--update overwrites metadata with what the file has."

@@ -8,7 +8,6 @@ one that ended elsewhere, on a board perhaps, is left as it is.
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path  # noqa: TC003 - a dataclass names it
@@ -19,7 +18,7 @@ from infuse_cli.api_types import TokenEnd
 from infuse_cli.batch.adapters import existing_journal
 from infuse_cli.batch.known_rows import known_rows
 from infuse_cli.devices import session as tools
-from infuse_cli.devices.retirement import ended
+from infuse_cli.devices.token_end import delete_token
 from infuse_cli.errors import PolicyError
 from infuse_cli.provisioning.steps.token import secret_name
 from infuse_cli.records import DropSecret, MoveToken
@@ -87,8 +86,7 @@ def take_back(settings: Settings, request: TakeBackRequest) -> TakenBack:
     Raises PolicyError batch.nothing where none of this organisation was handed over, ProfileError
     without a registry, UsageError usage.no-terminal, CloudError of both APIs.
     """
-    session = tools.Session(settings)  # type: ignore[arg-type]
-    with closing(session), existing_journal(settings) as journal:
+    with tools.opened(settings) as session, existing_journal(settings) as journal:
         registry, mine = session.registry, session.organisation(None).id
         gone, others = _handed_over(journal, request.file, mine)
         if not gone:
@@ -103,8 +101,8 @@ def take_back(settings: Settings, request: TakeBackRequest) -> TakenBack:
                 ),
             )
         question = f"Revoke {plural(len(gone), 'registration token')} that another bench has?"
-        tools.confirm(question, yes=request.yes)
-        with tools.on_record(session, COMMAND) as record:
+        settings.confirm(question, yes=request.yes)
+        with tools.journal_run(session, COMMAND) as record:
             pending = {token.id for token in registry.pending_tokens()}
             returner = _Returner(session, record, pending)
             tokens = [
@@ -164,7 +162,7 @@ class _Returner:
 
         Still `handed-over` where it may be on a board whose device is not online yet.
         """
-        end = ended(self._session, token)
+        end = delete_token(self._session, token)
         if end is TokenEnd.REVOKED:
             return TokenState.REVOKED
         device = None

@@ -50,7 +50,7 @@ class Login:
     password: Secret | None = None
 
 
-class Entrance:
+class BrokerProbe:
     """One broker: host, port, and the seconds that each connection may take in all.
 
     `reached(step, facts)` is told each step that is proven: tcp, tls, mqtt.
@@ -68,13 +68,13 @@ class Entrance:
         self.timeout_s: Final = timeout_s
         self._reached: Final = reached or (lambda _step, _facts: None)
 
-    def enter(self, context: ssl.SSLContext, login: Login) -> None:
-        """Be let in, stay for one ping, leave.
+    def connect(self, context: ssl.SSLContext, login: Login) -> None:
+        """Connect and log in, send one ping, disconnect.
 
         Raises CloudError with a code of `mqtt.`, by what refused.
         """
         try:
-            self._enter(context, login)
+            self._connect(context, login)
         except _CutError:
             # In TLS 1.3 the reason can be lost with the connection; in TLS 1.2 it comes within the
             # handshake.
@@ -86,12 +86,12 @@ class Entrance:
     def _ask_why(self, context: ssl.SSLContext, login: Login) -> None:
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         try:
-            Entrance(self.host, self.port, self.timeout_s)._enter(context, login)  # noqa: SLF001 - one more of ourselves, silent
+            BrokerProbe(self.host, self.port, self.timeout_s)._connect(context, login)  # noqa: SLF001 - one more of ourselves, silent
         except CloudError as error:
             if error.code == "mqtt.certificate-refused":
                 raise
 
-    def _enter(self, context: ssl.SSLContext, login: Login) -> None:
+    def _connect(self, context: ssl.SSLContext, login: Login) -> None:
         ends = time.monotonic() + self.timeout_s
         with contextlib.ExitStack() as stack:
             plain = stack.enter_context(self._connected(ends))

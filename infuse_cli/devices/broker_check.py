@@ -1,9 +1,8 @@
-"""`infuse mqtt check`: whether the broker takes what this line makes, tried as a board would,
-without a board.
+"""Whether the broker takes what this line makes, tried as a board would, without a board.
 
-The certificate is a throw-away of the bench's intermediate: on record as any other, good for a day,
-its key never in a file. A second connection without a certificate has to be refused: a broker that
-takes anybody proves nothing.
+The certificate is made for the trial by the bench's intermediate: recorded as any other, valid for
+a day, its key never in a file. A second connection without a certificate has to be refused: a
+broker that takes anybody proves nothing.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from cryptography import x509
 
 from infuse_cli.ca import common as ca_common
 from infuse_cli.certificate_files import MAX_BUNDLE, past_stale_errors, read_trusted
-from infuse_cli.cli.result import OperationResult
-from infuse_cli.cloud.broker import Entrance, Login
+from infuse_cli.cloud.broker import BrokerProbe, Login
 from infuse_cli.devices import session as tools
 from infuse_cli.errors import CloudError, UsageError
 from infuse_cli.types import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
     from infuse_cli.ca.common import PassphraseOptions
     from infuse_cli.config.model import Profile
     from infuse_cli.pki.issuing import IssuedCertificate
+    from infuse_cli.settings import Settings
 
 PORT: Final = 8883
 _TTL_S: Final = 60
@@ -39,88 +38,114 @@ _KEPT_OUT: Final = frozenset({"mqtt.certificate-refused", "mqtt.refused", "mqtt.
 
 
 @dataclass(frozen=True, slots=True)
-class CheckOptions:
-    """Options of `mqtt check`; None: the profile's.
+class BrokerCheckRequest:
+    """Which broker is tried, and how; None: the profile's.
 
-    `token`: log in with an MQTT token instead of a certificate.
+    `token` or `token_file`: log in with an MQTT token instead of a certificate. `timeout_s` bounds
+    each connection, in seconds. `ca` names the CA that signs.
     """
 
-    host: str | None
-    port: int | None
+    host: str | None = None
+    port: int | None = None
+    server_ca: Path | None = None
+    token: bool = False
+    token_file: Path | None = None
+    user_name: str | None = None
+    organisation: str | None = None
+    timeout_s: float = 10.0
+    ca: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerCheck:
+    """What was proven of a broker: `proven` are names of steps (tcp, tls, token, certificate,
+    closed), `facts` what they showed, `error` why it went no further.
+
+    `name` and `client` are the common name and certificate that were made for the trial.
+    """
+
+    host: str
+    port: int
     server_ca: Path | None
-    token: bool
-    token_file: Path | None
-    user_name: str | None
-    organisation: str | None
-    timeout_s: float
-    ca: str | None
+    proven: tuple[str, ...]
+    facts: Mapping[str, Mapping[str, Any]]
+    name: str | None = None
+    client: IssuedCertificate | None = None
+    error: CloudError | None = None
 
 
 @dataclass(slots=True)
-class _Journey:
-    """What was proven so far, in words of `_SAID`, and the facts about it."""
+class _Proofs:
+    """What was proven so far."""
 
     proven: list[str] = field(default_factory=list)
-    data: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    client: tuple[str, IssuedCertificate] | None = None
 
-    def prove(self, step: str, **facts: Any) -> None:
-        if step in self.proven:
+    def add(self, step: str, facts: Mapping[str, Any] | None = None) -> None:
+        """Add a step, once. A client without a certificate proves the way there as well."""
+        if step in {*self.proven, "mqtt"}:
             return
         self.proven.append(step)
-        if (der := facts.pop("certificate", None)) is not None:
-            facts["certificate"] = ca_common.certificate_data(x509.load_der_x509_certificate(der))
-        self.data |= {step: facts} if facts else {}
-
-    def way(self, step: str, facts: dict[str, Any]) -> None:
-        """The way there, which a client without a certificate proves as well."""
-        if step != "mqtt":
-            self.prove(step, **facts)
+        values = dict(facts or {})
+        if "certificate" in values:
+            values["certificate"] = x509.load_der_x509_certificate(values["certificate"])
+        if values:
+            self.facts[step] = values
 
 
-def check(options: CheckOptions, passphrase: PassphraseOptions) -> OperationResult:
-    """Try the broker, and say what was proven."""
-    with tools.opened() as session:
-        host, port, trusted = _place(options, session.profile)
-        journey = _Journey(data={"host": host, "port": port, "serverCa": trusted})
-        door = Entrance(host, port, options.timeout_s, journey.way)
+def check(
+    settings: Settings, request: BrokerCheckRequest, passphrase: PassphraseOptions
+) -> BrokerCheck:
+    """Try the broker, and say what was proven.
+
+    Raises UsageError, ProfileError, and what the cloud and the CA raise.
+    """
+    proofs, error = _Proofs(), None
+    with tools.opened(settings) as session:
+        host, port, trusted = _place(request, session.profile)
+        probe = BrokerProbe(host, port, request.timeout_s, proofs.add)
         try:
-            if options.token or options.token_file is not None:
-                door.enter(_context(trusted), _by_token(session, options))
-                journey.prove("token")
+            if request.token or request.token_file is not None:
+                probe.connect(_context(trusted), _by_token(session, request))
+                proofs.add("token")
             else:
-                _by_certificate(door, trusted, journey, (options.ca, passphrase))
-        except CloudError as error:
-            if not error.code.startswith("mqtt."):
+                _by_certificate(probe, trusted, proofs, (request.ca, passphrase))
+        except CloudError as failure:
+            if not failure.code.startswith("mqtt."):
                 raise
-            return _result(journey, error)
-    return _result(journey, None)
+            error = failure
+    name, client = proofs.client or (None, None)
+    return BrokerCheck(host, port, trusted, tuple(proofs.proven), proofs.facts, name, client, error)
 
 
 def _by_certificate(
-    door: Entrance,
+    probe: BrokerProbe,
     trusted: Path | None,
-    journey: _Journey,
+    proofs: _Proofs,
     ca: tuple[str | None, PassphraseOptions],
 ) -> None:
     """Without a certificate first: that shows whether the broker is there, before anything is
     signed.
     """
-    kept_out = _keeps_out(door, _context(trusted))
+    kept_out = _keeps_out(probe, _context(trusted))
     tls = _context(trusted)
-    door.enter(tls, _certified(tls, journey, ca))
-    journey.prove("certificate")
+    probe.connect(tls, _certified(tls, proofs, ca))
+    proofs.add("certificate")
     if not kept_out:
-        raise CloudError("mqtt.open", f"{door} also lets in a client that shows no certificate")
-    journey.prove("closed")
+        raise CloudError(
+            "mqtt.anonymous-allowed", f"{probe} also lets in a client that shows no certificate"
+        )
+    proofs.add("closed")
 
 
-def _keeps_out(door: Entrance, bare: ssl.SSLContext) -> bool:
+def _keeps_out(probe: BrokerProbe, bare: ssl.SSLContext) -> bool:
     """Whether a client without a certificate is refused.
 
     Raises CloudError for what has nothing to do with it.
     """
     try:
-        door.enter(bare, Login(_name()))
+        probe.connect(bare, Login(_name()))
     except CloudError as error:
         if error.code not in _KEPT_OUT:
             raise
@@ -132,23 +157,23 @@ def _name() -> str:
     return f"infuse-check-{secrets.token_hex(4)}"
 
 
-def _place(options: CheckOptions, profile: Profile | None) -> tuple[str, int, Path | None]:
+def _place(request: BrokerCheckRequest, profile: Profile | None) -> tuple[str, int, Path | None]:
     """Host, port and CA file of the broker: options, then the profile's `broker`, then its
     `identity.server_ca`.
     """
     section = profile.broker if profile else None
-    host = options.host or (section.host if section else None)
+    host = request.host or (section.host if section else None)
     if host is None:
         raise UsageError(
             "usage.bad-option",
             "no broker is named",
             hint="Give --host, or name a profile with a section `broker`.",
         )
-    port = options.port or (section.port if section else PORT)
-    named = (
-        section.ca if section and section.ca else profile.identity.server_ca if profile else None
-    )
-    return host, port, options.server_ca or (Path(named) if named else None)
+    port = request.port or (section.port if section else PORT)
+    named = section.ca if section else None
+    if not named and profile is not None:
+        named = profile.identity.server_ca
+    return host, port, request.server_ca or (Path(named) if named else None)
 
 
 def _context(trusted: Path | None) -> ssl.SSLContext:
@@ -166,39 +191,34 @@ def _context(trusted: Path | None) -> ssl.SSLContext:
     return made
 
 
-def _by_token(session: tools.Session, options: CheckOptions) -> Login:
+def _by_token(session: tools.Session, request: BrokerCheckRequest) -> Login:
     from infuse_cli.keys.credentials import read_token_file
 
     name = _name()
-    if options.token_file is not None:
-        return Login(name, options.user_name or name, read_token_file(options.token_file))
-    owner = session.organisation(options.organisation)
+    if request.token_file is not None:
+        return Login(name, request.user_name or name, read_token_file(request.token_file))
+    owner = session.organisation(request.organisation)
     return Login(
         name,
-        options.user_name or owner.id,
+        request.user_name or owner.id,
         Secret(session.cloud.mqtt_token(owner.id, _TTL_S).token),
     )
 
 
 def _certified(
-    tls: ssl.SSLContext, journey: _Journey, ca: tuple[str | None, PassphraseOptions]
+    tls: ssl.SSLContext, proofs: _Proofs, ca: tuple[str | None, PassphraseOptions]
 ) -> Login:
-    """Give the context a throw-away certificate and its key, and the name that goes with it."""
+    """Give the context a certificate of a day and its key, and the name that goes with it."""
     from infuse_cli.pki.tls_key import load_key_pair
 
     name = _name()
-    issued, bundle, key = _throw_away(name, *ca)
+    issued, bundle, key = _trial_certificate(name, *ca)
     load_key_pair(tls, bundle, key.reveal())
-    journey.data["client"] = {
-        "commonName": name,
-        "serial": issued.serial,
-        "sha256": issued.sha256,
-        "notAfter": issued.not_after,
-    }
+    proofs.client = name, issued
     return Login(name)
 
 
-def _throw_away(
+def _trial_certificate(
     name: str, ca: str | None, passphrase: PassphraseOptions
 ) -> tuple[IssuedCertificate, str, Secret]:
     """A certificate for a day, with those above it but the root as a board has them, and its key;
@@ -227,64 +247,6 @@ def _throw_away(
         )[0]
     if made.issued is None:
         raise made.error or AssertionError("neither signed nor refused")
-    above = [one for one in signer.chain if not chain.is_self_issued(one)]
+    above = [row for row in signer.chain if not chain.is_self_issued(row)]
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     return made.issued, made.issued.pem + chain.pem_bundle(above), Secret(secret)
-
-
-def _result(journey: _Journey, error: CloudError | None) -> OperationResult:
-    data = {**journey.data, "proven": journey.proven}
-    text = "\n".join(_lines(journey, error))
-    if error is None:
-        return OperationResult("mqtt check", data, human=text)
-    return OperationResult(
-        "mqtt check",
-        data,
-        status="error",
-        errors=[error.as_json()],
-        exit_code=int(error.exit),
-        human=text,
-    )
-
-
-def _lines(journey: _Journey, error: CloudError | None) -> list[str]:
-    data = journey.data
-    lines = [
-        f"Broker {data['host']}:{data['port']}",
-        *(f"  proven    {_SAID[step](data)}" for step in journey.proven),
-    ]
-    if "client" in data:
-        client = data["client"]
-        lines += [
-            (
-                f"  on record CN={client['commonName']}, good until"
-                f" {client['notAfter']:%Y-%m-%d %H:%M} UTC"
-            ),
-            f"            serial {client['serial']}",
-        ]
-    if error is not None:
-        return lines
-    return [
-        *lines,
-        (
-            "The broker takes what this line makes."
-            if "client" in data
-            else "The broker takes the token."
-        ),
-    ]
-
-
-def _tls_line(data: dict[str, Any]) -> str:
-    return (
-        f"{data['tls']['version']}; its certificate is trusted, for this name, good until"
-        f" {data['tls']['certificate']['notAfter']:%Y-%m-%d}"
-    )
-
-
-_SAID: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
-    "tcp": lambda data: f"it is there, at {data['tcp']['address']}",
-    "tls": _tls_line,
-    "certificate": lambda _data: "it lets in a certificate of this bench's CA, and answers a ping",
-    "token": lambda _data: "it lets in who has the MQTT token, and answers a ping",
-    "closed": lambda _data: "it keeps out a client without a certificate",
-}

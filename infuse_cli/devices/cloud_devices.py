@@ -1,30 +1,27 @@
-"""`infuse device`: the cloud device, found by any of its numbers, created once and never moved."""
+"""The cloud device: found by any of its numbers, created once and never moved."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from infuse_cli.cli.result import OperationResult
-from infuse_cli.cli.views import cloud as views
 from infuse_cli.devices import session as tools
+from infuse_cli.effects.comparison import DeviceComparison, compare_device
 from infuse_cli.errors import CloudError, PolicyError, ProfileError, UsageError
 from infuse_cli.identities import IdentityKind, refuse_blank
 from infuse_cli.types import DEVICE_ID, IMEI, MCU_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from rich.console import Console
+    from collections.abc import Iterator, Mapping, Sequence
 
     from infuse_cli import api_types as api
     from infuse_cli.effects.journal_run import CommandRun
     from infuse_cli.journal.store import SqliteJournal
+    from infuse_cli.records import AttemptRecord, BoardRecord
+    from infuse_cli.settings import Settings
 
-_COLUMNS: Final = {"deviceId": "device id", "mcuId": "mcu id", "metadata": "metadata", "id": "id"}
 _MOST: Final = 8
-_NOT_HEARD: Final = "The cloud has not heard this device yet."
 
 
 def find(session: tools.Session, text: str, soc: str | None = None) -> api.Device:
@@ -83,18 +80,18 @@ def _recorded(session: tools.Session, text: str) -> list[api.Device]:
     with _journal(session) as journal:
         if journal is None:
             return []
-        boards = {one.board for one in queries.find_boards(journal, text)}
-        attempts = [one for one in queries.newest_attempts(journal) if one.board in boards]
-    ids = {
-        device_id for one in attempts if (device_id := queries.device_ids(queries.facts_of(one))[0])
-    }
+        boards = {board.board for board in queries.find_boards(journal, text)}
+        newest = [row for row in queries.newest_attempts(journal) if row.board in boards]
+    ids = {queries.device_ids(queries.facts_of(attempt))[0] for attempt in newest} - {None}
     if len(ids) > _MOST:
         raise CloudError(
             "cloud.ambiguous",
             f"{text!r} fits {len(ids)} boards on record",
             hint="Give more of it, or the device id.",
         )
-    found = [session.cloud.device_by_device_id(device_id) for device_id in sorted(ids)]
+    found = [
+        session.cloud.device_by_device_id(device_id) for device_id in sorted(filter(None, ids))
+    ]
     return [device for device in found if device is not None]
 
 
@@ -111,264 +108,237 @@ def _journal(session: tools.Session) -> Iterator[SqliteJournal | None]:
         yield journal
 
 
-def listed(organisation: str | None, board: str | None, metadata: str | None) -> OperationResult:
-    """The devices of an organisation, a board, or with a metadata value."""
-    wanted = tools.pairs([metadata], "--metadata") if metadata else {}
-    with tools.opened() as session:
+@dataclass(frozen=True, slots=True)
+class LocalRecord:
+    """What this bench's journal has of a device: its board and the board's newest attempt."""
+
+    board: BoardRecord
+    attempt: AttemptRecord
+    device_id: str | None
+    registry_device_id: str | None
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceOverview:
+    """One device in both clouds and in the journal here; None where there is no such side."""
+
+    device: api.Device
+    state: api.DeviceState | None
+    last_route: api.UplinkRoute | None
+    registry_device: api.RegistryDevice | None
+    record: LocalRecord | None
+
+    @property
+    def comparison(self) -> DeviceComparison:
+        """How the cloud device differs from the record here."""
+        record = self.record
+        if record is None:
+            return DeviceComparison()
+        return compare_device(
+            self.device,
+            device_id=record.device_id,
+            mcu_id=record.board.mcu_id,
+            metadata=record.metadata,
+        )
+
+    @property
+    def lost_registry_device(self) -> str | None:
+        """The registry device that is recorded here and that the registry does not know."""
+        recorded = self.record.registry_device_id if self.record is not None else None
+        return recorded if self.registry_device is None else None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRequest:
+    """What a cloud device is to be.
+
+    With `update` differing metadata of one that exists is overwritten. `initial_state` is passed on
+    as it is. `command` names the run in the journal.
+    """
+
+    mcu_id: str
+    board: str | None = None
+    organisation: str | None = None
+    device_id: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    update: bool = False
+    initial_state: Mapping[str, Any] | None = None
+    command: str = "device create"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCreation:
+    """A cloud device that was created or adopted; `changed` where its metadata was."""
+
+    device: api.Device
+    created: bool
+    changed: bool = False
+
+
+def list_devices(
+    settings: Settings,
+    organisation: str | None = None,
+    board: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> list[api.Device]:
+    """The devices of an organisation, a board, or with these metadata values."""
+    wanted = metadata or {}
+    with tools.opened(settings) as session:
         if organisation is None and board is not None and tools.is_id(board):
             rows: Sequence[api.Device] = session.cloud.board_devices(board)
         else:
             owner = session.organisation(organisation)
-            rows = session.cloud.devices(
-                owner.id, session.board(board, lambda: owner).id if board else None
-            )
-    rows = [row for row in rows if wanted.items() <= row.metadata.items()]
-    return views.listing("device list", "devices", rows, _COLUMNS, "There is no such cloud device.")
+            board_id = session.board(board, lambda: owner).id if board else None
+            rows = session.cloud.devices(owner.id, board_id)
+    return [device for device in rows if wanted.items() <= device.metadata.items()]
 
 
-def shown(text: str, soc: str | None) -> OperationResult:
+def show_device(settings: Settings, text: str, soc: str | None = None) -> DeviceOverview:
     """Cloud device, registry device, state, last route and the local record of one device."""
-    with tools.opened() as session:
+    with tools.opened(settings) as session:
         device = find(session, text, soc)
-        state = session.cloud.device_state(device.device_id)
-        route = session.cloud.last_route(device.device_id)
         record = _local(session, device)
-        registry = _registry_device(session, device, record)
-    data: dict[str, Any] = {
-        "device": views.plain(device),
-        "state": _maybe(state),
-        "lastRoute": _maybe(route),
-        "registryDevice": _maybe(registry),
-        "record": record,
-    }
-    data["differences"] = _differences(data)
-    return OperationResult("device show", data, human=_sides(data))
-
-
-_SIDES: Final = {
-    "device": "cloud device",
-    "registryDevice": "registry device",
-    "state": "state",
-    "lastRoute": "last route",
-    "record": "on record here",
-}
-
-
-def _sides(data: Mapping[str, Any]) -> Callable[[Console], None]:
-    def human(console: Console) -> None:
-        for key, title in _SIDES.items():
-            if data[key] is None:
-                views.say(console, f"{title}: none")
-                continue
-            views.say(console, title)
-            views.fields(console, {f"  {name}": value for name, value in data[key].items()})
-        for told in data["differences"]:
-            views.say(console, f"Differs: {told}")
-
-    return human
-
-
-def _differences(data: Mapping[str, Any]) -> list[str]:
-    """What the two clouds and the record here say otherwise of the same thing."""
-    device, record, registry = data["device"], data["record"], data["registryDevice"]
-    if record is None:
-        return []
-    told = [
-        f"{name}: in the cloud {device[name]}, on record {record[name]}"
-        for name in ("deviceId", "mcuId")
-        if record[name] and device[name] != record[name]
-    ]
-    told += [
-        f"metadata {name}: in the cloud {device['metadata'].get(name)!r}, on record {value!r}"
-        for name, value in sorted(record["metadata"].items())
-        if device["metadata"].get(name) != value
-    ]
-    if record["registryDeviceId"] and registry is None:
-        told.append(
-            f"registry device {record['registryDeviceId']} is on record, and the registry does not"
-            " know it"
+        return DeviceOverview(
+            device,
+            session.cloud.device_state(device.device_id),
+            session.cloud.last_route(device.device_id),
+            _registry_device(session, device, record),
+            record,
         )
-    return told
 
 
-def _maybe(thing: api.ApiObject | None) -> dict[str, Any] | None:
-    return None if thing is None else views.plain(thing)
-
-
-def _local(session: tools.Session, device: api.Device) -> dict[str, Any] | None:
-    """What this bench's journal knows of the device; None without one, or without a record."""
-    from infuse_cli.cli.views.journal import brief
+def _local(session: tools.Session, device: api.Device) -> LocalRecord | None:
+    """What this bench's journal has of the device; None without one, or without a record."""
     from infuse_cli.journal import queries
 
     with _journal(session) as journal:
         if journal is None:
             return None
         boards = {
-            one.board: one
+            board.board: board
             for text in (device.device_id, device.mcu_id)
-            for one in queries.find_boards(journal, text)
+            for board in queries.find_boards(journal, text)
         }
-        found = [one for one in queries.newest_attempts(journal) if one.board in boards]
-    if not found:
+        attempts = [row for row in queries.newest_attempts(journal) if row.board in boards]
+    if not attempts:
         return None
-    told, board = brief(found[-1]), boards[found[-1].board]
-    own = {
-        name: _text(told[name])
-        for name in (
-            "board",
-            "result",
-            "state",
-            "failedStep",
-            "opened",
-            "deviceId",
-            "registryDeviceId",
-        )
-    }
-    return {
-        **own,
-        "imei": board.imei,
-        "mcuId": board.mcu_id,
-        "metadata": queries.facts_of(found[-1]).get("metadata") or {},
-    }
-
-
-def _text(value: Any) -> Any:
-    return value.isoformat().replace("+00:00", "Z") if hasattr(value, "isoformat") else value
+    newest = attempts[-1]
+    facts = queries.facts_of(newest)
+    device_id, registry_device_id = queries.device_ids(facts)
+    board, metadata = boards[newest.board], facts.get("metadata") or {}
+    return LocalRecord(board, newest, device_id, registry_device_id, metadata)
 
 
 def _registry_device(
-    session: tools.Session, device: api.Device, record: Mapping[str, Any] | None
+    session: tools.Session, device: api.Device, record: LocalRecord | None
 ) -> api.RegistryDevice | None:
     if not session.has_registry:
         return None
-    known = record.get("registryDeviceId") if record else None
-    found = session.registry.device(known) if known else None
-    return found or session.registry.device_by_name(device.device_id)
+    recorded = record.registry_device_id if record else None
+    by_id = session.registry.device(recorded) if recorded else None
+    return by_id or session.registry.device_by_name(device.device_id)
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceWish:
-    """What a cloud device is to be."""
+def create_device(settings: Settings, request: DeviceRequest) -> DeviceCreation:
+    """Create a cloud device, or adopt the one that soc and mcuId name already.
 
-    mcu_id: str
-    board: str | None
-    organisation: str | None
-    device_id: str | None
-    metadata: tuple[str, ...]
-    update: bool = False
-    initial_state: str | None = None
-    command: str = "device create"
+    Raises UsageError, PolicyError cloud.wrong-owner, cloud.device-conflict or cloud.metadata-clash,
+    ProfileError metadata.missing, CloudError.
+    """
+    _check_ids(request)
+    with tools.opened(settings) as session:
+        owner = session.organisation(request.organisation)
+        board = session.board(request.board, lambda: owner)
+        existing = session.cloud.device_by_mcu_id(board.soc, request.mcu_id)
+        if existing is not None:
+            return _adopt(session, existing, request, board)
+        _check_metadata(session, owner.id, board, request.metadata)
+        return DeviceCreation(_create(session, request, board, owner.id), created=True)
 
 
-def make(wish: DeviceWish) -> OperationResult:
-    """Create a cloud device, or adopt the one that soc and mcuId name already."""
-    values, initial = (
-        tools.pairs(wish.metadata, "--metadata"),
-        tools.json_object(wish.initial_state, "--initial-state"),
-    )
-    for name, given, form, kind in (
-        ("MCU_ID", wish.mcu_id, MCU_ID, IdentityKind.MCU_ID),
-        ("--device-id", wish.device_id, DEVICE_ID, IdentityKind.DEVICE_ID),
+def _check_ids(request: DeviceRequest) -> None:
+    for name, value, form, kind in (
+        ("MCU_ID", request.mcu_id, MCU_ID, IdentityKind.MCU_ID),
+        ("--device-id", request.device_id, DEVICE_ID, IdentityKind.DEVICE_ID),
     ):
-        if given is not None and not form.fullmatch(given):
-            hint = (
-                f"Did you mean {given.lower()}?"
-                if form.fullmatch(given.lower())
-                else "It is 16 lower-case hex digits."
-            )
+        if value is not None and not form.fullmatch(value):
+            lower = value.lower()
             raise UsageError(
                 "usage.bad-option",
-                f"{name} is {given!r}, which is not 16 lower-case hex digits",
-                hint=hint,
+                f"{name} is {value!r}, which is not 16 lower-case hex digits",
+                hint=(
+                    f"Did you mean {lower}?"
+                    if form.fullmatch(lower)
+                    else "It is 16 lower-case hex digits."
+                ),
             )
-        refuse_blank(kind, given, name)
-    with tools.opened() as session:
-        owner = session.organisation(wish.organisation)
-        board = session.board(wish.board, lambda: owner)
-        found = session.cloud.device_by_mcu_id(board.soc, wish.mcu_id)
-        if found is not None:
-            return _adopt(session, found, wish, board, values)
-        _check_metadata(session, owner.id, board, values)
-        made = _create(session, wish, board, owner.id, values, initial=initial)
-    return views.single(
-        wish.command, "device", made, first=f"Created cloud device {made.device_id}.", created=True
-    )
+        refuse_blank(kind, value, name)
 
 
 def _create(
-    session: tools.Session,
-    wish: DeviceWish,
-    board: api.CloudBoard,
-    owner: str,
-    values: dict[str, str],
-    *,
-    initial: dict[str, Any] | None,
+    session: tools.Session, request: DeviceRequest, board: api.CloudBoard, owner: str
 ) -> api.Device:
-    with tools.on_record(session, wish.command) as record:
-        record.note(
+    mcu_id = request.mcu_id
+
+    def post() -> api.Device:
+        initial = request.initial_state
+        return session.cloud.create_device(
+            mcu_id=mcu_id,
+            board_id=board.id,
+            organisation_id=owner,
+            device_id=request.device_id,
+            metadata=dict(request.metadata),
+            initial_state=None if initial is None else dict(initial),
+        )
+
+    with tools.journal_run(session, request.command) as run:
+        run.note(
             "device intended",
             soc=board.soc,
-            mcuId=wish.mcu_id,
+            mcuId=mcu_id,
             boardId=board.id,
             organisationId=owner,
         )
         try:
             made = session.once.send(
-                lambda: session.cloud.create_device(
-                    mcu_id=wish.mcu_id,
-                    board_id=board.id,
-                    organisation_id=owner,
-                    device_id=wish.device_id,
-                    metadata=values,
-                    initial_state=initial,
-                ),
-                lambda: session.cloud.device_by_mcu_id(board.soc, wish.mcu_id),
+                post, lambda: session.cloud.device_by_mcu_id(board.soc, mcu_id)
             )
         except CloudError as error:
             if error.status != 409:
                 raise
             raise PolicyError(
                 "cloud.metadata-clash",
-                f"the cloud has no device {board.soc}/{wish.mcu_id}, but refused it:"
-                f" {error.message}",
+                f"the cloud has no device {board.soc}/{mcu_id}, but refused it: {error.message}",
             ) from error
-        record.note("device created", id=made.id, deviceId=made.device_id, mcuId=made.mcu_id)
+        run.note("device created", id=made.id, deviceId=made.device_id, mcuId=made.mcu_id)
     return made
 
 
 def _adopt(
-    session: tools.Session,
-    found: api.Device,
-    wish: DeviceWish,
-    board: api.CloudBoard,
-    values: dict[str, str],
-) -> OperationResult:
-    if found.board_id != board.id or wish.device_id not in {None, found.device_id}:
-        what = (
-            f"board {found.board_id}, not {board.id}"
-            if found.board_id != board.id
-            else f"deviceId {found.device_id}, not {wish.device_id}"
-        )
+    session: tools.Session, device: api.Device, request: DeviceRequest, board: api.CloudBoard
+) -> DeviceCreation:
+    found = compare_device(
+        device, board_id=board.id, device_id=request.device_id, metadata=request.metadata
+    )
+    if found.ids:
+        row = found.ids[-1]
         raise PolicyError(
-            "cloud.device-elsewhere", f"mcuId {wish.mcu_id} is registered already, with {what}"
+            "cloud.wrong-owner",
+            f"mcuId {request.mcu_id} is registered already, with {row.name} {row.actual}, not"
+            f" {row.expected}",
         )
-    differing = {
-        name
-        for name, value in values.items()
-        if name in found.metadata and found.metadata[name] != value
-    }
-    if differing and not wish.update:
+    if found.differing and not request.update:
+        names = ", ".join(row.name for row in found.differing)
         raise PolicyError(
             "cloud.device-conflict",
-            f"cloud device {found.device_id} exists with other values of:"
-            f" {', '.join(sorted(differing))}",
+            f"cloud device {device.device_id} exists with other values of: {names}",
         )
-    wanted = {name: value for name, value in values.items() if found.metadata.get(name) != value}
-    device = _patch(session, wish.command, found, wanted) if wanted else found
-    first = (
-        f"There already: cloud device {device.device_id}{', metadata changed' if wanted else ''}."
-    )
-    return views.single(wish.command, "device", device, first=first, created=False)
+    if not found.patch:
+        return DeviceCreation(device, created=False)
+    with tools.journal_run(session, request.command) as run:
+        changed = patched(session, run, device, found.patch)
+    return DeviceCreation(changed, created=False, changed=True)
 
 
 def _check_metadata(
@@ -386,59 +356,52 @@ def _check_metadata(
             f"board {board.name!r} requires metadata: {', '.join(missing)}",
             hint="Give it with --metadata KEY=VALUE.",
         )
-    for field in board.metadata_fields:
-        if not field.unique or field.name not in values:
+    for unique in board.metadata_fields:
+        if not unique.unique or unique.name not in values:
             continue
-        taken = session.cloud.devices_with_metadata(owner, board.id, field.name, values[field.name])
+        taken = session.cloud.devices_with_metadata(
+            owner, board.id, unique.name, values[unique.name]
+        )
         if taken:
             raise PolicyError(
                 "cloud.metadata-clash",
-                f"{field.name} {values[field.name]!r} already belongs to cloud device"
+                f"{unique.name} {values[unique.name]!r} already belongs to cloud device"
                 f" {taken[0].device_id}",
             )
 
 
-def updated(
-    text: str, soc: str | None, metadata: Sequence[str], *, replace: bool
-) -> OperationResult:
-    """Change a device's metadata; `replace` drops what is not named."""
-    values = tools.pairs(metadata, "--metadata")
-    if not values and not replace:
-        raise UsageError("usage.bad-option", "nothing to change: give --metadata KEY=VALUE")
-    with tools.opened() as session:
-        device = _patch(session, "device update", find(session, text, soc), values, replace=replace)
-    return views.single(
-        "device update", "device", device, first=f"Changed cloud device {device.device_id}."
-    )
-
-
-def _patch(
-    session: tools.Session,
-    command: str,
-    device: api.Device,
-    values: dict[str, str],
+def update_device(
+    settings: Settings,
+    text: str,
+    metadata: Mapping[str, str],
     *,
+    soc: str | None = None,
     replace: bool = False,
 ) -> api.Device:
-    with tools.on_record(session, command) as record:
-        return patched(session, record, device, values, replace=replace)
+    """Change a device's metadata; `replace` drops what is not named."""
+    if not metadata and not replace:
+        raise UsageError("usage.bad-option", "nothing to change: give --metadata KEY=VALUE")
+    with tools.opened(settings) as session:
+        device = find(session, text, soc)
+        with tools.journal_run(session, "device update") as run:
+            return patched(session, run, device, dict(metadata), replace=replace)
 
 
 def patched(
     session: tools.Session,
-    record: CommandRun,
+    run: CommandRun,
     device: api.Device,
     values: dict[str, str],
     *,
     replace: bool = False,
 ) -> api.Device:
-    """Change a device's metadata, on record before and after; nothing is sent where nothing would
+    """Change a device's metadata, recorded before and after; nothing is sent where nothing would
     change.
     """
     if not values and not replace:
         return device
 
-    def act() -> api.Device:
+    def put() -> api.Device:
         change = (
             session.cloud.replace_device_metadata
             if replace
@@ -446,68 +409,53 @@ def patched(
         )
         return change(device.id, values)
 
-    def look() -> api.Device | None:
+    def look_up() -> api.Device | None:
         now = session.cloud.device(device.id)
         there = now is not None and (
             now.metadata == values if replace else values.items() <= now.metadata.items()
         )
         return now if there else None
 
-    record.note(
+    run.note(
         "device metadata intended",
         deviceId=device.device_id,
         operation="replace" if replace else "patch",
         metadata=values,
         before=device.metadata,
     )
-    changed = session.once.send(act, look)
-    record.note("device metadata changed", deviceId=device.device_id)
+    changed = session.once.send(put, look_up)
+    run.note("device metadata changed", deviceId=device.device_id)
     return changed
 
 
-def state(text: str, soc: str | None) -> OperationResult:
+@dataclass(frozen=True, slots=True)
+class HeardState:
+    """What the cloud last heard of a device, None for one that it never heard."""
+
+    device_id: str
+    state: api.DeviceState | None
+
+
+def device_state(settings: Settings, text: str, soc: str | None = None) -> HeardState:
     """What the cloud last heard of a device."""
-    with tools.opened() as session:
+    with tools.opened(settings) as session:
         device = find(session, text, soc)
-        found = (
-            session.cloud.device_state_by_id(device.id)
-            if text == device.id
-            else session.cloud.device_state(device.device_id)
-        )
-    data = {"deviceId": device.device_id, "heard": found is not None, "state": _maybe(found)}
-    return OperationResult("device state", data, human=_heard(data["state"]))
-
-
-def routes(texts: Sequence[str], soc: str | None) -> OperationResult:
-    """The way that each device's last packet came; several are asked for in one call."""
-    with tools.opened() as session:
-        devices = [find(session, text, soc).device_id for text in texts]
-        if len(devices) == 1:
-            found = {devices[0]: session.cloud.last_route(devices[0])}
+        if text == device.id:
+            state = session.cloud.device_state_by_id(device.id)
         else:
-            found = {row.device_id: row.last_route for row in session.cloud.last_routes(devices)}
-    rows = [{"deviceId": one, "lastRoute": _maybe(found.get(one))} for one in devices]
-    if len(rows) == 1:
-        return OperationResult("device route", {"routes": rows}, human=_heard(rows[0]["lastRoute"]))
-    cells = [[str(row["deviceId"]), *_route_cells(found.get(str(row["deviceId"])))] for row in rows]
-    return OperationResult(
-        "device route",
-        {"routes": rows},
-        human=lambda console: views.table(
-            console, ["device id", "interface", "address", "time"], cells, ""
-        ),
-    )
+            state = session.cloud.device_state(device.device_id)
+    return HeardState(device.device_id, state)
 
 
-def _route_cells(route: api.UplinkRoute | None) -> list[str]:
-    if route is None:
-        return ["not heard", "", ""]
-    return [
-        route.interface,
-        views.text(route.udp.address if route.udp else None),
-        views.text(views.plain(route).get("udp", {}).get("time") if route.udp else None),
-    ]
-
-
-def _heard(values: Any) -> Any:
-    return _NOT_HEARD if values is None else lambda console: views.fields(console, values)
+def last_routes(
+    settings: Settings, texts: Sequence[str], soc: str | None = None
+) -> dict[str, api.UplinkRoute | None]:
+    """The way that each device's last packet came, by deviceId; several are asked for in one
+    call.
+    """
+    with tools.opened(settings) as session:
+        ids = [find(session, text, soc).device_id for text in texts]
+        if len(ids) == 1:
+            return {ids[0]: session.cloud.last_route(ids[0])}
+        routes = {row.device_id: row.last_route for row in session.cloud.last_routes(ids)}
+    return {device_id: routes.get(device_id) for device_id in ids}

@@ -1,5 +1,4 @@
-"""`infuse key derive|network|id|verify`: keys made here or in the cloud, and what a device proves
-with its own.
+"""Keys made here or in the cloud, and what a device proves with its own.
 
 What is made here needs a root: 32 bytes from a private file, the exchange of an X25519 private key
 with the other side's public one, or the cloud's answer to POST /key/sharedSecret. Formulas:
@@ -11,13 +10,12 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from infuse_cli.cli.result import OperationResult
-from infuse_cli.cli.views import cloud as views
 from infuse_cli.devices import session as tools
-from infuse_cli.devices.keys import given, public_key, today
+from infuse_cli.devices.keys import KeyResult, key_id_of, parse_public_key
 from infuse_cli.devices.organisations import read_key
 from infuse_cli.errors import PolicyError, UsageError
 from infuse_cli.keys import derivation as kd
@@ -25,6 +23,8 @@ from infuse_cli.types import DEVICE_ID, Secret
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from infuse_cli.settings import Settings
 
 FIXED: Final = {"sign": kd.sign_key, "coap": kd.coap_psk}
 """Keys that do not change with the day; only the device itself and its cloud have their root."""
@@ -49,9 +49,19 @@ class Material:
     local: bool | None = None
 
     @property
+    def _roots(self) -> list[str | Path]:
+        roots = (self.public_key, self.root_key, self.private_key)
+        return [root for root in roots if root is not None]
+
+    @property
     def has_root(self) -> bool:
         """Whether a root can be had without the device being known to the cloud."""
-        return any(one is not None for one in (self.public_key, self.root_key, self.private_key))
+        return bool(self._roots)
+
+    @property
+    def has_several_roots(self) -> bool:
+        """Whether it says more than once what the root is."""
+        return len(self._roots) > 1
 
     @property
     def here(self) -> bool:
@@ -64,43 +74,49 @@ class Material:
         return self.local is not True and self.device is not None
 
 
-def derived(
-    material: Material, interface: str, day: int | None, out: Path | None, *, reveal: bool
-) -> OperationResult:
+def derive(
+    settings: Settings,
+    material: Material,
+    interface: str,
+    day: int | None = None,
+    out: Path | None = None,
+) -> KeyResult:
     """A device's key for one purpose and day; where it can be had both ways the two are compared.
 
-    They may differ at the turn of a day, since the cloud's answer names none.
+    `day` is a day index (GPS seconds / 86400), today's without. The two may differ at the turn of a
+    day, since the cloud's answer names none. Raises UsageError, CloudError.
     """
     _check(material, interface, day)
-    place = tools.Destination(out, reveal=reveal)
     index = today() if day is None else day
-    packet = interface not in FIXED
-    more: dict[str, Any] = {
-        "interface": interface,
-        "dayIndex": index if packet else None,
-        "source": "local" if material.here else "cloud",
-        "agrees": None,
-    }
-    with tools.opened() as session:
-        found = _find(session, material.device)
-        more |= {} if found is None else {"deviceId": found}
-        theirs = (
-            session.cloud.derived_key(found, interface)
-            if material.there and found is not None
-            else None
-        )
-        ours = None
+    theirs = ours = device_id = None
+    root = Root(b"", None)
+    with tools.opened(settings) as session:
+        if material.device is not None:
+            from infuse_cli.devices.cloud_devices import find
+
+            device_id = find(session, material.device).device_id
+        if material.there and device_id is not None:
+            theirs = session.cloud.derived_key(device_id, interface)
         if material.here:
-            root, told = _root(session, material, found)
-            more |= told
-            ours = _secret(
-                FIXED[interface](root)
-                if not packet
-                else kd.packet_key(root, cast("kd.Interface", interface), index)
-            )
-    if ours is not None and theirs is not None:
-        more["agrees"] = ours == theirs
-    return given("key derive", f"Key of {interface}", ours or theirs or Secret(""), place, more)
+            root = _root(session, material, device_id)
+            ours = _secret(_derive(root.key, interface, index))
+    return KeyResult(
+        ours or theirs or Secret(""),
+        "local" if material.here else "cloud",
+        out,
+        interface,
+        None if interface in FIXED else index,
+        None if ours is None or theirs is None else ours == theirs,
+        device_id,
+        root.source,
+        root.key_id,
+    ).stored()
+
+
+def _derive(root: bytes, interface: str, index: int) -> bytes:
+    if interface in FIXED:
+        return FIXED[interface](root)
+    return kd.packet_key(root, cast("kd.Interface", interface), index)
 
 
 def _check(material: Material, interface: str, day: int | None) -> None:
@@ -109,12 +125,7 @@ def _check(material: Material, interface: str, day: int | None) -> None:
             "usage.bad-option",
             "whose key: give --device DEVICE, --public-key, --root-key FILE or --private-key FILE",
         )
-    roots = [
-        one
-        for one in (material.public_key, material.root_key, material.private_key)
-        if one is not None
-    ]
-    if len(roots) > 1:
+    if material.has_several_roots:
         raise UsageError(
             "usage.bad-option",
             "--public-key, --root-key and --private-key each say what the root is; give one of"
@@ -142,62 +153,62 @@ def _check_day(day: int | None) -> None:
         raise UsageError("usage.bad-option", f"--day is {day}, but a day index is 0 to {_DAYS - 1}")
 
 
-def _find(session: tools.Session, device: str | None) -> str | None:
-    if device is None:
-        return None
-    from infuse_cli.devices.cloud_devices import find
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A root key, how it was come by, and the id that a device gives it."""
 
-    return find(session, device).device_id
+    key: bytes = field(repr=False)
+    source: str | None
+    key_id: str | None = None
 
 
-def _root(
-    session: tools.Session, material: Material, device_id: str | None
-) -> tuple[bytes, dict[str, Any]]:
-    """The root and how it was come by."""
+def _root(session: tools.Session, material: Material, device_id: str | None) -> Root:
     if material.root_key is not None:
-        return read_key(material.root_key), {"root": "file"}
+        return Root(read_key(material.root_key), "file")
     if material.private_key is not None:
         private = read_private_key(material.private_key)
         cloud, _ = _cloud_key(session, material.cloud_public_key)
-        return _exchange(private, cloud), {
-            "root": "private key",
-            "keyId": _key_id(cloud, kd.public_key(private)),
-        }
+        id_ = key_id_of(cloud, kd.public_key(private))
+        return Root(_exchange(private, cloud), "private key", id_)
     if material.public_key is not None:
-        peer = public_key(material.public_key)
+        peer = parse_public_key(material.public_key)
         secret = session.cloud.shared_secret(peer)
-        return base64.b64decode(secret.reveal()), {
-            "root": "POST /key/sharedSecret",
-            "keyId": _key_id(session.cloud.cloud_public_key(), peer),
-        }
-    return base64.b64decode(session.cloud.device_secret(device_id or "").reveal()), {
-        "root": "POST /key/sharedSecret/device"
-    }
+        id_ = key_id_of(session.cloud.cloud_public_key(), peer)
+        return Root(base64.b64decode(secret.reveal()), "POST /key/sharedSecret", id_)
+    secret = session.cloud.device_secret(device_id or "")
+    return Root(base64.b64decode(secret.reveal()), "POST /key/sharedSecret/device")
 
 
-def network(
-    key_file: Path, interface: str, day: int | None, out: Path | None, *, reveal: bool
-) -> OperationResult:
+def derive_network_key(
+    key_file: Path, interface: str, day: int | None = None, out: Path | None = None
+) -> KeyResult:
     """A network's packet key for one day, from its key in a private file."""
     _check_day(day)
-    place = tools.Destination(out, reveal=reveal)
     index = today() if day is None else day
-    more: dict[str, Any] = {"interface": interface, "dayIndex": index, "source": "local"}
     key = kd.packet_key(read_key(key_file), cast("kd.Interface", interface), index)
-    return given("key network", f"Network key of {interface}", _secret(key), place, more)
+    return KeyResult(_secret(key), "local", out, interface, index).stored()
 
 
-def key_id(device_public_key: str, cloud_public_key: str | None) -> OperationResult:
+def today() -> int:
+    """Day index of packet keys, now."""
+    return kd.day_index(kd.gps_seconds(datetime.now(UTC)))
+
+
+@dataclass(frozen=True, slots=True)
+class KeyId:
+    """The id that a device gives its key, 24 bits in hex, and the cloud's public key in it."""
+
+    key_id: str
+    cloud_public_key: bytes
+    cloud_key_from: str
+
+
+def key_id(settings: Settings, device_public_key: str, cloud_public_key: str | None) -> KeyId:
     """The id that a device gives its key: 24 bits over both public keys."""
-    device = public_key(device_public_key, "PUBLIC_KEY")
-    with tools.opened() as session:
+    device = parse_public_key(device_public_key, "PUBLIC_KEY")
+    with tools.opened(settings) as session:
         cloud, source = _cloud_key(session, cloud_public_key)
-    data = {
-        "keyId": _key_id(cloud, device),
-        "cloudPublicKey": base64.b64encode(cloud).decode(),
-        "cloudKeyFrom": source,
-    }
-    return OperationResult("key id", data, human=data["keyId"])
+    return KeyId(key_id_of(cloud, device), cloud, source)
 
 
 def _cloud_key(session: tools.Session, named: str | None) -> tuple[bytes, str]:
@@ -208,7 +219,7 @@ def _cloud_key(session: tools.Session, named: str | None) -> tuple[bytes, str]:
         return session.cloud.cloud_public_key(), "GET /key/publicKey"
     if named == BUILT_IN:
         return kd.CLOUD_PUBLIC_KEY, BUILT_IN
-    return public_key(named, "--cloud-public-key"), "given"
+    return parse_public_key(named, "--cloud-public-key"), "given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +231,27 @@ class Claim:
     hardware_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class VerifiedState:
+    """What a `security_state` answer proves.
+
+    `compared` names what was compared with a claim. `cloud_key_is_ours` is None where no private
+    key was given that could say so.
+    """
+
+    challenge: bytes
+    hardware_id: bytes
+    device_id: str
+    device_public_key: bytes
+    network_id: int
+    key_id: str
+    compared: tuple[str, ...]
+    cloud_key_is_ours: bool | None = None
+
+
 def verify(
     state: Path, root_key: Path | None, private_key: Path | None, claim: Claim
-) -> OperationResult:
+) -> VerifiedState:
     """Open the block of a `security_state` answer and compare what it proves.
 
     Raises PolicyError identity.security-state where it does not open or proves something else.
@@ -235,26 +264,14 @@ def verify(
         )
     wanted = _wanted(claim)
     header, block = _state(state)
-    data: dict[str, Any] = {
-        "devicePublicKey": base64.b64encode(header.device_public).decode(),
-        "networkId": f"{header.network_id:06x}",
-        "keyId": _key_id(header.cloud_public, header.device_public),
-    }
+    is_ours = None
     if root_key is not None:
         root = read_key(root_key)
     else:
         private = read_private_key(cast("Path", private_key))
         root = _exchange(private, header.device_public)
-        data["cloudKeyIsOurs"] = header.cloud_public == kd.public_key(private)
-    if not block:
-        raise PolicyError(
-            "identity.security-state",
-            "the device answered without a proof: it could not encrypt one",
-        )
-    try:
-        proof = kd.open_security_block(root, header, block)
-    except ValueError as error:
-        raise PolicyError("identity.security-state", str(error)) from None
+        is_ours = header.cloud_public == kd.public_key(private)
+    proof = _open(root, header, block)
     proved = {
         "challenge": proof.challenge.hex(),
         "hardwareId": proof.hardware_id.hex(),
@@ -267,21 +284,28 @@ def verify(
     ]
     if differing:
         raise PolicyError("identity.security-state", f"the proof opens, but {'; '.join(differing)}")
-    data = {"verified": True, **proved, **data, "compared": sorted(wanted)}
-    note = (
-        ""
-        if "challenge" in wanted
-        else "\nNote: without --challenge an answer that was recorded earlier looks the same."
+    return VerifiedState(
+        proof.challenge,
+        proof.hardware_id,
+        proof.device_id_hex,
+        header.device_public,
+        header.network_id,
+        key_id_of(header.cloud_public, header.device_public),
+        tuple(sorted(wanted)),
+        is_ours,
     )
 
-    def human(console: Any) -> None:
-        views.say(console, f"The device holds the key of this root.{note}")
-        views.fields(
-            console,
-            {name: value for name, value in data.items() if name not in {"verified", "compared"}},
-        )
 
-    return OperationResult("key verify", data, human=human)
+def _open(root: bytes, header: kd.SecurityHeader, block: bytes) -> Any:
+    if not block:
+        raise PolicyError(
+            "identity.security-state",
+            "the device answered without a proof: it could not encrypt one",
+        )
+    try:
+        return kd.open_security_block(root, header, block)
+    except ValueError as error:
+        raise PolicyError("identity.security-state", str(error)) from None
 
 
 def _wanted(claim: Claim) -> dict[str, str]:
@@ -320,7 +344,7 @@ def _state(path: Path) -> tuple[kd.SecurityHeader, bytes]:
     except OSError as error:
         raise UsageError("usage.bad-option", f"{path} cannot be read: {error.strerror}") from error
     sizes = {_STATE_SIZE, kd.SecurityHeader.SIZE}
-    data = next((one for one in _forms(content) if len(one) in sizes), None)
+    data = next((form for form in _forms(content) if len(form) in sizes), None)
     if data is None:
         raise UsageError(
             "usage.bad-option",
@@ -332,13 +356,13 @@ def _state(path: Path) -> tuple[kd.SecurityHeader, bytes]:
 
 def _forms(content: bytes) -> list[bytes]:
     text = b"".join(content.split())
-    found = [content]
-    for decode in (binascii.unhexlify, lambda one: base64.b64decode(one, validate=True)):
+    forms = [content]
+    for decode in (binascii.unhexlify, lambda text: base64.b64decode(text, validate=True)):
         try:
-            found.append(decode(text))
+            forms.append(decode(text))
         except (binascii.Error, ValueError):
             continue
-    return found
+    return forms
 
 
 def read_private_key(path: Path) -> bytes:
@@ -372,10 +396,6 @@ def _exchange(private: bytes, peer: bytes) -> bytes:
         raise PolicyError(
             "identity.security-state", "the other side's public key is a point that makes no secret"
         ) from None
-
-
-def _key_id(cloud: bytes, device: bytes) -> str:
-    return f"{kd.device_key_id(cloud, device):06x}"
 
 
 def _secret(key: bytes) -> Secret:

@@ -1,6 +1,6 @@
-"""`infuse org|board|network`: what devices belong to.
+"""What devices belong to: organisations, cloud boards (product profiles) and networks.
 
-Creating is looked up first, sent once, and on record.
+What is created is looked up first, sent once, and recorded in the journal.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import binascii
 import re
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from infuse_cli import api_types as api
-from infuse_cli.cli.views import cloud as views
 from infuse_cli.devices import session as tools
+from infuse_cli.devices.secret_file import SecretFile
 from infuse_cli.errors import CloudError, UsageError
 from infuse_cli.types import Secret
 
@@ -22,295 +22,271 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from infuse_cli.cli.result import OperationResult
+    from infuse_cli.settings import Settings
 
-_BOARD_COLUMNS: Final = {
-    "name": "name",
-    "soc": "soc",
-    "id": "id",
-    "public": "public",
-    "description": "description",
-}
-_NETWORK_COLUMNS: Final = {
-    "name": "name",
-    "networkId": "network id",
-    "id": "id",
-    "public": "public",
-    "description": "description",
-}
+T = TypeVar("T", bound=api.ApiObject)
+
 _KEY_SIZE: Final = 32
 _LARGEST_NETWORK_ID: Final = 0xFFFFFF
 _PUBLISHED_KEY: Final = bytes(range(_KEY_SIZE))
 
 
-def organisations() -> OperationResult:
-    """All organisations that the credential can see."""
-    with tools.opened() as session:
-        rows = session.cloud.organisations()
-    return views.listing(
-        "org list",
-        "organisations",
-        rows,
-        {"name": "name", "id": "id"},
-        "The credential sees no organisation.",
-    )
+@dataclass(frozen=True, slots=True)
+class Creation(Generic[T]):
+    """A thing in the cloud that was created, or was there already.
 
+    `differs` names the members of an existing one that are not what was asked for.
+    """
 
-def organisation(text: str | None) -> OperationResult:
-    """One organisation, by default the profile's."""
-    with tools.opened() as session:
-        return views.single("org show", "organisation", session.organisation(text))
-
-
-def make_organisation(name: str, *, ensure: bool) -> OperationResult:
-    """Create an organisation; `ensure` is content with one that is there."""
-    command = "org ensure" if ensure else "org create"
-    with tools.opened() as session:
-        found = session.cloud.organisation(name=name)
-        if found is not None and not ensure:
-            raise tools.exists(
-                "organisation", name, found.id, "`infuse org ensure` is content with that."
-            )
-        made = found or _create_organisation(session, command, name, adopt=ensure)
-    return _made(command, "organisation", made, created=found is None)
-
-
-def _create_organisation(
-    session: tools.Session, command: str, name: str, *, adopt: bool
-) -> api.Organisation:
-    with tools.on_record(session, command) as record:
-        record.note("organisation intended", name=name)
-        made = session.once.send(
-            lambda: session.cloud.create_organisation(name),
-            lambda: session.cloud.organisation(name=name),
-            adopt_conflict=adopt,
-        )
-        record.note("organisation created", id=made.id, name=made.name)
-    return made
-
-
-def boards(organisation: str | None, *, public: bool) -> OperationResult:
-    """The cloud boards of an organisation."""
-    with tools.opened() as session:
-        rows = session.cloud.boards(session.organisation(organisation).id, public=public)
-    return views.listing(
-        "board list", "boards", rows, _BOARD_COLUMNS, "The organisation has no cloud board."
-    )
-
-
-def board(text: str | None, organisation: str | None) -> OperationResult:
-    """One cloud board, by default the profile's."""
-    with tools.opened() as session:
-        return views.single(
-            "board show", "board", session.board(text, lambda: session.organisation(organisation))
-        )
+    thing: T
+    created: bool
+    differs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class BoardWish:
+class BoardRequest:
     """What a cloud board is to be; None where the profile may say it."""
 
-    name: str | None
-    soc: str | None
-    description: str | None
-    fields: tuple[str, ...]
-    public: bool
-    organisation: str | None
+    name: str | None = None
+    soc: str | None = None
+    description: str | None = None
+    fields: tuple[api.MetadataField, ...] = ()
+    public: bool = False
+    organisation: str | None = None
 
 
-def make_board(wish: BoardWish, *, ensure: bool) -> OperationResult:
+@dataclass(frozen=True, slots=True)
+class NetworkRequest:
+    """What a network is to be.
+
+    `network_id` is its number, 24 bits. Its key comes from a private file, or is generated and
+    written to `out` first.
+    """
+
+    name: str
+    network_id: int
+    key_file: Path | None = None
+    generate: bool = False
+    out: Path | None = None
+    description: str = ""
+    public: bool = False
+    organisation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkCreation:
+    """A network that was created; `published_key` where its key is the one in the firmware's
+    sources.
+    """
+
+    network: api.Network
+    out: Path | None
+    published_key: bool
+
+
+def list_organisations(settings: Settings) -> Sequence[api.Organisation]:
+    """All organisations that the credential can see."""
+    with tools.opened(settings) as session:
+        return session.cloud.organisations()
+
+
+def find_organisation(settings: Settings, text: str | None) -> api.Organisation:
+    """One organisation by name or id, by default the profile's."""
+    with tools.opened(settings) as session:
+        return session.organisation(text)
+
+
+def create_organisation(
+    settings: Settings, name: str, *, ensure: bool
+) -> Creation[api.Organisation]:
+    """Create an organisation; `ensure` is content with one that exists.
+
+    Raises CloudError cloud.refused without `ensure` where the name exists.
+    """
+    command = "org ensure" if ensure else "org create"
+    with tools.opened(settings) as session:
+        cloud = session.cloud
+        existing = cloud.organisation(name=name)
+        if existing is not None and not ensure:
+            raise tools.exists(
+                "organisation", name, existing.id, "`infuse org ensure` is content with that."
+            )
+        if existing is not None:
+            return Creation(existing, created=False)
+        with tools.journal_run(session, command) as run:
+            run.note("organisation intended", name=name)
+            made = session.once.send(
+                lambda: cloud.create_organisation(name),
+                lambda: cloud.organisation(name=name),
+                adopt_conflict=ensure,
+            )
+            run.note("organisation created", id=made.id, name=made.name)
+    return Creation(made, created=True)
+
+
+def list_boards(
+    settings: Settings, organisation: str | None, *, public: bool
+) -> Sequence[api.CloudBoard]:
+    """The cloud boards of an organisation; `public` adds everybody's public ones."""
+    with tools.opened(settings) as session:
+        return session.cloud.boards(session.organisation(organisation).id, public=public)
+
+
+def find_board(settings: Settings, text: str | None, organisation: str | None) -> api.CloudBoard:
+    """One cloud board by name or id, by default the profile's."""
+    with tools.opened(settings) as session:
+        return session.board(text, lambda: session.organisation(organisation))
+
+
+def create_board(
+    settings: Settings, request: BoardRequest, *, ensure: bool
+) -> Creation[api.CloudBoard]:
     """Create a cloud board; `ensure` is content with one of the same soc, and says in what it
     differs.
+
+    Raises UsageError, CloudError cloud.refused or cloud.soc-mismatch.
     """
     command = "board ensure" if ensure else "board create"
-    given = [metadata_field(text) for text in wish.fields]
-    with tools.opened() as session:
-        spec = session.cloud_section.board
-        name = wish.name or spec.name
+    with tools.opened(settings) as session:
+        cloud = session.cloud
+        wanted = _with_profile(request, session)
+        name, soc = wanted.name, wanted.soc
         if name is None:
             raise UsageError("usage.bad-option", "the board has no name, and no profile names one")
-        owner = session.organisation(wish.organisation)
-        profiled = [
-            api.MetadataField(name=one.name, required=one.required, unique=one.unique)
-            for one in spec.metadata_fields
-        ]
-        ours = wish.name in {None, spec.name}  # the profile describes its own board and no other
-        fields = given or (profiled if ours else [])
-        description = (
-            wish.description if wish.description is not None else spec.description if ours else ""
-        )
-        found = tools.named(session.cloud.boards(owner.id), name, "board")
-        if found is not None and not ensure:
+        owner = session.organisation(wanted.organisation)
+        existing = tools.named(cloud.boards(owner.id), name, "board")
+        if existing is not None and not ensure:
             raise tools.exists(
-                "board", name, found.id, "`infuse board ensure` is content with that."
+                "board", name, existing.id, "`infuse board ensure` is content with that."
             )
-        if found is not None:
-            return _made(
-                command,
-                "board",
-                found,
-                created=False,
-                differs=_differences(found, wish.soc or session.soc, description, fields),
-            )
-        soc = wish.soc or session.soc
+        if existing is not None:
+            return Creation(existing, created=False, differs=_differences(existing, wanted))
         if soc is None:
             raise UsageError("usage.bad-option", "a new board needs --soc, e.g. --soc nRF9151")
-        with tools.on_record(session, command) as record:
-            record.note("board intended", name=name, soc=soc, organisationId=owner.id)
+        with tools.journal_run(session, command) as run:
+            run.note("board intended", name=name, soc=soc, organisationId=owner.id)
             made = session.once.send(
-                lambda: session.cloud.create_board(
+                lambda: cloud.create_board(
                     owner.id,
                     name,
                     soc=soc,
-                    description=description,
-                    metadata_fields=fields,
-                    public=wish.public,
+                    description=wanted.description or "",
+                    metadata_fields=wanted.fields,
+                    public=wanted.public,
                 ),
-                lambda: tools.named(session.cloud.boards(owner.id), name, "board"),
+                lambda: tools.named(cloud.boards(owner.id), name, "board"),
                 adopt_conflict=ensure,
             )
-            record.note("board created", id=made.id, name=made.name)
-    return _made(command, "board", made, created=True)
+            run.note("board created", id=made.id, name=made.name)
+    return Creation(made, created=True)
 
 
-def metadata_field(text: str) -> api.MetadataField:
-    """A field from NAME[:required][:unique]. Raises UsageError."""
-    name, *flags = text.split(":")
-    if not name or set(flags) - {"required", "unique"}:
-        raise UsageError(
-            "usage.bad-option", f"--field takes NAME[:required][:unique], not {text!r}"
+def _with_profile(request: BoardRequest, session: tools.Session) -> BoardRequest:
+    """The request filled from the profile, which describes its own board and no other."""
+    spec = session.cloud_section.board
+    is_profiles = request.name in {None, spec.name}
+    fields = request.fields
+    if is_profiles and not fields:
+        fields = tuple(
+            api.MetadataField(name=field.name, required=field.required, unique=field.unique)
+            for field in spec.metadata_fields
         )
-    return api.MetadataField(name=name, required="required" in flags, unique="unique" in flags)
-
-
-def _differences(
-    found: api.CloudBoard, soc: str | None, description: str, fields: Sequence[api.MetadataField]
-) -> list[str]:
-    if soc is not None and soc.lower() != found.soc.lower():
-        raise CloudError(
-            "cloud.soc-mismatch",
-            f"board {found.name!r} exists with soc {found.soc}, not {soc}",
-            hint="A board's soc cannot be changed: choose another name, or correct the soc.",
-        )
-    differs = ["description"] if description and description != found.description else []
-    return [
-        *differs,
-        *(["metadataFields"] if fields and set(fields) != set(found.metadata_fields) else []),
-    ]
-
-
-def networks(organisation: str | None, *, public: bool) -> OperationResult:
-    """The networks of an organisation, without their keys."""
-    with tools.opened() as session:
-        rows = session.cloud.networks(session.organisation(organisation).id, public=public)
-    return views.listing(
-        "network list", "networks", rows, _NETWORK_COLUMNS, "The organisation has no network."
+    description = request.description
+    if is_profiles and description is None:
+        description = spec.description
+    return BoardRequest(
+        request.name or spec.name,
+        request.soc or session.soc,
+        description,
+        fields,
+        request.public,
+        request.organisation,
     )
 
 
-def network(text: str | None, organisation: str | None) -> OperationResult:
-    """One network, by default the profile's."""
-    with tools.opened() as session:
+def _differences(existing: api.CloudBoard, wanted: BoardRequest) -> tuple[str, ...]:
+    if wanted.soc is not None and wanted.soc.lower() != existing.soc.lower():
+        raise CloudError(
+            "cloud.soc-mismatch",
+            f"board {existing.name!r} exists with soc {existing.soc}, not {wanted.soc}",
+            hint="A board's soc cannot be changed: choose another name, or correct the soc.",
+        )
+    differs = {
+        "description": wanted.description and wanted.description != existing.description,
+        "metadataFields": wanted.fields and set(wanted.fields) != set(existing.metadata_fields),
+    }
+    return tuple(name for name, is_other in differs.items() if is_other)
+
+
+def list_networks(
+    settings: Settings, organisation: str | None, *, public: bool
+) -> Sequence[api.Network]:
+    """The networks of an organisation, without their keys."""
+    with tools.opened(settings) as session:
+        return session.cloud.networks(session.organisation(organisation).id, public=public)
+
+
+def find_network(settings: Settings, text: str | None, organisation: str | None) -> api.Network:
+    """One network by name or id, by default the profile's."""
+    with tools.opened(settings) as session:
         spec = session.cloud_section.network
         wanted = text or (spec.id or spec.name if spec else None)
         if wanted is None:
             raise UsageError("usage.bad-option", "no network was named, and no profile names one")
         rows = session.cloud.networks(session.organisation(organisation).id)
-        return views.single("network show", "network", tools.pick(rows, wanted, "network"))
+        return tools.pick(rows, wanted, "network")
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkWish:
-    """What a network is to be.
+def create_network(settings: Settings, request: NetworkRequest) -> NetworkCreation:
+    """Create a network. A key that is generated is in its file before the cloud gets it.
 
-    Its key comes from a private file, or is made and written to one first.
+    Raises UsageError, CloudError cloud.refused where the name exists, CredentialError.
     """
-
-    name: str
-    network_id: int
-    key_file: Path | None
-    generate: bool
-    out: Path | None
-    description: str
-    public: bool
-    organisation: str | None
-
-
-def make_network(wish: NetworkWish) -> OperationResult:
-    """Create a network. A key that is made here is in its file before the cloud hears of it."""
-    if (wish.key_file is None) == (not wish.generate):
+    if (request.key_file is None) == (not request.generate):
         raise UsageError(
             "usage.bad-option",
             "a network needs a key",
             hint="Give either --key-file FILE, or --generate-key with --out FILE.",
         )
-    if not 0 <= wish.network_id <= _LARGEST_NETWORK_ID:
+    if not 0 <= request.network_id <= _LARGEST_NETWORK_ID:
         raise UsageError(
             "usage.bad-option",
-            f"--network-id {wish.network_id} is not from 0 to {_LARGEST_NETWORK_ID}",
+            f"--network-id {request.network_id} is not from 0 to {_LARGEST_NETWORK_ID}",
         )
-    place = tools.Destination(wish.out, reveal=False, needed="the key" if wish.generate else None)
-    given = None if wish.key_file is None else read_key(wish.key_file)
-    with tools.opened() as session:
-        owner = session.organisation(wish.organisation)
-        found = tools.named(session.cloud.networks(owner.id), wish.name, "network")
-        if found is not None:
+    file, name = SecretFile(request.out), request.name
+    key = secrets.token_bytes(_KEY_SIZE)
+    if request.key_file is not None:
+        key = read_key(request.key_file)
+    wire_key = Secret(base64.b64encode(key).decode())
+    with tools.opened(settings) as session:
+        cloud, owner = session.cloud, session.organisation(request.organisation).id
+        existing = tools.named(cloud.networks(owner), name, "network")
+        if existing is not None:
             raise tools.exists(
                 "network",
-                wish.name,
-                found.id,
+                name,
+                existing.id,
                 "A network's key cannot be changed: choose another name.",
             )
-        key = given or secrets.token_bytes(_KEY_SIZE)
-        wire_key = Secret(base64.b64encode(key).decode())
-        if wish.generate:
-            place.reserve()
-            place.take(wire_key)
-        made = _create_network(session, wish, owner.id, wire_key)
-    notes = (
-        ["this key is published in the firmware's sources: use it for trials only"]
-        if key == _PUBLISHED_KEY
-        else []
-    )
-    first = [
-        f"Created network {made.name!r}.",
-        *place.shown(wire_key, "Key"),
-        *(f"Note: {note}." for note in notes),
-    ]
-    return views.single(
-        "network create",
-        "network",
-        made,
-        first="\n".join(first),
-        created=True,
-        out=wish.out,
-        notes=notes,
-    )
-
-
-def _create_network(
-    session: tools.Session, wish: NetworkWish, owner: str, key: Secret
-) -> api.Network:
-    def look() -> api.Network | None:
-        return tools.named(session.cloud.networks(owner), wish.name, "network")
-
-    with tools.on_record(session, "network create") as record:
-        record.note(
-            "network intended", name=wish.name, networkId=wish.network_id, organisationId=owner
-        )
-        made = session.once.send(
-            lambda: session.cloud.create_network(
-                owner,
-                wish.name,
-                key=key,
-                network_id=wish.network_id,
-                description=wish.description,
-                public=wish.public,
-            ),
-            look,
-        )
-        record.note("network created", id=made.id, name=made.name)
-    return made
+        if request.generate:
+            file.reserve()
+            file.write(wire_key)
+        with tools.journal_run(session, "network create") as run:
+            number = request.network_id
+            run.note("network intended", name=name, networkId=number, organisationId=owner)
+            made = session.once.send(
+                lambda: cloud.create_network(
+                    owner,
+                    name,
+                    key=wire_key,
+                    network_id=number,
+                    description=request.description,
+                    public=request.public,
+                ),
+                lambda: tools.named(cloud.networks(owner), name, "network"),
+            )
+            run.note("network created", id=made.id, name=made.name)
+    return NetworkCreation(made, request.out, key == _PUBLISHED_KEY)
 
 
 def read_key(path: Path) -> bytes:
@@ -339,14 +315,3 @@ def read_key(path: Path) -> bytes:
             f"the key file {path} holds no key of {_KEY_SIZE} bytes: base64, hex or the bare bytes",
         )
     return key
-
-
-def _made(
-    command: str, what: str, thing: Any, *, created: bool, differs: Sequence[str] = ()
-) -> OperationResult:
-    first = f"{'Created' if created else 'There already:'} {what} {thing.name!r}."
-    first += (
-        f"\nNote: it differs from what was asked for in: {', '.join(differs)}." if differs else ""
-    )
-    more = {"differs": list(differs)} if what == "board" else {}
-    return views.single(command, what, thing, first=first, created=created, **more)

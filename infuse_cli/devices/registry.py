@@ -1,559 +1,437 @@
-"""`infuse registry device|component|sensor|health|group`: what the registry keeps.
+"""What the device registry keeps: devices, components, sensors, health, groups.
 
 PUT replaces, so changes are merged first.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from infuse_cli import api_types as api
-from infuse_cli.cli.result import OperationResult
-from infuse_cli.cli.views import cloud as views
 from infuse_cli.devices import session as tools
+from infuse_cli.devices.organisations import Creation
 from infuse_cli.errors import CloudError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-A = TypeVar("A", bound=api.ApiObject)
+    from infuse_cli.settings import Settings
 
-_DEVICES: Final = {
-    "name": "name",
-    "status": "status",
-    "registryDeviceId": "registry device id",
-    "tags": "tags",
-    "siteId": "site",
-}
-_COMPONENTS: Final = {
-    "name": "name",
-    "registryDeviceId": "registry device id",
-    "id": "id",
-    "sensorProfileId": "sensor profile",
-}
-_SENSORS: Final = {
-    "name": "name",
-    "valueType": "value type",
-    "unit": "unit",
-    "registryDeviceId": "registry device id",
-    "tags": "tags",
-    "id": "id",
-}
-_GROUPS: Final = {"name": "name", "tags": "tags", "id": "id"}
-_HEALTH: Final = {
-    "recordedAt": "recorded",
-    "uptime": "uptime s",
-    "freeHeap": "free heap",
-    "signalStrength": "signal dBm",
-    "connectionType": "connection",
-    "readingsSent": "sent",
-    "readingsDropped": "dropped",
-}
+A = TypeVar("A", api.RegistryDevice, api.Component, api.DeviceGroup)
 
 
 @dataclass(frozen=True, slots=True)
-class Members:
-    """Members of a registry device as options give them; None or empty where they are not to be
-    changed.
-    """
+class RegistryDeviceRequest:
+    """Members of a registry device; None or empty where they are not to be changed."""
 
     name: str | None = None
     status: str | None = None
     tags: tuple[str, ...] = ()
-    metadata: tuple[str, ...] = ()
-    location: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    location: api.Location | None = None
     site: str | None = None
     device_profile: str | None = None
 
-    def on_wire(self) -> dict[str, Any]:
-        """The members that were given, as the registry names them. Raises UsageError."""
-        spot = location(self.location)
-        given = {
-            "name": self.name,
-            "status": status(self.status),
-            "tags": list(self.tags) or None,
-            "metadata": tools.pairs(self.metadata, "--metadata") or None,
-            "location": (
-                None if spot is None else {"latitude": spot.latitude, "longitude": spot.longitude}
-            ),
-            "siteId": self.site,
-            "deviceProfileId": self.device_profile,
-        }
-        return {name: value for name, value in given.items() if value is not None}
-
-
-def status(text: str | None) -> str | None:
-    """A status in upper case. Raises UsageError."""
-    if text is not None and text.upper() not in api.REGISTRY_STATUSES:
-        raise UsageError(
-            "usage.bad-option",
-            f"--status is {text!r}, but must be one of {', '.join(api.REGISTRY_STATUSES)}",
+    def members(self) -> dict[str, Any]:
+        """The members that were given, as the registry names them."""
+        return _given(
+            name=self.name,
+            status=self.status,
+            tags=list(self.tags) or None,
+            metadata=dict(self.metadata) or None,
+            location=None if self.location is None else msgspec.to_builtins(self.location),
+            siteId=self.site,
+            deviceProfileId=self.device_profile,
         )
-    return text.upper() if text else None
 
 
-def location(text: str | None) -> api.Location | None:
-    """A place from LATITUDE,LONGITUDE in degrees. Raises UsageError."""
-    if text is None:
-        return None
-    try:
-        latitude, longitude = (float(part) for part in text.split(","))
-    except ValueError:
-        latitude = longitude = float("nan")
-    if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
-        raise UsageError(
-            "usage.bad-option",
-            f"--location is {text!r}, but must be LATITUDE,LONGITUDE in degrees, e.g."
-            " -27.47,153.03",
-        )
-    return api.Location(latitude=latitude, longitude=longitude)
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group and the devices that carry all of its tags."""
+
+    group: api.DeviceGroup
+    devices: tuple[api.RegistryDevice, ...]
 
 
-def devices(wanted: str | None, tags: tuple[str, ...]) -> OperationResult:
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Reports of a registry device on itself; its id is the registryDeviceId."""
+
+    device_id: str
+    reports: Sequence[api.DeviceHealth]
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSummary:
+    """The registry's own summary of a device's health, None where there is none yet."""
+
+    device_id: str
+    summary: Mapping[str, Any] | None
+
+
+def list_devices(
+    settings: Settings, status: str | None = None, tags: Sequence[str] = ()
+) -> list[api.RegistryDevice]:
     """All registry devices, or those of a status or with all of some tags."""
-    only = status(wanted)
-    with tools.opened() as session:
-        rows = [
-            row
-            for row in session.registry.devices()
-            if only in {None, row.status} and set(tags) <= set(row.tags)
+    with tools.opened(settings) as session:
+        return [
+            device
+            for device in session.registry.devices()
+            if status in {None, device.status} and set(tags) <= set(device.tags)
         ]
-    return views.listing(
-        "registry device list", "devices", rows, _DEVICES, "The registry has no such device."
-    )
 
 
-def device(text: str) -> OperationResult:
+def find_device(settings: Settings, text: str) -> api.RegistryDevice:
     """One registry device by name or id."""
-    with tools.opened() as session:
-        return views.single("registry device show", "device", session.registry_device(text))
+    with tools.opened(settings) as session:
+        return session.registry_device(text)
 
 
-def create_device(members: Members) -> OperationResult:
-    """Create a registry device without a token."""
-    given = members.on_wire()
-    name = given.pop("name")
-    with tools.opened() as session:
+def create_device(settings: Settings, request: RegistryDeviceRequest) -> api.RegistryDevice:
+    """Create a registry device without a token. Raises CloudError cloud.refused for one that
+    exists.
+    """
+    members = request.members()
+    name = members.pop("name")
+    with tools.opened(settings) as session:
         client = session.registry
-        found = client.device_by_name(name)
-        if found is not None:
+        existing = client.device_by_name(name)
+        if existing is not None:
             raise tools.exists(
-                "registry device", name, found.id, "`infuse registry device update` changes it."
+                "registry device", name, existing.id, "`infuse registry device update` changes it."
             )
-        made = _noted(
+        return _create(
             session,
-            "registry device create",
             "registry device",
             {"name": name},
-            lambda: session.once.send(
-                lambda: client.create_device(name, given),
-                lambda: client.device_by_name(name),
-            ),
+            lambda: client.create_device(name, members),
+            lambda: client.device_by_name(name),
         )
-    return views.single(
-        "registry device create", "device", made, first=f"Created registry device {made.name!r}."
-    )
 
 
-def update_device(text: str, members: Members) -> OperationResult:
+def update_device(
+    settings: Settings, text: str, request: RegistryDeviceRequest
+) -> api.RegistryDevice:
     """Change members of a registry device: metadata is merged, tags are replaced."""
-    given = members.on_wire()
-    if not given:
-        raise UsageError("usage.bad-option", "nothing to change was given")
-    with tools.opened() as session:
-        client, found = session.registry, session.registry_device(text)
-        if "metadata" in given:
-            given["metadata"] = {**found.metadata, **given["metadata"]}
-        made = _changed(
+    members = _something(request.members())
+    with tools.opened(settings) as session:
+        client, device = session.registry, session.registry_device(text)
+        if "metadata" in members:
+            members["metadata"] = {**device.metadata, **members["metadata"]}
+        return _change(
             session,
-            "registry device update",
             "registry device",
-            found.id,
-            act=lambda: client.change_device(found.id, given),
-            look=lambda: client.device(found.id),
-            wanted=given,
+            device.id,
+            members,
+            put=lambda: client.change_device(device.id, members),
+            look_up=lambda: client.device(device.id),
         )
-    return views.single(
-        "registry device update", "device", made, first=f"Changed registry device {made.name!r}."
-    )
 
 
-def delete_device(text: str, *, yes: bool) -> OperationResult:
+def delete_device(settings: Settings, text: str, *, yes: bool) -> api.RegistryDevice:
     """Delete a registry device; its pending token goes with it, its name is free again."""
-    with tools.opened() as session:
-        client, found = session.registry, session.registry_device(text)
-        tools.confirm(
-            f"Delete registry device {found.name!r} ({found.id}, {found.status})?", yes=yes
+    with tools.opened(settings) as session:
+        client, device = session.registry, session.registry_device(text)
+        settings.confirm(
+            f"Delete registry device {device.name!r} ({device.id}, {device.status})?", yes=yes
         )
-        _deleted(
-            session,
-            "registry device delete",
-            found.id,
-            lambda: client.delete_device(found.id),
-            lambda: client.device(found.id),
-        )
-    return OperationResult(
-        "registry device delete",
-        {"deleted": views.plain(found)},
-        human=f"Deleted registry device {found.name!r}.",
-    )
+        _delete(session, "registry device", device.id, client.delete_device, client.device)
+    return device
 
 
-def summary() -> OperationResult:
+def summarise(settings: Settings) -> api.RegistrySummary:
     """How many registry devices there are, by status."""
-    with tools.opened() as session:
-        found = session.registry.summary()
-    cells = [[name, str(count)] for name, count in found.by_status.items()] + [
-        ["total", str(found.total)]
-    ]
-    return OperationResult(
-        "registry device summary",
-        views.plain(found),
-        human=lambda console: views.table(console, ["status", "devices"], cells, ""),
-    )
+    with tools.opened(settings) as session:
+        return session.registry.summary()
 
 
-def components(device: str | None) -> OperationResult:
+def list_components(settings: Settings, device: str | None = None) -> Sequence[api.Component]:
     """All components, or those of a device."""
-    with tools.opened() as session:
-        rows = session.registry.components(session.registry_device(device).id if device else None)
-    return views.listing(
-        "registry component list", "components", rows, _COMPONENTS, "There is no component."
-    )
+    with tools.opened(settings) as session:
+        return _components(session, device)
 
 
-def component(text: str, device: str | None) -> OperationResult:
+def find_component(settings: Settings, text: str, device: str | None = None) -> api.Component:
     """One component by id, or by name on its device."""
-    with tools.opened() as session:
-        return views.single(
-            "registry component show", "component", _component(session, text, device)
-        )
+    with tools.opened(settings) as session:
+        return _component(session, text, device)
 
 
-def make_component(
-    device: str, name: str, sensor_profile: str | None, *, ensure: bool
-) -> OperationResult:
-    """Create a component; `ensure` is content with one that is there, e.g. because the device
+def create_component(
+    settings: Settings, device: str, name: str, sensor_profile: str | None, *, ensure: bool
+) -> Creation[api.Component]:
+    """Create a component; `ensure` is content with one that exists, e.g. because the device
     announced it itself.
     """
-    command = f"registry component {'ensure' if ensure else 'create'}"
-    with tools.opened() as session:
+    with tools.opened(settings) as session:
         client, owner = session.registry, session.registry_device(device)
 
-        def look() -> api.Component | None:
+        def look_up() -> api.Component | None:
             return tools.named(client.components(owner.id), name, "component")
 
-        found = look()
-        if found is not None and not ensure:
+        existing = look_up()
+        if existing is not None and not ensure:
             raise tools.exists(
                 "component",
                 name,
-                found.id,
+                existing.id,
                 "`infuse registry component ensure` is content with that.",
             )
-        made = found or _noted(
+        if existing is not None:
+            is_other = sensor_profile not in {None, existing.sensor_profile_id}
+            return Creation(existing, created=False, differs=("sensorProfileId",) * is_other)
+        made = _create(
             session,
-            command,
             "component",
             {"name": name, "registryDeviceId": owner.id},
-            lambda: session.once.send(
-                lambda: client.create_component(owner.id, name, sensor_profile),
-                look,
-                adopt_conflict=ensure,
-            ),
+            lambda: client.create_component(owner.id, name, sensor_profile),
+            look_up,
+            ensure=ensure,
         )
-    first = f"{'There already:' if found else 'Created'} component {name!r}."
-    if found and sensor_profile not in {None, found.sensor_profile_id}:
-        first += f"\nNote: its sensor profile is {found.sensor_profile_id}, not {sensor_profile}."
-    return views.single(command, "component", made, first=first, created=found is None)
+    return Creation(made, created=True)
 
 
 def update_component(
-    text: str, device: str | None, name: str | None, sensor_profile: str | None
-) -> OperationResult:
+    settings: Settings,
+    text: str,
+    device: str | None,
+    name: str | None,
+    sensor_profile: str | None,
+) -> api.Component:
     """Change a component's name or sensor profile."""
-    given = {
-        key: value
-        for key, value in (("name", name), ("sensorProfileId", sensor_profile))
-        if value is not None
-    }
-    if not given:
-        raise UsageError("usage.bad-option", "nothing to change was given")
-    with tools.opened() as session:
-        client, found = session.registry, _component(session, text, device)
-        made = _changed(
+    members = _something(_given(name=name, sensorProfileId=sensor_profile))
+    with tools.opened(settings) as session:
+        client, component = session.registry, _component(session, text, device)
+        return _change(
             session,
-            "registry component update",
             "component",
-            found.id,
-            act=lambda: client.change_component(found.id, given),
-            look=lambda: client.component(found.id),
-            wanted=given,
+            component.id,
+            members,
+            put=lambda: client.change_component(component.id, members),
+            look_up=lambda: client.component(component.id),
         )
-    return views.single(
-        "registry component update", "component", made, first=f"Changed component {made.name!r}."
-    )
 
 
-def delete_component(text: str, device: str | None, *, yes: bool) -> OperationResult:
+def delete_component(
+    settings: Settings, text: str, device: str | None, *, yes: bool
+) -> api.Component:
     """Delete a component and its sensors."""
-    with tools.opened() as session:
-        client, found = session.registry, _component(session, text, device)
-        tools.confirm(f"Delete component {found.name!r} ({found.id})?", yes=yes)
-        _deleted(
-            session,
-            "registry component delete",
-            found.id,
-            lambda: client.delete_component(found.id),
-            lambda: client.component(found.id),
-        )
-    return OperationResult(
-        "registry component delete",
-        {"deleted": views.plain(found)},
-        human=f"Deleted component {found.name!r}.",
-    )
+    with tools.opened(settings) as session:
+        client, component = session.registry, _component(session, text, device)
+        settings.confirm(f"Delete component {component.name!r} ({component.id})?", yes=yes)
+        _delete(session, "component", component.id, client.delete_component, client.component)
+    return component
+
+
+def _components(session: tools.Session, device: str | None) -> Sequence[api.Component]:
+    owner = session.registry_device(device).id if device else None
+    return session.registry.components(owner)
 
 
 def _component(session: tools.Session, text: str, device: str | None) -> api.Component:
-    if tools.is_id(text) and (found := session.registry.component(text)) is not None:
-        return found
-    return tools.pick(
-        session.registry.components(session.registry_device(device).id if device else None),
-        text,
-        "component",
-    )
+    by_id = session.registry.component(text) if tools.is_id(text) else None
+    return by_id or tools.pick(_components(session, device), text, "component")
 
 
-def sensors(
-    device: str | None, group: str | None, value_type: str | None, tags: tuple[str, ...]
-) -> OperationResult:
+def list_sensors(
+    settings: Settings,
+    device: str | None = None,
+    group: str | None = None,
+    value_type: str | None = None,
+    tags: Sequence[str] = (),
+) -> Sequence[api.Sensor]:
     """The sensors that fit all filters."""
-    with tools.opened() as session:
+    with tools.opened(settings) as session:
         client = session.registry
-        rows = client.sensors(
+        return client.sensors(
             registry_device_id=session.registry_device(device).id if device else None,
             group_id=tools.pick(client.groups(), group, "group").id if group else None,
             value_type=value_type,
-            tags=tags,
+            tags=tuple(tags),
         )
-    return views.listing(
-        "registry sensor list", "sensors", rows, _SENSORS, "There is no such sensor."
-    )
 
 
-def health(text: str, since: str | None, until: str | None, *, window: bool) -> OperationResult:
-    """What a device said of itself: all of it, or between two times."""
-    from datetime import UTC, datetime
+def health(settings: Settings, text: str) -> Health:
+    """All that a device reported of itself."""
+    with tools.opened(settings) as session:
+        device = session.registry_device(text)
+        return Health(device.id, session.registry.health_history(device.id))
 
-    from infuse_cli.devices.rpc import moment
 
-    start, end = moment(since, "--from"), moment(until, "--to")
-    if window and start is None:
-        raise UsageError("usage.bad-option", "a window needs --from TIME")
-    if start is not None and start >= (end or datetime.now(UTC)):
+def health_window(settings: Settings, text: str, start: datetime, end: datetime | None) -> Health:
+    """What a device reported of itself between two times (aware), until now without `end`.
+
+    Raises UsageError for a window without length.
+    """
+    until = end or datetime.now(UTC)
+    if start >= until:
         raise UsageError(
-            "usage.bad-option", f"--from {since!r} is not before --to {until or 'now'!r}"
+            "usage.bad-option",
+            f"--from {start.isoformat()} is not before --to"
+            f" {'now' if end is None else end.isoformat()}",
         )
-    with tools.opened() as session:
-        found = session.registry_device(text)
-        rows = (
-            session.registry.health_history(found.id)
-            if start is None
-            else session.registry.health_window(found.id, start, end or datetime.now(UTC))
-        )
-    made = views.listing(
-        f"registry health {'window' if window else 'show'}",
-        "health",
-        rows,
-        _HEALTH,
-        "The device has reported no health in this time.",
-    )
-    return OperationResult(
-        made.command, {"registryDeviceId": found.id, **made.data}, human=made.human
-    )
+    with tools.opened(settings) as session:
+        device = session.registry_device(text)
+        return Health(device.id, session.registry.health_window(device.id, start, until))
 
 
-def health_latest(text: str) -> OperationResult:
-    """A device's newest word of itself."""
-    with tools.opened() as session:
-        found = session.registry_device(text)
-        newest = session.registry.health_latest(found.id)
-    values = None if newest is None else views.plain(newest)
-    return OperationResult(
-        "registry health latest",
-        {"registryDeviceId": found.id, "health": values},
-        human=_fields(values, "The device has reported no health yet."),
-    )
+def health_latest(settings: Settings, text: str) -> Health:
+    """A device's newest report of itself; `reports` is empty where there is none."""
+    with tools.opened(settings) as session:
+        device = session.registry_device(text)
+        newest = session.registry.health_latest(device.id)
+    return Health(device.id, () if newest is None else (newest,))
 
 
-def health_summary(text: str) -> OperationResult:
+def health_summary(settings: Settings, text: str) -> HealthSummary:
     """The registry's own summary of a device's health."""
-    with tools.opened() as session:
-        found = session.registry_device(text)
-        summed = session.registry.health_summary(found.id)
-    return OperationResult(
-        "registry health summary",
-        {"registryDeviceId": found.id, "summary": summed},
-        human=_fields(summed, "There is nothing to sum up yet."),
-    )
+    with tools.opened(settings) as session:
+        device = session.registry_device(text)
+        return HealthSummary(device.id, session.registry.health_summary(device.id))
 
 
-def groups() -> OperationResult:
+def list_groups(settings: Settings) -> Sequence[api.DeviceGroup]:
     """All groups."""
-    with tools.opened() as session:
-        return views.listing(
-            "registry group list",
-            "groups",
-            session.registry.groups(),
-            _GROUPS,
-            "There is no group.",
-        )
+    with tools.opened(settings) as session:
+        return session.registry.groups()
 
 
-def group(text: str) -> OperationResult:
+def find_group(settings: Settings, text: str) -> Group:
     """One group by name or id, with the devices that carry its tags."""
-    with tools.opened() as session:
-        found = tools.pick(session.registry.groups(), text, "group")
-        members = [
-            row
-            for row in session.registry.devices()
-            if found.tags and set(found.tags) <= set(row.tags)
+    with tools.opened(settings) as session:
+        group = tools.pick(session.registry.groups(), text, "group")
+        devices = [
+            device
+            for device in session.registry.devices()
+            if group.tags and set(group.tags) <= set(device.tags)
         ]
-    first = (
-        f"It holds: {', '.join(row.name for row in members)}."
-        if members
-        else "No device carries its tags."
-    )
-    made = views.single("registry group show", "group", found, first=first)
-    return OperationResult(
-        made.command,
-        {**made.data, "devices": [views.plain(row) for row in members]},
-        human=made.human,
-    )
+    return Group(group, tuple(devices))
 
 
-def create_group(name: str, tags: tuple[str, ...]) -> OperationResult:
-    """Create a group."""
-    with tools.opened() as session:
+def create_group(settings: Settings, name: str, tags: Sequence[str]) -> api.DeviceGroup:
+    """Create a group. Raises CloudError cloud.refused for one that exists."""
+    with tools.opened(settings) as session:
         client = session.registry
-        found = tools.named(client.groups(), name, "group")
-        if found is not None:
+
+        def look_up() -> api.DeviceGroup | None:
+            return tools.named(client.groups(), name, "group")
+
+        existing = look_up()
+        if existing is not None:
             raise tools.exists(
-                "group", name, found.id, "`infuse registry group update` changes it."
+                "group", name, existing.id, "`infuse registry group update` changes it."
             )
-        made = _noted(
+        return _create(
             session,
-            "registry group create",
             "group",
             {"name": name},
-            lambda: session.once.send(
-                lambda: client.create_group(name, tags),
-                lambda: tools.named(client.groups(), name, "group"),
-            ),
+            lambda: client.create_group(name, tuple(tags)),
+            look_up,
         )
-    return views.single("registry group create", "group", made, first=f"Created group {name!r}.")
 
 
-def update_group(text: str, name: str | None, tags: tuple[str, ...]) -> OperationResult:
+def update_group(
+    settings: Settings, text: str, name: str | None, tags: Sequence[str]
+) -> api.DeviceGroup:
     """Change a group's name or tags."""
-    given: dict[str, Any] = {
-        key: value
-        for key, value in (("name", name), ("tags", list(tags) or None))
-        if value is not None
-    }
-    if not given:
-        raise UsageError("usage.bad-option", "nothing to change was given")
-    with tools.opened() as session:
+    members = _something(_given(name=name, tags=list(tags) or None))
+    with tools.opened(settings) as session:
         client = session.registry
-        found = tools.pick(client.groups(), text, "group")
-        made = _changed(
+        group = tools.pick(client.groups(), text, "group")
+        return _change(
             session,
-            "registry group update",
             "group",
-            found.id,
-            act=lambda: client.change_group(found.id, given),
-            look=lambda: client.group(found.id),
-            wanted=given,
+            group.id,
+            members,
+            put=lambda: client.change_group(group.id, members),
+            look_up=lambda: client.group(group.id),
         )
-    return views.single(
-        "registry group update", "group", made, first=f"Changed group {made.name!r}."
-    )
 
 
-def delete_group(text: str, *, yes: bool) -> OperationResult:
+def delete_group(settings: Settings, text: str, *, yes: bool) -> api.DeviceGroup:
     """Delete a group; its devices stay."""
-    with tools.opened() as session:
+    with tools.opened(settings) as session:
         client = session.registry
-        found = tools.pick(client.groups(), text, "group")
-        tools.confirm(f"Delete group {found.name!r} ({found.id})?", yes=yes)
-        _deleted(
-            session,
-            "registry group delete",
-            found.id,
-            lambda: client.delete_group(found.id),
-            lambda: client.group(found.id),
-        )
-    return OperationResult(
-        "registry group delete",
-        {"deleted": views.plain(found)},
-        human=f"Deleted group {found.name!r}.",
-    )
+        group = tools.pick(client.groups(), text, "group")
+        settings.confirm(f"Delete group {group.name!r} ({group.id})?", yes=yes)
+        _delete(session, "group", group.id, client.delete_group, client.group)
+    return group
 
 
-def _noted(
+def _given(**members: Any) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _something(members: dict[str, Any]) -> dict[str, Any]:
+    if not members:
+        raise UsageError("usage.bad-option", "nothing to change was given")
+    return members
+
+
+def _command(what: str, verb: str) -> str:
+    return f"registry {what.removeprefix('registry ')} {verb}"
+
+
+def _create(
     session: tools.Session,
-    command: str,
     what: str,
     facts: Mapping[str, Any],
-    create: Callable[[], A],
+    post: Callable[[], A],
+    look_up: Callable[[], A | None],
+    *,
+    ensure: bool = False,
 ) -> A:
-    with tools.on_record(session, command) as record:
-        record.note(f"{what} intended", **facts)
-        made = create()
-        record.note(f"{what} created", id=getattr(made, "id", None), **facts)
+    """Create once, recorded before and after."""
+    with tools.journal_run(session, _command(what, "ensure" if ensure else "create")) as run:
+        run.note(f"{what} intended", **facts)
+        made = session.once.send(post, look_up, adopt_conflict=ensure)
+        run.note(f"{what} created", id=made.id, **facts)
     return made
 
 
-def _changed(
+def _change(
     session: tools.Session,
-    command: str,
     what: str,
     id_: str,
+    members: Mapping[str, Any],
     *,
-    act: Callable[[], A | None],
-    look: Callable[[], A | None],
-    wanted: Mapping[str, Any],
+    put: Callable[[], A | None],
+    look_up: Callable[[], A | None],
 ) -> A:
-    """Change once, on record; a lost answer counts as done when the thing is as it was wanted."""
+    """Change once, recorded before and after; a lost answer counts as done when the thing is as it
+    was wanted.
+    """
 
-    def found() -> A | None:
-        now = look()
-        held = None if now is None else {**views.plain(now), "id": id_}
-        return (
-            now
-            if held is not None and all(held.get(name) == value for name, value in wanted.items())
-            else None
-        )
+    def look_up_changed() -> A | None:
+        thing = look_up()
+        values = {} if thing is None else msgspec.to_builtins(thing)
+        is_changed = all(values.get(name) == value for name, value in members.items())
+        return thing if is_changed else None
 
-    with tools.on_record(session, command) as record:
-        record.note(f"{what} change intended", id=id_, change=dict(wanted))
-        made = session.once.send(act, found)
+    with tools.journal_run(session, _command(what, "update")) as run:
+        run.note(f"{what} change intended", id=id_, change=dict(members))
+        made = session.once.send(put, look_up_changed)
         if made is None:
             raise CloudError("cloud.not-found", f"the {what} {id_} is gone")
-        record.note(f"{what} changed", id=id_)
+        run.note(f"{what} changed", id=id_)
     return made
 
 
-def _deleted(
-    session: tools.Session, command: str, id_: str, act: Callable[[], None], look: Callable[[], Any]
+def _delete(
+    session: tools.Session,
+    what: str,
+    id_: str,
+    delete: Callable[[str], object],
+    look_up: Callable[[str], object | None],
 ) -> None:
-    """Delete once, on record; a lost answer counts as done when the thing is gone."""
-    with tools.on_record(session, command) as record:
-        record.note("deletion intended", id=id_)
-        session.once.delete(act, look)
-        record.note("deleted", id=id_)
-
-
-def _fields(values: Mapping[str, Any] | None, empty: str) -> Any:
-    return empty if values is None else lambda console: views.fields(console, values)
+    """Delete once, recorded before and after; a lost answer counts as done when the thing is
+    gone.
+    """
+    with tools.journal_run(session, _command(what, "delete")) as run:
+        run.note("deletion intended", id=id_)
+        session.once.delete(lambda: delete(id_), lambda: look_up(id_))
+        run.note("deleted", id=id_)

@@ -1,163 +1,174 @@
-"""`infuse registry token`: minted with intent and hash on record first, never lost, never minted
-twice.
+"""Registration tokens: minted with intent and hash recorded first, never lost, never minted twice.
+
+A token here is made by a person, for a device that is not on this bench.
 """
 
 from __future__ import annotations
 
-import time
 import uuid
-from dataclasses import dataclass
-from datetime import UTC
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 from infuse_cli.api_types import has_connected, never_connected
-from infuse_cli.cli.result import OperationResult
-from infuse_cli.cli.views import cloud as views
 from infuse_cli.devices import session as tools
-from infuse_cli.devices.registry import location
-from infuse_cli.errors import CloudError, InfuseError, PolicyError
-from infuse_cli.provisioning.steps.token import place as of_profile
+from infuse_cli.devices.secret_file import SecretFile
+from infuse_cli.errors import CloudError, PolicyError
+from infuse_cli.provisioning.steps.token import place as profile_location
 from infuse_cli.provisioning.steps.token import secret_name
 from infuse_cli.records import DropSecret, IntendToken, MintToken, MoveToken
 from infuse_cli.types import Secret, TokenState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from infuse_cli import api_types as api
+    from infuse_cli.clock import RunClock
     from infuse_cli.journal.store import SqliteJournal
+    from infuse_cli.settings import Settings
 
 INTENT: Final = "infuseIntent"
-_COLUMNS: Final = {
-    "name": "name",
-    "registryDeviceId": "registry device id",
-    "id": "token id",
-    "status": "status",
-    "expiresAt": "expires",
-}
+GONE: Final = "gone"
+"""The status of a registry device that is no longer there."""
+
 _TRIES: Final = 3
 _LOOK_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class TokenWish:
-    """What is to be minted; None where the profile's registry section may say it."""
+class TokenRequest:
+    """What is to be minted; None or empty where the profile's registry section may say it.
+
+    `wait_s` is how long to wait until the device has connected, in seconds; None does not wait.
+    """
 
     name: str
-    tags: tuple[str, ...]
-    metadata: tuple[str, ...]
-    location: str | None
-    site: str | None
-    device_profile: str | None
-    expires_s: int | None
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    location: api.Location | None = None
+    site: str | None = None
+    device_profile: str | None = None
+    expires_s: int | None = None
+    out: Path | None = None
+    wait_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCreation:
+    """A token that was minted; `token` is secret, and in the file `out` where one was named.
+
+    `status` is its device's after waiting, None without.
+    """
+
+    minted: api.MintedToken
     out: Path | None
-    reveal: bool
-    wait_s: float | None
+    status: str | None = None
+
+    @property
+    def token(self) -> Secret:
+        """The secret that the device trades for its identity."""
+        return Secret(self.minted.token)
 
 
-def create(wish: TokenWish) -> OperationResult:
-    """Mint a token; the secret goes to its file or the terminal, once."""
-    place = tools.Destination(wish.out, reveal=wish.reveal, needed="the registration token")
-    metadata = tools.pairs(wish.metadata, "--metadata")
-    spot = location(wish.location)
-    with tools.opened() as session:
+def create_token(
+    settings: Settings, request: TokenRequest, clock: RunClock | None = None
+) -> TokenCreation:
+    """Mint a token; the secret is in its file before this returns.
+
+    Raises PolicyError identity.registry-conflict, UsageError, CloudError.
+    """
+    file = SecretFile(request.out)
+    with tools.opened(settings, clock) as session:
         client, spec = session.registry, session.registry_section
-        place.reserve()
+        file.reserve()
         try:
-            with tools.on_record(session, "registry token create") as record:
-                mint = Mint(session, record.journal, wish.name)
-                minted = mint.run(
+            with tools.journal_run(session, "registry token create") as run:
+                minted = _Mint(session, run.journal, request.name).execute(
                     lambda intent: client.mint_token(
-                        name=wish.name,
-                        metadata={**spec.metadata, **metadata, INTENT: intent},
-                        tags=wish.tags or spec.tags,
-                        site_id=wish.site or spec.siteId,
-                        device_profile_id=wish.device_profile or spec.deviceProfileId,
-                        expires_in_s=wish.expires_s or spec.token_ttl_s,
-                        location=spot or of_profile(spec),
+                        name=request.name,
+                        metadata={**spec.metadata, **request.metadata, INTENT: intent},
+                        tags=request.tags or spec.tags,
+                        site_id=request.site or spec.siteId,
+                        device_profile_id=request.device_profile or spec.deviceProfileId,
+                        expires_in_s=request.expires_s or spec.token_ttl_s,
+                        location=request.location or profile_location(spec),
                     )
                 )
-                place.take(Secret(minted.token))
+                file.write(Secret(minted.token))
         finally:
-            place.give_back()
-        return _minted(session, minted, place, wish)
+            file.release()
+        status = None
+        if request.wait_s is not None:
+            status = _await_connected(session, minted, request.wait_s)
+    return TokenCreation(minted, request.out, status)
 
 
-class Mint:
-    """Minting one token by hand, with its intent on record."""
+class _Mint:
+    """Minting one token, with its intent in the journal."""
 
     def __init__(self, session: tools.Session, journal: SqliteJournal, name: str) -> None:
         self._session: Final = session
         self._journal: Final = journal
         self._name: Final = name
 
-    def run(self, post: Any) -> api.MintedToken:
+    def execute(self, post: Callable[[str], api.MintedToken]) -> api.MintedToken:
         """Intend, POST once, record.
 
         A mint whose answer was lost is found by its intent and cleared before the next.
         """
         self._clear_unfinished()
-        for attempt in range(1, _TRIES + 1):
+        for left in reversed(range(_TRIES)):
             intent = uuid.uuid4().hex
             self._journal.commit(IntendToken(intent=intent, name=self._name))
             try:
-                minted: api.MintedToken = post(intent)
+                minted = post(intent)
             except CloudError as error:
                 if not error.unknown:
                     self._end(intent, f"refused: {error.code}")
-                if not error.unknown or attempt == _TRIES:
+                if not error.unknown or not left:
                     raise
-                found = self._session.once.look_up_lost(
-                    lambda: self._session.registry.device_by_name(self._name)
-                )
-                if found is not None:
-                    self._retire(found, {intent})
+                device = self._session.once.look_up_lost(self._device)
+                if device is not None:
+                    self._retire(device, {intent})
                 self._end(intent, "its answer was lost")
             else:
-                # The name was free for this mint, so no earlier intent for it ever became a token.
-                never = [
-                    MoveToken(
-                        intent=one,
-                        from_state=TokenState.INTENDED,
-                        to_state=TokenState.REVOKED,
-                        why="never minted",
-                    )
-                    for one in self._unfinished() - {intent}
-                ]
-                self._journal.commit(
-                    MintToken(
-                        intent=intent,
-                        token_id=minted.id,
-                        registry_device_id=minted.device_id,
-                        sha256=Secret(minted.token).sha256(),
-                        expires_at=minted.expires_at,
-                    ),
-                    *never,
-                )
+                self._record(intent, minted)
                 return minted
         raise AssertionError("the last try returns or raises")
 
+    def _record(self, intent: str, minted: api.MintedToken) -> None:
+        write = MintToken(
+            intent=intent,
+            token_id=minted.id,
+            registry_device_id=minted.device_id,
+            sha256=Secret(minted.token).sha256(),
+            expires_at=minted.expires_at,
+        )
+        # The name was free for this mint, so no earlier intent for it ever became a token.
+        never = self._unfinished() - {intent}
+        self._journal.commit(write, *(_ended(earlier, "never minted") for earlier in never))
+
+    def _device(self) -> api.RegistryDevice | None:
+        return self._session.registry.device_by_name(self._name)
+
     def _clear_unfinished(self) -> None:
         """A device of this name is in the way: ours, when a mint of ours died before its answer was
-        on record.
+        recorded.
         """
-        found = self._session.registry.device_by_name(self._name)
-        if found is None:
+        device = self._device()
+        if device is None:
             return
         unfinished = self._unfinished()
-        self._retire(found, unfinished)
+        self._retire(device, unfinished)
         for intent in unfinished:
             self._end(intent, "its answer was lost")
 
     def _unfinished(self) -> set[str]:
-        """Intents for this name whose answer is not on record, of mints by hand; a board's own
-        belong to its attempt.
-        """
+        """Intents for this name without an answer; those of a board belong to its attempt."""
         return {
-            row.intent
-            for row in self._journal.tokens(name=self._name)
-            if row.state is TokenState.INTENDED and row.attempt is None
+            token.intent
+            for token in self._journal.tokens(name=self._name)
+            if token.state is TokenState.INTENDED and token.attempt is None
         }
 
     def _retire(self, device: api.RegistryDevice, ours: set[str]) -> None:
@@ -171,138 +182,102 @@ class Mint:
                 ),
             )
         client = self._session.registry
-        for row in client.pending_tokens():
-            if row.device_id == device.id:
-                client.revoke_token(row.id)
+        for token in client.pending_tokens():
+            if token.device_id == device.id:
+                client.revoke_token(token.id)
         self._session.once.delete(
             lambda: client.delete_device(device.id), lambda: client.device(device.id)
         )
 
     def _end(self, intent: str, why: str) -> None:
-        self._journal.commit(
-            MoveToken(
-                intent=intent, from_state=TokenState.INTENDED, to_state=TokenState.REVOKED, why=why
-            )
-        )
+        self._journal.commit(_ended(intent, why))
 
 
-def _minted(
-    session: tools.Session, minted: api.MintedToken, place: tools.Destination, wish: TokenWish
-) -> OperationResult:
-    secret = Secret(minted.token)
-    values = {**views.plain(minted), "sha256": secret.sha256()}
-    del values["token"]
-    lines = [
-        (
-            f"Registration token for {minted.name!r}: registry device {minted.device_id} is"
-            f" {minted.status}."
-        ),
-        *place.shown(secret, "Token"),
-        *(
-            []
-            if minted.expires_at is None
-            else [f"It expires at {minted.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."]
-        ),
-    ]
-    if wish.wait_s is None:
-        return OperationResult(
-            "registry token create", {"token": values, "out": place.out}, human="\n".join(lines)
-        )
-    status = _await_connected(session, minted.device_id, wish.wait_s)
-    data = {"token": values, "out": place.out, "status": status}
-    if has_connected(status):
-        _record_used(session, minted)
-        return OperationResult(
-            "registry token create",
-            data,
-            human="\n".join([*lines, f"The device is {status}: it has connected."]),
-        )
-    error = InfuseError(
-        "identity.not-active",
-        f"registry device {minted.device_id} is {status} after {wish.wait_s:g} s",
-    )
-    return OperationResult(
-        "registry token create",
-        data,
-        status="error",
-        errors=[error.as_json()],
-        exit_code=int(error.exit),
-        human="\n".join(lines),
+def _ended(intent: str, why: str) -> MoveToken:
+    return MoveToken(
+        intent=intent, from_state=TokenState.INTENDED, to_state=TokenState.REVOKED, why=why
     )
 
 
-def _record_used(session: tools.Session, minted: api.MintedToken) -> None:
-    """A device that has connected has used its token."""
-    with tools.kept(session) as journal:
-        for row in journal.tokens(name=minted.name):
-            if row.token_id == minted.id and row.state is TokenState.MINTED:
-                journal.commit(
-                    MoveToken(
-                        intent=row.intent,
-                        from_state=row.state,
-                        to_state=TokenState.CONSUMED,
-                        why="its device has connected",
-                    )
-                )
-
-
-def _await_connected(session: tools.Session, registry_device_id: str, wait_s: float) -> str:
-    until = time.monotonic() + wait_s
+def _await_connected(session: tools.Session, minted: api.MintedToken, wait_s: float) -> str:
+    """The status of the device once it has connected or is gone, or after `wait_s` seconds."""
+    clock = session.clock
+    end = clock.monotonic() + wait_s
     while True:
-        found = session.registry.device(registry_device_id)
-        status = found.status if found is not None else "gone"
-        if has_connected(status) or status == "gone" or time.monotonic() >= until:
+        device = session.registry.device(minted.device_id)
+        status = GONE if device is None else device.status
+        if has_connected(status):
+            with tools.stored_journal(session) as journal:
+                _move(
+                    journal,
+                    minted,
+                    (TokenState.MINTED,),
+                    TokenState.CONSUMED,
+                    "its device has connected",
+                )
+        if has_connected(status) or status == GONE or clock.monotonic() >= end:
             return status
-        session.clock.wait(_LOOK_S)
+        if clock.wait(_LOOK_S):
+            return status
 
 
-def listed() -> OperationResult:
+def list_tokens(settings: Settings) -> Sequence[api.PendingToken]:
     """The pending tokens, without their secrets."""
-    with tools.opened() as session:
-        rows = session.registry.pending_tokens()
-    return views.listing(
-        "registry token list", "tokens", rows, _COLUMNS, "No registration token is pending."
-    )
+    with tools.opened(settings) as session:
+        return session.registry.pending_tokens()
 
 
-def revoke(text: str, *, yes: bool) -> OperationResult:
-    """Take a pending token back, by its id or its device's name."""
-    with tools.opened() as session:
+def revoke_token(settings: Settings, text: str, *, yes: bool) -> api.PendingToken:
+    """Take a pending token back, by its id or its device's name.
+
+    Raises CloudError cloud.refused for one that was used meanwhile.
+    """
+    with tools.opened(settings) as session:
         client = session.registry
-        found = tools.pick(client.pending_tokens(), text, "pending token")
-        tools.confirm(f"Revoke the registration token of {found.name!r}?", yes=yes)
-        with tools.on_record(session, "registry token revoke") as record:
-            record.note("token revocation intended", tokenId=found.id, name=found.name)
-            done = session.once.send(
-                lambda: client.revoke_token(found.id),
-                lambda: (
-                    None if any(row.id == found.id for row in client.pending_tokens()) else True
-                ),
-            )
-            if done:
-                _record_revoked(record.journal, found)
-    if not done:
+        token = tools.pick(client.pending_tokens(), text, "pending token")
+        settings.confirm(f"Revoke the registration token of {token.name!r}?", yes=yes)
+        with tools.journal_run(session, "registry token revoke") as run:
+            run.note("token revocation intended", tokenId=token.id, name=token.name)
+            revoked = revoke_pending(session, token.id)
+            if revoked:
+                _move(
+                    run.journal,
+                    token,
+                    (TokenState.MINTED, TokenState.HANDED_OVER, TokenState.EXPOSED),
+                    TokenState.REVOKED,
+                    "revoked by hand",
+                )
+    if not revoked:
         raise CloudError(
             "cloud.refused",
-            f"the token of {found.name!r} was used meanwhile, so it cannot be revoked",
+            f"the token of {token.name!r} was used meanwhile, so it cannot be revoked",
             status=409,
         )
-    data = {"token": {**views.plain(found), "status": "REVOKED"}}
-    return OperationResult(
-        "registry token revoke", data, human=f"Revoked the registration token of {found.name!r}."
-    )
+    return token
 
 
-def _record_revoked(journal: SqliteJournal, token: api.PendingToken) -> None:
-    alive: Sequence[TokenState] = (TokenState.MINTED, TokenState.HANDED_OVER, TokenState.EXPOSED)
-    for row in journal.tokens(name=token.name):
-        if row.token_id == token.id and row.state in alive:
-            journal.commit(
-                MoveToken(
-                    intent=row.intent,
-                    from_state=row.state,
-                    to_state=TokenState.REVOKED,
-                    why="revoked by hand",
-                ),
-                DropSecret(name=secret_name(row.intent)),
+def revoke_pending(session: tools.Session, token_id: str) -> bool:
+    """Revoke a token in the registry, once; False for one that was used before."""
+    client = session.registry
+
+    def look_up() -> bool | None:
+        is_pending = any(token.id == token_id for token in client.pending_tokens())
+        return None if is_pending else True
+
+    return session.once.send(lambda: client.revoke_token(token_id), look_up)
+
+
+def _move(
+    journal: SqliteJournal,
+    token: api.PendingToken | api.MintedToken,
+    states: Sequence[TokenState],
+    to_state: TokenState,
+    why: str,
+) -> None:
+    """Record that a token has ended, and forget its secret."""
+    for record in journal.tokens(name=token.name):
+        if record.token_id == token.id and record.state in states:
+            move = MoveToken(
+                intent=record.intent, from_state=record.state, to_state=to_state, why=why
             )
+            journal.commit(move, DropSecret(name=secret_name(record.intent)))

@@ -1,79 +1,130 @@
 """`provision --replaces OLD` and `key rotate`: a board gets its identity, and what it takes the
 place of ends.
+
+The provisioning itself is the caller's: a function that gets what has to happen before the board is
+touched, and returns what became of the boards.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from infuse_cli import failpoint
-from infuse_cli.cli import context
 from infuse_cli.devices import session as tools
-from infuse_cli.devices.cloud_devices import patched
-from infuse_cli.devices.retirement import LIVE, REASONS, Old, Retirement, end_token, look_up, tie
+from infuse_cli.devices.retirement import (
+    REASONS,
+    REPLACES,
+    Retirement,
+    Step,
+    delete_registry_device,
+    link_replacement,
+    patch_missing,
+    revoke_certificates,
+)
+from infuse_cli.devices.retiring_device import RetiringDevice, look_up
+from infuse_cli.devices.token_end import LIVE, end_token
 from infuse_cli.errors import BoardError, JournalError, PolicyError, UsageError
-from infuse_cli.provisioning import line
-from infuse_cli.records import NoteAttempt, RevokeCertificate
+from infuse_cli.records import NoteAttempt
 from infuse_cli.serial_tools.board import identify, opened
 from infuse_cli.types import AttemptState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from infuse_cli.cli.result import OperationResult
     from infuse_cli.config.model import Profile
     from infuse_cli.effects.journal_run import CommandRun
-    from infuse_cli.provisioning.line import Asked
-    from infuse_cli.records import AttemptRecord
+    from infuse_cli.records import AttemptRecord, CertificateRecord
+    from infuse_cli.settings import Settings
 
 ROTATION: Final = "rotation"
 """The fact of the attempt whose identity is rotated away that says what has to end, and how far
 that is.
 """
 
+_REPLACES: Final = "provision --replaces"
 
-def replacing(text: str, asked: Asked) -> OperationResult:
-    """Free the old device's unique metadata, provision the board on the port, and once it is green
-    end the old one.
+
+@dataclass(frozen=True, slots=True)
+class BoardEnd:
+    """What became of a board in a provisioning: its UUID and deviceId where they are known."""
+
+    uuid: str | None
+    device_id: str | None
+    passed: bool
+
+
+class Provision(Protocol):
+    """Provisions boards, calling `before` once all is at hand and before a board is touched."""
+
+    def __call__(self, before: Callable[[], None]) -> Sequence[BoardEnd]: ...  # noqa: D102
+
+
+class ProvisionAgain(Protocol):
+    """Provisions the board `uuid` on one of the ports; `again` begins a new identity."""
+
+    def __call__(  # noqa: D102
+        self, before: Callable[[], None], *, uuid: str, ports: Sequence[str], again: bool
+    ) -> Sequence[BoardEnd]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """What became of the old device; not `done` where the new board did not PASS."""
+
+    old: RetiringDevice
+    done: bool = False
+    replaced_by: str | None = None
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """What became of a board's old credentials; not `done` where the board did not PASS.
+
+    `live` are certificates that the cloud's CA signed, which only the cloud can revoke.
     """
-    if asked.sim is not None or (len(asked.ports) != 1 and asked.count != 1):
-        raise UsageError(
-            "usage.bad-option", "--replaces is for one board: name its --port, or give --count 1"
-        )
-    if asked.options.dry_run:
-        raise UsageError(
-            "usage.bad-option",
-            "--replaces changes the old device in the cloud, so it does not go with --dry-run",
-        )
-    with tools.opened() as session:
-        ended: list[Retirement] = []
+
+    old: RetiringDevice
+    reason: str
+    done: bool = False
+    had_certificates: bool = False
+    revoked: tuple[CertificateRecord, ...] = ()
+    live: tuple[CertificateRecord, ...] = ()
+
+
+def replace_by_provisioning(
+    settings: Settings, text: str, ports: Sequence[str], provision: Provision
+) -> Replacement:
+    """Release the old device's unique metadata, provision the board on the port, and once it is
+    green end the old one.
+
+    Raises UsageError where the board on the port is the old one.
+    """
+    with tools.opened(settings) as session:
+        olds: list[RetiringDevice] = []
 
         def before() -> None:
-            with tools.on_record(session, "provision --replaces") as record:
-                old = look_up(session, record.journal, text)
-                _not_itself(old, asked.ports, session.profile)
-                ended.append(Retirement(session, record, old, "replaced"))
-                if old.fact.get("state") != "done":
-                    ended[0].begin()
-                    ended[0].free()
+            with tools.journal_run(session, _REPLACES) as run:
+                old = look_up(session, run.journal, text)
+                _refuse_itself(old, ports, session.profile)
+                olds.append(old)
+                ending = Retirement(session, run, old, "replaced")
+                if not old.is_retired:
+                    ending.begin()
+                    ending.release_unique_metadata()
 
-        result = line.provision(asked, before)
-        ending = ended[0]
-        boards = result.data["boards"]
-        if [
-            one
-            for one in boards
-            if one["board"] is not None and one["board"]["uuid"] == ending.old.board
-        ]:
+        boards = provision(before)
+        old = olds[0]
+        if any(board.uuid is not None and board.uuid == old.board for board in boards):
             _undo(session, text)
-        if len(boards) != 1 or boards[0]["result"] != "PASS":
-            return _waiting(result, ending.old)
-        return _succeeded(session, text, result, boards[0])
+        if len(boards) != 1 or not boards[0].passed:
+            return Replacement(old)
+        return _succeed(session, text, boards[0])
 
 
-def _not_itself(old: Old, ports: Sequence[str], profile: Profile | None) -> None:
-    """Before anything is freed: a port that is there, and has another board.
+def _refuse_itself(old: RetiringDevice, ports: Sequence[str], profile: Profile | None) -> None:
+    """Before anything is released: a port that is there, and has another board.
 
     Raises BoardError, UsageError.
     """
@@ -83,7 +134,7 @@ def _not_itself(old: Old, ports: Sequence[str], profile: Profile | None) -> None
                 raise _itself(old)
 
 
-def _itself(old: Old) -> UsageError:
+def _itself(old: RetiringDevice) -> UsageError:
     return UsageError(
         "usage.bad-option",
         f"the board on the port is {old.name} itself, so nothing was replaced",
@@ -93,113 +144,62 @@ def _itself(old: Old) -> UsageError:
 
 def _undo(session: tools.Session, text: str) -> None:
     """The board on the port is the old one: it keeps what it has. Raises UsageError."""
-    with tools.on_record(session, "provision --replaces") as record:
-        old = look_up(session, record.journal, text)
+    with tools.journal_run(session, _REPLACES) as run:
+        old = look_up(session, run.journal, text)
         if old.fact.get("state") == "begun":
-            Retirement(session, record, old, "replaced").give_back()
+            Retirement(session, run, old, "replaced").restore_metadata()
     raise _itself(old)
 
 
-def _waiting(result: OperationResult, old: Old) -> OperationResult:
-    note = (
-        f"{old.name} is not replaced yet and goes on working: run this again, or end it with"
-        " `infuse device retire`."
-    )
-    return dataclasses.replace(
-        result, data={**result.data, "replaced": None}, human=_and_then(result, note)
-    )
-
-
-def _succeeded(
-    session: tools.Session, text: str, result: OperationResult, board: dict[str, Any]
-) -> OperationResult:
-    with tools.on_record(session, "provision --replaces") as record:
-        old, new = (
-            look_up(session, record.journal, text),
-            look_up(session, record.journal, board["board"]["uuid"]),
-        )
-        ending = Retirement(session, record, old, "replaced")
+def _succeed(session: tools.Session, text: str, board: BoardEnd) -> Replacement:
+    with tools.journal_run(session, _REPLACES) as run:
+        old = look_up(session, run.journal, text)
+        new = look_up(session, run.journal, board.uuid or "")
+        ending = Retirement(session, run, old, "replaced")
         failpoint.hit("replaces:green")
         if new.device is not None:
-            patched(
-                session,
-                record,
-                new.device,
-                (
-                    {"infuseReplaces": old.name}
-                    if new.device.metadata.get("infuseReplaces") != old.name
-                    else {}
-                ),
-            )
+            patch_missing(session, run, new.device, {REPLACES: old.name})
         ending.revoke()
-        ending.mark(board["deviceId"])
-        tie(record.journal, old, new)
-    data = {
-        **result.data,
-        "replaced": {"board": old.board, "deviceId": old.name, "steps": ending.done.steps},
-    }
-    return dataclasses.replace(
-        result,
-        data=data,
-        human=_and_then(result, f"{old.name} is retired: {board['deviceId']} takes its place."),
-    )
+        ending.tag_retired(board.device_id)
+        link_replacement(run.journal, old, new)
+    return Replacement(old, True, board.device_id, ending.log.steps)
 
 
-def _and_then(result: OperationResult, note: str) -> Any:
-    def human(console: Any) -> None:
-        if callable(result.human):
-            result.human(console)
-        console.print(note, soft_wrap=True, markup=False)
+def rotate(
+    settings: Settings,
+    text: str,
+    ports: Sequence[str],
+    reason: str,
+    provision: ProvisionAgain,
+) -> Rotation:
+    """A new key, certificate and token for a board that PASSed; the old ones end.
 
-    return human
+    Without `ports` the board is looked for where it was last. Stopped anywhere, the same call goes
+    on. Raises JournalError, PolicyError identity.retired, BoardError.
+    """
+    with tools.opened(settings) as session:
+        with tools.journal_run(session, "key rotate") as run:
+            old = look_up(session, run.journal, text)
+            start, again = _plan(run, old, reason)
+            todo = dict(run.journal.attempt(start.attempt).facts[ROTATION])
+        places = tuple(ports) or (old.attempts[-1].port,)
 
-
-def rotate(text: str, asked: Asked, reason: str) -> OperationResult:
-    """A new key, certificate and token for a board that PASSed; the old ones end."""
-    with tools.opened() as session:
-        with tools.on_record(session, "key rotate") as record:
-            old = look_up(session, record.journal, text)
-            start, again = _planned(record, old, reason)
-            todo = dict(record.journal.attempt(start.attempt).facts[ROTATION])
-
-        def end_registry() -> None:
-            with tools.on_record(session, "key rotate") as record:
-                _end_registry(session, record, old, todo)
+        def before() -> None:
+            _find_on_ports(old, places, session.profile)
+            with tools.journal_run(session, "key rotate") as run:
+                _end_registry(session, run, old, todo)
             failpoint.hit("rotate:begun")
 
-        result = _provisioned(asked, old, end_registry, again=again)
-        boards = result.data["boards"]
-        if len(boards) != 1 or boards[0]["result"] != "PASS":
-            note = (
-                f"{old.name} is not rotated yet, and its old certificate is not revoked: run this"
-                " again."
-            )
-            return dataclasses.replace(
-                result,
-                command="key rotate",
-                data={**result.data, "revoked": []},
-                human=_and_then(result, note),
-            )
+        boards = provision(before, uuid=old.board or "", ports=places, again=again)
+        if len(boards) != 1 or not boards[0].passed:
+            return Rotation(old, reason)
         failpoint.hit("rotate:green")
-        with tools.on_record(session, "key rotate") as record:
-            revoked = _end_certificates(record, old, start, todo)
-    ended = (
-        f"{len(revoked)} old {'certificate is' if len(revoked) == 1 else 'certificates are'}"
-        if revoked
-        else "its old one was"
-    )
-    note = (
-        f"{old.name} has a new key and certificate; {ended} revoked{'' if revoked else ' before'}:"
-        " `infuse ca crl` tells brokers."
-    )
-    data = {**result.data, "board": old.board, "reason": reason, "revoked": revoked}
-    return dataclasses.replace(
-        result, command="key rotate", data=data, human=_and_then(result, note)
-    )
+        with tools.journal_run(session, "key rotate") as run:
+            return _end_certificates(run, old, start, todo, reason)
 
 
-def _planned(record: CommandRun, old: Old, reason: str) -> tuple[AttemptRecord, bool]:
-    """The attempt whose identity ends, with what has to end on record, and whether a new one has
+def _plan(run: CommandRun, old: RetiringDevice, reason: str) -> tuple[AttemptRecord, bool]:
+    """The attempt whose identity ends, with what has to end recorded, and whether a new one has
     still to be begun.
     """
     if old.board is None:
@@ -215,108 +215,71 @@ def _planned(record: CommandRun, old: Old, reason: str) -> tuple[AttemptRecord, 
         raise PolicyError(
             "identity.retired", f"board {old.board} was retired: {old.fact.get('reason')}"
         )
-    for one in old.attempts:
-        if one.alive and one.state.is_open:
-            raise BoardError(
-                "board.in-use", f"board {old.board} is being worked on by run {one.run}"
-            )
-    under_way = next(
-        (
-            one
-            for one in reversed(old.attempts)
-            if (one.facts.get(ROTATION) or {}).get("state") == "begun"
-        ),
-        None,
-    )
+    old.refuse_in_use()
+    under_way = [
+        attempt
+        for attempt in old.attempts
+        if (attempt.facts.get(ROTATION) or {}).get("state") == "begun"
+    ]
     newest = old.attempts[-1].attempt
-    if under_way is not None:
-        return under_way, newest == under_way.facts[ROTATION].get("newest", under_way.attempt)
-    # Superseded: `provision --again` began a new identity and came to nothing, e.g. because the old
-    # one is ACTIVE.
-    start = next(
-        (
-            one
-            for one in reversed(old.attempts)
-            if one.state in {AttemptState.PASSED, AttemptState.SUPERSEDED}
-        ),
-        None,
-    )
-    if start is None:
-        raise JournalError(
-            "journal.not-found",
-            f"board {old.board} has no identity that PASSed, so there is nothing to rotate",
-            hint=(
-                "`infuse provision` brings it there first; `infuse device retire` ends what"
-                " there is."
-            ),
-        )
+    if under_way:
+        start = under_way[-1]
+        return start, newest == start.facts[ROTATION].get("newest", start.attempt)
+    start = _newest_identity(old)
     todo = {
         "state": "begun",
         "reason": reason,
         "newest": newest,
         "registryDevices": old.registry_ids,
-        "tokens": [one.intent for one in old.tokens if one.state in LIVE],
+        "tokens": [token.intent for token in old.tokens if token.state in LIVE],
         "certificates": [
-            [one.serial, one.issuer] for one in old.certificates if one.state != "revoked"
+            [row.serial, row.issuer] for row in old.certificates if row.state != "revoked"
         ],
     }
-    record.journal.commit(NoteAttempt(attempt=start.attempt, facts={ROTATION: todo}))
+    run.journal.commit(NoteAttempt(attempt=start.attempt, facts={ROTATION: todo}))
     return start, True
 
 
+def _newest_identity(old: RetiringDevice) -> AttemptRecord:
+    """The newest attempt that gave the board an identity.
+
+    Superseded: `provision --again` began a new identity and came to nothing, e.g. because the old
+    one has connected.
+    """
+    states = {AttemptState.PASSED, AttemptState.SUPERSEDED}
+    for attempt in reversed(old.attempts):
+        if attempt.state in states:
+            return attempt
+    raise JournalError(
+        "journal.not-found",
+        f"board {old.board} has no identity that PASSed, so there is nothing to rotate",
+        hint=(
+            "`infuse provision` brings it there first; `infuse device retire` ends what there is."
+        ),
+    )
+
+
 def _end_registry(
-    session: tools.Session, record: CommandRun, old: Old, todo: dict[str, Any]
+    session: tools.Session, run: CommandRun, old: RetiringDevice, todo: dict[str, Any]
 ) -> None:
     """The old token and registry device go first: their name is what the new ones get."""
     if not session.has_registry:
         return
-    client = session.registry
-    for one in record.journal.tokens(board=old.board):
-        if one.intent in todo["tokens"] and one.state in LIVE:
-            record.journal.commit(*end_token(session, one, "rotated"))
+    for token in run.journal.tokens(board=old.board):
+        if token.intent in todo["tokens"] and token.state in LIVE:
+            run.journal.commit(*end_token(session, token, "rotated"))
     for id_ in todo["registryDevices"]:
-        if client.device(id_) is not None:
-            record.note("registry device deletion intended", registryDeviceId=id_)
-            session.once.delete(
-                lambda id_=id_: client.delete_device(id_),  # type: ignore[misc]
-                lambda id_=id_: client.device(id_),  # type: ignore[misc]
-            )
+        if session.registry.device(id_) is not None:
+            delete_registry_device(session, run, id_)
     failpoint.hit("rotate:registry")
 
 
-def _provisioned(
-    asked: Asked, old: Old, end_registry: Callable[[], None], *, again: bool
-) -> OperationResult:
-    """Provision anew.
+def _find_on_ports(old: RetiringDevice, ports: Sequence[str], profile: Profile | None) -> None:
+    """Raise BoardError serial.none where none of the ports has this board, or what kept the only
+    one from being asked.
 
     What is there ends only with the CA unlocked and the board seen on its port: it may be in the
     field.
-    """
-    settings = context.current()
-    loaded = line.load_profile(settings.profile, settings.env)
-    wanted = dataclasses.replace(asked, options=dataclasses.replace(asked.options, again=again))
-    ports = wanted.ports or (old.attempts[-1].port,)
-
-    def before() -> None:
-        _see(old, ports, loaded.profile)
-        end_registry()
-
-    run = line.Run(
-        "key rotate",
-        loaded.profile,
-        settings.home,
-        settings.env,
-        wanted,
-        overridden=loaded.overridden,
-        only={old.board or ""},
-        before=before,
-    )
-    return run.execute(ports)
-
-
-def _see(old: Old, ports: Sequence[str], profile: Profile) -> None:
-    """Raise BoardError serial.none where none of the ports has this board, or what kept the only
-    one from being asked.
     """
     for port in ports:
         try:
@@ -334,26 +297,16 @@ def _see(old: Old, ports: Sequence[str], profile: Profile) -> None:
 
 
 def _end_certificates(
-    record: CommandRun, old: Old, start: AttemptRecord, todo: dict[str, Any]
-) -> list[str]:
-    reason = REASONS.get(todo["reason"], "superseded")
+    run: CommandRun,
+    old: RetiringDevice,
+    start: AttemptRecord,
+    todo: dict[str, Any],
+    reason: str,
+) -> Rotation:
     listed = {(serial, issuer) for serial, issuer in todo["certificates"]}
-    rows = [
-        one
-        for one in record.journal.certificates(board=old.board)
-        if (one.serial, one.issuer) in listed and one.state != "revoked"
-    ]
-    writes = [
-        RevokeCertificate(
-            serial=one.serial,
-            issuer=one.issuer,
-            reason=reason,
-            not_after=one.not_after,
-            name=one.name,
-        )
-        for one in rows
-    ]
-    record.journal.commit(
-        *writes, NoteAttempt(attempt=start.attempt, facts={ROTATION: {**todo, "state": "done"}})
-    )
-    return [one.serial for one in rows]
+    certificates = run.journal.certificates(board=old.board)
+    rows = [row for row in certificates if (row.serial, row.issuer) in listed]
+    done = NoteAttempt(attempt=start.attempt, facts={ROTATION: {**todo, "state": "done"}})
+    crl_reason = REASONS.get(todo["reason"], "superseded")
+    revoked, live = revoke_certificates(run.journal, rows, crl_reason, done)
+    return Rotation(old, reason, True, bool(rows), tuple(revoked), tuple(live))

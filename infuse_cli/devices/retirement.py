@@ -1,44 +1,39 @@
-"""What becomes of a device's credentials at its end: retired, or replaced, reassigned
-or exposed and therefore rotated.
+"""The end of a device: its credentials end, its registry device goes, its cloud device is tagged.
 
-A retirement is a list of steps, each of which looks first whether it is done: killed or cut off at
-any point, the same command goes on. Its intent is on record before the first of them, and old and
-new are tied together at the last.
+A retirement is a list of steps, each of which looks first whether it is done: stopped at any point,
+the same call goes on. Its intent is recorded before the first of them, and old and new device are
+linked at the last.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli import failpoint
-from infuse_cli.api_types import TokenEnd, has_connected
-from infuse_cli.cli.result import OperationResult
-from infuse_cli.cli.views import cloud as views
 from infuse_cli.devices import session as tools
-from infuse_cli.devices.cloud_devices import find, patched
-from infuse_cli.errors import BoardError, CloudError, JournalError, ProfileError, UsageError
-from infuse_cli.journal import queries
-from infuse_cli.records import DropSecret, EndAttempt, MoveToken, NoteAttempt, RevokeCertificate
-from infuse_cli.records.rows import cloud_key
+from infuse_cli.devices.cloud_devices import patched
+from infuse_cli.devices.retiring_device import FACT, RetiringDevice, look_up
+from infuse_cli.devices.token_end import LIVE, end_token
+from infuse_cli.errors import ProfileError, UsageError
+from infuse_cli.records import DropSecret, EndAttempt, NoteAttempt, RevokeCertificate
+from infuse_cli.text import plural
 from infuse_cli.types import AttemptState, TokenState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from infuse_cli import api_types as api
     from infuse_cli.effects.journal_run import CommandRun
     from infuse_cli.journal.store import SqliteJournal
-    from infuse_cli.records import AttemptRecord, CertificateRecord, TokenRecord, Write
+    from infuse_cli.records import CertificateRecord, Write
+    from infuse_cli.settings import Settings
 
 RETIRED: Final = "infuseRetired"
 REASON: Final = "infuseRetiredReason"
 REPLACED_BY: Final = "infuseReplacedBy"
 REPLACES: Final = "infuseReplaces"
-
-FACT: Final = "retirement"
-"""The fact of a board's newest attempt that says how far its retirement is."""
 
 REASONS: Final = {
     "scrapped": "cessationOfOperation",
@@ -51,163 +46,78 @@ REASONS: Final = {
 there.
 """
 
-LIVE: Final = frozenset({TokenState.INTENDED, TokenState.MINTED, TokenState.EXPOSED})
 _INTERFACES: Final = ("udp", "serial", "bt_adv", "bt_gatt")
-_NOWHERE: Final = "neither this journal nor the cloud knows a device {!r}"
 
 
 @dataclass(frozen=True, slots=True)
-class Old:
-    """A device at its end: what the cloud and this journal know of it.
+class Step:
+    """A step of a retirement and what came of it, for people."""
 
-    `board` and what follows are empty for one made elsewhere.
+    step: str
+    result: str
+
+
+class StepLog:
+    """What a retirement did, step by step."""
+
+    def __init__(self) -> None:
+        self._steps: list[Step] = []
+
+    def add(self, step: str, result: str) -> None:
+        """Add a step and what came of it."""
+        self._steps.append(Step(step, result))
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All of them, in order."""
+        return tuple(self._steps)
+
+
+@dataclass(frozen=True, slots=True)
+class RetiredDevice:
+    """A device that was retired.
+
+    `already` where it was before; `replaced_by` is the deviceId of the one that takes its place.
     """
 
-    device: api.Device | None
-    board: str | None = None
-    attempts: tuple[AttemptRecord, ...] = ()
-    certificates: tuple[CertificateRecord, ...] = ()
-    tokens: tuple[TokenRecord, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """How it is called to people."""
-        return self.device.device_id if self.device is not None else self.board or "?"
-
-    @property
-    def fact(self) -> dict[str, Any]:
-        """How far its retirement is on record."""
-        return dict(self.attempts[-1].facts.get(FACT) or {}) if self.attempts else {}
-
-    @property
-    def registry_ids(self) -> list[str]:
-        """Registry devices that were made for it, oldest first."""
-        ids = [row.registry_device_id for row in self.tokens]
-        ids += [queries.device_ids(queries.facts_of(one))[1] for one in self.attempts]
-        return list(dict.fromkeys(one for one in ids if one is not None))
-
-
-@dataclass(slots=True)
-class Done:
-    """What a command did, step by step, for people and programs."""
-
-    steps: list[dict[str, str]] = field(default_factory=list)
-
-    def tell(self, step: str, what: str) -> None:
-        """Note a step and what came of it."""
-        self.steps.append({"step": step, "result": what})
-
-    def show(self, first: str) -> Any:
-        """What prints it: a sentence, then a line a step."""
-
-        def human(console: Any) -> None:
-            views.say(console, first)
-            width = max(len(row["step"]) for row in self.steps)
-            for row in self.steps:
-                views.say(console, f"  {row['step']:<{width}}  {row['result']}")
-
-        return human
-
-
-def look_up(
-    session: tools.Session, journal: SqliteJournal, text: str, soc: str | None = None
-) -> Old:
-    """A device by whatever names it in the journal or in the cloud.
-
-    Raises CloudError cloud.not-found, JournalError journal.ambiguous.
-    """
-    boards = [
-        one.board for one in queries.find_boards(journal, text) if journal.attempts(one.board)
-    ]
-    if len(boards) > 1:
-        raise JournalError(
-            "journal.ambiguous", f"{text!r} fits {len(boards)} boards: {', '.join(boards)}"
-        )
-    device = None
-    if not boards:  # made elsewhere, or by a batch and never on a port here
-        device = _in_cloud(session, text, soc)
-        boards = [
-            one.board
-            for one in queries.find_boards(journal, device.device_id)
-            if journal.attempts(one.board)
-        ][:1]
-    if not boards:
-        return Old(device, tokens=tuple(_of_batches(session, journal, device, soc)))
-    attempts = tuple(journal.attempts(boards[0]))
-    device = device or _of_attempts(session, attempts)
-    tokens = (
-        *journal.tokens(board=boards[0]),
-        *_of_batches(session, journal, device, attempts[-1].soc),
-    )
-    return Old(device, boards[0], attempts, tuple(journal.certificates(board=boards[0])), tokens)
-
-
-def _of_batches(
-    session: tools.Session, journal: SqliteJournal, device: api.Device | None, soc: str | None
-) -> Sequence[TokenRecord]:
-    """Tokens that a batch minted for this chip, before anybody knew which board it is on."""
-    chip = soc or session.soc
-    return (
-        ()
-        if device is None or chip is None
-        else journal.tokens(board=cloud_key(chip, device.mcu_id))
-    )
-
-
-def _in_cloud(session: tools.Session, text: str, soc: str | None) -> api.Device:
-    try:
-        return find(session, text, soc)
-    except CloudError as error:
-        if error.code != "cloud.not-found":
-            raise
-        raise CloudError(error.code, _NOWHERE.format(text), hint=error.hint) from error
-
-
-def _of_attempts(session: tools.Session, attempts: Sequence[AttemptRecord]) -> api.Device | None:
-    known = [queries.device_ids(queries.facts_of(one))[0] for one in attempts]
-    newest = next((one for one in reversed(known) if one is not None), None)
-    return None if newest is None else session.cloud.device_by_device_id(newest)
+    old: RetiringDevice
+    reason: str
+    steps: tuple[Step, ...]
+    already: bool = False
+    replaced_by: str | None = None
 
 
 class Retirement:
-    """The end of one device, on record in a run; each step may be done again."""
+    """The end of one device, recorded in a run; each step may be done again."""
 
-    def __init__(self, session: tools.Session, record: CommandRun, old: Old, reason: str) -> None:
+    def __init__(
+        self, session: tools.Session, run: CommandRun, old: RetiringDevice, reason: str
+    ) -> None:
+        """Raise BoardError board.in-use, and ProfileError where its registry is not named."""
         self.session: Final = session
-        self.record: Final = record
-        self.journal: Final = record.journal
+        self.run: Final = run
+        self.journal: Final = run.journal
         self.old: Final = old
         self.reason: Final = old.fact.get("reason") or reason
-        self.done: Final = Done()
-        self._refuse()
-
-    def _refuse(self) -> None:
-        """Before anything is begun: a board in somebody's hands, or one whose registry nobody
-        named.
-        """
-        for one in self.old.attempts:
-            if one.alive and one.state.is_open:
-                raise BoardError(
-                    "board.in-use", f"board {one.board} is being worked on by run {one.run}"
-                )
-        if self.old.registry_ids and not self.session.has_registry:
+        self.log: Final = StepLog()
+        old.refuse_in_use()
+        if old.registry_ids and not session.has_registry:
             raise ProfileError(
                 "profile.invalid",
-                f"{self.old.name} was made with a registry, and none is named now",
+                f"{old.name} was made with a registry, and none is named now",
                 hint="Give its --profile, or set INFUSE_REGISTRY_URL.",
             )
 
     def begin(self) -> None:
-        """Put the intent on record."""
-        self.record.note(
-            "retirement intended", board=self.old.board, deviceId=self.old.name, reason=self.reason
-        )
-        self._note(state="begun", reason=self.reason, begun=self.old.fact.get("begun") or _now())
+        """Record the intent."""
+        old = self.old
+        self.run.note("retirement intended", board=old.board, deviceId=old.name, reason=self.reason)
+        self._note(state="begun", reason=self.reason, begun=old.fact.get("begun") or _now())
         failpoint.hit("retire:begun")
 
     def revoke(self) -> None:
-        """Certificates, tokens, registry devices and kept keys: nobody gets in with them
-        any more.
+        """End certificates, tokens, registry devices and sealed keys: nobody gets in with them any
+        more.
         """
         self._certificates()
         failpoint.hit("retire:certificates")
@@ -218,157 +128,120 @@ class Retirement:
         self._keys()
 
     def _certificates(self) -> None:
-        rows = [one for one in self.old.certificates if one.state != "revoked"]
         reason = REASONS.get(self.reason, "unspecified")
-        writes = [
-            RevokeCertificate(
-                serial=one.serial,
-                issuer=one.issuer,
-                reason=reason,
-                not_after=one.not_after,
-                name=one.name,
-            )
-            for one in rows
-        ]
-        if writes:
-            self.journal.commit(*writes)
+        revoked, live = revoke_certificates(self.journal, self.old.certificates, reason)
         if self.old.board is None:
-            self.done.tell(
-                "certificates", "not on record here: the bench that made them has to revoke them"
-            )
+            result = "not on record here: the bench that made them has to revoke them"
+        elif revoked:
+            result = f"{len(revoked)} revoked; `infuse ca crl` tells brokers"
         else:
-            self.done.tell(
-                "certificates",
-                (
-                    f"{len(rows)} revoked; `infuse ca crl` tells brokers"
-                    if rows
-                    else "none left to revoke"
-                ),
-            )
+            result = "none left to revoke"
+        self.log.add("certificates", result)
+        if live:
+            self.log.add("certificates", still_live(live))
 
     def _tokens(self) -> None:
-        live = [one for one in self.old.tokens if one.state in {*LIVE, TokenState.HANDED_OVER}]
-        for one in live:
-            self.journal.commit(*end_token(self.session, one, self.reason))
-        self.done.tell("tokens", f"{len(live)} revoked" if live else "none left to revoke")
+        live = [
+            token for token in self.old.tokens if token.state in {*LIVE, TokenState.HANDED_OVER}
+        ]
+        ends = []
+        for token in live:
+            move, forget = end_token(self.session, token, self.reason)
+            self.journal.commit(move, forget)
+            ends.append(move.to_state)
+        counts = [f"{ends.count(state)} {state.value}" for state in dict.fromkeys(ends)]
+        self.log.add("tokens", ", ".join(counts) or "none left to revoke")
 
     def _registry(self) -> None:
         if not self.session.has_registry:
-            self.done.tell("registry device", "no registry is named")
+            self.log.add("registry device", "no registry is named")
             return
         client = self.session.registry
-        found = [
-            one for id_ in self.old.registry_ids if (one := client.device(id_)) is not None
-        ] + self._unanswered()
-        for one in found:
-            self.record.note(
-                "registry device deletion intended", registryDeviceId=one.id, name=one.name
-            )
-            self.session.once.delete(
-                lambda one=one: client.delete_device(one.id),  # type: ignore[misc]
-                lambda one=one: client.device(one.id),  # type: ignore[misc]
-            )
-        self.done.tell(
+        devices = [client.device(id_) for id_ in self.old.registry_ids] + self._unanswered()
+        deleted = []
+        for device in filter(None, devices):
+            delete_registry_device(self.session, self.run, device.id, name=device.name)
+            deleted.append(device.id)
+        self.log.add(
             "registry device",
-            (
-                f"{', '.join(one.id for one in found)} deleted, its name is free"
-                if found
-                else "none left to delete"
-            ),
+            f"{', '.join(deleted)} deleted, its name is free" if deleted else "none left to delete",
         )
 
-    def _unanswered(self) -> list[api.RegistryDevice]:
+    def _unanswered(self) -> list[api.RegistryDevice | None]:
         """Devices of mints whose answer never came: by name, with our intent on them."""
-        lost = {one.name: one.intent for one in self.old.tokens if one.registry_device_id is None}
-        found = [
-            (one, intent)
-            for name, intent in lost.items()
-            if (one := self.session.registry.device_by_name(name)) is not None
-        ]
-        return [one for one, intent in found if one.metadata.get("infuseIntent") == intent]
+        devices: list[api.RegistryDevice | None] = []
+        lost = [token for token in self.old.tokens if token.registry_device_id is None]
+        for name, intent in {token.name: token.intent for token in lost}.items():
+            device = self.session.registry.device_by_name(name)
+            if device is not None and device.metadata.get("infuseIntent") == intent:
+                devices.append(device)
+        return devices
 
     def _keys(self) -> None:
         names = [
-            f"key:{one.attempt}:{interface}"
-            for one in self.old.attempts
+            f"key:{attempt.attempt}:{interface}"
+            for attempt in self.old.attempts
             for interface in _INTERFACES
         ]
-        kept = [name for name in names if self.journal.secret(name) is not None]
-        if kept:
-            self.journal.commit(*(DropSecret(name=name) for name in kept))
-            self.done.tell("sealed keys", f"{len(kept)} forgotten")
+        sealed = [name for name in names if self.journal.secret(name) is not None]
+        if sealed:
+            self.journal.commit(*(DropSecret(name=name) for name in sealed))
+            self.log.add("sealed keys", f"{len(sealed)} forgotten")
 
-    def free(self) -> None:
-        """Give the unique metadata of the cloud device free, since the device itself cannot be
-        deleted.
+    def release_unique_metadata(self) -> None:
+        """Make the unique metadata of the cloud device free for another, since the device itself
+        cannot be deleted.
         """
         device = self.old.device
         if device is None:
             return
         board = self.session.cloud.board(device.board_id)
-        unique = (
-            [one.name for one in board.metadata_fields if one.unique] if board is not None else []
-        )
+        fields = board.metadata_fields if board is not None else ()
         taken = {
-            name: device.metadata[name]
-            for name in unique
-            if device.metadata.get(name) and not device.metadata[name].startswith(freed(device, ""))
+            field.name: value
+            for field in fields
+            if field.unique
+            and (value := device.metadata.get(field.name))
+            and not value.startswith(released_value(device, ""))
         }
         if taken:
             self._note(freed={**self.old.fact.get("freed", {}), **taken})
-            patched(
-                self.session,
-                self.record,
-                device,
-                {name: freed(device, value) for name, value in taken.items()},
-            )
-        self.done.tell(
+            released = {name: released_value(device, value) for name, value in taken.items()}
+            patched(self.session, self.run, device, released)
+        self.log.add(
             "unique metadata",
             f"{', '.join(sorted(taken))} free for another device" if taken else "none to free",
         )
         failpoint.hit("retire:freed")
 
-    def give_back(self) -> None:
-        """Undo `free`: nothing came of the replacement."""
+    def restore_metadata(self) -> None:
+        """Undo `release_unique_metadata`: nothing came of the replacement."""
         values = self.old.fact.get("freed", {})
         if self.old.device is not None and values:
-            patched(self.session, self.record, self.old.device, values)
+            patched(self.session, self.run, self.old.device, values)
         self._note(state="undone")
 
-    def mark(self, replaced_by: str | None) -> None:
-        """Mark the cloud device, close what is open, and tie old and new together on record."""
-        device, by = self.old.device, replaced_by or self.old.fact.get("replacedBy")
+    def tag_retired(self, replaced_by: str | None) -> None:
+        """Tag the cloud device, close what is open, and record that it is done."""
+        device, successor = self.old.device, replaced_by or self.old.fact.get("replacedBy")
         if device is not None:
-            marks = {
-                RETIRED: device.metadata.get(RETIRED) or _now(),
-                REASON: self.reason,
-                **({REPLACED_BY: by} if by else {}),
-            }
-            patched(
-                self.session,
-                self.record,
-                device,
-                {
-                    name: value
-                    for name, value in marks.items()
-                    if device.metadata.get(name) != value
-                },
-            )
-            self.done.tell(
-                "cloud device", f"{device.device_id} marked retired; it cannot be deleted"
-            )
+            tags = {RETIRED: device.metadata.get(RETIRED) or _now(), REASON: self.reason}
+            if successor:
+                tags[REPLACED_BY] = successor
+            patch_missing(self.session, self.run, device, tags)
+            self.log.add("cloud device", f"{device.device_id} marked retired; it cannot be deleted")
         failpoint.hit("retire:marked")
-        self._note(state="done", ended=_now(), **({"replacedBy": by} if by else {}))
-        self.record.note(
+        self._note(state="done", ended=_now(), **({"replacedBy": successor} if successor else {}))
+        self.run.note(
             "retired",
             board=self.old.board,
             deviceId=self.old.name,
             reason=self.reason,
-            replacedBy=by,
+            replacedBy=successor,
         )
 
     def _note(self, **facts: Any) -> None:
-        """How far it is, on the record of the board's newest attempt, which ends with it."""
+        """Record how far it is, with the board's newest attempt, which ends with it."""
         if not self.old.attempts:
             return
         newest = self.journal.attempt(self.old.attempts[-1].attempt)
@@ -379,148 +252,138 @@ class Retirement:
         self.journal.commit(write)
 
 
-def end_token(session: tools.Session, token: TokenRecord, why: str) -> list[Write]:
-    """Revoke a live token where the registry still has it; the writes that end it on record and
-    forget its secret.
+def revoke_certificates(
+    journal: SqliteJournal,
+    certificates: Sequence[CertificateRecord],
+    reason: str,
+    *writes: Write,
+) -> tuple[list[CertificateRecord], list[CertificateRecord]]:
+    """Record the revocation of certificates that a CA of ours signed, with `writes`.
+
+    Returns those that were revoked now, and those that are not ours to revoke and stay live.
     """
-    to = TokenState.REVOKED if token.token_id is None else revoked(session, token)
-    return [
-        MoveToken(intent=token.intent, from_state=token.state, to_state=to, why=why),
-        DropSecret(name=f"token:{token.intent}"),
+    live = [row for row in certificates if row.state != "revoked"]
+    ours = [row for row in live if not row.signed_by_cloud]
+    revocations = [
+        RevokeCertificate(
+            serial=row.serial,
+            issuer=row.issuer,
+            reason=reason,
+            not_after=row.not_after,
+            name=row.name,
+        )
+        for row in ours
     ]
+    if revocations or writes:
+        journal.commit(*revocations, *writes)
+    return ours, [row for row in live if row.signed_by_cloud]
 
 
-def revoked(session: tools.Session, token: TokenRecord) -> TokenState:
-    """Revoke a token that was minted: how it ended.
-
-    Raises ProfileError where no registry is named, CloudError.
-
-    `revoked` also where the registry knows its device, but no such token any more; `consumed` by a
-    device that was online, `burnt` where nobody can say who used it, or neither token nor device is
-    known there.
-    """
-    end = ended(session, token)
-    if end is TokenEnd.REVOKED:
-        return TokenState.REVOKED
-    device = session.registry.device(token.registry_device_id) if token.registry_device_id else None
-    if end is TokenEnd.UNKNOWN and device is not None:
-        return TokenState.REVOKED
+def still_live(certificates: Sequence[CertificateRecord]) -> str:
+    """Which certificates stay live, until when, and who can revoke them."""
+    until = max(row.not_after for row in certificates)
     return (
-        TokenState.CONSUMED
-        if device is not None and has_connected(device.status)
-        else TokenState.BURNT
+        f"{plural(len(certificates), 'certificate')} of the cloud's CA not revoked, valid until"
+        f" {until:%Y-%m-%d}: only the cloud can revoke"
+        f" {'it' if len(certificates) == 1 else 'them'}"
     )
 
 
-def ended(session: tools.Session, token: TokenRecord) -> TokenEnd:
-    """DELETE a minted token; `unknown` also where the answer was lost and it is not pending any
-    more.
-    """
-    client, token_id = session.registry, token.token_id or ""
-    return session.once.send(
-        lambda: client.end_token(token_id),
-        lambda: (
-            None if any(row.id == token_id for row in client.pending_tokens()) else TokenEnd.UNKNOWN
-        ),
-    )
+def delete_registry_device(session: tools.Session, run: CommandRun, id_: str, **facts: Any) -> None:
+    """Delete a registry device, recorded before."""
+    client = session.registry
+    run.note("registry device deletion intended", registryDeviceId=id_, **facts)
+    session.once.delete(lambda: client.delete_device(id_), lambda: client.device(id_))
 
 
-def freed(device: api.Device, value: str) -> str:
-    """What stands for a unique value that was given free: no other device can hold it by
-    accident.
-    """
+def released_value(device: api.Device, value: str) -> str:
+    """What stands for a unique value that was released: no other device can hold it by accident."""
     return f"retired-{device.device_id}-{value}"
 
 
-def retire(text: str, reason: str, soc: str | None, *, yes: bool) -> OperationResult:
-    """`infuse device retire`."""
-    why = _worded(reason)
-    with tools.opened() as session, tools.on_record(session, "device retire") as record:
-        old = look_up(session, record.journal, text, soc)
-        already = old.fact.get("state") == "done"
-        ending = Retirement(session, record, old, why)
-        if not already:
-            tools.confirm(
+def patch_missing(
+    session: tools.Session, run: CommandRun, device: api.Device, values: Mapping[str, str]
+) -> None:
+    """Patch the metadata that is not yet so."""
+    wanted = {name: value for name, value in values.items() if device.metadata.get(name) != value}
+    patched(session, run, device, wanted)
+
+
+def retire(
+    settings: Settings, text: str, reason: str, soc: str | None = None, *, yes: bool
+) -> RetiredDevice:
+    """Retire a device; stopped anywhere, the same call goes on."""
+    why = " ".join(reason.split())
+    if not why:
+        raise UsageError("usage.bad-option", "--reason is empty")
+    with tools.opened(settings) as session, tools.journal_run(session, "device retire") as run:
+        old = look_up(session, run.journal, text, soc)
+        ending = Retirement(session, run, old, why)
+        if not old.is_retired:
+            settings.confirm(
                 f"Retire {old.name}: revoke its certificates and tokens, delete its registry"
                 " device, mark it in the cloud?",
                 yes=yes,
             )
         ending.begin()
         ending.revoke()
-        ending.free()
-        ending.mark(None)
-    return _result(
-        "device retire",
-        ending,
-        f"{old.name} is retired{' already' if already else ''}: {ending.reason}.",
-        already=already,
-    )
+        ending.release_unique_metadata()
+        ending.tag_retired(None)
+    return RetiredDevice(old, ending.reason, ending.log.steps, already=old.is_retired)
 
 
 def replace(
-    old_text: str, new_text: str, move: Sequence[str], soc: str | None, *, yes: bool
-) -> OperationResult:
-    """`infuse device replace`: the new device is there and green; the old one ends, and both say
-    so.
+    settings: Settings,
+    old_text: str,
+    new_text: str,
+    move: Sequence[str] = (),
+    soc: str | None = None,
+    *,
+    yes: bool,
+) -> RetiredDevice:
+    """Retire a device that another one replaces, which is provisioned already; both say so.
+
+    `move` names metadata that goes over to the new device.
     """
-    with tools.opened() as session, tools.on_record(session, "device replace") as record:
-        old, new = (look_up(session, record.journal, text, soc) for text in (old_text, new_text))
-        taker = _other(old, new)
-        ending = Retirement(session, record, old, "replaced")
-        values = _moved(old, move)
-        if old.fact.get("state") != "done":
-            tools.confirm(
+    with tools.opened(settings) as session, tools.journal_run(session, "device replace") as run:
+        old, new = (look_up(session, run.journal, text, soc) for text in (old_text, new_text))
+        successor = _successor(old, new)
+        ending = Retirement(session, run, old, "replaced")
+        values = _moved_metadata(old, move)
+        if not old.is_retired:
+            settings.confirm(
                 f"Replace {old.name} by {new.name}: revoke the old one's certificates and tokens,"
                 " delete its registry device?",
                 yes=yes,
             )
         ending.begin()
-        ending.free()
-        wanted = {**values, REPLACES: old.name}
-        patched(
-            session,
-            record,
-            taker,
-            {name: value for name, value in wanted.items() if taker.metadata.get(name) != value},
-        )
-        ending.done.tell(
-            "new device",
-            f"{taker.device_id}"
-            f" {', '.join(f'has {name}' for name in values) or 'is marked as its successor'}",
-        )
+        ending.release_unique_metadata()
+        patch_missing(session, run, successor, {**values, REPLACES: old.name})
+        moved = ", ".join(f"has {name}" for name in values) or "is marked as its successor"
+        ending.log.add("new device", f"{successor.device_id} {moved}")
         failpoint.hit("replace:moved")
         ending.revoke()
-        ending.mark(taker.device_id)
-        tie(record.journal, old, new)
-    return _result(
-        "device replace",
-        ending,
-        f"{old.name} is replaced by {taker.device_id}.",
-        replacedBy=taker.device_id,
-    )
+        ending.tag_retired(successor.device_id)
+        link_replacement(run.journal, old, new)
+    return RetiredDevice(old, ending.reason, ending.log.steps, replaced_by=successor.device_id)
 
 
-def tie(journal: SqliteJournal, old: Old, new: Old) -> None:
-    """Put the old device on the record of the new one."""
+def link_replacement(journal: SqliteJournal, old: RetiringDevice, new: RetiringDevice) -> None:
+    """Record the old device with the newest attempt of the new one."""
     if new.attempts:
-        journal.commit(
-            NoteAttempt(
-                attempt=new.attempts[-1].attempt,
-                facts={"replaces": {"board": old.board, "deviceId": old.name}},
-            )
-        )
+        facts = {"replaces": {"board": old.board, "deviceId": old.name}}
+        journal.commit(NoteAttempt(attempt=new.attempts[-1].attempt, facts=facts))
 
 
-def _other(old: Old, new: Old) -> api.Device:
+def _successor(old: RetiringDevice, new: RetiringDevice) -> api.Device:
     if new.device is None:
         raise UsageError(
             "usage.bad-option",
             f"{new.name} is not in the cloud, so it cannot replace anything",
             hint="Provision it first.",
         )
-    if (old.board is not None and old.board == new.board) or (
-        old.device is not None and old.device.id == new.device.id
-    ):
+    same_board = old.board is not None and old.board == new.board
+    if same_board or (old.device is not None and old.device.id == new.device.id):
         raise UsageError(
             "usage.bad-option",
             f"{old.name} and {new.name} are one and the same device",
@@ -529,33 +392,14 @@ def _other(old: Old, new: Old) -> api.Device:
     return new.device
 
 
-def _moved(old: Old, move: Sequence[str]) -> dict[str, str]:
-    have = {**(old.device.metadata if old.device else {}), **old.fact.get("freed", {})}
-    missing = [name for name in move if name not in have]
+def _moved_metadata(old: RetiringDevice, move: Sequence[str]) -> dict[str, str]:
+    values = {**(old.device.metadata if old.device else {}), **old.fact.get("freed", {})}
+    missing = [name for name in move if name not in values]
     if missing:
         raise UsageError(
             "usage.bad-option", f"{old.name} has no metadata {', '.join(missing)} to move"
         )
-    return {name: have[name] for name in move}
-
-
-def _result(command: str, ending: Retirement, first: str, **more: Any) -> OperationResult:
-    old = ending.old
-    data = {
-        "board": old.board,
-        "deviceId": old.device.device_id if old.device else None,
-        "reason": ending.reason,
-        "steps": ending.done.steps,
-        **more,
-    }
-    return OperationResult(command, data, human=ending.done.show(first))
-
-
-def _worded(reason: str) -> str:
-    text = " ".join(reason.split())
-    if not text:
-        raise UsageError("usage.bad-option", "--reason is empty")
-    return text
+    return {name: values[name] for name in move}
 
 
 def _now() -> str:

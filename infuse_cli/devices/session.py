@@ -1,38 +1,33 @@
-"""What the commands of the two APIs share: clients, look-ups by name or id, effects sent once and
-put on record.
+"""What the use cases of the two APIs share: clients, look-ups by name or id, effects sent once
+and recorded in the journal.
 
-A command opens a session, which takes base URLs, credential and defaults from profile and
-environment as `provision` does; both are optional where the command names everything itself.
+A use case opens a session, which takes base URLs, credential and defaults from profile and
+environment as `provision` does; both are optional where the caller names everything itself.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from infuse_cli.cli import context
 from infuse_cli.clock import RunClock
 from infuse_cli.config import model as prof
-from infuse_cli.effects.results import RESULTS, TOKEN_FILES, Results
 from infuse_cli.effects.send_once import SendOnce
-from infuse_cli.errors import CloudError, Interrupted, ProfileError, UsageError
-from infuse_cli.files import create_private, write_private
+from infuse_cli.errors import CloudError, ProfileError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from infuse_cli import api_types as api
-    from infuse_cli.cli.context import Invocation
     from infuse_cli.cloud.infuse_api import InfuseClient
     from infuse_cli.cloud.registry_api import RegistryClient
     from infuse_cli.effects.journal_run import CommandRun
     from infuse_cli.journal.store import SqliteJournal
+    from infuse_cli.settings import Settings
     from infuse_cli.types import Secret
 
 T = TypeVar("T")
@@ -52,11 +47,11 @@ N = TypeVar("N", bound=_Named)
 
 
 class Session:
-    """The two APIs as this invocation reaches them; clients are made at their first use."""
+    """The two APIs as the settings reach them; clients are made at their first use."""
 
     def __init__(
         self,
-        settings: Invocation,
+        settings: Settings,
         *,
         profile: prof.Profile | None = None,
         clock: RunClock | None = None,
@@ -66,7 +61,7 @@ class Session:
         """
         self.settings: Final = settings
         self.profile: Final = profile or _profile(settings)
-        self.cloud_section: Final = self.profile.cloud if self.profile else _bare_cloud(settings)
+        self.cloud_section: Final = self.profile.cloud if self.profile else bare_cloud(settings.env)
         self.clock: Final = clock or RunClock()
         self.once: Final = SendOnce(self.clock, self.cloud_section.lost_answer_grace_s)
         self._open: Final[list[InfuseClient | RegistryClient]] = []
@@ -198,9 +193,9 @@ class Session:
 
 
 @contextmanager
-def opened(clock: RunClock | None = None) -> Iterator[Session]:
-    """A session of this invocation; `clock` as for Session."""
-    session = Session(context.current(), clock=clock)
+def opened(settings: Settings, clock: RunClock | None = None) -> Iterator[Session]:
+    """A session that is closed in the end; `clock` as for Session."""
+    session = Session(settings, clock=clock)
     try:
         yield session
     finally:
@@ -248,7 +243,7 @@ def exists(what: str, name: str, id_: str, hint: str) -> CloudError:
 
 
 @contextmanager
-def on_record(session: Session, command: str) -> Iterator[CommandRun]:
+def journal_run(session: Session, command: str) -> Iterator[CommandRun]:
     """A run of the journal for a command that leaves something behind in the cloud."""
     from infuse_cli.effects.journal_run import command_run
 
@@ -258,7 +253,7 @@ def on_record(session: Session, command: str) -> Iterator[CommandRun]:
 
 
 @contextmanager
-def kept(session: Session) -> Iterator[SqliteJournal]:
+def stored_journal(session: Session) -> Iterator[SqliteJournal]:
     """The journal, to be read. Raises JournalError journal.not-found where there is none."""
     from infuse_cli.config.bench import login_name
     from infuse_cli.journal.store import open_journal
@@ -267,142 +262,12 @@ def kept(session: Session) -> Iterator[SqliteJournal]:
         yield journal
 
 
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask before something is destroyed.
-
-    Raises UsageError usage.no-terminal without --yes and terminal, Interrupted on no.
-    """
-    if yes:
-        return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(
-            "usage.no-terminal",
-            f"{question} There is no terminal to ask on",
-            hint="--yes says so in advance.",
-        )
-    import typer
-
-    if not typer.confirm(question, err=True):
-        raise Interrupted(
-            "not confirmed, so nothing was changed", hint="Run again and say yes, or give --yes."
-        )
-
-
-def pairs(given: Sequence[str], option: str) -> dict[str, str]:
-    """KEY=VALUE texts; the value may be empty. Raises UsageError usage.bad-option."""
-    found: dict[str, str] = {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise UsageError("usage.bad-option", f"{option} takes KEY=VALUE, not {text!r}")
-        if key.strip() in found:
-            raise UsageError("usage.bad-option", f"{option} gives {key.strip()!r} twice")
-        found[key.strip()] = value
-    return found
-
-
-def json_object(text: str | None, option: str) -> dict[str, Any] | None:
-    """A JSON object given on the command line, None where none was.
-
-    Raises UsageError usage.bad-option.
-    """
-    if text is None:
-        return None
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise UsageError(
-            "usage.bad-option",
-            f"{option} is no JSON object",
-            hint=f"For example {option} '{{\"key\": 1}}'.",
-        )
-    return found
-
-
-class Destination:
-    """Where a secret goes: a private file, or the terminal.
-
-    Checked before anything is asked of the cloud.
-    """
-
-    def __init__(self, out: Path | None, *, reveal: bool, needed: str | None = None) -> None:
-        """Raise UsageError for a place that cannot take it, and where `needed` names a secret that
-        would get lost.
-        """
-        self.out: Final = out
-        self.reveal: Final = reveal
-        if reveal and not (context.current().output == "human" and sys.stdout.isatty()):
-            raise UsageError(
-                "usage.no-terminal",
-                "--reveal shows a secret on a terminal, and standard output is none",
-                hint="--out FILE writes it to a private file.",
-            )
-        if out is not None:
-            Results(context.current().settings).check(out, replaces=RESULTS | TOKEN_FILES)
-            if out.is_dir() or not out.absolute().parent.is_dir():
-                raise UsageError(
-                    "usage.bad-option", f"--out {out} is a folder, or in one that does not exist"
-                )
-        if needed is not None and out is None and not reveal:
-            raise UsageError(
-                "usage.bad-option",
-                f"{needed} is shown this once and would be lost",
-                hint="Give --out FILE (made 0600), or --reveal on a terminal.",
-            )
-
-    def reserve(self) -> None:
-        """Make the file, empty and private, so that what comes next cannot be lost.
-
-        Raises UsageError where it holds something.
-        """
-        if self.out is None or self._written(lambda: create_private(Path(self.out or ""), b"")):
-            return
-        # An empty one is what an earlier run left that died before it had something to write.
-        if not self.out.is_file() or self.out.stat().st_size:
-            raise UsageError(
-                "usage.bad-option",
-                f"--out {self.out} exists already",
-                hint="Name another file: one secret must not replace another.",
-            )
-
-    def give_back(self) -> None:
-        """Remove a file that was reserved and got nothing."""
-        if self.out is not None and self.out.is_file() and not self.out.stat().st_size:
-            self.out.unlink()
-
-    def take(self, secret: Secret) -> None:
-        """Write the secret and a line end to the file, 0600, in one step."""
-        if self.out is not None:
-            self._written(
-                lambda: write_private(Path(self.out or ""), f"{secret.reveal()}\n".encode())
-            )
-
-    def shown(self, secret: Secret, name: str) -> list[str]:
-        """Lines for a person: the secret only with --reveal."""
-        lines = [f"{name} written to {self.out} (0600)"] if self.out is not None else []
-        return [*lines, secret.reveal()] if self.reveal else lines
-
-    def _written(self, write: Callable[[], T]) -> T:
-        try:
-            return write()
-        except OSError as error:
-            raise UsageError(
-                "usage.bad-option", f"--out {self.out} cannot be written: {error.strerror}"
-            ) from error
-
-
-def _profile(settings: Invocation) -> prof.Profile | None:
+def _profile(settings: Settings) -> prof.Profile | None:
     if settings.profile is None:
         return None
     from infuse_cli.config.source import load
 
     return load(settings.profile, settings.env).profile
-
-
-def _bare_cloud(settings: Invocation) -> prof.Cloud:
-    return bare_cloud(settings.env)
 
 
 def bare_cloud(env: Mapping[str, str]) -> prof.Cloud:

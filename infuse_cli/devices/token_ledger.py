@@ -1,22 +1,21 @@
-"""`infuse registry token ledger`: every token that this journal ever intended, how it ended, and
-whether the registry agrees.
+"""Every registration token that this journal ever intended: how it ended, and whether the registry
+agrees.
 
-A token's end is certain or it is burnt: nothing is settled by hope. Tokens of boards that a run
-will go on with are left to that run.
+Only what the registry shows is recorded as an end; where nobody can say who used a token, it counts
+as burnt. Tokens of boards that a run will go on with are left to that run.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 from infuse_cli.api_types import has_connected
-from infuse_cli.cli.result import OperationResult
-from infuse_cli.cli.views import cloud as views
 from infuse_cli.devices import session as tools
-from infuse_cli.devices.retirement import LIVE, end_token
+from infuse_cli.devices.registry_tokens import revoke_pending
+from infuse_cli.devices.token_end import LIVE, end_token
 from infuse_cli.errors import CloudError, JournalError
 from infuse_cli.journal import token_queries
 from infuse_cli.records import DropSecret, MoveToken
@@ -29,10 +28,9 @@ if TYPE_CHECKING:
     from infuse_cli import api_types as api
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.records import TokenRecord
+    from infuse_cli.settings import Settings
 
 S = TokenState
-
-_LOOK_AT: Final = "look at it in the registry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How record and registry disagree, and what would settle it: a state for the record, or the
+    """How journal and registry disagree, and what would settle it: a state for the journal, or the
     token's revocation.
     """
 
@@ -103,213 +101,146 @@ def _living(token: TokenRecord, seen: Seen, now: datetime) -> Verdict | None:
     )
 
 
-def ledger(*, offline: bool, settle: bool) -> OperationResult:
-    """Count all tokens on record; compare with the registry unless `offline`, and with `settle` put
-    on record what is certain.
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A token on which journal and registry disagree; `settled` once the verdict was carried
+    out.
     """
-    with tools.opened() as session, tools.kept(session) as journal:
-        tokens = list(journal.tokens())
-        at_work = {one.attempt for one in journal.open_attempts()}
-        data: dict[str, Any] = {
-            "tokens": len(tokens),
-            "states": _counts(tokens),
-            "reconciled": not offline,
-        }
-        rows: list[dict[str, Any]] = []
-        if not offline:
-            seen, foreign = _look(session, tokens)
-            rows = _compare(tokens, seen, at_work)
-            data |= {"pendingElsewhere": foreign, "disagreeing": rows}
-    if settle and rows:
-        _settle(rows)
-        data["states"] = _now_counts()
-    open_ = [row for row in rows if row["trouble"] and not row.get("settled")]
-    error = (
-        JournalError(
-            "journal.tokens-differ",
-            f"{len(open_)} of {len(tokens)} registration tokens are not as they should be in the"
-            " registry",
-        )
-        if open_
-        else None
-    )
-    return OperationResult(
-        "registry token ledger",
-        data,
-        human=lambda console: _show(console, data, rows),
-        status="error" if error else "ok",
-        errors=[error.as_json()] if error else [],
-        exit_code=int(error.exit) if error else 0,
-    )
+
+    token: TokenRecord
+    verdict: Verdict
+    settled: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody still has to look."""
+        return self.verdict.is_trouble and not self.settled
 
 
-def _counts(tokens: Sequence[TokenRecord]) -> dict[str, int]:
-    found = Counter(one.state.value for one in tokens)
-    return {state.value: found.get(state.value, 0) for state in S}
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """All tokens of the journal by state, and where the registry shows otherwise.
+
+    `reconciled` is False where the registry was not asked. `pending_elsewhere` counts pending
+    tokens of the registry that this journal does not know.
+    """
+
+    tokens: int
+    states: Mapping[TokenState, int]
+    reconciled: bool
+    disagreeing: tuple[Disagreement, ...] = ()
+    pending_elsewhere: int = 0
 
 
-def _now_counts() -> dict[str, int]:
-    with tools.opened() as session, tools.kept(session) as journal:
-        return _counts(list(journal.tokens()))
+def ledger(settings: Settings, *, offline: bool = False, settle: bool = False) -> Ledger:
+    """Count all tokens of the journal; compare with the registry unless `offline`, and with
+    `settle` record what is certain.
+
+    Raises JournalError journal.not-found, CloudError.
+    """
+    with tools.opened(settings) as session:
+        with tools.stored_journal(session) as journal:
+            tokens = list(journal.tokens())
+            attempts = journal.open_attempts()
+            alive = {attempt.attempt for attempt in attempts if attempt.alive}
+            parked = {attempt.attempt for attempt in attempts if not attempt.alive}
+        if offline:
+            return Ledger(len(tokens), _counts(tokens), reconciled=False)
+        seen, elsewhere = _look(session, tokens)
+        rows = _compare([token for token in tokens if token.attempt not in alive], seen, parked)
+        if settle and rows:
+            rows = _settle(session, rows)
+            with tools.stored_journal(session) as journal:
+                tokens = list(journal.tokens())
+    return Ledger(len(tokens), _counts(tokens), True, tuple(rows), elsewhere)
+
+
+def _counts(tokens: Sequence[TokenRecord]) -> dict[TokenState, int]:
+    counts = Counter(token.state for token in tokens)
+    return {state: counts[state] for state in S}
 
 
 def _look(session: tools.Session, tokens: Sequence[TokenRecord]) -> tuple[dict[str, Seen], int]:
-    """By intent what the registry shows, and how many pending tokens are on no record here."""
+    """What the registry shows by intent, and how many pending tokens are not in the journal."""
     client = session.registry
-    pending = {row.id for row in client.pending_tokens() if row.status.upper() == "PENDING"}
-    devices = {one.id: one.status.upper() for one in client.devices()}
+    pending = {token.id for token in client.pending_tokens() if token.status.upper() == "PENDING"}
+    devices = {device.id: device.status.upper() for device in client.devices()}
     seen = {
-        one.intent: Seen(one.token_id in pending, devices.get(one.registry_device_id or ""))
-        for one in tokens
+        token.intent: Seen(token.token_id in pending, devices.get(token.registry_device_id or ""))
+        for token in tokens
     }
-    return seen, len(pending - {one.token_id for one in tokens})
+    return seen, len(pending - {token.token_id for token in tokens})
 
 
 def _compare(
-    tokens: Sequence[TokenRecord], seen: Mapping[str, Seen], at_work: set[str]
-) -> list[dict[str, Any]]:
+    tokens: Sequence[TokenRecord], seen: Mapping[str, Seen], parked: set[str]
+) -> list[Disagreement]:
+    """Where the registry shows otherwise; a live token of a parked attempt is its run's to end."""
     rows = []
-    for one in tokens:
-        if one.attempt in at_work and one.state in LIVE:
+    for token in tokens:
+        verdict = judge(token, seen[token.intent], datetime.now(UTC))
+        if verdict is None:
             continue
-        verdict = judge(one, seen[one.intent], datetime.now(UTC))
-        if verdict is not None:
-            rows.append(
-                {
-                    "name": one.name,
-                    "intent": one.intent,
-                    "tokenId": one.token_id,
-                    "registryDeviceId": one.registry_device_id,
-                    "board": one.board,
-                    "state": one.state.value,
-                    "why": verdict.why,
-                    "revoke": verdict.revoke,
-                    "settles": verdict.state.value if verdict.state else None,
-                    "trouble": verdict.is_trouble,
-                }
-            )
+        if token.attempt in parked and token.state in LIVE:
+            continue
+        rows.append(Disagreement(token, verdict))
     return rows
 
 
-def _settle(rows: Sequence[dict[str, Any]]) -> None:
-    with (
-        tools.opened() as session,
-        tools.on_record(session, "registry token ledger --settle") as record,
-    ):
-        tokens = {one.intent: one for one in record.journal.tokens()}
+def _settle(session: tools.Session, rows: Sequence[Disagreement]) -> list[Disagreement]:
+    settled = []
+    with tools.journal_run(session, "registry token ledger --settle") as run:
         for row in rows:
-            token = tokens[row["intent"]]
-            if row["revoke"]:
-                record.note("token revocation intended", tokenId=token.token_id, name=token.name)
-                row["settled"] = _revoked(session, token)
-            elif row["settles"] is not None:
-                record.journal.commit(
-                    MoveToken(
-                        intent=token.intent,
-                        from_state=token.state,
-                        to_state=S(row["settles"]),
-                        why=row["why"],
-                    ),
-                    DropSecret(name=f"token:{token.intent}"),
+            token, verdict = row.token, row.verdict
+            is_settled = False
+            if verdict.revoke:
+                run.note("token revocation intended", tokenId=token.token_id, name=token.name)
+                is_settled = revoke_pending(session, token.token_id or "")
+            elif verdict.state is not None:
+                move = MoveToken(
+                    intent=token.intent,
+                    from_state=token.state,
+                    to_state=verdict.state,
+                    why=verdict.why,
                 )
-                row["settled"] = True
+                run.journal.commit(move, DropSecret(name=f"token:{token.intent}"))
+                is_settled = True
+            settled.append(replace(row, settled=is_settled))
+    return settled
 
 
-def _revoked(session: tools.Session, token: TokenRecord) -> bool:
-    token_id = token.token_id or ""
-    return session.once.send(
-        lambda: session.registry.revoke_token(token_id),
-        lambda: (
-            None if any(row.id == token_id for row in session.registry.pending_tokens()) else True
-        ),
-    )
+@dataclass(frozen=True, slots=True)
+class StationRevocation:
+    """What became of the live tokens that a station minted; `pending_elsewhere` are pending ones
+    that this journal does not know.
+    """
+
+    station: str
+    tokens: tuple[tuple[TokenRecord, TokenState], ...]
+    pending_elsewhere: tuple[api.PendingToken, ...]
 
 
-def _show(console: Any, data: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    counts = "  ".join(f"{count} {name}" for name, count in data["states"].items() if count)
-    views.say(
-        console,
-        f"{plural(data['tokens'], 'registration token')} on"
-        f" record{': ' + counts if counts else '.'}",
-    )
-    for row in rows:
-        after = (
-            "settled"
-            if row.get("settled")
-            else row["settles"] or ("to be revoked" if row["revoke"] else _LOOK_AT)
-        )
-        views.say(console, f"  {row['name']}  {row['state']}: {row['why']} ({after})")
-    if not data["reconciled"]:
-        return
-    if not rows:
-        views.say(console, "The registry agrees with all of them.")
-    elif any((row["settles"] or row["revoke"]) and not row.get("settled") for row in rows):
-        views.say(
-            console,
-            "--settle puts on record what is certain, and revokes what has ended here and not"
-            " there.",
-        )
-    if data["pendingElsewhere"]:
-        views.say(
-            console,
-            f"{data['pendingElsewhere']} further tokens are pending in the registry, on no record"
-            " here.",
-        )
-
-
-def revoke_station(station: str, *, yes: bool) -> OperationResult:
+def revoke_station(settings: Settings, station: str, *, yes: bool) -> StationRevocation:
     """Take back every live token that a station minted, such as a bench that was stolen."""
     with (
-        tools.opened() as session,
-        tools.on_record(session, "registry token revoke --station") as record,
+        tools.opened(settings) as session,
+        tools.journal_run(session, "registry token revoke --station") as run,
     ):
-        journal = record.journal
+        journal = run.journal
         live = _of_station(journal, station)
-        tools.confirm(
+        settings.confirm(
             f"Revoke {plural(len(live), 'live registration token')} that station {station!r}"
             " minted?",
             yes=yes or not live,
         )
-        record.note("revocation of a station's tokens intended", station=station, tokens=len(live))
-        done: list[dict[str, Any]] = []
-        for one in live:
-            move, *forget = end_token(session, one, f"station {station} is not trusted any more")
-            journal.commit(move, *forget)
-            state = move.to_state.value if isinstance(move, MoveToken) else ""
-            done.append(
-                {
-                    "name": one.name,
-                    "tokenId": one.token_id,
-                    "registryDeviceId": one.registry_device_id,
-                    "state": state,
-                }
-            )
-        foreign = _unknown_pending(session, journal)
-    used = [row for row in done if row["state"] != S.REVOKED.value]
-    data = {
-        "station": station,
-        "tokens": done,
-        "pendingElsewhere": [views.plain(one) for one in foreign],
-    }
-    lines = [
-        f"{plural(len(done), 'live token')} of station {station}: {len(done) - len(used)} revoked"
-        + (f", {len(used)} used already:" if used else ".")
-    ]
-    lines += [
-        f"  {row['name']}  {row['state']}: look at its device {row['registryDeviceId']}"
-        for row in used
-    ]
-    lines += (
-        [
-            (
-                f"{len(foreign)} pending tokens are on no record here: `infuse registry token list`"
-                " shows them."
-            )
-        ]
-        if foreign
-        else []
-    )
-    return OperationResult("registry token revoke", data, human="\n".join(lines))
+        run.note("revocation of a station's tokens intended", station=station, tokens=len(live))
+        done = []
+        for token in live:
+            move, forget = end_token(session, token, f"station {station} is not trusted any more")
+            journal.commit(move, forget)
+            done.append((token, move.to_state))
+        elsewhere = _unknown_pending(session, journal)
+    return StationRevocation(station, tuple(done), tuple(elsewhere))
 
 
 def _of_station(journal: SqliteJournal, station: str) -> list[TokenRecord]:
@@ -317,26 +248,26 @@ def _of_station(journal: SqliteJournal, station: str) -> list[TokenRecord]:
     secrets sealed.
     """
     stations = token_queries.stations(journal)
-    if station not in {*stations.values(), *journal.heads()}:
-        known = ", ".join(sorted({*stations.values(), *journal.heads()})) or "none"
+    known = sorted({*stations.values(), *journal.heads()})
+    if station not in known:
         raise JournalError(
             "journal.not-found",
-            f"no station {station!r} is on record; there is: {known}",
+            f"no station {station!r} is on record; there is: {', '.join(known) or 'none'}",
             hint=(
                 "A stolen bench's tokens are on its own record: `infuse journal import` a backup of"
                 " it first."
             ),
         )
     return [
-        one
-        for one in journal.tokens()
-        if stations.get(one.intent) == station and one.state in {*LIVE, S.HANDED_OVER}
+        token
+        for token in journal.tokens()
+        if stations.get(token.intent) == station and token.state in {*LIVE, S.HANDED_OVER}
     ]
 
 
 def _unknown_pending(session: tools.Session, journal: SqliteJournal) -> list[api.PendingToken]:
-    known = {one.token_id for one in journal.tokens()}
+    known = {token.token_id for token in journal.tokens()}
     try:
-        return [one for one in session.registry.pending_tokens() if one.id not in known]
+        return [token for token in session.registry.pending_tokens() if token.id not in known]
     except CloudError:
         return []

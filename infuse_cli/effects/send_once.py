@@ -105,7 +105,7 @@ class SendOnce:
         except Interrupted:
             raise
         except InfuseError as failure:
-            if not error.unknown:
+            if failure.unknown or not error.unknown:
                 raise
             raise _unknown(error, f"it could not be looked up: {failure.message}") from failure
 

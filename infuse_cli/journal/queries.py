@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sqlalchemy import or_, select
 
-from infuse_cli.errors import CODES, JournalError
+from infuse_cli.errors import CODES, JournalError, current_code
 from infuse_cli.journal import reads, schema
 from infuse_cli.journal.codec import from_json, to_json, to_time
 from infuse_cli.records import BoardRecord
@@ -295,7 +295,7 @@ def _end(row: Row[Any]) -> End | None:
         return _end_of_attempt(row, told)
     facts = told.get("facts", {})
     error = facts.get("error") or {}
-    code = error.get("code")
+    code = current_code(error.get("code") or "")
     if code not in CODES or not facts.get("board"):
         return None
     return End(

@@ -42,7 +42,7 @@ class Delivery:
     def put(self, key: Secret, values: Mapping[str, str]) -> None:
         """Hand a key over.
 
-        Raises CredentialError keys.not-delivered, naming the place and never what it said.
+        Raises CredentialError keys.delivery-failed, naming the place and never what it said.
         """
         content = f"{key.reveal()}\n".encode()
         if self._kind == "file":
@@ -103,4 +103,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _refused(why: str) -> CredentialError:
-    return CredentialError("keys.not-delivered", f"the derived key could not be handed over: {why}")
+    return CredentialError(
+        "keys.delivery-failed", f"the derived key could not be handed over: {why}"
+    )

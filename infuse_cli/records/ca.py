@@ -124,6 +124,10 @@ class RefuseCsr(Write, frozen=True):
     source: str = ""
 
 
+CLOUD_CA = "cloud-ca"
+"""The certificate profile under which certificates of the cloud's CA are stored."""
+
+
 class CertificateRecord(Record, frozen=True):
     """A certificate on record; `state` is issued, superseded, issued-unseen or revoked.
 
@@ -148,6 +152,11 @@ class CertificateRecord(Record, frozen=True):
     stored: datetime | None = None
     revoked_at: datetime | None = None
     reason: str | None = None
+
+    @property
+    def signed_by_cloud(self) -> bool:
+        """Whether the cloud's CA signed it: then only the cloud can revoke it."""
+        return self.profile == CLOUD_CA
 
 
 class RevocationRecord(Record, frozen=True):

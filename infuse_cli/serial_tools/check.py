@@ -362,7 +362,7 @@ def _compare(
     ):
         if have != want:
             made.differs(
-                "cloud.device-elsewhere",
+                "cloud.wrong-owner",
                 f"cloud device {device.device_id} belongs to {what} {have}, the profile's is"
                 f" {want}",
             )

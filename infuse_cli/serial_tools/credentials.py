@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from infuse_cli.cli import context
 from infuse_cli.config.model import Serial
-from infuse_cli.devices.session import confirm
 from infuse_cli.dialect import capabilities, operations
 from infuse_cli.dialect.base import Can
 from infuse_cli.dialect.commands import FLIGHT_MODE
@@ -241,7 +241,7 @@ def delete(hand: Hand, places: Sequence[StoredCredential], *, yes: bool) -> list
         + (", put there by this journal" if slots.is_ours(entry, hand.history) else "")
         for entry in places
     )
-    confirm(f"Board {hand.uuid}: delete {listed}?", yes=yes)
+    context.current().settings.confirm(f"Board {hand.uuid}: delete {listed}?", yes=yes)
     _tell_ours(hand, places)
     with changing(hand) as notes:
         for entry in places:
@@ -269,7 +269,7 @@ def _allow(hand: Hand, in_the_way: Sequence[StoredCredential], *, replace: bool,
         )
     listed = "; ".join(map(described, in_the_way))
     if sys.stdin.isatty() and sys.stderr.isatty():
-        confirm(f"Board {hand.uuid}: overwrite {listed}?", yes=yes)
+        context.current().settings.confirm(f"Board {hand.uuid}: overwrite {listed}?", yes=yes)
     _tell_ours(hand, in_the_way)
 
 

@@ -8,8 +8,8 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from infuse_cli.cli import context
 from infuse_cli.config.model import Token
-from infuse_cli.devices.session import confirm
 from infuse_cli.dialect import token_places
 from infuse_cli.dialect.base import Can
 from infuse_cli.dialect.token_places import TokenPlace
@@ -139,7 +139,9 @@ def _allow(hand: Hand, place: TokenPlace, old: str | None, *, replace: bool, yes
             hint="--replace writes over it, and puts its digest on record.",
         )
     if sys.stdin.isatty() and sys.stderr.isatty():
-        confirm(f"Board {hand.uuid}: overwrite what is in {where} (SHA-256 {old})?", yes=yes)
+        context.current().settings.confirm(
+            f"Board {hand.uuid}: overwrite what is in {where} (SHA-256 {old})?", yes=yes
+        )
 
 
 def _put(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from infuse_cli import composition as wire
 from infuse_cli.cli import context
-from infuse_cli.devices.session import confirm
 from infuse_cli.errors import BoardError, UsageError
 from infuse_cli.identities import IdentityKind, refuse_blank
 from infuse_cli.serial_tools.credentials import opened
@@ -38,7 +37,7 @@ def write_id(
         soc = _SOC if profile is None else profile.board.soc or _SOC
         found = chips.device_id(port, soc)
         if found != wanted:
-            confirm(
+            context.current().settings.confirm(
                 f"Write device id {wanted} into the chip of board {hand.uuid} for good?", yes=yes
             )
             hand.link.run(hand.ops.same_board(hand.uuid))

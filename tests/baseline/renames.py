@@ -10,7 +10,11 @@ from __future__ import annotations
 
 from typing import Final
 
-CODES: Final[dict[str, str]] = {}
+CODES: Final[dict[str, str]] = {
+    "cloud.device-elsewhere": "cloud.wrong-owner",
+    "mqtt.open": "mqtt.anonymous-allowed",
+    "keys.not-delivered": "keys.delivery-failed",
+}
 """Error codes."""
 
 PLANNED_CODES: Final[dict[str, str]] = {
@@ -18,10 +22,7 @@ PLANNED_CODES: Final[dict[str, str]] = {
     "serial.garbled": "serial.protocol",
     "serial.line-ended": "serial.closed",
     "profile.cannot": "profile.unsupported",
-    "cloud.device-elsewhere": "cloud.wrong-owner",
-    "mqtt.open": "mqtt.anonymous-allowed",
     "ca.broken": "ca.corrupt",
-    "keys.not-delivered": "keys.delivery-failed",
     "tool.bug": "internal.error",
 }
 

@@ -97,7 +97,7 @@ def test_a_device_of_another_board_is_never_touched(job: Job) -> None:
     assert ran.code == 8
     assert ran.envelope["data"]["totals"] == totals(differs=1)
     (error,) = ran.envelope["errors"]
-    assert error["code"] == "cloud.device-elsewhere"
+    assert error["code"] == "cloud.wrong-owner"
     assert job.sent("POST /device") == 1
     assert job.sent("PUT /device/id/{id}") == 0
 

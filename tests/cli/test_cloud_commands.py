@@ -295,7 +295,7 @@ class TestDevices:
         infuse("board", "create", "Other", "--soc", "nRF9151")
         assert (
             infuse.error("device", "create", MCU, "--board", "Other", code=8)["code"]
-            == "cloud.device-elsewhere"
+            == "cloud.wrong-owner"
         )
 
     @pytest.mark.parametrize(

@@ -374,7 +374,7 @@ def test_a_cloud_device_of_another_cloud_board_is_named_and_looking_makes_no_boa
     posts = requests(bench, "POST /board", "count")
     ran = serial(bench, "check", bench.world.port(slot), "--profile", elsewhere, named=False)
     assert ran.code == 8
-    assert "cloud.device-elsewhere" in differences(ran)
+    assert "cloud.wrong-owner" in differences(ran)
     assert requests(bench, "POST /board", "count") == posts
 
 

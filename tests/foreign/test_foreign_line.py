@@ -343,7 +343,7 @@ def test_a_device_of_another_organisation_is_refused(bench):
     device["organisationId"] = "5e0f2f5e-1111-4111-8111-111111111111"
     ran = bench.provision(board)
     assert ran.code == 8
-    assert ran.envelope["errors"][0]["code"] == "cloud.device-elsewhere"
+    assert ran.envelope["errors"][0]["code"] == "cloud.wrong-owner"
     assert board.modem.counts["keygen"] == 0
 
 

@@ -125,7 +125,7 @@ def test_a_place_that_does_not_take_it_is_our_error_and_running_again_goes_on(be
     assert (board["result"], board["failedStep"], board["error"]["code"]) == (
         "ERROR",
         "derive",
-        "keys.not-delivered",
+        "keys.delivery-failed",
     )
     assert told in board["error"]["message"]
     assert cloud_key(bench, board["deviceId"]) not in ran.stdout + ran.stderr

@@ -358,7 +358,7 @@ def test_a_device_that_is_registered_elsewhere_is_never_taken(bench, what):
     slot, ours = bench.slot(), product(bench)
     theirs = another(bench, f"Their {what}", ours["organisationId"] if what == "board" else None)
     device = registered(bench, slot, theirs)
-    told = both(bench, slot, "cloud.device-elsewhere", 8)
+    told = both(bench, slot, "cloud.wrong-owner", 8)
     assert device["deviceId"] in told
     assert what in told
     assert in_slot(bench, slot)["counts"] == {"keygen": 0, "write": 0, "delete": 0, "boot": 0}

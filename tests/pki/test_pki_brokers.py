@@ -280,7 +280,7 @@ def test_mqtt_check_of_brokers_that_are_open_or_take_tokens(bench, broker, check
     (bench / "token").write_text("a-token\n")
     (bench / "token").chmod(0o600)
     with mosquitto.running(bench, **anybody) as port:
-        assert check(port)[:3] == (6, "mqtt.open", ["tcp", "tls", "certificate"])
+        assert check(port)[:3] == (6, "mqtt.anonymous-allowed", ["tcp", "tls", "certificate"])
         assert check(port, "--token-file", bench / "token")[:3] == (
             0,
             None,

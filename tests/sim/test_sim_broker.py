@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from infuse_cli import mqtt_packets as mqtt
-from infuse_cli.cloud.broker import Entrance, Login
+from infuse_cli.cloud.broker import BrokerProbe, Login
 from infuse_cli.errors import CloudError
 from infuse_cli.pki.tls_key import _through_a_file
 from infuse_cli.sim.authority import Authority, pem
@@ -146,7 +146,9 @@ def test_who_is_kept_out_learns_why(cloud, whose, why, version):
         )
     context.maximum_version = version
     with pytest.raises(CloudError) as refused:
-        Entrance("127.0.0.1", cloud.address.broker_port, WAIT_S).enter(context, Login("client"))
+        BrokerProbe("127.0.0.1", cloud.address.broker_port, WAIT_S).connect(
+            context, Login("client")
+        )
     assert (refused.value.code, why in refused.value.message) == (
         "mqtt.certificate-refused",
         True,

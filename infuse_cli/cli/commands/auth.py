@@ -157,15 +157,16 @@ def exchange(
     profile says cloud.auth.scheme: exchanged, every command exchanges the stored key by itself and
     renews the token in time.
     """
-    from infuse_cli.devices.keys import exchanged
-    from infuse_cli.devices.session import Destination
+    from infuse_cli.cli.options import check_secret_output
+    from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views.keys import exchanged
+    from infuse_cli.devices.keys import exchange_iam_key
 
     cloud = _cloud(url)
-    place = Destination(out, reveal=reveal, needed="the bearer token")
+    check_secret_output(out, reveal=reveal, needed="the bearer token")
     stored = cloud.auth.scheme == "exchanged" and token_file is None and token_fd is None
     key = _stored(cloud) if stored else _read_credential(token_file, token_fd)
-    data, lines = exchanged(cloud, key, place)
-    _finish("auth exchange", data, lines)
+    finish(exchanged(exchange_iam_key(cloud, key, out), reveal=reveal))
 
 
 def _cloud(url: str | None) -> Cloud:

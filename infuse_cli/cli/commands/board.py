@@ -6,6 +6,10 @@ from typing import Annotated
 
 import typer
 
+from infuse_cli.cli.context import current
+from infuse_cli.cli.options import metadata_field
+from infuse_cli.cli.result import finish
+
 app = typer.Typer(
     help="The cloud's product profiles, called boards: list, show, create.", no_args_is_help=True
 )
@@ -59,10 +63,11 @@ def list_boards(
     ] = False,
 ) -> None:
     """List an organisation's boards: product profiles in the cloud, not pieces of hardware."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import organisations as catalogue
+    from infuse_cli.cli.views import organisations as views
+    from infuse_cli.devices import organisations
 
-    finish(catalogue.boards(organisation, public=public))
+    rows = organisations.list_boards(current().settings, organisation, public=public)
+    finish(views.boards(rows))
 
 
 @app.command()
@@ -77,10 +82,11 @@ def show(
     organisation: Organisation = None,
 ) -> None:
     """Show one board: its soc and the metadata that it asks of its devices."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import organisations as catalogue
+    from infuse_cli.cli.views.cloud import single
+    from infuse_cli.devices import organisations
 
-    finish(catalogue.board(name, organisation))
+    found = organisations.find_board(current().settings, name, organisation)
+    finish(single("board show", "board", found))
 
 
 @app.command()
@@ -94,15 +100,13 @@ def create(
     organisation: Organisation = None,
 ) -> None:
     """Create a board; refused where the name exists."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import organisations as catalogue
+    from infuse_cli.cli.views import organisations as views
+    from infuse_cli.devices import organisations
 
-    finish(
-        catalogue.make_board(
-            catalogue.BoardWish(name, soc, description, tuple(field or ()), public, organisation),
-            ensure=False,
-        )
-    )
+    fields = tuple(metadata_field(text) for text in field or ())
+    request = organisations.BoardRequest(name, soc, description, fields, public, organisation)
+    result = organisations.create_board(current().settings, request, ensure=False)
+    finish(views.created("board create", result))
 
 
 @app.command()
@@ -118,12 +122,10 @@ def ensure(
     """Create a board unless it is there; one of another soc is refused, other differences are
     named.
     """
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import organisations as catalogue
+    from infuse_cli.cli.views import organisations as views
+    from infuse_cli.devices import organisations
 
-    finish(
-        catalogue.make_board(
-            catalogue.BoardWish(name, soc, description, tuple(field or ()), public, organisation),
-            ensure=True,
-        )
-    )
+    fields = tuple(metadata_field(text) for text in field or ())
+    request = organisations.BoardRequest(name, soc, description, fields, public, organisation)
+    result = organisations.create_board(current().settings, request, ensure=True)
+    finish(views.created("board ensure", result))

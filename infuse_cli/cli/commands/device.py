@@ -6,6 +6,10 @@ from typing import Annotated
 
 import typer
 
+from infuse_cli.cli.context import current
+from infuse_cli.cli.options import json_object, pairs
+from infuse_cli.cli.result import finish
+
 app = typer.Typer(
     help="Devices in the cloud: list, show, create, update, retire, replace.", no_args_is_help=True
 )
@@ -108,10 +112,12 @@ def list_devices(
     ] = None,
 ) -> None:
     """List an organisation's devices, all of them."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import cloud_devices as devices
+    from infuse_cli.cli.views import devices as views
+    from infuse_cli.devices import cloud_devices
 
-    finish(devices.listed(organisation, board, metadata))
+    wanted = pairs([metadata] if metadata else [], "--metadata")
+    rows = cloud_devices.list_devices(current().settings, organisation, board, wanted)
+    finish(views.listed(rows))
 
 
 @app.command()
@@ -119,10 +125,10 @@ def show(device: Device, *, soc: Soc = None) -> None:
     """Show a device: in the cloud, in the registry, its state, its last route, and what is on
     record here.
     """
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import cloud_devices as devices
+    from infuse_cli.cli.views import devices as views
+    from infuse_cli.devices import cloud_devices
 
-    finish(devices.shown(device, soc))
+    finish(views.overview(cloud_devices.show_device(current().settings, device, soc)))
 
 
 @app.command()
@@ -141,22 +147,20 @@ def create(
     One that soc and mcuId name already is taken as it is: missing metadata is added, differing
     values are refused.
     """
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import cloud_devices as devices
+    from infuse_cli.cli.views import devices as views
+    from infuse_cli.devices import cloud_devices
 
-    finish(
-        devices.make(
-            devices.DeviceWish(
-                mcu_id,
-                board,
-                organisation,
-                device_id,
-                tuple(metadata or ()),
-                update_metadata,
-                initial_state,
-            )
-        )
+    request = cloud_devices.DeviceRequest(
+        mcu_id,
+        board,
+        organisation,
+        device_id,
+        pairs(metadata, "--metadata"),
+        update_metadata,
+        json_object(initial_state, "--initial-state"),
+        "device create",
     )
+    finish(views.created("device create", cloud_devices.create_device(current().settings, request)))
 
 
 @app.command()
@@ -173,23 +177,20 @@ def ensure(
     """The same as create, under the name that it has for all other things: a device that is there
     is content enough.
     """
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import cloud_devices as devices
+    from infuse_cli.cli.views import devices as views
+    from infuse_cli.devices import cloud_devices
 
-    finish(
-        devices.make(
-            devices.DeviceWish(
-                mcu_id,
-                board,
-                organisation,
-                device_id,
-                tuple(metadata or ()),
-                update_metadata,
-                initial_state,
-                "device ensure",
-            )
-        )
+    request = cloud_devices.DeviceRequest(
+        mcu_id,
+        board,
+        organisation,
+        device_id,
+        pairs(metadata, "--metadata"),
+        update_metadata,
+        json_object(initial_state, "--initial-state"),
+        "device ensure",
     )
+    finish(views.created("device ensure", cloud_devices.create_device(current().settings, request)))
 
 
 @app.command()
@@ -203,19 +204,23 @@ def update(
     soc: Soc = None,
 ) -> None:
     """Change a device's metadata."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import cloud_devices as devices
+    from infuse_cli.cli.views import devices as views
+    from infuse_cli.devices import cloud_devices
 
-    finish(devices.updated(device, soc, tuple(metadata or ()), replace=replace))
+    values = pairs(metadata, "--metadata")
+    changed = cloud_devices.update_device(
+        current().settings, device, values, soc=soc, replace=replace
+    )
+    finish(views.updated(changed))
 
 
 @app.command()
 def state(device: Device, *, soc: Soc = None) -> None:
     """Show what the cloud last heard of a device."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import cloud_devices as devices
+    from infuse_cli.cli.views import devices as views
+    from infuse_cli.devices import cloud_devices
 
-    finish(devices.state(device, soc))
+    finish(views.state(cloud_devices.device_state(current().settings, device, soc)))
 
 
 @app.command()
@@ -232,10 +237,10 @@ def route(
     soc: Soc = None,
 ) -> None:
     """Show the way that a device's last packet came."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import cloud_devices as devices
+    from infuse_cli.cli.views import devices as views
+    from infuse_cli.devices import cloud_devices
 
-    finish(devices.routes(device, soc))
+    finish(views.routes(cloud_devices.last_routes(current().settings, device, soc)))
 
 
 @app.command()
@@ -269,10 +274,10 @@ def retire(
     The cloud device itself cannot be deleted; its unique metadata is given free first. Stopped
     anywhere, run it again.
     """
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import retirement as device_life
+    from infuse_cli.cli.views import retirement as views
+    from infuse_cli.devices import retirement
 
-    finish(device_life.retire(device, reason, soc, yes=yes))
+    finish(views.retired(retirement.retire(current().settings, device, reason, soc, yes=yes)))
 
 
 @app.command()
@@ -307,7 +312,8 @@ def replace(
     """Retire a device that another one replaces, and tie the two together on record and in the
     cloud.
     """
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import retirement as device_life
+    from infuse_cli.cli.views import retirement as views
+    from infuse_cli.devices import retirement
 
-    finish(device_life.replace(old, new, tuple(move or ()), soc, yes=yes))
+    result = retirement.replace(current().settings, old, new, tuple(move or ()), soc, yes=yes)
+    finish(views.retired(result))

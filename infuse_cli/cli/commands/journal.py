@@ -301,16 +301,23 @@ def reconcile(
     Each board is looked up where its own run's profile says. Exit 0 where all is well, 11 where
     anything is not.
     """
+    from datetime import UTC, datetime
+
+    from infuse_cli.cli.context import current
     from infuse_cli.cli.result import finish
+    from infuse_cli.cli.since import moment
+    from infuse_cli.cli.views import reconcile as views
     from infuse_cli.devices import reconcile as work
 
-    with _opened() as journal:
+    start = None if since is None else moment(since, "--since", datetime.now(UTC))
+    progress = views.Progress()
+    with _opened() as journal, progress:
         if clock:
             from infuse_cli.cli.views.journal import clock_reconciled
 
             finish(clock_reconciled(None if journal is None else journal.trust_clock(None)))
-        result = work.reconcile(journal, since)
-    finish(result)
+        result = work.reconcile(current().settings, journal, start, progress.show)
+    finish(views.reconciled(result))
 
 
 @app.command()

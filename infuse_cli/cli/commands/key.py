@@ -8,6 +8,10 @@ from typing import Annotated
 
 import typer
 
+from infuse_cli.cli.context import current
+from infuse_cli.cli.options import check_secret_output, json_object
+from infuse_cli.cli.result import finish
+
 app = typer.Typer(
     help="Keys of devices: derive, network, id, verify, rotate.", no_args_is_help=True
 )
@@ -116,10 +120,10 @@ SecurityState = Annotated[
 @app.command()
 def public() -> None:
     """Show the cloud's public key, which is no secret."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import keys as key_tools
+    from infuse_cli.cli.views import keys as views
+    from infuse_cli.devices import keys
 
-    finish(key_tools.public())
+    finish(views.public(keys.cloud_public_key(current().settings)))
 
 
 @app.command("id")
@@ -136,10 +140,11 @@ def id_(
     cloud_public_key: CloudKey = None,
 ) -> None:
     """The id of a device's key: 24 bits over the cloud's and the device's public keys."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import key_derivation as key_derive
+    from infuse_cli.cli.views import keys as views
+    from infuse_cli.devices import key_derivation
 
-    finish(key_derive.key_id(public_key, cloud_public_key))
+    result = key_derivation.key_id(current().settings, public_key, cloud_public_key)
+    finish(views.key_id(result))
 
 
 @app.command("shared-secret")
@@ -154,10 +159,18 @@ def shared_secret(
     """The root secret of a device, by its public key or by the device; shows a fingerprint unless
     told otherwise.
     """
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import keys as key_tools
+    from infuse_cli.cli.views import keys as views
+    from infuse_cli.devices import keys
 
-    finish(key_tools.shared(key_tools.Which(device, public_key, out, reveal, security_state)))
+    check_secret_output(out, reveal=reveal)
+    result = keys.shared_secret(
+        current().settings,
+        device=device,
+        public_key=public_key,
+        security_state=json_object(security_state, "--security-state"),
+        out=out,
+    )
+    finish(views.key("key shared-secret", "Shared secret", result, reveal=reveal))
 
 
 @app.command()
@@ -189,13 +202,15 @@ def derive(
 
     The root is the cloud's answer for --public-key or --device, or comes from a private file.
     """
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import key_derivation as key_derive
+    from infuse_cli.cli.views import keys as views
+    from infuse_cli.devices import key_derivation
 
-    material = key_derive.Material(
+    check_secret_output(out, reveal=reveal)
+    material = key_derivation.Material(
         device, public_key, root_key, private_key, cloud_public_key, local
     )
-    finish(key_derive.derived(material, interface.value, day, out, reveal=reveal))
+    result = key_derivation.derive(current().settings, material, interface.value, day, out)
+    finish(views.key("key derive", f"Key of {interface.value}", result, reveal=reveal))
 
 
 @app.command()
@@ -218,10 +233,13 @@ def network(
     reveal: Reveal = False,
 ) -> None:
     """A network's packet key for one day, derived here."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import key_derivation as key_derive
+    from infuse_cli.cli.views import keys as views
+    from infuse_cli.devices import key_derivation
 
-    finish(key_derive.network(key_file, interface.value, day, out, reveal=reveal))
+    check_secret_output(out, reveal=reveal)
+    result = key_derivation.derive_network_key(key_file, interface.value, day, out)
+    name = f"Network key of {interface.value}"
+    finish(views.key("key network", name, result, reveal=reveal))
 
 
 @app.command()
@@ -268,14 +286,11 @@ def verify(
     """Check a device's proof against a secondary root: that it holds its key, and which device it
     is.
     """
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import key_derivation as key_derive
+    from infuse_cli.cli.views import keys as views
+    from infuse_cli.devices import key_derivation
 
-    finish(
-        key_derive.verify(
-            state, root_key, private_key, key_derive.Claim(challenge, device_id, hardware_id)
-        )
-    )
+    claim = key_derivation.Claim(challenge, device_id, hardware_id)
+    finish(views.verified(key_derivation.verify(state, root_key, private_key, claim)))
 
 
 @app.command()
@@ -327,12 +342,11 @@ def rotate(
 
     Stopped anywhere, run it again.
     """
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import replacement as device_successor
+    from infuse_cli.cli.replacing import rotate as rotate_board
     from infuse_cli.provisioning.context import Options
     from infuse_cli.provisioning.line import Asked
 
     asked = Asked(
         Options(), tuple(port or ()), passphrase_file=passphrase_file, passphrase_fd=passphrase_fd
     )
-    finish(device_successor.rotate(board, asked, reason))
+    finish(rotate_board(board, asked, reason))

@@ -7,6 +7,10 @@ from typing import Annotated
 
 import typer
 
+from infuse_cli.cli.context import current
+from infuse_cli.cli.options import check_secret_output
+from infuse_cli.cli.result import finish
+
 app = typer.Typer(help="Access to the organisation's broker: token, check.", no_args_is_help=True)
 
 
@@ -68,14 +72,27 @@ def token(
     The watch outlives an outage: it tries again as long as the last token is good, and ends with
     the error's exit code when that has run out. Ctrl-C and SIGTERM end it with 0.
     """
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import keys as key_tools
+    from infuse_cli.cli.signals import StopOnSignals
+    from infuse_cli.cli.views import mqtt as views
+    from infuse_cli.clock import RunClock
+    from infuse_cli.devices import mqtt_token
+    from infuse_cli.errors import UsageError
 
-    finish(
-        key_tools.mqtt_token(
-            key_tools.MqttWish(organisation, ttl, out, reveal, watch, tuple(command or ()), timeout)
+    request = mqtt_token.MqttTokenRequest(organisation, ttl, out, tuple(command or ()), timeout)
+    request.check()
+    needed = None if command or watch else "the MQTT token"
+    check_secret_output(out, reveal=reveal, needed=needed)
+    if not watch:
+        result = mqtt_token.issue_token(current().settings, request)
+        finish(views.issued(result, out, reveal=reveal))
+    if reveal:
+        raise UsageError(
+            "usage.bad-option", "--watch hands tokens to a file or a command, not to the terminal"
         )
-    )
+    clock = RunClock()
+    with StopOnSignals(clock):
+        end = mqtt_token.watch_token(current().settings, request, clock, views.report)
+        finish(views.watch_ended(end, out))
 
 
 @app.command()
@@ -185,11 +202,12 @@ def check(
     A certificate is made for it: on record, good for a day, its key never in a file. A second
     connection, without a certificate, has to be refused.
     """
-    from infuse_cli.ca import common as ca_common
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import broker_check as mqtt_check
+    from infuse_cli.ca.common import PassphraseOptions
+    from infuse_cli.cli.views import mqtt as views
+    from infuse_cli.devices import broker_check
 
-    options = mqtt_check.CheckOptions(
+    request = broker_check.BrokerCheckRequest(
         host, port, server_ca, token, token_file, user_name, organisation, timeout, ca
     )
-    finish(mqtt_check.check(options, ca_common.PassphraseOptions(passphrase_file, passphrase_fd)))
+    passphrase = PassphraseOptions(passphrase_file, passphrase_fd)
+    finish(views.checked(broker_check.check(current().settings, request, passphrase)))

@@ -7,6 +7,10 @@ from typing import Annotated
 
 import typer
 
+from infuse_cli.cli.context import current
+from infuse_cli.cli.options import check_secret_output
+from infuse_cli.cli.result import finish
+
 app = typer.Typer(help="Networks in the cloud: list, show, create.", no_args_is_help=True)
 
 Organisation = Annotated[
@@ -29,10 +33,11 @@ def list_networks(
     ] = False,
 ) -> None:
     """List an organisation's networks, without their keys."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import organisations as catalogue
+    from infuse_cli.cli.views import organisations as views
+    from infuse_cli.devices import organisations
 
-    finish(catalogue.networks(organisation, public=public))
+    rows = organisations.list_networks(current().settings, organisation, public=public)
+    finish(views.networks(rows))
 
 
 @app.command()
@@ -47,10 +52,11 @@ def show(
     organisation: Organisation = None,
 ) -> None:
     """Show one network, without its key."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import organisations as catalogue
+    from infuse_cli.cli.views.cloud import single
+    from infuse_cli.devices import organisations
 
-    finish(catalogue.network(name, organisation))
+    found = organisations.find_network(current().settings, name, organisation)
+    finish(single("network show", "network", found))
 
 
 @app.command()
@@ -98,13 +104,12 @@ def create(
     organisation: Organisation = None,
 ) -> None:
     """Create a network. A key that is made here is in its file before the cloud hears of it."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import organisations as catalogue
+    from infuse_cli.cli.views import organisations as views
+    from infuse_cli.devices import organisations
 
-    finish(
-        catalogue.make_network(
-            catalogue.NetworkWish(
-                name, network_id, key_file, generate_key, out, description, public, organisation
-            )
-        )
+    check_secret_output(out, reveal=False, needed="the key" if generate_key else None)
+    request = organisations.NetworkRequest(
+        name, network_id, key_file, generate_key, out, description, public, organisation
     )
+    result = organisations.create_network(current().settings, request)
+    finish(views.network_created(result))

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from infuse_cli.cli.context import current
+from infuse_cli.cli.result import finish
+
 app = typer.Typer(
     help="Organisations in the cloud: list, show, create, ensure.", no_args_is_help=True
 )
@@ -18,10 +21,10 @@ Name = Annotated[
 @app.command("list")
 def list_organisations() -> None:
     """List the organisations that the credential can see."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import organisations as catalogue
+    from infuse_cli.cli.views import organisations as views
+    from infuse_cli.devices import organisations
 
-    finish(catalogue.organisations())
+    finish(views.organisations(organisations.list_organisations(current().settings)))
 
 
 @app.command()
@@ -36,25 +39,28 @@ def show(
     ] = None,
 ) -> None:
     """Show one organisation."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import organisations as catalogue
+    from infuse_cli.cli.views.cloud import single
+    from infuse_cli.devices import organisations
 
-    finish(catalogue.organisation(name))
+    found = organisations.find_organisation(current().settings, name)
+    finish(single("org show", "organisation", found))
 
 
 @app.command()
 def create(name: Name) -> None:
     """Create an organisation; refused where the name exists."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import organisations as catalogue
+    from infuse_cli.cli.views import organisations as views
+    from infuse_cli.devices import organisations
 
-    finish(catalogue.make_organisation(name, ensure=False))
+    result = organisations.create_organisation(current().settings, name, ensure=False)
+    finish(views.created("org create", result))
 
 
 @app.command()
 def ensure(name: Name) -> None:
     """Create an organisation unless it is there."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import organisations as catalogue
+    from infuse_cli.cli.views import organisations as views
+    from infuse_cli.devices import organisations
 
-    finish(catalogue.make_organisation(name, ensure=True))
+    result = organisations.create_organisation(current().settings, name, ensure=True)
+    finish(views.created("org ensure", result))

@@ -194,7 +194,7 @@ def command(
         single=bool(metadata or replaces),
     )
     if replaces is not None:
-        from infuse_cli.devices import replacement as device_successor
+        from infuse_cli.cli.replacing import replacing
 
-        finish(device_successor.replacing(replaces, asked))
+        finish(replacing(replaces, asked))
     finish(line.provision(asked))

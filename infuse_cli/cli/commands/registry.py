@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from infuse_cli.cli.context import current
+from infuse_cli.cli.options import (
+    check_secret_output,
+    pairs,
+    registry_status,
+)
+from infuse_cli.cli.options import (
+    location as parse_location,
+)
+from infuse_cli.cli.result import finish
+from infuse_cli.cli.since import moment
+from infuse_cli.errors import UsageError
 
 app = typer.Typer(
     help="The registry: token, device, component, sensor, health, group.", no_args_is_help=True
@@ -149,31 +163,32 @@ def create_token(
 
     Tags, metadata, site and profile default to the product profile's.
     """
-    from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views import tokens as views
     from infuse_cli.devices import registry_tokens
 
-    wish = registry_tokens.TokenWish(
+    check_secret_output(out, reveal=reveal, needed="the registration token")
+    request = registry_tokens.TokenRequest(
         name,
         tuple(tag or ()),
-        tuple(metadata or ()),
-        location,
+        pairs(metadata, "--metadata"),
+        parse_location(location),
         site,
         device_profile,
         expires,
         out,
-        reveal,
         timeout if wait else None,
     )
-    finish(registry_tokens.create(wish))
+    result = registry_tokens.create_token(current().settings, request)
+    finish(views.created(result, reveal=reveal, wait_s=request.wait_s))
 
 
 @tokens.command("list")
 def list_tokens() -> None:
     """List the pending tokens, without their secrets."""
-    from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views import tokens as views
     from infuse_cli.devices import registry_tokens
 
-    finish(registry_tokens.listed())
+    finish(views.listed(registry_tokens.list_tokens(current().settings)))
 
 
 @tokens.command("revoke")
@@ -199,17 +214,15 @@ def revoke_token(
     yes: Yes = False,
 ) -> None:
     """Take a pending token back, or all that a station minted and that are still alive."""
-    from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views import tokens as views
     from infuse_cli.devices import registry_tokens, token_ledger
-    from infuse_cli.errors import UsageError
 
     if (token is None) == (station is None):
         raise UsageError("usage.bad-option", "give either TOKEN or --station NAME")
-    finish(
-        token_ledger.revoke_station(station, yes=yes)
-        if token is None and station is not None
-        else registry_tokens.revoke(token or "", yes=yes)
-    )
+    if station is not None:
+        result = token_ledger.revoke_station(current().settings, station, yes=yes)
+        finish(views.station_revoked(result))
+    finish(views.revoked(registry_tokens.revoke_token(current().settings, token or "", yes=yes)))
 
 
 @tokens.command("ledger")
@@ -230,28 +243,31 @@ def token_ledger_(
     """Count every token on record by how it ended, and name those that the registry shows
     otherwise.
     """
-    from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views import tokens as views
     from infuse_cli.devices import token_ledger
 
-    finish(token_ledger.ledger(offline=offline, settle=settle))
+    result = token_ledger.ledger(current().settings, offline=offline, settle=settle)
+    finish(views.ledger(result))
 
 
 @devices.command("list")
 def list_devices(*, status: Status = None, tag: Tag = None) -> None:
     """List the registry's devices, all of them, or those of a status or with all of these tags."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import registry as registry_tools
+    from infuse_cli.cli.views import registry as views
+    from infuse_cli.devices import registry
 
-    finish(registry_tools.devices(status, tuple(tag or ())))
+    rows = registry.list_devices(current().settings, registry_status(status), tag or ())
+    finish(views.devices(rows))
 
 
 @devices.command("show")
 def show_device(device: Device) -> None:
     """Show one registry device."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import registry as registry_tools
+    from infuse_cli.cli.views.cloud import single
+    from infuse_cli.devices import registry
 
-    finish(registry_tools.device(device))
+    found = registry.find_device(current().settings, device)
+    finish(single("registry device show", "device", found))
 
 
 @devices.command("create")
@@ -266,22 +282,20 @@ def create_device(
     device_profile: DeviceProfile = None,
 ) -> None:
     """Create a registry device without a token; `infuse registry token create` makes one with."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import registry as registry_tools
+    from infuse_cli.cli.views import registry as views
+    from infuse_cli.devices import registry
 
-    finish(
-        registry_tools.create_device(
-            registry_tools.Members(
-                name,
-                status,
-                tuple(tag or ()),
-                tuple(metadata or ()),
-                location,
-                site,
-                device_profile,
-            )
-        )
+    request = registry.RegistryDeviceRequest(
+        name,
+        registry_status(status),
+        tuple(tag or ()),
+        pairs(metadata, "--metadata"),
+        parse_location(location),
+        site,
+        device_profile,
     )
+    made = registry.create_device(current().settings, request)
+    finish(views.created("registry device", made, made.name))
 
 
 @devices.command("update")
@@ -297,49 +311,58 @@ def update_device(
     device_profile: DeviceProfile = None,
 ) -> None:
     """Change a registry device: metadata is merged, tags are replaced, the rest stays."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import registry as registry_tools
+    from infuse_cli.cli.views import registry as views
+    from infuse_cli.devices import registry
 
-    members = registry_tools.Members(
-        name, status, tuple(tag or ()), tuple(metadata or ()), location, site, device_profile
+    request = registry.RegistryDeviceRequest(
+        name,
+        registry_status(status),
+        tuple(tag or ()),
+        pairs(metadata, "--metadata"),
+        parse_location(location),
+        site,
+        device_profile,
     )
-    finish(registry_tools.update_device(device, members))
+    made = registry.update_device(current().settings, device, request)
+    finish(views.changed("registry device", made, made.name))
 
 
 @devices.command("delete")
 def delete_device(device: Device, *, yes: Yes = False) -> None:
     """Delete a registry device; its pending token goes with it, its name is free again."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import registry as registry_tools
+    from infuse_cli.cli.views import registry as views
+    from infuse_cli.devices import registry
 
-    finish(registry_tools.delete_device(device, yes=yes))
+    gone = registry.delete_device(current().settings, device, yes=yes)
+    finish(views.deleted("registry device", gone, gone.name))
 
 
 @devices.command("summary")
 def summary() -> None:
     """How many registry devices there are, by status."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import registry as registry_tools
+    from infuse_cli.cli.views import registry as views
+    from infuse_cli.devices import registry
 
-    finish(registry_tools.summary())
+    finish(views.summary(registry.summarise(current().settings)))
 
 
 @components.command("list")
 def list_components(*, device: OfDevice = None) -> None:
     """List components, all of them or those of a device."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import registry as registry_tools
+    from infuse_cli.cli.views import registry as views
+    from infuse_cli.devices import registry
 
-    finish(registry_tools.components(device))
+    finish(views.components(registry.list_components(current().settings, device)))
 
 
 @components.command("show")
 def show_component(component: Component, *, device: OfDevice = None) -> None:
     """Show one component."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import registry as registry_tools
+    from infuse_cli.cli.views.cloud import single
+    from infuse_cli.devices import registry
 
-    finish(registry_tools.component(component, device))
+    found = registry.find_component(current().settings, component, device)
+    finish(single("registry component show", "component", found))
 
 
 @components.command("create")
@@ -350,10 +373,13 @@ def create_component(
     sensor_profile: SensorProfile = None,
 ) -> None:
     """Create a component of a device; refused where the device has one of this name."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import registry as registry_tools
+    from infuse_cli.cli.views import registry as views
+    from infuse_cli.devices import registry
 
-    finish(registry_tools.make_component(device, name, sensor_profile, ensure=False))
+    result = registry.create_component(
+        current().settings, device, name, sensor_profile, ensure=False
+    )
+    finish(views.component_created("registry component create", result, sensor_profile))
 
 
 @components.command("ensure")
@@ -366,10 +392,13 @@ def ensure_component(
     """Create a component unless it is there; one that the device announced itself is found, not
     doubled.
     """
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import registry as registry_tools
+    from infuse_cli.cli.views import registry as views
+    from infuse_cli.devices import registry
 
-    finish(registry_tools.make_component(device, name, sensor_profile, ensure=True))
+    result = registry.create_component(
+        current().settings, device, name, sensor_profile, ensure=True
+    )
+    finish(views.component_created("registry component ensure", result, sensor_profile))
 
 
 @components.command("update")
@@ -381,19 +410,21 @@ def update_component(
     sensor_profile: SensorProfile = None,
 ) -> None:
     """Change a component's name or sensor profile."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import registry as registry_tools
+    from infuse_cli.cli.views import registry as views
+    from infuse_cli.devices import registry
 
-    finish(registry_tools.update_component(component, device, name, sensor_profile))
+    made = registry.update_component(current().settings, component, device, name, sensor_profile)
+    finish(views.changed("component", made, made.name))
 
 
 @components.command("delete")
 def delete_component(component: Component, *, device: OfDevice = None, yes: Yes = False) -> None:
     """Delete a component and its sensors."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import registry as registry_tools
+    from infuse_cli.cli.views import registry as views
+    from infuse_cli.devices import registry
 
-    finish(registry_tools.delete_component(component, device, yes=yes))
+    gone = registry.delete_component(current().settings, component, device, yes=yes)
+    finish(views.deleted("component", gone, gone.name))
 
 
 @sensors.callback()
@@ -426,64 +457,71 @@ def list_sensors(
     tag: Tag = None,
 ) -> None:
     """List the sensors that fit all filters."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import registry as registry_tools
+    from infuse_cli.cli.views import registry as views
+    from infuse_cli.devices import registry
 
-    finish(registry_tools.sensors(device, group, value_type, tuple(tag or ())))
+    rows = registry.list_sensors(current().settings, device, group, value_type, tag or ())
+    finish(views.sensors(rows))
 
 
 @health.command("show")
 def show_health(device: Device) -> None:
     """Show all that a device said of itself."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import registry as registry_tools
+    from infuse_cli.cli.views import registry as views
+    from infuse_cli.devices import registry
 
-    finish(registry_tools.health(device, None, None, window=False))
+    finish(views.health("registry health show", registry.health(current().settings, device)))
 
 
 @health.command("latest")
 def latest_health(device: Device) -> None:
     """Show a device's newest word of itself."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import registry as registry_tools
+    from infuse_cli.cli.views import registry as views
+    from infuse_cli.devices import registry
 
-    finish(registry_tools.health_latest(device))
+    finish(views.health_latest(registry.health_latest(current().settings, device)))
 
 
 @health.command("window")
 def health_window(device: Device, *, from_: From = None, to: To = None) -> None:
     """Show what a device said of itself between two times."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import registry as registry_tools
+    from infuse_cli.cli.views import registry as views
+    from infuse_cli.devices import registry
 
-    finish(registry_tools.health(device, from_, to, window=True))
+    if from_ is None:
+        raise UsageError("usage.bad-option", "a window needs --from TIME")
+    now = datetime.now(UTC)
+    start = moment(from_, "--from", now)
+    end = None if to is None else moment(to, "--to", now)
+    result = registry.health_window(current().settings, device, start, end)
+    finish(views.health("registry health window", result))
 
 
 @health.command("summary")
 def health_summary(device: Device) -> None:
     """Show the registry's own summary of a device's health."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import registry as registry_tools
+    from infuse_cli.cli.views import registry as views
+    from infuse_cli.devices import registry
 
-    finish(registry_tools.health_summary(device))
+    finish(views.health_summary(registry.health_summary(current().settings, device)))
 
 
 @groups.command("list")
 def list_groups() -> None:
     """List all groups."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import registry as registry_tools
+    from infuse_cli.cli.views import registry as views
+    from infuse_cli.devices import registry
 
-    finish(registry_tools.groups())
+    finish(views.groups(registry.list_groups(current().settings)))
 
 
 @groups.command("show")
 def show_group(group: Group) -> None:
     """Show a group and the devices that carry all of its tags."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import registry as registry_tools
+    from infuse_cli.cli.views import registry as views
+    from infuse_cli.devices import registry
 
-    finish(registry_tools.group(group))
+    finish(views.group(registry.find_group(current().settings, group)))
 
 
 @groups.command("create")
@@ -493,25 +531,28 @@ def create_group(
     tag: Tag = None,
 ) -> None:
     """Create a group of all devices that carry these tags."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import registry as registry_tools
+    from infuse_cli.cli.views import registry as views
+    from infuse_cli.devices import registry
 
-    finish(registry_tools.create_group(name, tuple(tag or ())))
+    made = registry.create_group(current().settings, name, tag or ())
+    finish(views.created("group", made, name))
 
 
 @groups.command("update")
 def update_group(group: Group, *, name: NewName = None, tag: Tag = None) -> None:
     """Change a group's name or tags."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import registry as registry_tools
+    from infuse_cli.cli.views import registry as views
+    from infuse_cli.devices import registry
 
-    finish(registry_tools.update_group(group, name, tuple(tag or ())))
+    made = registry.update_group(current().settings, group, name, tag or ())
+    finish(views.changed("group", made, made.name))
 
 
 @groups.command("delete")
 def delete_group(group: Group, *, yes: Yes = False) -> None:
     """Delete a group; its devices stay."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import registry as registry_tools
+    from infuse_cli.cli.views import registry as views
+    from infuse_cli.devices import registry
 
-    finish(registry_tools.delete_group(group, yes=yes))
+    gone = registry.delete_group(current().settings, group, yes=yes)
+    finish(views.deleted("group", gone, gone.name))

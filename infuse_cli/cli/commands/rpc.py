@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
 import typer
+
+from infuse_cli.cli.context import current
+from infuse_cli.cli.options import json_or_text, pairs
+from infuse_cli.cli.result import finish
+from infuse_cli.cli.since import moment
 
 app = typer.Typer(
     help="Commands to a device through the cloud: send, show, wait, list.", no_args_is_help=True
@@ -76,26 +82,28 @@ def send(
     ] = None,
 ) -> None:
     """Send a command, once; an answer that gets lost is looked up, and nothing is sent again."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import rpc as rpc_tools
+    from infuse_cli.cli.views import rpc as views
+    from infuse_cli.devices import rpc as rpcs
 
-    finish(
-        rpc_tools.sent(
-            rpc_tools.RpcWish(
-                name, tuple(parameters or ()), device, soc, send_wait, params_encoded
-            ),
-            wait=wait,
-        )
+    values = pairs(parameters, "KEY=VALUE")
+    request = rpcs.RpcRequest(
+        int(name) if name.isdecimal() else name,
+        device,
+        {key: json_or_text(value) for key, value in values.items()},
+        soc,
+        send_wait,
+        params_encoded,
     )
+    finish(views.sent(rpcs.send(current().settings, request, wait=wait)))
 
 
 @app.command()
 def show(rpc: Rpc) -> None:
     """Show an RPC as it stands."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import rpc as rpc_tools
+    from infuse_cli.cli.views import rpc as views
+    from infuse_cli.devices import rpc as rpcs
 
-    finish(rpc_tools.shown(rpc))
+    finish(views.shown(rpcs.find_rpc(current().settings, rpc)))
 
 
 @app.command()
@@ -114,10 +122,11 @@ def wait(
     ] = None,
 ) -> None:
     """Follow an RPC to its end; one that the device did not answer is an error."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import rpc as rpc_tools
+    from infuse_cli.cli.views import rpc as views
+    from infuse_cli.devices import rpc as rpcs
 
-    finish(rpc_tools.waited(rpc, timeout))
+    result = rpcs.wait_for_rpc(current().settings, rpc, timeout)
+    finish(views.ended("rpc wait", result))
 
 
 @app.command("list")
@@ -159,7 +168,16 @@ def list_rpcs(
     ] = None,
 ) -> None:
     """List RPCs, all of them."""
-    from infuse_cli.cli.result import finish
-    from infuse_cli.devices import rpc as rpc_tools
+    from infuse_cli.cli.views import rpc as views
+    from infuse_cli.devices import rpc as rpcs
 
-    finish(rpc_tools.listed(device, status.value if status else None, since, until, organisation))
+    now = datetime.now(UTC)
+    result = rpcs.list_rpcs(
+        current().settings,
+        device=device,
+        status=None if status is None else status.value,
+        start=None if since is None else moment(since, "--since", now),
+        end=None if until is None else moment(until, "--until", now),
+        organisation=organisation,
+    )
+    finish(views.listed(result))

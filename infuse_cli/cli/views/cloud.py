@@ -7,6 +7,7 @@ JSON keeps the wire's camelCase names, except that the registry's device id is a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -16,8 +17,12 @@ from infuse_cli.cli.result import OperationResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from rich.console import Console
+
+    from infuse_cli.errors import InfuseError
+    from infuse_cli.types import Secret
 
 _STYLES: Final = {
     "ACTIVE": "green",
@@ -75,6 +80,24 @@ def _fields_with(first: str, values: Mapping[str, Any]) -> Callable[[Console], N
         fields(console, values)
 
     return show
+
+
+def secret_lines(secret: Secret, name: str, *, out: Path | None, reveal: bool) -> list[str]:
+    """Where a secret is, for a person: the secret itself only with `reveal`."""
+    lines = [] if out is None else [f"{name} written to {out} (0600)"]
+    return [*lines, secret.reveal()] if reveal else lines
+
+
+def with_error(
+    result: OperationResult, error: InfuseError, *, partial: bool = False
+) -> OperationResult:
+    """The same result as that of a command that ends with this error."""
+    return replace(
+        result,
+        status="partial" if partial else "error",
+        errors=[error.as_json()],
+        exit_code=int(error.exit),
+    )
 
 
 def table(

@@ -174,7 +174,7 @@ def _wrong_answer(ctx: Context, device: Device, *, created: bool) -> str | None:
 def decide(ctx: Context, device: Device, values: dict[str, str]) -> dict[str, str]:
     """Return what to patch into an existing device's metadata.
 
-    Raises PolicyError cloud.device-elsewhere for another organisation or board,
+    Raises PolicyError cloud.wrong-owner for another organisation or board,
     cloud.device-conflict for values that differ, unless --update-metadata.
     """
     resolved = ctx.deps.resolved
@@ -184,7 +184,7 @@ def decide(ctx: Context, device: Device, values: dict[str, str]) -> dict[str, st
     ):
         if have != want:
             raise PolicyError(
-                "cloud.device-elsewhere",
+                "cloud.wrong-owner",
                 f"cloud device {device.device_id} belongs to {what} {have}, the profile's is"
                 f" {want}",
             )
