@@ -7,11 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from infuse_cli.pipeline.plan import plan_for, plan_hash
 
 from infuse_cli.config import model as prof
 from infuse_cli.provisioning.plan import plan_for, plan_hash
-from infuse_cli import profile as prof
 from tests.baseline.compare import differences
 from tests.baseline.world import HERE, read_packed, restored
 from tests.foreign.verifier import audit
