@@ -7,20 +7,21 @@ from __future__ import annotations
 import io
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from _meter import Parts, TimedJournal, TimedSource, current, spending
 
-from infuse_cli import composition as wire
+from infuse_cli import composition
 from infuse_cli.cli.views.events import PlainLines
 from infuse_cli.clock import RunClock
 from infuse_cli.config import model as prof
 from infuse_cli.config.source import load
-from infuse_cli.provisioning.context import Options
+from infuse_cli.provisioning.clock_guard import ClockGuard
 from infuse_cli.provisioning.fleet import Fleet
 from infuse_cli.provisioning.resolve import resolve
 from infuse_cli.records import RunStart
+from infuse_cli.settings import Settings
 from infuse_cli.types import Outcome
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from _world import World
 
-    from infuse_cli.provisioning.engine import BoardResult
+    from infuse_cli.provisioning.results import BoardResult
 
 
 class NotGreen(Exception):
@@ -40,14 +41,14 @@ class NotGreen(Exception):
 class Line:
     """A run under way, to which boards are given."""
 
-    deps: Any
+    context: Any
     profile: prof.Profile
 
     def __post_init__(self) -> None:
         self._fleet = self._new([])
 
     def _new(self, ports: Sequence[str]) -> Fleet:
-        return Fleet(self.deps, TimedSource(wire.source(self.profile, ports)))
+        return Fleet(self.context, TimedSource(composition.source(self.profile, ports)))
 
     def batch(self, ports: Sequence[str]) -> list[BoardResult]:
         """Boards at once, a slot each; the results are all PASS."""
@@ -62,7 +63,7 @@ class Line:
         parts = current.parts = Parts()
         try:
             with spending(parts.whole):
-                result = self._fleet._board(1, port, None)  # noqa: SLF001 - what a slot's thread does with its port
+                result = self._fleet.take_port(1, port)
         finally:
             current.parts = None
         if result is None or result.outcome is not Outcome.PASS:
@@ -75,11 +76,10 @@ def line(world: World, home: Path) -> Iterator[Line]:
     """A run on a fresh home, resolved and ready for boards."""
     env = {"INFUSE_HOME": str(home), "INFUSE_SEALING_KEY_FILE": f"{home}.sealing"}
     profile = load(str(world.profile), env).profile
-    options = Options()
-    wanted = wire.Wanted(profile, home, env, options)
     clock, run = RunClock(), uuid.uuid4().hex
-    parts = wire.parts(wanted, clock)
-    parts.journal.start_run(
+    adapters = composition.build(Settings(home, env=env), profile, clock)
+    journal = adapters.journal
+    journal.start_run(
         RunStart(
             run=run,
             command="provision",
@@ -89,17 +89,20 @@ def line(world: World, home: Path) -> Iterator[Line]:
             operator="benchmark",
         )
     )
-    resolved = resolve(profile, parts.cloud, parts.journal, run)
-    events = PlainLines(io.StringIO())
-    deps = wire.deps(run, wanted, parts, clock=clock, events=events, resolved=resolved)
+    guard = ClockGuard(clock, adapters.cloud, journal)
+    resolved = resolve(profile, adapters.cloud, journal, run)
+    timed = replace(adapters, journal=TimedJournal(journal))
+    context = composition.run_context(
+        run,
+        timed,
+        profile,
+        resolved,
+        clock=clock,
+        events=PlainLines(io.StringIO()),
+        check_clock=guard.check,
+    )
     try:
-        yield Line(_with_journal(deps), profile)
+        yield Line(context, profile)
     finally:
-        parts.journal.end_run(run, {})
-        parts.journal.close()
-
-
-def _with_journal(deps: Any) -> Any:
-    import dataclasses
-
-    return dataclasses.replace(deps, journal=TimedJournal(deps.journal))
+        journal.end_run(run, {})
+        journal.close()

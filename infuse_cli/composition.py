@@ -1,67 +1,62 @@
-"""The one place that builds the adapters of a run and puts them together."""
+"""The one composition root: builds adapters from settings and a profile, and puts them together.
+
+Use cases get what is built here as values behind `ports`; nothing else in the library opens a
+journal, a credential, a connection to the cloud, a CA and a sealing key together.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from infuse_cli.certificate_files import read_trusted
 from infuse_cli.config import model as prof
-from infuse_cli.config.bench import operator_name as operator_name  # noqa: PLC0414
-from infuse_cli.keys import passphrases as secrets
+from infuse_cli.config.bench import operator_name
+from infuse_cli.keys import passphrases
+from infuse_cli.provisioning.request import ProvisionRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from infuse_cli.clock import RunClock
     from infuse_cli.config.bench import Bench
+    from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.keys.credentials import Found
     from infuse_cli.keys.frames import NetworkCipher
     from infuse_cli.link.nrfutil import ProbeReader
     from infuse_cli.link.source import SerialSource
     from infuse_cli.pki.certificate_profiles import CertificateProfile
-    from infuse_cli.ports import (
-        Events,
-        InfuseApi,
-        Journal,
-        KeySink,
-        Prompt,
-        RegistryApi,
-        Sealer,
-        Signer,
-    )
-    from infuse_cli.provisioning.context import Deps, Options, Resolved
+    from infuse_cli.ports import Events, InfuseApi, KeySink, RegistryApi, Sealer, Signer
+    from infuse_cli.provisioning.context import Resolved, RunContext
+    from infuse_cli.settings import Settings
+
+__all__ = [
+    "Adapters",
+    "build",
+    "chip_ids",
+    "cipher",
+    "host_of",
+    "operator_name",
+    "profile_hash",
+    "run_context",
+    "source",
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a run needs to be built: the resolved profile, where secrets come from, what was
-    asked.
+class Adapters:
+    """What a run stands on, before the cloud was asked anything.
+
+    `signer` is the unlocked CA of mode local-ca, `sealer` is there where secrets are kept,
+    `server_ca` is PEM text, `certificate` what the CA signs.
     """
 
-    profile: prof.Profile
-    home: Path
-    env: Mapping[str, str]
-    options: Options
-    passphrase_file: Path | None = None
-    passphrase_fd: int | None = None
-    notes: list[str] = field(default_factory=list)
-    prompt: Prompt | None = None
-    certificate: Mapping[str, Any] | None = (
-        None  # the certificate profile that an earlier run had, as values
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The adapters of a run before the cloud was asked anything."""
-
-    journal: Journal
+    journal: SqliteJournal
     bench: Bench
     cloud: InfuseApi
     registry: RegistryApi | None
@@ -72,82 +67,95 @@ class Parts:
     certificate: CertificateProfile | None
 
 
-def parts(wanted: Wanted, clock: RunClock) -> Parts:
+def build(
+    settings: Settings,
+    profile: prof.Profile,
+    clock: RunClock,
+    *,
+    request: ProvisionRequest | None = None,
+    certificate: Mapping[str, Any] | None = None,
+) -> Adapters:
     """Build the adapters in the order in which trouble is cheapest: journal, credential, CA,
     sealing key.
+
+    `certificate` is a certificate profile as an earlier run recorded it. Raises what any of them
+    raises; the journal is closed then.
     """
     from infuse_cli.cloud.build import connect, connect_registry
     from infuse_cli.config.bench import load_bench
     from infuse_cli.journal.store import open_journal
     from infuse_cli.keys.credentials import credential_host, find_credential, registry_credential
 
-    profile = wanted.profile
-    bench = load_bench(wanted.home)
-    journal = open_journal(wanted.home, station=bench.station)
-    found = find_credential(
-        credential_host(profile.cloud.base_url),
-        env=wanted.env,
-        token_file=profile.cloud.auth.token_file,
-        home=wanted.home,
-    )
-    cloud = connect(profile.cloud, found.secret, clock.between_tries)
-    registry = (
-        None
-        if profile.registry is None
-        else connect_registry(
-            profile.registry,
-            found.secret,
-            clock.between_tries,
-            cloud=profile.cloud,
-            own=registry_credential(wanted.env),
+    asked = request or ProvisionRequest()
+    bench = load_bench(settings.home)
+    journal = open_journal(settings.home, station=bench.station)
+    try:
+        found = find_credential(
+            credential_host(profile.cloud.base_url),
+            env=settings.env,
+            token_file=profile.cloud.auth.token_file,
+            home=settings.home,
         )
-    )
-    return Parts(
-        journal,
-        bench,
-        cloud,
-        registry,
-        _signer(wanted),
-        _sealer(wanted, bench),
-        _server_ca(profile),
-        found,
-        _certificate(wanted),
-    )
+        cloud = connect(profile.cloud, found.secret, clock.between_tries)
+        registry = None
+        if profile.registry is not None:
+            registry = connect_registry(
+                profile.registry,
+                found.secret,
+                clock.between_tries,
+                cloud=profile.cloud,
+                own=registry_credential(settings.env),
+            )
+        return Adapters(
+            journal,
+            bench,
+            cloud,
+            registry,
+            _signer(settings, profile, asked),
+            _sealer(settings, profile, bench, dry_run=asked.options.dry_run),
+            _server_ca(profile),
+            found,
+            _certificate(settings.home, profile, certificate),
+        )
+    except BaseException:
+        journal.close()
+        raise
 
 
-def deps(
+def run_context(
     run: str,
-    wanted: Wanted,
-    built: Parts,
+    adapters: Adapters,
+    profile: prof.Profile,
+    resolved: Resolved,
     *,
     clock: RunClock,
     events: Events,
-    resolved: Resolved,
-    check_clock: Callable[[], None],
-) -> Deps:
+    request: ProvisionRequest | None = None,
+    check_clock: Callable[[], None] = lambda: None,
+) -> RunContext:
     """Put a run's parts together; the cloud's public key is fetched once a run."""
-    from infuse_cli.provisioning.context import Deps
+    from infuse_cli.provisioning.context import RunContext
 
-    return Deps(
-        run=run,
-        profile=wanted.profile,
-        profile_hash=profile_hash(wanted.profile, built.certificate),
-        options=wanted.options,
-        journal=built.journal,
-        cloud=built.cloud,
-        registry=built.registry,
-        signer=built.signer,
-        sealer=built.sealer,
+    return RunContext(
+        id=run,
+        profile=profile,
+        profile_hash=profile_hash(profile, adapters.certificate),
+        options=(request or ProvisionRequest()).options,
+        journal=adapters.journal,
+        cloud=adapters.cloud,
+        registry=adapters.registry,
+        signer=adapters.signer,
+        sealer=adapters.sealer,
         clock=clock,
         events=events,
         resolved=resolved,
-        server_ca=built.server_ca,
-        cloud_public_key=_once(built.cloud.cloud_public_key),
-        chip_ids=chip_ids(built.bench),
-        certificate=built.certificate,
+        server_ca=adapters.server_ca,
+        cloud_public_key=_once(adapters.cloud.cloud_public_key),
+        chip_ids=chip_ids(adapters.bench),
+        certificate=adapters.certificate,
         check_clock=check_clock,
-        key_sink=_key_sink(wanted.profile),
-        known_key=functools.partial(_known_key, built.journal),
+        key_sink=_key_sink(profile),
+        known_key=functools.partial(_known_key, adapters.journal),
     )
 
 
@@ -157,12 +165,9 @@ def profile_hash(profile: prof.Profile, certificate: CertificateProfile | None) 
     """
     from infuse_cli.pki.certificate_profiles import content
 
-    said = "" if certificate is None else content(certificate)
-    return (
-        hashlib.sha256(f"{prof.digest(profile)}{said}".encode()).hexdigest()
-        if said
-        else prof.digest(profile)
-    )
+    digest = prof.digest(profile)
+    own = "" if certificate is None else content(certificate)
+    return hashlib.sha256(f"{digest}{own}".encode()).hexdigest() if own else digest
 
 
 def source(profile: prof.Profile, ports: Sequence[str] | None) -> SerialSource:
@@ -183,26 +188,8 @@ def cipher(board: prof.BoardSection) -> NetworkCipher | None:
         return None
     from infuse_cli.keys.frames import network_cipher
 
-    return network_cipher(
-        None if serial.network_key_file is None else Path(serial.network_key_file),
-        serial.network_id,
-    )
-
-
-def _key_sink(profile: prof.Profile) -> KeySink | None:
-    if profile.keys is None or profile.keys.to in {"none", "sealed"}:
-        return None
-    from infuse_cli.keys.delivery import Delivery
-
-    return Delivery(profile.keys.to)
-
-
-def _known_key(journal: Any, soc: str, mcu_id: str) -> str | None:
-    """The public key that the newest batch here gave for a chip."""
-    from infuse_cli.journal import rows
-
-    found = [row.facts.get("publicKey") for row in rows.of_chip(journal, mcu_id) if row.soc == soc]
-    return next((key for key in reversed(found) if key), None)
+    key_file = None if serial.network_key_file is None else Path(serial.network_key_file)
+    return network_cipher(key_file, serial.network_id)
 
 
 def chip_ids(bench: Bench) -> ProbeReader:
@@ -219,47 +206,63 @@ def host_of(url: str) -> str:
     return urlsplit(url).netloc or url
 
 
-def _signer(wanted: Wanted) -> Signer | None:
-    if wanted.profile.identity.mode != "local-ca" or wanted.options.dry_run:
+def _key_sink(profile: prof.Profile) -> KeySink | None:
+    if profile.keys is None or profile.keys.to in {"none", "sealed"}:
+        return None
+    from infuse_cli.keys.delivery import Delivery
+
+    return Delivery(profile.keys.to)
+
+
+def _known_key(journal: SqliteJournal, soc: str, mcu_id: str) -> str | None:
+    """The public key that the newest batch here gave for a chip."""
+    from infuse_cli.journal import rows
+
+    found = [row.facts.get("publicKey") for row in rows.of_chip(journal, mcu_id) if row.soc == soc]
+    return next((key for key in reversed(found) if key), None)
+
+
+def _signer(settings: Settings, profile: prof.Profile, request: ProvisionRequest) -> Signer | None:
+    identity = profile.identity
+    if identity.mode != "local-ca" or request.options.dry_run:
         return None
     from infuse_cli.pki.store import ca_folder, load_ca
 
-    identity = wanted.profile.identity
-    folder = ca_folder(wanted.home, identity.ca)
-    secret = secrets.passphrase(
-        file=wanted.passphrase_file,
-        fd=wanted.passphrase_fd,
+    in_keyring = identity.passphrase.keyring
+    secret = passphrases.passphrase(
+        file=request.passphrase_file,
+        fd=request.passphrase_fd,
         profile=identity.passphrase,
-        keyring_name=secrets.ca_keyring_name(identity.ca) if identity.passphrase.keyring else None,
-        prompt=wanted.prompt,
+        keyring_name=passphrases.ca_keyring_name(identity.ca) if in_keyring else None,
+        prompt=settings.prompt,
     )
-    return load_ca(folder, secret)
+    return load_ca(ca_folder(settings.home, identity.ca), secret)
 
 
-def _sealer(wanted: Wanted, bench: Bench) -> Sealer | None:
-    profile = wanted.profile
+def _sealer(
+    settings: Settings, profile: prof.Profile, bench: Bench, *, dry_run: bool
+) -> Sealer | None:
     tokens = profile.identity.mode in {"cloud-ca", "first-boot"} or profile.token is not None
     sealed_keys = profile.keys is not None and profile.keys.to == "sealed"
-    if wanted.options.dry_run or not (tokens or sealed_keys):
+    if dry_run or not (tokens or sealed_keys):
         return None
     from infuse_cli.keys.seal import bench_keys, load_sealer
 
     sealing = {"key_file": bench.sealing.key_file, "keyring": bench.sealing.keyring}
-    return load_sealer(bench_keys(wanted.home, sealing, wanted.env), create=True)
+    return load_sealer(bench_keys(settings.home, sealing, settings.env), create=True)
 
 
-def _certificate(wanted: Wanted) -> CertificateProfile | None:
-    """What the CA signs, read once a run, by resume from the run's record; None where
-    nothing is signed here.
-    """
-    if wanted.profile.identity.mode != "local-ca":
+def _certificate(
+    home: Path, profile: prof.Profile, certificate: Mapping[str, Any] | None
+) -> CertificateProfile | None:
+    """What the CA signs, read once a run; None where nothing is signed here."""
+    if profile.identity.mode != "local-ca":
         return None
     from infuse_cli.config.certificate_profiles import recorded, resolve
 
-    if wanted.certificate is not None:
-        return recorded(wanted.certificate)
-
-    return resolve(wanted.profile.identity.certificate, wanted.home)
+    if certificate is not None:
+        return recorded(certificate)
+    return resolve(profile.identity.certificate, home)
 
 
 def _server_ca(profile: prof.Profile) -> str | None:
@@ -268,11 +271,11 @@ def _server_ca(profile: prof.Profile) -> str | None:
     return None if path is None else read_trusted(path, "identity.server_ca")
 
 
-def _once(call: Any) -> Any:
+def _once(call: Callable[[], bytes]) -> Callable[[], bytes]:
     lock = threading.Lock()
     cached = functools.cache(call)
 
-    def fetch() -> Any:
+    def fetch() -> bytes:
         with lock:
             return cached()
 

@@ -1262,3 +1262,14 @@ class Interrupted(InfuseError):  # noqa: N818 - a person's wish, not a mistake
         hint: str | None = None,
     ) -> None:
         super().__init__("run.interrupted", message, unknown=unknown, hint=hint)
+
+
+def internal_error(error: Exception) -> InfuseError:
+    """Wrap a fault of our own; the traceback is among its details, for -vv only."""
+    import traceback
+
+    return InfuseError(
+        "tool.bug",
+        f"{type(error).__name__} in infuse itself",
+        details={"traceback": "".join(traceback.format_exception(error))},
+    )

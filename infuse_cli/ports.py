@@ -39,6 +39,20 @@ class Prompt(Protocol):
         """Ask a question that is answered with yes or no. Raises Interrupted."""
 
 
+class Person(Protocol):
+    """Somebody at a keyboard beside a run that watches for boards."""
+
+    def can_type(self) -> bool:
+        """Whether keys come to this process, so that a label can be scanned as if typed."""
+
+    def listening(
+        self, *, stop: Callable[[], None], line: Callable[[str], None] | None
+    ) -> AbstractContextManager[object]:
+        """Listen inside the context: `stop` is called when the person ends the run, `line` gets
+        what was typed or scanned up to Enter.
+        """
+
+
 class Board(Protocol):
     """An open serial port with a board on it; owned by one thread for its life.
 

@@ -13,8 +13,7 @@ import msgspec
 from infuse_cli import api_types as api
 from infuse_cli.batch.model import Failed, FoundDevice, FoundName, Minted, Retired
 from infuse_cli.batch.row_states import RowState
-from infuse_cli.errors import CloudError, InfuseError, ProfileError
-from infuse_cli.provisioning.engine import bug
+from infuse_cli.errors import CloudError, InfuseError, ProfileError, internal_error
 from infuse_cli.provisioning.steps.token import INTENT, place
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ class Caller:
         except InfuseError as error:
             return Failed(error)
         except Exception as error:  # noqa: BLE001 - one row's surprise must not end the batch
-            return Failed(bug(error))
+            return Failed(internal_error(error))
 
     def _call(self, job: Job) -> Answer:  # noqa: PLR0911 - a table of calls
         row, progress = job.row, job.progress

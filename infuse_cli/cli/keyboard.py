@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from infuse_cli.clock import RunClock
+
 _MOST: Final = 256
 
 
@@ -94,6 +96,25 @@ class Keyboard:
                 self._stop()
             elif text:
                 self._line(text)
+
+
+class TerminalPerson:
+    """`ports.Person`: whoever sits at this terminal. A stop at once leaves it as it was found."""
+
+    def __init__(self, clock: RunClock) -> None:
+        self._clock: Final = clock
+
+    def can_type(self) -> bool:
+        """Whether keys come to this process."""
+        return in_front()
+
+    def listening(
+        self, *, stop: Callable[[], None], line: Callable[[str], None] | None
+    ) -> Keyboard:
+        """Read keys inside the context."""
+        keyboard = Keyboard(stop=stop, line=line)
+        self._clock.before_leaving = keyboard.put_back
+        return keyboard
 
 
 def in_front() -> bool:

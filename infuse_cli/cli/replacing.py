@@ -5,27 +5,29 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from infuse_cli.cli import line_run
 from infuse_cli.cli.context import current
 from infuse_cli.cli.views import retirement as views
+from infuse_cli.config.source import load_profile
 from infuse_cli.devices import replacement
 from infuse_cli.devices.replacement import BoardEnd
 from infuse_cli.errors import UsageError
-from infuse_cli.provisioning import line
+from infuse_cli.provisioning.request import RunSetup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from infuse_cli.cli.result import OperationResult
-    from infuse_cli.provisioning.line import Asked
+    from infuse_cli.provisioning.request import ProvisionRequest
 
 
-def replacing(text: str, asked: Asked) -> OperationResult:
+def replacing(text: str, request: ProvisionRequest, *, simulated: bool) -> OperationResult:
     """Provision the board on the port in place of an old one, which is retired once it is green."""
-    if asked.sim is not None or (len(asked.ports) != 1 and asked.count != 1):
+    if simulated or (len(request.ports) != 1 and request.count != 1):
         raise UsageError(
             "usage.bad-option", "--replaces is for one board: name its --port, or give --count 1"
         )
-    if asked.options.dry_run:
+    if request.options.dry_run:
         raise UsageError(
             "usage.bad-option",
             "--replaces changes the old device in the cloud, so it does not go with --dry-run",
@@ -33,14 +35,15 @@ def replacing(text: str, asked: Asked) -> OperationResult:
     results: list[OperationResult] = []
 
     def provision(before: Callable[[], None]) -> list[BoardEnd]:
-        results.append(line.provision(asked, before))
+        results.append(line_run.provision(request, before))
         return _ends(results[0])
 
-    done = replacement.replace_by_provisioning(current().settings, text, asked.ports, provision)
+    settings = current().settings
+    done = replacement.replace_by_provisioning(settings, text, request.ports, provision)
     return views.replaced(results[0], done)
 
 
-def rotate(text: str, asked: Asked, reason: str) -> OperationResult:
+def rotate(text: str, request: ProvisionRequest, reason: str) -> OperationResult:
     """Give a board that PASSed a new key, certificate and token."""
     settings = current().settings
     results: list[OperationResult] = []
@@ -48,21 +51,20 @@ def rotate(text: str, asked: Asked, reason: str) -> OperationResult:
     def provision(
         before: Callable[[], None], *, uuid: str, ports: Sequence[str], again: bool
     ) -> list[BoardEnd]:
-        loaded = line.load_profile(settings.profile, settings.env)
-        run = line.Run(
+        loaded = load_profile(settings.profile, settings.env)
+        options = dataclasses.replace(request.options, again=again)
+        setup = RunSetup(
             "key rotate",
             loaded.profile,
-            settings.home,
-            settings.env,
-            dataclasses.replace(asked, options=dataclasses.replace(asked.options, again=again)),
+            dataclasses.replace(request, options=options),
             overridden=loaded.overridden,
-            only={uuid},
+            only=frozenset({uuid}),
             before=before,
         )
-        results.append(run.execute(ports))
+        results.append(line_run.run(setup, ports))
         return _ends(results[0])
 
-    done = replacement.rotate(settings, text, asked.ports, reason, provision)
+    done = replacement.rotate(settings, text, request.ports, reason, provision)
     return views.rotated(results[0], done)
 
 

@@ -1,5 +1,5 @@
-"""What the steps of one board share: the run's parts (`Deps`) and this board's own facts
-(`Context`).
+"""What the steps of one board share: the run's parts (`RunContext`) and this board's own facts
+(`BoardContext`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from infuse_cli.dialect.commands import FLIGHT_MODE
 from infuse_cli.effects.send_once import SendOnce
-from infuse_cli.errors import CloudError, Interrupted
-from infuse_cli.types import AttemptState, CredentialType, StepState
+from infuse_cli.errors import CloudError, InfuseError, Interrupted
+from infuse_cli.records import NoteRun
+from infuse_cli.types import AttemptState, CredentialType, Event, StepState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from infuse_cli.dialect.base import Operations
     from infuse_cli.pki.certificate_profiles import CertificateProfile
     from infuse_cli.provisioning.labels import Labels
+    from infuse_cli.provisioning.request import Options
     from infuse_cli.records import AttemptRecord, Write
     from infuse_cli.types import BoardIdentity, Secret, StoredCredential
 
@@ -29,20 +31,6 @@ T = TypeVar("T")
 
 _ASKED_AGAIN = "the cloud does not answer as it should; it is asked again"
 _OUTAGE = frozenset({"cloud.unreachable", "cloud.timeout", "cloud.unavailable"})
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the command line asked of this run."""
-
-    again: bool = False
-    restart: bool = False
-    replace: bool = False
-    update_metadata: bool = False
-    dry_run: bool = False
-    until: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    metadata_table: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +44,7 @@ class Resolved:
 
 
 @dataclass(frozen=True, slots=True)
-class Deps:
+class RunContext:
     """The parts of a run, shared by all slots.
 
     `signer` is unlocked; `sealer` is there when tokens are.
@@ -64,7 +52,7 @@ class Deps:
     `certificate` is what the CA signs here, the built-in profile of that name where it is None.
     """
 
-    run: str
+    id: str
     profile: prof.Profile
     profile_hash: str
     options: Options
@@ -86,9 +74,53 @@ class Deps:
     )
     certificate: CertificateProfile | None = None
     check_clock: Callable[[], None] = lambda: None  # raises where the clock cannot be right
+    proved: set[str | None] = field(default_factory=set)  # modem firmware that PASSed in this run
+
+    def emit(
+        self,
+        event: str,
+        *,
+        slot: int | None = None,
+        board: str | None = None,
+        step: str | None = None,
+        state: str | None = None,
+        ms: float | None = None,
+        error: InfuseError | None = None,
+        data: dict[str, Any] | None = None,
+    ) -> None:
+        """Emit an event of this run; the events of a step have its state in their name."""
+        if event.startswith("step-"):
+            state = event.removeprefix("step-")
+        self.events.emit(
+            Event(
+                ts=self.clock.now(),
+                run=self.id,
+                event=event,
+                slot=slot,
+                board=board,
+                step=step,
+                state=state,
+                ms=ms,
+                error=None if error is None else error.as_json(),
+                data=data or {},
+            )
+        )
+
+    def note_refusal(self, identity: BoardIdentity, error: InfuseError) -> None:
+        """Record that a board was refused before there was an attempt, where that can be done."""
+        facts = {
+            "board": identity.uuid,
+            "imei": identity.imei,
+            "mcuId": identity.mcu_id,
+            "error": error.as_json(),
+        }
+        try:
+            self.journal.commit(NoteRun(run=self.id, what="board refused", facts=facts))
+        except InfuseError:
+            return  # the journal itself is the trouble, and that is already the board's error
 
 
-def mode_owed(deps: Deps, identity: BoardIdentity) -> int | None:
+def mode_owed(deps: RunContext, identity: BoardIdentity) -> int | None:
     """The functional mode that a board in flight mode was in before a change by hand that did not
     bring it back.
     """
@@ -99,10 +131,10 @@ def mode_owed(deps: Deps, identity: BoardIdentity) -> int | None:
 
 
 @dataclass(slots=True)
-class Context:
+class BoardContext:
     """One board's way through the plan; owned by its slot's thread."""
 
-    deps: Deps
+    run: RunContext
     link: ports.Board
     ops: Operations
     identity: BoardIdentity
@@ -128,7 +160,7 @@ class Context:
     @property
     def profile(self) -> prof.Profile:
         """The run's profile."""
-        return self.deps.profile
+        return self.run.profile
 
     @property
     def uuid(self) -> str:
@@ -139,7 +171,7 @@ class Context:
         """Make writes durable now, outside the transition of a step (records that must precede an
         effect).
         """
-        self.deps.journal.commit(*writes)
+        self.run.journal.commit(*writes)
 
     def stored(self, sec_tag: int) -> tuple[StoredCredential, ...]:
         """The board's credentials under a sec_tag, listed once until `forget_stored`."""
@@ -180,13 +212,13 @@ class Context:
             self.link.run(self.ops.delete_credential(self.uuid, sec_tag, kind))
         self.link.run(self.ops.write_credential(self.uuid, sec_tag, kind, content, secret=secret))
 
-    def patiently(self, call: Callable[[], T]) -> T:
+    def retry_through_outage(self, call: Callable[[], T]) -> T:
         """Repeat a call without lasting effect through an outage of the cloud, up to
         `outage_wait_s`.
 
         An answer that was lost after an effect passes through at once: only a probe may follow it.
         """
-        clock = self.deps.clock
+        clock = self.run.clock
         give_up = clock.monotonic() + self.profile.cloud.outage_wait_s
         pause = 0.5
         while True:
@@ -205,19 +237,19 @@ class Context:
                 raise Interrupted
             pause = min(pause * 2, 5.0)
 
-    def within_grace(self, look: Callable[[], T | None]) -> T | None:
+    def look_up_lost(self, look: Callable[[], T | None]) -> T | None:
         """Look something up to the end of `lost_answer_grace_s`, through outages; None when it is
         still not there.
         """
-        once = SendOnce(self.deps.clock, self.profile.cloud.lost_answer_grace_s)
-        return once.look_up_lost(lambda: self.patiently(look))
+        once = SendOnce(self.run.clock, self.profile.cloud.lost_answer_grace_s)
+        return once.look_up_lost(lambda: self.retry_through_outage(look))
 
     def scanned(self, names: Collection[str]) -> Mapping[str, str]:
         """What was scanned for this board; waits for what of `names` was not yet.
 
         Raises Interrupted, serial.unplugged.
         """
-        labels = self.deps.labels
+        labels = self.run.labels
         if labels is None:
             return {}
         return labels.await_for(

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from infuse_cli.dialect import operations
 from infuse_cli.errors import InfuseError
-from infuse_cli.provisioning.engine import BoardResult
-from infuse_cli.types import Event
+from infuse_cli.provisioning.results import BoardResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +40,7 @@ class Take(Protocol):
     def __call__(self, link: Board, slot: int, *, close: bool) -> BoardResult | None: ...  # noqa: D102
 
 
-class Jig:
+class FixturePoller:
     """Serves one port until it goes away or the run is stopped."""
 
     def __init__(
@@ -51,17 +50,17 @@ class Jig:
         port: str,
         *,
         take: Take,
-        tell: Callable[[BoardResult], None],
+        report: Callable[[BoardResult], None],
         left: Callable[[], None],
     ) -> None:
         self._fleet: Final = fleet
         self._slot: Final = slot
         self._port: Final = port
         self._take: Final = take
-        self._tell: Final = tell
+        self._report: Final = report
         self._left: Final = left
         self._told: str | None = None
-        self._silence = _Silence(port)
+        self._silence = SilenceMonitor(port)
 
     def run(self) -> None:
         """Take one board after another."""
@@ -69,57 +68,49 @@ class Jig:
             try:
                 result = self._take(link, self._slot, close=False)
                 if result is not None:
-                    self._tell(result)
+                    self._report(result)
                     gone = self._until_gone(link, result)
             finally:
                 link.close()
             if result is None:
                 self._pause()
-            elif (
-                result.error is not None and result.error.code in _AWAY and "://" not in self._port
-            ):
+            elif result.code in _AWAY and "://" not in self._port:
                 return
             elif gone:
                 self._left()
 
     def _pause(self) -> bool:
-        return self._fleet.deps.clock.wait(ASK_S)
+        return self._fleet.context.clock.wait(ASK_S)
 
     def _answering(self) -> Board | None:
         """The open port with a board on it; None when the port is gone or the run is stopped."""
-        clock = self._fleet.deps.clock
-        self._silence = _Silence(self._port, since=clock.monotonic())
+        clock = self._fleet.context.clock
+        self._silence = SilenceMonitor(self._port, since=clock.monotonic())
         while not clock.wait(0):
-            found = self._fleet.opened(self._slot, self._port)
+            found = self._fleet.open(self._slot, self._port)
             if not isinstance(found, BoardResult):
                 self._told = None
                 return found
-            self._tell_of_silence(found)
-            code = "" if found.error is None else found.error.code
+            self._announce_silence(found)
+            code = found.code or ""
             if code in _AWAY and "://" not in self._port:
                 return None
             if code not in _EMPTY | _AWAY and code != self._told:
-                self._tell(found)
+                self._report(found)
                 self._told = code
             self._pause()
         return None
 
-    def _tell_of_silence(self, found: BoardResult) -> None:
-        deps = self._fleet.deps
-        if (told := self._silence.after(found.error, deps.clock.monotonic())) is not None:
-            deps.events.emit(
-                Event(
-                    ts=deps.clock.now(),
-                    run=deps.run,
-                    event="slot-silent",
-                    slot=self._slot,
-                    data={"port": self._port, **told},
-                )
-            )
+    def _announce_silence(self, found: BoardResult) -> None:
+        context = self._fleet.context
+        finding = self._silence.after(found.error, context.clock.monotonic())
+        if finding is not None:
+            data = {"port": self._port, **finding}
+            context.emit("slot-silent", slot=self._slot, data=data)
 
     def _until_gone(self, link: Board, result: BoardResult) -> bool:
         """Wait until another board answers, or none does; False when the run is stopped before."""
-        uuid = None if result.identity is None else result.identity.uuid
+        uuid = result.board
         while not self._pause():
             try:
                 if uuid is None:
@@ -133,15 +124,15 @@ class Jig:
     def _still_answers(self, link: Board) -> None:
         """A board that could not say who it is: as long as it answers at all it is the same one."""
         link.close()
-        found = self._fleet.opened(self._slot, self._port)
+        found = self._fleet.open(self._slot, self._port)
         if isinstance(found, BoardResult):
             raise found.error or InfuseError("serial.silent", f"nothing on {self._port} answers")
         found.close()
 
 
-class _Silence:
-    """How long a port has been silent, and what it said instead of an answer; told once each, until
-    a board answers.
+class SilenceMonitor:
+    """How long a port has been silent, and what it said instead of an answer; reported once each,
+    until a board answers.
 
     Nobody but a person can tell an empty jig from one with a mute board: this is what makes one
     look.

@@ -1,8 +1,6 @@
-"""Many boards: a thread a slot, each on a port of its own.
+"""Many boards: a thread a slot, each on a port of its own. One slow or dead board delays no other.
 
-One slow or dead board delays no other.
-
-Guaranteed: `docs/reference/guarantees.md#which-boards-a-run-takes`.
+Guaranteed: `docs/reference/guarantees.md#the-run`.
 """
 
 from __future__ import annotations
@@ -13,15 +11,16 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from infuse_cli.errors import Exit, InfuseError
-from infuse_cli.provisioning.engine import BoardResult, Engine, bug
-from infuse_cli.types import Event, Outcome
+from infuse_cli.errors import InfuseError, internal_error
+from infuse_cli.provisioning.board_runner import BoardRunner
+from infuse_cli.provisioning.results import BoardResult
+from infuse_cli.types import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from infuse_cli.ports import Board, BoardSource
-    from infuse_cli.provisioning.context import Deps
+    from infuse_cli.provisioning.context import RunContext
 
 _PAUSE_AFTER: Final = 5
 """Equal ERRORs in a row that pause the run."""
@@ -32,8 +31,8 @@ _OTHERS_WORK: Final = frozenset({"serial.busy", "board.in-use"})
 _STOPS: Final = frozenset({"journal.moved"})
 """Errors after which no further board is begun: nothing would be recorded."""
 
-_HEAR_S: Final = 0.1
-"""How long the main thread waits at a time: short, so that it keeps hearing signals."""
+_JOIN_S: Final = 0.1
+"""How long the main thread waits at a time: short, so that it goes on receiving signals."""
 
 
 @dataclass(slots=True)
@@ -47,70 +46,30 @@ class Tally:
 
     def add(self, result: BoardResult) -> None:
         """Count a board; five equal ERRORs in a row pause the run for good."""
+        code = result.code
         with self._lock:
             self.results.append(result)
-            if (
-                result.outcome is Outcome.ERROR
-                and result.error is not None
-                and result.error.code not in _OTHERS_WORK
-            ):
-                self._row.append(result.error.code)
+            if result.outcome is Outcome.ERROR and code is not None and code not in _OTHERS_WORK:
+                self._row.append(code)
             else:
                 self._row.clear()
-            if result.error is not None and result.error.code in _STOPS:
-                self.paused = True
             last = self._row[-_PAUSE_AFTER:]
-            self.paused |= len(last) == _PAUSE_AFTER and len(set(last)) == 1
-
-
-def totals(results: Sequence[BoardResult]) -> dict[str, int]:
-    """Count boards by outcome (boards, not attempts)."""
-    return {
-        outcome.value.lower(): sum(result.outcome is outcome for result in results)
-        for outcome in Outcome
-    }
-
-
-def exit_code(results: Sequence[BoardResult], *, interrupted: bool) -> Exit:
-    """Exit code of a run: one board its own, several with any not PASS 11, a stop by a
-    person 130.
-    """
-    if interrupted:
-        return Exit.INTERRUPTED
-    errors = [
-        result.error
-        for result in results
-        if result.error is not None and result.error.exit is not Exit.OK
-    ]
-    if not errors:
-        return Exit.OK
-    return errors[0].exit if len(results) == 1 else Exit.SOME_FAILED
-
-
-def status(results: Sequence[BoardResult]) -> str:
-    """Status of the envelope: ok = all PASS, partial = some, error = none; a stop at
-    --until is what was asked.
-    """
-    good = sum(
-        result.outcome in {Outcome.PASS, None}
-        or (result.error is not None and result.error.exit is Exit.OK)
-        for result in results
-    )
-    if results and good == len(results):
-        return "ok"
-    return "partial" if good else "error"
+            common = len(last) == _PAUSE_AFTER and len(set(last)) == 1
+            self.paused |= common or code in _STOPS
 
 
 class Fleet:
-    """Runs boards through one engine, at most `slots` at a time."""
+    """Runs boards through one runner, at most `slots` at a time."""
 
-    def __init__(self, deps: Deps, source: BoardSource, *, slots: int | None = None) -> None:
-        self.deps = deps
-        self.source = source
-        self.engine = Engine(deps)
-        self.slots = slots
-        self.tally = Tally()
-        self._stop_told = False
+    def __init__(
+        self, context: RunContext, source: BoardSource, *, slots: int | None = None
+    ) -> None:
+        self.context: Final = context
+        self.slots: Final = slots
+        self.tally: Final = Tally()
+        self._source: Final = source
+        self._runner: Final = BoardRunner(context)
+        self._stop_announced = False
 
     def once(
         self,
@@ -136,46 +95,47 @@ class Fleet:
             thread.start()
         for thread in threads:
             while thread.is_alive():
-                thread.join(_HEAR_S)
-                self.tell_of_stop()
+                thread.join(_JOIN_S)
+                self.announce_stop()
         return sorted(self.tally.results, key=lambda result: result.slot)
 
-    def tell_of_stop(self) -> None:
+    def announce_stop(self) -> None:
         """Say once that the run is being stopped, so that nobody stops it harder for want of an
         answer.
         """
-        if not self._stop_told and self.deps.clock.wait(0):
-            self._stop_told = True
-            self.deps.events.emit(
-                Event(ts=self.deps.clock.now(), run=self.deps.run, event="run-stopping")
-            )
+        if not self._stop_announced and self.context.clock.wait(0):
+            self._stop_announced = True
+            self.context.emit("run-stopping")
 
     def _slot(self, work: queue.SimpleQueue[tuple[int, str]], only: Collection[str] | None) -> None:
-        while not self.tally.paused and not self.deps.clock.wait(0):
+        while not self.tally.paused and not self.context.clock.wait(0):
             try:
                 slot, port = work.get_nowait()
             except queue.Empty:
                 return
-            result = self._board(slot, port, only)
+            result = self.take_port(slot, port, only)
             if result is not None:
                 self.tally.add(result)
-                self.ended(result)
+                self.announce(result)
 
-    def _board(self, slot: int, port: str, only: Collection[str] | None) -> BoardResult | None:
-        link = self.opened(slot, port)
-        return link if isinstance(link, BoardResult) else self.worked(link, slot, only=only)
+    def take_port(
+        self, slot: int, port: str, only: Collection[str] | None = None
+    ) -> BoardResult | None:
+        """Take the board on a port to its result."""
+        link = self.open(slot, port)
+        return link if isinstance(link, BoardResult) else self.work(link, slot, only=only)
 
-    def opened(self, slot: int, port: str) -> Board | BoardResult:
+    def open(self, slot: int, port: str) -> Board | BoardResult:
         """The open port of a slot, or how that went wrong."""
         started = time.monotonic()
         try:
-            return self.source.open(port)
+            return self._source.open(port)
         except InfuseError as error:
-            return self._unopened(slot, port, error, started)
+            return _unopened(slot, port, error, started)
         except Exception as error:  # noqa: BLE001 - one port's surprise must not end the line
-            return self._unopened(slot, port, bug(error), started)
+            return _unopened(slot, port, internal_error(error), started)
 
-    def worked(
+    def work(
         self, link: Board, slot: int, *, only: Collection[str] | None = None, close: bool = True
     ) -> BoardResult | None:
         """Take the board on an open port to its result; never raises.
@@ -184,33 +144,34 @@ class Fleet:
         """
         started = time.monotonic()
         try:
-            return self.engine.board(link, slot, only=only)
+            return self._runner.board(link, slot, only=only)
         except Exception as error:  # noqa: BLE001 - a board that was begun is never without a result
-            return self._unopened(slot, link.port, bug(error), started)
+            return _unopened(slot, link.port, internal_error(error), started)
         finally:
             if close:
                 link.close()
 
-    def _unopened(self, slot: int, port: str, error: InfuseError, started: float) -> BoardResult:
-        ms = (time.monotonic() - started) * 1000
-        return BoardResult(
-            slot=slot, port=port, outcome=error.info.outcome, ms=ms, failed_step="open", error=error
+    def announce(self, result: BoardResult) -> None:
+        """Emit a board's result."""
+        shown = result.as_json()
+        self.context.emit(
+            "board-ended",
+            slot=result.slot,
+            board=result.board,
+            step=result.failed_step,
+            state=shown["result"],
+            ms=result.ms,
+            error=result.error,
+            data=shown,
         )
 
-    def ended(self, result: BoardResult) -> None:
-        """Tell of a board's result."""
-        shown = result.as_json()
-        self.deps.events.emit(
-            Event(
-                ts=self.deps.clock.now(),
-                run=self.deps.run,
-                event="board-ended",
-                slot=result.slot,
-                board=None if result.identity is None else result.identity.uuid,
-                step=result.failed_step,
-                state=shown["result"],
-                ms=result.ms,
-                error=shown["error"],
-                data=shown,
-            )
-        )
+
+def _unopened(slot: int, port: str, error: InfuseError, started: float) -> BoardResult:
+    return BoardResult(
+        slot=slot,
+        port=port,
+        outcome=error.info.outcome,
+        ms=(time.monotonic() - started) * 1000,
+        failed_step="open",
+        error=error,
+    )

@@ -1,11 +1,9 @@
 """A shift: boards come and go, and each is taken when it is there.
 
-The main thread looks at the ports and keeps the books; a thread takes each board. Where the port
-goes with its board, a port that appears is a board. In a jig whose port stays, the board is asked
-for, gently: who answers is there, and another DEVICEUUID is another board. What went away in the
-middle goes on when it is back, on whatever port.
-
-Guaranteed: `docs/reference/guarantees.md#which-boards-a-run-takes`.
+The main thread watches the ports and counts the results; a thread takes each board. Where the port
+goes with its board, a port that appears is a board. In a fixture whose port stays, the board is
+asked for, gently: who answers is there, and another DEVICEUUID is another board. What went away in
+the middle goes on when it is back, on whatever port.
 """
 
 from __future__ import annotations
@@ -13,11 +11,10 @@ from __future__ import annotations
 import queue
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from infuse_cli.provisioning.engine import BoardResult
-from infuse_cli.provisioning.fixture import Jig
-from infuse_cli.types import Event
+from infuse_cli.provisioning.fixture import FixturePoller
+from infuse_cli.provisioning.results import BoardResult
 
 if TYPE_CHECKING:
     from infuse_cli.ports import Board, Lookout
@@ -41,44 +38,41 @@ _AWAY: Final = frozenset({"serial.no-port", "serial.unplugged"})
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """A slot's thread is through with a board; `over`: and with its port.
+class _SlotReport:
+    """What a slot's thread did with a board; `port_ended`: the thread has ended too.
 
     No result: the board was gone before it was begun.
     """
 
     slot: int
     result: BoardResult | None
-    over: bool = True
+    port_ended: bool = True
 
 
 @dataclass(slots=True)
-class Books:
-    """Results by board, the newest counts; what answered nothing is known by its slot
-    until a board does there.
+class LatestResults:
+    """Results by board, the newest counts; what answered nothing is known by its slot until a board
+    does there.
     """
 
     results: dict[str, BoardResult] = field(default_factory=dict)
 
     def add(self, result: BoardResult) -> None:
-        """Count a result instead of what is on the books for this board."""
+        """Count a result instead of what was counted for this board."""
         slot = f"slot {result.slot}"
         if result.identity is not None:
             self.results.pop(slot, None)
-        key = slot if result.identity is None else result.identity.uuid
+        key = result.board or slot
         self.results.pop(key, None)
         self.results[key] = result
 
     @property
     def finished(self) -> int:
         """Boards that came to their end; one that was pulled in the middle has not."""
-        return sum(
-            result.error is None or result.error.code not in _AWAY
-            for result in self.results.values()
-        )
+        return sum(result.code not in _AWAY for result in self.results.values())
 
 
-class Shift:
+class HotPlugLoop:
     """Takes boards as they come until a person stops it, `count` boards are finished, or the run is
     paused.
 
@@ -91,68 +85,66 @@ class Shift:
     ) -> None:
         self.interrupted = False
         self._fleet: Final = fleet
-        self._deps: Final = fleet.deps
+        self._context: Final = fleet.context
         self._lookout: Final = lookout
         self._count: Final = count
         self._by_answer: Final = by_answer
-        self._inbox: Final[queue.SimpleQueue[Done]] = queue.SimpleQueue()
-        self._books: Final = Books()
-        self._here: dict[int, Plugged] = {}
+        self._reports: Final[queue.SimpleQueue[_SlotReport]] = queue.SimpleQueue()
+        self._latest: Final = LatestResults()
+        self._present: dict[int, Plugged] = {}
         self._ready: dict[int, str] = {}
         self._busy: set[int] = set()
         self._in_hand: list[int] = []
         self._lock: Final = threading.Lock()
         self._left: dict[int, float] = {}
-        self._torn: dict[int, BoardResult] = {}
-        self._lost: set[int] = set()
+        self._pulled: dict[int, BoardResult] = {}
+        self._hub_lost: set[int] = set()
         self._stopped = self._closed = False
 
     @property
     def results(self) -> list[BoardResult]:
         """One result a board, in the order of their ends."""
-        return list(self._books.results.values())
+        return list(self._latest.results.values())
 
     def run(self) -> list[BoardResult]:
-        """Work until the shift is over; what was torn off and did not come back is told at
-        the end.
-        """
-        while not self._over():
-            self._look()
+        """Work until the shift is over; what was pulled and did not come back counts at the end."""
+        while not self._is_over():
+            self._watch_ports()
             self._begin()
-            self._hear()
-            self._judge()
-        for result in list(self._torn.values()):
-            self._count_in(result)
+            self._take_reports()
+            self._judge_pulled()
+        for result in list(self._pulled.values()):
+            self._add(result)
         return self.results
 
-    def _over(self) -> bool:
+    def _is_over(self) -> bool:
         """Whether nothing more is to come; a board in hand is always waited for."""
-        if self._deps.clock.wait(0) and not self._stopped:
+        if self._context.clock.wait(0) and not self._stopped:
             self._stopped = True
             with self._lock:
                 self.interrupted = bool(self._in_hand)
             if self.interrupted:
-                self._fleet.tell_of_stop()
-        enough = self._count is not None and self._books.finished >= self._count
+                self._fleet.announce_stop()
+        enough = self._count is not None and self._latest.finished >= self._count
         with self._lock:
-            self._closed = (
-                self._stopped or enough or self._fleet.tally.paused
-            ) and not self._in_hand
+            ending = self._stopped or enough or self._fleet.tally.paused
+            self._closed = ending and not self._in_hand
             return self._closed
 
     # -- the ports ---------------------------------------------------------------------------------
 
-    def _look(self) -> None:
-        now, here = self._deps.clock.monotonic(), self._lookout.look()
-        for slot in [slot for slot, plugged in self._here.items() if here.get(slot) != plugged]:
-            self._gone(slot, now)
-        for slot, plugged in here.items():
-            if slot not in self._here:
-                self._here[slot] = plugged
+    def _watch_ports(self) -> None:
+        now, present = self._context.clock.monotonic(), self._lookout.look()
+        for slot, plugged in list(self._present.items()):
+            if present.get(slot) != plugged:
+                self._remove(slot, now)
+        for slot, plugged in present.items():
+            if slot not in self._present:
+                self._present[slot] = plugged
                 self._ready[slot] = plugged.port
 
-    def _gone(self, slot: int, now: float) -> None:
-        del self._here[slot]
+    def _remove(self, slot: int, now: float) -> None:
+        del self._present[slot]
         self._ready.pop(slot, None)
         self._left[slot] = now
         if slot not in self._busy:
@@ -164,94 +156,89 @@ class Shift:
                 continue
             del self._ready[slot]
             self._busy.add(slot)
-            work = self._jig if self._by_answer or "://" in port else self._board
+            work = self._poll_fixture if self._by_answer or "://" in port else self._take_board
             threading.Thread(
                 target=work, args=(slot, port), name=f"slot-{slot}", daemon=True
             ).start()
 
     def _wants_more(self) -> bool:
-        if self._deps.clock.wait(0) or self._fleet.tally.paused:
+        if self._context.clock.wait(0) or self._fleet.tally.paused:
             return False
         if self._by_answer:
             return True
         under_way = len(self._busy)
         room = self._fleet.slots is None or under_way < self._fleet.slots
-        return room and (self._count is None or self._books.finished + under_way < self._count)
+        return room and (self._count is None or self._latest.finished + under_way < self._count)
 
     # -- a slot's thread ---------------------------------------------------------------------------
 
-    def _board(self, slot: int, port: str) -> None:
+    def _take_board(self, slot: int, port: str) -> None:
         """A board whose port goes with it."""
-        clock = self._deps.clock
+        clock = self._context.clock
         give_up = clock.monotonic() + _SETTLE_S
         while True:
-            link = self._fleet.opened(slot, port)
-            settling = (
-                isinstance(link, BoardResult)
-                and link.error is not None
-                and link.error.code in _SETTLING
-            )
+            link = self._fleet.open(slot, port)
+            settling = isinstance(link, BoardResult) and link.code in _SETTLING
             if not settling or clock.monotonic() >= give_up or clock.wait(_AGAIN_S):
                 break
         if isinstance(link, BoardResult):
-            gone = link.error is not None and link.error.code in _AWAY
-            self._inbox.put(Done(slot, None if gone or clock.wait(0) else link))
+            nothing = link.code in _AWAY or clock.wait(0)
+            self._reports.put(_SlotReport(slot, None if nothing else link))
         else:
-            self._inbox.put(Done(slot, self.take(link, slot, close=True)))
+            self._reports.put(_SlotReport(slot, self.take(link, slot, close=True)))
 
-    def _jig(self, slot: int, port: str) -> None:
+    def _poll_fixture(self, slot: int, port: str) -> None:
         """Boards that come and go on a port that stays."""
-        Jig(
+        FixturePoller(
             self._fleet,
             slot,
             port,
             take=self.take,
-            tell=lambda result: self._inbox.put(Done(slot, result, over=False)),
+            report=lambda result: self._reports.put(_SlotReport(slot, result, port_ended=False)),
             left=lambda: self._free(slot),
         ).run()
-        self._inbox.put(Done(slot, None))
+        self._reports.put(_SlotReport(slot, None))
 
     def take(self, link: Board, slot: int, *, close: bool) -> BoardResult | None:
         """Take a board in hand, unless the shift is over."""
         with self._lock:
-            full = (
-                self._count is not None and self._books.finished + len(self._in_hand) >= self._count
-            )
-            room = self._fleet.slots is None or len(self._in_hand) < self._fleet.slots
-            if (
+            in_hand = len(self._in_hand)
+            refused = (
                 self._closed
-                or full
-                or not room
+                or (self._count is not None and self._latest.finished + in_hand >= self._count)
+                or (self._fleet.slots is not None and in_hand >= self._fleet.slots)
                 or self._fleet.tally.paused
-                or self._deps.clock.wait(0)
-            ):
-                if close:
-                    link.close()
-                return None
-            self._in_hand.append(slot)
-        return self._fleet.worked(link, slot, close=close)
+                or self._context.clock.wait(0)
+            )
+            if not refused:
+                self._in_hand.append(slot)
+        if refused:
+            if close:
+                link.close()
+            return None
+        return self._fleet.work(link, slot, close=close)
 
-    # -- the books ---------------------------------------------------------------------------------
+    # -- the results -------------------------------------------------------------------------------
 
-    def _hear(self) -> None:
+    def _take_reports(self) -> None:
         try:
-            done = self._inbox.get(timeout=LOOK_S)
+            report = self._reports.get(timeout=LOOK_S)
         except queue.Empty:
             return
         while True:
-            self._settle(done)
-            if self._inbox.empty():
+            self._settle(report)
+            if self._reports.empty():
                 return
-            done = self._inbox.get()
+            report = self._reports.get()
 
-    def _settle(self, done: Done) -> None:
-        result, slot = done.result, done.slot
-        code = None if result is None or result.error is None else result.error.code
+    def _settle(self, report: _SlotReport) -> None:
+        result, slot = report.result, report.slot
+        code = None if result is None else result.code
         again = code == "board.in-use" and result is not None and self._is_ours(result)
-        if done.over:
+        if report.port_ended:
             self._busy.discard(slot)
-        if done.over and (result is None or again or code in _AWAY):
-            self._here.pop(slot, None)  # what is there at the next look is a board that came
+            if result is None or again or code in _AWAY:
+                self._present.pop(slot, None)  # what is there at the next look is a board that came
         if result is None:
             return
         with self._lock:
@@ -260,93 +247,74 @@ class Shift:
         if again or (code in _AWAY and result.identity is None):
             return  # nothing was done to it
         if code in _AWAY:
-            self._tear(result)
+            self._hold_pulled(result)
         else:
-            if self._deps.labels is not None:
-                self._deps.labels.ended(slot)
-            self._count_in(result)
+            if self._context.labels is not None:
+                self._context.labels.ended(slot)
+            self._add(result)
 
-    def _tear(self, result: BoardResult) -> None:
+    def _hold_pulled(self, result: BoardResult) -> None:
         """A board went away in the middle: hold its result until it is known whether it
         went alone.
         """
-        before = self._torn.get(result.slot)
-        self._mended(result.slot)
-        if before is not None and not _same(before, result):
-            self._count_in(before)
-        if result.slot in self._here or result.slot not in self._left:
-            self._left[result.slot] = self._deps.clock.monotonic()
-        self._torn[result.slot] = result
-        if self._deps.labels is not None:
-            self._deps.labels.torn(result.slot)
+        before = self._pulled.get(result.slot)
+        self._forget_pulled(result.slot)
+        if before is not None and not _same_board(before, result):
+            self._add(before)
+        if result.slot in self._present or result.slot not in self._left:
+            self._left[result.slot] = self._context.clock.monotonic()
+        self._pulled[result.slot] = result
+        if self._context.labels is not None:
+            self._context.labels.torn(result.slot)
 
     def _is_ours(self, result: BoardResult) -> bool:
         """Whether the board moved to another socket while its old slot has not yet noticed: it is
         taken again then.
         """
-        board = None if result.identity is None else self._deps.journal.board(result.identity.uuid)
-        return board is not None and board.open is not None and board.open.run == self._deps.run
+        board = None if result.board is None else self._context.journal.board(result.board)
+        return board is not None and board.open is not None and board.open.run == self._context.id
 
-    def _count_in(self, result: BoardResult) -> None:
-        for slot in [slot for slot, one in self._torn.items() if _same(one, result)]:
-            self._mended(slot)
+    def _add(self, result: BoardResult) -> None:
+        """Count a result and announce it."""
+        for slot, pulled in list(self._pulled.items()):
+            if _same_board(pulled, result):
+                self._forget_pulled(slot)
         with self._lock:
-            self._books.add(result)
-        if (
-            result.error is None or result.error.code not in _AWAY
-        ):  # who pulls boards too early is no common cause
+            self._latest.add(result)
+        if result.code not in _AWAY:  # who pulls boards too early is no common cause
             self._fleet.tally.add(result)
-        self._fleet.ended(result)
-        if result.slot not in self._here and result.slot not in self._busy:
+        self._fleet.announce(result)
+        if result.slot not in self._present and result.slot not in self._busy:
             self._free(result.slot)
 
-    def _mended(self, slot: int) -> None:
-        self._torn.pop(slot, None)
-        self._lost.discard(slot)
+    def _forget_pulled(self, slot: int) -> None:
+        self._pulled.pop(slot, None)
+        self._hub_lost.discard(slot)
 
-    def _judge(self) -> None:
-        """Ports that went together are one event; a board that was pulled alone is told as such."""
-        now = self._deps.clock.monotonic()
-        for slot, result in list(self._torn.items()):
+    def _judge_pulled(self) -> None:
+        """Ports that went together are one event; a board that was pulled alone has its result."""
+        now = self._context.clock.monotonic()
+        for slot, result in list(self._pulled.items()):
             at = self._left.get(slot, now)
-            if (
-                slot not in self._torn
-                or slot in self._lost
-                or slot in self._busy
-                or now - at < _TOGETHER_S
-            ):
+            settled = slot not in self._pulled or slot in self._hub_lost or slot in self._busy
+            if settled or now - at < _TOGETHER_S:
                 continue
             together = sorted(
                 other for other, left in self._left.items() if abs(left - at) <= _TOGETHER_S
             )
             if len(together) < 2:
-                self._mended(slot)
-                self._count_in(result)
+                self._forget_pulled(slot)
+                self._add(result)
                 continue
-            self._lost |= set(together)
-            self._tell("hub-lost", None, {"slots": together})
+            self._hub_lost |= set(together)
+            self._context.emit("hub-lost", data={"slots": together})
 
     def _free(self, slot: int) -> None:
-        if self._deps.labels is not None:
-            self._deps.labels.left(slot)
-        if slot not in self._torn:
-            self._tell("board-left", slot)
-
-    def _tell(self, event: str, slot: int | None, data: dict[str, Any] | None = None) -> None:
-        self._deps.events.emit(
-            Event(
-                ts=self._deps.clock.now(),
-                run=self._deps.run,
-                event=event,
-                slot=slot,
-                data=data or {},
-            )
-        )
+        if self._context.labels is not None:
+            self._context.labels.left(slot)
+        if slot not in self._pulled:
+            self._context.emit("board-left", slot=slot)
 
 
-def _same(one: BoardResult, other: BoardResult) -> bool:
-    return (
-        one.identity is not None
-        and other.identity is not None
-        and one.identity.uuid == other.identity.uuid
-    )
+def _same_board(first: BoardResult, second: BoardResult) -> bool:
+    return first.board is not None and first.board == second.board

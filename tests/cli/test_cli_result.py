@@ -149,8 +149,8 @@ def test_a_terminal_folds_errors_between_words_and_never_a_command(monkeypatch, 
 
 
 def test_a_simulated_run_never_speaks_of_resume():
+    from infuse_cli.cli.views.simulated import SimulatedEvents
     from infuse_cli.errors import Interrupted
-    from infuse_cli.provisioning.simulated_run import SimulatedEvents
     from infuse_cli.types import Event
 
     class Kept:

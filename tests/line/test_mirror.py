@@ -57,21 +57,15 @@ def test_a_folder_that_is_not_there_is_a_warning(bench, tmp_path):
 
 
 class Nobody:
-    leaves_errors = False
-
     def emit(self, event):
-        pass
-
-    def close(self):
         pass
 
 
 def test_one_that_hangs_delays_nobody(tmp_path, monkeypatch):
     released = threading.Event()
     monkeypatch.setattr(mirrors, "GRACE_S", 0.05)
-    monkeypatch.setattr(mirrors, "record", lambda journal, board: {"board": board})
     monkeypatch.setattr(mirrors.Mirror, "_write", lambda *_: released.wait(30))
-    made = mirrors.Mirror(Nobody(), None, tmp_path)
+    made = mirrors.Mirror(Nobody(), tmp_path, lambda board: board)
     for board in ("b1", "b2"):
         made.emit(
             Event(
@@ -83,7 +77,7 @@ def test_one_that_hangs_delays_nobody(tmp_path, monkeypatch):
             )
         )
     made.close()
-    assert set(made.told()["failed"]) == {"b1", "b2"}
+    assert set(made.report().failed) == {"b1", "b2"}
     released.set()
 
 

@@ -175,7 +175,7 @@ def test_a_jig_that_stays_silent_is_told_of_once_and_one_that_speaks_at_once():
         BoardError("serial.silent", "nothing"),
         BoardError("serial.silent", "nothing", details={"heard": "it sends NMEA sentences"}),
     )
-    silence = jig._Silence("/dev/ttyACM0", since=100.0)
+    silence = jig.SilenceMonitor("/dev/ttyACM0", since=100.0)
     told = [
         silence.after(error, 100.0 + at)
         for error, at in (

@@ -343,10 +343,9 @@ def rotate(
     Stopped anywhere, run it again.
     """
     from infuse_cli.cli.replacing import rotate as rotate_board
-    from infuse_cli.provisioning.context import Options
-    from infuse_cli.provisioning.line import Asked
+    from infuse_cli.provisioning.request import ProvisionRequest
 
-    asked = Asked(
-        Options(), tuple(port or ()), passphrase_file=passphrase_file, passphrase_fd=passphrase_fd
+    request = ProvisionRequest(
+        ports=tuple(port or ()), passphrase_file=passphrase_file, passphrase_fd=passphrase_fd
     )
-    finish(rotate_board(board, asked, reason))
+    finish(rotate_board(board, request, reason))

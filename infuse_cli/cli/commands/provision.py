@@ -163,10 +163,12 @@ def command(
     back before it is green. A run that was interrupted goes on where it was when it is started
     again.
     """
+    from infuse_cli.cli import line_run
     from infuse_cli.cli.result import finish
-    from infuse_cli.provisioning import line, metadata_input
-    from infuse_cli.provisioning.context import Options
+    from infuse_cli.provisioning import metadata_input
+    from infuse_cli.provisioning.request import Options, ProvisionRequest
 
+    metadata_input.check_single(metadata or [], len(port or []), sim)
     options = Options(
         again=again,
         restart=restart,
@@ -177,24 +179,15 @@ def command(
         metadata=metadata_input.pairs(metadata or []),
         metadata_table=metadata_input.table(metadata_from),
     )
-    metadata_input.check_single(metadata or [], len(port or []), sim)
-    asked = line.watching(
-        line.Asked(
-            options,
-            tuple(port or []),
-            slots,
-            count,
-            sim,
-            faults,
-            passphrase_file,
-            passphrase_fd,
-            lot,
-        ),
-        wished=watch,
-        single=bool(metadata or replaces),
+    request = ProvisionRequest(
+        options, tuple(port or []), slots, count, passphrase_file, passphrase_fd, lot
     )
+    single = bool(metadata or replaces)
+    request = line_run.watching(request, wished=watch, single=single, sim=sim)
     if replaces is not None:
         from infuse_cli.cli.replacing import replacing
 
-        finish(replacing(replaces, asked))
-    finish(line.provision(asked))
+        finish(replacing(replaces, request, simulated=sim is not None))
+    if sim is not None:
+        finish(line_run.provision_simulated(request, sim, faults))
+    finish(line_run.provision(request))

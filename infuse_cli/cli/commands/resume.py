@@ -54,18 +54,17 @@ def command(
     recorded. Boards that are on no port are listed. A board that a stopped command by hand left in
     flight mode comes back from it.
     """
+    from infuse_cli.cli.line_run import resume
     from infuse_cli.cli.result import finish
-    from infuse_cli.provisioning import line, resume_modes
-    from infuse_cli.provisioning.context import Options
+    from infuse_cli.cli.views.modes import with_modes
+    from infuse_cli.provisioning.request import ProvisionRequest
+    from infuse_cli.serial_tools.restore_modes import restore_modes
 
-    rows, errors = resume_modes.restore(port or [])
-    result = line.resume(
-        line.Asked(
-            Options(),
-            tuple(port or []),
-            slots,
-            passphrase_file=passphrase_file,
-            passphrase_fd=passphrase_fd,
-        )
+    modes = restore_modes(port or [])
+    request = ProvisionRequest(
+        ports=tuple(port or []),
+        slots=slots,
+        passphrase_file=passphrase_file,
+        passphrase_fd=passphrase_fd,
     )
-    finish(resume_modes.told(result, rows, errors))
+    finish(with_modes(resume(request), modes))

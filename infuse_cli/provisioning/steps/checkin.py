@@ -6,14 +6,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar
 
 from infuse_cli.errors import Interrupted, PolicyError
-from infuse_cli.provisioning.step import Given, Reading
+from infuse_cli.provisioning.step import QueryStep, StepOutput
 from infuse_cli.provisioning.steps import token
 from infuse_cli.types import TokenState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from infuse_cli.provisioning.context import Context
+    from infuse_cli.config.model import Profile
+    from infuse_cli.provisioning.context import BoardContext
     from infuse_cli.records import Write
 
 FIRST_BOOT_WAIT_S = 120.0
@@ -22,15 +23,20 @@ OFFLINE_MODES = frozenset({0, 4, 20, 44})
 """Functional modes in which nothing goes on the air: off, flight, LTE off, flight with UICC off."""
 
 
-class CheckIn(Reading):
+class CheckIn(QueryStep):
     """Wait until the registry device has connected, or the cloud has newly heard the device."""
 
     name: ClassVar[str] = "check-in"
-    needs: ClassVar[frozenset[str]] = frozenset({"device"})
-    gives: ClassVar[frozenset[str]] = frozenset({"heard"})
+    requires: ClassVar[frozenset[str]] = frozenset({"device"})
+    provides: ClassVar[frozenset[str]] = frozenset({"heard"})
     online: ClassVar[bool] = True
+    summary: ClassVar[tuple[str, ...]] = ("heard",)
 
-    def run(self, ctx: Context) -> Given:
+    def is_needed(self, profile: Profile) -> bool:
+        """Whether a check-in is waited for."""
+        return bool(waits_for(profile))
+
+    def run(self, ctx: BoardContext) -> StepOutput:
         """Poll, amber, up to the profile's waits. Raises PolicyError identity.not-active."""
         heard: dict[str, str] = {}
         for what, wait_s, look in waits(ctx):
@@ -42,14 +48,14 @@ class CheckIn(Reading):
             writes = token.retired_writes(
                 ctx, ctx.facts["token"]["intent"], "the device has connected", TokenState.CONSUMED
             )
-        return Given({"heard": heard}, writes)
+        return StepOutput({"heard": heard}, writes)
 
-    def _until(self, ctx: Context, wait_s: float, look: Callable[[], bool]) -> bool:
-        clock = ctx.deps.clock
+    def _until(self, ctx: BoardContext, wait_s: float, look: Callable[[], bool]) -> bool:
+        clock = ctx.run.clock
         end = clock.monotonic() + wait_s
         ctx.waiting("for the board's first check-in")
         pause = 0.1
-        while not ctx.patiently(look):
+        while not ctx.retry_through_outage(look):
             left = end - clock.monotonic()
             if left <= 0:
                 return False
@@ -59,7 +65,7 @@ class CheckIn(Reading):
         return True
 
 
-def _unheard(ctx: Context, why: str) -> PolicyError:
+def _unheard(ctx: BoardContext, why: str) -> PolicyError:
     """The cause as far as it can be known.
 
     A board that was found offline is put back there; a token that is spent was on the air.
@@ -85,7 +91,14 @@ def _unheard(ctx: Context, why: str) -> PolicyError:
     )
 
 
-def waits(ctx: Context) -> list[tuple[str, float, Callable[[], bool]]]:
+def waits_for(profile: Profile) -> float:
+    """How many seconds a check-in of either kind is waited for at most, 0 for not at all."""
+    verify = profile.verify
+    first_boot = FIRST_BOOT_WAIT_S if profile.identity.mode == "first-boot" else 0.0
+    return max(verify.active_wait_s or first_boot, verify.state_wait_s)
+
+
+def waits(ctx: BoardContext) -> list[tuple[str, float, Callable[[], bool]]]:
     """Return what to wait for: name, seconds, and the look."""
     verify, mode = ctx.profile.verify, ctx.profile.identity.mode
     rows: list[tuple[str, float, Callable[[], bool]]] = []
@@ -97,11 +110,11 @@ def waits(ctx: Context) -> list[tuple[str, float, Callable[[], bool]]]:
     return rows
 
 
-def _has_state(ctx: Context) -> bool:
+def _has_state(ctx: BoardContext) -> bool:
     """Whether the cloud heard the device since this attempt began, by the cloud's own clock.
 
     An adopted device may have a state from long ago.
     """
-    state = ctx.deps.cloud.device_state(ctx.facts["device"]["deviceId"])
-    offset = timedelta(seconds=ctx.deps.cloud.server_time_offset_s() or 0.0)
+    state = ctx.run.cloud.device_state(ctx.facts["device"]["deviceId"])
+    offset = timedelta(seconds=ctx.run.cloud.server_time_offset_s() or 0.0)
     return state is not None and state.newer_than(ctx.begun() + offset - _DATE_STEP)

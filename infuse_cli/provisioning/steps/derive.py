@@ -18,15 +18,15 @@ from infuse_cli.dialect import capabilities
 from infuse_cli.dialect.base import Can
 from infuse_cli.errors import BoardError, CloudError, ProfileError
 from infuse_cli.keys import derivation as kd
-from infuse_cli.provisioning.step import Given, Reading
+from infuse_cli.provisioning.step import QueryStep, StepOutput
 from infuse_cli.records import StoreSecret
 from infuse_cli.types import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from infuse_cli.config.model import Keys
-    from infuse_cli.provisioning.context import Context
+    from infuse_cli.config.model import Keys, Profile
+    from infuse_cli.provisioning.context import BoardContext
     from infuse_cli.records import Write
 
 _KEY_BYTES: Final = 32
@@ -36,26 +36,31 @@ _DEVICE: Final = "device"
 _OUTAGE: Final = frozenset({"cloud.unreachable", "cloud.timeout", "cloud.unavailable"})
 
 
-class Derive(Reading):
+class Derive(QueryStep):
     """GET /key/publicKey once a run, then the root by the device's public key, or each key from the
     cloud.
     """
 
     name: ClassVar[str] = "derive"
-    needs: ClassVar[frozenset[str]] = frozenset({"device"})
-    gives: ClassVar[frozenset[str]] = frozenset({"derived"})
+    requires: ClassVar[frozenset[str]] = frozenset({"device"})
+    provides: ClassVar[frozenset[str]] = frozenset({"derived"})
+    summary: ClassVar[tuple[str, ...]] = ("derived", "deviceKey")
 
-    def run(self, ctx: Context) -> Given:
+    def is_needed(self, profile: Profile) -> bool:
+        """Whether the profile asks for keys."""
+        return profile.keys is not None
+
+    def run(self, ctx: BoardContext) -> StepOutput:
         """Derive each interface's key; record its source and day, never the key."""
         keys = ctx.profile.keys
         if keys is None:
-            return Given({"derived": []})
+            return StepOutput({"derived": []})
         cloud_key = (
-            ctx.patiently(ctx.deps.cloud_public_key)
-            if ctx.deps.cloud_public_key is not None
+            ctx.retry_through_outage(ctx.run.cloud_public_key)
+            if ctx.run.cloud_public_key is not None
             else None
         )
-        day = kd.day_index(kd.gps_seconds(ctx.deps.clock.now()))
+        day = kd.day_index(kd.gps_seconds(ctx.run.clock.now()))
         public, where, theirs = _public_key(ctx, keys)
         root = None if public is None else _root(ctx, public)
         rows: list[dict[str, Any]] = []
@@ -89,19 +94,19 @@ class Derive(Reading):
                     **_another_cloud(theirs, cloud_key),
                 }
             )
-        return Given({"derived": rows, **more}, tuple(writes))
+        return StepOutput({"derived": rows, **more}, tuple(writes))
 
-    def _keep(self, ctx: Context, interface: str, key: Secret, day: int) -> list[Write]:
+    def _keep(self, ctx: BoardContext, interface: str, key: Secret, day: int) -> list[Write]:
         to = ctx.profile.keys.to if ctx.profile.keys is not None else "none"
         match to.partition(":")[0]:
             case "none":
                 return []
             case "sealed":
-                if ctx.deps.sealer is None:
+                if ctx.run.sealer is None:
                     raise ProfileError("profile.invalid", "keys.to: sealed needs a sealing key")
                 name = f"key:{ctx.attempt}:{interface}"
-                return [StoreSecret(name=name, sealed=ctx.deps.sealer.seal(key, name))]
-            case "file" | "command" if ctx.deps.key_sink is not None:
+                return [StoreSecret(name=name, sealed=ctx.run.sealer.seal(key, name))]
+            case "file" | "command" if ctx.run.key_sink is not None:
                 seen = ctx.identity
                 values = {
                     "deviceId": ctx.facts["device"]["deviceId"],
@@ -111,7 +116,7 @@ class Derive(Reading):
                     "imei": seen.imei or "",
                     "mcuId": seen.mcu_id or "",
                 }
-                ctx.deps.key_sink.put(key, values)
+                ctx.run.key_sink.put(key, values)
                 return []
             case _:
                 raise ProfileError(
@@ -121,7 +126,7 @@ class Derive(Reading):
                 )
 
 
-def _public_key(ctx: Context, keys: Keys) -> tuple[bytes | None, str, bytes | None]:
+def _public_key(ctx: BoardContext, keys: Keys) -> tuple[bytes | None, str, bytes | None]:
     """The device's X25519 public key, where it is from, and the cloud's key that the device was
     built with, where it tells that.
 
@@ -149,8 +154,8 @@ def _public_key(ctx: Context, keys: Keys) -> tuple[bytes | None, str, bytes | No
         else:
             return device, _DEVICE, cloud
     known = (
-        ctx.deps.known_key(ctx.deps.resolved.soc, ctx.identity.mcu_id or "")
-        if ctx.deps.known_key is not None
+        ctx.run.known_key(ctx.run.resolved.soc, ctx.identity.mcu_id or "")
+        if ctx.run.known_key is not None
         else None
     )
     return (None, "", None) if known is None else (_bytes_of(known), "batch", None)
@@ -172,7 +177,7 @@ def _another_cloud(told: bytes | None, ours: bytes) -> dict[str, str]:
     )
 
 
-def _security_state(ctx: Context, where: str) -> dict[str, Any] | None:
+def _security_state(ctx: BoardContext, where: str) -> dict[str, Any] | None:
     """What a device that tells its own key proves of it, for the cloud; None where it does not."""
     if where != _DEVICE:
         return None
@@ -185,8 +190,8 @@ def _security_state(ctx: Context, where: str) -> dict[str, Any] | None:
         return None
 
 
-def _root(ctx: Context, public: bytes) -> bytes:
-    secret = ctx.patiently(lambda: ctx.deps.cloud.shared_secret(public))
+def _root(ctx: BoardContext, public: bytes) -> bytes:
+    secret = ctx.retry_through_outage(lambda: ctx.run.cloud.shared_secret(public))
     root = _bytes_of(secret.reveal())
     if root is None:
         raise CloudError(
@@ -197,7 +202,7 @@ def _root(ctx: Context, public: bytes) -> bytes:
     return root
 
 
-def _agreement(ctx: Context, root: bytes, keys: Keys, day: int, where: str) -> dict[str, Any]:
+def _agreement(ctx: BoardContext, root: bytes, keys: Keys, day: int, where: str) -> dict[str, Any]:
     """Whether the cloud has the same root for this device: by the secret itself, else by a derived
     key of today.
     """
@@ -205,7 +210,7 @@ def _agreement(ctx: Context, root: bytes, keys: Keys, day: int, where: str) -> d
     attempts: list[tuple[str, Callable[[], Secret], bytes]] = [
         (
             "POST /key/sharedSecret/device",
-            lambda: ctx.deps.cloud.device_secret(device_id, state),
+            lambda: ctx.run.cloud.device_secret(device_id, state),
             root,
         )
     ]
@@ -214,7 +219,7 @@ def _agreement(ctx: Context, root: bytes, keys: Keys, day: int, where: str) -> d
         attempts.append(
             (
                 f"POST /key/derived/device {first}",
-                lambda: ctx.deps.cloud.derived_key(device_id, first),
+                lambda: ctx.run.cloud.derived_key(device_id, first),
                 kd.packet_key(root, first, day),
             )
         )
@@ -240,9 +245,9 @@ def _agreement(ctx: Context, root: bytes, keys: Keys, day: int, where: str) -> d
     return {"agrees": None}
 
 
-def _from_cloud(ctx: Context, interface: str) -> Secret:
-    key = ctx.patiently(
-        lambda: ctx.deps.cloud.derived_key(ctx.facts["device"]["deviceId"], interface)
+def _from_cloud(ctx: BoardContext, interface: str) -> Secret:
+    key = ctx.retry_through_outage(
+        lambda: ctx.run.cloud.derived_key(ctx.facts["device"]["deviceId"], interface)
     )
     if _bytes_of(key.reveal()) is None:
         raise CloudError(

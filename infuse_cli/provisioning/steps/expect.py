@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, ClassVar
 from infuse_cli.config.model import Token
 from infuse_cli.errors import BoardError, PolicyError
 from infuse_cli.provisioning import slots
-from infuse_cli.provisioning.step import Given, Reading
+from infuse_cli.provisioning.step import QueryStep, StepOutput
 from infuse_cli.provisioning.steps.write_id import WriteId, check_probe
 from infuse_cli.records import NoteAttempt
 from infuse_cli.types import CredentialType, StepState
 
 if TYPE_CHECKING:
-    from infuse_cli.provisioning.context import Context
+    from infuse_cli.provisioning.context import BoardContext
     from infuse_cli.types import StoredCredential
 
 _UNTOLD = "not told by this board"
@@ -28,13 +28,14 @@ _COMPARISONS = {
 }
 
 
-class Expect(Reading):
+class Expect(QueryStep):
     """Model, modem firmware and slots."""
 
     name: ClassVar[str] = "expect"
-    needs: ClassVar[frozenset[str]] = frozenset({"identity"})
+    requires: ClassVar[frozenset[str]] = frozenset({"identity"})
+    in_dry_run: ClassVar[bool] = True
 
-    def run(self, ctx: Context) -> Given:
+    def run(self, ctx: BoardContext) -> StepOutput:
         """Refuse a wrong product (board.unexpected), one whose id cannot be written later
         (board.id-not-written), or a slot that is not ours (identity.slot-occupied).
         """
@@ -56,11 +57,11 @@ class Expect(Reading):
             check_probe(ctx)
         return self._slots(ctx)
 
-    def _slots(self, ctx: Context) -> Given:
+    def _slots(self, ctx: BoardContext) -> StepOutput:
         foreign = [entry for entry in occupied(ctx) if not slots.is_ours(entry, ctx.history)]
         if not foreign:
-            return Given()
-        if not (ctx.deps.options.replace or ctx.profile.identity.existing == "replace"):
+            return StepOutput()
+        if not (ctx.run.options.replace or ctx.profile.identity.existing == "replace"):
             first = foreign[0]
             raise PolicyError(
                 "identity.slot-occupied",
@@ -68,12 +69,12 @@ class Expect(Reading):
                 f"(SHA-256 {first.sha256 or 'not given'}) that is not ours",
             )
         rows = [slots.as_fact(entry) for entry in foreign]
-        return Given(
+        return StepOutput(
             {"replaced": rows}, (NoteAttempt(attempt=ctx.attempt, facts={"replaced": rows}),)
         )
 
 
-def occupied(ctx: Context) -> list[StoredCredential]:
+def occupied(ctx: BoardContext) -> list[StoredCredential]:
     """List the entries in the places that this profile will write."""
     return [
         entry
@@ -82,9 +83,9 @@ def occupied(ctx: Context) -> list[StoredCredential]:
     ]
 
 
-def _desired(ctx: Context, entry: StoredCredential) -> bool:
+def _desired(ctx: BoardContext, entry: StoredCredential) -> bool:
     """Whether the entry is the very server CA that would be written: nothing is in the way then."""
-    server_ca = ctx.deps.server_ca
+    server_ca = ctx.run.server_ca
     return (
         entry.type == CredentialType.ROOT_CA
         and server_ca is not None
@@ -92,14 +93,14 @@ def _desired(ctx: Context, entry: StoredCredential) -> bool:
     )
 
 
-def places(ctx: Context) -> list[tuple[int, CredentialType]]:
+def places(ctx: BoardContext) -> list[tuple[int, CredentialType]]:
     """Name the (sec_tag, type) pairs that this profile's plan writes."""
     kinds = CredentialType
     found: list[tuple[int, CredentialType]] = []
     identity = ctx.profile.identity
     if identity.mode in {"local-ca", "cloud-ca"}:
         found += [(identity.sec_tag, kind) for kind in (kinds.CLIENT_CERTIFICATE, kinds.CLIENT_KEY)]
-        if ctx.deps.server_ca is not None or identity.mode == "cloud-ca":
+        if ctx.run.server_ca is not None or identity.mode == "cloud-ca":
             found.append((identity.sec_tag, kinds.ROOT_CA))
     token = ctx.profile.token or (Token() if identity.mode == "first-boot" else None)
     if identity.mode in {"local-ca", "first-boot"} and token is not None and token.store == "psk":

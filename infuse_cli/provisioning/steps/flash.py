@@ -5,63 +5,81 @@ Guaranteed: `docs/reference/guarantees.md#where-a-token-goes`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from infuse_cli.config.model import Token
+from infuse_cli.dialect.base import Can
 from infuse_cli.dialect.token_places import TokenPlace, token_is_there, write_token
 from infuse_cli.errors import PolicyError
 from infuse_cli.provisioning import slots
 from infuse_cli.provisioning.step import (
-    Acting,
     Done,
     Effect,
-    Given,
+    EffectStep,
     NotDone,
     Probe,
-    Rewind,
-    RewindNeeded,
+    Rollback,
+    RollbackRequired,
+    StepOutput,
 )
 from infuse_cli.provisioning.steps import token
 from infuse_cli.types import CredentialType, TokenState
 
 if TYPE_CHECKING:
-    from infuse_cli.config.model import Token
-    from infuse_cli.provisioning.context import Context
+    from infuse_cli.config.model import Profile
+    from infuse_cli.provisioning.context import BoardContext
 
 
-class Flash(Acting):
+STORE_CAPABILITIES: Final = {
+    "psk": frozenset({Can.OFFLINE, Can.TOKEN_PSK, Can.DELETE, Can.READ_DIGEST}),
+    "settings": frozenset({Can.TOKEN_SETTINGS}),
+    "kv": frozenset({Can.TOKEN_KV}),
+    "command": frozenset({Can.TOKEN_COMMAND}),
+}
+
+
+class Flash(EffectStep):
     """Put the token where `token.store` says; store `psk` has the registry device id as its
     identity beside it.
     """
 
     name: ClassVar[str] = "flash"
     effect: ClassVar[Effect] = Effect.BOARD
-    needs: ClassVar[frozenset[str]] = frozenset({"token", "registryDevice"})
-    gives: ClassVar[frozenset[str]] = frozenset({"tokenDigests"})
+    requires: ClassVar[frozenset[str]] = frozenset({"token", "registryDevice"})
+    provides: ClassVar[frozenset[str]] = frozenset({"tokenDigests"})
 
-    def prepare(self, ctx: Context) -> Given:
+    def is_needed(self, profile: Profile) -> bool:
+        """Whether boards get a token."""
+        return token.mints(profile)
+
+    def capabilities(self, profile: Profile) -> frozenset[Can]:
+        """What the place of the token needs."""
+        return STORE_CAPABILITIES[Token().store if profile.token is None else profile.token.store]
+
+    def prepare(self, ctx: BoardContext) -> StepOutput:
         """Record that the token is exposed before a byte of it goes out; a token that ran out is
         minted anew.
         """
         if token.has_expired(ctx):
             raise expired(ctx)
         rows = [slots.wrote(spec(ctx).sec_tag, kind, digests) for kind, _, digests in contents(ctx)]
-        return Given({"wrote": rows}, token.exposure(ctx, "flashed"))
+        return StepOutput({"wrote": rows}, token.exposure(ctx, "flashed"))
 
-    def run(self, ctx: Context) -> Given:
+    def run(self, ctx: BoardContext) -> StepOutput:
         """Write; an older credential in its place is deleted first."""
         found = place(ctx)
         if found is not None:
             ctx.link.run(write_token(ctx.ops, ctx.uuid, found, token.reveal(ctx).reveal()))
         for kind, content, digests in contents(ctx):
             ctx.write(spec(ctx).sec_tag, kind, content, digests, secret=kind is CredentialType.PSK)
-        return Given(_given(ctx))
+        return StepOutput(_given(ctx))
 
-    def probe(self, ctx: Context) -> Probe:
+    def probe(self, ctx: BoardContext) -> Probe:
         """See what the board holds; a token that is no longer pending was used by this very board,
         or else is burnt.
         """
         if not token.is_pending(ctx, ctx.facts["token"]["tokenId"]):
-            if ctx.within_grace(lambda: token.was_seen(ctx) or None):
+            if ctx.look_up_lost(lambda: token.was_seen(ctx) or None):
                 # It came online by itself, and what it did with the token on board is its own
                 # affair.
                 used = token.retired_writes(
@@ -74,19 +92,19 @@ class Flash(Acting):
             writes = token.retired_writes(
                 ctx, ctx.facts["token"]["intent"], "no longer pending", TokenState.BURNT
             )
-            return Rewind({}, writes, to="token", why="the token is no longer pending")
+            return Rollback({}, writes, to="token", why="the token is no longer pending")
         # Where it cannot be read back, the same token goes to the same board once more.
         return Done(_given(ctx)) if is_there(ctx) else NotDone()
 
 
-def _given(ctx: Context) -> dict[str, Any]:
+def _given(ctx: BoardContext) -> dict[str, Any]:
     return {
         "tokenDigests": {str(int(kind)): sorted(digests) for kind, _, digests in contents(ctx)},
         "tokenStore": spec(ctx).store,
     }
 
 
-def is_there(ctx: Context) -> bool | None:
+def is_there(ctx: BoardContext) -> bool | None:
     """Whether the board shows the token of this attempt; None where it cannot be read back."""
     found = place(ctx)
     if found is not None:
@@ -97,14 +115,12 @@ def is_there(ctx: Context) -> bool | None:
     )
 
 
-def spec(ctx: Context) -> Token:
+def spec(ctx: BoardContext) -> Token:
     """Return the profile's token section; first-boot without one stores as `psk`."""
-    from infuse_cli.config.model import Token
-
     return ctx.profile.token or Token()
 
 
-def place(ctx: Context) -> TokenPlace | None:
+def place(ctx: BoardContext) -> TokenPlace | None:
     """Where the token goes outside the modem's credentials, None for store `psk`."""
     found = spec(ctx)
     if found.store == "psk":
@@ -120,7 +136,7 @@ def place(ctx: Context) -> TokenPlace | None:
     return TokenPlace(found.store, found.name or "", command, found.success or "", found.read_back)
 
 
-def contents(ctx: Context) -> list[tuple[CredentialType, str, frozenset[str]]]:
+def contents(ctx: BoardContext) -> list[tuple[CredentialType, str, frozenset[str]]]:
     """Return what goes into the modem: type, text between the quotes, and the digests that it may
     show for it.
     """
@@ -143,13 +159,13 @@ def contents(ctx: Context) -> list[tuple[CredentialType, str, frozenset[str]]]:
     ]
 
 
-def expired(ctx: Context) -> RewindNeeded:
+def expired(ctx: BoardContext) -> RollbackRequired:
     """Make the turn back to `token` for a token whose time is over."""
     writes = token.retired_writes(
         ctx, ctx.facts["token"]["intent"], "ran out before it was used", TokenState.EXPIRED
     )
-    return RewindNeeded(
-        Rewind({}, writes, to="token", why="the token ran out before it was used"),
+    return RollbackRequired(
+        Rollback({}, writes, to="token", why="the token ran out before it was used"),
         PolicyError(
             "identity.token-spent", "the registration token runs out before it can be used"
         ),

@@ -7,28 +7,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from infuse_cli.dialect.base import Can
 from infuse_cli.dialect.commands import canonical_pem
 from infuse_cli.pki import chain as chains
 from infuse_cli.provisioning import slots
-from infuse_cli.provisioning.step import Acting, Done, Effect, Given, NotDone, Probe
+from infuse_cli.provisioning.step import Done, Effect, EffectStep, NotDone, Probe, StepOutput
 from infuse_cli.types import CredentialType
 
 if TYPE_CHECKING:
-    from infuse_cli.provisioning.context import Context
+    from infuse_cli.config.model import Profile
+    from infuse_cli.provisioning.context import BoardContext
 
 
-class Install(Acting):
+class Install(EffectStep):
     """Write what is not there with the right digest already."""
 
     name: ClassVar[str] = "install"
     effect: ClassVar[Effect] = Effect.BOARD
-    needs: ClassVar[frozenset[str]] = frozenset({"certificate"})
-    gives: ClassVar[frozenset[str]] = frozenset({"installed"})
+    requires: ClassVar[frozenset[str]] = frozenset({"certificate"})
+    provides: ClassVar[frozenset[str]] = frozenset({"installed"})
 
-    def prepare(self, ctx: Context) -> Given:
+    def capabilities(self, profile: Profile) -> frozenset[Can]:  # noqa: ARG002 - by every profile
+        """Write a certificate, offline."""
+        return frozenset({Can.OFFLINE, Can.WRITE, Can.DELETE})
+
+    def prepare(self, ctx: BoardContext) -> StepOutput:
         """Intend the digests."""
         tag = ctx.profile.identity.sec_tag
-        return Given(
+        return StepOutput(
             {
                 "wrote": [
                     slots.wrote(tag, kind, sorted(ctx.ops.digests(kind, text)))
@@ -37,14 +43,14 @@ class Install(Acting):
             }
         )
 
-    def run(self, ctx: Context) -> Given:
+    def run(self, ctx: BoardContext) -> StepOutput:
         """Write, then leave the digests for read-back."""
         rows = contents(ctx)
         for kind, text in rows:
             ctx.write(ctx.profile.identity.sec_tag, kind, text, ctx.ops.digests(kind, text))
-        return Given(_installed(ctx))
+        return StepOutput(_installed(ctx))
 
-    def probe(self, ctx: Context) -> Probe:
+    def probe(self, ctx: BoardContext) -> Probe:
         """Compare the digests in the modem's list."""
         tag = ctx.profile.identity.sec_tag
         there = all(
@@ -55,7 +61,7 @@ class Install(Acting):
         return Done(_installed(ctx)) if there else NotDone()
 
 
-def _installed(ctx: Context) -> dict[str, Any]:
+def _installed(ctx: BoardContext) -> dict[str, Any]:
     return {
         "installed": {
             str(int(kind)): slots.digests_fact(ctx.ops.digests(kind, text))
@@ -64,7 +70,7 @@ def _installed(ctx: Context) -> dict[str, Any]:
     }
 
 
-def contents(ctx: Context) -> list[tuple[CredentialType, str]]:
+def contents(ctx: BoardContext) -> list[tuple[CredentialType, str]]:
     """Return type and canonical PEM of what install writes; cloud-ca without a server CA trusts the
     chain's root.
     """
@@ -75,7 +81,7 @@ def contents(ctx: Context) -> list[tuple[CredentialType, str]]:
             canonical_pem(chains.board_bundle(certificate["pem"], certificate["chain"])),
         )
     ]
-    if ctx.profile.identity.mode == "cloud-ca" and ctx.deps.server_ca is None:
+    if ctx.profile.identity.mode == "cloud-ca" and ctx.run.server_ca is None:
         root = chains.root_of(certificate["chain"])
         if root is not None:
             rows.append((CredentialType.ROOT_CA, canonical_pem(root)))

@@ -11,24 +11,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from infuse_cli.dialect.base import Can
 from infuse_cli.errors import BoardError, PolicyError
 from infuse_cli.provisioning import slots
-from infuse_cli.provisioning.step import Acting, Effect, Given, NotDone, Probe
+from infuse_cli.provisioning.step import Effect, EffectStep, NotDone, Probe, StepOutput
 from infuse_cli.records import NoteAttempt
 from infuse_cli.types import CredentialType
 
 if TYPE_CHECKING:
-    from infuse_cli.provisioning.context import Context
+    from infuse_cli.config.model import Profile
+    from infuse_cli.provisioning.context import BoardContext
 
 
-class Keygen(Acting):
+class Keygen(EffectStep):
     """AT%KEYGEN, and the digest of the key slot right after."""
 
     name: ClassVar[str] = "keygen"
     effect: ClassVar[Effect] = Effect.BOARD
-    gives: ClassVar[frozenset[str]] = frozenset({"keygen", "keyDigest"})
+    provides: ClassVar[frozenset[str]] = frozenset({"keygen", "keyDigest"})
 
-    def prepare(self, ctx: Context) -> Given:
+    def capabilities(self, profile: Profile) -> frozenset[Can]:  # noqa: ARG002 - by every profile
+        """Make a key and a request for it, offline."""
+        return frozenset({Can.OFFLINE, Can.CSR, Can.DELETE, Can.READ_DIGEST})
+
+    def prepare(self, ctx: BoardContext) -> StepOutput:
         """Put the digest of a key that is about to be deleted on record first."""
         tag = ctx.profile.identity.sec_tag
         in_the_way = [
@@ -38,13 +44,13 @@ class Keygen(Acting):
         ]
         facts = {"wrote": [slots.wrote(tag, CredentialType.CLIENT_KEY)]}
         if not in_the_way:
-            return Given(facts)
-        return Given(
+            return StepOutput(facts)
+        return StepOutput(
             {**facts, "orphaned": in_the_way},
             (NoteAttempt(attempt=ctx.attempt, facts={"orphaned": in_the_way}),),
         )
 
-    def run(self, ctx: Context) -> Given:
+    def run(self, ctx: BoardContext) -> StepOutput:
         """Clear the slot, make the key, and read the key's digest back at once."""
         identity = ctx.profile.identity
         tag = identity.sec_tag
@@ -70,7 +76,7 @@ class Keygen(Acting):
                 f"the modem lists sec_tag {tag} type {int(CredentialType.CLIENT_KEY)} without a"
                 " digest",
             )
-        return Given(
+        return StepOutput(
             {
                 "keygen": text,
                 "keyDigest": entry.sha256,
@@ -78,12 +84,12 @@ class Keygen(Acting):
             }
         )
 
-    def probe(self, ctx: Context) -> Probe:
+    def probe(self, ctx: BoardContext) -> Probe:
         """No CSR on record: whatever key is there gets orphaned, and a new one is safe to make."""
         ctx.forget_stored()
         return NotDone()
 
-    def confirm(self, ctx: Context) -> None:
+    def confirm(self, ctx: BoardContext) -> None:
         """The key in the modem must still be the one that the recorded CSR was made with."""
         tag = ctx.profile.identity.sec_tag
         entry = ctx.entry(tag, CredentialType.CLIENT_KEY)

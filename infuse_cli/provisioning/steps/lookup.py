@@ -15,7 +15,7 @@ import msgspec
 from infuse_cli.errors import BoardError, CloudError, PolicyError
 from infuse_cli.identities import IdentityKind, blank_reason
 from infuse_cli.provisioning import metadata
-from infuse_cli.provisioning.step import Given, Reading
+from infuse_cli.provisioning.step import QueryStep, StepOutput
 from infuse_cli.provisioning.steps.expect import occupied
 from infuse_cli.provisioning.steps.token import mints, refuse_held
 from infuse_cli.records import NoteAttempt
@@ -23,17 +23,19 @@ from infuse_cli.types import DEVICE_ID
 
 if TYPE_CHECKING:
     from infuse_cli.api_types import Device
-    from infuse_cli.provisioning.context import Context
+    from infuse_cli.provisioning.context import BoardContext
 
 
-class Lookup(Reading):
+class Lookup(QueryStep):
     """Adopt, patch, create or refuse: decided here, done by register."""
 
     name: ClassVar[str] = "lookup"
-    needs: ClassVar[frozenset[str]] = frozenset({"identity"})
-    gives: ClassVar[frozenset[str]] = frozenset({"metadata", "existing", "patch"})
+    requires: ClassVar[frozenset[str]] = frozenset({"identity"})
+    provides: ClassVar[frozenset[str]] = frozenset({"metadata", "existing", "patch"})
+    in_dry_run: ClassVar[bool] = True
+    summary: ClassVar[tuple[str, ...]] = ("metadata",)
 
-    def run(self, ctx: Context) -> Given:
+    def run(self, ctx: BoardContext) -> StepOutput:
         """Read the cloud device by soc and mcuId, and whether the board's metadata is complete and
         free.
         """
@@ -41,7 +43,7 @@ class Lookup(Reading):
             raise BoardError(
                 "board.no-mcu-id", "the profile names no source for mcuId (board.mcu_id)"
             )
-        ctx.deps.journal.check_identity(ctx.uuid, ctx.identity.imei, ctx.identity.mcu_id)
+        ctx.run.journal.check_identity(ctx.uuid, ctx.identity.imei, ctx.identity.mcu_id)
         device = find_device(ctx)
         values = board_metadata(ctx, device)
         patch = {} if device is None else decide(ctx, device, values)
@@ -54,17 +56,19 @@ class Lookup(Reading):
             "patch": patch,
             "existing": None if device is None else msgspec.to_builtins(device),
         }
-        return Given(facts, (NoteAttempt(attempt=ctx.attempt, facts={"metadata": values}),))
+        return StepOutput(facts, (NoteAttempt(attempt=ctx.attempt, facts={"metadata": values}),))
 
-    def _check_unique(self, ctx: Context, values: dict[str, str], device: Device | None) -> None:
-        board = ctx.deps.resolved.board
+    def _check_unique(
+        self, ctx: BoardContext, values: dict[str, str], device: Device | None
+    ) -> None:
+        board = ctx.run.resolved.board
         for field in board.metadata_fields:
             if not field.unique or field.name not in values:
                 continue
             value = values[field.name]
-            others = ctx.patiently(
-                lambda name=field.name, value=value: ctx.deps.cloud.devices_with_metadata(  # type: ignore[misc]
-                    ctx.deps.resolved.organisation.id, board.id, name, value
+            others = ctx.retry_through_outage(
+                lambda name=field.name, value=value: ctx.run.cloud.devices_with_metadata(  # type: ignore[misc]
+                    ctx.run.resolved.organisation.id, board.id, name, value
                 )
             )
             taken = [other for other in others if device is None or other.id != device.id]
@@ -76,17 +80,17 @@ class Lookup(Reading):
                 )
 
 
-def board_metadata(ctx: Context, device: Device | None = None) -> dict[str, str]:
+def board_metadata(ctx: BoardContext, device: Device | None = None) -> dict[str, str]:
     """Return this board's metadata; values recorded by an earlier run of the same attempt count as
     given.
 
     So do those that its cloud device was registered with, by a batch say, of what no source but a
     person could tell.
     """
-    options = ctx.deps.options
+    options = ctx.run.options
     asked = {
         *ctx.profile.metadata,
-        *(field.name for field in ctx.deps.resolved.board.metadata_fields),
+        *(field.name for field in ctx.run.resolved.board.metadata_fields),
     }
     registered = (
         {}
@@ -111,29 +115,29 @@ def board_metadata(ctx: Context, device: Device | None = None) -> dict[str, str]
     given |= ctx.scanned(scans - {name for name, value in given.items() if value})
     given.pop("mcuId", None)
     return metadata.values_for(
-        ctx.profile.metadata, ctx.identity, given, ctx.deps.resolved.board.metadata_fields
+        ctx.profile.metadata, ctx.identity, given, ctx.run.resolved.board.metadata_fields
     )
 
 
-def _is_scanned(ctx: Context, key: str) -> bool:
+def _is_scanned(ctx: BoardContext, key: str) -> bool:
     rule = ctx.profile.metadata.get(key)
     return rule is None or (not isinstance(rule, str) and rule.source == "scan")
 
 
-def find_device(ctx: Context) -> Device | None:
+def find_device(ctx: BoardContext) -> Device | None:
     """Look the cloud device up by its natural key, soc and mcuId.
 
     Raises CloudError cloud.bad-answer where the answer is not about this board.
     """
     mcu_id = ctx.identity.mcu_id or ""
-    soc = ctx.deps.resolved.soc
-    device = ctx.patiently(lambda: ctx.deps.cloud.device_by_mcu_id(soc, mcu_id))
+    soc = ctx.run.resolved.soc
+    device = ctx.retry_through_outage(lambda: ctx.run.cloud.device_by_mcu_id(soc, mcu_id))
     if device is not None:
         check_answer(ctx, device)
     return device
 
 
-def check_answer(ctx: Context, device: Device, *, created: bool = False) -> None:
+def check_answer(ctx: BoardContext, device: Device, *, created: bool = False) -> None:
     """Hold the cloud's answer against what was asked.
 
     An answer about another chip, without a usable id, or with the id of a board that PASSed here,
@@ -151,8 +155,8 @@ def check_answer(ctx: Context, device: Device, *, created: bool = False) -> None
         )
 
 
-def _wrong_answer(ctx: Context, device: Device, *, created: bool) -> str | None:
-    resolved = ctx.deps.resolved
+def _wrong_answer(ctx: BoardContext, device: Device, *, created: bool) -> str | None:
+    resolved = ctx.run.resolved
     pairs = [("mcuId", device.mcu_id.lower(), ctx.identity.mcu_id)]
     if created:
         pairs.append(("organisation", device.organisation_id, resolved.organisation.id))
@@ -165,19 +169,19 @@ def _wrong_answer(ctx: Context, device: Device, *, created: bool) -> str | None:
     blank = blank_reason(IdentityKind.DEVICE_ID, device.device_id)
     if blank is not None:
         return f"device id {device.device_id}, which is {blank}"
-    other = ctx.deps.journal.device_owner(device.device_id)
+    other = ctx.run.journal.device_owner(device.device_id)
     if other is not None and other != ctx.uuid:
         return f"device {device.device_id}, which is board {other}'s"
     return None
 
 
-def decide(ctx: Context, device: Device, values: dict[str, str]) -> dict[str, str]:
+def decide(ctx: BoardContext, device: Device, values: dict[str, str]) -> dict[str, str]:
     """Return what to patch into an existing device's metadata.
 
     Raises PolicyError cloud.wrong-owner for another organisation or board,
     cloud.device-conflict for values that differ, unless --update-metadata.
     """
-    resolved = ctx.deps.resolved
+    resolved = ctx.run.resolved
     for what, have, want in (
         ("organisation", device.organisation_id, resolved.organisation.id),
         ("board", device.board_id, resolved.board.id),
@@ -194,7 +198,7 @@ def decide(ctx: Context, device: Device, values: dict[str, str]) -> dict[str, st
         for key, value in values.items()
         if key in device.metadata and device.metadata[key] != value
     }
-    if differing and not ctx.deps.options.update_metadata:
+    if differing and not ctx.run.options.update_metadata:
         named = ", ".join(
             f"{key} is {device.metadata[key]!r}, not {value!r}"
             for key, value in sorted(differing.items())

@@ -13,20 +13,27 @@ from infuse_cli.dialect.base import Can
 from infuse_cli.errors import BoardError, PolicyError
 from infuse_cli.pki.possession import Possession as Proof
 from infuse_cli.pki.possession import verify_jwt
-from infuse_cli.provisioning.step import Given, Reading
+from infuse_cli.provisioning.step import QueryStep, StepOutput
 
 if TYPE_CHECKING:
-    from infuse_cli.provisioning.context import Context
+    from infuse_cli.config.model import Profile
+    from infuse_cli.provisioning.context import BoardContext
 
 
-class Possession(Reading):
+class Possession(QueryStep):
     """AT%JWT with a nonce as subject and audience, checked with the certificate's public key."""
 
     name: ClassVar[str] = "possession"
-    needs: ClassVar[frozenset[str]] = frozenset({"certificate"})
-    gives: ClassVar[frozenset[str]] = frozenset({"possession"})
+    requires: ClassVar[frozenset[str]] = frozenset({"certificate"})
+    provides: ClassVar[frozenset[str]] = frozenset({"possession"})
+    summary: ClassVar[tuple[str, ...]] = ("possession", "possessionWhy")
 
-    def run(self, ctx: Context) -> Given:
+    def capabilities(self, profile: Profile) -> frozenset[Can]:
+        """A proof where it is required: a board that can't give one is `unproven` else."""
+        required = profile.verify.possession == "required"
+        return frozenset({Can.POSSESSION}) if required else frozenset()
+
+    def run(self, ctx: BoardContext) -> StepOutput:
         """Prove, or record `unproven` where the modem can't and the profile allows it."""
         if Can.POSSESSION not in capabilities(ctx.link.dialect):
             return self._unproven(ctx, f"dialect {ctx.link.dialect} cannot {Can.POSSESSION.value}")
@@ -39,13 +46,13 @@ class Possession(Reading):
             return self._unproven(ctx, error.message)
         match verify_jwt(jwt, ctx.facts["certificate"]["pem"], subject=nonce, audience=nonce):
             case Proof.PROVEN:
-                return Given({"possession": "proven"})
+                return StepOutput({"possession": "proven"})
             case Proof.NOT_FRESH:
                 return self._unproven(ctx, "the JWT does not carry our challenge")
 
-    def _unproven(self, ctx: Context, why: str) -> Given:
+    def _unproven(self, ctx: BoardContext, why: str) -> StepOutput:
         if ctx.profile.verify.possession == "required":
             raise PolicyError(
                 "identity.possession-failed", f"possession is required and unproven: {why}"
             )
-        return Given({"possession": "unproven", "possessionWhy": why})
+        return StepOutput({"possession": "unproven", "possessionWhy": why})

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, ClassVar
 from infuse_cli.errors import CloudError, PolicyError
 from infuse_cli.pki import chain as chains
 from infuse_cli.pki import issuing
-from infuse_cli.provisioning.step import Acting, Effect, Given, NotDone, Probe, Rewind, RewindNeeded
+from infuse_cli.provisioning.step import (
+    Effect,
+    EffectStep,
+    NotDone,
+    Probe,
+    Rollback,
+    RollbackRequired,
+    StepOutput,
+)
 from infuse_cli.provisioning.steps import token
 from infuse_cli.provisioning.steps.flash import expired
 from infuse_cli.provisioning.steps.sign import certificate_fact
@@ -19,41 +27,43 @@ from infuse_cli.types import TokenState
 
 if TYPE_CHECKING:
     from infuse_cli.api_types import Provisioned
-    from infuse_cli.provisioning.context import Context
+    from infuse_cli.provisioning.context import BoardContext
 
 _TOKEN_GONE = frozenset({401, 409, 410})  # unknown, used or revoked, expired
 
 
-class Provision(Acting):
+class Provision(EffectStep):
     """POST /devices/provision with the board's CSR; the token never touches the board."""
 
     name: ClassVar[str] = "provision"
     effect: ClassVar[Effect] = Effect.CLOUD
-    needs: ClassVar[frozenset[str]] = frozenset({"csr", "spki", "token"})
-    gives: ClassVar[frozenset[str]] = frozenset({"certificate"})
+    requires: ClassVar[frozenset[str]] = frozenset({"csr", "spki", "token"})
+    provides: ClassVar[frozenset[str]] = frozenset({"certificate"})
 
-    def prepare(self, ctx: Context) -> Given:
+    def prepare(self, ctx: BoardContext) -> StepOutput:
         """Record that the token is exposed before it goes out."""
         if token.has_expired(ctx):
             raise expired(ctx)
-        return Given({}, token.exposure(ctx, "provision"))
+        return StepOutput({}, token.exposure(ctx, "provision"))
 
-    def run(self, ctx: Context) -> Given:
+    def run(self, ctx: BoardContext) -> StepOutput:
         """Send token and CSR; check that what comes back is this board's certificate."""
         secret = token.reveal(ctx)
         try:
-            answer = ctx.patiently(lambda: token.registry(ctx).provision(secret, ctx.facts["csr"]))
+            answer = ctx.retry_through_outage(
+                lambda: token.registry(ctx).provision(secret, ctx.facts["csr"])
+            )
         except CloudError as error:
             if error.unknown or error.status not in _TOKEN_GONE:
                 raise
-            raise RewindNeeded(
+            raise RollbackRequired(
                 self._burnt(ctx, error.message), self._spent(error.message)
             ) from error
         return self._given(ctx, answer)
 
-    def _given(self, ctx: Context, answer: Provisioned) -> Given:
+    def _given(self, ctx: BoardContext, answer: Provisioned) -> StepOutput:
         leaf = chains.check_certificate_fits(
-            answer.certificate, ctx.facts["spki"], now=ctx.deps.clock.now()
+            answer.certificate, ctx.facts["spki"], now=ctx.run.clock.now()
         )
         others = [
             certificate
@@ -78,7 +88,7 @@ class Provision(Acting):
             device_id=answer.device_id,
         )
         intent = ctx.facts["token"]["intent"]
-        return Given(
+        return StepOutput(
             {"certificate": certificate_fact(row, chain=bundle)},
             (
                 ReserveSerial(serial=row.serial, issuer=row.issuer, attempt=ctx.attempt),
@@ -93,7 +103,7 @@ class Provision(Acting):
             ),
         )
 
-    def probe(self, ctx: Context) -> Probe:
+    def probe(self, ctx: BoardContext) -> Probe:
         """Still pending: send the same token and CSR again.
 
         Else the token is burnt and the device retired.
@@ -102,7 +112,7 @@ class Provision(Acting):
             return NotDone()
         return self._burnt(ctx, "the answer to provision was lost and the token is spent")
 
-    def _burnt(self, ctx: Context, why: str) -> Rewind:
+    def _burnt(self, ctx: BoardContext, why: str) -> Rollback:
         """Record the unseen certificate, retire the device, and go back for a new token, once a
         board.
         """
@@ -116,17 +126,19 @@ class Provision(Acting):
             ctx.facts["issuedUnseen"] = {
                 "registryDeviceId": ctx.facts["registryDevice"],
                 "intent": intent,
-                "at": ctx.deps.clock.now().isoformat(),
+                "at": ctx.run.clock.now().isoformat(),
                 "why": why,
             }
             ctx.commit(
                 NoteAttempt(attempt=ctx.attempt, facts={"issuedUnseen": ctx.facts["issuedUnseen"]})
             )
-        device = ctx.patiently(lambda: token.registry(ctx).device(ctx.facts["registryDevice"]))
+        device = ctx.retry_through_outage(
+            lambda: token.registry(ctx).device(ctx.facts["registryDevice"])
+        )
         if device is not None:
             token.retire(ctx, device, TokenState.BURNT)
         writes = token.retired_writes(ctx, intent, why, TokenState.BURNT)
-        return Rewind({}, writes, to="token", why=why)
+        return Rollback({}, writes, to="token", why=why)
 
     def _spent(self, why: str) -> PolicyError:
         return PolicyError(

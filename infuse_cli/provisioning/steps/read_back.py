@@ -8,28 +8,30 @@ from infuse_cli.errors import BoardError, PolicyError
 from infuse_cli.pki import chain as chains
 from infuse_cli.pki import issuing
 from infuse_cli.provisioning import slots
-from infuse_cli.provisioning.step import Given, Reading, Rewind, RewindNeeded
+from infuse_cli.provisioning.step import QueryStep, Rollback, RollbackRequired, StepOutput
 from infuse_cli.provisioning.steps import flash, token
 from infuse_cli.provisioning.steps.expect import kind_name
 from infuse_cli.types import CredentialType
 
 if TYPE_CHECKING:
-    from infuse_cli.provisioning.context import Context
+    from infuse_cli.provisioning.context import BoardContext
 
 Expected = list[
     tuple[int, int, list[str], str]
 ]  # sec_tag, type, digests that fit, step that wrote it
 
 
-class ReadBack(Reading):
+class ReadBack(QueryStep):
     """List once, compare every digest; a mismatch is written once more before the board is
     failed.
     """
 
     name: ClassVar[str] = "read-back"
-    gives: ClassVar[frozenset[str]] = frozenset({"readBack"})
+    provides: ClassVar[frozenset[str]] = frozenset({"readBack"})
+    rechecks: ClassVar[bool] = True
+    summary: ClassVar[tuple[str, ...]] = ("readBack",)
 
-    def run(self, ctx: Context) -> Given:
+    def run(self, ctx: BoardContext) -> StepOutput:
         """Refuse with identity.not-read-back, or serial.no-digest for a modem that lists none."""
         ctx.forget_stored()
         rows: list[dict[str, Any]] = []
@@ -52,16 +54,16 @@ class ReadBack(Reading):
             chains.check_certificate_fits(
                 certificate["pem"],
                 ctx.facts.get("spki", certificate["spki"]),
-                now=ctx.deps.clock.now(),
+                now=ctx.run.clock.now(),
             )
             self._not_revoked(ctx, certificate)
-        return Given({"readBack": rows})
+        return StepOutput({"readBack": rows})
 
-    def _not_revoked(self, ctx: Context, certificate: dict[str, Any]) -> None:
+    def _not_revoked(self, ctx: BoardContext, certificate: dict[str, Any]) -> None:
         """A board that PASSed before must not PASS again with a certificate that was taken back
         since, or whose issuer was.
         """
-        journal = ctx.deps.journal
+        journal = ctx.run.journal
         row = next(
             (
                 one
@@ -83,7 +85,7 @@ class ReadBack(Reading):
                 " revoked",
             )
 
-    def _token(self, ctx: Context) -> None:
+    def _token(self, ctx: BoardContext) -> None:
         """A token outside the modem: read once more, as far as the board lets it be; one that the
         board has used is nobody's to compare.
         """
@@ -99,7 +101,9 @@ class ReadBack(Reading):
                 "the board does not hold the token that was written (store"
                 f" {ctx.facts['tokenStore']})",
             )
-            raise RewindNeeded(Rewind({}, (), to="flash", why="the token did not read back"), error)
+            raise RollbackRequired(
+                Rollback({}, (), to="flash", why="the token did not read back"), error
+            )
 
     def _mismatch(self, tag: int, kind: int, found: str | None, step: str) -> None:
         holds = "nothing" if found is None else f"SHA-256 {found}"
@@ -109,12 +113,12 @@ class ReadBack(Reading):
         )
         if step == "keygen":
             raise error
-        raise RewindNeeded(
-            Rewind({}, (), to=step, why=f"{kind_name(kind)} did not read back"), error
+        raise RollbackRequired(
+            Rollback({}, (), to=step, why=f"{kind_name(kind)} did not read back"), error
         )
 
 
-def expected(ctx: Context) -> Expected:
+def expected(ctx: BoardContext) -> Expected:
     """Return every place of this attempt with the digests that the modem must show."""
     tag = ctx.profile.identity.sec_tag
     rows: Expected = []

@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from infuse_cli.errors import CloudError, PolicyError
-from infuse_cli.provisioning.step import Acting, Done, Effect, Given, NotDone, Probe
+from infuse_cli.provisioning.step import Done, Effect, EffectStep, NotDone, Probe, StepOutput
 from infuse_cli.provisioning.steps.lookup import check_answer, decide, find_device
 
 if TYPE_CHECKING:
     from infuse_cli.api_types import Device
-    from infuse_cli.provisioning.context import Context
+    from infuse_cli.provisioning.context import BoardContext
 
 
-class Register(Acting):
+class Register(EffectStep):
     """POST /device, or adopt what exists and patch in what is missing."""
 
     name: ClassVar[str] = "register"
     effect: ClassVar[Effect] = Effect.CLOUD
-    needs: ClassVar[frozenset[str]] = frozenset({"metadata", "existing", "patch"})
-    gives: ClassVar[frozenset[str]] = frozenset({"device"})
+    requires: ClassVar[frozenset[str]] = frozenset({"metadata", "existing", "patch"})
+    provides: ClassVar[frozenset[str]] = frozenset({"device"})
 
-    def run(self, ctx: Context) -> Given:
+    def run(self, ctx: BoardContext) -> StepOutput:
         """Create or adopt; raises CloudError with `unknown` when the answer to a POST or PUT was
         lost.
         """
@@ -42,10 +42,10 @@ class Register(Acting):
                 raise
             return _given(self._after_conflict(ctx, error), adopted=True)
 
-    def _create(self, ctx: Context) -> Device:
-        resolved = ctx.deps.resolved
-        made = ctx.patiently(
-            lambda: ctx.deps.cloud.create_device(
+    def _create(self, ctx: BoardContext) -> Device:
+        resolved = ctx.run.resolved
+        made = ctx.retry_through_outage(
+            lambda: ctx.run.cloud.create_device(
                 mcu_id=ctx.identity.mcu_id or "",
                 board_id=resolved.board.id,
                 organisation_id=resolved.organisation.id,
@@ -55,15 +55,17 @@ class Register(Acting):
         check_answer(ctx, made, created=True)
         return made
 
-    def _adopt(self, ctx: Context, device: Device) -> Device:
+    def _adopt(self, ctx: BoardContext, device: Device) -> Device:
         patch = decide(ctx, device, ctx.facts["metadata"])
         if not patch:
             return device
-        patched = ctx.patiently(lambda: ctx.deps.cloud.patch_device_metadata(device.id, patch))
+        patched = ctx.retry_through_outage(
+            lambda: ctx.run.cloud.patch_device_metadata(device.id, patch)
+        )
         check_answer(ctx, patched, created=True)
         return patched
 
-    def _after_conflict(self, ctx: Context, error: CloudError) -> Device:
+    def _after_conflict(self, ctx: BoardContext, error: CloudError) -> Device:
         """409 means that somebody was faster, or that metadata or device id clash with another
         device.
         """
@@ -75,9 +77,9 @@ class Register(Acting):
             )
         return self._adopt(ctx, device)
 
-    def probe(self, ctx: Context) -> Probe:
+    def probe(self, ctx: BoardContext) -> Probe:
         """Look up by soc and mcuId for the grace time before any second POST may follow."""
-        device = ctx.within_grace(lambda: find_device(ctx))
+        device = ctx.look_up_lost(lambda: find_device(ctx))
         if device is None:
             return NotDone({"existing": None})
         if decide(ctx, device, ctx.facts["metadata"]):
@@ -86,9 +88,9 @@ class Register(Acting):
         return Done(given.facts, given.writes)
 
 
-def _given(device: Device, *, adopted: bool) -> Given:
+def _given(device: Device, *, adopted: bool) -> StepOutput:
     facts: dict[str, Any] = {"device": msgspec.to_builtins(device), "adopted": adopted}
-    return Given(facts)
+    return StepOutput(facts)
 
 
 def _device_type() -> type[Device]:

@@ -15,26 +15,26 @@ from infuse_cli.errors import SignerError
 from infuse_cli.pki import issuing
 from infuse_cli.pki.certificate_profiles import Limits, certificate_profile
 from infuse_cli.pki.names import common_name
-from infuse_cli.provisioning.step import Acting, Effect, Given, NotDone, Probe
+from infuse_cli.provisioning.step import Effect, EffectStep, NotDone, Probe, StepOutput
 from infuse_cli.records import CheckLimits, CheckName, ReserveSerial, StoreCertificate, VoidSerial
 
 if TYPE_CHECKING:
     from infuse_cli.pki.certificate_profiles import CertificateProfile
     from infuse_cli.ports import Signer
-    from infuse_cli.provisioning.context import Context
+    from infuse_cli.provisioning.context import BoardContext
 
 
-class Sign(Acting):
+class Sign(EffectStep):
     """Reserve a serial, sign, and commit the row before the certificate leaves the process."""
 
     name: ClassVar[str] = "sign"
     effect: ClassVar[Effect] = Effect.CA
-    needs: ClassVar[frozenset[str]] = frozenset({"csr", "spki", "spkiDer", "device"})
-    gives: ClassVar[frozenset[str]] = frozenset({"certificate"})
+    requires: ClassVar[frozenset[str]] = frozenset({"csr", "spki", "spkiDer", "device"})
+    provides: ClassVar[frozenset[str]] = frozenset({"certificate"})
 
-    def prepare(self, ctx: Context) -> Given:
+    def prepare(self, ctx: BoardContext) -> StepOutput:
         """Refuse an issuer that was revoked, else reserve the serial."""
-        deps = ctx.deps
+        deps = ctx.run
         issuing.check_issuer(signer(ctx), deps.journal.is_revoked)
         serial, issuer = issuing.serial_hex(issuing.new_serial()), issuing.issuer_id(signer(ctx))
         profile = certificate(ctx)
@@ -47,7 +47,7 @@ class Sign(Acting):
             spki_sha256=ctx.facts["spki"],
             board=ctx.uuid,
         )
-        return Given(
+        return StepOutput(
             {"serial": serial, "issuer": issuer},
             (
                 *((limits,) if profile.limits != Limits() else ()),
@@ -56,7 +56,7 @@ class Sign(Acting):
             ),
         )
 
-    def run(self, ctx: Context) -> Given:
+    def run(self, ctx: BoardContext) -> StepOutput:
         """Sign; the row travels with the transition."""
         issued = issuing.issue(
             signer(ctx),
@@ -65,7 +65,7 @@ class Sign(Acting):
             serial=int(ctx.facts["serial"], 16),
             profile=certificate(ctx),
             values=names_of(ctx),
-            now=ctx.deps.clock.now(),
+            now=ctx.run.clock.now(),
             validity_days=ctx.profile.identity.validity_days,
         )
         failpoint.hit("signed")
@@ -83,9 +83,9 @@ class Sign(Acting):
             device_id=ctx.facts["device"]["deviceId"],
             name=issued.name,
         )
-        return Given({"certificate": certificate_fact(row, chain=_chain(signer(ctx)))}, (row,))
+        return StepOutput({"certificate": certificate_fact(row, chain=_chain(signer(ctx)))}, (row,))
 
-    def probe(self, ctx: Context) -> Probe:
+    def probe(self, ctx: BoardContext) -> Probe:
         """Begun without a row: that serial's certificate never left the process, and the serial is
         void.
         """
@@ -93,7 +93,7 @@ class Sign(Acting):
             {},
             tuple(
                 VoidSerial(serial=serial, issuer=issuer)
-                for serial, issuer in ctx.deps.journal.reserved_serials(ctx.attempt)
+                for serial, issuer in ctx.run.journal.reserved_serials(ctx.attempt)
             ),
         )
 
@@ -110,12 +110,12 @@ def certificate_fact(row: StoreCertificate, *, chain: list[str]) -> dict[str, An
     }
 
 
-def certificate(ctx: Context) -> CertificateProfile:
+def certificate(ctx: BoardContext) -> CertificateProfile:
     """Return the certificate profile of this run."""
-    return ctx.deps.certificate or certificate_profile(ctx.profile.identity.certificate)
+    return ctx.run.certificate or certificate_profile(ctx.profile.identity.certificate)
 
 
-def names_of(ctx: Context) -> dict[str, str]:
+def names_of(ctx: BoardContext) -> dict[str, str]:
     """Return what the certificate profile's templates may use of a board."""
     device = ctx.facts["device"]["deviceId"]
     known = {
@@ -128,11 +128,11 @@ def names_of(ctx: Context) -> dict[str, str]:
     return {key: value for key, value in known.items() if value}
 
 
-def signer(ctx: Context) -> Signer:
+def signer(ctx: BoardContext) -> Signer:
     """Return the unlocked CA. Raises SignerError ca.not-found where the run has none."""
-    if ctx.deps.signer is None:
+    if ctx.run.signer is None:
         raise SignerError("ca.not-found", "the profile signs with a local CA, and none is open")
-    return ctx.deps.signer
+    return ctx.run.signer
 
 
 def _chain(ca: Signer) -> list[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from infuse_cli.api_types import Location
 from infuse_cli.errors import CloudError, CredentialError, PolicyError, ProfileError
 from infuse_cli.provisioning import metadata
-from infuse_cli.provisioning.step import Acting, Effect, Given, NotDone, Probe
+from infuse_cli.provisioning.step import Effect, EffectStep, NotDone, Probe, StepOutput
 from infuse_cli.records import (
     DropSecret,
     IntendToken,
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from infuse_cli.api_types import MintedToken, RegistryDevice
-    from infuse_cli.config import model as profile
+    from infuse_cli.config.model import Profile, Registry
     from infuse_cli.ports import RegistryApi, Sealer
-    from infuse_cli.provisioning.context import Context
+    from infuse_cli.provisioning.context import BoardContext
     from infuse_cli.records import TokenRecord, Write
 
 INTENT = "infuseIntent"
 _MINT_TRIES = 3
 
 
-def place(spec: profile.Registry) -> Location | None:
+def place(spec: Registry) -> Location | None:
     """The profile's location as the registry takes it."""
     return (
         None
@@ -49,22 +49,27 @@ def place(spec: profile.Registry) -> Location | None:
     )
 
 
-def mints(product: profile.Profile) -> bool:
+def mints(profile: Profile) -> bool:
     """Whether boards of this profile get a registration token."""
-    return product.identity.mode != "none" and (
-        product.identity.mode != "local-ca" or product.token is not None
+    return profile.identity.mode != "none" and (
+        profile.identity.mode != "local-ca" or profile.token is not None
     )
 
 
-class MintTokenStep(Acting):
+class MintTokenStep(EffectStep):
     """POST /devices/registration/tokens, or take up a token of this board that is still alive."""
 
     name: ClassVar[str] = "token"
     effect: ClassVar[Effect] = Effect.CLOUD
-    needs: ClassVar[frozenset[str]] = frozenset({"device", "metadata"})
-    gives: ClassVar[frozenset[str]] = frozenset({"token", "registryDevice"})
+    requires: ClassVar[frozenset[str]] = frozenset({"device", "metadata"})
+    provides: ClassVar[frozenset[str]] = frozenset({"token", "registryDevice"})
+    summary: ClassVar[tuple[str, ...]] = ("registryDevice",)
 
-    def prepare(self, ctx: Context) -> Given:
+    def is_needed(self, profile: Profile) -> bool:
+        """Whether boards get a token."""
+        return mints(profile)
+
+    def prepare(self, ctx: BoardContext) -> StepOutput:
         """Intend a mint under a name, unless a live token of this board or of its batch row is on
         record already.
         """
@@ -72,9 +77,9 @@ class MintTokenStep(Acting):
         _refuse_handed_over(ctx)
         alive = live_token(ctx, name)
         if alive is not None:
-            return Given({"intent": alive.intent, "name": alive.name, "reused": True})
+            return StepOutput({"intent": alive.intent, "name": alive.name, "reused": True})
         intent = uuid.uuid4().hex
-        return Given(
+        return StepOutput(
             {"intent": intent, "name": name, "reused": False},
             (
                 *_given_up(ctx),
@@ -82,7 +87,7 @@ class MintTokenStep(Acting):
             ),
         )
 
-    def run(self, ctx: Context) -> Given:
+    def run(self, ctx: BoardContext) -> StepOutput:
         """Mint; a name that is taken by our own unfinished device is cleared first."""
         intent, name = ctx.facts["intent"], ctx.facts["name"]
         if ctx.facts["reused"]:
@@ -93,7 +98,7 @@ class MintTokenStep(Acting):
             except CloudError as error:
                 if error.status != 409 or error.unknown:
                     raise
-                found = ctx.within_grace(lambda: registry(ctx).device_by_name(name))
+                found = ctx.look_up_lost(lambda: registry(ctx).device_by_name(name))
                 if found is not None:
                     retire(ctx, found)
         raise PolicyError(
@@ -101,9 +106,9 @@ class MintTokenStep(Acting):
             f"the registry says that {name!r} is taken, but shows no such device",
         )
 
-    def _mint(self, ctx: Context, intent: str, name: str) -> MintedToken:
+    def _mint(self, ctx: BoardContext, intent: str, name: str) -> MintedToken:
         spec = registry_profile(ctx)
-        return ctx.patiently(
+        return ctx.retry_through_outage(
             lambda: registry(ctx).mint_token(
                 name=name,
                 metadata={**spec.metadata, INTENT: intent},
@@ -115,7 +120,7 @@ class MintTokenStep(Acting):
             )
         )
 
-    def _given(self, ctx: Context, intent: str, minted: MintedToken) -> Given:
+    def _given(self, ctx: BoardContext, intent: str, minted: MintedToken) -> StepOutput:
         ctx.token = Secret(minted.token)
         facts = {
             "intent": intent,
@@ -123,7 +128,7 @@ class MintTokenStep(Acting):
             "tokenId": minted.id,
             "expiresAt": None if minted.expires_at is None else minted.expires_at.isoformat(),
         }
-        return Given(
+        return StepOutput(
             {"token": facts, "registryDevice": minted.device_id},
             (
                 MintToken(
@@ -140,9 +145,9 @@ class MintTokenStep(Acting):
             ),
         )
 
-    def _reuse(self, ctx: Context, intent: str) -> Given:
+    def _reuse(self, ctx: BoardContext, intent: str) -> StepOutput:
         record = next(
-            row for row in ctx.deps.journal.tokens(name=ctx.facts["name"]) if row.intent == intent
+            row for row in ctx.run.journal.tokens(name=ctx.facts["name"]) if row.intent == intent
         )
         facts = {
             "intent": intent,
@@ -150,14 +155,14 @@ class MintTokenStep(Acting):
             "tokenId": record.token_id,
             "expiresAt": None if record.expires_at is None else record.expires_at.isoformat(),
         }
-        return Given({"token": facts, "registryDevice": record.registry_device_id})
+        return StepOutput({"token": facts, "registryDevice": record.registry_device_id})
 
-    def probe(self, ctx: Context) -> Probe:
+    def probe(self, ctx: BoardContext) -> Probe:
         """A device of this name that carries our intent lost its token on the way: clear it and
         mint again.
         """
         name = ctx.facts["name"]
-        found = ctx.within_grace(lambda: registry(ctx).device_by_name(name))
+        found = ctx.look_up_lost(lambda: registry(ctx).device_by_name(name))
         if found is not None:
             retire(ctx, found)
         elif ended := retired_writes(ctx, ctx.facts["intent"], "the mint never happened"):
@@ -165,7 +170,7 @@ class MintTokenStep(Acting):
         return NotDone()
 
 
-def _refuse_handed_over(ctx: Context) -> None:
+def _refuse_handed_over(ctx: BoardContext) -> None:
     """Refuse a board whose token lies with another bench: minting here would take it away from
     there.
     """
@@ -174,7 +179,7 @@ def _refuse_handed_over(ctx: Context) -> None:
             row
             for row in batch_tokens(ctx)
             if row.state is TokenState.HANDED_OVER
-            and (row.expires_at is None or row.expires_at > ctx.deps.clock.now())
+            and (row.expires_at is None or row.expires_at > ctx.run.clock.now())
         ),
         None,
     )
@@ -185,7 +190,7 @@ def _refuse_handed_over(ctx: Context) -> None:
         )
 
 
-def _given_up(ctx: Context) -> list[MoveToken]:
+def _given_up(ctx: BoardContext) -> list[MoveToken]:
     """End what was only intended for this board: the registry refused that mint, or its attempt was
     given up.
 
@@ -193,7 +198,7 @@ def _given_up(ctx: Context) -> list[MoveToken]:
     the next.
     """
     rows = [
-        row for row in ctx.deps.journal.tokens(board=ctx.uuid) if row.state is TokenState.INTENDED
+        row for row in ctx.run.journal.tokens(board=ctx.uuid) if row.state is TokenState.INTENDED
     ]
     return [
         MoveToken(
@@ -203,19 +208,19 @@ def _given_up(ctx: Context) -> list[MoveToken]:
     ]
 
 
-def registry(ctx: Context) -> RegistryApi:
+def registry(ctx: BoardContext) -> RegistryApi:
     """Return the registry client.
 
     Raises ProfileError profile.invalid where the profile has none.
     """
-    if ctx.deps.registry is None:
+    if ctx.run.registry is None:
         raise ProfileError(
             "profile.invalid", "a token needs a registry, and the profile names none"
         )
-    return ctx.deps.registry
+    return ctx.run.registry
 
 
-def registry_profile(ctx: Context) -> Any:
+def registry_profile(ctx: BoardContext) -> Any:
     """Return the profile's registry section.
 
     Raises ProfileError profile.invalid where there is none.
@@ -227,14 +232,14 @@ def registry_profile(ctx: Context) -> Any:
     return ctx.profile.registry
 
 
-def sealer(ctx: Context) -> Sealer:
+def sealer(ctx: BoardContext) -> Sealer:
     """Return the sealer. Raises CredentialError credential.sealing-key where there is none."""
-    if ctx.deps.sealer is None:
+    if ctx.run.sealer is None:
         raise CredentialError(
             "credential.sealing-key",
             "a token would have to be kept, and there is no key to seal it with",
         )
-    return ctx.deps.sealer
+    return ctx.run.sealer
 
 
 def secret_name(intent: str) -> str:
@@ -242,14 +247,14 @@ def secret_name(intent: str) -> str:
     return f"token:{intent}"
 
 
-def registry_name(ctx: Context) -> str:
+def registry_name(ctx: BoardContext) -> str:
     """Return the name that a batch gave this board's soc and mcuId, else fill the profile's
     template.
     """
     return _name(ctx, ctx.facts["device"]["deviceId"], ctx.facts["metadata"])
 
 
-def _name(ctx: Context, device_id: str, filled: dict[str, str]) -> str:
+def _name(ctx: BoardContext, device_id: str, filled: dict[str, str]) -> str:
     given = [row.name for row in batch_tokens(ctx) if row.state is not TokenState.REVOKED]
     if given:
         return given[-1]
@@ -264,62 +269,62 @@ def _name(ctx: Context, device_id: str, filled: dict[str, str]) -> str:
     return metadata.template(registry_profile(ctx).name, values)
 
 
-def batch_key(ctx: Context) -> str:
+def batch_key(ctx: BoardContext) -> str:
     """Return what tokens are filed under that a batch minted, or that were imported, for this
     board's soc and mcuId.
     """
-    return cloud_key(ctx.deps.resolved.soc, ctx.identity.mcu_id or "")
+    return cloud_key(ctx.run.resolved.soc, ctx.identity.mcu_id or "")
 
 
-def batch_tokens(ctx: Context) -> Sequence[TokenRecord]:
+def batch_tokens(ctx: BoardContext) -> Sequence[TokenRecord]:
     """Return those tokens, oldest first."""
-    return ctx.deps.journal.tokens(board=batch_key(ctx))
+    return ctx.run.journal.tokens(board=batch_key(ctx))
 
 
-def live_token(ctx: Context, name: str) -> TokenRecord | None:
+def live_token(ctx: BoardContext, name: str) -> TokenRecord | None:
     """Find a minted token for this board and name whose secret is still sealed here and which the
     registry lists as pending.
     """
-    known = {row.intent: row for row in (*batch_tokens(ctx), *ctx.deps.journal.tokens(name=name))}
+    known = {row.intent: row for row in (*batch_tokens(ctx), *ctx.run.journal.tokens(name=name))}
     records = [
         row
         for row in known.values()
         if row.state in {TokenState.MINTED, TokenState.EXPOSED}
         and row.board in {ctx.uuid, batch_key(ctx), None}
-        and ctx.deps.journal.secret(secret_name(row.intent)) is not None
-        and (row.expires_at is None or row.expires_at > ctx.deps.clock.now())
+        and ctx.run.journal.secret(secret_name(row.intent)) is not None
+        and (row.expires_at is None or row.expires_at > ctx.run.clock.now())
     ]
     return next((row for row in records if is_pending(ctx, row.token_id)), None)
 
 
-def is_pending(ctx: Context, token_id: str | None) -> bool:
+def is_pending(ctx: BoardContext, token_id: str | None) -> bool:
     """Whether the registry lists the token as pending."""
-    rows = ctx.patiently(lambda: registry(ctx).pending_tokens())
+    rows = ctx.retry_through_outage(lambda: registry(ctx).pending_tokens())
     return any(row.id == token_id and row.status.upper() == "PENDING" for row in rows)
 
 
-def was_seen(ctx: Context) -> bool:
+def was_seen(ctx: BoardContext) -> bool:
     """Whether this attempt's registry device has connected, though it may be gone again."""
     device = registry(ctx).device(ctx.facts["registryDevice"])
     return device is not None and device.was_seen
 
 
-def was_used(ctx: Context) -> bool:
+def was_used(ctx: BoardContext) -> bool:
     """Whether this attempt's token is on record as used by its board: its secret is
     forgotten then.
     """
-    rows = ctx.deps.journal.tokens(name=ctx.facts["name"])
+    rows = ctx.run.journal.tokens(name=ctx.facts["name"])
     return any(
         row.intent == ctx.facts["token"]["intent"] and row.state is TokenState.CONSUMED
         for row in rows
     )
 
 
-def reveal(ctx: Context) -> Secret:
+def reveal(ctx: BoardContext) -> Secret:
     """Return the token of this attempt, from memory or unsealed from the journal."""
     if ctx.token is None:
         name = secret_name(ctx.facts["token"]["intent"])
-        sealed = ctx.deps.journal.secret(name)
+        sealed = ctx.run.journal.secret(name)
         if sealed is None:
             raise PolicyError(
                 "run.conflict", "the token is on record, but its sealed secret is gone"
@@ -328,13 +333,13 @@ def reveal(ctx: Context) -> Secret:
     return ctx.token
 
 
-def has_expired(ctx: Context) -> bool:
+def has_expired(ctx: BoardContext) -> bool:
     """Whether the time of this attempt's token is over."""
     expires = ctx.facts["token"]["expiresAt"]
-    return expires is not None and datetime.fromisoformat(expires) <= ctx.deps.clock.now()
+    return expires is not None and datetime.fromisoformat(expires) <= ctx.run.clock.now()
 
 
-def exposure(ctx: Context, why: str) -> tuple[MoveToken, ...]:
+def exposure(ctx: BoardContext, why: str) -> tuple[MoveToken, ...]:
     """Return the write that must be durable before a byte of the token goes out, nothing when it is
     on record already.
 
@@ -343,7 +348,7 @@ def exposure(ctx: Context, why: str) -> tuple[MoveToken, ...]:
     """
     intent = ctx.facts["token"]["intent"]
     row = next(
-        row for row in ctx.deps.journal.tokens(name=ctx.facts["name"]) if row.intent == intent
+        row for row in ctx.run.journal.tokens(name=ctx.facts["name"]) if row.intent == intent
     )
     if row.state is TokenState.HANDED_OVER:
         raise PolicyError(
@@ -360,13 +365,13 @@ def exposure(ctx: Context, why: str) -> tuple[MoveToken, ...]:
 
 
 def retired_writes(
-    ctx: Context, intent: str, why: str, to: TokenState = TokenState.REVOKED
+    ctx: BoardContext, intent: str, why: str, to: TokenState = TokenState.REVOKED
 ) -> tuple[Write, ...]:
     """Return the writes that end a token on record and forget its secret, nothing when it has ended
     already.
     """
     row = next(
-        (row for row in ctx.deps.journal.tokens(name=ctx.facts["name"]) if row.intent == intent),
+        (row for row in ctx.run.journal.tokens(name=ctx.facts["name"]) if row.intent == intent),
         None,
     )
     alive = {TokenState.INTENDED, TokenState.MINTED, TokenState.EXPOSED}
@@ -378,7 +383,7 @@ def retired_writes(
     )
 
 
-def refuse_held(ctx: Context, device_id: str, values: dict[str, str]) -> None:
+def refuse_held(ctx: BoardContext, device_id: str, values: dict[str, str]) -> None:
     """Refuse a board whose registry device a mint would not get past, while the identity that it
     has is whole yet.
 
@@ -387,17 +392,17 @@ def refuse_held(ctx: Context, device_id: str, values: dict[str, str]) -> None:
     if ctx.states.get("token", StepState.PENDING) is not StepState.PENDING:
         return
     name = _name(ctx, device_id, values)
-    found = ctx.patiently(lambda: registry(ctx).device_by_name(name))
+    found = ctx.retry_through_outage(lambda: registry(ctx).device_by_name(name))
     if found is not None and live_token(ctx, name) is None:
         _refuse_not_ours_to_end(ctx, found)
 
 
-def _refuse_not_ours_to_end(ctx: Context, device: RegistryDevice) -> str:
+def _refuse_not_ours_to_end(ctx: BoardContext, device: RegistryDevice) -> str:
     """Return the intent of our own unfinished registry device; raise for one that is not this
     bench's, or is live.
     """
     intent = str(device.metadata.get(INTENT, ""))
-    ours = {row.intent for row in (*ctx.deps.journal.tokens(board=ctx.uuid), *batch_tokens(ctx))}
+    ours = {row.intent for row in (*ctx.run.journal.tokens(board=ctx.uuid), *batch_tokens(ctx))}
     if intent not in ours:
         raise PolicyError(
             "identity.registry-conflict",
@@ -421,7 +426,7 @@ def _refuse_not_ours_to_end(ctx: Context, device: RegistryDevice) -> str:
     return intent
 
 
-def retire(ctx: Context, device: RegistryDevice, to: TokenState = TokenState.REVOKED) -> None:
+def retire(ctx: BoardContext, device: RegistryDevice, to: TokenState = TokenState.REVOKED) -> None:
     """Take our own unfinished registry device away, on record first; refuse anybody
     else's.
     """
@@ -433,17 +438,17 @@ def retire(ctx: Context, device: RegistryDevice, to: TokenState = TokenState.REV
         ),
         *retired_writes(ctx, intent, "its answer was lost or its token ran out", to),
     )
-    for row in ctx.patiently(lambda: registry(ctx).pending_tokens()):
+    for row in ctx.retry_through_outage(lambda: registry(ctx).pending_tokens()):
         if row.device_id == device.id:
             _settled(ctx, lambda row=row: registry(ctx).revoke_token(row.id))
     _settled(ctx, lambda: registry(ctx).delete_device(device.id))
 
 
-def _settled(ctx: Context, call: Any) -> None:
+def _settled(ctx: BoardContext, call: Any) -> None:
     """Repeat a call that may be repeated safely, such as a DELETE, when its answer was lost."""
     for left in (2, 1, 0):
         try:
-            ctx.patiently(call)
+            ctx.retry_through_outage(call)
         except CloudError as error:
             if not error.unknown or left == 0:
                 raise

@@ -5,28 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from infuse_cli.errors import PolicyError
-from infuse_cli.provisioning.step import Given, Reading
+from infuse_cli.provisioning.step import QueryStep, StepOutput
 from infuse_cli.provisioning.steps import token
 from infuse_cli.provisioning.steps.lookup import find_device
 
 if TYPE_CHECKING:
-    from infuse_cli.provisioning.context import Context
+    from infuse_cli.provisioning.context import BoardContext
 
 
-class Verify(Reading):
+class Verify(QueryStep):
     """Cloud device and registry device as they are now."""
 
     name: ClassVar[str] = "verify"
-    needs: ClassVar[frozenset[str]] = frozenset({"device"})
-    gives: ClassVar[frozenset[str]] = frozenset({"verified"})
+    requires: ClassVar[frozenset[str]] = frozenset({"device"})
+    provides: ClassVar[frozenset[str]] = frozenset({"verified"})
+    rechecks: ClassVar[bool] = True
 
-    def run(self, ctx: Context) -> Given:
+    def run(self, ctx: BoardContext) -> StepOutput:
         """Refuse with cloud.device-conflict when the cloud's answer is not what is on record."""
         recorded, device = ctx.facts["device"], find_device(ctx)
         if device is None:
             raise PolicyError(
                 "cloud.device-conflict",
-                f"the cloud no longer knows soc {ctx.deps.resolved.soc}, mcuId"
+                f"the cloud no longer knows soc {ctx.run.resolved.soc}, mcuId"
                 f" {ctx.identity.mcu_id}",
             )
         if device.device_id != recorded["deviceId"]:
@@ -36,8 +37,8 @@ class Verify(Reading):
                 hint="If the cloud was at fault before and is right now, `--restart` begins anew.",
             )
         pairs: list[tuple[str, str | None, str | None]] = [
-            ("organisation", ctx.deps.resolved.organisation.id, device.organisation_id),
-            ("board", ctx.deps.resolved.board.id, device.board_id),
+            ("organisation", ctx.run.resolved.organisation.id, device.organisation_id),
+            ("board", ctx.run.resolved.board.id, device.board_id),
         ]
         pairs += [
             (f"metadata {key}", value, device.metadata.get(key))
@@ -49,12 +50,14 @@ class Verify(Reading):
                     "cloud.device-conflict", f"the cloud's {what} is {have!r}, not {want!r}"
                 )
         self._registry(ctx)
-        return Given({"verified": True})
+        return StepOutput({"verified": True})
 
-    def _registry(self, ctx: Context) -> None:
-        if "registryDevice" not in ctx.facts or ctx.deps.registry is None:
+    def _registry(self, ctx: BoardContext) -> None:
+        if "registryDevice" not in ctx.facts or ctx.run.registry is None:
             return
-        found = ctx.patiently(lambda: token.registry(ctx).device(ctx.facts["registryDevice"]))
+        found = ctx.retry_through_outage(
+            lambda: token.registry(ctx).device(ctx.facts["registryDevice"])
+        )
         if found is None:
             raise PolicyError(
                 "identity.registry-conflict",

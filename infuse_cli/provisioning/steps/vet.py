@@ -11,25 +11,26 @@ from infuse_cli.dialect.base import Can
 from infuse_cli.errors import BoardError, PolicyError
 from infuse_cli.pki.attestation import decode_identity_token
 from infuse_cli.pki.vetting import vet
-from infuse_cli.provisioning.step import Given, Reading
+from infuse_cli.provisioning.step import QueryStep, StepOutput
 from infuse_cli.records import NoteAttempt, SeeKey
 
 if TYPE_CHECKING:
-    from infuse_cli.provisioning.context import Context
+    from infuse_cli.provisioning.context import BoardContext
     from infuse_cli.records import Write
 
 
-class Vet(Reading):
+class Vet(QueryStep):
     """Digest, UUID, sec_tag, self-signature, policy, and that the key is new or this
     board's own.
     """
 
     name: ClassVar[str] = "vet"
-    needs: ClassVar[frozenset[str]] = frozenset({"identity", "keygen"})
-    gives: ClassVar[frozenset[str]] = frozenset({"csr", "spki", "spkiDer"})
+    requires: ClassVar[frozenset[str]] = frozenset({"identity", "keygen"})
+    provides: ClassVar[frozenset[str]] = frozenset({"csr", "spki", "spkiDer"})
     voids: ClassVar[tuple[str, ...]] = ("keygen",)  # a refused CSR must not be kept as the board's
+    summary: ClassVar[tuple[str, ...]] = ("attestation",)
 
-    def run(self, ctx: Context) -> Given:
+    def run(self, ctx: BoardContext) -> StepOutput:
         """Refuse with the code of the first check that fails; nothing is signed then."""
         identity = ctx.profile.identity
         vetted = vet(
@@ -39,7 +40,7 @@ class Vet(Reading):
             attestation_required=identity.attestation == "required",
             curves=_curves(ctx),
         )
-        owner = ctx.deps.journal.key_owner(vetted.spki_sha256)
+        owner = ctx.run.journal.key_owner(vetted.spki_sha256)
         if owner is not None and owner != ctx.uuid:
             raise PolicyError(
                 "identity.key-reused", f"this public key was already seen on board {owner}"
@@ -51,10 +52,10 @@ class Vet(Reading):
             "spkiDer": base64.b64encode(vetted.spki_der).decode(),
         }
         writes = () if owner else (SeeKey(spki_sha256=vetted.spki_sha256, board=ctx.uuid),)
-        return Given(facts, (*writes, *_identity_token(ctx)))
+        return StepOutput(facts, (*writes, *_identity_token(ctx)))
 
 
-def _identity_token(ctx: Context) -> tuple[Write, ...]:
+def _identity_token(ctx: BoardContext) -> tuple[Write, ...]:
     """The modem's token over a fresh challenge, for a later proof by its maker; kept on record,
     "consistent" at best.
 
@@ -89,8 +90,8 @@ def _identity_token(ctx: Context) -> tuple[Write, ...]:
     return (NoteAttempt(attempt=ctx.attempt, facts=kept),)
 
 
-def _curves(ctx: Context) -> tuple[str, ...]:
+def _curves(ctx: BoardContext) -> tuple[str, ...]:
     """Curves that the run's certificate profile signs; without a CA here the one that
     modems make.
     """
-    return ctx.deps.certificate.curves if ctx.deps.certificate is not None else ("P-256",)
+    return ctx.run.certificate.curves if ctx.run.certificate is not None else ("P-256",)

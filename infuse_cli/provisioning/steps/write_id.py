@@ -9,41 +9,46 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from infuse_cli.errors import ProfileError
-from infuse_cli.provisioning.step import Acting, Done, Effect, Given, NotDone, Probe
+from infuse_cli.provisioning.step import Done, Effect, EffectStep, NotDone, Probe, StepOutput
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from infuse_cli.config.model import Profile
     from infuse_cli.ports import ChipIds
-    from infuse_cli.provisioning.context import Context, Deps
+    from infuse_cli.provisioning.context import BoardContext, RunContext
 
 
-class WriteId(Acting):
+class WriteId(EffectStep):
     """Through the debug probe of the board's port (profile `board.write_id`)."""
 
     name: ClassVar[str] = "write-id"
     effect: ClassVar[Effect] = Effect.CHIP
-    needs: ClassVar[frozenset[str]] = frozenset({"device"})
-    gives: ClassVar[frozenset[str]] = frozenset({"writtenId"})
+    requires: ClassVar[frozenset[str]] = frozenset({"device"})
+    provides: ClassVar[frozenset[str]] = frozenset({"writtenId"})
 
-    def run(self, ctx: Context) -> Given:
+    def is_needed(self, profile: Profile) -> bool:
+        """Whether the id goes into the chip's one-time memory."""
+        return profile.board.write_id
+
+    def run(self, ctx: BoardContext) -> StepOutput:
         """Look, write what is missing, read back.
 
         Raises BoardError board.other-id or board.id-not-written.
         """
         wanted = ctx.facts["device"]["deviceId"]
         ctx.link.run(ctx.ops.same_board(ctx.uuid))
-        chips(ctx).write_device_id(ctx.link.port, ctx.deps.resolved.soc, wanted)
-        return Given({"writtenId": wanted})
+        chips(ctx).write_device_id(ctx.link.port, ctx.run.resolved.soc, wanted)
+        return StepOutput({"writtenId": wanted})
 
-    def probe(self, ctx: Context) -> Probe:
+    def probe(self, ctx: BoardContext) -> Probe:
         """Read it; half of it, or nothing, may be completed."""
         wanted = ctx.facts["device"]["deviceId"]
-        found = chips(ctx).device_id(ctx.link.port, ctx.deps.resolved.soc)
+        found = chips(ctx).device_id(ctx.link.port, ctx.run.resolved.soc)
         return Done({"writtenId": wanted}) if found == wanted else NotDone()
 
 
-def check_bench(deps: Deps, plan: Collection[str]) -> None:
+def check_bench(deps: RunContext, plan: Collection[str]) -> None:
     """Refuse a run that will write ids on a bench that cannot, before anything is registered.
 
     Raises ProfileError profile.cannot.
@@ -52,7 +57,7 @@ def check_bench(deps: Deps, plan: Collection[str]) -> None:
         _chips(deps).can_write_device_id(deps.resolved.soc)
 
 
-def check_probe(ctx: Context) -> None:
+def check_probe(ctx: BoardContext) -> None:
     """Refuse a board whose probe is not known, before anything is registered for it.
 
     Raises BoardError board.id-not-written.
@@ -60,15 +65,15 @@ def check_probe(ctx: Context) -> None:
     chips(ctx).knows_probe(ctx.link.port)
 
 
-def chips(ctx: Context) -> ChipIds:
+def chips(ctx: BoardContext) -> ChipIds:
     """What reaches the chip past its firmware.
 
     Raises ProfileError profile.cannot where there is no such way.
     """
-    return _chips(ctx.deps)
+    return _chips(ctx.run)
 
 
-def _chips(deps: Deps) -> ChipIds:
+def _chips(deps: RunContext) -> ChipIds:
     if deps.chip_ids is None:
         raise ProfileError(
             "profile.cannot", "board.write_id needs a debug probe, and this run has none"

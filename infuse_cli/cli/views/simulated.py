@@ -1,4 +1,4 @@
-"""What a run in a simulated world tells differently: that world ends with the run, so there is
+"""What a run in a simulated world shows differently: that world ends with the run, so there is
 nothing to go on with.
 """
 
@@ -14,18 +14,22 @@ if TYPE_CHECKING:
 _GONE: Final = "The simulated boards and their cloud are gone; the next run has new ones."
 
 
-def truly(value: Any) -> Any:
+def without_resume(value: Any) -> Any:
     """JSON values in which no error's hint speaks of `infuse resume`."""
     match value:
         case dict():
             return {
-                name: _GONE if name == "hint" and "infuse resume" in str(item) else truly(item)
+                name: _hint(str(item)) if name == "hint" else without_resume(item)
                 for name, item in value.items()
             }
         case list():
-            return [truly(item) for item in value]
+            return [without_resume(item) for item in value]
         case _:
             return value
+
+
+def _hint(text: str) -> str:
+    return _GONE if "infuse resume" in text else text
 
 
 class SimulatedEvents:
@@ -38,7 +42,9 @@ class SimulatedEvents:
     def emit(self, event: Event) -> None:
         """Pass an event on; safe to call from any thread."""
         self._inner.emit(
-            dataclasses.replace(event, error=truly(event.error), data=truly(event.data))
+            dataclasses.replace(
+                event, error=without_resume(event.error), data=without_resume(event.data)
+            )
         )
 
     def close(self) -> None:
