@@ -2,92 +2,62 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from infuse_cli.effects.comparison import DeviceComparison, Difference, compare_device
 from infuse_cli.errors import PolicyError
 
 if TYPE_CHECKING:
     from infuse_cli.api_types import Device
     from infuse_cli.records.rows import Row
 
-_PLACE: Final = frozenset({"organisation", "board"})
+_PLACE: Final = ("organisation", "board")
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One thing that is not as the row has it.
-
-    `have` None: the device has no such metadata. `field` is the row's column.
-    """
-
-    field: str
-    have: str | None
-    want: str
-
-    def words(self) -> str:
-        """The difference for people."""
-        have = "missing" if self.have is None else repr(self.have)
-        return f"{self.field} is {have}, not {self.want!r}"
-
-
-@dataclass(frozen=True, slots=True)
-class Differences:
-    """`fixed` can never be changed (organisation, board, deviceId); `metadata` can, with --update.
-
-    Empty: the device is the row's.
-    """
-
-    fixed: tuple[Difference, ...] = ()
-    metadata: tuple[Difference, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.fixed or self.metadata)
-
-    @property
-    def all(self) -> tuple[Difference, ...]:
-        """All differences, those that cannot be changed first."""
-        return (*self.fixed, *self.metadata)
-
-    def patch(self, row: Row) -> dict[str, str]:
-        """The metadata that makes the device the row's."""
-        keys = [difference.field.removeprefix("metadata.") for difference in self.metadata]
-        return {key: row.metadata[key] for key in keys}
-
-    def error(self, device: Device) -> PolicyError:
-        """The differences as an error, the ones that cannot be changed first."""
-        named = "; ".join(difference.words() for difference in self.all)
-        if any(difference.field in _PLACE for difference in self.fixed):
-            return PolicyError(
-                "cloud.wrong-owner",
-                f"cloud device {device.device_id} exists elsewhere: {named}",
-            )
-        hint = None if self.fixed else "--update overwrites metadata with what the file has."
-        return PolicyError(
-            "cloud.device-conflict",
-            f"cloud device {device.device_id} exists with other values: {named}",
-            hint=hint,
-        )
-
-
-def compare(row: Row, device: Device, *, organisation_id: str, board_id: str) -> Differences:
+def compare(row: Row, device: Device, *, organisation_id: str, board_id: str) -> DeviceComparison:
     """What of a cloud device is not as the row has it.
 
     Metadata that only the cloud has is no difference.
     """
-    fields = (
-        ("organisation", device.organisation_id, organisation_id),
-        ("board", device.board_id, board_id),
-        ("deviceId", device.device_id, row.device_id or device.device_id),
+    return compare_device(
+        device,
+        organisation_id=organisation_id,
+        board_id=board_id,
+        device_id=row.device_id,
+        metadata=row.metadata,
     )
-    fixed = tuple(
-        Difference(field, have, want)
-        for field, have, want in fields
-        if have.lower() != want.lower()
+
+
+def by_column(found: DeviceComparison) -> tuple[Difference, ...]:
+    """The differences under the names of the file's columns, the gravest first."""
+    ids = sorted(found.ids, key=lambda difference: difference.name not in _PLACE)
+    metadata = [
+        replace(difference, name=f"metadata.{difference.name}") for difference in found.metadata
+    ]
+    return (*ids, *metadata)
+
+
+def words(differences: tuple[Difference, ...]) -> str:
+    """Differences for people."""
+    return "; ".join(
+        f"{difference.name} is"
+        f" {'missing' if difference.actual is None else repr(difference.actual)},"
+        f" not {difference.expected!r}"
+        for difference in differences
     )
-    metadata = tuple(
-        Difference(f"metadata.{key}", device.metadata.get(key), value)
-        for key, value in row.metadata.items()
-        if device.metadata.get(key) != value
+
+
+def conflict(device: Device, found: DeviceComparison) -> PolicyError:
+    """The differences as an error."""
+    differences = by_column(found)
+    if differences[0].name in _PLACE:
+        return PolicyError(
+            "cloud.wrong-owner",
+            f"cloud device {device.device_id} exists elsewhere: {words(differences)}",
+        )
+    return PolicyError(
+        "cloud.device-conflict",
+        f"cloud device {device.device_id} exists with other values: {words(differences)}",
+        hint=None if found.ids else "--update overwrites metadata with what the file has.",
     )
-    return Differences(fixed, metadata)

@@ -67,7 +67,7 @@ class Batch:
         self._machine: Final = RowStateMachine(
             organisation_id=resolved.organisation.id,
             board_id=resolved.board.id,
-            update=context.options.update,
+            update=context.request.update,
             grace_s=cloud.lost_answer_grace_s,
             outage_s=cloud.outage_wait_s,
         )
@@ -76,7 +76,7 @@ class Batch:
         self._planner: Final = RowPlanner(
             context, self._existing, self._machine, context.clock.monotonic()
         )
-        self._pool: Final = Pool(Caller(context).call, context.options.concurrency, self._braked)
+        self._pool: Final = Pool(Caller(context).call, context.request.concurrency, self._braked)
         self._waiting: Final[list[tuple[float, int, Job]]] = []
         self._order: Final = itertools.count()
         self._total: Final = total
@@ -156,7 +156,7 @@ class Batch:
         )
 
     def _too_many_failures(self) -> bool:
-        most = self._context.options.max_failures
+        most = self._context.request.max_failures
         return most is not None and max(self.totals.failures, self._pool.refusals) >= most
 
     def _braked(self, job: Job) -> bool:
@@ -211,7 +211,7 @@ class Batch:
                 self._follow(cycle, job, Continue(job.progress))
 
     def _may_take(self) -> bool:
-        concurrency, busy = self._context.options.concurrency, self._pool.busy
+        concurrency, busy = self._context.request.concurrency, self._pool.busy
         has_room = busy < concurrency * _AHEAD and len(self._waiting) < _MOST_WAITING
         idle = not (busy or self._waiting)
         cloud_is_well = self._away_in_a_row < max(concurrency, 2) or idle
@@ -220,7 +220,7 @@ class Batch:
 
     def _take(self, cycle: _Cycle, rows: Iterator[Row]) -> None:
         """Take rows while few are under way; those that are there already need no room."""
-        room = self._context.options.concurrency * _AHEAD - self._pool.busy - len(cycle.going)
+        room = self._context.request.concurrency * _AHEAD - self._pool.busy - len(cycle.going)
         for _ in range(_MOST_PIECES):
             if room <= 0 or not self._may_take():
                 return

@@ -14,7 +14,7 @@ from pathlib import Path  # noqa: TC003 - a dataclass names it
 from typing import TYPE_CHECKING, Final
 
 from infuse_cli import failpoint
-from infuse_cli.api_types import TokenEnd
+from infuse_cli.api_types import TokenEnd, never_connected
 from infuse_cli.batch.adapters import existing_journal
 from infuse_cli.batch.known_rows import known_rows
 from infuse_cli.devices import session as tools
@@ -170,7 +170,7 @@ class _Returner:
             device = self._session.registry.device(token.registry_device_id)
         if device is None:
             return TokenState.BURNT
-        if device.status.upper() != "PENDING":
+        if not never_connected(device.status):
             return TokenState.CONSUMED
         expired = token.expires_at is not None and token.expires_at <= self._now
         was_pending = token.token_id in self._pending or expired

@@ -14,19 +14,11 @@ if TYPE_CHECKING:
 
     from infuse_cli import api_types as api
     from infuse_cli import ports
+    from infuse_cli.batch.registration import RegisterRequest
     from infuse_cli.batch.row_states import RowState
     from infuse_cli.config import model as prof
     from infuse_cli.errors import InfuseError
     from infuse_cli.provisioning.context import Resolved
-
-
-@dataclass(frozen=True, slots=True)
-class BatchOptions:
-    """Options of a run. `max_failures` None: no limit."""
-
-    concurrency: int = 16
-    max_failures: int | None = None
-    update: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +33,7 @@ class RunContext:
 
     run: str
     profile: prof.Profile
-    options: BatchOptions
+    request: RegisterRequest
     journal: ports.Journal
     cloud: ports.InfuseApi
     patient_cloud: ports.InfuseApi

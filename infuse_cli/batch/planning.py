@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from infuse_cli.batch.adapters import Adapters, sealing_keys
-from infuse_cli.batch.compare import Difference, compare
+from infuse_cli.batch.compare import by_column, compare
 from infuse_cli.batch.existing import Existing
 from infuse_cli.batch.outage import Outage, report_outage
 from infuse_cli.batch.source import RowFile, Summary, open_rows, rules_of
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from infuse_cli.api_types import Device
+    from infuse_cli.effects.comparison import Difference
     from infuse_cli.ports import RegistryApi
     from infuse_cli.provisioning.context import Resolved
     from infuse_cli.records.rows import BadRow, Row
@@ -227,10 +228,11 @@ class _Planner:
         if not found:
             self.rows[RowPlan.EXISTED] += 1
             return
-        correctable = self.request.update and not found.fixed
+        correctable = self.request.update and not found.ids
         self.rows[RowPlan.UPDATE if correctable else RowPlan.DIFFERS] += 1
         if len(self.differing) < LISTED:
-            self.differing.append(DifferingRow(row.line, row.mcu_id, device.device_id, found.all))
+            differences = by_column(found)
+            self.differing.append(DifferingRow(row.line, row.mcu_id, device.device_id, differences))
 
     def _count_name(self, row: Row, name: str, holder: bytes | None) -> None:
         """Count whether a token would be minted for a name; `holder` is the mcuId of its device."""

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from infuse_cli.batch.adapters import Adapters, bench_sealer
 from infuse_cli.batch.engine import Batch
-from infuse_cli.batch.model import BatchOptions, RunContext
+from infuse_cli.batch.model import RunContext
 from infuse_cli.batch.outage import Outage, report_outage
 from infuse_cli.batch.report import Report
 from infuse_cli.batch.source import RowFile, Summary, open_rows, rules_of
@@ -220,11 +220,11 @@ class _Run:
     def _context(
         self, resolved: Resolved, registry: RegistryApi | None, sealer: Sealer | None
     ) -> RunContext:
-        request, adapters = self.request, self.adapters
+        adapters = self.adapters
         return RunContext(
             run=self.id,
             profile=self.profile,
-            options=BatchOptions(request.concurrency, request.max_failures, request.update),
+            request=self.request,
             journal=adapters.journal,
             cloud=adapters.cloud,
             patient_cloud=adapters.patient_cloud,

@@ -13,7 +13,8 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
-from infuse_cli.batch.compare import compare
+from infuse_cli.api_types import never_connected
+from infuse_cli.batch.compare import by_column, compare, conflict
 from infuse_cli.batch.model import (
     EndedRow,
     Failed,
@@ -145,19 +146,16 @@ class RowStateMachine:
             job.row, device, organisation_id=self.organisation_id, board_id=self.board_id
         )
         if differences and not created:
-            if differences.fixed or not self.update:
-                return Finish(
+            if differences.ids or not self.update:
+                return _finish(
+                    job,
                     row,
-                    _ended(
-                        job,
-                        row,
-                        RowOutcome.DIFFERS,
-                        error=differences.error(device),
-                        field=differences.all[0].field,
-                    ),
+                    RowOutcome.DIFFERS,
+                    error=conflict(device, differences),
+                    field=by_column(differences)[0].name,
                     never_minted="its device is another's",
                 )
-            patched = replace(row.device, patch=differences.patch(job.row))
+            patched = replace(row.device, patch=differences.patch)
             return Continue(replace(row, state=S.UPDATE, device=patched, refusal=None))
         row = replace(row, refusal=None)
         if job.row.name is None or row.token.registry_device_id is not None:
@@ -176,10 +174,14 @@ class RowStateMachine:
                 "cloud.metadata-clash",
                 f"the cloud refuses the device because a unique value is taken: {why}",
             )
-            ended = _ended(
-                job, row, RowOutcome.REFUSED, error=clash, field=_field_at_fault(job, row, why)
+            return _finish(
+                job,
+                row,
+                RowOutcome.REFUSED,
+                error=clash,
+                field=_field_at_fault(job, row, why),
+                never_minted="it has no device",
             )
-            return Finish(row, ended, never_minted="it has no device")
         if now < row.waiting.grace_end:
             return _look_again(row, now)
         return Continue(replace(row, state=S.CREATE))
@@ -205,7 +207,7 @@ class RowStateMachine:
         """
         intent = str(device.metadata.get(INTENT, ""))
         ours = intent in row.token.known
-        if ours and device.status.upper() == "PENDING":
+        if ours and never_connected(device.status):
             return self._retire(job, row, device, now)
         if ours or (intent and _belongs_to(job, row, device)):
             row = replace(row, token=replace(row.token, registry_device_id=device.id))
@@ -217,7 +219,7 @@ class RowStateMachine:
     def _retire(self, job: Job, row: RowProgress, device: RegistryDevice, now: float) -> Next:
         retired, intent = row.token.retired + 1, uuid.uuid4().hex
         if retired >= MAX_LOST:
-            return Finish(row, _ended(job, row, RowOutcome.UNKNOWN, error=row.last_error))
+            return _finish(job, row, RowOutcome.UNKNOWN, error=row.last_error)
         token = replace(
             row.token,
             unfinished=device,
@@ -265,7 +267,7 @@ class RowStateMachine:
                 assert_never(row.state)
         lost = row.waiting.lost + 1
         if lost >= MAX_LOST:
-            return Finish(row, _ended(job, row, RowOutcome.UNKNOWN, error=error))
+            return _finish(job, row, RowOutcome.UNKNOWN, error=error)
         waiting = replace(row.waiting, lost=lost, looks=0, grace_end=now + self.grace_s)
         return _look_again(replace(row, refusal=None, waiting=waiting), now)
 
@@ -278,7 +280,7 @@ class RowStateMachine:
         row = replace(row, waiting=replace(row.waiting, since=since))
         away_s, kept_s = now - max(since, last_contact), now - since
         if away_s >= self.outage_s or kept_s >= PATIENCE * self.outage_s:
-            return Finish(row, _ended(job, row, RowOutcome.UNKNOWN, error=row.last_error))
+            return _finish(job, row, RowOutcome.UNKNOWN, error=row.last_error)
         return Continue(row, now + min(_LONGEST_PAUSE_S, max(0.5, kept_s / 2)))
 
     def _refused(self, job: Job, row: RowProgress, error: InfuseError) -> Next:
@@ -291,15 +293,21 @@ class RowStateMachine:
                 hint=error.hint,
             )
         if error.code == "tool.bug":
-            return Finish(row, _ended(job, row, RowOutcome.UNKNOWN, error=error))
+            return _finish(job, row, RowOutcome.UNKNOWN, error=error)
         if isinstance(error, CloudError) and error.status == _CONFLICT:
             error = PolicyError(
                 "cloud.metadata-clash",
                 f"the cloud refuses the values because one of them is taken: {error.message}",
             )
         field = _field_at_fault(job, row, error.message)
-        ended = _ended(job, row, RowOutcome.REFUSED, error=error, field=field)
-        return Finish(row, ended, never_minted="its mint was refused")
+        return _finish(
+            job,
+            row,
+            RowOutcome.REFUSED,
+            error=error,
+            field=field,
+            never_minted="its mint was refused",
+        )
 
 
 def stop(job: Job) -> Next:
@@ -312,7 +320,7 @@ def _stop(job: Job, row: RowProgress) -> Next:
         return Suspend(row)
     last = row.last_error
     error = last if isinstance(last, CloudError) else Interrupted(unknown=True)
-    return Finish(row, _ended(job, row, RowOutcome.UNKNOWN, error=error))
+    return _finish(job, row, RowOutcome.UNKNOWN, error=error)
 
 
 def _state_of(following: Next) -> RowState:
@@ -341,8 +349,9 @@ def _look_again(row: RowProgress, now: float) -> Continue:
 
 def _name_refused(job: Job, row: RowProgress, why: str) -> Finish:
     error = PolicyError("identity.registry-conflict", why)
-    ended = _ended(job, row, RowOutcome.REFUSED, error=error, field="name")
-    return Finish(row, ended, never_minted="its name is taken")
+    return _finish(
+        job, row, RowOutcome.REFUSED, error=error, field="name", never_minted="its name is taken"
+    )
 
 
 def _belongs_to(job: Job, row: RowProgress, device: RegistryDevice) -> bool:
@@ -362,10 +371,11 @@ def _done(
     never_minted: str = "",
 ) -> Finish:
     outcome = RowOutcome.CREATED if row.device.created else RowOutcome.EXISTED
-    return Finish(row, _ended(job, row, outcome, note=note), never_minted, minted)
+    finish = _finish(job, row, outcome, note=note, never_minted=never_minted)
+    return replace(finish, minted=minted)
 
 
-def _ended(
+def _finish(
     job: Job,
     row: RowProgress,
     outcome: RowOutcome,
@@ -373,11 +383,12 @@ def _ended(
     error: InfuseError | None = None,
     field: str | None = None,
     note: str = "",
-) -> EndedRow:
+    never_minted: str = "",
+) -> Finish:
     device, patch = row.device.device, row.device.patch
     if patch and error is None and not note:
         note = f"metadata changed: {', '.join(sorted(patch))}"
-    return EndedRow(
+    ended = EndedRow(
         line=job.row.line,
         mcu_id=job.row.mcu_id,
         outcome=outcome,
@@ -389,6 +400,7 @@ def _ended(
         error=None if error is None else error.as_json(),
         note=note,
     )
+    return Finish(row, ended, never_minted)
 
 
 def _field_at_fault(job: Job, row: RowProgress, message: str) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, bindparam, insert, or_, select, update
+from sqlalchemy import bindparam, insert, select, tuple_, update
 
 from infuse_cli import records as rec
 from infuse_cli.errors import JournalError
@@ -222,18 +222,9 @@ def _page(
     connection: Connection, where: list[ColumnElement[bool]], after: tuple[str, str, str] | None
 ) -> list[RowRecord]:
     key = (_row.organisation, _row.soc, _row.mcu_id)
-    begin = (
-        []
-        if after is None
-        else [
-            or_(
-                key[0] > after[0],
-                and_(key[0] == after[0], key[1] > after[1]),
-                and_(key[0] == after[0], key[1] == after[1], key[2] > after[2]),
-            )
-        ]
-    )
-    statement = select(*_COLUMNS).where(*where, *begin).order_by(*key).limit(_PAGE)
+    if after is not None:
+        where = [*where, tuple_(*key) > tuple_(*after)]
+    statement = select(*_COLUMNS).where(*where).order_by(*key).limit(_PAGE)
     return [_record(found) for found in connection.execute(statement).all()]
 
 

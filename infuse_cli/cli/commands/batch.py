@@ -265,19 +265,22 @@ def _check_export(
     """Refuse options of `export` that do not go together; `sealing` are those of a passphrase."""
     from infuse_cli.errors import UsageError
 
-    if take_back and (sealing or for_bench is not None or out is not None):
-        raise UsageError("usage.bad-option", "--take-back goes with FILE.csv and --yes alone")
-    if yes and not take_back:
-        raise UsageError("usage.bad-option", "--yes goes with --take-back")
-    if sealing and for_bench is None:
-        raise UsageError(
-            "usage.bad-option",
+    elsewhere = for_bench is not None or out is not None
+    refusals = (
+        (take_back and (sealing or elsewhere), "--take-back goes with FILE.csv and --yes alone"),
+        (yes and not take_back, "--yes goes with --take-back"),
+        (
+            sealing and for_bench is None,
             "--passphrase-file, --passphrase-fd and --again go with --for-bench",
-        )
-    if for_bench is not None and out is not None:
-        raise UsageError(
-            "usage.bad-option", "--for-bench names its file itself, so --out has nothing to say"
-        )
+        ),
+        (
+            for_bench is not None and out is not None,
+            "--for-bench names its file itself, so --out has nothing to say",
+        ),
+    )
+    for is_wrong, why in refusals:
+        if is_wrong:
+            raise UsageError("usage.bad-option", why)
 
 
 def _export_rows(settings: Settings, request: ExportRequest, form: Format) -> NoReturn:

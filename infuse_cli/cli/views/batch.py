@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.batch import export as exports
+from infuse_cli.batch.compare import words
 from infuse_cli.batch.file_status import NOT_BEGUN, STATES, FileStatus
 from infuse_cli.batch.handover_export import HandOverFile, TokenFate
 from infuse_cli.batch.planning import BatchPlan, KeyState, NamePlan, RowPlan
@@ -81,10 +82,10 @@ def planned(plan: BatchPlan) -> OperationResult:
                 "mcuId": row.mcu_id,
                 "deviceId": row.device_id,
                 "differences": [
-                    {"field": value.field, "have": value.have, "want": value.want}
+                    {"field": value.name, "have": value.actual, "want": value.expected}
                     for value in row.differences
                 ],
-                "message": "; ".join(value.words() for value in row.differences),
+                "message": words(row.differences),
             }
             for row in plan.differing
         ],
@@ -137,8 +138,8 @@ def _show_plan(plan: BatchPlan, data: dict[str, Any]) -> Callable[[Console], Non
             },
         )
         console.print()
-        for count, words in _plan_counts(plan):
-            console.print(f"{count:>9,}  {words}", soft_wrap=True, markup=False)
+        for count, meaning in _plan_counts(plan):
+            console.print(f"{count:>9,}  {meaning}", soft_wrap=True, markup=False)
         differing = plan.rows[RowPlan.DIFFERS] + plan.rows[RowPlan.UPDATE]
         _examples(console, "differ:", data["differs"], differing)
         _examples(console, "names taken:", data["taken"], plan.names[NamePlan.TAKEN])
@@ -150,8 +151,8 @@ def _show_plan(plan: BatchPlan, data: dict[str, Any]) -> Callable[[Console], Non
 
 def _plan_counts(plan: BatchPlan) -> list[tuple[int, str]]:
     lines = [
-        (plan.rows[kind], words)
-        for kind, words in _ROW_WORDS.items()
+        (plan.rows[kind], meaning)
+        for kind, meaning in _ROW_WORDS.items()
         if plan.rows[kind] or kind in _ALWAYS_SHOWN
     ]
     if plan.summary.bad:
@@ -163,7 +164,7 @@ def _plan_counts(plan: BatchPlan) -> list[tuple[int, str]]:
             sealed = f", sealed with the key from {key.where}{future}"
         lines.append((plan.names[NamePlan.MINT], f"registration tokens would be minted{sealed}"))
         lines += [
-            (plan.names[kind], words) for kind, words in _NAME_WORDS.items() if plan.names[kind]
+            (plan.names[kind], meaning) for kind, meaning in _NAME_WORDS.items() if plan.names[kind]
         ]
     return lines
 
