@@ -11,10 +11,10 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from infuse_cli.cli.result import json_line
-from infuse_cli.cli.views.journal import record
 from infuse_cli.errors import InfuseError
 from infuse_cli.files import write_file
+from infuse_cli.journal.board_json import record
+from infuse_cli.text import json_line
 
 if TYPE_CHECKING:
     from pathlib import Path
