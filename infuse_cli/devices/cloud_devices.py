@@ -211,7 +211,6 @@ def show_device(settings: Settings, text: str, soc: str | None = None) -> Device
 def _local(session: tools.Session, device: api.Device) -> LocalRecord | None:
     """What this bench's journal has of the device; None without one, or without a record."""
     from infuse_cli.journal import queries
-    from infuse_cli.journal.board_json import brief
 
     with _journal(session) as journal:
         if journal is None:
