@@ -6,22 +6,30 @@ result go to stderr.
 
 from __future__ import annotations
 
-import dataclasses
-import enum
-import json
 import os
 import sys
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from infuse_cli.cli import context
+from infuse_cli.text import json_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import Console
+
+__all__ = [
+    "OperationResult",
+    "console",
+    "envelope",
+    "error_line",
+    "finish",
+    "json_line",
+    "output_lost",
+    "show",
+    "tell",
+]
 
 _HELD = "\x1f"
 
@@ -58,11 +66,6 @@ def envelope(result: OperationResult) -> dict[str, Any]:
         "data": result.data,
         "errors": result.errors,
     }
-
-
-def json_line(value: object) -> str:
-    """A value as one line of JSON; times as ISO 8601 UTC with Z."""
-    return json.dumps(value, default=_plain, ensure_ascii=False, separators=(",", ":"))
 
 
 def finish(result: OperationResult) -> NoReturn:
@@ -165,15 +168,3 @@ def _columns() -> int:
 def _sentence(text: str) -> str:
     text = " ".join(text.split())
     return text if text.endswith((".", "!", "?")) else f"{text}."
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, Path):
-        return str(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    raise TypeError(f"{type(value).__name__} is not a JSON value")

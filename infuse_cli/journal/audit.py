@@ -16,7 +16,7 @@ from infuse_cli.journal.prepared import Prepared
 from infuse_cli.journal.replay import Replay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sqlalchemy import Connection
@@ -126,3 +126,25 @@ def _in_time(links: Iterable[chain.Link]) -> Iterator[tuple[str, chain.Link]]:
 
 def _moment(one: tuple[str, chain.Link]) -> tuple[str, int]:
     return one[0], one[1].seq
+
+
+def corrupt_error(path: Path, faults: Sequence[chain.Fault]) -> JournalError:
+    """The JournalError for a chain that does not hold, with its faults."""
+    told = "; ".join(
+        f"{one.what or f'event {one.seq} of station {one.station}'}: {one.why}" for one in faults
+    )
+    what = (
+        f"a record was edited behind the chain of {path}"
+        if faults[0].what
+        else f"the chain of {path} is broken"
+    )
+    return JournalError(
+        "journal.corrupt",
+        f"{what}: {told}",
+        details={
+            "faults": [
+                {"station": one.station, "seq": one.seq, "row": one.what or None, "why": one.why}
+                for one in faults
+            ]
+        },
+    )

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from infuse_cli._version import __version__
-from infuse_cli.cli.result import json_line
 from infuse_cli.config import model as prof
 from infuse_cli.errors import InfuseError, UsageError
+from infuse_cli.text import json_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

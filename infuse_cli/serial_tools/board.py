@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli import composition as wire
 from infuse_cli.cli import context
-from infuse_cli.cli.views.journal import brief, word
 from infuse_cli.config.model import BoardSection
 from infuse_cli.dialect import commands, operations
 from infuse_cli.errors import BoardError, InfuseError
+from infuse_cli.journal.board_json import brief, word
+from infuse_cli.journal.manual_changes import changes, is_by_hand
 from infuse_cli.provisioning import slots
 from infuse_cli.provisioning.steps.expect import kind_name
 from infuse_cli.provisioning.steps.identify import McuIds, known, mcu_id
-from infuse_cli.serial_tools.manual_changes import changes, is_by_hand
 from infuse_cli.types import Command
 
 if TYPE_CHECKING:

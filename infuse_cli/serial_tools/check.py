@@ -16,12 +16,12 @@ from infuse_cli.cli import context
 from infuse_cli.dialect import capabilities, operations
 from infuse_cli.dialect.base import Can
 from infuse_cli.errors import BoardError, CredentialError, InfuseError, PolicyError
+from infuse_cli.journal.manual_changes import changes
 from infuse_cli.journal.queries import device_ids, facts_of
 from infuse_cli.pki.possession import Possession, verify_jwt
 from infuse_cli.provisioning import slots
 from infuse_cli.provisioning.steps.expect import firmware_fits, kind_name
 from infuse_cli.serial_tools import board as serial_board
-from infuse_cli.serial_tools.manual_changes import changes
 from infuse_cli.types import StepState
 
 if TYPE_CHECKING:

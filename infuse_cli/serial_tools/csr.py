@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 from infuse_cli.config.model import Identity, Token
 from infuse_cli.dialect.base import Can
 from infuse_cli.errors import BoardError, PolicyError, UsageError
+from infuse_cli.journal.manual_changes import VETTED
 from infuse_cli.pki.files import PUBLIC, write_atomic
 from infuse_cli.pki.vetting import VettedCsr, vet
 from infuse_cli.records import SeeKey
 from infuse_cli.serial_tools import board as serial_board
 from infuse_cli.serial_tools.credentials import MADE, Hand, changing, described
-from infuse_cli.serial_tools.manual_changes import VETTED
 from infuse_cli.types import CredentialType
 
 if TYPE_CHECKING:

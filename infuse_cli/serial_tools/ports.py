@@ -32,10 +32,12 @@ class NoOnePort(BoardError):  # noqa: N818 - said of a bench, not of the program
 
 def profile_in_use() -> Profile | None:
     """The profile that --profile or INFUSE_PROFILE names, None without one. Raises ProfileError."""
+    settings = context.current()
+    if settings.profile is None:
+        return None
     from infuse_cli.config.source import load
 
-    settings = context.current()
-    return None if settings.profile is None else load(settings.profile, settings.env).profile
+    return load(settings.profile, settings.env).profile
 
 
 def named_port(argument: str | None, option: str | None) -> str | None:

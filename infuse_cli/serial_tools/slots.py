@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult, tell
-from infuse_cli.cli.views.journal import columns
+from infuse_cli.cli.views.layout import columns
 from infuse_cli.config.bench import load_bench
 from infuse_cli.config.bench_file import store_slots
 from infuse_cli.errors import BoardError, UsageError

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infuse_cli.text import plural
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -104,35 +102,17 @@ def list_boards(
     run: _Run = None,
 ) -> None:
     """List the boards on record, each with its newest attempt; the last one was begun last."""
-    from infuse_cli.cli.result import OperationResult, finish
-    from infuse_cli.cli.views import journal as views
+    from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views.journal import boards_listed
     from infuse_cli.journal import queries
 
     with _opened() as journal:
-        found = (
-            []
-            if journal is None
-            else queries.newest_attempts(journal, only_open=only_open, run=_run_id(journal, run))
-        )
-        imeis = {} if journal is None else queries.imeis(journal)
-        hand = (
-            [] if journal is None or only_open or run is not None else queries.only_by_hand(journal)
-        )
-    shown = found[-limit:] if limit else found
-    data = {
-        "boards": [{**views.brief(one), "imei": imeis.get(one.board)} for one in shown],
-        "total": len(found),
-        "byHand": [{"board": uuid, "imei": imei, "begun": when} for uuid, when, imei in hand],
-    }
-    finish(
-        OperationResult(
-            "journal list",
-            data,
-            human=lambda console: views.listed(
-                console, shown, imeis, len(found), only_open=only_open, hand=hand
-            ),
-        )
-    )
+        if journal is None:
+            finish(boards_listed([], {}, [], only_open=only_open, limit=limit))
+        found = queries.newest_attempts(journal, only_open=only_open, run=_run_id(journal, run))
+        imeis = queries.imeis(journal)
+        manual = [] if only_open or run is not None else queries.only_by_hand(journal)
+    finish(boards_listed(found, imeis, manual, only_open=only_open, limit=limit))
 
 
 @app.command()
@@ -146,18 +126,13 @@ def show(
     """Show everything on record about one board; the serial transcript too where an attempt
     failed.
     """
-    from infuse_cli.cli.result import OperationResult, finish
-    from infuse_cli.cli.views import journal as views
+    from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views.journal import board_shown
+    from infuse_cli.journal.board_json import record
 
     with _there() as journal:
-        record = views.record(journal, _one_board(journal, board))
-    finish(
-        OperationResult(
-            "journal show",
-            record,
-            human=lambda console: views.shown(console, record, events=events),
-        )
-    )
+        found = record(journal, _one_board(journal, board))
+    finish(board_shown(found, events=events))
 
 
 @app.command()
@@ -171,23 +146,16 @@ def summary(
     ] = None,
 ) -> None:
     """Totals, yield, first-pass yield, and what fails most. Boards are counted, not attempts."""
-    from infuse_cli.cli.result import OperationResult, finish
-    from infuse_cli.cli.views import journal as views
+    from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views.journal import boards_summed
     from infuse_cli.journal import queries
 
     wanted = _date(day)
     with _opened() as journal:
-        found = (
-            []
-            if journal is None
-            else queries.summaries(journal, by=by.value, run=_run_id(journal, run), day=wanted)
-        )
-    data = {"by": by.value, "groups": [views.summary_json(one) for one in found]}
-    finish(
-        OperationResult(
-            "journal summary", data, human=lambda console: views.summed(console, found, by.value)
-        )
-    )
+        if journal is None:
+            finish(boards_summed([], by.value))
+        found = queries.summaries(journal, by=by.value, run=_run_id(journal, run), day=wanted)
+    finish(boards_summed(found, by.value))
 
 
 @app.command()
@@ -203,7 +171,7 @@ def export(
 ) -> None:
     """One row a board: identity, ids, certificate, result, who, when, and its metadata."""
     from infuse_cli.cli.context import current
-    from infuse_cli.cli.result import OperationResult, finish
+    from infuse_cli.cli.result import finish
     from infuse_cli.cli.views import journal as views
     from infuse_cli.effects.results import Results
     from infuse_cli.journal import queries
@@ -212,15 +180,9 @@ def export(
         rows = [] if journal is None else queries.export_rows(journal)
     text = views.as_csv(rows) if format_ is Format.CSV else views.as_json(rows)
     if out is None:
-        finish(OperationResult("journal export", {"rows": rows}, human=text))
+        finish(views.rows_printed(rows, text))
     Results(current().settings).write(Path(out), text.encode())
-    finish(
-        OperationResult(
-            "journal export",
-            {"rows": len(rows), "out": out},
-            human=f"{plural(len(rows), 'board')} written to {out}",
-        )
-    )
+    finish(views.rows_written(len(rows), out))
 
 
 @app.command()
@@ -235,41 +197,17 @@ def close(
     ],
 ) -> None:
     """End a board's open attempt for good. Nothing is undone; what was done stays on record."""
-    from infuse_cli.cli.result import OperationResult, finish
-    from infuse_cli.cli.views import journal as views
-    from infuse_cli.errors import JournalError, UsageError
-    from infuse_cli.records import EndAttempt
-    from infuse_cli.types import AttemptState
+    from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views.journal import attempt_closed
+    from infuse_cli.errors import UsageError
+    from infuse_cli.journal.closing import close_attempt
 
     why = reason.strip()
     if not why:
         raise UsageError("usage.bad-option", "--reason is empty")
     with _there() as journal:
-        uuid = _one_board(journal, board)
-        found = journal.board(uuid)
-        if found is None or found.open is None:
-            raise JournalError("journal.not-found", f"board {uuid} has no open attempt to close")
-        journal.commit(
-            EndAttempt(
-                attempt=found.open.attempt,
-                state=AttemptState.CLOSED,
-                facts={"closed": {"reason": why}},
-            )
-        )
-        closed = journal.attempt(found.open.attempt)
-    data = {
-        "board": uuid,
-        "attempt": closed.attempt,
-        "reason": why,
-        "before": views.brief(found.open),
-    }
-    finish(
-        OperationResult(
-            "journal close",
-            data,
-            human=f"Board {uuid} is closed: {why}. What was done to it stays on record.",
-        )
-    )
+        before = close_attempt(journal, _one_board(journal, board), why)
+    finish(attempt_closed(before, why))
 
 
 @app.command()
@@ -352,32 +290,19 @@ def verify(
 
     What was edited, removed, moved or put in is named.
     """
-    from infuse_cli.cli.result import OperationResult, finish
-    from infuse_cli.cli.views import journal as views
-    from infuse_cli.maintenance import journal_head
+    from infuse_cli.cli.context import current
+    from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views.maintenance import verified
+    from infuse_cli.journal.audit import corrupt_error
+    from infuse_cli.maintenance.heads import read_head
 
-    kept = None if head is None else journal_head.read(head, root)
+    checked = None if head is None else read_head(current().settings, head, root)
     with _there() as journal:
-        faults, count, path = (
-            journal.verify(None if kept is None else kept.heads),
-            journal.event_count(),
-            journal.path,
-        )
+        faults = journal.verify(None if checked is None else checked.heads)
+        events, path = journal.event_count(), journal.path
     if faults:
-        raise views.broken(path, faults)
-    data = {
-        "sound": True,
-        "events": count,
-        "path": path,
-        "head": None if kept is None else {"at": kept.at, "signer": kept.signer},
-    }
-    told = f"{path} is sound: {plural(count, 'event')}, nothing edited, removed or moved."
-    more = (
-        ""
-        if kept is None
-        else f"\nIt holds all that it held at {kept.at}, as {kept.signer} signed it."
-    )
-    finish(OperationResult("journal verify", data, human=told + more))
+        raise corrupt_error(path, faults)
+    finish(verified(path, events, checked))
 
 
 @app.command()
@@ -406,13 +331,15 @@ def head(
 ) -> None:
     """Sign what the journal ends with now, for `journal verify --head` later on."""
     from infuse_cli.ca import common as ca_common
+    from infuse_cli.cli.context import current
     from infuse_cli.cli.result import finish
-    from infuse_cli.maintenance import journal_head
+    from infuse_cli.cli.views.maintenance import head_signed
+    from infuse_cli.maintenance.heads import sign_head
 
     passphrase = ca_common.passphrase(
         ca, ca_common.PassphraseOptions(passphrase_file, passphrase_fd)
     )
-    finish(journal_head.write(out, ca_common.folder_of(ca), passphrase))
+    finish(head_signed(sign_head(current().settings, out, ca_common.folder_of(ca), passphrase)))
 
 
 @app.command()
@@ -436,16 +363,15 @@ def backup(
     passphrase_fd: _Fd = None,
 ) -> None:
     """Write a verified copy as of one moment; the line may go on meanwhile."""
-    from infuse_cli.cli.prompts import terminal_prompt
+    from infuse_cli.cli.context import current
     from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views.maintenance import backed_up
     from infuse_cli.keys.file_passphrase import FilePassphrase
-    from infuse_cli.maintenance import journal_files as journal_keep
+    from infuse_cli.maintenance import backup as work
 
-    finish(
-        journal_keep.backup(
-            out, FilePassphrase(passphrase_file, passphrase_fd, terminal_prompt()), seal=seal
-        )
-    )
+    settings = current().settings
+    passphrase = FilePassphrase(passphrase_file, passphrase_fd, settings.prompt)
+    finish(backed_up(work.backup(settings, out, passphrase, seal=seal)))
 
 
 @app.command("import")
@@ -475,14 +401,15 @@ def import_(
     from infuse_cli.cli.context import current
     from infuse_cli.cli.result import finish
     from infuse_cli.cli.views import batch as batch_views
+    from infuse_cli.cli.views.maintenance import restored
     from infuse_cli.keys.file_passphrase import FilePassphrase
-    from infuse_cli.maintenance import journal_files as journal_keep
+    from infuse_cli.maintenance import backup as work
 
     settings = current().settings
     passphrase = FilePassphrase(passphrase_file, passphrase_fd, settings.prompt)
     kinds = {
-        journal_keep.PLAIN: lambda: journal_keep.restore(file, passphrase, sealed=False),
-        journal_keep.SEALED: lambda: journal_keep.restore(file, passphrase, sealed=True),
+        work.PLAIN: lambda: restored(work.restore(settings, file, passphrase, sealed=False)),
+        work.SEALED: lambda: restored(work.restore(settings, file, passphrase, sealed=True)),
         MAGIC: lambda: batch_views.taken_over(take_over(settings, file, passphrase)),
     }
     finish(kind_of(file, kinds)())
@@ -491,10 +418,12 @@ def import_(
 @app.command()
 def rekey() -> None:
     """Make a new sealing key and seal every secret anew. Stopped at any point it is run again."""
+    from infuse_cli.cli.context import current
     from infuse_cli.cli.result import finish
-    from infuse_cli.maintenance import journal_files as journal_keep
+    from infuse_cli.cli.views.maintenance import rekeyed
+    from infuse_cli.maintenance import rekey as work
 
-    finish(journal_keep.rekey())
+    finish(rekeyed(work.rekey(current().settings)))
 
 
 @contextmanager

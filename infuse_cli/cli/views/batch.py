@@ -12,7 +12,7 @@ from infuse_cli.batch.handover_export import HandOverFile, TokenFate
 from infuse_cli.batch.planning import BatchPlan, KeyState, NamePlan, RowPlan
 from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult
-from infuse_cli.cli.views.journal import fields
+from infuse_cli.cli.views.layout import fields
 from infuse_cli.errors import Exit
 from infuse_cli.provisioning.resolve import NOT_YET
 from infuse_cli.text import plural

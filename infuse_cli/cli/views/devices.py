@@ -79,7 +79,7 @@ def _differences(result: DeviceOverview) -> list[str]:
 
 
 def _record(record: LocalRecord) -> dict[str, Any]:
-    from infuse_cli.cli.views.journal import brief
+    from infuse_cli.journal.board_json import brief
 
     values = brief(record.attempt)
     opened = values["opened"]

@@ -8,45 +8,21 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.cli.result import OperationResult
-from infuse_cli.errors import JournalError
-from infuse_cli.journal.queries import device_ids, facts_of
-from infuse_cli.records import BoardRecord
-from infuse_cli.serial_tools import manual_changes as by_hand
+from infuse_cli.cli.views.layout import columns, fields
+from infuse_cli.journal.board_json import brief, stuck_step, word
 from infuse_cli.text import plural
-from infuse_cli.types import AttemptState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from rich.console import Console
 
-    from infuse_cli.journal.chain import Fault
     from infuse_cli.journal.queries import Summary
-    from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.records import (
         AttemptRecord,
-        CertificateRecord,
-        EventRecord,
-        RunRecord,
-        StepRecord,
-        TokenRecord,
     )
 
-_STYLES: Final = {
-    "PASS": "green",
-    "done": "green",
-    "FAIL": "red",
-    "failed": "red",
-    "conflict": "red",
-    "ERROR": "magenta",
-    "ABORTED": "yellow",
-    "interrupted": "yellow",
-    "unknown": "yellow",
-    "at work": "cyan",
-}
-_QUIET: Final = frozenset({"transcript", "failedStep"})  # shown in a place of their own
 _DONE: Final = {
     "written by hand": "written",
     "deleted by hand": "deleted",
@@ -57,50 +33,85 @@ _DONE: Final = {
 _TAIL: Final = 12
 _WIDE: Final = 100
 """Columns from which on a UUID and an IMEI have room beside each other."""
-"""What a copy of a journal begins with, sealed and as it is."""
 _ABOVE: Final = frozenset(
     {"deviceId", "registryDevice", "profile", "profileHash"}
 )  # a person has read these already
 
 
-def word(attempt: AttemptRecord) -> str:
-    """How an attempt stands, in one word or two."""
-    match attempt.state:
-        case AttemptState.RUNNING:
-            return "at work" if attempt.alive else "interrupted"
-        case AttemptState.CLOSED | AttemptState.SUPERSEDED:
-            return str(attempt.state.value)
-        case AttemptState.PASSED | AttemptState.FAILED | AttemptState.PARKED:
-            return attempt.outcome or str(attempt.state.value)
+def boards_listed(
+    found: Sequence[AttemptRecord],
+    imeis: Mapping[str, str | None],
+    manual: Sequence[tuple[str, datetime, str | None]],
+    *,
+    only_open: bool,
+    limit: int,
+) -> OperationResult:
+    """The newest `limit` boards (0: all), each with its newest attempt.
 
-
-def brief(attempt: AttemptRecord) -> dict[str, Any]:
-    """An attempt in a list."""
-    cloud, registry = device_ids(facts_of(attempt))
-    return {
-        "board": attempt.board,
-        "result": attempt.outcome,
-        "state": attempt.state.value,
-        "open": attempt.state.is_open,
-        "alive": attempt.alive,
-        "failedStep": _stuck(attempt),
-        "errorCode": (attempt.error or {}).get("code"),
-        "deviceId": cloud,
-        "registryDeviceId": registry,
-        "attempt": attempt.attempt,
-        "run": attempt.run,
-        "slot": attempt.slot,
-        "port": attempt.port,
-        "opened": attempt.opened,
-        "ended": attempt.ended,
+    `manual` are boards that no run took and a person changed.
+    """
+    newest = found[-limit:] if limit else found
+    data = {
+        "boards": [{**brief(attempt), "imei": imeis.get(attempt.board)} for attempt in newest],
+        "total": len(found),
+        "byHand": [{"board": uuid, "imei": imei, "begun": when} for uuid, when, imei in manual],
     }
+    return OperationResult(
+        "journal list",
+        data,
+        human=lambda console: _print_boards(
+            console, newest, imeis, len(found), only_open=only_open, hand=manual
+        ),
+    )
+
+
+def board_shown(record: dict[str, Any], *, events: bool) -> OperationResult:
+    """Everything that the journal holds of one board."""
+    return OperationResult(
+        "journal show", record, human=lambda console: _print_board(console, record, events=events)
+    )
+
+
+def boards_summed(found: Sequence[Summary], by: str) -> OperationResult:
+    """Totals and yields of each group."""
+    return OperationResult(
+        "journal summary",
+        {"by": by, "groups": [_summary_json(summary) for summary in found]},
+        human=lambda console: _print_summaries(console, found, by),
+    )
+
+
+def rows_printed(rows: Sequence[dict[str, Any]], text: str) -> OperationResult:
+    """Rows that go to standard output."""
+    return OperationResult("journal export", {"rows": rows}, human=text)
+
+
+def rows_written(count: int, out: str) -> OperationResult:
+    """Rows that went into a file."""
+    return OperationResult(
+        "journal export",
+        {"rows": count, "out": out},
+        human=f"{plural(count, 'board')} written to {out}",
+    )
+
+
+def attempt_closed(before: AttemptRecord, reason: str) -> OperationResult:
+    """An open attempt that was ended for good."""
+    data = {
+        "board": before.board,
+        "attempt": before.attempt,
+        "reason": reason,
+        "before": brief(before),
+    }
+    text = f"Board {before.board} is closed: {reason}. What was done to it stays on record."
+    return OperationResult("journal close", data, human=text)
 
 
 def _tail(board: str) -> str:
     return board if len(board) <= _TAIL + 1 else f"…{board[-_TAIL:]}"
 
 
-def listed(
+def _print_boards(
     console: Console,
     found: Sequence[AttemptRecord],
     imeis: Mapping[str, str | None],
@@ -126,7 +137,7 @@ def listed(
             word(one),
             _tail(one.board) if narrow else one.board,
             imeis.get(one.board) or "",
-            _stuck(one) or "",
+            stuck_step(one) or "",
         )
         for one in found
     ]
@@ -147,31 +158,7 @@ def listed(
         )
 
 
-def record(journal: SqliteJournal, uuid: str) -> dict[str, Any]:
-    """Everything on record about a board."""
-    events = journal.events(board=uuid)
-    board = journal.board(uuid) or (BoardRecord(board=uuid) if events else None)
-    if board is None:
-        raise JournalError("journal.not-found", f"no board {uuid} is on record")
-    attempts, certificates, tokens = (
-        journal.attempts(uuid),
-        journal.certificates(board=uuid),
-        journal.tokens(board=uuid),
-    )
-    newest = facts_of(attempts[-1]) if attempts else {}
-    cloud, registry = device_ids(newest)
-    return {
-        "board": {"uuid": uuid, "imei": board.imei, "mcuId": board.mcu_id},
-        "deviceId": cloud,
-        "registryDeviceId": registry,
-        "metadata": newest.get("metadata") or {},
-        "attempts": [_attempt(one, journal.run(one.run), certificates, tokens) for one in attempts],
-        "byHand": by_hand.changes(events),
-        "events": [_event(one) for one in events],
-    }
-
-
-def shown(console: Console, found: dict[str, Any], *, events: bool) -> None:
+def _print_board(console: Console, found: dict[str, Any], *, events: bool) -> None:
     """One board's record."""
     board = found["board"]
     fields(
@@ -221,7 +208,7 @@ def shown(console: Console, found: dict[str, Any], *, events: bool) -> None:
         )
 
 
-def summary_json(found: Summary) -> dict[str, Any]:
+def _summary_json(found: Summary) -> dict[str, Any]:
     """A summary as JSON values; shares are 0 to 1."""
     return {
         "group": found.group,
@@ -234,7 +221,7 @@ def summary_json(found: Summary) -> dict[str, Any]:
     }
 
 
-def summed(console: Console, found: Sequence[Summary], by: str) -> None:
+def _print_summaries(console: Console, found: Sequence[Summary], by: str) -> None:
     """Summaries, one below the other."""
     if not found:
         console.print("No board came to an end yet.", soft_wrap=True)
@@ -281,117 +268,6 @@ def as_json(rows: Sequence[dict[str, Any]]) -> str:
         for row in rows
     )
     return "[\n" + ",\n".join(lines) + "\n]\n"
-
-
-def broken(path: Path, faults: Sequence[Fault]) -> JournalError:
-    """The error for a chain that does not hold."""
-    told = "; ".join(
-        f"{one.what or f'event {one.seq} of station {one.station}'}: {one.why}" for one in faults
-    )
-    what = (
-        f"a record was edited behind the chain of {path}"
-        if faults[0].what
-        else f"the chain of {path} is broken"
-    )
-    return JournalError(
-        "journal.corrupt",
-        f"{what}: {told}",
-        details={
-            "faults": [
-                {"station": one.station, "seq": one.seq, "row": one.what or None, "why": one.why}
-                for one in faults
-            ]
-        },
-    )
-
-
-def _attempt(
-    one: AttemptRecord,
-    run: RunRecord,
-    certificates: Sequence[CertificateRecord],
-    tokens: Sequence[TokenRecord],
-) -> dict[str, Any]:
-    start = run.start
-    return {
-        **brief(one),
-        "error": one.error,
-        "station": run.station,
-        "operator": start.operator,
-        "lot": start.lot,
-        "toolVersion": run.tool_version,
-        "command": start.command,
-        "profile": start.profile_name,
-        "profileHash": start.profile_hash,
-        "simulated": start.simulated,
-        "soc": one.soc,
-        "plan": list(one.plan),
-        "steps": [_step(step) for step in _in_order(one)],
-        "facts": {key: value for key, value in one.facts.items() if key not in _QUIET},
-        "certificates": [_certificate(row) for row in certificates if row.attempt == one.attempt],
-        "tokens": [_token(row) for row in tokens if row.attempt == one.attempt],
-        "transcript": None if one.outcome == "PASS" else one.facts.get("transcript"),
-        "word": word(one),
-    }
-
-
-def _in_order(one: AttemptRecord) -> list[StepRecord]:
-    place = {name: index for index, name in enumerate(one.plan)}
-    return sorted(one.steps.values(), key=lambda step: place.get(step.step, len(place)))
-
-
-def _step(step: StepRecord) -> dict[str, Any]:
-    return {
-        "step": step.step,
-        "state": step.state.value,
-        "ms": step.ms,
-        "at": step.at,
-        "tries": step.tries,
-        "error": step.error,
-        "facts": step.facts,
-    }
-
-
-def _certificate(row: CertificateRecord) -> dict[str, Any]:
-    return {
-        "serial": row.serial,
-        "issuer": row.issuer,
-        "sha256": row.sha256,
-        "state": row.state,
-        "profile": row.profile,
-        "notBefore": row.not_before,
-        "notAfter": row.not_after,
-        "deviceId": row.device_id,
-        "pem": row.pem,
-    }
-
-
-def _token(row: TokenRecord) -> dict[str, Any]:
-    return {
-        "intent": row.intent,
-        "name": row.name,
-        "state": row.state.value,
-        "tokenId": row.token_id,
-        "registryDeviceId": row.registry_device_id,
-        "sha256": row.sha256,
-        "expiresAt": row.expires_at,
-    }
-
-
-def _event(one: EventRecord) -> dict[str, Any]:
-    return {
-        "seq": one.seq,
-        "ts": one.ts,
-        "kind": one.kind,
-        "station": one.station,
-        "operator": one.operator,
-        "run": one.run,
-        "attempt": one.attempt,
-        "step": one.step,
-        "from": one.from_state,
-        "to": one.to_state,
-        "facts": one.facts,
-        "hash": one.hash,
-    }
 
 
 def _life(attempts: Sequence[dict[str, Any]]) -> dict[str, str]:
@@ -459,46 +335,6 @@ def _show_attempt(console: Console, one: dict[str, Any]) -> None:
     if one["transcript"]:
         console.print("transcript:", soft_wrap=True)
         console.print(one["transcript"].rstrip(), soft_wrap=True, markup=False)
-
-
-def fields(console: Console, values: dict[str, Any]) -> None:
-    """A name and its value a line; what is None is left out."""
-    for name, value in values.items():
-        if value is not None:
-            console.print(
-                f"{name:<16} {value}", soft_wrap=True, markup=False, style=_STYLES.get(str(value))
-            )
-
-
-def columns(console: Console, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Left-aligned columns as wide as they need to be; never cut, so that a pipe gets whole
-    values.
-    """
-    if not rows:
-        return
-    from rich.text import Text
-
-    widths = [max(len(row[index]) for row in (titles, *rows)) for index in range(len(titles))]
-    for row in (titles, *rows):
-        line = Text()
-        for cell, width in zip(row, widths, strict=True):
-            line.append(cell.ljust(width), style="bold" if row is titles else _STYLES.get(cell, ""))
-            line.append("  ")
-        line.rstrip()
-        console.print(line, soft_wrap=True)
-
-
-def _stuck(attempt: AttemptRecord) -> str | None:
-    """The step that an attempt failed at, or, interrupted, was last seen at."""
-    if attempt.outcome == "PASS":
-        return None
-    if attempt.state is AttemptState.RUNNING:
-        newest = max(
-            attempt.steps.values(), key=lambda step: step.at or attempt.opened, default=None
-        )
-        return newest.step if newest else None
-    failed: str | None = attempt.facts.get("failedStep")
-    return failed
 
 
 def _minute(moment: datetime) -> str:

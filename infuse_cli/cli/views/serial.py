@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from infuse_cli.cli.views.journal import columns, fields
+from infuse_cli.cli.views.layout import columns, fields
 from infuse_cli.text import plural
 
 if TYPE_CHECKING:

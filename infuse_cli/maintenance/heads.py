@@ -23,22 +23,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from infuse_cli._version import __version__
-from infuse_cli.ca import common as ca_common
-from infuse_cli.cli import context
-from infuse_cli.cli.result import OperationResult
 from infuse_cli.config.bench import login_name
 from infuse_cli.effects.results import Results
 from infuse_cli.errors import JournalError, SignerError, UsageError
+from infuse_cli.home import CA
 from infuse_cli.journal.chain import Head
 from infuse_cli.journal.store import open_journal
 from infuse_cli.pki.reading import read_certificates
-from infuse_cli.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from infuse_cli.ports import Signer
+    from infuse_cli.settings import Settings
     from infuse_cli.types import Secret
 
 FORM: Final = "journal-head/1"
@@ -65,7 +63,17 @@ class _File(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class SignedHead:
+    """A head that was written to `out`: what each station's chain ended with at `at`."""
+
+    out: Path
+    at: str
+    tool: str
+    heads: dict[str, Head]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedHead:
     """A head whose signature holds: what the chains have to contain, when that was, and who
     signed.
     """
@@ -75,31 +83,35 @@ class Checked:
     signer: str
 
 
-def write(out: Path, ca: Path, passphrase: Secret) -> OperationResult:
-    """Sign the journal's present head with the intermediate of the CA in this folder, and
+def sign_head(settings: Settings, out: Path, ca: Path, passphrase: Secret) -> SignedHead:
+    """Sign the journal's present head with the intermediate of the CA in the folder `ca`, and
     write it.
+
+    Raises JournalError, SignerError for the CA, UsageError for a place that cannot take it.
     """
     from infuse_cli.pki.store import load_ca
 
-    home = context.current().home
     signer = load_ca(ca, passphrase)
-    with open_journal(home, operator=login_name(), create=False) as journal:
+    with open_journal(settings.home, operator=login_name(), create=False) as journal:
         heads = journal.heads()
-    told: dict[str, Any] = {
-        "infuse": FORM,
-        "at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        "tool": __version__,
-        "stations": {name: {"seq": head.seq, "hash": head.hash} for name, head in heads.items()},
-    }
-    whole = {**told, "signature": _signature(signer, told)}
+    head = SignedHead(out, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", __version__, heads)
+    content = head_content(head)
+    whole = {**content, "signature": _signature(signer, content)}
     text = msgspec.json.format(msgspec.json.encode(whole), indent=2) + b"\n"
-    Results(context.current().settings).write(out, text)
-    events = sum(head.seq for head in heads.values())
-    return OperationResult(
-        "journal head",
-        {**told, "out": out},
-        human=f"{out}: the head of {plural(events, 'event')}, signed. Keep it off this bench.",
-    )
+    Results(settings).write(out, text)
+    return head
+
+
+def head_content(head: SignedHead) -> dict[str, Any]:
+    """What is signed of a head, as JSON values."""
+    return {
+        "infuse": FORM,
+        "at": head.at,
+        "tool": head.tool,
+        "stations": {
+            name: {"seq": found.seq, "hash": found.hash} for name, found in head.heads.items()
+        },
+    }
 
 
 def _signature(signer: Signer, told: dict[str, Any]) -> dict[str, Any]:
@@ -110,7 +122,7 @@ def _signature(signer: Signer, told: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def read(path: Path, root: Path | None) -> Checked:
+def read_head(settings: Settings, path: Path, root: Path | None) -> CheckedHead:
     """A head whose signature holds under a root that is trusted: `root`, else those of the
     profile's CA and of the CAs in this home.
 
@@ -128,9 +140,9 @@ def read(path: Path, root: Path | None) -> Checked:
         raise _refused(path, "is no signed head") from error
     if found.infuse != FORM or not chain:
         raise _refused(path, f"is no signed head of the form {FORM}")
-    _check(path, _signed(told), signature, chain, _roots(root))
+    _check(path, _signed(told), signature, chain, _roots(settings, root))
     heads = {name: Head(one.seq, one.hash) for name, one in found.stations.items()}
-    return Checked(heads, found.at, chain[0].subject.rfc4514_string())
+    return CheckedHead(heads, found.at, chain[0].subject.rfc4514_string())
 
 
 def _check(
@@ -164,11 +176,11 @@ def _issued(below: x509.Certificate, root: x509.Certificate) -> bool:
     return True
 
 
-def _roots(root: Path | None) -> list[x509.Certificate]:
+def _roots(settings: Settings, root: Path | None) -> list[x509.Certificate]:
     paths = (
         [root]
         if root is not None
-        else sorted({*(context.current().home / "ca").glob("*/root.pem"), *_profiles_root()})
+        else sorted({*(settings.home / CA).glob("*/root.pem"), *_root_of_profile(settings)})
     )
     try:
         return [certificate for path in paths for certificate in read_certificates(path)]
@@ -176,8 +188,15 @@ def _roots(root: Path | None) -> list[x509.Certificate]:
         raise UsageError("usage.bad-option", error.message, hint=error.hint) from error
 
 
-def _profiles_root() -> list[Path]:
-    path = ca_common.folder_of(None) / "root.pem"
+def _root_of_profile(settings: Settings) -> list[Path]:
+    """The root of the CA that the profile names, where it is there. Raises ProfileError."""
+    if settings.profile is None:
+        return []
+    from infuse_cli.config.source import load
+    from infuse_cli.pki.store import ca_folder
+
+    identity = load(settings.profile, settings.env).profile.identity
+    path = ca_folder(settings.home, identity.ca) / "root.pem"
     return [path] if path.exists() else []
 
 
