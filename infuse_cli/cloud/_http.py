@@ -17,7 +17,8 @@ import tenacity
 
 from infuse_cli import failpoint
 from infuse_cli.cloud import failures
-from infuse_cli.cloud._pool import Pool, call_deadline, time_left
+from infuse_cli.cloud._bounded import call_deadline, time_left
+from infuse_cli.cloud._pool import Pool
 from infuse_cli.cloud.failures import Answer, Call, ErrorMaker, Failed, Failure, RawAnswer
 from infuse_cli.cloud.gate import gate_for
 from infuse_cli.cloud.urls import fill_path

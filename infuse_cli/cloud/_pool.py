@@ -1,19 +1,14 @@
-"""Connections, and the only file that imports httpx: one pool to one host, its proxy, its TLS, and
-deadlines.
+"""One pool of connections to one host, with its proxy and its TLS, and what its errors mean.
 
-The pool is httpcore's, which is what httpx itself sits on. The layers above it (redirects, cookies,
-merging of settings, objects for every part) are not wanted here and cost a call as much again as
-the exchange itself; of httpx only the unpacking of bodies is used. Times are seconds.
+The pool is httpcore's, on which httpx itself stands; why not httpx.Client, with figures, is
+docs/decisions/0013-below-httpx.md. Times are seconds.
 """
 
 from __future__ import annotations
 
 import os
 import ssl
-import threading
-import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import urlencode
 
 import httpcore
@@ -22,11 +17,12 @@ from infuse_cli._version import __version__
 from infuse_cli.certificate_files import MAX_BUNDLE, past_stale_errors, read_trusted
 from infuse_cli.cloud import failures
 from infuse_cli.cloud._body import BODY_LIMIT, BadEncodingError, BodyTooLongError, read_body
+from infuse_cli.cloud._bounded import BoundedBackend
 from infuse_cli.cloud.failures import ErrorMaker, Failed, Failure, RawAnswer
 from infuse_cli.cloud.proxies import proxy_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from infuse_cli.cloud.proxies import Proxy
     from infuse_cli.cloud.urls import BaseUrl
@@ -34,8 +30,8 @@ if TYPE_CHECKING:
 Request = httpcore.Request
 """A request that may be sent several times."""
 
-SLOTS: Final = 64
-"""As many connections as slots that may work at once."""
+MAX_CONNECTIONS: Final = 64
+"""As many as slots may work at once."""
 
 # Shorter than the 5 s after which common servers drop an idle connection: a request sent just then
 # would be lost.
@@ -53,151 +49,6 @@ _TROUBLE: Final = (
     httpcore.UnsupportedProtocol,
     BadEncodingError,
 )
-
-
-class _Deadline(threading.local):
-    """The moment (monotonic clock) at which this thread's present call must be over."""
-
-    at: float = float("inf")
-
-
-_deadline: Final = _Deadline()
-
-
-def time_left() -> float:
-    """Seconds until this thread's present call must be over; infinite outside of one."""
-    return _deadline.at - time.monotonic()
-
-
-@contextmanager
-def call_deadline(seconds: float) -> Iterator[None]:
-    """Have all that this thread does on connections end within so many seconds."""
-    outer, _deadline.at = _deadline.at, time.monotonic() + seconds
-    try:
-        yield
-    finally:
-        _deadline.at = outer
-
-
-class _BoundedStream(httpcore.NetworkStream):
-    """A connection whose every read and write ends at the deadline of the call, however slowly
-    bytes drip in.
-    """
-
-    def __init__(self, inner: httpcore.NetworkStream) -> None:
-        self._inner = inner
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, _bounded(timeout, httpcore.ReadTimeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, _bounded(timeout, httpcore.WriteTimeout))
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.NetworkStream:
-        bound, name = (
-            _bounded(timeout, httpcore.ConnectTimeout),
-            None if server_hostname is None else server_hostname.strip("[]"),
-        )
-        return _BoundedStream(self._inner.start_tls(ssl_context, name, bound))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
-
-
-class _ProxyStream(_BoundedStream):
-    """What is said to a proxy before TLS with the server begins: nothing was sent to the server,
-    and what fails is the proxy.
-    """
-
-    def __init__(self, inner: httpcore.NetworkStream, host: str) -> None:
-        super().__init__(inner)
-        self._host = host
-        self._heard = False
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        with _proxys_trouble():
-            data = super().read(max_bytes, timeout)
-        if not data:
-            raise httpcore.ProxyError("closed the connection before it answered")
-        if not self._heard and not b"HTTP/".startswith(data[:5]):
-            raise httpcore.ProxyError("does not answer as an HTTP proxy does")
-        self._heard = True
-        return data
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        with _proxys_trouble():
-            super().write(buffer, timeout)
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.NetworkStream:
-        if server_hostname != self._host:
-            return super().start_tls(ssl_context, server_hostname, timeout)
-        try:
-            return _ProxyStream(
-                super().start_tls(ssl_context, server_hostname, timeout), self._host
-            )
-        except httpcore.ConnectError as error:
-            raise httpcore.ProxyError(f"no TLS with it: {error}") from error
-
-
-@contextmanager
-def _proxys_trouble() -> Iterator[None]:
-    try:
-        yield
-    except httpcore.TimeoutException as error:
-        raise httpcore.ProxyError("did not answer in time") from error
-    except httpcore.NetworkError as error:
-        raise httpcore.ProxyError(f"broke off: {error}") from error
-
-
-class _BoundedBackend(httpcore.NetworkBackend):
-    """Opens connections that keep to the call's deadline; with a proxy every one of them leads to
-    the proxy.
-    """
-
-    def __init__(self, proxy: Proxy | None) -> None:
-        self._inner = httpcore.SyncBackend()
-        self._proxy = proxy
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Any = None,
-    ) -> httpcore.NetworkStream:
-        bound = _bounded(timeout, httpcore.ConnectTimeout)
-        try:
-            stream = self._inner.connect_tcp(host, port, bound, local_address, socket_options)
-        except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-            if self._proxy is None:
-                raise
-            raise httpcore.ProxyError(f"could not connect: {error}") from error
-        return (
-            _BoundedStream(stream)
-            if self._proxy is None
-            else _ProxyStream(stream, self._proxy.host)
-        )
-
-
-def _bounded(timeout: float | None, error: type[Exception]) -> float:
-    left = time_left()
-    if left <= 0:
-        raise error("the call's deadline has passed")
-    return left if timeout is None else min(timeout, left)
 
 
 def _tls_context(base: BaseUrl, ca_bundle: str | None) -> ssl.SSLContext:
@@ -254,10 +105,10 @@ class Pool:
         self._pool: Final = httpcore.ConnectionPool(
             ssl_context=_tls_context(base, ca_bundle),
             proxy=_via(self._proxy),
-            max_connections=SLOTS,
-            max_keepalive_connections=SLOTS,
+            max_connections=MAX_CONNECTIONS,
+            max_keepalive_connections=MAX_CONNECTIONS,
             keepalive_expiry=_KEEP_ALIVE_S,
-            network_backend=_BoundedBackend(self._proxy),
+            network_backend=BoundedBackend(self._proxy),
         )
 
     def close(self) -> None:
