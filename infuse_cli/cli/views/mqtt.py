@@ -132,7 +132,7 @@ def checked(result: BrokerCheck) -> OperationResult:
             "notAfter": client.not_after,
         }
         lines += [
-            f"  on record CN={result.name}, good until {client.not_after:%Y-%m-%d %H:%M} UTC",
+            f"  recorded  CN={result.name}, good until {client.not_after:%Y-%m-%d %H:%M} UTC",
             f"            serial {client.serial}",
         ]
         taken = "what this line makes"
