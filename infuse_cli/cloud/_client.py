@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from infuse_cli import api_types as api
-from infuse_cli.cloud import wire
-from infuse_cli.cloud.wire import PAGE, pages, read_to_end
+from infuse_cli.cloud import decoding
+from infuse_cli.cloud.decoding import PAGE, pages, read_to_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,7 +55,7 @@ class Client:
     ) -> O | None:
         """What a look-up names; `expected` are members that it must have, by our name."""
         answer = self._transport.find(call, path=path)
-        return None if answer is None else wire.value(answer, type_, expected)
+        return None if answer is None else decoding.value(answer, type_, expected)
 
     def _send(
         self,
@@ -68,7 +68,7 @@ class Client:
         expected: Mapping[str, object] | None = None,
     ) -> O:
         answer = self._transport.ask(call, path=path, body=body, hide=hide)
-        return wire.value(answer, type_, expected)
+        return decoding.value(answer, type_, expected)
 
     def pace(self, rate: float | None) -> None:
         """Send at most `rate` requests a second to this host from now on, evenly, None: as it turns
@@ -101,6 +101,6 @@ class Client:
         def fetch(offset: int) -> tuple[L, ...]:
             paged = {**query, "limit": str(PAGE), "offset": str(offset)}
             answer = self._transport.ask(call, path=path, query=paged)
-            return wire.page(answer, type_)
+            return decoding.page(answer, type_)
 
         return fetch

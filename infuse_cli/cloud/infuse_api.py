@@ -10,11 +10,11 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli import api_types as api
-from infuse_cli.cloud import wire
+from infuse_cli.cloud import decoding
 from infuse_cli.cloud._client import ABSENT, Client
+from infuse_cli.cloud.decoding import body_of
 from infuse_cli.cloud.failures import Call
 from infuse_cli.cloud.messages import MessageCalls
-from infuse_cli.cloud.wire import body_of
 from infuse_cli.errors import CloudError, InfuseError
 from infuse_cli.types import Secret
 
@@ -254,7 +254,7 @@ class InfuseClient(MessageCalls, Client):
         body = body_of(metadata={"operation": operation, "value": dict(values)})
         answer = self._transport.ask(UPDATE_DEVICE, path={"id": id}, body=body)
         try:
-            return wire.value(answer, api.Device, {"id": id})
+            return decoding.value(answer, api.Device, {"id": id})
         except InfuseError:
             # What a PUT answers is not published; what is there now can be asked.
             device = self.device(id)
@@ -273,7 +273,7 @@ class InfuseClient(MessageCalls, Client):
     def cloud_public_key(self) -> bytes:
         """GET /key/publicKey: X25519 public key, 32 bytes."""
         answer = self._transport.ask(PUBLIC_KEY)
-        return wire.key32(answer)
+        return decoding.key32(answer)
 
     def shared_secret(self, device_public_key: bytes) -> Secret:
         """POST /key/sharedSecret: the device's root secret as base64 of 32 bytes."""
@@ -311,7 +311,7 @@ class InfuseClient(MessageCalls, Client):
 
     def _key(self, call: Call, body: bytes) -> Secret:
         answer = self._transport.ask(call, body=body)
-        return Secret(base64.b64encode(wire.key32(answer)).decode())
+        return Secret(base64.b64encode(decoding.key32(answer)).decode())
 
 
 def _flag(value: bool) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from infuse_cli import api_types as api
-from infuse_cli.cloud import wire
+from infuse_cli.cloud import decoding
 from infuse_cli.cloud._client import ABSENT, Client
+from infuse_cli.cloud.decoding import body_of
 from infuse_cli.cloud.failures import Call
-from infuse_cli.cloud.wire import body_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -114,13 +114,13 @@ class InventoryCalls(Client):
         return self._health(
             HEALTH_WINDOW,
             registry_device_id,
-            {"from": wire.time_text(start) or "", "to": wire.time_text(end) or ""},
+            {"from": decoding.time_text(start) or "", "to": decoding.time_text(end) or ""},
         )
 
     def health_summary(self, registry_device_id: str) -> Mapping[str, Any] | None:
         """The registry's own summary, as it gives it; None where there is nothing to sum up."""
         answer = self._transport.find(HEALTH_SUMMARY, path={"deviceId": registry_device_id})
-        return None if answer is None else wire.members(answer)
+        return None if answer is None else decoding.members(answer)
 
     def groups(self) -> Sequence[api.DeviceGroup]:
         """All groups, the list read to its end."""
@@ -146,13 +146,13 @@ class InventoryCalls(Client):
         self, call: Call, registry_device_id: str, query: Mapping[str, str]
     ) -> tuple[api.DeviceHealth, ...]:
         def fetch(offset: int) -> tuple[api.DeviceHealth, ...]:
-            paged = {**query, "limit": str(wire.PAGE), "offset": str(offset)}
-            return wire.page(
+            paged = {**query, "limit": str(decoding.PAGE), "offset": str(offset)}
+            return decoding.page(
                 self._transport.ask(call, path={"deviceId": registry_device_id}, query=paged),
                 api.DeviceHealth,
             )
 
-        return wire.read_to_end(fetch, repr)
+        return decoding.read_to_end(fetch, repr)
 
     def _change(
         self,
@@ -165,7 +165,7 @@ class InventoryCalls(Client):
         found = self._transport.find(get, path=path)
         if found is None:
             return None
-        held = wire.members(found)
+        held = decoding.members(found)
         body = {
             name: value
             for name, value in {**held, **changes}.items()
@@ -175,5 +175,5 @@ class InventoryCalls(Client):
         # What a PUT answers is not published: an answer without a body is as good, and what is
         # there now can be asked.
         if answer.raw.body.strip():
-            return wire.value(answer, type_)
+            return decoding.value(answer, type_)
         return self._find(get, type_, path)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli import api_types as api
-from infuse_cli.cloud import wire
+from infuse_cli.cloud import decoding
 from infuse_cli.cloud._client import ABSENT, Client
+from infuse_cli.cloud.decoding import body_of
 from infuse_cli.cloud.failures import Call
-from infuse_cli.cloud.wire import body_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ class MessageCalls(Client):
     def last_routes(self, device_ids: Sequence[str]) -> Sequence[api.DeviceRoute]:
         """The same for many devices in one call."""
         answer = self._transport.ask(LAST_ROUTES, body=body_of(deviceIds=list(device_ids)))
-        return wire.page(answer, api.DeviceRoute)
+        return decoding.page(answer, api.DeviceRoute)
 
     def mqtt_token(self, organisation_id: str, ttl_s: int) -> api.MqttToken:
         """POST /mqtt/token: a token for the broker; `ttl_s` from 60 to 86400 seconds."""
@@ -98,8 +98,8 @@ class MessageCalls(Client):
             "organisationId": organisation_id,
             "deviceId": device_id,
             "status": status,
-            "startTime": wire.time_text(start),
-            "endTime": wire.time_text(end),
+            "startTime": decoding.time_text(start),
+            "endTime": decoding.time_text(end),
         }
         return self._list(
             RPCS,
@@ -112,9 +112,9 @@ class MessageCalls(Client):
         along.
         """
         answer = self._transport.ask(IAM_TOKEN, body=body_of(apiKey=key.reveal()), hide=(key,))
-        return wire.bearer_token(answer)
+        return decoding.bearer_token(answer)
 
     def health(self) -> str:
         """GET /health: the cloud's own word, asked without a credential."""
         answer = self._transport.ask(HEALTH)
-        return wire.value(answer, wire.HealthAnswer).health
+        return decoding.value(answer, decoding.HealthAnswer).health

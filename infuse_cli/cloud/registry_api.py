@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli import api_types as api
-from infuse_cli.cloud import wire
+from infuse_cli.cloud import decoding
 from infuse_cli.cloud._client import ABSENT, Client
+from infuse_cli.cloud.decoding import body_of
 from infuse_cli.cloud.failures import Call
 from infuse_cli.cloud.inventory import InventoryCalls
-from infuse_cli.cloud.wire import body_of
 from infuse_cli.errors import CloudError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class RegistryClient(InventoryCalls, Client):
             location=location,
         )
         answer = self._transport.ask(MINT_TOKEN, body=body)
-        return wire.value(answer, api.MintedToken, {"name": name})
+        return decoding.value(answer, api.MintedToken, {"name": name})
 
     def pending_tokens(self) -> Sequence[api.PendingToken]:
         """All pending tokens without their secrets, the list read to its end."""
@@ -93,7 +93,7 @@ class RegistryClient(InventoryCalls, Client):
         """
         body = body_of(token=token.reveal(), csr=csr_pem)
         answer = self._transport.ask(PROVISION, body=body, hide=(token,))
-        return wire.provisioned(answer)
+        return decoding.provisioned(answer)
 
     def device(self, registry_device_id: str) -> api.RegistryDevice | None:
         """One registry device by its registryDeviceId."""
@@ -154,7 +154,7 @@ class RegistryClient(InventoryCalls, Client):
     def summary(self) -> api.RegistrySummary:
         """How many registry devices there are, by status."""
         answer = self._transport.ask(SUMMARY)
-        return wire.value(answer, api.RegistrySummary)
+        return decoding.value(answer, api.RegistrySummary)
 
     def delete_device(self, registry_device_id: str) -> None:
         """DELETE the registry device, once; one that is already gone is fine."""

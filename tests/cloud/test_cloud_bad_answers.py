@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infuse_cli.cloud import failures, wire
-from infuse_cli.cloud.failures import Call, ErrorMaker, RawAnswer
+from infuse_cli.cloud import decoding, failures
+from infuse_cli.cloud.failures import Call, ErrorFactory, RawAnswer
 from infuse_cli.errors import CloudError
 
 packed = functools.partial(gzip.compress, mtime=0)
@@ -320,7 +320,7 @@ _HEADERS = st.dictionaries(
 )
 def test_any_bad_answer_gives_a_named_error(status, headers, body, effect):
     call = Call("POST", "/device", effect=effect)
-    failed = ErrorMaker(call, "host", ["s3cret"]).status(RawAnswer(status, headers, body))
+    failed = ErrorFactory(call, "host", ["s3cret"]).status(RawAnswer(status, headers, body))
     assert failed.error.message.startswith("POST /device at host ")
     assert "\n" not in failed.error.message
     assert failed.error.unknown == (
@@ -344,12 +344,12 @@ def test_any_json_is_read_or_named(value):
     from infuse_cli.api_types import Device
 
     raw = RawAnswer(200, {}, msgspec.json.encode(value))
-    answer = failures.Answer(raw, ErrorMaker(Call("GET", "/device"), "host"))
+    answer = failures.Answer(raw, ErrorFactory(Call("GET", "/device"), "host"))
     for read in (
-        lambda: wire.value(answer, Device),
-        lambda: wire.page(answer, Device),
-        lambda: wire.key32(answer),
-        lambda: wire.provisioned(answer),
+        lambda: decoding.value(answer, Device),
+        lambda: decoding.page(answer, Device),
+        lambda: decoding.key32(answer),
+        lambda: decoding.provisioned(answer),
     ):
         with contextlib.suppress(CloudError):
             read()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from infuse_cli import api_types as api
-from infuse_cli.cloud.failures import date_of, printable, said_by_server
+from infuse_cli.cloud.failures import date_of, printable, server_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -170,7 +170,7 @@ def _json(answer: Answer) -> Any:
     try:
         return without_nulls(msgspec.json.decode(answer.raw.body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        said = said_by_server(answer.raw) or "nothing"
+        said = server_message(answer.raw) or "nothing"
         raise _bad(answer, f"answered {answer.raw.status}, but with {said}") from None
 
 
