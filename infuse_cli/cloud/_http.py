@@ -11,8 +11,9 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import tenacity
 
 from infuse_cli import failpoint
@@ -99,7 +100,7 @@ class Transport:
         *,
         path: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
-        body: bytes | None = None,
+        body: Mapping[str, Any] | None = None,
         hide: Sequence[Secret] = (),
     ) -> Answer:
         """As `find`, for calls without a "no such thing" status."""
@@ -114,7 +115,7 @@ class Transport:
         *,
         path: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
-        body: bytes | None = None,
+        body: Mapping[str, Any] | None = None,
         hide: Sequence[Secret] = (),
     ) -> Answer | None:
         """Send a call and return its 2xx answer, or None for one of the call's "no such thing"
@@ -141,7 +142,7 @@ class Transport:
         *,
         path: Mapping[str, str],
         query: Mapping[str, str] | None,
-        body: bytes | None,
+        body: Mapping[str, Any] | None,
         hide: Sequence[Secret],
     ) -> Answer | None:
         hidden = [
@@ -154,7 +155,7 @@ class Transport:
             fill_path(call.path, path),
             query=query,
             headers=auth,
-            body=body,
+            body=None if body is None else _encoded(body),
             timeout_s=min(self._timeout_s, self._deadline_s),
         )
         for pause in (
@@ -250,6 +251,11 @@ class _RepeatableTry(TryFailed):
     def __init__(self, failed: TryFailed, *, repeatable: bool) -> None:
         super().__init__(failed.kind, failed.error, wait_s=failed.wait_s)
         self.repeatable: Final = repeatable
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    """The body as JSON; a member that is None is left out."""
+    return msgspec.json.encode({name: item for name, item in body.items() if item is not None})
 
 
 def _scheme(headers: Mapping[str, str]) -> str:

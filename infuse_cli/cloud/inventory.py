@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from infuse_cli import api_types as api
 from infuse_cli.cloud import decoding
 from infuse_cli.cloud._client import ABSENT, Client
-from infuse_cli.cloud.decoding import body_of
 from infuse_cli.cloud.failures import Call
 
 if TYPE_CHECKING:
@@ -55,16 +54,14 @@ class InventoryCalls(Client):
 
     def component(self, component_id: str) -> api.Component | None:
         """One component by its id."""
-        return self._find(
-            COMPONENT, api.Component, {"id": component_id}, expected={"id": component_id}
-        )
+        return self._find(COMPONENT, api.Component, {"id": component_id})
 
     def create_component(
         self, registry_device_id: str, name: str, sensor_profile_id: str | None = None
     ) -> api.Component:
         """POST a component, once."""
-        body = body_of(deviceId=registry_device_id, name=name, sensorProfileId=sensor_profile_id)
-        return self._send(CREATE_COMPONENT, api.Component, body)
+        body = {"deviceId": registry_device_id, "name": name, "sensorProfileId": sensor_profile_id}
+        return self._send(CREATE_COMPONENT, api.Component, body, same=("deviceId", "name"))
 
     def change_component(
         self, component_id: str, changes: Mapping[str, Any]
@@ -128,11 +125,11 @@ class InventoryCalls(Client):
 
     def group(self, group_id: str) -> api.DeviceGroup | None:
         """One group by its id."""
-        return self._find(GROUP, api.DeviceGroup, {"id": group_id}, expected={"id": group_id})
+        return self._find(GROUP, api.DeviceGroup, {"id": group_id})
 
     def create_group(self, name: str, tags: Sequence[str]) -> api.DeviceGroup:
         """POST a group, once."""
-        return self._send(CREATE_GROUP, api.DeviceGroup, body_of(name=name, tags=list(tags)))
+        return self._send(CREATE_GROUP, api.DeviceGroup, {"name": name, "tags": list(tags)})
 
     def change_group(self, group_id: str, changes: Mapping[str, Any]) -> api.DeviceGroup | None:
         """PUT a group with these members changed, once; None when there is no such group."""
@@ -167,11 +164,9 @@ class InventoryCalls(Client):
             return None
         held = decoding.members(found)
         body = {
-            name: value
-            for name, value in {**held, **changes}.items()
-            if name not in _SERVERS_OWN and value is not None
+            name: value for name, value in {**held, **changes}.items() if name not in _SERVERS_OWN
         }
-        answer = self._transport.ask(put, path=path, body=body_of(**body))
+        answer = self._transport.ask(put, path=path, body=body)
         # What a PUT answers is not published: an answer without a body is as good, and what is
         # there now can be asked.
         if answer.raw.body.strip():

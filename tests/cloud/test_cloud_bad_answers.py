@@ -111,6 +111,7 @@ def test_a_server_that_drips_ends_at_the_deadline(server, make_client, drip):
 
 def test_an_endless_answer_is_cut(server, make_client):
     def act(sock, request):
+        sock.settimeout(5)
         sock.sendall(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n")
         for _ in range(200):
             sock.sendall(b"10000\r\n" + b"x" * 65536 + b"\r\n")
@@ -118,7 +119,7 @@ def test_an_endless_answer_is_cut(server, make_client):
 
     server.otherwise = act
     with pytest.raises(CloudError, match="more than 8 MiB"):
-        make_client(deadline_s=0.5).networks("0000000a-0000-4000-8000-000000000001")
+        make_client().networks("0000000a-0000-4000-8000-000000000001")
 
 
 PACKED_TWICE = gzip.compress(gzip.compress(b"[]", mtime=0), mtime=0)
