@@ -410,10 +410,10 @@ class TestDevices:
 
     def test_lists_are_whole(self, infuse, device):
         with infuse.world.clock.lock:
-            from infuse_cli.sim import wire
+            from infuse_cli.sim import schemas
 
             for n in range(230):
-                made = wire.Device(
+                made = schemas.Device(
                     mcu_id=f"{n:016x}",
                     board_id=device["boardId"],
                     organisation_id=device["organisationId"],
