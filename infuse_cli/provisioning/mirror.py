@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from infuse_cli.errors import InfuseError
 from infuse_cli.files import write_file
-from infuse_cli.journal.board_json import record
-from infuse_cli.text import json_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
