@@ -47,7 +47,7 @@ LOADED = (
     "infuse_cli.cli.main",
     "infuse_cli.provisioning.metadata_input",
     "infuse_cli.maintenance.support_bundle",
-    "infuse_cli.maintenance.doctor_report",
+    "infuse_cli.maintenance.look_over",
     "infuse_cli.serial_tools.at",
     "infuse_cli.serial_tools.check",
     "infuse_cli.serial_tools.csr",
