@@ -136,6 +136,6 @@ def _on_line(
 
 def _record_text(journal: SqliteJournal, board: str) -> str:
     from infuse_cli.cli.result import json_line
-    from infuse_cli.cli.views.journal import record
+    from infuse_cli.journal.board_json import record
 
     return json_line(record(journal, board))

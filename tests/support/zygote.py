@@ -39,7 +39,7 @@ LOADED = (
     "infuse_cli.batch.registration",
     "infuse_cli.cli.views.batch",
     "infuse_cli.cli.views.boards",
-    "infuse_cli.config.certificate_profiles",
+    "infuse_cli.pki.certificate_profile_files",
     "infuse_cli.cli.commands.batch",
     "infuse_cli.cli.commands.provision",
     "infuse_cli.line",
