@@ -258,7 +258,7 @@ def _certificate(
     """What the CA signs, read once a run; None where nothing is signed here."""
     if profile.identity.mode != "local-ca":
         return None
-    from infuse_cli.config.certificate_profiles import recorded, resolve
+    from infuse_cli.pki.certificate_profile_files import recorded, resolve
 
     if certificate is not None:
         return recorded(certificate)

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from infuse_cli.ca import common as ca_common
 from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult
-from infuse_cli.config.certificate_profiles import resolve
 from infuse_cli.errors import SignerError, UsageError
 from infuse_cli.pki import chain, store
+from infuse_cli.pki.certificate_profile_files import resolve
 from infuse_cli.pki.issuers import all_issuers, find_issuer, sha256_of
 from infuse_cli.pki.profile_check import deviations
 from infuse_cli.pki.reading import read_certificates

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from infuse_cli.ca import common as ca_common
 from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult
-from infuse_cli.config.certificate_profiles import resolve
 from infuse_cli.errors import SignerError
+from infuse_cli.pki.certificate_profile_files import resolve
 from infuse_cli.pki.profile_check import points
 from infuse_cli.pki.reading import read_certificates
 

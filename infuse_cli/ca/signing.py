@@ -19,11 +19,11 @@ from infuse_cli.ca.authority import Desk, Job, Outcome, Vetted, judge, refusal
 from infuse_cli.ca.forked_worker import Aside, can_spare
 from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult
-from infuse_cli.config.certificate_profiles import resolve
 from infuse_cli.errors import Exit, PolicyError, UsageError
 from infuse_cli.files import read_bounded
 from infuse_cli.identities import IdentityKind, refuse_blank
 from infuse_cli.pki import chain, issuing, store
+from infuse_cli.pki.certificate_profile_files import resolve
 from infuse_cli.pki.files import (
     PRIVATE,
     PUBLIC,

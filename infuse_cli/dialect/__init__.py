@@ -10,13 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from infuse_cli.capabilities import CAPABILITIES, Can
 from infuse_cli.dialect.at import AtCodec
 from infuse_cli.dialect.auto import AutoCodec
-from infuse_cli.dialect.base import Can, Codec, CodecOptions, Operations
 from infuse_cli.dialect.epacket import EpacketCodec
 from infuse_cli.dialect.operations_at import AtOperations, AtShellOperations
 from infuse_cli.dialect.operations_cred import CREDENTIAL_BUFFER, CredOperations
-from infuse_cli.dialect.operations_epacket import CAN as EPACKET_CAN
 from infuse_cli.dialect.operations_epacket import EpacketOperations
 from infuse_cli.dialect.shell import CredCodec, ShellCodec
 from infuse_cli.errors import ProfileError
@@ -24,43 +23,28 @@ from infuse_cli.errors import ProfileError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from infuse_cli.dialect.base import Codec, CodecOptions, Operations
+
 AUTO: Final = "auto"
 """The dialect that is found by asking; what it can is known once a board has answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """A row of `DIALECTS`: how bytes are made and read, what is done with them, and what that
-    covers.
+    """A row of `DIALECTS`: how bytes are made and read, and what is done with them.
+
+    What that covers is the row of its name in `capabilities.CAPABILITIES`.
     """
 
     codec: Callable[[CodecOptions], Codec]
     operations: Callable[[int], Operations]
-    can: frozenset[Can]
 
-
-_SHELL: Final = frozenset({Can.TOKEN_SETTINGS, Can.HWINFO})
-_MODEM: Final = frozenset(Can) - _SHELL - {Can.TOKEN_KV, Can.SECURITY_STATE, Can.PUBLIC_KEY}
 
 DIALECTS: Final[Mapping[str, Dialect]] = {
-    "at": Dialect(AtCodec, lambda _: AtOperations(), _MODEM),
-    "at-shell": Dialect(ShellCodec, lambda _: AtShellOperations(), _MODEM | _SHELL),
-    "cred-shell": Dialect(
-        CredCodec,
-        CredOperations,
-        _SHELL
-        | {
-            Can.IDENTIFY,
-            Can.OFFLINE,
-            Can.READ_DIGEST,
-            Can.WRITE,
-            Can.DELETE,
-            Can.CSR,
-            Can.TOKEN_COMMAND,
-            Can.RAW,
-        },
-    ),
-    "epacket": Dialect(EpacketCodec, lambda _: EpacketOperations(), EPACKET_CAN),
+    "at": Dialect(AtCodec, lambda _: AtOperations()),
+    "at-shell": Dialect(ShellCodec, lambda _: AtShellOperations()),
+    "cred-shell": Dialect(CredCodec, CredOperations),
+    "epacket": Dialect(EpacketCodec, lambda _: EpacketOperations()),
 }
 
 
@@ -95,5 +79,6 @@ def operations(name: str, *, credential_buffer: int = CREDENTIAL_BUFFER) -> Oper
 
 
 def capabilities(name: str) -> frozenset[Can]:
-    """What that dialect covers, for the planner."""
-    return dialect(name).can
+    """What that dialect covers, for the planner. Raises ProfileError profile.cannot."""
+    dialect(name)
+    return CAPABILITIES[name]

@@ -15,7 +15,7 @@ import struct
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from infuse_cli.dialect import commands
-from infuse_cli.dialect.base import Can, Lacking
+from infuse_cli.dialect.base import Lacking
 from infuse_cli.dialect.epacket import ANSWER
 from infuse_cli.errors import BoardError
 from infuse_cli.types import BoardIdentity, Command
@@ -218,8 +218,3 @@ def _text(value: bytes | None) -> str | None:
     if not value:
         return None
     return value[1 : 1 + value[0]].rstrip(b"\0").decode("ascii", "replace") or None
-
-
-CAN: Final = frozenset(
-    {Can.IDENTIFY, Can.OFFLINE, Can.TOKEN_KV, Can.SECURITY_STATE, Can.PUBLIC_KEY}
-)

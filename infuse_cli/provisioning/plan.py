@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from infuse_cli.dialect.base import Can
+from infuse_cli.capabilities import MCU_ID_SOURCES, Can
 from infuse_cli.errors import ProfileError, UsageError
 from infuse_cli.pki.certificate_profiles import content
 from infuse_cli.provisioning.steps.checkin import CheckIn
 from infuse_cli.provisioning.steps.derive import Derive
 from infuse_cli.provisioning.steps.expect import Expect
 from infuse_cli.provisioning.steps.flash import Flash
-from infuse_cli.provisioning.steps.identify import MCU_ID_CAPABILITIES
 from infuse_cli.provisioning.steps.install import Install
 from infuse_cli.provisioning.steps.keygen import Keygen
 from infuse_cli.provisioning.steps.lookup import Lookup
@@ -142,7 +141,7 @@ def check(plan: tuple[str, ...]) -> None:
 def asks(plan: tuple[str, ...], profile: Profile) -> dict[str, frozenset[Can]]:
     """What each step of this plan, identify included, asks of a dialect."""
     source = profile.board.mcu_id
-    mcu_id = frozenset() if source is None else MCU_ID_CAPABILITIES.get(source.source, frozenset())
+    mcu_id = frozenset() if source is None else MCU_ID_SOURCES.get(source.source, frozenset())
     asked = {"identify": frozenset({Can.IDENTIFY}) | mcu_id}
     for name in plan:
         wanted = STEPS[name].capabilities(profile)

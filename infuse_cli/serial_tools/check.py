@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from infuse_cli.capabilities import Can
 from infuse_cli.cli import context
 from infuse_cli.dialect import capabilities, operations
-from infuse_cli.dialect.base import Can
 from infuse_cli.errors import BoardError, CredentialError, InfuseError, PolicyError
 from infuse_cli.journal.manual_changes import changes
 from infuse_cli.journal.queries import device_ids, facts_of

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from infuse_cli.capabilities import Can
 from infuse_cli.cli import context
 from infuse_cli.config.model import Serial
 from infuse_cli.dialect import capabilities, operations
-from infuse_cli.dialect.base import Can
 from infuse_cli.dialect.commands import FLIGHT_MODE
 from infuse_cli.errors import BoardError, PolicyError, ProfileError
 from infuse_cli.provisioning import slots

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final
 
+from infuse_cli.capabilities import Can
 from infuse_cli.config.model import Identity, Token
-from infuse_cli.dialect.base import Can
 from infuse_cli.errors import BoardError, PolicyError, UsageError
 from infuse_cli.journal.manual_changes import VETTED
 from infuse_cli.pki.files import PUBLIC, write_atomic

@@ -8,10 +8,10 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from infuse_cli.capabilities import Can
 from infuse_cli.cli import context
 from infuse_cli.config.model import Token
 from infuse_cli.dialect import token_places
-from infuse_cli.dialect.base import Can
 from infuse_cli.dialect.token_places import TokenPlace
 from infuse_cli.errors import BoardError, InfuseError, PolicyError, ProfileError, UsageError
 from infuse_cli.records import MoveToken

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
+from infuse_cli.capabilities import CERTIFICATE_MODES, MCU_ID_SOURCES, TOKEN_STORES, Can, able
 from infuse_cli.certificate_files import MAX_BUNDLE, MAX_CHAIN, read_trusted
 from infuse_cli.config.model import MetadataValue, Profile
 from infuse_cli.config.source.finding import Finding, at, nearest
@@ -24,17 +25,6 @@ if TYPE_CHECKING:
 
 SOCS: Final = ("nRF9151", "nRF9161", "nRF9131", "nRF9160")
 """SoC names as the cloud writes them (source: the public client)."""
-
-STORE_DIALECTS: Final = {
-    "psk": ("at", "at-shell"),
-    "settings": ("at-shell", "cred-shell"),
-    "kv": ("epacket",),
-    "command": ("at", "at-shell", "cred-shell"),
-}
-"""Dialects that can put a registration token where `token.store` says."""
-
-MCU_ID_DIALECTS: Final = {"hwinfo": ("at-shell", "cred-shell"), "epacket": ("epacket",)}
-"""Dialects that can read mcuId from a source; sources that are not here work with all."""
 
 KEY_FACTS: Final = ("deviceId", "interface", "dayIndex", "uuid", "imei", "mcuId")
 """Facts that `keys.to` may use."""
@@ -171,27 +161,30 @@ def _mcu_id(subject: Subject) -> Iterator[Finding]:
                 expected="the command to send",
             )
         yield from _one_group(subject, f"{key}.pattern", source.pattern)
-    able = MCU_ID_DIALECTS.get(source.source)
-    if able is not None and dialect not in {"auto", *able}:
+    fit = able(MCU_ID_SOURCES.get(source.source, frozenset()))
+    if dialect not in {"auto", *fit}:
         yield subject.error(
             f"{key}.from",
             f"mcuId from {source.source!r} cannot be read over the dialect {dialect!r}",
-            expected=f"board.serial.dialect {' or '.join(able)}",
+            expected=f"board.serial.dialect {' or '.join(fit)}",
             code="profile.cannot",
         )
 
 
 def _dialect(subject: Subject) -> Iterator[Finding]:
     profile, dialect = subject.profile, subject.profile.board.serial.dialect
-    if dialect == "epacket" and profile.identity.mode in {"local-ca", "cloud-ca"}:
+    mode = profile.identity.mode
+    fit = able(CERTIFICATE_MODES.get(mode, frozenset()))
+    if dialect not in {"auto", *fit}:
         yield subject.error(
             "identity.mode",
-            f"identity.mode {profile.identity.mode!r} puts a certificate on the board, which"
-            " dialect 'epacket' cannot",
+            f"identity.mode {mode!r} puts a certificate on the board, which"
+            f" dialect {dialect!r} cannot",
             expected="first-boot or none, or another board.serial.dialect",
             code="profile.cannot",
         )
-    if dialect in {"cred-shell", "epacket"} and profile.verify.possession == "required":
+    proving = {"auto", *able(frozenset({Can.POSSESSION}))}
+    if dialect not in proving and profile.verify.possession == "required":
         yield subject.error(
             "verify.possession",
             f"possession cannot be proved over the dialect {dialect!r}",
@@ -333,12 +326,12 @@ def _token(subject: Subject) -> Iterator[Finding]:
     token, dialect = subject.profile.token, subject.profile.board.serial.dialect
     if token is None:
         return
-    if dialect not in {"auto", *STORE_DIALECTS[token.store]}:
-        able = " or ".join(STORE_DIALECTS[token.store])
+    fit = able(TOKEN_STORES[token.store])
+    if dialect not in {"auto", *fit}:
         yield subject.error(
             "token.store",
             f"token.store {token.store!r} cannot be done over the dialect {dialect!r}",
-            expected=f"board.serial.dialect {able}",
+            expected=f"board.serial.dialect {' or '.join(fit)}",
             code="profile.cannot",
         )
     if token.store == "settings" and not token.name:
