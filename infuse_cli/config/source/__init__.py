@@ -79,7 +79,7 @@ class Reading:
         return [finding for finding in self.findings if finding.severity == "error"]
 
 
-def load_profile(name: str | None, env: Mapping[str, str]) -> Loaded:
+def load_profile(name: str | None, env: Mapping[str, str] | None = None) -> Loaded:
     """Load the profile of a run. Raises ProfileError profile.not-found when none was named."""
     if name is None:
         raise ProfileError(
@@ -90,7 +90,7 @@ def load_profile(name: str | None, env: Mapping[str, str]) -> Loaded:
                 " `infuse provision --sim 4` needs none."
             ),
         )
-    return load(name, env)
+    return load(name, env or {})
 
 
 def load(
