@@ -132,7 +132,7 @@ def _by_certificate(
     """
     kept_out = _keeps_out(probe, _context(trusted))
     tls = _context(trusted)
-    probe.connect(tls, _certified(tls, proofs, ca))
+    probe.connect(tls, _certified(tls, proofs, authority))
     proofs.add("certificate")
     if not kept_out:
         raise CloudError(
@@ -208,7 +208,7 @@ def _by_token(session: tools.Session, request: BrokerCheckRequest) -> Login:
 
 
 def _certified(
-    tls: ssl.SSLContext, proofs: _Proofs, ca: tuple[str | None, PassphraseOptions]
+    tls: ssl.SSLContext, proofs: _Proofs, authority: CertificateAuthority
 ) -> Login:
     """Give the context a certificate of a day and its key, and the name that goes with it."""
     from infuse_cli.pki.tls_key import load_key_pair
