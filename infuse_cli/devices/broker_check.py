@@ -207,9 +207,7 @@ def _by_token(session: tools.Session, request: BrokerCheckRequest) -> Login:
     )
 
 
-def _certified(
-    tls: ssl.SSLContext, proofs: _Proofs, authority: CertificateAuthority
-) -> Login:
+def _certified(tls: ssl.SSLContext, proofs: _Proofs, authority: CertificateAuthority) -> Login:
     """Give the context a certificate of a day and its key, and the name that goes with it."""
     from infuse_cli.pki.tls_key import load_key_pair
 
