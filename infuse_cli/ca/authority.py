@@ -25,6 +25,7 @@ from infuse_cli.ca.recorded_signer import (
 )
 from infuse_cli.config.certificate_profiles import resolve
 from infuse_cli.errors import PolicyError, UsageError
+from infuse_cli.identities import IdentityKind, refuse_blank
 from infuse_cli.pki import chain, issuing, store
 from infuse_cli.pki.certificate_profiles import CertificateProfile
 from infuse_cli.pki.issuers import all_issuers
@@ -233,9 +234,12 @@ class CertificateAuthority:
 
 
 def checked_device_id(text: str | None) -> str | None:
-    """A cloud device id in lower case. Raises UsageError usage.bad-option."""
+    """A cloud device id in lower case. Raises UsageError usage.bad-option, and what refuses a
+    blank one.
+    """
     if text is None:
         return None
     if DEVICE_ID.fullmatch(text.lower()) is None:
         raise UsageError("usage.bad-option", f"--device-id is 16 hex digits, not {text!r}")
+    refuse_blank(IdentityKind.DEVICE_ID, text, "--device-id")
     return text.lower()

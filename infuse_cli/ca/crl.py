@@ -10,7 +10,7 @@ from infuse_cli import records as rec
 from infuse_cli.ca import common
 from infuse_cli.effects.results import REVOCATION_FILES
 from infuse_cli.errors import JournalError, SignerError, UsageError
-from infuse_cli.files import PRIVATE, read_bounded, write_file
+from infuse_cli.files import PRIVATE, private_folder, read_bounded, write_file
 from infuse_cli.journal import certificates
 from infuse_cli.pki import issuing
 from infuse_cli.pki.crl import Entry, MadeCrl, content_of, make_crl
@@ -164,7 +164,7 @@ def _still_good(
 
 def _store(file: Path, made: MadeCrl) -> None:
     try:
-        file.parent.mkdir(mode=0o700, exist_ok=True)
+        private_folder(file.parent)
         write_file(file, made.der, PRIVATE)
     except OSError as error:
         raise SignerError(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from infuse_cli import records as rec
 from infuse_cli.effects.certificates import LeafRequest, sign_and_store
 from infuse_cli.errors import InfuseError, JournalError, PolicyError
+from infuse_cli.identities import IdentityKind, refuse_blank
 from infuse_cli.journal import certificates
 from infuse_cli.journal.queries import device_ids, facts_of
 from infuse_cli.pki import issuing
@@ -341,7 +342,10 @@ def _vetted(request: SigningRequest, profile: CertificateProfile) -> VettedReque
             f" {csr.common_name!r}",
             hint="Give the cloud device id with --device-id.",
         )
-    values = {"name": name, **({"deviceId": name} if DEVICE_ID.fullmatch(name) else {})}
+    values = {"name": name}
+    if DEVICE_ID.fullmatch(name):
+        refuse_blank(IdentityKind.DEVICE_ID, name, "the request")
+        values["deviceId"] = name
     board = "" if request.keygen is None else vet_keygen(request.keygen, csr)
     return VettedRequest(csr.spki_der, csr.spki_sha256, common_name(profile, values), values, board)
 
