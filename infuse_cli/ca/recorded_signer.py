@@ -18,12 +18,11 @@ from infuse_cli import records as rec
 from infuse_cli.effects.certificates import LeafRequest, sign_and_store
 from infuse_cli.errors import InfuseError, JournalError, PolicyError
 from infuse_cli.identities import IdentityKind, refuse_blank
-from infuse_cli.journal import certificates
+from infuse_cli.journal import certificates, manual_changes
 from infuse_cli.journal.queries import device_ids, facts_of
 from infuse_cli.pki import issuing
 from infuse_cli.pki.names import common_name
 from infuse_cli.pki.vetting import vet_file, vet_keygen
-from infuse_cli.serial_tools import manual_changes
 from infuse_cli.types import DEVICE_ID
 
 if TYPE_CHECKING:
