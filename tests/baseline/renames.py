@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 CODES: Final[dict[str, str]] = {
+    "ca.broken": "ca.corrupt",
     "cloud.device-elsewhere": "cloud.wrong-owner",
     "mqtt.open": "mqtt.anonymous-allowed",
     "keys.not-delivered": "keys.delivery-failed",
@@ -22,7 +23,6 @@ PLANNED_CODES: Final[dict[str, str]] = {
     "serial.garbled": "serial.protocol",
     "serial.line-ended": "serial.closed",
     "profile.cannot": "profile.unsupported",
-    "ca.broken": "ca.corrupt",
     "tool.bug": "internal.error",
 }
 

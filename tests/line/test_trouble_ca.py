@@ -111,9 +111,9 @@ def test_ca_files_that_do_not_fit_together(bench, at):
     path = bench.world.folder / "ca" / "intermediate.pem"
     good = path.read_bytes()
     path.write_bytes((bench.world.folder / "ca" / "root.pem").read_bytes())
-    both(bench, at, "ca.broken", 9)
+    both(bench, at, "ca.corrupt", 9)
     path.write_bytes(good[:300])
-    both(bench, at, "ca.broken", 9)
+    both(bench, at, "ca.corrupt", 9)
     path.write_bytes(good)
 
 
