@@ -27,12 +27,8 @@ LONG_FILES = {
     "infuse_cli/cli/commands/registry.py": "one function a command",
     "infuse_cli/cli/commands/serial.py": "one function a command",
     "infuse_cli/ca/signing.py": "",
-    "infuse_cli/provisioning/line.py": "",
-    "infuse_cli/provisioning/engine.py": "",
-    "infuse_cli/config/source/rules.py": "",
 }
 LONG_FUNCTIONS = {
-    "infuse_cli/provisioning/line.py": {"execute"},
     "infuse_cli/serial_tools/token.py": {"write_token"},
 }
 OPTIONS = "infuse_cli/cli/commands/"
