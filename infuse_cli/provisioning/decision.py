@@ -125,7 +125,7 @@ def _refuse_other_metadata(ctx: BoardContext) -> None:
     options = ctx.run.options
     table = row_for(options.metadata_table, ctx.identity)
     wanted = {**table, **options.metadata, **ctx.scanned(())}
-    recorded = ctx.facts.get("metadata", {})
+    recorded = ctx.facts.metadata
     differing = [
         f"{key} is {recorded[key]!r}, not {value!r}"
         for key, value in sorted(wanted.items())
@@ -165,7 +165,7 @@ def _new(ctx: BoardContext, plan: RunPlan, before: Sequence[Write] = ()) -> Atte
         imei=seen.imei,
         mcu_id=seen.mcu_id,
         facts={
-            "functionalMode": ctx.facts["functionalMode"],
+            "functionalMode": ctx.facts.functional_mode,
             "model": seen.model,
             "modemFirmware": seen.modem_firmware,
             "iccid": seen.iccid,
@@ -182,7 +182,7 @@ def _load(ctx: BoardContext, found: AttemptRecord) -> None:
     ctx.attempt = found.attempt
     ctx.facts.update({key: value for key, value in found.facts.items() if key != "transcript"})
     mode = ctx.identity.functional_mode
-    if ctx.facts.get("functionalMode") == FLIGHT_MODE and mode is not None:
+    if ctx.facts.functional_mode == FLIGHT_MODE and mode is not None:
         ctx.facts["functionalMode"] = mode  # only others leave flight mode: this is found now
     if ctx.mode_owed is not None:
         ctx.facts["functionalMode"] = ctx.mode_owed
