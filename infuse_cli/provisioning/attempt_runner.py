@@ -66,6 +66,7 @@ class AttemptRunner:
         self._ctx: Final = ctx
         self._run: Final = ctx.run
         self._plan = decision.steps
+        self._decision: Final = decision
         self._rechecked: Final = decision.rechecked
         self._started: Final = started
         self._pending: list[Write] = list(decision.opening)  # they wait for the next commit
@@ -84,7 +85,9 @@ class AttemptRunner:
         """Take the board to its result; never raises."""
         try:
             if self._run.options.dry_run:
-                self._plan = tuple(name for name in self._plan if STEPS[name].in_dry_run)
+                # What proves a PASS again only reads, so a dry run does all of it.
+                if self._rechecked is None:
+                    self._plan = tuple(name for name in self._plan if STEPS[name].in_dry_run)
                 self._run_steps(None)
                 return self._result(None)
             self._run_steps(self._run.options.until)
@@ -110,6 +113,8 @@ class AttemptRunner:
             try:
                 self._run_step(name)
             except RollbackRequired as turn:
+                if self._run.options.dry_run:
+                    raise turn.fallback_error from turn
                 index = self._roll_back(name, turn)
                 continue
             if name == until:
@@ -455,7 +460,8 @@ class AttemptRunner:
             ms=(time.monotonic() - self._started) * 1000,
             identity=ctx.identity,
             facts=ctx.facts,
-            already=outcome is Outcome.PASS and self._rechecked is not None,
+            already=outcome in {Outcome.PASS, None} and self._rechecked is not None,
+            decision=self._decision if self._run.options.dry_run else None,
             error=error,
             failed_step=None if error is None else self._step,
         )
