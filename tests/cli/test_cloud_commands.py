@@ -419,7 +419,7 @@ class TestDevices:
                     organisation_id=device["organisationId"],
                     device_id=f"{n:016x}",
                     metadata={"n": str(n % 2)},
-                    **infuse.world.cloud.stamps(),
+                    **infuse.world.clock.stamps(),
                 )
                 infuse.world.cloud.devices[made.id] = made
         assert len(infuse.data("device", "list")["devices"]) == 231
