@@ -93,12 +93,12 @@ class RpcState:
         )
 
     def _request(self, call: schemas.RpcCall) -> schemas.RpcReq:
-        encoded = call.params_encoded
         return schemas.RpcReq(
             request_id=len(self.messages) + 1,
             command_id=_command_id(call),
+            command_name=call.command_name or None,
             params=call.params,
-            params_encoded=encoded if isinstance(encoded, str) else None,
+            params_encoded=call.params_encoded or None,
         )
 
     def show(self, ask: Ask) -> schemas.RpcMessage:

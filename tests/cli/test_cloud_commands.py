@@ -729,8 +729,8 @@ class TestRpc:
         words = ["heap_stats", "count=3", "word=yes"]
         rpc = infuse.data("rpc", "send", "--wait", *words, "--device", MCU)["rpc"]
         assert (rpc["status"], rpc["result"]["returnCode"]) == ("completed", 0)
-        # The cloud shows a command by its number, and the device by its own UUID beside the deviceId.
-        assert (rpc["command"], rpc["deviceId"]) == (19, device["deviceId"])
+        # Not the UUID by which the cloud's own message names the device.
+        assert (rpc["command"], rpc["deviceId"]) == ("heap_stats", device["deviceId"])
         assert rpc["params"] == {"count": 3, "word": "yes"}
         assert infuse.data("rpc", "show", rpc["id"])["rpc"]["status"] == "completed"
         assert [

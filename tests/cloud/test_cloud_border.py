@@ -12,6 +12,11 @@ OTHER_UUID = "0000000d-0000-4000-8000-000000000009"
 ESCAPE = "\x1b[31mred"
 
 
+@pytest.fixture
+def server(routed):
+    return routed
+
+
 def create(client, **wanted):
     return client.create_device(
         mcu_id=MCU_ID, board_id=BOARD, organisation_id=ORGANISATION, **wanted
