@@ -23,6 +23,7 @@ from infuse_cli.records.ca import (
     StoreCrl,
     VoidSerial,
 )
+from infuse_cli.records.notes import NoteKind  # noqa: TC001
 from infuse_cli.types import (
     AttemptState,  # noqa: TC001
     StepState,  # noqa: TC001
@@ -190,10 +191,10 @@ class DropSecret(Write, frozen=True):
 
 
 class NoteRun(Write, frozen=True):
-    """Something that the run itself did, e.g. created an organisation."""
+    """Something that the run itself did, e.g. created an organisation; `what` is its kind."""
 
     run: str
-    what: str
+    what: NoteKind
     facts: Facts = {}
 
 

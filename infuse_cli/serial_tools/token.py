@@ -15,9 +15,10 @@ from infuse_cli.dialect import token_places
 from infuse_cli.dialect.token_places import TokenPlace
 from infuse_cli.errors import BoardError, InfuseError, PolicyError, ProfileError, UsageError
 from infuse_cli.records import MoveToken
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.serial_tools import board as serial_board
 from infuse_cli.serial_tools.content import token_items
-from infuse_cli.serial_tools.credentials import WRITTEN, Hand, changing, write
+from infuse_cli.serial_tools.credentials import Hand, changing, write
 from infuse_cli.types import Secret, TokenState
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def _put(
         "replaced": old,
     }
     with changing(hand) as notes:
-        notes.note(WRITTEN, *exposed, **told, answer="begun")
+        notes.note(NoteKind.CREDENTIAL_WRITTEN, *exposed, **told, answer="begun")
         try:
             hand.link.run(token_places.write_token(hand.ops, hand.uuid, place, secret.reveal()))
             there = hand.link.run(
@@ -168,9 +169,9 @@ def _put(
                     f"the board does not show the registration token in {place.store} {place.name}".rstrip(),
                 )
         except InfuseError as error:
-            notes.note(WRITTEN, **told, answer=error.code)
+            notes.note(NoteKind.CREDENTIAL_WRITTEN, **told, answer=error.code)
             raise
-        notes.note(WRITTEN, **told, answer="OK")
+        notes.note(NoteKind.CREDENTIAL_WRITTEN, **told, answer="OK")
     return there
 
 
@@ -219,7 +220,7 @@ def _refuse_elsewhere(hand: Hand, secret: Secret) -> None:
             if journal is None
             else [
                 facts
-                for _, facts in journal.noted(WRITTEN)
+                for _, facts in journal.noted(NoteKind.CREDENTIAL_WRITTEN)
                 if facts.get("tokenSha256") == secret.sha256()
             ]
         )

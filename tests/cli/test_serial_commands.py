@@ -266,7 +266,7 @@ def test_a_board_that_passed_is_known(bench):
     assert [row["serial"] for row in record["certificates"]] == [made["certificate"]["serial"]]
     by_hand(bench, port)
     assert (
-        "sent by hand AT+CFUN=4 OK"
+        "command sent AT+CFUN=4 OK"
         in bench.infuse("journal", "show", made["board"]["uuid"], "--events").stdout
     )
     rows = data(serial(bench, "creds", "list", port))["credentials"]

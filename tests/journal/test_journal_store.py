@@ -472,7 +472,7 @@ def test_a_record_of_a_wrong_clock_is_set_aside_and_that_is_recorded(home) -> No
         assert journal.trust_clock(1.5) == ahead
         assert journal.newest() == right
         note = journal.events()[-1].facts
-        assert (note["what"], note["facts"]["serverOffsetS"]) == ("clock corrected", 1.5)
+        assert (note["what"], note["facts"]["serverOffsetS"]) == ("clock-corrected", 1.5)
         assert journal.trust_clock(1.5) is None
         assert journal.verify() == []
 
