@@ -128,7 +128,7 @@ class ChipIds(Protocol):
     def can_write_device_id(self, soc: str) -> None:
         """Look for what writing needs on this machine, without a board.
 
-        Raises ProfileError profile.cannot.
+        Raises ProfileError profile.unsupported.
         """
 
     def knows_probe(self, port: str) -> None:
@@ -267,7 +267,7 @@ class Journal(Protocol):
         """Make all writes durable in one fsynced transaction, or none.
 
         Raises PolicyError identity.clone or identity.key-reused, BoardError board.in-use,
-        JournalError journal.raced (a compare-and-swap lost), journal.locked, journal.read-only,
+        JournalError journal.conflict (a compare-and-swap lost), journal.locked, journal.read-only,
         journal.disk-full.
         """
 

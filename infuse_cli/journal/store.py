@@ -131,7 +131,7 @@ class SqliteJournal:
     def start_run(self, start: rec.RunStart) -> None:
         """Record the run and hold its owner lock.
 
-        Raises JournalError journal.raced for a run id that was used before.
+        Raises JournalError journal.conflict for a run id that was used before.
         """
         self._owners.hold(start.run)
         try:
@@ -144,7 +144,7 @@ class SqliteJournal:
 
     def _add_run(self, connection: Connection, start: rec.RunStart) -> None:
         if connection.execute(_RUN_ID, {"r": start.run}).first() is not None:
-            raise JournalError("journal.raced", f"run {start.run} is on record already")
+            raise JournalError("journal.conflict", f"run {start.run} is on record already")
         tx = self._transaction(
             connection, replace(self._author, run=start.run, operator=start.operator)
         )

@@ -114,7 +114,7 @@ def restore(
 ) -> Restored:
     """Take a backup in: into an empty home, or over a journal that the backup continues.
 
-    Raises JournalError journal.diverged, journal.corrupt, journal.raced, UsageError.
+    Raises JournalError journal.diverged, journal.corrupt, journal.conflict, UsageError.
     """
     home = settings.home
     secret = passphrase.get(str(path)) if sealed else None

@@ -29,7 +29,7 @@ class Rekeyed:
 def rekey(settings: Settings) -> Rekeyed:
     """Make a new data key and seal every secret anew. Killed at any point it is run again.
 
-    Raises JournalError journal.raced where a run is under way, CredentialError
+    Raises JournalError journal.conflict where a run is under way, CredentialError
     credential.sealing-key.
     """
     from infuse_cli.keys.seal import Rekey, bench_keys

@@ -77,12 +77,12 @@ class Hand:
         return Notes(self.command, self.profile, self.port, self.uuid, self.found.identity.imei)
 
     def needs(self, can: Can) -> None:
-        """Raise ProfileError profile.cannot where the board's dialect does not offer it: nothing
-        was sent for it yet.
+        """Raise ProfileError profile.unsupported where the board's dialect does not offer it:
+        nothing was sent for it yet.
         """
         if can not in capabilities(self.link.dialect):
             raise ProfileError(
-                "profile.cannot",
+                "profile.unsupported",
                 f"dialect {self.link.dialect} cannot {can.value}",
                 hint="Use a port of this board that takes AT commands.",
             )

@@ -70,9 +70,9 @@ class Notes:
 
     @property
     def journal(self) -> SqliteJournal:
-        """The open journal. Raises InfuseError tool.bug outside the context."""
+        """The open journal. Raises InfuseError internal.error outside the context."""
         if self._journal is None:
-            raise InfuseError("tool.bug", "a note was taken before its run was begun")
+            raise InfuseError("internal.error", "a note was taken before its run was begun")
         return self._journal
 
     def note(self, what: NoteKind, *more: Write, **facts: Any) -> None:

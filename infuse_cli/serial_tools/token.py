@@ -45,7 +45,7 @@ def write_token(
     A token that this journal knows is marked as exposed before its first byte goes out, and refused
     where it was spent or belongs to another board. Raises PolicyError
     identity.token-spent, run.conflict, identity.slot-occupied, identity.not-read-back; ProfileError
-    profile.cannot where the dialect has no such store; as `serial_write.write`.
+    profile.unsupported where the dialect has no such store; as `serial_write.write`.
     """
     spec = Token() if hand.profile is None or hand.profile.token is None else hand.profile.token
     hand.needs(_STORES[spec.store])
@@ -183,12 +183,12 @@ def _place(spec: Token, device_id: str | None) -> TokenPlace:
     unknown = sorted(set(re.findall(r"\{\w+\}", command)) - {"{token}"})
     if unknown:
         raise ProfileError(
-            "profile.cannot",
+            "profile.unsupported",
             f"token.command names {unknown[0]}, which is not known by hand",
             hint="`infuse provision` knows it; by hand `infuse serial console` sends the command.",
         )
     if spec.store == "psk":
-        raise ProfileError("profile.cannot", "store psk is a credential of the modem")
+        raise ProfileError("profile.unsupported", "store psk is a credential of the modem")
     return TokenPlace(spec.store, spec.name or "", command, spec.success or "", spec.read_back)
 
 

@@ -760,7 +760,7 @@ def test_a_token_goes_into_settings_where_the_profile_says_so(bench, desk, tmp_p
     nowhere(TOKEN, ran, desk.home)
     refused(
         desk("token", "write", bench.world.port(slot), "--file", file, "--profile", profile),
-        "profile.cannot",
+        "profile.unsupported",
         3,
     )
 
