@@ -144,7 +144,7 @@ class RecordedSigner:
             try:
                 return self._sign(requests, vetted)
             except JournalError as error:
-                if error.code != "journal.raced" or left == 0:
+                if error.code != "journal.conflict" or left == 0:
                     raise
         raise AssertionError("unreachable: the last try returns or raises")
 

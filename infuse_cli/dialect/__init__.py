@@ -51,7 +51,7 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
 def codec(name: str, options: CodecOptions) -> Codec:
     """A host codec of that dialect, for `auto` one that finds out.
 
-    Raises ProfileError profile.cannot.
+    Raises ProfileError profile.unsupported.
     """
     return AutoCodec(options) if name == AUTO else dialect(name).codec(options)
 
@@ -59,12 +59,12 @@ def codec(name: str, options: CodecOptions) -> Codec:
 def dialect(name: str) -> Dialect:
     """The dialect of that name.
 
-    Raises ProfileError profile.cannot for one that is coming or unknown.
+    Raises ProfileError profile.unsupported for one that is coming or unknown.
     """
     found = DIALECTS.get(name)
     if found is None:
         raise ProfileError(
-            "profile.cannot",
+            "profile.unsupported",
             f"dialect {name!r} is unknown; there is {', '.join(DIALECTS)}",
             hint="Set board.serial.dialect to one of those, or to auto.",
         )
@@ -79,6 +79,6 @@ def operations(name: str, *, credential_buffer: int = CREDENTIAL_BUFFER) -> Oper
 
 
 def capabilities(name: str) -> frozenset[Can]:
-    """What that dialect covers, for the planner. Raises ProfileError profile.cannot."""
+    """What that dialect covers, for the planner. Raises ProfileError profile.unsupported."""
     dialect(name)
     return CAPABILITIES[name]

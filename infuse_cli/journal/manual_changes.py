@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from infuse_cli.journal.queries import BY_HAND
+from infuse_cli.records.notes import MANUAL_CHANGES, NoteKind, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,11 +15,7 @@ if TYPE_CHECKING:
     from infuse_cli.records import EventRecord
     from infuse_cli.types import StoredCredential
 
-VETTED: Final = "CSR vetted"
-"""Note of a CSR by hand that passed or failed its checks."""
-
 _BEGUN: Final = "begun"
-_GONE: Final = "deleted by hand"
 
 
 def changes(events: Iterable[EventRecord]) -> list[dict[str, Any]]:
@@ -28,14 +24,14 @@ def changes(events: Iterable[EventRecord]) -> list[dict[str, Any]]:
     """
     rows: list[dict[str, Any]] = []
     for event in events:
-        told, facts = event.facts.get("what"), event.facts.get("facts") or {}
-        if event.kind != "run-noted" or told not in BY_HAND:
+        kind, facts = kind_of(event.facts.get("what")), event.facts.get("facts") or {}
+        if event.kind != "run-noted" or kind not in MANUAL_CHANGES:
             continue
         row = {
             "when": event.ts,
             "operator": event.operator,
             "run": event.run,
-            "what": told,
+            "what": kind,
             "command": facts.get("command"),
             "answer": facts.get("answer"),
         }
@@ -57,19 +53,19 @@ def digests(events: Iterable[EventRecord]) -> dict[tuple[int, int], frozenset[st
     """
     found: dict[tuple[int, int], frozenset[str]] = {}
     for event in events:
-        told, facts = event.facts.get("what"), event.facts.get("facts") or {}
+        kind, facts = kind_of(event.facts.get("what")), event.facts.get("facts") or {}
         if (
             event.kind != "run-noted"
-            or told not in BY_HAND
+            or kind not in MANUAL_CHANGES
             or facts.get("answer") != "OK"
             or "secTag" not in facts
             or "type" not in facts
         ):
             continue
         shown = facts.get("sha256")
-        held = (
-            [] if told == _GONE or shown is None else [shown] if isinstance(shown, str) else shown
-        )
+        if kind is NoteKind.CREDENTIAL_DELETED or shown is None:
+            shown = []
+        held = [shown] if isinstance(shown, str) else shown
         found[int(facts["secTag"]), int(facts["type"])] = frozenset(map(str, held))
     return found
 
@@ -78,7 +74,7 @@ def made_key(journal: SqliteJournal, spki_sha256: str) -> bool:
     """Whether a key was made in a modem by hand here, and its CSR passed every check."""
     return any(
         facts.get("publicKeySha256") == spki_sha256 and facts.get("answer") == "OK"
-        for _, facts in journal.noted(VETTED)
+        for _, facts in journal.noted(NoteKind.CSR_VETTED)
     )
 
 

@@ -17,6 +17,7 @@ from infuse_cli.dialect import at_text, cme, commands
 from infuse_cli.dialect.cme import modem_error
 from infuse_cli.dialect.operations_epacket import carried
 from infuse_cli.errors import BoardError, InfuseError, UsageError
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.serial_tools.board import opened, who
 from infuse_cli.serial_tools.manual_log import Notes
 from infuse_cli.types import Command
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ANY_LINE: Final = re.compile(r".*")
-_BY_HAND_NOTE: Final = "sent by hand"
 
 BY_HAND: Final = {
     None: "Check the command's spelling; this firmware may not know it.",
@@ -179,10 +179,10 @@ class Hand:
         if note is None or at_text.only_reads(text):
             return self._exchange(link, text)
         what = at_text.for_record(text)
-        note.note(_BY_HAND_NOTE, command=what, answer="begun")
+        note.note(NoteKind.COMMAND_SENT, command=what, answer="begun")
         answered = self._exchange(link, text)
         note.note(
-            _BY_HAND_NOTE,
+            NoteKind.COMMAND_SENT,
             command=what,
             answer=(
                 "OK" if answered.ok else "ERROR" if answered.error is None else answered.error.code

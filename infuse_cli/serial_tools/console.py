@@ -31,6 +31,7 @@ from infuse_cli.dialect.frames import FrameParser
 from infuse_cli.errors import BoardError, InfuseError, UsageError
 from infuse_cli.link.discover import list_ports
 from infuse_cli.link.stream import Stream
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.serial_tools import board as serial_board
 from infuse_cli.serial_tools import console_text
 from infuse_cli.serial_tools.at import BY_HAND
@@ -194,7 +195,10 @@ class Console:
                 Notes("serial console", self.profile, self.port, self.board)
             )
         self._notes.note(
-            "typed by hand", command=console_text.for_record(text), answer="sent", board=self.board
+            NoteKind.LINE_TYPED,
+            command=console_text.for_record(text),
+            answer="sent",
+            board=self.board,
         )
 
     def _read(self) -> None:

@@ -23,7 +23,8 @@ from infuse_cli.dialect.commands import FLIGHT_MODE
 from infuse_cli.errors import BoardError, PolicyError, ProfileError
 from infuse_cli.provisioning import slots
 from infuse_cli.provisioning.steps.expect import kind_name
-from infuse_cli.records.modes import MODE, mode_facts
+from infuse_cli.records.modes import mode_facts
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.serial_tools import board as serial_board
 from infuse_cli.serial_tools.manual_log import Notes
 
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     from infuse_cli.records import AttemptRecord, Write
     from infuse_cli.types import CredentialType, StoredCredential
 
-WRITTEN: Final = "written by hand"
-DELETED: Final = "deleted by hand"
-MADE: Final = "key made by hand"
 _OURS: Final = (
     "the line's record of this board no longer fits it: `infuse serial check` names the difference"
 )
@@ -79,12 +77,12 @@ class Hand:
         return Notes(self.command, self.profile, self.port, self.uuid, self.found.identity.imei)
 
     def needs(self, can: Can) -> None:
-        """Raise ProfileError profile.cannot where the board's dialect does not offer it: nothing
-        was sent for it yet.
+        """Raise ProfileError profile.unsupported where the board's dialect does not offer it:
+        nothing was sent for it yet.
         """
         if can not in capabilities(self.link.dialect):
             raise ProfileError(
-                "profile.cannot",
+                "profile.unsupported",
                 f"dialect {self.link.dialect} cannot {can.value}",
                 hint="Use a port of this board that takes AT commands.",
             )
@@ -138,7 +136,7 @@ def changing(hand: Hand) -> Iterator[Notes]:
     with StopOnSignals(RunClock()), hand.record() as notes:
         mode = _mode_to_restore(hand, notes)
         if mode is not None:
-            notes.note(MODE, **mode_facts(mode, restored=None))
+            notes.note(NoteKind.FUNCTIONAL_MODE, **mode_facts(mode, restored=None))
         try:
             hand.link.run(hand.ops.go_offline())
             yield notes
@@ -158,9 +156,11 @@ def _restore(hand: Hand, notes: Notes, mode: int | None) -> None:
         hand.link.run(hand.ops.same_board(hand.uuid))
         hand.link.run(hand.ops.restore(mode))
     except BoardError as error:
-        notes.note(MODE, **{**mode_facts(mode, restored=False), "answer": error.code})
+        notes.note(
+            NoteKind.FUNCTIONAL_MODE, **{**mode_facts(mode, restored=False), "answer": error.code}
+        )
         raise
-    notes.note(MODE, **mode_facts(mode, restored=True))
+    notes.note(NoteKind.FUNCTIONAL_MODE, **mode_facts(mode, restored=True))
 
 
 def _mode_to_restore(hand: Hand, notes: Notes) -> int | None:
@@ -308,7 +308,7 @@ def _write_one(
         "replaced": None if old is None else old.sha256,
         **about,
     }
-    notes.note(WRITTEN, *first, **told, answer="begun")
+    notes.note(NoteKind.CREDENTIAL_WRITTEN, *first, **told, answer="begun")
     try:
         if old is not None:
             hand.link.run(hand.ops.delete_credential(hand.uuid, sec_tag, item.kind))
@@ -321,9 +321,9 @@ def _write_one(
                 f" modem shows {'nothing there' if entry is None else entry.sha256 or 'no digest'}",
             )
     except (BoardError, PolicyError) as error:
-        notes.note(WRITTEN, **told, answer=error.code)
+        notes.note(NoteKind.CREDENTIAL_WRITTEN, **told, answer=error.code)
         raise
-    notes.note(WRITTEN, **told, answer="OK")
+    notes.note(NoteKind.CREDENTIAL_WRITTEN, **told, answer="OK")
     return None if entry is None else entry.sha256
 
 
@@ -349,7 +349,7 @@ def _delete_one(hand: Hand, notes: Notes, entry: StoredCredential) -> None:
         "command": f"{kind_name(entry.type)} of sec_tag {entry.sec_tag}",
         **slots.as_fact(entry),
     }
-    notes.note(DELETED, **told, answer="begun")
+    notes.note(NoteKind.CREDENTIAL_DELETED, **told, answer="begun")
     try:
         hand.link.run(hand.ops.delete_credential(hand.uuid, entry.sec_tag, entry.type))
         if hand.entry(entry.sec_tag, entry.type) is not None:
@@ -358,9 +358,9 @@ def _delete_one(hand: Hand, notes: Notes, entry: StoredCredential) -> None:
                 f"the {described(entry)} is still there after it was deleted",
             )
     except (BoardError, PolicyError) as error:
-        notes.note(DELETED, **told, answer=error.code)
+        notes.note(NoteKind.CREDENTIAL_DELETED, **told, answer=error.code)
         raise
-    notes.note(DELETED, **told, answer="OK")
+    notes.note(NoteKind.CREDENTIAL_DELETED, **told, answer="OK")
 
 
 def _holds(entry: StoredCredential | None, item: Item) -> bool:

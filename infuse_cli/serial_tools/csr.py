@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 from infuse_cli.capabilities import Can
 from infuse_cli.config.model import Identity, Token
 from infuse_cli.errors import BoardError, PolicyError, UsageError
-from infuse_cli.journal.manual_changes import VETTED
 from infuse_cli.pki.files import PUBLIC, write_atomic
 from infuse_cli.pki.vetting import VettedCsr, vet
 from infuse_cli.records import SeeKey
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.serial_tools import board as serial_board
-from infuse_cli.serial_tools.credentials import MADE, Hand, changing, described
+from infuse_cli.serial_tools.credentials import Hand, changing, described
 from infuse_cli.types import CredentialType
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def make(
     identity = Identity() if hand.profile is None else hand.profile.identity
     with changing(hand) as notes:
         told = {"command": f"sec_tag {tag}", "secTag": tag, "type": int(CredentialType.CLIENT_KEY)}
-        notes.note(MADE, **told, answer="begun")
+        notes.note(NoteKind.KEY_MADE, **told, answer="begun")
         try:
             text = hand.link.run(
                 hand.ops.keygen(
@@ -91,11 +91,15 @@ def make(
                 )
             )
         except BoardError as error:
-            notes.note(MADE, **told, answer=error.code)
+            notes.note(NoteKind.KEY_MADE, **told, answer=error.code)
             raise
         entry = hand.entry(tag, CredentialType.CLIENT_KEY)
         notes.note(
-            MADE, **told, sha256=None if entry is None else entry.sha256, keygen=text, answer="OK"
+            NoteKind.KEY_MADE,
+            **told,
+            sha256=None if entry is None else entry.sha256,
+            keygen=text,
+            answer="OK",
         )
         files.keep(files.raw, f"{text}\n")
         vetted = _vetted(hand, notes, text, tag, required=identity.attestation == "required")
@@ -118,14 +122,14 @@ def _vetted(hand: Hand, notes: Notes, text: str, tag: int, *, required: bool) ->
     try:
         vetted = vet(text, uuid=hand.uuid, sec_tag=tag, attestation_required=required)
         notes.note(
-            VETTED,
+            NoteKind.CSR_VETTED,
             SeeKey(spki_sha256=vetted.spki_sha256, board=hand.uuid),
             command=f"sec_tag {tag}",
             answer="OK",
             publicKeySha256=vetted.spki_sha256,
         )
     except PolicyError as error:
-        notes.note(VETTED, command=f"sec_tag {tag}", answer=error.code)
+        notes.note(NoteKind.CSR_VETTED, command=f"sec_tag {tag}", answer=error.code)
         raise
     return vetted
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from infuse_cli.config.model import Profile
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.records import Write
+    from infuse_cli.records.notes import NoteKind
 
 
 class Notes:
@@ -69,12 +70,12 @@ class Notes:
 
     @property
     def journal(self) -> SqliteJournal:
-        """The open journal. Raises InfuseError tool.bug outside the context."""
+        """The open journal. Raises InfuseError internal.error outside the context."""
         if self._journal is None:
-            raise InfuseError("tool.bug", "a note was taken before its run was begun")
+            raise InfuseError("internal.error", "a note was taken before its run was begun")
         return self._journal
 
-    def note(self, what: str, *more: Write, **facts: Any) -> None:
+    def note(self, what: NoteKind, *more: Write, **facts: Any) -> None:
         """Make a note durable, in one transaction with `more`. Raises JournalError."""
         self.begun += facts.get("answer") == "begun"
         self.journal.commit(

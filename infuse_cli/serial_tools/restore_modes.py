@@ -10,7 +10,8 @@ from infuse_cli.config import model as prof
 from infuse_cli.dialect import operations
 from infuse_cli.dialect.commands import FLIGHT_MODE
 from infuse_cli.errors import BoardError
-from infuse_cli.records.modes import MODE, mode_facts
+from infuse_cli.records.modes import mode_facts
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.serial_tools import board as serial_board
 from infuse_cli.serial_tools.manual_log import Notes
 
@@ -105,7 +106,10 @@ def _put_back(
                 link.run(ops.same_board(owed.board))
                 link.run(ops.restore(owed.mode))
         except BoardError as error:
-            notes.note(MODE, **{**mode_facts(owed.mode, restored=False), "answer": error.code})
+            notes.note(
+                NoteKind.FUNCTIONAL_MODE,
+                **{**mode_facts(owed.mode, restored=False), "answer": error.code},
+            )
             return ModeState.FAILED, error.message, error
-        notes.note(MODE, **mode_facts(owed.mode, restored=True))
+        notes.note(NoteKind.FUNCTIONAL_MODE, **mode_facts(owed.mode, restored=True))
     return (ModeState.RESTORED if found == FLIGHT_MODE else ModeState.OTHER), None, None

@@ -15,9 +15,10 @@ from infuse_cli.dialect import token_places
 from infuse_cli.dialect.token_places import TokenPlace
 from infuse_cli.errors import BoardError, InfuseError, PolicyError, ProfileError, UsageError
 from infuse_cli.records import MoveToken
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.serial_tools import board as serial_board
 from infuse_cli.serial_tools.content import token_items
-from infuse_cli.serial_tools.credentials import WRITTEN, Hand, changing, write
+from infuse_cli.serial_tools.credentials import Hand, changing, write
 from infuse_cli.types import Secret, TokenState
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def write_token(
     A token that this journal knows is marked as exposed before its first byte goes out, and refused
     where it was spent or belongs to another board. Raises PolicyError
     identity.token-spent, run.conflict, identity.slot-occupied, identity.not-read-back; ProfileError
-    profile.cannot where the dialect has no such store; as `serial_write.write`.
+    profile.unsupported where the dialect has no such store; as `serial_write.write`.
     """
     spec = Token() if hand.profile is None or hand.profile.token is None else hand.profile.token
     hand.needs(_STORES[spec.store])
@@ -156,7 +157,7 @@ def _put(
         "replaced": old,
     }
     with changing(hand) as notes:
-        notes.note(WRITTEN, *exposed, **told, answer="begun")
+        notes.note(NoteKind.CREDENTIAL_WRITTEN, *exposed, **told, answer="begun")
         try:
             hand.link.run(token_places.write_token(hand.ops, hand.uuid, place, secret.reveal()))
             there = hand.link.run(
@@ -168,9 +169,9 @@ def _put(
                     f"the board does not show the registration token in {place.store} {place.name}".rstrip(),
                 )
         except InfuseError as error:
-            notes.note(WRITTEN, **told, answer=error.code)
+            notes.note(NoteKind.CREDENTIAL_WRITTEN, **told, answer=error.code)
             raise
-        notes.note(WRITTEN, **told, answer="OK")
+        notes.note(NoteKind.CREDENTIAL_WRITTEN, **told, answer="OK")
     return there
 
 
@@ -182,12 +183,12 @@ def _place(spec: Token, device_id: str | None) -> TokenPlace:
     unknown = sorted(set(re.findall(r"\{\w+\}", command)) - {"{token}"})
     if unknown:
         raise ProfileError(
-            "profile.cannot",
+            "profile.unsupported",
             f"token.command names {unknown[0]}, which is not known by hand",
             hint="`infuse provision` knows it; by hand `infuse serial console` sends the command.",
         )
     if spec.store == "psk":
-        raise ProfileError("profile.cannot", "store psk is a credential of the modem")
+        raise ProfileError("profile.unsupported", "store psk is a credential of the modem")
     return TokenPlace(spec.store, spec.name or "", command, spec.success or "", spec.read_back)
 
 
@@ -219,7 +220,7 @@ def _refuse_elsewhere(hand: Hand, secret: Secret) -> None:
             if journal is None
             else [
                 facts
-                for _, facts in journal.noted(WRITTEN)
+                for _, facts in journal.noted(NoteKind.CREDENTIAL_WRITTEN)
                 if facts.get("tokenSha256") == secret.sha256()
             ]
         )

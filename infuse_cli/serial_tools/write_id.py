@@ -10,6 +10,7 @@ from infuse_cli import composition as wire
 from infuse_cli.cli import context
 from infuse_cli.errors import BoardError, UsageError
 from infuse_cli.identities import IdentityKind, refuse_blank
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.serial_tools.credentials import opened
 from infuse_cli.types import DEVICE_ID
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from infuse_cli.records import AttemptRecord
 
 _SOC = "nRF9151"
-_WRITTEN = "device id written"
 
 
 def write_id(
@@ -42,15 +42,28 @@ def write_id(
             )
             hand.link.run(hand.ops.same_board(hand.uuid))
             with hand.record() as notes:
-                notes.note(_WRITTEN, command=f"device id {wanted}", answer="begun", deviceId=wanted)
+                notes.note(
+                    NoteKind.DEVICE_ID_WRITTEN,
+                    command=f"device id {wanted}",
+                    answer="begun",
+                    deviceId=wanted,
+                )
                 try:
                     chips.write_device_id(port, soc, wanted)
                 except BoardError as error:
                     notes.note(
-                        _WRITTEN, command=f"device id {wanted}", answer=error.code, deviceId=wanted
+                        NoteKind.DEVICE_ID_WRITTEN,
+                        command=f"device id {wanted}",
+                        answer=error.code,
+                        deviceId=wanted,
                     )
                     raise
-                notes.note(_WRITTEN, command=f"device id {wanted}", answer="OK", deviceId=wanted)
+                notes.note(
+                    NoteKind.DEVICE_ID_WRITTEN,
+                    command=f"device id {wanted}",
+                    answer="OK",
+                    deviceId=wanted,
+                )
         return hand.as_json(deviceId=wanted, already=found == wanted)
 
 

@@ -11,6 +11,9 @@ from __future__ import annotations
 from typing import Final
 
 CODES: Final[dict[str, str]] = {
+    "tool.bug": "internal.error",
+    "profile.cannot": "profile.unsupported",
+    "journal.raced": "journal.conflict",
     "ca.broken": "ca.corrupt",
     "cloud.device-elsewhere": "cloud.wrong-owner",
     "mqtt.open": "mqtt.anonymous-allowed",
@@ -19,11 +22,8 @@ CODES: Final[dict[str, str]] = {
 """Error codes."""
 
 PLANNED_CODES: Final[dict[str, str]] = {
-    "journal.raced": "journal.conflict",
     "serial.garbled": "serial.protocol",
     "serial.line-ended": "serial.closed",
-    "profile.cannot": "profile.unsupported",
-    "tool.bug": "internal.error",
 }
 
 TOKEN_STATES: Final[dict[str, str]] = {}

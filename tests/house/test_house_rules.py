@@ -26,7 +26,6 @@ LONG_FILES = {
     "infuse_cli/cli/commands/ca.py": "one function a command",
     "infuse_cli/cli/commands/registry.py": "one function a command",
     "infuse_cli/cli/commands/serial.py": "one function a command",
-    "infuse_cli/ca/signing.py": "",
 }
 LONG_FUNCTIONS = {
     "infuse_cli/serial_tools/token.py": {"write_token"},
