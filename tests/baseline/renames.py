@@ -56,7 +56,6 @@ path begins with the event: {"provision: step-done.ms": "step-done.milliseconds"
 
 TYPES: Final[dict[str, str]] = {
     # The virtual cloud answers with the number of a command alone, as the published API does.
-    "rpc list: data.rpcs[].command": "number",
     "rpc show: data.rpc.command": "number",
     "rpc wait: data.rpc.command": "number",
 }
