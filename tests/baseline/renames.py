@@ -54,11 +54,7 @@ KEYS: Final[dict[str, str]] = {}
 {"journal show: data.attempts[].byHand": "data.attempts[].manualChanges"}. Of events in jsonl the
 path begins with the event: {"provision: step-done.ms": "step-done.milliseconds"}."""
 
-TYPES: Final[dict[str, str]] = {
-    # The virtual cloud answers with the number of a command alone, as the published API does.
-    "rpc show: data.rpc.command": "number",
-    "rpc wait: data.rpc.command": "number",
-}
+TYPES: Final[dict[str, str]] = {}
 """Values that have another type in JSON; places are written as in `KEYS`, why in a comment."""
 
 EVENTS: Final[dict[str, str]] = {}
