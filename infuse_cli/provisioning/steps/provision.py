@@ -57,7 +57,7 @@ class Provision(EffectStep):
             if error.unknown or error.status not in _TOKEN_GONE:
                 raise
             raise RollbackRequired(
-                self._burnt(ctx, error.message), self._spent(error.message)
+                self._compromised(ctx, error.message), self._spent(error.message)
             ) from error
         return self._given(ctx, answer)
 
@@ -110,9 +110,9 @@ class Provision(EffectStep):
         """
         if token.is_pending(ctx, ctx.facts.token.token_id):
             return NotDone()  # what can't be opened any more is minted anew by prepare
-        return self._burnt(ctx, "the answer to provision was lost and the token is spent")
+        return self._compromised(ctx, "the answer to provision was lost and the token is spent")
 
-    def _burnt(self, ctx: BoardContext, why: str) -> Rollback:
+    def _compromised(self, ctx: BoardContext, why: str) -> Rollback:
         """Record the unseen certificate, retire the device, and go back for a new token, once a
         board.
         """
