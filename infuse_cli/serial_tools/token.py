@@ -32,7 +32,7 @@ _STORES: Final = {
     "kv": Can.TOKEN_KV,
     "command": Can.TOKEN_COMMAND,
 }
-_LIVE: Final = frozenset({TokenState.INTENDED, TokenState.MINTED, TokenState.EXPOSED})
+_LIVE: Final = frozenset({TokenState.INTENDED, TokenState.MINTED, TokenState.DELIVERED})
 
 
 def write_token(
@@ -42,7 +42,7 @@ def write_token(
 
     `given` is (sec_tag, registry device id).
 
-    A token that this journal knows is marked as exposed before its first byte goes out, and refused
+    A token that this journal knows is marked as delivered before its first byte goes out, and refused
     where it was spent or belongs to another board. Raises PolicyError
     identity.token-spent, run.conflict, identity.slot-occupied, identity.not-read-back; ProfileError
     profile.unsupported where the dialect has no such store; as `serial_write.write`.
@@ -53,14 +53,14 @@ def write_token(
     _refuse_spent(hand, known)
     _refuse_elsewhere(hand, secret)
     device_id = given[1] or (None if known is None else known.registry_device_id)
-    exposed = (
+    delivered = (
         []
         if known is None or known.state is not TokenState.MINTED
         else [
             MoveToken(
                 intent=known.intent,
                 from_state=TokenState.MINTED,
-                to_state=TokenState.EXPOSED,
+                to_state=TokenState.DELIVERED,
                 why=f"written by hand to board {hand.uuid}",
             )
         ]
@@ -76,7 +76,7 @@ def write_token(
         already, old = _found(hand, place, secret)
         if not already:
             _allow(hand, place, old, replace=replace, yes=yes)
-        there = already or _put(hand, place, secret, exposed, old)
+        there = already or _put(hand, place, secret, delivered, old)
         return {
             **told,
             "secTag": None,
@@ -94,7 +94,7 @@ def write_token(
         token_items(secret, _wanted(device_id)),
         replace=replace,
         yes=yes,
-        first=exposed,
+        first=delivered,
         about=about,
     )
     replaced = next((row["replaced"] for row in rows if row["replaced"] is not None), None)
@@ -146,7 +146,7 @@ def _allow(hand: Hand, place: TokenPlace, old: str | None, *, replace: bool, yes
 
 
 def _put(
-    hand: Hand, place: TokenPlace, secret: Secret, exposed: Sequence[Write], old: str | None
+    hand: Hand, place: TokenPlace, secret: Secret, delivered: Sequence[Write], old: str | None
 ) -> bool | None:
     """Write it outside the modem's credentials; whether it was read back, None where the board
     cannot show it.
@@ -157,7 +157,7 @@ def _put(
         "replaced": old,
     }
     with changing(hand) as notes:
-        notes.note(NoteKind.CREDENTIAL_WRITTEN, *exposed, **told, answer="begun")
+        notes.note(NoteKind.CREDENTIAL_WRITTEN, *delivered, **told, answer="begun")
         try:
             hand.link.run(token_places.write_token(hand.ops, hand.uuid, place, secret.reveal()))
             there = hand.link.run(

@@ -26,10 +26,10 @@ PLANNED_CODES: Final[dict[str, str]] = {
     "serial.line-ended": "serial.closed",
 }
 
-TOKEN_STATES: Final[dict[str, str]] = {}
+TOKEN_STATES: Final[dict[str, str]] = {"exposed": "delivered", "burnt": "compromised"}
 """States of registration tokens, as journal and command line show them."""
 
-PLANNED_TOKEN_STATES: Final[dict[str, str]] = {"exposed": "delivered", "burnt": "compromised"}
+PLANNED_TOKEN_STATES: Final[dict[str, str]] = {}
 
 STATES: Final[dict[str, str]] = {}
 """States of steps, attempts and batch rows."""
