@@ -13,6 +13,7 @@ import gc
 import importlib
 import json
 import os
+import posix
 import resource
 import signal
 import subprocess
@@ -170,7 +171,7 @@ def _child(what: dict[str, Any]) -> None:
     if what["usb"]:
         importlib.import_module("usb").show(what["usb"])  # beside this program
     failpoint.arm(what["failpoint"])
-    os._exit(_flushed(run(what["argv"])))
+    _leave(run(what["argv"]))
 
 
 def _limit(file_limit: int | None, *, powerless: bool) -> None:
@@ -182,10 +183,35 @@ def _limit(file_limit: int | None, *, powerless: bool) -> None:
             raise OSError("this superuser cannot give its powers up")
 
 
-def _flushed(code: int) -> int:
+def _leave(code: int) -> None:
+    """End this process without the clean-up of the one that it was forked from.
+
+    Under coverage the data of this run is saved. `os._exit` would then be the one that coverage
+    puts there, which saves what the parent had measured before the fork as well, in each child.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
-    return code
+    measured = _measured()
+    if measured is not None:
+        measured.stop()
+        measured.save()
+    posix._exit(code)
+
+
+def _measured() -> Any | None:
+    """The coverage measurement of this process, where pytest runs with --cov."""
+    coverage = sys.modules.get("coverage")
+    return coverage and coverage.Coverage.current()
+
+
+def _measure_what_runs() -> None:
+    """A forked run that saves its data must not look for files that were never imported: that takes
+    as long as the run, and the process of pytest does it.
+    """
+    measured = _measured()
+    if measured is not None:
+        measured.set_option("run:source", None)
+        measured.set_option("run:include", ["*/infuse_cli/*"])
 
 
 def _serve() -> None:
@@ -193,6 +219,7 @@ def _serve() -> None:
         importlib.import_module(name)
     _build_commands()
     _compile_statements()
+    _measure_what_runs()
     gc.freeze()  # or every fork would copy all of it at its first collection
     for line in sys.stdin:
         what = json.loads(line)
