@@ -61,7 +61,7 @@ class Keyboard:
 
     def put_back(self) -> None:
         """Leave the terminal as it was found; safe to call at any time."""
-        if self._before is None:
+        if self._before is None or sys.platform == "win32":
             return
         import termios
 
@@ -120,7 +120,7 @@ class TerminalPerson:
 def in_front() -> bool:
     """Whether keys come to this process: a terminal on stdin whose foreground is ours."""
     try:
-        return os.name == "posix" and sys.stdin.isatty() and os.tcgetpgrp(0) == os.getpgrp()
+        return sys.platform != "win32" and sys.stdin.isatty() and os.tcgetpgrp(0) == os.getpgrp()
     except (OSError, ValueError):
         return False
 
@@ -130,6 +130,8 @@ def _one_by_one() -> list[Any]:
 
     What the terminal was set to before.
     """
+    if sys.platform == "win32":
+        return []  # in_front() is False there
     import termios
 
     before: list[Any] = termios.tcgetattr(0)

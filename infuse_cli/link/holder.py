@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,8 @@ def holder_of(port: str) -> str | None:
 
 def _lock_owner(port: str) -> int | None:
     """The owner of an flock, from lines such as `1: FLOCK  ADVISORY  WRITE 4711 00:18:5 0 EOF`."""
+    if sys.platform == "win32":
+        return None
     try:
         inode = os.stat(port).st_ino  # noqa: PTH116 - follows links, as opening does
         device = os.stat(port).st_dev  # noqa: PTH116

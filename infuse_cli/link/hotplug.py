@@ -5,6 +5,7 @@ each time.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -87,7 +88,7 @@ def mark_of(port: str) -> object:
     """What tells a port from one that came later under its name; None for a port that is
     not there.
     """
-    if "://" in port or os.name == "nt":
+    if "://" in port or sys.platform == "win32":
         return port
     try:
         found = os.stat(port)  # noqa: PTH116 - follows links, as opening does

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -235,10 +236,10 @@ def _is_for_users(port: str) -> bool:
 
 
 def _owner(port: str) -> str:
-    try:
-        return f"the group {Path(port).group()!r}"
-    except (OSError, KeyError, NotImplementedError, ImportError):
-        return _numbers(port)
+    if sys.platform != "win32":
+        with suppress(OSError, KeyError, NotImplementedError, ImportError):
+            return f"the group {Path(port).group()!r}"
+    return _numbers(port)
 
 
 def _numbers(port: str) -> str:

@@ -26,11 +26,23 @@ _PATIENCE_S: Final = 4.0
 
 
 def _group_ids() -> frozenset[int]:
-    return frozenset((*os.getgroups(), os.getegid())) if sys.platform != "win32" else frozenset()
+    if sys.platform == "win32":
+        return frozenset()
+    return frozenset((*os.getgroups(), os.getegid()))
 
 
 def _user_id() -> int:
-    return os.geteuid() if sys.platform != "win32" else -1
+    if sys.platform == "win32":
+        return -1
+    return os.geteuid()
+
+
+def _device_numbers(port: str) -> str:
+    """`MAJOR:MINOR` of a port. Raises OSError."""
+    if sys.platform == "win32":
+        raise OSError(f"{port} has no device numbers on this system")
+    number = os.stat(port).st_rdev  # noqa: PTH116 - follows links, as opening does
+    return f"{os.major(number)}:{os.minor(number)}"
 
 
 @dataclass(frozen=True)
@@ -67,8 +79,7 @@ class Machine:
         be seen.
         """
         try:
-            number = os.stat(port).st_rdev  # noqa: PTH116 - follows links, as opening does
-            text = (self.udev / f"c{os.major(number)}:{os.minor(number)}").read_text()
+            text = (self.udev / f"c{_device_numbers(port)}").read_text()
         except (OSError, AttributeError):
             return {}
         pairs = (line[2:].partition("=") for line in text.splitlines() if line.startswith("E:"))

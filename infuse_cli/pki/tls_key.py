@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -32,6 +33,8 @@ def load_key_pair(context: ssl.SSLContext, certificate_pem: str, key_pem: str) -
 
 
 def _through_memory(context: ssl.SSLContext, content: bytes) -> None:
+    if sys.platform != "linux":
+        raise OSError("this system has no files in memory")
     with os.fdopen(os.memfd_create("infuse-key"), "wb", buffering=0) as file:
         file.write(content)
         context.load_cert_chain(f"/proc/self/fd/{file.fileno()}")

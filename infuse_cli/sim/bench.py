@@ -14,6 +14,7 @@ import itertools
 import os
 import pty
 import select
+import sys
 import threading
 import time
 import tty
@@ -35,6 +36,12 @@ _AGAIN_S: Final = 0.005
 _PULLED: Final = 32
 """Port numbers that a slot keeps to itself after its cable was pulled."""
 _READ: Final = 4096
+
+
+def _never_wait(descriptor: int) -> None:
+    if sys.platform == "win32":
+        raise NotImplementedError("virtual boards need pseudo-terminals")
+    os.set_blocking(descriptor, False)
 
 
 class OnChange(Protocol):
@@ -62,9 +69,11 @@ class _Line:
         self.rx_free_at = self.tx_free_at = 0.0
 
     def open(self) -> None:
+        if sys.platform == "win32":
+            raise NotImplementedError("virtual boards need pseudo-terminals")
         self.master, self.slave = pty.openpty()
         tty.setraw(self.slave)
-        os.set_blocking(self.master, False)
+        _never_wait(self.master)
         self.port = os.ttyname(self.slave)
         self.rx_free_at = self.tx_free_at = 0.0
 
@@ -113,7 +122,7 @@ class Bench:
         self._order: Final = itertools.count()
         self._calls: list[Callable[[], None]] = []
         self._wake_out, self._wake_in = os.pipe()
-        os.set_blocking(self._wake_in, False)
+        _never_wait(self._wake_in)
         self._stopping = False
         self._thread: Final = threading.Thread(target=self._loop, name="sim-bench", daemon=True)
 

@@ -13,6 +13,7 @@ import secrets
 import select
 import shutil
 import signal
+import sys
 import tempfile
 import urllib.request
 from dataclasses import dataclass, field
@@ -210,6 +211,8 @@ def serve(
     """Run a world, tell `ready` once it serves, until SIGTERM, SIGINT or SIGHUP, or until stdin
     closes. Main thread only.
     """
+    if sys.platform == "win32":
+        raise NotImplementedError("virtual boards need pseudo-terminals")
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     before = {
