@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 # and half of the suite's time goes there.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+# A loaded machine is no mistake of what is tested: nothing generated has a time limit of its own.
+settings.register_profile("infuse", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("infuse")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -485,7 +485,7 @@ def test_memory_stays_flat(file):
         max_size=40,
     ).map(b"".join)
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_any_bytes_give_rows_or_named_errors(content):
     with tempfile.TemporaryDirectory() as folder:
         gives_rows_or_named_errors(Path(folder) / "any.csv", content)
@@ -561,7 +561,7 @@ IDS = (
     st.sampled_from(",;\t"),
     st.sampled_from(["\n", "\r\n", "\r"]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_what_is_written_is_read(rows, separator, ending):
     text = io.StringIO()
     writer = csv.writer(text, delimiter=separator, lineterminator=ending)

@@ -197,7 +197,7 @@ def test_what_is_no_profile_at_all_is_an_error_and_no_traceback(write, text):
         ps.load(write(text), {})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=st.text(alphabet=st.sampled_from("name:x {}[]-'\"\n\t#&*!|>${}abc01,"), max_size=60))
 def test_any_text_is_checked_without_an_exception(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("p") / "p.yaml"

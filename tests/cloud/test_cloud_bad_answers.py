@@ -312,7 +312,7 @@ _HEADERS = st.dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from([301, 302, 400, 401, 404, 409, 418, 422, 429, 500, 503, 599]),
     _HEADERS,
@@ -329,7 +329,7 @@ def test_any_bad_answer_gives_a_named_error(status, headers, body, effect):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=5),

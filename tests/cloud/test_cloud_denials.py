@@ -98,7 +98,7 @@ class TestRefusals:
         assert caught.value.code == "credential.expired"
         assert token.reveal() not in caught.value.message
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(
         st.sampled_from([401, 403]),
         st.binary(max_size=200)
@@ -156,7 +156,7 @@ class TestExpiry:
         ):
             assert expiry.expires_at(Secret(text)) is None
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(st.text(max_size=60))
     def test_any_text_is_safe_to_ask(self, text):
         expiry.expires_at(Secret(f"{text}.{text}.{text}"))

@@ -149,7 +149,7 @@ class TestNames:
         assert client.organisation(name=name).name == name
         assert server.requests[0].target == f"/organisation/name/{escaped}"
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(
         st.text(min_size=1, max_size=20).filter(
             lambda text: text.encode("utf-8", "ignore").decode() == text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from infuse_cli.effects.send_once import SendOnce
@@ -177,7 +177,6 @@ faults = st.builds(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     script=st.lists(faults, max_size=12),
     look_up_fails=st.lists(st.booleans(), max_size=40),

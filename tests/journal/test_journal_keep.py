@@ -383,7 +383,7 @@ def quick_passphrases():
         yield
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.sampled_from([0, 1, 65_535, 65_536, 65_537, 200_000]), st.binary(min_size=1, max_size=8))
 def test_sealed_pieces_come_back_and_no_piece_may_be_missing(quick_passphrases, size, grain):
     plain = (grain * (size // len(grain) + 1))[:size]

@@ -111,7 +111,7 @@ def test_gps_time():
         kd.gps_seconds(datetime(2024, 5, 18))  # noqa: DTZ001
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32))
 def test_both_sides_get_the_same_secret(mine, theirs):
     assert kd.shared_secret(mine, kd.public_key(theirs)) == kd.shared_secret(
@@ -119,7 +119,7 @@ def test_both_sides_get_the_same_secret(mine, theirs):
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.binary(min_size=16, max_size=16),
     st.binary(min_size=16, max_size=16),

@@ -41,7 +41,7 @@ def only_reads_or_refuses(pieces):
         assert code.imei is None or is_imei(code.imei)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(PIECES, max_size=6))
 def test_a_code_says_something_or_is_refused(pieces):
     only_reads_or_refuses(pieces)
@@ -49,7 +49,7 @@ def test_a_code_says_something_or_is_refused(pieces):
 
 @pytest.mark.storm
 @pytest.mark.timeout(3600)
-@settings(max_examples=100_000, deadline=None)
+@settings(max_examples=100_000)
 @given(st.lists(PIECES, max_size=8))
 def test_many_codes_say_something_or_are_refused(pieces):
     only_reads_or_refuses(pieces)

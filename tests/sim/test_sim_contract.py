@@ -48,7 +48,6 @@ def test_a_sample_of_right_and_wrong_requests(address, first):
     ][first::3]
     few = settings(
         max_examples=1,
-        deadline=None,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),

@@ -10,15 +10,13 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_LONG = settings(
-    max_examples=5_000, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
-)
+_LONG = settings(max_examples=5_000, database=None)
 
 PIECES = (
     b"\r\n",
