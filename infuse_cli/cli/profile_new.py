@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from infuse_cli.cli.result import OperationResult, finish
 from infuse_cli.config import profile_template
 from infuse_cli.config import source as profile_source
 from infuse_cli.errors import UsageError
+from infuse_cli.files import private_folder, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -298,10 +298,8 @@ def _values(answers: Answers) -> dict[str, Any]:
 
 def _write(path: Path, text: str, *, force: bool) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
-        with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
+        private_folder(path.parent)
+        write_file(path, text.encode(), replace=force)
     except FileExistsError as error:
         raise UsageError(
             "usage.bad-option",

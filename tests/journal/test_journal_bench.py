@@ -43,7 +43,7 @@ def test_all_keys(tmp_path: Path) -> None:
     ("text", "line", "words"),
     [
         ("station: a\nstaton: b\n", 2, "staton"),
-        ("station: a\nstation: b\n", 1, "twice"),
+        ("station: a\nstation: b\n", 2, "twice"),
         ("station: [a]\n", 1, "text"),
         ("station:\n", 1, "text"),
         ("slots: {a: 0}\n", 1, "number"),
@@ -55,7 +55,6 @@ def test_all_keys(tmp_path: Path) -> None:
         ("sealing: {keyring: true, key_file: k}\n", 1, "not both"),
         ("probes: {a: [b]}\n", 1, "text"),
         ("- a\n", 1, "keys"),
-        ("? [a]\n: b\n", 1, "plain"),
     ],
 )
 def test_mistakes_have_a_line(tmp_path: Path, text: str, line: int, words: str) -> None:
@@ -73,6 +72,12 @@ def test_bad_yaml_has_a_line(tmp_path: Path) -> None:
         load_bench(tmp_path)
     assert caught.value.code == "profile.bad-yaml"
     assert "bench.yaml:2:" in caught.value.message
+    for text in ("? [a]\n: b\n", "station: &a b\nlot: *a\n", "slots: " + "[" * 100_000):
+        (tmp_path / "bench.yaml").write_text(text)
+        with pytest.raises(ProfileError) as caught:
+            load_bench(tmp_path)
+        assert caught.value.code == "profile.bad-yaml"
+        assert "bench.yaml:" in caught.value.message
     (tmp_path / "bench.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ProfileError) as caught:
         load_bench(tmp_path)

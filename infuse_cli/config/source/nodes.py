@@ -84,7 +84,7 @@ Node = Scalar | Table | Sequence | Broken
 
 
 def read(text: str, source: Source, env: Mapping[str, str]) -> tuple[Table, list[Finding]]:
-    """Read one profile file. What cannot be read becomes findings; the table holds the rest."""
+    """Read one file. What cannot be read becomes findings; the table holds the rest."""
     import yaml
 
     empty = Table(Mark(source), {})
@@ -106,7 +106,12 @@ def read(text: str, source: Source, env: Mapping[str, str]) -> tuple[Table, list
         return tree, builder.findings
     return empty, [
         *builder.findings,
-        at(tree.mark, "", "this is not a profile", expected="lines such as `name: my-product`"),
+        at(
+            tree.mark,
+            "",
+            "this has no keys",
+            expected="keys and values, such as `name: my-product`",
+        ),
     ]
 
 
@@ -184,9 +189,7 @@ class _Builder:
 
         mark = self._mark(node)
         if node.tag not in _PLAIN_TAGS:
-            return self._broken(
-                mark, key, f"the tag {node.tag!r} is not for profiles", "profile.bad-yaml"
-            )
+            return self._broken(mark, key, f"the tag {node.tag!r} is not taken", "profile.bad-yaml")
         match node:
             case yaml.MappingNode():
                 return self._table(node, mark, key)
@@ -301,15 +304,13 @@ def _refused(events: list[tuple[int, Any]], source: Source) -> list[Finding]:
     for depth, event in events:
         mark = Mark(source, event.start_mark.line + 1, event.start_mark.column + 1)
         if depth > _DEEPEST:
-            found.append(
-                at(mark, "", "this is nested too deeply to be a profile", code="profile.bad-yaml")
-            )
+            found.append(at(mark, "", "this is nested too deeply", code="profile.bad-yaml"))
         elif isinstance(event, yaml.AliasEvent):
             found.append(
                 at(
                     mark,
                     "",
-                    f"the alias *{event.anchor} is not for profiles",
+                    f"the alias *{event.anchor} is not taken",
                     expected="the value itself, or `extends`",
                     code="profile.bad-yaml",
                 )
