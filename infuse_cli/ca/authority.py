@@ -17,8 +17,7 @@ from infuse_cli import failpoint
 from infuse_cli import records as rec
 from infuse_cli.errors import InfuseError, JournalError, PolicyError
 from infuse_cli.identities import IdentityKind, refuse_blank
-from infuse_cli.journal import certificates
-from infuse_cli.journal import manual_changes as by_hand
+from infuse_cli.journal import certificates, manual_changes
 from infuse_cli.journal.queries import device_ids, facts_of
 from infuse_cli.pki import issuing
 from infuse_cli.pki.certificate_profiles import Limits
@@ -230,7 +229,7 @@ class Desk:
             )
         if owner is None or owner == one.name or any(record.name == one.name for record in known):
             return
-        if not by_hand.made_key(self.journal, one.spki_sha256):
+        if not manual_changes.made_key(self.journal, one.spki_sha256):
             raise PolicyError(
                 "identity.key-reused", f"this public key was already seen on board {owner}"
             )

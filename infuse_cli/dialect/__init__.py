@@ -8,21 +8,23 @@ of its own.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from infuse_cli.dialect.at import AtCodec
 from infuse_cli.dialect.auto import AutoCodec
-from infuse_cli.dialect.base import Can, Codec, CodecOptions, Operations
+from infuse_cli.dialect.base import Can, Codec, CodecOptions, Conversation, Operations
 from infuse_cli.dialect.epacket import EpacketCodec
 from infuse_cli.dialect.operations_at import AtOperations, AtShellOperations
 from infuse_cli.dialect.operations_cred import CREDENTIAL_BUFFER, CredOperations
 from infuse_cli.dialect.operations_epacket import CAN as EPACKET_CAN
-from infuse_cli.dialect.operations_epacket import EpacketOperations
+from infuse_cli.dialect.operations_epacket import EpacketOperations, carried
 from infuse_cli.dialect.shell import CredCodec, ShellCodec
 from infuse_cli.errors import ProfileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
 
 AUTO: Final = "auto"
 """The dialect that is found by asking; what it can is known once a board has answered."""
@@ -37,6 +39,9 @@ class Dialect:
     codec: Callable[[CodecOptions], Codec]
     operations: Callable[[int], Operations]
     can: frozenset[Can]
+    speaks: str = "AT commands"
+    at_lines: bool = True
+    carry_at: Callable[[Conversation[Any]], Conversation[Any]] = lambda conversation: conversation
 
 
 _SHELL: Final = frozenset({Can.TOKEN_SETTINGS, Can.HWINFO})
@@ -48,7 +53,8 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
     "cred-shell": Dialect(
         CredCodec,
         CredOperations,
-        _SHELL
+        at_lines=False,
+        can=_SHELL
         | {
             Can.IDENTIFY,
             Can.OFFLINE,
@@ -60,7 +66,14 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
             Can.RAW,
         },
     ),
-    "epacket": Dialect(EpacketCodec, lambda _: EpacketOperations(), EPACKET_CAN),
+    "epacket": Dialect(
+        EpacketCodec,
+        lambda _: EpacketOperations(),
+        EPACKET_CAN,
+        speaks="ePacket frames",
+        at_lines=False,
+        carry_at=carried,
+    ),
 }
 
 
@@ -97,3 +110,17 @@ def operations(name: str, *, credential_buffer: int = CREDENTIAL_BUFFER) -> Oper
 def capabilities(name: str) -> frozenset[Can]:
     """What that dialect covers, for the planner."""
     return dialect(name).can
+
+
+def carry_at(name: str, conversation: Conversation[T]) -> Conversation[T]:
+    """A conversation of AT commands as that dialect carries them to the modem."""
+    return dialect(name).carry_at(conversation)
+
+
+TOKEN_STORES: Final = {
+    "psk": Can.TOKEN_PSK,
+    "settings": Can.TOKEN_SETTINGS,
+    "kv": Can.TOKEN_KV,
+    "command": Can.TOKEN_COMMAND,
+}
+"""What a dialect needs for each `token.store` of a profile."""

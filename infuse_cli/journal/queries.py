@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 By = Literal["run", "day", "profile"]
 
-BY_HAND: Final = frozenset(
+MANUAL_EVENTS: Final = frozenset(
     {
         "written by hand",
         "deleted by hand",
@@ -373,7 +373,7 @@ def only_by_hand(journal: SqliteJournal) -> list[tuple[str, datetime, str | None
     with journal.reading() as connection:
         for row in connection.execute(statement):
             told = from_json(row.facts)
-            if told.get("what") in BY_HAND:
+            if told.get("what") in MANUAL_EVENTS:
                 found.setdefault(
                     row.board, (row.board, to_time(row.ts), told.get("facts", {}).get("imei"))
                 )

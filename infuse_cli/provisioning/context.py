@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from infuse_cli.dialect.commands import FLIGHT_MODE
+from infuse_cli.effects.credentials import Credential, CredentialWriter
 from infuse_cli.effects.send_once import SendOnce
 from infuse_cli.errors import CloudError, InfuseError, Interrupted
 from infuse_cli.records import NoteRun
@@ -208,9 +209,8 @@ class BoardContext:
         if present is not None and present.sha256 in digests:
             return
         self.forget_stored(sec_tag)
-        if present is not None:
-            self.link.run(self.ops.delete_credential(self.uuid, sec_tag, kind))
-        self.link.run(self.ops.write_credential(self.uuid, sec_tag, kind, content, secret=secret))
+        credential = Credential(sec_tag, kind, content, digests, secret=secret)
+        CredentialWriter(self.link, self.ops, self.uuid).put(credential, present)
 
     def retry_through_outage(self, call: Callable[[], T]) -> T:
         """Repeat a call without lasting effect through an outage of the cloud, up to
