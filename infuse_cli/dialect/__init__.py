@@ -1,28 +1,25 @@
 """What serial bytes mean: sans-I/O parsers, typed commands and conversations, in host and device
 role.
 
-`DIALECTS` is the one table of what there is; a new dialect is a row here and a codec and operations
-of its own.
+`DIALECTS` is the one table of what there is: profile checks, plans, tools and simulator derive from
+it. A new dialect is a file with its codec and operations, and a row here. Codecs are imported at
+their first use, so that a profile is checked without them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from infuse_cli.dialect.at import AtCodec
-from infuse_cli.dialect.auto import AutoCodec
-from infuse_cli.dialect.base import Can, Codec, CodecOptions, Conversation, Operations
-from infuse_cli.dialect.epacket import EpacketCodec
-from infuse_cli.dialect.operations_at import AtOperations, AtShellOperations
-from infuse_cli.dialect.operations_cred import CREDENTIAL_BUFFER, CredOperations
-from infuse_cli.dialect.operations_epacket import CAN as EPACKET_CAN
-from infuse_cli.dialect.operations_epacket import EpacketOperations, carried
-from infuse_cli.dialect.shell import CredCodec, ShellCodec
+from infuse_cli.dialect.base import CREDENTIAL_BUFFER, Codec, CodecOptions, Operations
+from infuse_cli.dialect.capability import Capability
 from infuse_cli.errors import ProfileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from infuse_cli.dialect.base import Conversation
 
 T = TypeVar("T")
 
@@ -32,49 +29,102 @@ AUTO: Final = "auto"
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """A row of `DIALECTS`: how bytes are made and read, what is done with them, and what that
-    covers.
+    """A row of `DIALECTS`.
+
+    `codec_class` and `operations_class` are `module:Class` of this package. `can` is what the
+    operations cover. `simulated`: virtual boards speak it. `speaks` names its lines to a person.
+    `at_lines`: an AT command travels as text, whole. `at_carrier` names the function that sends AT
+    commands otherwise. `shell_commands` are those of the Zephyr shell that are used. `sealed`:
+    frames are sealed with the key of a network.
     """
 
-    codec: Callable[[CodecOptions], Codec]
-    operations: Callable[[int], Operations]
-    can: frozenset[Can]
+    codec_class: str
+    operations_class: str
+    can: frozenset[Capability]
+    simulated: bool = False
     speaks: str = "AT commands"
-    at_lines: bool = True
-    carry_at: Callable[[Conversation[Any]], Conversation[Any]] = lambda conversation: conversation
+    at_lines: bool = False
+    at_carrier: str = ""
+    shell_commands: frozenset[str] = frozenset()
+    sealed: bool = False
+
+    def codec(self, options: CodecOptions) -> Codec:
+        """A host codec."""
+        made: Codec = _load(self.codec_class)(options)
+        return made
+
+    def operations(self, credential_buffer: int = CREDENTIAL_BUFFER) -> Operations:
+        """What can be done to one board; `credential_buffer` in characters (board.serial)."""
+        made: Operations = _load(self.operations_class)(credential_buffer)
+        return made
+
+    def carry_at(self, conversation: Conversation[T]) -> Conversation[T]:
+        """A conversation of AT commands as this dialect carries them to the modem."""
+        return _load(self.at_carrier)(conversation) if self.at_carrier else conversation
 
 
-_SHELL: Final = frozenset({Can.TOKEN_SETTINGS, Can.HWINFO})
-_MODEM: Final = frozenset(Can) - _SHELL - {Can.TOKEN_KV, Can.SECURITY_STATE, Can.PUBLIC_KEY}
+_SHELL: Final = frozenset({Capability.TOKEN_SETTINGS, Capability.HWINFO})
+_EPACKET: Final = frozenset({Capability.TOKEN_KV, Capability.SECURITY_STATE, Capability.PUBLIC_KEY})
+_MODEM: Final = frozenset(Capability) - _SHELL - _EPACKET
 
 DIALECTS: Final[Mapping[str, Dialect]] = {
-    "at": Dialect(AtCodec, lambda _: AtOperations(), _MODEM),
-    "at-shell": Dialect(ShellCodec, lambda _: AtShellOperations(), _MODEM | _SHELL),
+    "at": Dialect(
+        "at:AtCodec",
+        "operations_at:AtOperations",
+        _MODEM,
+        simulated=True,
+        at_lines=True,
+    ),
+    "at-shell": Dialect(
+        "shell:ShellCodec",
+        "operations_at:AtShellOperations",
+        _MODEM | _SHELL,
+        simulated=True,
+        at_lines=True,
+        shell_commands=frozenset({"at", "hwinfo", "settings", "kernel"}),
+    ),
     "cred-shell": Dialect(
-        CredCodec,
-        CredOperations,
-        at_lines=False,
-        can=_SHELL
+        "shell:CredCodec",
+        "operations_cred:CredOperations",
+        _SHELL
         | {
-            Can.IDENTIFY,
-            Can.OFFLINE,
-            Can.READ_DIGEST,
-            Can.WRITE,
-            Can.DELETE,
-            Can.CSR,
-            Can.TOKEN_COMMAND,
-            Can.RAW,
+            Capability.IDENTIFY,
+            Capability.OFFLINE,
+            Capability.READ_DIGEST,
+            Capability.WRITE,
+            Capability.DELETE,
+            Capability.CSR,
+            Capability.TOKEN_COMMAND,
+            Capability.RAW,
         },
+        simulated=True,
+        shell_commands=frozenset({"cred", "nrf_cloud_cred", "hwinfo", "settings", "kernel"}),
     ),
     "epacket": Dialect(
-        EpacketCodec,
-        lambda _: EpacketOperations(),
-        EPACKET_CAN,
+        "epacket:EpacketCodec",
+        "operations_epacket:EpacketOperations",
+        _EPACKET | {Capability.IDENTIFY, Capability.OFFLINE},
+        simulated=True,
         speaks="ePacket frames",
-        at_lines=False,
-        carry_at=carried,
+        at_carrier="operations_epacket:carried",
+        sealed=True,
     ),
 }
+
+TOKEN_STORES: Final = {
+    "psk": Capability.TOKEN_PSK,
+    "settings": Capability.TOKEN_SETTINGS,
+    "kv": Capability.TOKEN_KV,
+    "command": Capability.TOKEN_COMMAND,
+}
+"""What each `token.store` of a profile asks of the dialect."""
+
+MCU_ID_SOURCES: Final = {
+    "hwinfo": Capability.HWINFO,
+    "epacket": Capability.SECURITY_STATE,
+    "command": Capability.RAW,
+}
+"""What a source of the mcuId (`board.mcu_id.from`) asks of the dialect; others ask nothing."""
 
 
 def codec(name: str, options: CodecOptions) -> Codec:
@@ -82,45 +132,41 @@ def codec(name: str, options: CodecOptions) -> Codec:
 
     Raises ProfileError profile.cannot.
     """
-    return AutoCodec(options) if name == AUTO else dialect(name).codec(options)
+    if name == AUTO:
+        from infuse_cli.dialect.auto import AutoCodec
+
+        return AutoCodec(options)
+    return dialect(name).codec(options)
 
 
 def dialect(name: str) -> Dialect:
-    """The dialect of that name.
-
-    Raises ProfileError profile.cannot for one that is coming or unknown.
-    """
-    found = DIALECTS.get(name)
-    if found is None:
+    """The dialect of that name. Raises ProfileError profile.cannot for an unknown one."""
+    row = DIALECTS.get(name)
+    if row is None:
         raise ProfileError(
             "profile.cannot",
             f"dialect {name!r} is unknown; there is {', '.join(DIALECTS)}",
             hint="Set board.serial.dialect to one of those, or to auto.",
         )
-    return found
+    return row
 
 
 def operations(name: str, *, credential_buffer: int = CREDENTIAL_BUFFER) -> Operations:
-    """What can be done to one board in that dialect; `credential_buffer` in characters
-    (board.serial).
-    """
+    """What can be done to one board in that dialect."""
     return dialect(name).operations(credential_buffer)
 
 
-def capabilities(name: str) -> frozenset[Can]:
+def capabilities(name: str) -> frozenset[Capability]:
     """What that dialect covers, for the planner."""
     return dialect(name).can
 
 
-def carry_at(name: str, conversation: Conversation[T]) -> Conversation[T]:
-    """A conversation of AT commands as that dialect carries them to the modem."""
-    return dialect(name).carry_at(conversation)
+def speakers(capability: Capability) -> tuple[str, ...]:
+    """The dialects that cover something, in the order of the table."""
+    return tuple(name for name, row in DIALECTS.items() if capability in row.can)
 
 
-TOKEN_STORES: Final = {
-    "psk": Can.TOKEN_PSK,
-    "settings": Can.TOKEN_SETTINGS,
-    "kv": Can.TOKEN_KV,
-    "command": Can.TOKEN_COMMAND,
-}
-"""What a dialect needs for each `token.store` of a profile."""
+def _load(name: str) -> Callable[..., Any]:
+    module, _, attribute = name.partition(":")
+    found: Callable[..., Any] = getattr(import_module(f"{__name__}.{module}"), attribute)
+    return found

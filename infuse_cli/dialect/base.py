@@ -11,6 +11,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 
+from infuse_cli.dialect.capability import Capability
 from infuse_cli.errors import BoardError, InfuseError, ProfileError
 from infuse_cli.types import Command, Reply
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+CREDENTIAL_BUFFER: Final = 1024
+"""Characters that the firmware's `cred` shell holds by default
+(CONFIG_TLS_CREDENTIALS_SHELL_CRED_BUF_SIZE).
+"""
+
 PROBE_S: Final = 0.55
 """How long a board may take to answer a probe, in seconds."""
 
@@ -30,29 +36,6 @@ PROBES: Final = 3
 
 Conversation: TypeAlias = Generator[Command, Reply, T]
 """A generator that yields commands, is sent their replies, and returns its result."""
-
-
-class Can(enum.Enum):
-    """What a dialect is able to do; a plan is refused before a board is touched when something is
-    missing.
-    """
-
-    IDENTIFY = "read the board's identity"
-    OFFLINE = "take the modem offline and back"
-    READ_DIGEST = "list credentials with digests"
-    WRITE = "write credentials"
-    DELETE = "delete credentials"
-    CSR = "make a key and a CSR"
-    ATTEST_TOKEN = "make an attestation token with a challenge"  # noqa: S105 - a capability
-    POSSESSION = "prove possession of a key"
-    TOKEN_PSK = "store the registration token as a PSK"  # noqa: S105 - a capability
-    TOKEN_SETTINGS = "store the registration token in settings"  # noqa: S105 - a capability
-    TOKEN_KV = "store the registration token by kv_write"  # noqa: S105 - a capability
-    TOKEN_COMMAND = "store the registration token by a command of the profile"  # noqa: S105 - a capability
-    RAW = "send a command of the profile"
-    HWINFO = "read the chip's id by hwinfo"
-    SECURITY_STATE = "prove the chip's id by security_state"
-    PUBLIC_KEY = "tell its public key by security_public_keys"
 
 
 class LinkState(enum.Enum):
@@ -231,7 +214,7 @@ class Operations(Protocol):
     def identify(self) -> Conversation[BoardIdentity]:
         """What the board says it is; the error numbers are switched on first."""
 
-    def lacks(self, wanted: frozenset[Can]) -> Conversation[frozenset[Can]]:
+    def lacks(self, wanted: frozenset[Capability]) -> Conversation[frozenset[Capability]]:
         """Of what is wanted and the dialect can do, what this very board's firmware was built
         without.
         """
@@ -334,31 +317,34 @@ class Operations(Protocol):
         """
 
 
-class Lacking:
+class UnsupportedOperations:
     """Base of operations: what a dialect does not override, it cannot; a plan that asks for it is
     refused beforehand.
     """
 
     DIALECT = ""
 
-    def lacks(self, wanted: frozenset[Can]) -> Conversation[frozenset[Can]]:  # noqa: ARG002
+    def __init__(self, buffer: int = CREDENTIAL_BUFFER) -> None:
+        self.buffer: Final = buffer
+
+    def lacks(self, wanted: frozenset[Capability]) -> Conversation[frozenset[Capability]]:  # noqa: ARG002
         """Nothing that could be known beforehand."""
         yield from ()
         return frozenset()
 
     def hardware_id(self) -> Conversation[str]:
         """Not offered."""
-        yield from self._cannot(Can.HWINFO)
+        yield from self._cannot(Capability.HWINFO)
         return ""
 
     def security_state(self, challenge: bytes) -> Conversation[bytes]:  # noqa: ARG002
         """Not offered."""
-        yield from self._cannot(Can.SECURITY_STATE)
+        yield from self._cannot(Capability.SECURITY_STATE)
         return b""
 
     def public_keys(self) -> Conversation[tuple[bytes, bytes | None]]:
         """Not offered."""
-        yield from self._cannot(Can.PUBLIC_KEY)
+        yield from self._cannot(Capability.PUBLIC_KEY)
         return b"", None
 
     def list_credentials(
@@ -366,7 +352,7 @@ class Lacking:
         sec_tag: int | None = None,  # noqa: ARG002
     ) -> Conversation[tuple[StoredCredential, ...]]:
         """Not offered."""
-        yield from self._cannot(Can.READ_DIGEST)
+        yield from self._cannot(Capability.READ_DIGEST)
         return ()
 
     def write_credential(
@@ -379,7 +365,7 @@ class Lacking:
         secret: bool = False,  # noqa: ARG002
     ) -> Conversation[None]:
         """Not offered."""
-        yield from self._cannot(Can.WRITE)
+        yield from self._cannot(Capability.WRITE)
 
     def digests(self, type: CredentialType | int, content: str) -> frozenset[str]:  # noqa: A002, ARG002
         """None: nothing is written."""
@@ -392,7 +378,7 @@ class Lacking:
         type: CredentialType | int,  # noqa: A002, ARG002
     ) -> Conversation[None]:
         """Not offered."""
-        yield from self._cannot(Can.DELETE)
+        yield from self._cannot(Capability.DELETE)
 
     def keygen(
         self,
@@ -403,17 +389,17 @@ class Lacking:
         key_usage: str | None = None,  # noqa: ARG002
     ) -> Conversation[str]:
         """Not offered."""
-        yield from self._cannot(Can.CSR)
+        yield from self._cannot(Capability.CSR)
         return ""
 
     def attestation_token(self, challenge_hex: str | None = None) -> Conversation[str]:  # noqa: ARG002
         """Not offered."""
-        yield from self._cannot(Can.ATTEST_TOKEN)
+        yield from self._cannot(Capability.ATTEST_TOKEN)
         return ""
 
     def jwt(self, sec_tag: int, subject: str, audience: str) -> Conversation[str]:  # noqa: ARG002
         """Not offered."""
-        yield from self._cannot(Can.POSSESSION)
+        yield from self._cannot(Capability.POSSESSION)
         return ""
 
     def raw(
@@ -426,10 +412,10 @@ class Lacking:
         secret: bool = False,  # noqa: ARG002
     ) -> Conversation[str]:
         """Not offered."""
-        yield from self._cannot(Can.RAW)
+        yield from self._cannot(Capability.RAW)
         return ""
 
-    def _cannot(self, what: Can) -> Conversation[None]:
+    def _cannot(self, what: Capability) -> Conversation[None]:
         yield from ()
         raise ProfileError(
             "profile.cannot",

@@ -18,7 +18,8 @@ import re
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from infuse_cli.dialect import commands
-from infuse_cli.dialect.base import Can, Lacking
+from infuse_cli.dialect.base import UnsupportedOperations
+from infuse_cli.dialect.capability import Capability
 from infuse_cli.dialect.raw import raw_answer
 from infuse_cli.dialect.shell_tools import found_nowhere, hardware_id, is_missing
 from infuse_cli.errors import BoardError, ProfileError
@@ -27,11 +28,6 @@ from infuse_cli.types import BoardIdentity, Command, CredentialType, StoredCrede
 if TYPE_CHECKING:
     from infuse_cli.dialect.base import Conversation
     from infuse_cli.types import Reply
-
-CREDENTIAL_BUFFER: Final = 1024
-"""Characters that the credential buffer holds by default
-(CONFIG_TLS_CREDENTIALS_SHELL_CRED_BUF_SIZE).
-"""
 
 CHUNK: Final = 192
 """Characters that go up in one line: with its command below the 256 of a shell's default line."""
@@ -64,7 +60,7 @@ _P256: Final = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d0301070342
 _POINT_SIZE: Final = 65
 
 
-class CredOperations(Lacking):
+class CredOperations(UnsupportedOperations):
     """Operations over dialect `cred-shell`; see `base.Operations`.
 
     `buffer` is the firmware's credential buffer.
@@ -72,20 +68,21 @@ class CredOperations(Lacking):
 
     DIALECT = "cred-shell"
 
-    def __init__(self, buffer: int = CREDENTIAL_BUFFER) -> None:
-        self.buffer: Final = buffer
-
     def identify(self) -> Conversation[BoardIdentity]:
         """The chip's id stands in for the modem's UUID; nothing else is to be had."""
         found = yield from hardware_id()
         return BoardIdentity(uuid=found)
 
-    def lacks(self, wanted: frozenset[Can]) -> Conversation[frozenset[Can]]:
+    def lacks(self, wanted: frozenset[Capability]) -> Conversation[frozenset[Capability]]:
         """Firmware may be built without `nrf_cloud_cred` or `settings`."""
         return (
             yield from found_nowhere(
                 wanted,
-                {Can.CSR: "nrf_cloud_cred", Can.TOKEN_SETTINGS: "settings", Can.HWINFO: "hwinfo"},
+                {
+                    Capability.CSR: "nrf_cloud_cred",
+                    Capability.TOKEN_SETTINGS: "settings",
+                    Capability.HWINFO: "hwinfo",
+                },
             )
         )
 

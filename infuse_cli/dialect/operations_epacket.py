@@ -15,7 +15,7 @@ import struct
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from infuse_cli.dialect import commands
-from infuse_cli.dialect.base import Can, Lacking
+from infuse_cli.dialect.base import UnsupportedOperations
 from infuse_cli.dialect.epacket import ANSWER
 from infuse_cli.errors import BoardError
 from infuse_cli.types import BoardIdentity, Command
@@ -39,14 +39,15 @@ _NUMBER: Final = re.compile(r"\+CM[ES] ERROR: (\d+)")
 T = TypeVar("T")
 
 
-class EpacketOperations(Lacking):
+class EpacketOperations(UnsupportedOperations):
     """Operations over dialect `epacket`, one for each board: it keeps the public key that the board
     showed first.
     """
 
     DIALECT = "epacket"
 
-    def __init__(self) -> None:
+    def __init__(self, buffer: int = 0) -> None:
+        super().__init__(buffer)
         self._public_key: bytes | None = None
 
     def identify(self) -> Conversation[BoardIdentity]:
@@ -218,8 +219,3 @@ def _text(value: bytes | None) -> str | None:
     if not value:
         return None
     return value[1 : 1 + value[0]].rstrip(b"\0").decode("ascii", "replace") or None
-
-
-CAN: Final = frozenset(
-    {Can.IDENTIFY, Can.OFFLINE, Can.TOKEN_KV, Can.SECURITY_STATE, Can.PUBLIC_KEY}
-)

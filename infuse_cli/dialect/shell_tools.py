@@ -14,7 +14,8 @@ from infuse_cli.types import Command
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from infuse_cli.dialect.base import Can, Conversation
+    from infuse_cli.dialect.base import Conversation
+    from infuse_cli.dialect.capability import Capability
     from infuse_cli.types import Reply
 
 _ID: Final = re.compile(r"ID: *(?:0x)?([0-9A-Fa-f]{16})[0-9A-Fa-f]*")
@@ -49,8 +50,8 @@ def is_missing(reply: Reply) -> bool:
 
 
 def found_nowhere(
-    wanted: frozenset[Can], needed: Mapping[Can, str]
-) -> Conversation[frozenset[Can]]:
+    wanted: frozenset[Capability], needed: Mapping[Capability, str]
+) -> Conversation[frozenset[Capability]]:
     """Of what is wanted, what the firmware was built without: each command is asked for by its bare
     name.
     """

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from infuse_cli.dialect import AUTO, DIALECTS
 from infuse_cli.errors import CredentialError
 from infuse_cli.keys.derivation import KEY_SIZE, day_index, packet_key
 from infuse_cli.keys.files import read_private
@@ -57,7 +58,7 @@ def board_cipher(serial: Serial) -> NetworkCipher | None:
 
     Raises CredentialError credential.unsafe-file or credential.malformed.
     """
-    if serial.dialect not in {"auto", "epacket"}:
+    if serial.dialect != AUTO and not DIALECTS[serial.dialect].sealed:
         return None
     file = serial.network_key_file
     return network_cipher(None if file is None else Path(file), serial.network_id)

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from infuse_cli.dialect.base import Can
+from infuse_cli.dialect import MCU_ID_SOURCES
+from infuse_cli.dialect.capability import Capability
 from infuse_cli.errors import ProfileError, UsageError
 from infuse_cli.pki.certificate_profiles import content
 from infuse_cli.provisioning.steps.checkin import CheckIn
 from infuse_cli.provisioning.steps.derive import Derive
 from infuse_cli.provisioning.steps.expect import Expect
 from infuse_cli.provisioning.steps.flash import Flash
-from infuse_cli.provisioning.steps.identify import MCU_ID_CAPABILITIES
 from infuse_cli.provisioning.steps.install import Install
 from infuse_cli.provisioning.steps.keygen import Keygen
 from infuse_cli.provisioning.steps.lookup import Lookup
@@ -139,11 +139,12 @@ def check(plan: tuple[str, ...]) -> None:
         have |= step.provides
 
 
-def asks(plan: tuple[str, ...], profile: Profile) -> dict[str, frozenset[Can]]:
+def asks(plan: tuple[str, ...], profile: Profile) -> dict[str, frozenset[Capability]]:
     """What each step of this plan, identify included, asks of a dialect."""
     source = profile.board.mcu_id
-    mcu_id = frozenset() if source is None else MCU_ID_CAPABILITIES.get(source.source, frozenset())
-    asked = {"identify": frozenset({Can.IDENTIFY}) | mcu_id}
+    asked = {"identify": frozenset({Capability.IDENTIFY})}
+    if source is not None and source.source in MCU_ID_SOURCES:
+        asked["identify"] |= {MCU_ID_SOURCES[source.source]}
     for name in plan:
         wanted = STEPS[name].capabilities(profile)
         if wanted:
@@ -152,8 +153,8 @@ def asks(plan: tuple[str, ...], profile: Profile) -> dict[str, frozenset[Can]]:
 
 
 def check_dialect(
-    asked: dict[str, frozenset[Can]], dialect: str, can: frozenset[Can]
-) -> frozenset[Can]:
+    asked: dict[str, frozenset[Capability]], dialect: str, can: frozenset[Capability]
+) -> frozenset[Capability]:
     """Raise ProfileError profile.cannot, before the board is touched, for a plan that its dialect
     cannot carry out.
 
@@ -164,7 +165,7 @@ def check_dialect(
     return frozenset().union(*asked.values())
 
 
-def check_firmware(asked: dict[str, frozenset[Can]], lacking: frozenset[Can]) -> None:
+def check_firmware(asked: dict[str, frozenset[Capability]], lacking: frozenset[Capability]) -> None:
     """Raise ProfileError profile.cannot for a board whose firmware was built without what the plan
     asks.
     """
@@ -172,7 +173,7 @@ def check_firmware(asked: dict[str, frozenset[Can]], lacking: frozenset[Can]) ->
         _require(name, wanted & lacking, "and this board's firmware was built without that")
 
 
-def _require(step: str, missing: frozenset[Can], why: str) -> None:
+def _require(step: str, missing: frozenset[Capability], why: str) -> None:
     if missing:
         what = ", ".join(sorted(capability.value for capability in missing))
         raise ProfileError("profile.cannot", f"step {step} has to {what}, {why}")

@@ -6,7 +6,7 @@ import re
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from infuse_cli import dialect
 from infuse_cli.dialect import at_text, cme, commands
@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
 
+    from infuse_cli.dialect.base import Conversation
     from infuse_cli.effects.journal_run import CommandRun
     from infuse_cli.ports import Board
     from infuse_cli.serial_tools.ports import BoardPort
     from infuse_cli.settings import Settings
     from infuse_cli.types import Reply
+
+T = TypeVar("T")
 
 _ANY_LINE: Final = re.compile(r".*")
 
@@ -143,7 +146,7 @@ class AtSession:
         """Store from here on what may change the board. Raises JournalError."""
         from infuse_cli.effects.journal_run import command_run
 
-        self.board = self.link.run(dialect.carry_at(self.link.dialect, read_uuid()))
+        self.board = self.link.run(self._carry(read_uuid()))
         self.run = stack.enter_context(
             command_run(
                 settings.home,
@@ -155,12 +158,15 @@ class AtSession:
 
     def send_all(self, texts: Sequence[str]) -> Generator[Exchange, None, None]:
         """Send until one fails; error numbers are switched on first."""
-        self.link.run(dialect.carry_at(self.link.dialect, _ask(commands.cmee())))
+        self.link.run(self._carry(_ask(commands.cmee())))
         for text in texts:
             exchange = self._send(text)
             yield exchange
             if not exchange.ok:
                 return
+
+    def _carry(self, conversation: Conversation[T]) -> Conversation[T]:
+        return dialect.dialect(self.link.dialect).carry_at(conversation)
 
     def _send(self, text: str) -> Exchange:
         run = self.run
@@ -186,7 +192,7 @@ class AtSession:
         )
         started = time.monotonic()
         try:
-            reply = self.link.run(dialect.carry_at(self.link.dialect, _ask(command)))
+            reply = self.link.run(self._carry(_ask(command)))
         except InfuseError as error:
             return Exchange(text, error=error, ms=_since(started))
         refusal = None if reply.ok else _refusal(reply, text)

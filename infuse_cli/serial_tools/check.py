@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from infuse_cli.clock import RunClock
 from infuse_cli.dialect import capabilities, operations
-from infuse_cli.dialect.base import Can
+from infuse_cli.dialect.capability import Capability
 from infuse_cli.effects.comparison import compare_device
 from infuse_cli.effects.credentials import kind_name
 from infuse_cli.errors import BoardError, CredentialError, InfuseError, PolicyError
@@ -81,7 +81,7 @@ def check(settings: Settings, target: BoardPort) -> BoardCheck:
     """
     with open_board(target) as link, existing_journal(settings.home) as journal:
         board = identify(settings, link, target.profile)
-        listable = Can.READ_DIGEST in capabilities(link.dialect)
+        listable = Capability.READ_DIGEST in capabilities(link.dialect)
         entries = writable(list_entries(link, None)) if listable else None
         checker = _Checker(board, history(journal, board), target.profile, entries)
         checker.check_board(journal)

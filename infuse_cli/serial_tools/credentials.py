@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from infuse_cli import dialect
 from infuse_cli.config.model import Serial
 from infuse_cli.dialect import capabilities, operations
-from infuse_cli.dialect.base import Can
+from infuse_cli.dialect.capability import Capability
 from infuse_cli.dialect.commands import FLIGHT_MODE
 from infuse_cli.effects.credentials import Credential, CredentialWriter, described
 from infuse_cli.errors import InfuseError, PolicyError, ProfileError
@@ -192,7 +192,7 @@ class CredentialEditor:
                 raise
             self._restore(run, mode)
 
-    def require(self, capability: Can) -> None:
+    def require(self, capability: Capability) -> None:
         """Raise ProfileError profile.cannot where the dialect lacks it, before it is used."""
         if capability not in capabilities(self.link.dialect):
             raise ProfileError(
@@ -211,7 +211,7 @@ class CredentialEditor:
         """As `write_credentials`; `first` is stored with the first intent, `about` are facts of
         each note.
         """
-        self.require(Can.WRITE)
+        self.require(Capability.WRITE)
         wanted = [self._with_digests(credential) for credential in request.credentials]
         present = {
             credential: self.writer.entry(credential.sec_tag, credential.kind)
@@ -239,7 +239,7 @@ class CredentialEditor:
 
     def delete(self, entries: Sequence[StoredCredential], *, yes: bool) -> None:
         """Delete entries after a question. Raises as `delete_credentials`."""
-        self.require(Can.DELETE)
+        self.require(Capability.DELETE)
         listed = "; ".join(
             described(entry) + (", put there by this journal" if self._is_ours(entry) else "")
             for entry in entries

@@ -5,7 +5,7 @@ from tiny_modem import BOOT, KEYGEN_TEXT, OTHER_UUID, UUID, SilenceError, TinyMo
 
 from infuse_cli import dialect
 from infuse_cli.dialect import cme, commands
-from infuse_cli.dialect.base import Can
+from infuse_cli.dialect.base import Capability
 from infuse_cli.errors import CODES, BoardError, ProfileError
 from infuse_cli.types import CredentialType, StoredCredential
 
@@ -405,11 +405,11 @@ def test_capabilities_are_known_by_name():
     with pytest.raises(ProfileError, match="epacket"):
         dialect.capabilities("klingon")
     assert dialect.capabilities("epacket") == {
-        Can.IDENTIFY,
-        Can.OFFLINE,
-        Can.TOKEN_KV,
-        Can.SECURITY_STATE,
-        Can.PUBLIC_KEY,
+        Capability.IDENTIFY,
+        Capability.OFFLINE,
+        Capability.TOKEN_KV,
+        Capability.SECURITY_STATE,
+        Capability.PUBLIC_KEY,
     }
-    assert Can.POSSESSION in dialect.capabilities("at")
-    assert Can.TOKEN_KV not in dialect.capabilities("at-shell")
+    assert Capability.POSSESSION in dialect.capabilities("at")
+    assert Capability.TOKEN_KV not in dialect.capabilities("at-shell")

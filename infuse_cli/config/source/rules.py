@@ -17,6 +17,8 @@ from infuse_cli.certificate_files import MAX_BUNDLE, MAX_CHAIN, read_trusted
 from infuse_cli.config.model import MetadataValue, Profile
 from infuse_cli.config.source.finding import Finding, at, nearest
 from infuse_cli.config.source.nodes import Table, place
+from infuse_cli.dialect import AUTO, DIALECTS, MCU_ID_SOURCES, TOKEN_STORES, speakers
+from infuse_cli.dialect.capability import Capability
 from infuse_cli.errors import ProfileError
 
 if TYPE_CHECKING:
@@ -24,17 +26,6 @@ if TYPE_CHECKING:
 
 SOCS: Final = ("nRF9151", "nRF9161", "nRF9131", "nRF9160")
 """SoC names as the cloud writes them (source: the public client)."""
-
-STORE_DIALECTS: Final = {
-    "psk": ("at", "at-shell"),
-    "settings": ("at-shell", "cred-shell"),
-    "kv": ("epacket",),
-    "command": ("at", "at-shell", "cred-shell"),
-}
-"""Dialects that can put a registration token where `token.store` says."""
-
-MCU_ID_DIALECTS: Final = {"hwinfo": ("at-shell", "cred-shell"), "epacket": ("epacket",)}
-"""Dialects that can read mcuId from a source; sources that are not here work with all."""
 
 KEY_FACTS: Final = ("deviceId", "interface", "dayIndex", "uuid", "imei", "mcuId")
 """Facts that `keys.to` may use."""
@@ -171,27 +162,34 @@ def _mcu_id(subject: Subject) -> Iterator[Finding]:
                 expected="the command to send",
             )
         yield from _one_group(subject, f"{key}.pattern", source.pattern)
-    able = MCU_ID_DIALECTS.get(source.source)
-    if able is not None and dialect not in {"auto", *able}:
+    needed = MCU_ID_SOURCES.get(source.source)
+    if needed is not None and not _covers(dialect, needed):
         yield subject.error(
             f"{key}.from",
             f"mcuId from {source.source!r} cannot be read over the dialect {dialect!r}",
-            expected=f"board.serial.dialect {' or '.join(able)}",
+            expected=f"board.serial.dialect {' or '.join(speakers(needed))}",
             code="profile.cannot",
         )
+
+
+def _covers(dialect: str, capability: Capability) -> bool:
+    """Whether a dialect can do something; what is found by asking may."""
+    return dialect == AUTO or capability in DIALECTS[dialect].can
 
 
 def _dialect(subject: Subject) -> Iterator[Finding]:
     profile, dialect = subject.profile, subject.profile.board.serial.dialect
-    if dialect == "epacket" and profile.identity.mode in {"local-ca", "cloud-ca"}:
+    certified = profile.identity.mode in {"local-ca", "cloud-ca"}
+    if certified and not _covers(dialect, Capability.WRITE):
         yield subject.error(
             "identity.mode",
             f"identity.mode {profile.identity.mode!r} puts a certificate on the board, which"
-            " dialect 'epacket' cannot",
+            f" dialect {dialect!r} cannot",
             expected="first-boot or none, or another board.serial.dialect",
             code="profile.cannot",
         )
-    if dialect in {"cred-shell", "epacket"} and profile.verify.possession == "required":
+    possession = profile.verify.possession == "required"
+    if possession and not _covers(dialect, Capability.POSSESSION):
         yield subject.error(
             "verify.possession",
             f"possession cannot be proved over the dialect {dialect!r}",
@@ -333,8 +331,9 @@ def _token(subject: Subject) -> Iterator[Finding]:
     token, dialect = subject.profile.token, subject.profile.board.serial.dialect
     if token is None:
         return
-    if dialect not in {"auto", *STORE_DIALECTS[token.store]}:
-        able = " or ".join(STORE_DIALECTS[token.store])
+    needed = TOKEN_STORES[token.store]
+    if not _covers(dialect, needed):
+        able = " or ".join(speakers(needed))
         yield subject.error(
             "token.store",
             f"token.store {token.store!r} cannot be done over the dialect {dialect!r}",

@@ -15,7 +15,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from infuse_cli.dialect import capabilities
-from infuse_cli.dialect.base import Can
+from infuse_cli.dialect.capability import Capability
 from infuse_cli.errors import BoardError, CloudError, ProfileError
 from infuse_cli.keys import derivation as kd
 from infuse_cli.provisioning.step import QueryStep, StepOutput
@@ -145,7 +145,7 @@ def _public_key(ctx: BoardContext, keys: Keys) -> tuple[bytes | None, str, bytes
                 " bytes in hex or base64",
             )
         return found, "command", None
-    if Can.PUBLIC_KEY in capabilities(ctx.link.dialect):
+    if Capability.PUBLIC_KEY in capabilities(ctx.link.dialect):
         try:
             device, cloud = ctx.link.run(ctx.ops.public_keys())
         except BoardError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from infuse_cli.config.model import Token
-from infuse_cli.dialect.base import Can
+from infuse_cli.dialect.capability import Capability
 from infuse_cli.dialect.token_places import TokenPlace, token_is_there, write_token
 from infuse_cli.errors import PolicyError
 from infuse_cli.provisioning import slots
@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 
 
 STORE_CAPABILITIES: Final = {
-    "psk": frozenset({Can.OFFLINE, Can.TOKEN_PSK, Can.DELETE, Can.READ_DIGEST}),
-    "settings": frozenset({Can.TOKEN_SETTINGS}),
-    "kv": frozenset({Can.TOKEN_KV}),
-    "command": frozenset({Can.TOKEN_COMMAND}),
+    "psk": frozenset(
+        {Capability.OFFLINE, Capability.TOKEN_PSK, Capability.DELETE, Capability.READ_DIGEST}
+    ),
+    "settings": frozenset({Capability.TOKEN_SETTINGS}),
+    "kv": frozenset({Capability.TOKEN_KV}),
+    "command": frozenset({Capability.TOKEN_COMMAND}),
 }
 
 
@@ -52,7 +54,7 @@ class Flash(EffectStep):
         """Whether boards get a token."""
         return token.mints(profile)
 
-    def capabilities(self, profile: Profile) -> frozenset[Can]:
+    def capabilities(self, profile: Profile) -> frozenset[Capability]:
         """What the place of the token needs."""
         return STORE_CAPABILITIES[Token().store if profile.token is None else profile.token.store]
 

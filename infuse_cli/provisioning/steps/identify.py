@@ -8,7 +8,6 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from infuse_cli.dialect.base import Can
 from infuse_cli.errors import BoardError, ProfileError
 from infuse_cli.identities import IdentityKind, refuse_blank
 from infuse_cli.keys import derivation
@@ -24,14 +23,6 @@ if TYPE_CHECKING:
 
 _TAKES_TIME: Final = frozenset({"nrfutil", "epacket", "command", "hwinfo"})
 """Sources that are asked after the board said who it is: another one may have come meanwhile."""
-
-
-MCU_ID_CAPABILITIES: Final = {
-    "hwinfo": frozenset({Can.HWINFO}),
-    "epacket": frozenset({Can.SECURITY_STATE}),
-    "command": frozenset({Can.RAW}),
-}
-"""What a source of the mcuId asks of the dialect."""
 
 
 @dataclass(frozen=True, slots=True)
