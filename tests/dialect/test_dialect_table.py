@@ -30,7 +30,7 @@ def test_a_row_names_its_codec_and_what_its_operations_cover(name):
     row = DIALECTS[name]
     assert row.codec(CodecOptions(cipher=network_cipher())).name == name
     operations = type(row.operations())
-    assert operations.DIALECT == name
+    assert name == operations.DIALECT
     for capability, method in METHODS.items():
         covered = getattr(operations, method) is not getattr(UnsupportedOperations, method)
         assert covered == (capability in row.can), capability
