@@ -28,9 +28,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from infuse_cli.ca.authority import CertificateAuthority
 from infuse_cli.ca.common import PassphraseOptions
-from infuse_cli.ca.signing import SignOptions, sign
-from infuse_cli.cli import context
+from infuse_cli.ca.signing import SignOptions, requests_in, sign_files
 from infuse_cli.pki.ca_certificates import authority_key_id, key_usage
 from infuse_cli.pki.crl import Entry, make_crl
 from infuse_cli.pki.renewal import NewKey
@@ -89,9 +89,13 @@ def bench(folder: Path, key: NewKey | None = None) -> Path:
 
 
 def batch(home: Path, csrs: Path) -> float:
-    context.prepare(lambda: context.Invocation(home=home, output="json"))
     out = home / f"out-{secrets.token_hex(4)}"
-    return timed(lambda: sign([], csrs, out, SignOptions(), PassphraseOptions(file=home / "word")))
+
+    def work() -> None:
+        ca = CertificateAuthority.open(home, "default", PassphraseOptions(file=home / "word"))
+        sign_files(ca, requests_in(csrs), out, SignOptions())
+
+    return timed(work)
 
 
 def library(home: Path, csrs: Path, out: Path | None = None) -> float:

@@ -221,13 +221,6 @@ class RegistryDevice(ApiObject, frozen=True):
     device_profile_id: str | None = None
 
     @property
-    def never_connected(self) -> bool:
-        """Whether the device is PENDING; any other status, an unknown one too, may be a live
-        device's, which is never taken away unasked.
-        """
-        return self.status.upper() == "PENDING"
-
-    @property
     def was_seen(self) -> bool:
         """Whether the device connected at least once.
 

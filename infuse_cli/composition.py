@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from infuse_cli.certificate_files import read_trusted
+from infuse_cli.clock import RunClock
 from infuse_cli.config import model as prof
 from infuse_cli.config.bench import operator_name
 from infuse_cli.keys import passphrases
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from infuse_cli.clock import RunClock
+    from infuse_cli.cloud.infuse_api import InfuseClient
+    from infuse_cli.cloud.registry_api import RegistryClient
     from infuse_cli.config.bench import Bench
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.keys.credentials import Found
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from infuse_cli.link.nrfutil import ProbeReader
     from infuse_cli.link.source import SerialSource
     from infuse_cli.pki.certificate_profiles import CertificateProfile
-    from infuse_cli.ports import Events, InfuseApi, KeySink, RegistryApi, Sealer, Signer
+    from infuse_cli.ports import Events, KeySink, Sealer, Signer
     from infuse_cli.provisioning.context import Resolved, RunContext
     from infuse_cli.settings import Settings
 
@@ -40,6 +42,9 @@ __all__ = [
     "build",
     "chip_ids",
     "cipher",
+    "connect_cloud",
+    "connect_registry",
+    "find_cloud_credential",
     "host_of",
     "operator_name",
     "profile_hash",
@@ -58,13 +63,59 @@ class Adapters:
 
     journal: SqliteJournal
     bench: Bench
-    cloud: InfuseApi
-    registry: RegistryApi | None
+    cloud: InfuseClient
+    registry: RegistryClient | None
     signer: Signer | None
     sealer: Sealer | None
     server_ca: str | None
     credential: Found
     certificate: CertificateProfile | None
+
+    def close(self) -> None:
+        """Close the journal and the connections; safe to call twice."""
+        self.journal.close()
+        self.cloud.close()
+        if self.registry is not None:
+            self.registry.close()
+
+
+def find_cloud_credential(settings: Settings, profile: prof.Profile) -> Found:
+    """The credential of the profile's cloud, and where it was found. Raises CredentialError."""
+    from infuse_cli.keys.credentials import credential_host, find_credential
+
+    return find_credential(
+        credential_host(profile.cloud.base_url),
+        env=settings.env,
+        token_file=profile.cloud.auth.token_file,
+        home=settings.home,
+    )
+
+
+def connect_cloud(
+    profile: prof.Profile, credential: Found, clock: RunClock | None = None
+) -> InfuseClient:
+    """A client of the profile's cloud; nothing is sent yet."""
+    from infuse_cli.cloud.build import connect
+
+    return connect(profile.cloud, credential.secret, (clock or RunClock()).between_tries)
+
+
+def connect_registry(
+    settings: Settings, profile: prof.Profile, credential: Found, clock: RunClock | None = None
+) -> RegistryClient | None:
+    """A client of the profile's registry, None where the profile names none."""
+    if profile.registry is None:
+        return None
+    from infuse_cli.cloud import build as cloud
+    from infuse_cli.keys.credentials import registry_credential
+
+    return cloud.connect_registry(
+        profile.registry,
+        credential.secret,
+        (clock or RunClock()).between_tries,
+        cloud=profile.cloud,
+        own=registry_credential(settings.env),
+    )
 
 
 def build(
@@ -81,40 +132,23 @@ def build(
     `certificate` is a certificate profile as an earlier run recorded it. Raises what any of them
     raises; the journal is closed then.
     """
-    from infuse_cli.cloud.build import connect, connect_registry
     from infuse_cli.config.bench import load_bench
     from infuse_cli.journal.store import open_journal
-    from infuse_cli.keys.credentials import credential_host, find_credential, registry_credential
 
     asked = request or ProvisionRequest()
     bench = load_bench(settings.home)
     journal = open_journal(settings.home, station=bench.station)
     try:
-        found = find_credential(
-            credential_host(profile.cloud.base_url),
-            env=settings.env,
-            token_file=profile.cloud.auth.token_file,
-            home=settings.home,
-        )
-        cloud = connect(profile.cloud, found.secret, clock.between_tries)
-        registry = None
-        if profile.registry is not None:
-            registry = connect_registry(
-                profile.registry,
-                found.secret,
-                clock.between_tries,
-                cloud=profile.cloud,
-                own=registry_credential(settings.env),
-            )
+        credential = find_cloud_credential(settings, profile)
         return Adapters(
             journal,
             bench,
-            cloud,
-            registry,
+            connect_cloud(profile, credential, clock),
+            connect_registry(settings, profile, credential, clock),
             _signer(settings, profile, asked),
             _sealer(settings, profile, bench, dry_run=asked.options.dry_run),
             _server_ca(profile),
-            found,
+            credential,
             _certificate(settings.home, profile, certificate),
         )
     except BaseException:
@@ -254,7 +288,7 @@ def _certificate(
     """What the CA signs, read once a run; None where nothing is signed here."""
     if profile.identity.mode != "local-ca":
         return None
-    from infuse_cli.config.certificate_profiles import recorded, resolve
+    from infuse_cli.pki.certificate_profile_files import recorded, resolve
 
     if certificate is not None:
         return recorded(certificate)

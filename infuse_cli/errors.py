@@ -964,7 +964,7 @@ CODES: Final[dict[str, CodeInfo]] = {
         "the CA key file is readable by others",
         "chmod 600 the file; consider the key exposed if others had access.",
     ),
-    "ca.broken": CodeInfo(
+    "ca.corrupt": CodeInfo(
         X.SIGNER, E, True, "the CA's files do not fit together", "Restore them from the backup."
     ),
     "ca.issuer-expired": CodeInfo(

@@ -199,7 +199,7 @@ class _Run:
     def execute(self) -> RunResult:
         """From the run's header to its totals."""
         with ExitStack() as stack:
-            stack.callback(self._adapters.journal.close)
+            stack.callback(self._adapters.close)
             mirror = self._start_mirror(stack)
             if not self._dry:
                 self._adapters.journal.start_run(self._start())

@@ -13,8 +13,8 @@ import msgspec
 from infuse_cli import api_types as api
 from infuse_cli.batch.model import Failed, FoundDevice, FoundName, Minted, Retired
 from infuse_cli.batch.row_states import RowState
+from infuse_cli.effects.tokens import delete_unfinished, mint
 from infuse_cli.errors import CloudError, InfuseError, ProfileError, internal_error
-from infuse_cli.provisioning.steps.token import INTENT, place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 S = RowState
 _CONFLICT: Final = 409
-_DELETE_TRIES: Final = 3
 
 
 class RegistryList:
@@ -135,30 +134,17 @@ class Caller:
 
     def _mint(self, job: Job) -> api.MintedToken:
         row, (registry, spec) = job.row, self._registry()
-        link = {
-            INTENT: job.progress.token.intent or "",
-            "deviceId": _device(job).device_id,
-            "mcuId": row.mcu_id,
-        }
-        return registry.mint_token(
-            name=row.name or "",
-            metadata={**spec.metadata, **link},
-            tags=tuple(dict.fromkeys((*spec.tags, *row.tags))),
-            site_id=spec.siteId,
-            device_profile_id=spec.deviceProfileId,
-            expires_in_s=spec.token_ttl_s,
-            location=place(spec),
-        )
+        ids = {"deviceId": _device(job).device_id, "mcuId": row.mcu_id}
+        intent = job.progress.token.intent or ""
+        return mint(registry, spec, row.name or "", intent, metadata=ids, tags=row.tags)
 
     def _retire(self, job: Job) -> Retired:
         """Take our own unfinished registry device away: its token first, where it is pending."""
         device, (registry, _) = job.progress.token.unfinished, self._registry()
         if device is not None:
             pending = self._pending.get(device.id, job.progress.waiting.list_from)
-            if pending is not None:
-                token_id = msgspec.json.decode(pending, type=str)
-                _repeat_lost(lambda: registry.revoke_token(token_id))
-            _repeat_lost(lambda: registry.delete_device(device.id))
+            tokens = [] if pending is None else [msgspec.json.decode(pending, type=str)]
+            delete_unfinished(registry, device.id, tokens)
         return Retired()
 
     def _registry(self) -> tuple[ports.RegistryApi, prof.Registry]:
@@ -178,18 +164,6 @@ class Caller:
             yield [
                 (token.device_id, token.id) for token in page if token.status.upper() == "PENDING"
             ]
-
-
-def _repeat_lost(call: Callable[[], object]) -> None:
-    """Repeat what may be repeated safely, such as a DELETE, when its answer was lost."""
-    for left in range(_DELETE_TRIES, 0, -1):
-        try:
-            call()
-        except CloudError as error:
-            if not error.unknown or left == 1:
-                raise
-        else:
-            return
 
 
 def _device(job: Job) -> api.Device:

@@ -27,11 +27,11 @@ from infuse_cli.batch.handover import (
 from infuse_cli.batch.known_rows import known_rows
 from infuse_cli.config.bench import load_bench
 from infuse_cli.effects.journal_run import journal_run, run_start
+from infuse_cli.effects.tokens import secret_name
 from infuse_cli.errors import PolicyError, UsageError
 from infuse_cli.files import StagedFile
 from infuse_cli.keys import sealed_file
 from infuse_cli.keys.file_passphrase import FilePassphrase  # noqa: TC001 - a dataclass names it
-from infuse_cli.provisioning.steps.token import secret_name
 from infuse_cli.records import MoveToken, NoteRun
 from infuse_cli.records.rows import SETTLED, cloud_key
 from infuse_cli.text import plural

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from infuse_cli.batch.adapters import bench_sealer
 from infuse_cli.batch.handover import HandedRow, HandOver, earlier, unseal
 from infuse_cli.effects.journal_run import command_run
-from infuse_cli.provisioning.steps.token import secret_name
+from infuse_cli.effects.tokens import secret_name
 from infuse_cli.records import EndRow, IntendToken, MintToken, NoteRun, StoreSecret
 from infuse_cli.records.rows import RowOutcome, cloud_key
 from infuse_cli.types import Secret

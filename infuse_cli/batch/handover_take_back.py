@@ -19,8 +19,8 @@ from infuse_cli.batch.adapters import existing_journal
 from infuse_cli.batch.known_rows import known_rows
 from infuse_cli.devices import session as tools
 from infuse_cli.devices.token_end import delete_token
+from infuse_cli.effects.tokens import secret_name
 from infuse_cli.errors import PolicyError
-from infuse_cli.provisioning.steps.token import secret_name
 from infuse_cli.records import DropSecret, MoveToken
 from infuse_cli.records.rows import cloud_key
 from infuse_cli.text import plural

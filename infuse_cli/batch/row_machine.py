@@ -25,8 +25,8 @@ from infuse_cli.batch.model import (
     Retired,
 )
 from infuse_cli.batch.row_states import RowState, check
+from infuse_cli.effects.tokens import INTENT
 from infuse_cli.errors import CloudError, CredentialError, InfuseError, Interrupted, PolicyError
-from infuse_cli.provisioning.steps.token import INTENT
 from infuse_cli.records.rows import RowOutcome
 
 if TYPE_CHECKING:

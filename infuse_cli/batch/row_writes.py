@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from infuse_cli.effects.tokens import minted_write, sealed_write, secret_name
 from infuse_cli.errors import CredentialError
-from infuse_cli.provisioning.steps.token import secret_name
 from infuse_cli.records import (
     BeginRow,
     DropSecret,
     EndRow,
     IntendToken,
-    MintToken,
     MoveToken,
-    StoreSecret,
 )
 from infuse_cli.records.rows import PARKED, SETTLED, RowOutcome
 from infuse_cli.types import Secret, TokenState
@@ -104,17 +102,8 @@ class RowWrites:
                 "credential.sealing-key",
                 "a token would have to be kept, and there is no key to seal it with",
             )
-        secret, name = Secret(minted.token), secret_name(intent)
-        return [
-            MintToken(
-                intent=intent,
-                token_id=minted.id,
-                registry_device_id=minted.device_id,
-                sha256=secret.sha256(),
-                expires_at=minted.expires_at,
-            ),
-            StoreSecret(name=name, sealed=self._sealer.seal(secret, name)),
-        ]
+        token = Secret(minted.token)
+        return [minted_write(intent, minted), sealed_write(intent, token, self._sealer)]
 
     def _never_minted(self, job: Job, why: str) -> list[Write]:
         token = job.progress.token

@@ -1,37 +1,35 @@
-"""What the `infuse ca` commands share: which CA, its passphrase, files in and out, certificates as
-data.
+"""What the use cases of the CA share: which CA, its passphrase, its runs in the journal, results in
+files.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from infuse_cli import records as rec
-from infuse_cli.cli import context
 from infuse_cli.effects.results import CERTIFICATE_FILES, Content, Results
 from infuse_cli.errors import UsageError
 from infuse_cli.files import PUBLIC, is_folder
-from infuse_cli.keys import passphrases as secrets
-from infuse_cli.pki import issuing, store
+from infuse_cli.keys import passphrases
+from infuse_cli.pki import store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cryptography import x509
-
     from infuse_cli.config.model import Identity
     from infuse_cli.journal.store import SqliteJournal
-    from infuse_cli.pki.issuers import Issuer
+    from infuse_cli.settings import Settings
     from infuse_cli.types import Secret
 
 
 @dataclass(frozen=True, slots=True)
 class PassphraseOptions:
-    """The two options every CA command takes."""
+    """Where the passphrase is read from: a private file, or a file descriptor; with neither, as the
+    profile says, from the keyring, or from a person.
+    """
 
     file: Path | None = None
     fd: int | None = None
@@ -42,78 +40,60 @@ class PassphraseOptions:
         return self.file is not None or self.fd is not None
 
 
-def identity() -> Identity:
+def identity(settings: Settings) -> Identity:
     """The identity section of the profile that was named, else the built-in defaults."""
-    settings = context.current()
-    return _identity_of(settings.profile, settings.home)
+    if settings.profile is None:
+        from infuse_cli.config.model import Identity
 
-
-@lru_cache(maxsize=1)
-def _identity_of(profile: str | None, _home: Path) -> Identity:
-    from infuse_cli.config.model import Identity
-
-    if profile is None:
         return Identity()
     from infuse_cli.config.source import load
 
-    return load(profile, context.current().env).profile.identity
+    return load(settings.profile, settings.env).profile.identity
 
 
-def folder_of(ca: str | None) -> Path:
-    """The folder of the CA that --ca names, else the profile's, else `default`."""
-    return store.ca_folder(context.current().home, ca or identity().ca)
+def folder_of(settings: Settings, ca: str | None = None) -> Path:
+    """The folder of the CA of this name, else of the profile's, else of `default`.
 
-
-def naming(folder: Path) -> str:
-    """What the next command needs in order to mean this CA: ` --ca NAME`, nothing where it is the
-    one meant anyway.
+    Raises UsageError usage.bad-option for what is no name.
     """
-    if folder == folder_of(None):
-        return ""
-    return (
-        " --ca"
-        f" {folder.name if folder == store.ca_folder(context.current().home, folder.name) else folder}"
-    )
+    return store.ca_folder(settings.home, ca or identity(settings).ca)
 
 
 def passphrase(
+    settings: Settings,
     ca: str | None,
     options: PassphraseOptions,
     *,
     confirm: bool = False,
     what: str = "CA passphrase",
 ) -> Secret:
-    """The secret of a CA, from the first source that has it; the PIN where its key is in a
-    token.
+    """The secret of a CA, from the first source that has it; `what` is what a person is asked for.
+
+    Raises SignerError ca.no-passphrase, CredentialError credential.unsafe-file, UsageError.
     """
-    profile = None if options.given else identity().passphrase
-    return secrets.passphrase(
+    section = identity(settings)
+    return passphrases.passphrase(
         file=options.file,
         fd=options.fd,
-        profile=profile,
-        keyring_name=secrets.ca_keyring_name(ca or identity().ca),
+        profile=None if options.given else section.passphrase,
+        keyring_name=passphrases.ca_keyring_name(ca or section.ca),
         confirm=confirm,
         what=what,
-        prompt=context.current().settings.prompt,
+        prompt=settings.prompt,
     )
 
 
-def secret_name(issuer: Issuer) -> str:
-    """What a person is asked for to unlock an issuer."""
-    return "CA passphrase" if issuer.key_uri is None else "PIN of the CA's token"
-
-
 @contextmanager
-def recorded(command: str) -> Iterator[SqliteJournal]:
+def ca_run(settings: Settings, command: str) -> Iterator[SqliteJournal]:
     """The journal with a run of this command, so that what it reserved is known to be left over if
     it is killed.
 
-    What earlier commands left over is voided first.
+    What earlier commands left over is voided first. Raises JournalError.
     """
     from infuse_cli.effects.journal_run import command_run
     from infuse_cli.journal import certificates
 
-    with command_run(context.current().home, command) as run:
+    with command_run(settings.home, command) as run:
         run.totals["done"] = 0
         if left := certificates.abandoned(run.journal):
             run.journal.commit(
@@ -124,44 +104,27 @@ def recorded(command: str) -> Iterator[SqliteJournal]:
 
 
 def check_writable(
-    out: Path, *inputs: Path, replaces: frozenset[Content] = CERTIFICATE_FILES
+    settings: Settings,
+    out: Path,
+    *inputs: Path,
+    replaces: frozenset[Content] = CERTIFICATE_FILES,
 ) -> None:
     """An existing file is replaced only if it holds the same kind of thing: a slip must not cost a
     key or a request.
 
     Raises UsageError usage.bad-option.
     """
-    Results(context.current().settings, inputs).check(out, replaces=replaces)
+    Results(settings, inputs).check(out, replaces=replaces)
     if not is_folder(out.absolute().parent):
         raise UsageError("usage.bad-option", f"{out} cannot be written: its folder does not exist")
 
 
-def write(out: Path, data: bytes) -> None:
+def write(
+    settings: Settings,
+    out: Path,
+    data: bytes,
+    *,
+    replaces: frozenset[Content] = CERTIFICATE_FILES,
+) -> None:
     """Write a public file whole or not at all. Raises UsageError usage.bad-option."""
-    Results(context.current().settings).write(out, data, mode=PUBLIC)
-
-
-def certificate_data(certificate: x509.Certificate) -> dict[str, Any]:
-    """A certificate as JSON values."""
-    described = issuing.describe(certificate, certificate)
-    return {
-        "subject": certificate.subject.rfc4514_string(),
-        "issuer": certificate.issuer.rfc4514_string(),
-        "serial": described.serial,
-        "sha256": described.sha256,
-        "notBefore": described.not_before,
-        "notAfter": described.not_after,
-    }
-
-
-def issued_data(issued: issuing.IssuedCertificate) -> dict[str, Any]:
-    """A certificate that was issued, as JSON values."""
-    return {
-        "serial": issued.serial,
-        "sha256": issued.sha256,
-        "issuerSha256": issued.issuer,
-        "publicKeySha256": issued.spki_sha256,
-        "notBefore": issued.not_before,
-        "notAfter": issued.not_after,
-        "certificate": issued.pem,
-    }
+    Results(settings).write(out, data, mode=PUBLIC, replaces=replaces)

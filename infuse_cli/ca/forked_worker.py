@@ -22,56 +22,56 @@ _STOPS: Final = tuple(
 """Meant for the program as a whole, which says when it is over."""
 
 
-class Aside(Generic[A, B]):
-    """`work`, a piece at a time: `begin` gives it one, `end` gives its result, or None where
-    nothing was begun.
+class ForkedWorker(Generic[A, B]):
+    """`work`, a piece at a time: `submit` gives it one, `result` gives what came of it, or None
+    where nothing was submitted.
 
     The process is this one's copy as of now: make it before there are secrets, threads or an open
     journal. It ends with this one, however that ends. Whatever goes wrong in it is done again here,
     so `work` may be done twice.
     """
 
-    def __init__(self, work: Callable[[A], B], *, apart: bool) -> None:
+    def __init__(self, work: Callable[[A], B], *, fork: bool) -> None:
         self._work = work
-        self._given: tuple[A] | None = None
-        self._found: tuple[B] | None = None
-        self._child: tuple[int, Connection] | None = _forked(work) if apart else None
+        self._submitted: tuple[A] | None = None
+        self._done: tuple[B] | None = None
+        self._child: tuple[int, Connection] | None = _forked(work) if fork else None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over()
+        self._close()
 
-    def begin(self, what: A) -> None:
-        """Have a piece done; the one before has to be ended.
+    def submit(self, piece: A) -> None:
+        """Have a piece done; the result of the one before has to be taken.
 
         Where there is no other process it is done now.
         """
         if self._child is not None:
             try:
-                self._child[1].send(what)
+                self._child[1].send(piece)
             except OSError:
-                self._over()
+                self._close()
             else:
-                self._given = (what,)
+                self._submitted = (piece,)
                 return
-        self._found = (self._work(what),)
+        self._done = (self._work(piece),)
 
-    def end(self) -> B | None:
-        """Wait for the piece that was begun. Raises what `work` raises."""
-        given, found = self._given, self._found
-        self._given = self._found = None
-        if given is not None and self._child is not None:
+    def result(self) -> B | None:
+        """Wait for the piece that was submitted. Raises what `work` raises."""
+        submitted, done = self._submitted, self._done
+        self._submitted = self._done = None
+        if submitted is not None and self._child is not None:
             try:
                 return self._child[1].recv()  # type: ignore[no-any-return]
             except (OSError, EOFError):
-                self._over()
-        if given is not None:
-            return self._work(given[0])
-        return None if found is None else found[0]
+                self._close()
+        if submitted is not None:
+            return self._work(submitted[0])
+        return None if done is None else done[0]
 
-    def _over(self) -> None:
+    def _close(self) -> None:
         child, self._child = self._child, None
         if child is not None:
             child[1].close()

@@ -1,5 +1,5 @@
-"""`infuse ca init`, `renew` and `import`: how a CA begins and how its issuers follow one
-another.
+"""How a CA begins and how its issuers follow one another: made here, or signed by an external
+root.
 """
 
 from __future__ import annotations
@@ -8,30 +8,32 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from infuse_cli.ca import common as ca_common
-from infuse_cli.ca import files as local_ca
-from infuse_cli.cli import context
-from infuse_cli.cli.result import OperationResult
+from infuse_cli.ca import common
+from infuse_cli.ca.inspection import CaDescription, describe
 from infuse_cli.effects.results import REQUEST_FILES
 from infuse_cli.errors import SignerError, UsageError
-from infuse_cli.keys import passphrases as secrets
+from infuse_cli.keys import passphrases
 from infuse_cli.pki import chain, renewal, store
 from infuse_cli.pki.ca_certificates import check_name, intermediate_name
 from infuse_cli.pki.issuers import load_root, read_chain, read_key_uri, root_key_path
 from infuse_cli.pki.reading import read_certificates
+from infuse_cli.pki.signers import make_key
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from infuse_cli.ca.common import PassphraseOptions
+    from cryptography import x509
+
+    from infuse_cli.ca.authority import CertificateAuthority
     from infuse_cli.pki.renewal import NewKey
     from infuse_cli.types import Secret
 
 
 @dataclass(frozen=True, slots=True)
-class KeyOptions:
-    """Where the key of a new issuer is made: in a file, or in a token by its URI, whose PIN comes
-    by file or descriptor.
+class NewKeyRequest:
+    """Where the key of a new issuer is made: in a file, or where its URI says (a token), whose PIN
+    comes by file or descriptor. `existing` takes the key that is there.
     """
 
     uri: str | None = None
@@ -41,155 +43,150 @@ class KeyOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class InitOptions:
-    """Options of `ca init`: `external` asks another root for the intermediate's certificate,
-    through `csr_out`.
+class InitRequest:
+    """A new CA: its root's key goes into `root_out`, its passphrase, if wanted, into the keyring.
+
+    With `external` another root signs the intermediate, through the request in `csr_out`.
     """
 
-    name: str | None = None
+    key: NewKeyRequest = NewKeyRequest()
     root_out: Path | None = None
     keyring: bool = False
     external: bool = False
     csr_out: Path | None = None
 
 
-def init(options: InitOptions, key: KeyOptions, passphrase: PassphraseOptions) -> OperationResult:
-    """Make a CA, or the request for one."""
-    name = options.name or ca_common.identity().ca
-    folder = store.ca_folder(context.current().home, name)
-    if folder.exists() and (
-        not folder.is_dir() or any(folder.iterdir())
-    ):  # before a passphrase is asked for
+@dataclass(frozen=True, slots=True)
+class MadeCa:
+    """A CA that was just made.
+
+    `no_keyring`: no keyring took the passphrase. `same_disk`: the root's key is on the bench's own
+    disk.
+    """
+
+    ca: CaDescription
+    root_out: Path | None
+    no_keyring: bool
+    same_disk: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MadeRequest:
+    """A request for an external root in `out`; the key stays here."""
+
+    folder: Path
+    subject: str
+    out: Path
+    key_uri: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """A CA with a new issuer; `replaced` is the one before."""
+
+    ca: CaDescription
+    replaced: x509.Certificate
+
+    @property
+    def replaced_is_revoked(self) -> bool:
+        """Whether the issuer before was revoked, so that boards need new certificates."""
+        return any(
+            issuer.revoked and issuer.certificate == self.replaced for issuer in self.ca.issuers
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A CA whose issuer an external root signed."""
+
+    ca: CaDescription
+    imported: x509.Certificate
+
+
+def init(authority: CertificateAuthority, request: InitRequest) -> MadeCa | MadeRequest:
+    """Make a CA, or the request for one.
+
+    Raises SignerError ca.exists, ca.no-passphrase, ca.corrupt, UsageError.
+    """
+    folder, root_out = authority.folder, request.root_out
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SignerError("ca.exists", f"{folder} exists and is not empty")
     check_name(folder.name)
-    if options.external:
-        if options.root_out is not None:
+    if request.external:
+        if root_out is not None:
             raise UsageError(
                 "usage.bad-option",
                 "--root-out is for a root that is made here, --external-root for one that is not",
             )
-        return _asked(
-            folder,
-            intermediate_name(folder.name),
-            options.csr_out,
-            key,
-            passphrase,
-            command="ca init",
-        )
-    if options.csr_out is not None:
+        return _request(authority, intermediate_name(folder.name), request.csr_out, request.key)
+    if request.csr_out is not None:
         raise UsageError("usage.bad-option", "--csr-out goes with --external-root")
-    secret = ca_common.passphrase(name, passphrase, confirm=True)
-    store.init_ca(folder, folder.name, secret, root_out=options.root_out, key=_key(key, secret))
-    described = local_ca.described_ca(folder)
-    if options.keyring and not secrets.keep_in_keyring(secrets.ca_keyring_name(name), secret):
-        described["warnings"].append(
-            "There is no keyring on this machine that takes the passphrase: give it by file,"
-            " descriptor or prompt."
-        )
-    root_out = options.root_out
-    if root_out is not None and root_out.stat().st_dev == folder.stat().st_dev:
-        described["warnings"].append(
-            f"{root_out} is on the same disk as the bench's own files: is the medium for the root's"
-            " key mounted?"
-        )
-    where = (
-        ""
-        if described["rootKeyOnBench"]
-        else f"\nThe root's key is in {root_out}: take it away from the bench, and keep a copy."
+    secret = authority.passphrase(confirm=True)
+    store.init_ca(
+        folder,
+        folder.name,
+        secret,
+        root_out=root_out,
+        key=_new_key(authority, request.key, secret),
     )
-    return OperationResult(
-        "ca init",
-        described,
-        human=(
-            f"{local_ca.human(described)}{where}\nNext: infuse ca export{ca_common.naming(folder)}"
-            " --out root.pem"
-        ),
+    no_keyring = request.keyring and not passphrases.keep_in_keyring(
+        passphrases.ca_keyring_name(authority.name), secret
     )
+    same_disk = root_out is not None and root_out.stat().st_dev == folder.stat().st_dev
+    return MadeCa(describe(authority.settings, folder), root_out, no_keyring, same_disk)
 
 
-def renew(
-    ca: str | None,
-    root_key: Path | None,
-    request: InitOptions,
-    key: KeyOptions,
-    passphrase: PassphraseOptions,
-) -> OperationResult:
-    """A new intermediate that signs from now on; the chain of the one before stays good."""
-    folder = ca_common.folder_of(ca)
+@dataclass(frozen=True, slots=True)
+class RenewRequest:
+    """A new issuer under the same root, whose key `root_key` names, or, `external`, the request for
+    one.
+    """
+
+    key: NewKeyRequest = NewKeyRequest()
+    root_key: Path | None = None
+    external: bool = False
+    csr_out: Path | None = None
+
+
+def renew(authority: CertificateAuthority, request: RenewRequest) -> Renewed | MadeRequest:
+    """A new intermediate that signs from now on; the chain of the one before stays good.
+
+    Raises SignerError, UsageError.
+    """
+    folder = authority.folder
     before = read_chain(folder)[0]
     if request.external or request.csr_out is not None:
-        return _asked(
-            folder, renewal.next_name(folder), request.csr_out, key, passphrase, command="ca renew"
-        )
-    root_key_path(folder, root_key)  # before a passphrase is asked for
-    secret = ca_common.passphrase(ca, passphrase, what="CA passphrase (of the root's key)")
-    root = load_root(folder, root_key, secret, now=datetime.now(UTC))
-    renewal.renew(folder, root, _key(key, secret))
-    described = local_ca.described_ca(folder)
-    data = {**described, "replaced": ca_common.certificate_data(before)}
-    revoked = any(
-        one["revoked"] and one["serial"] == data["replaced"]["serial"] for one in described["older"]
-    )
-    stays = (
-        "was revoked: give boards with certificates of it new ones (infuse key rotate BOARD)"
-        if revoked
-        else "stays good for the boards that it signed for"
-    )
-    text = (
-        f"{local_ca.human(described)}\n{before.subject.rfc4514_string()} {stays}. Keep its key for"
-        " its revocation lists."
-    )
-    return OperationResult(
-        "ca renew",
-        data,
-        human=(
-            f"{text}\nNext: give brokers that hold intermediates the new one: infuse ca"
-            f" export{ca_common.naming(folder)} --chain --out chain.pem"
-        ),
-    )
+        return _request(authority, renewal.next_name(folder), request.csr_out, request.key)
+    root_key_path(folder, request.root_key)  # before a passphrase is asked for
+    secret = authority.passphrase("CA passphrase (of the root's key)")
+    root = load_root(folder, request.root_key, secret, now=datetime.now(UTC))
+    renewal.renew(folder, root, _new_key(authority, request.key, secret))
+    return Renewed(describe(authority.settings, folder), before)
 
 
-def _asked(
-    folder: Path,
-    name: str,
-    csr_out: Path | None,
-    key: KeyOptions,
-    passphrase: PassphraseOptions,
-    *,
-    command: str,
-) -> OperationResult:
+def _request(
+    authority: CertificateAuthority, name: str, csr_out: Path | None, key: NewKeyRequest
+) -> MadeRequest:
     """Make the key here and write the request that the external root is to sign."""
     if csr_out is None:
         raise UsageError("usage.bad-option", "--external-root needs --csr-out FILE for the request")
-    ca_common.check_writable(csr_out, replaces=REQUEST_FILES)
-    secret = (
-        None if key.uri is not None else ca_common.passphrase(str(folder), passphrase, confirm=True)
-    )
-    pem = renewal.request(folder, name, _key(key, secret))
-    ca_common.write(csr_out, pem)
-    data = {
-        "ca": folder.name,
-        "folder": str(folder),
-        "subject": f"CN={name}",
-        "out": str(csr_out.absolute()),
-        "key": key.uri or "file",
-    }
-    return OperationResult(
-        command,
-        data,
-        human=(
-            f"Request for CN={name} in {csr_out}.\nNext: have it signed (CA, path length 0,"
-            f" keyCertSign and cRLSign), then: infuse ca import{ca_common.naming(folder)}"
-            " CERTIFICATE --root ROOT"
-        ),
-    )
+    settings = authority.settings
+    common.check_writable(settings, csr_out, replaces=REQUEST_FILES)
+    secret = None if key.uri is not None else authority.passphrase(confirm=True)
+    pem = renewal.request(authority.folder, name, _new_key(authority, key, secret))
+    common.write(settings, csr_out, pem, replaces=REQUEST_FILES)
+    return MadeRequest(authority.folder, f"CN={name}", csr_out, key.uri)
 
 
-def import_(
-    file: Path, root: Path | None, ca: str | None, passphrase: PassphraseOptions
-) -> OperationResult:
-    """Take what the external root signed."""
-    folder = ca_common.folder_of(ca)
+def import_signed(
+    authority: CertificateAuthority, file: Path, root: Path | None = None
+) -> Imported:
+    """Take the certificate that an external root signed for the key that waits here, with all above
+    it: PEM, DER or PKCS#7.
+
+    Raises SignerError ca.not-found (nothing waits), ca.key-mismatch, ca.corrupt, UsageError.
+    """
+    folder = authority.folder
     pending = folder / renewal.PENDING
     if not pending.exists():
         raise SignerError(
@@ -197,50 +194,41 @@ def import_(
             f"no request waits in {folder}",
             hint="`infuse ca init --external-root` or `infuse ca renew --external-root` makes one.",
         )
-    given = [
-        *read_certificates(file, bundles=True),
-        *(read_certificates(root, bundles=True) if root is not None else ()),
-    ]
-    if root is None and not any(chain.is_self_issued(one) for one in given):
-        given += _known_roots(folder)
+    given = list(read_certificates(file, bundles=True))
+    if root is not None:
+        given += read_certificates(root, bundles=True)
+    elif not any(map(chain.is_self_issued, given)):
+        given += _above_current(folder)
     what = "CA passphrase" if read_key_uri(pending) is None else "PIN of the CA's token"
-    made = renewal.import_signed(folder, given, ca_common.passphrase(ca, passphrase, what=what))
-    described = local_ca.described_ca(folder)
-    data = {**described, "imported": ca_common.certificate_data(made)}
-    return OperationResult(
-        "ca import",
-        data,
-        human=(
-            f"{local_ca.human(described)}\nNext: infuse ca export{ca_common.naming(folder)} --out"
-            " root.pem"
-        ),
-    )
+    imported = renewal.import_signed(folder, given, authority.passphrase(what))
+    return Imported(describe(authority.settings, folder), imported)
 
 
-def _known_roots(folder: Path) -> list:  # type: ignore[type-arg]
+def _above_current(folder: Path) -> Sequence[x509.Certificate]:
     try:
-        return list(read_chain(folder)[1:])
+        return read_chain(folder)[1:]
     except SignerError:
-        return []
+        return ()
 
 
-def _key(options: KeyOptions, secret: Secret | None) -> NewKey:
-    """The new issuer's key: made in the token, or in memory to be written under the passphrase."""
-    if options.uri is None:
+def _new_key(
+    authority: CertificateAuthority, request: NewKeyRequest, secret: Secret | None
+) -> NewKey:
+    """The new issuer's key: made where its URI says, or in memory to be written under the
+    passphrase.
+    """
+    if request.uri is None:
         if secret is None:
             raise SignerError("ca.no-passphrase", "no CA passphrase was given")
         return renewal.new_key(secret)
-    if not options.uri.startswith("pkcs11:"):
-        raise UsageError("usage.bad-option", f"--key is a pkcs11: URI, not {options.uri!r}")
-    from infuse_cli.pki.signers.pkcs11 import make_key, parse
 
-    parse(options.uri)  # before a PIN is asked for
-    pin = secrets.passphrase(
-        file=options.pin_file,
-        fd=options.pin_fd,
-        what="PIN of the token",
-        prompt=context.current().settings.prompt,
-    )
-    return replace(
-        renewal.NewKey(make_key(options.uri, pin, existing=options.existing)), uri=options.uri
-    )
+    def pin() -> Secret:
+        return passphrases.passphrase(
+            file=request.pin_file,
+            fd=request.pin_fd,
+            what="PIN of the token",
+            prompt=authority.settings.prompt,
+        )
+
+    key = make_key(request.uri, pin, existing=request.existing)
+    return replace(renewal.NewKey(key), uri=request.uri)

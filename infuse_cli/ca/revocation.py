@@ -1,45 +1,49 @@
-"""`infuse ca revoke` and `infuse ca crl`: what is taken back, and the lists that say so."""
+"""Revoking certificates: which ones are meant, which of them a list of this bench can revoke, and
+which lists have to be made then.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+import enum
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
-from infuse_cli import records as rec
-from infuse_cli.ca import common as ca_common
-from infuse_cli.cli.result import OperationResult
-from infuse_cli.effects.results import REVOCATION_FILES
+from infuse_cli.ca import common
+from infuse_cli.ca.origins import (
+    KnownIssuers,
+    LiveCertificate,
+    Origin,
+    RevocationPlan,
+    root_is_ours,
+)
 from infuse_cli.errors import JournalError, SignerError, UsageError
-from infuse_cli.files import private_folder, read_bounded
 from infuse_cli.journal import certificates
 from infuse_cli.journal.certificates import Wanted
-from infuse_cli.pki import chain, issuing
-from infuse_cli.pki.crl import REASONS, Entry, MadeCrl, content_of, make_crl
-from infuse_cli.pki.files import PRIVATE, write_atomic
-from infuse_cli.pki.issuers import all_issuers, find_issuer, load_issuer, load_root, sha256_of
+from infuse_cli.pki import chain
+from infuse_cli.pki.crl import REASONS
+from infuse_cli.pki.issuers import find_issuer, sha256_of
 from infuse_cli.pki.reading import read_certificates
 from infuse_cli.pki.serials import serial_hex
-from infuse_cli.text import plural
+from infuse_cli.records import RevokeCertificate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from cryptography import x509
 
-    from infuse_cli.ca.common import PassphraseOptions
     from infuse_cli.journal.store import SqliteJournal
-    from infuse_cli.ports import Signer
-
-DEFAULT_DAYS: Final = 30
-_CRLS: Final = "crl"
-_TRIES: Final = 8
+    from infuse_cli.pki.issuers import Issuer
+    from infuse_cli.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """Which certificates are to be revoked: one kind of choice, `serials` may be several."""
+class RevokeRequest:
+    """Which certificates are to be revoked, by one kind of choice, and why.
+
+    `serials` may be several; `issuer` names the issuer of a serial that is in no record. `reason`
+    is a word of `pki.crl.REASONS`.
+    """
 
     serials: tuple[str, ...] = ()
     file: Path | None = None
@@ -48,160 +52,148 @@ class Chosen:
     run: str | None = None
     station: str | None = None
     issuer: str | None = None
+    reason: str = "unspecified"
+    dry_run: bool = False
+
+    def check(self) -> None:
+        """Raise UsageError usage.bad-option for a request that is none."""
+        if self.reason not in REASONS:
+            raise UsageError(
+                "usage.bad-option",
+                f"--reason is one of {', '.join(REASONS)}, not {self.reason!r}",
+            )
+        choices = ("serials", "file", "device", "board", "run", "station")
+        if sum(bool(getattr(self, name)) for name in choices) != 1:
+            raise UsageError(
+                "usage.bad-option",
+                "exactly one of --serial, --file, --device, --board, --run and --station says what"
+                " is revoked",
+            )
 
 
-def revoke(
-    chosen: Chosen, reason: str, ca: str | None, *, dry_run: bool = False
-) -> OperationResult:
-    """Revoke for good. What is revoked already stays as it is."""
-    if reason not in REASONS:
-        raise UsageError(
-            "usage.bad-option", f"--reason is one of {', '.join(REASONS)}, not {reason!r}"
-        )
-    given = [
-        name
-        for name in ("serials", "file", "device", "board", "run", "station")
-        if getattr(chosen, name)
-    ]
-    if len(given) != 1:
-        raise UsageError(
-            "usage.bad-option",
-            "exactly one of --serial, --file, --device, --board, --run and --station says what is"
-            " revoked",
-        )
-    with ca_common.recorded("ca revoke") as journal:
-        writes = _chosen(journal, chosen, REASONS[reason][0], ca)
-        already = [one for one in writes if journal.is_revoked(one.serial, one.issuer)]
-        new = [one for one in writes if one not in already]
-        if new and not dry_run:
-            journal.commit(*new)
-    data = {
-        "revoked": [_told(one) for one in new],
-        "already": [_told(one) for one in already],
-        "reason": REASONS[reason][0],
-        "dryRun": dry_run,
-    }
-    verb = "Would be revoked" if dry_run else "Revoked"
-    lines = [f"{verb}: {one.name or '-'}, serial {one.serial}" for one in new] + [
-        f"Revoked before: {one.name or '-'}, serial {one.serial}" for one in already
-    ]
-    return OperationResult(
-        "ca revoke", data, human="\n".join([*lines, *(() if dry_run else _next(new, ca))])
+class ListKind(enum.Enum):
+    """Whose list has to be made anew."""
+
+    CURRENT = "current"
+    OLDER = "older"
+    ROOT = "root"
+    OTHER_CA = "other-ca"
+
+
+@dataclass(frozen=True, slots=True)
+class DueList:
+    """A list that has to reach brokers: `issuer` is its issuer's SHA-256, `serial` the issuer's
+    own serial where it is an older intermediate.
+    """
+
+    kind: ListKind
+    issuer: str
+    serial: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """What a revocation did: `new` will be on the lists `due`, `already` is on a list or will be,
+    `live` stays valid for everybody else.
+
+    `needs_renewal`: the CA's current intermediate is revoked, so it signs nothing more.
+    """
+
+    reason: str
+    dry_run: bool
+    new: tuple[RevokeCertificate, ...]
+    already: tuple[RevokeCertificate, ...]
+    live: tuple[LiveCertificate, ...]
+    due: tuple[DueList, ...] = ()
+    needs_renewal: bool = False
+
+
+def revoke(settings: Settings, request: RevokeRequest, *, ca: str | None = None) -> Revocation:
+    """Revoke for good what a list of this bench can hold; what is revoked already stays as it is.
+
+    A certificate of somebody else's CA is named in the result and stays live. An intermediate whose
+    root is elsewhere signs nothing more here, and stays live too.
+
+    Raises UsageError, JournalError journal.not-found, SignerError ca.verify-failed where all that
+    was meant is somebody else's.
+    """
+    request.check()
+    known = KnownIssuers(settings, common.folder_of(settings, ca))
+    reason = REASONS[request.reason][0]
+    with common.ca_run(settings, "ca revoke") as journal:
+        plan = _planned(journal, request, reason, known)
+        if not (plan.new or plan.already or any(live.refused_here for live in plan.live)):
+            raise _not_ours(plan.live)
+        writes = [*plan.new, *_refused_here(plan.live, reason)]
+        if writes and not request.dry_run:
+            journal.commit(*writes)
+    return Revocation(
+        reason,
+        request.dry_run,
+        plan.new,
+        plan.already,
+        plan.live,
+        tuple(_due(plan.new, known)),
+        _needs_renewal(plan, known.own),
     )
 
 
-def _next(new: Sequence[rec.RevokeCertificate], ca: str | None) -> list[str]:
-    """The lists that say so to the world, one of each issuer; an intermediate is in the root's."""
-    issuers = _issuers(ca)
-    lists = {one.chain[-1]: "--issuer root --root-key DIR " for one in issuers} | {
-        one.certificate: (
-            "" if one.current else f"--issuer {serial_hex(one.certificate.serial_number)[:12]} "
-        )
-        for one in issuers
-    }
-    of = {sha256_of(certificate): words for certificate, words in lists.items()}
-    found = [
-        f"Next: infuse ca crl {of[issuer]}--out FILE, and give the list to the broker."
-        for issuer in dict.fromkeys(one.issuer for one in new)
-        if issuer in of
-    ]
-    gone = {(one.serial, one.issuer) for one in new}
-    current = [one for one in issuers if one.current and len(one.chain) > 1]
-    renew = any(
-        (serial_hex(one.chain[0].serial_number), sha256_of(one.chain[1])) in gone for one in current
-    )
-    return [
-        *found,
-        *(
-            [
-                (
-                    "This CA signs nothing more until `infuse ca renew --root-key DIR` made a new"
-                    " intermediate."
-                )
-            ]
-            if renew
-            else []
-        ),
-    ]
-
-
-def _told(one: rec.RevokeCertificate) -> dict[str, Any]:
-    return {
-        "serial": one.serial,
-        "issuerSha256": one.issuer,
-        "name": one.name,
-        "notAfter": one.not_after,
-    }
-
-
-def _chosen(
-    journal: SqliteJournal, chosen: Chosen, reason: str, ca: str | None
-) -> list[rec.RevokeCertificate]:
-    if chosen.file is not None:
-        return [_of_file(chosen.file, reason, ca)]
-    if chosen.serials:
-        return [
-            one
-            for serial in chosen.serials
-            for one in _of_serial(journal, serial, chosen.issuer, reason, ca)
+def _planned(
+    journal: SqliteJournal, request: RevokeRequest, reason: str, known: KnownIssuers
+) -> RevocationPlan:
+    if request.file is not None:
+        return _of_file(journal, request.file, reason, known)
+    if request.serials:
+        plans = [
+            _of_serial(journal, serial, request.issuer, reason, known) for serial in request.serials
         ]
+        return _joined(plans)
     wanted = Wanted(
-        device=chosen.device, board=chosen.board, run=chosen.run, station=chosen.station
+        device=request.device, board=request.board, run=request.run, station=request.station
     )
-    found = [_write_for(one, reason) for one in certificates.search(journal, wanted)]
-    if chosen.station is not None:
-        found += _intermediates(journal, chosen.station, reason, ca)
-    if not found:
+    plan = known.plan(journal, certificates.search(journal, wanted), reason)
+    if request.station is not None:
+        plan = _joined([plan, _intermediates_of(journal, request.station, reason, known)])
+    if not (plan.new or plan.already or plan.live):
         raise JournalError(
             "journal.not-found",
             "no certificate on record fits",
             hint="`infuse ca list` shows those that there are.",
         )
-    return found
+    return plan
 
 
-def _write_for(one: rec.CertificateRecord, reason: str) -> rec.RevokeCertificate:
-    return rec.RevokeCertificate(
-        serial=one.serial, issuer=one.issuer, reason=reason, not_after=one.not_after, name=one.name
-    )
-
-
-def _of_certificate(
-    certificate: x509.Certificate, issuer: x509.Certificate, reason: str
-) -> rec.RevokeCertificate:
-    name = ", ".join(chain.common_names(certificate)) or certificate.subject.rfc4514_string()
-    return rec.RevokeCertificate(
-        serial=serial_hex(certificate.serial_number),
-        issuer=sha256_of(issuer),
-        reason=reason,
-        not_after=certificate.not_valid_after_utc,
-        name=name,
+def _joined(plans: Iterable[RevocationPlan]) -> RevocationPlan:
+    plans = list(plans)
+    return RevocationPlan(
+        *(
+            tuple(entry for plan in plans for entry in getattr(plan, part.name))
+            for part in fields(RevocationPlan)
+        )
     )
 
 
 def _of_serial(
-    journal: SqliteJournal, serial: str, issuer: str | None, reason: str, ca: str | None
-) -> list[rec.RevokeCertificate]:
-    """On record as a certificate, one of this CA's own intermediates, or, with an issuer named, a
-    stranger's.
+    journal: SqliteJournal, serial: str, named: str | None, reason: str, known: KnownIssuers
+) -> RevocationPlan:
+    """A certificate of the journal, one of this CA's own intermediates, or, with an issuer named,
+    one that nobody recorded.
     """
+    plain = certificates.plain_serial(serial)
     try:
-        plain = certificates.plain_serial(serial)
         int(plain, 16)
     except ValueError:
         raise UsageError(
             "usage.bad-option", f"--serial is a number in hex, not {serial!r}"
         ) from None
-    named = None if issuer is None else _issuer_certificate(issuer, ca)
-    found = certificates.search(
-        journal, Wanted(serial=plain, issuer=None if named is None else sha256_of(named))
-    )
+    issuer = None if named is None else _issuer_named(named, known)
+    found = certificates.search(journal, Wanted(serial=plain, issuer=issuer))
     if found:
-        return [_write_for(one, reason) for one in found]
-    for one in _issuers(ca):
-        if serial_hex(one.chain[0].serial_number) == plain:
-            return [_of_certificate(one.chain[0], one.chain[1], reason)]
-    if named is None:
+        return known.plan(journal, found, reason)
+    for own in known.own:
+        if serial_hex(own.certificate.serial_number) == plain:
+            return _of_intermediate(journal, own, reason)
+    if issuer is None:
         raise JournalError(
             "journal.not-found",
             f"no certificate with serial {serial} is on record",
@@ -210,222 +202,130 @@ def _of_serial(
                 " is on no record is revoked too."
             ),
         )
-    return [rec.RevokeCertificate(serial=plain, issuer=sha256_of(named), reason=reason)]
+    write = RevokeCertificate(serial=plain, issuer=issuer, reason=reason)
+    return _new_or_already(journal, write)
 
 
-def _of_file(file: Path, reason: str, ca: str | None) -> rec.RevokeCertificate:
+def _issuer_named(named: str, known: KnownIssuers) -> str:
+    """The SHA-256 of an issuer of this CA: `root`, or what `find_issuer` takes."""
+    if named == "root":
+        if not known.own:
+            raise SignerError("ca.not-found", f"there is no CA in {known.folder}")
+        return sha256_of(known.own[0].chain[-1])
+    return find_issuer(known.folder, named).sha256
+
+
+def _new_or_already(journal: SqliteJournal, write: RevokeCertificate) -> RevocationPlan:
+    if journal.is_revoked(write.serial, write.issuer):
+        return RevocationPlan(already=(write,))
+    return RevocationPlan(new=(write,))
+
+
+def _of_intermediate(journal: SqliteJournal, issuer: Issuer, reason: str) -> RevocationPlan:
+    """An intermediate of this CA: on its root's list, where that root was made here."""
+    write = _write_for(issuer.certificate, issuer.chain[1], reason)
+    if root_is_ours(issuer.chain):
+        return _new_or_already(journal, write)
+    live = LiveCertificate(
+        write.serial, write.issuer, Origin.UNKNOWN, write.name, write.not_after, refused_here=True
+    )
+    return RevocationPlan(live=(live,))
+
+
+def _write_for(
+    certificate: x509.Certificate, issuer: x509.Certificate, reason: str
+) -> RevokeCertificate:
+    name = ", ".join(chain.common_names(certificate)) or certificate.subject.rfc4514_string()
+    return RevokeCertificate(
+        serial=serial_hex(certificate.serial_number),
+        issuer=sha256_of(issuer),
+        reason=reason,
+        not_after=certificate.not_valid_after_utc,
+        name=name,
+    )
+
+
+def _of_file(
+    journal: SqliteJournal, file: Path, reason: str, known: KnownIssuers
+) -> RevocationPlan:
     certificate = read_certificates(file)[0]
-    candidates = [one for issuer in _issuers(ca) for one in issuer.chain]
-    issuer = next((one for one in candidates if chain.issued(certificate, one)), None)
+    for own in known.own:
+        if own.certificate == certificate and not chain.is_self_issued(certificate):
+            return _of_intermediate(journal, own, reason)
+        if chain.issued(certificate, own.certificate):
+            return _new_or_already(journal, _write_for(certificate, own.certificate, reason))
+    above = [issuer for own in known.own if root_is_ours(own.chain) for issuer in own.chain[1:]]
+    issuer = next((found for found in above if chain.issued(certificate, found)), None)
     if issuer is None or chain.is_self_issued(certificate):
         raise SignerError(
             "ca.verify-failed", f"{file} was not issued by this CA, so it cannot revoke it"
         )
-    return _of_certificate(certificate, issuer, reason)
+    return _new_or_already(journal, _write_for(certificate, issuer, reason))
 
 
-def _intermediates(
-    journal: SqliteJournal, station: str, reason: str, ca: str | None
-) -> list[rec.RevokeCertificate]:
+def _intermediates_of(
+    journal: SqliteJournal, station: str, reason: str, known: KnownIssuers
+) -> RevocationPlan:
     """The intermediates that only this station signed with: whoever has the bench has their key."""
-    everybody, own = (
-        certificates.issuers_of(journal),
-        certificates.issuers_of(journal, station=station),
-    )
+    everybody = certificates.issuers_of(journal)
+    own = certificates.issuers_of(journal, station=station)
     why = "cACompromise" if reason == "keyCompromise" else reason
+    return _joined(
+        _of_intermediate(journal, issuer, why)
+        for issuer in known.own
+        if own.get(issuer.sha256, 0) == everybody.get(issuer.sha256) and len(issuer.chain) > 1
+    )
+
+
+def _refused_here(live: Sequence[LiveCertificate], reason: str) -> list[RevokeCertificate]:
+    """What this bench refuses although it cannot tell others: its own intermediates."""
     return [
-        _of_certificate(one.chain[0], one.chain[1], why)
-        for one in _issuers(ca)
-        if own.get(one.sha256, 0) == everybody.get(one.sha256) and len(one.chain) > 1
+        RevokeCertificate(
+            serial=found.serial,
+            issuer=found.issuer,
+            reason=reason,
+            not_after=found.not_after,
+            name=found.name,
+        )
+        for found in live
+        if found.refused_here
     ]
 
 
-def _issuers(ca: str | None) -> Sequence[Any]:
-    try:
-        return all_issuers(ca_common.folder_of(ca))
-    except SignerError as error:
-        if error.code == "ca.not-found":
-            return ()
-        raise
+def _due(new: Sequence[RevokeCertificate], known: KnownIssuers) -> Iterable[DueList]:
+    own = {issuer.sha256: issuer for issuer in known.own}
+    for issuer in dict.fromkeys(write.issuer for write in new):
+        found = own.get(issuer)
+        if found is not None and found.current:
+            yield DueList(ListKind.CURRENT, issuer)
+        elif found is not None:
+            yield DueList(ListKind.OLDER, issuer, serial_hex(found.certificate.serial_number))
+        elif known.origin_of_issuer(issuer) is Origin.THIS_CA:
+            yield DueList(ListKind.ROOT, issuer)
+        else:
+            yield DueList(ListKind.OTHER_CA, issuer)
 
 
-def _issuer_certificate(named: str, ca: str | None) -> x509.Certificate:
-    folder = ca_common.folder_of(ca)
-    issuers = all_issuers(folder)
-    return issuers[0].chain[-1] if named == "root" else find_issuer(folder, named).certificate
+def _needs_renewal(plan: RevocationPlan, own: Sequence[Issuer]) -> bool:
+    revoked = {(write.serial, write.issuer) for write in plan.new}
+    revoked |= {(found.serial, found.issuer) for found in plan.live}
+    return any(
+        (serial_hex(issuer.chain[0].serial_number), sha256_of(issuer.chain[1])) in revoked
+        for issuer in own
+        if issuer.current and len(issuer.chain) > 1
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class CrlOptions:
-    """Options of `ca crl`: `issuer` is `current`, `root`, or what names an older issuer; `days`
-    until nextUpdate.
-    """
-
-    out: Path | None = None
-    issuer: str = "current"
-    days: int = DEFAULT_DAYS
-    der: bool = False
-    new: bool = False
-    ca: str | None = None
-    root_key: Path | None = None
-
-
-def crl(options: CrlOptions, passphrase: PassphraseOptions) -> OperationResult:
-    """Sign the list of what is revoked; while nothing changed and it is fresh the last one is given
-    out again.
-    """
-    if not 1 <= options.days <= 3650:
-        raise UsageError("usage.bad-option", f"--days is 1 to 3650, not {options.days}")
-    if options.out is not None:
-        ca_common.check_writable(options.out, replaces=REVOCATION_FILES)
-    signer = _crl_signer(options, passphrase)
-    folder = ca_common.folder_of(options.ca) / _CRLS
-    with ca_common.recorded("ca crl") as journal:
-        made, already = _made(journal, signer, options, folder)
-    pem = made.pem
-    if options.out is not None:
-        ca_common.write(options.out, made.der if options.der else pem)
-    name = signer.chain[0].subject.rfc4514_string()
-    data = {
-        "issuer": name,
-        "issuerSha256": issuing.issuer_id(signer),
-        "number": made.number,
-        "thisUpdate": made.this_update,
-        "nextUpdate": made.next_update,
-        "entries": made.entries,
-        "sha256": made.sha256,
-        "already": already,
-        "out": str(options.out.absolute()) if options.out else None,
-        "file": str(_kept(folder, signer)),
-    }
-    state = "unchanged" if already else "new"
-    return OperationResult(
-        "ca crl",
-        data,
-        human=(
-            f"CRL {made.number} ({state}) of {name}: {plural(made.entries, 'certificate')}, next"
-            f" update {made.next_update:%Y-%m-%d}, in {options.out or _kept(folder, signer)}"
+def _not_ours(live: Sequence[LiveCertificate]) -> SignerError:
+    origins = {found.origin for found in live}
+    who = "the cloud's CA" if origins == {Origin.CLOUD} else "a CA that is not on this bench"
+    return SignerError(
+        "ca.verify-failed",
+        f"{', '.join(found.serial for found in live)} was issued by {who}, so no list of this bench"
+        " can revoke it, and it stays valid",
+        hint=(
+            "Only whoever runs the cloud can end it."
+            if origins == {Origin.CLOUD}
+            else "Revoke it on the bench that has the CA."
         ),
     )
-
-
-def _crl_signer(options: CrlOptions, passphrase: PassphraseOptions) -> Signer:
-    folder = ca_common.folder_of(options.ca)
-    if options.issuer == "root":
-        from infuse_cli.pki.issuers import root_key_path
-
-        root_key_path(folder, options.root_key)  # before a passphrase is asked for
-        return load_root(
-            folder,
-            options.root_key,
-            ca_common.passphrase(options.ca, passphrase),
-            now=datetime.now(UTC),
-        )
-    issuer = find_issuer(folder, options.issuer)
-    return load_issuer(
-        issuer.folder,
-        ca_common.passphrase(options.ca, passphrase, what=ca_common.secret_name(issuer)),
-    )
-
-
-def _made(
-    journal: SqliteJournal, signer: Signer, options: CrlOptions, folder: Path
-) -> tuple[MadeCrl, bool]:
-    """Of several processes at once each gets a number of its own: who comes second signs again."""
-    issuer = issuing.issuer_id(signer)
-    for _ in range(_TRIES):
-        now = datetime.now(UTC)
-        issuing.check_clock(now, None, journal.newest())
-        last = certificates.newest_crl(journal, issuer)
-        entries = _entries(certificates.revocations(journal, issuer), last)
-        if (
-            last is not None
-            and not options.new
-            and (kept := _still_good(last, entries, now, options.days, _kept(folder, signer)))
-            is not None
-        ):
-            return kept, True
-        made = make_crl(
-            signer,
-            entries,
-            number=1 if last is None else last.number + 1,
-            now=now,
-            life=timedelta(days=options.days),
-        )
-        try:
-            journal.commit(
-                rec.StoreCrl(
-                    issuer=issuer,
-                    number=made.number,
-                    this_update=made.this_update,
-                    next_update=made.next_update,
-                    sha256=made.sha256,
-                    content=content_of(entries),
-                    entries=made.entries,
-                )
-            )
-        except JournalError as error:
-            if error.code != "journal.raced":
-                raise
-            continue
-        _keep(_kept(folder, signer), made)
-        return made, False
-    raise JournalError("journal.raced", "other processes make CRLs of this issuer all the time")
-
-
-def _entries(revoked: Sequence[rec.RevocationRecord], last: rec.CrlRecord | None) -> list[Entry]:
-    """An expired certificate leaves the list once it was in one that was made after its end (RFC
-    5280 §3.3).
-    """
-    told = None if last is None else last.this_update
-    return [
-        Entry(one.serial, one.at, one.reason)
-        for one in revoked
-        if told is None or one.not_after is None or one.not_after >= told
-    ]
-
-
-def _still_good(
-    last: rec.CrlRecord, entries: Sequence[Entry], now: datetime, days: int, path: Path
-) -> MadeCrl | None:
-    """The last list, where it says what a new one would, is not half through its life, and is whole
-    on disk.
-    """
-    life = last.next_update - last.this_update
-    if (
-        last.content != content_of(entries)
-        or now > last.this_update + life / 2
-        or (life.days != days and life.days > days)
-    ):
-        return None
-    try:
-        found = MadeCrl(
-            read_bounded(path, MAX_CRL),
-            last.number,
-            last.this_update,
-            last.next_update,
-            last.entries,
-        )
-    except OSError:
-        return None
-    return found if found.sha256 == last.sha256 else None
-
-
-def _kept(folder: Path, signer: Signer) -> Path:
-    return folder / f"{issuing.issuer_id(signer)[:16]}.crl"
-
-
-def _keep(path: Path, made: MadeCrl) -> None:
-    try:
-        private_folder(path.parent)
-        write_atomic(path, made.der, PRIVATE)
-    except OSError as error:
-        raise SignerError(
-            "ca.broken",
-            f"{path} cannot be written: {error.strerror}",
-            hint="Check the folder's permissions and the room on the disk.",
-        ) from None
-
-
-MAX_CRL: Final = 64 << 20
-"""Most bytes of a CRL that is read back: over a million entries."""

@@ -1,200 +1,199 @@
-"""`infuse ca sign` and `issue`: CSRs that came another way than through a board's port, and keys
-for people and brokers.
-"""
+"""CSRs in files become certificates in files, and new keys for people and brokers."""
 
 from __future__ import annotations
 
 import gc
 import os
 import secrets
-import sys
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from infuse_cli.ca import common as ca_common
-from infuse_cli.ca.authority import Desk, Job, Outcome, Vetted, judge, refusal
-from infuse_cli.ca.forked_worker import Aside, can_spare
-from infuse_cli.cli import context
-from infuse_cli.cli.result import OperationResult
-from infuse_cli.config.certificate_profiles import resolve
-from infuse_cli.errors import Exit, PolicyError, UsageError
-from infuse_cli.files import read_bounded
-from infuse_cli.identities import IdentityKind, refuse_blank
-from infuse_cli.pki import chain, issuing, store
-from infuse_cli.pki.files import (
-    PRIVATE,
-    PUBLIC,
-    is_folder,
-    is_regular,
-    write_atomic,
-)
-from infuse_cli.pki.issuers import all_issuers
+from infuse_cli.ca import common
+from infuse_cli.ca.authority import checked_device_id
+from infuse_cli.ca.forked_worker import ForkedWorker, can_spare
+from infuse_cli.ca.recorded_signer import SigningRequest, SigningResult, VettedRequest, vet
+from infuse_cli.effects.results import CERTIFICATE_FILES, Results
+from infuse_cli.errors import PolicyError, UsageError
+from infuse_cli.files import PRIVATE, PUBLIC, is_folder, is_regular, read_bounded, write_file
 from infuse_cli.serial_tools.csr import RAW
-from infuse_cli.types import DEVICE_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from infuse_cli.ca.common import PassphraseOptions
+    from infuse_cli.ca.authority import CertificateAuthority
     from infuse_cli.errors import InfuseError
     from infuse_cli.pki.certificate_profiles import CertificateProfile
-    from infuse_cli.ports import Signer
+    from infuse_cli.pki.issuing import IssuedCertificate
+    from infuse_cli.settings import Settings
 
-    _Request = tuple[Job, Vetted | InfuseError]
+    _Vetted = tuple[SigningRequest, VettedRequest | InfuseError]
     _Made = tuple[Path, str, bool]
+    Progress = Callable[[int, int], None]
 
 _CHUNK: Final = 500
 _MANY: Final = 200  # requests from which on a second process pays for its start
 _ENDINGS: Final = frozenset({".csr", ".pem", ".der", ".req", ".p10"})
-_TOLD: Final = 20  # refusals that a person is shown one by one
 
 
 @dataclass(frozen=True, slots=True)
 class SignOptions:
-    """Options of `ca sign`; None: the profile's, else the built-in default."""
+    """How requests are signed; None: as the profile says, else the built-in default.
+
+    `names` are alternative names such as `dns:broker.example`; `again` signs what has a certificate
+    once more.
+    """
 
     device_id: str | None = None
     certificate: str | None = None
-    ca: str | None = None
     again: bool = False
     names: tuple[str, ...] = ()
 
 
-def sign(
+@dataclass(frozen=True, slots=True)
+class SignedFile:
+    """A certificate in a file; `keygen` is the modem's own text beside the request, which agrees
+    with it.
+    """
+
+    issued: IssuedCertificate
+    profile: str
+    already: bool
+    out: Path
+    keygen: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class SignedFolder:
+    """What came of several requests, in their order; certificates are in the folder `out`."""
+
+    results: tuple[SigningResult, ...]
+    profile: str
+    out: Path
+
+    @property
+    def refused(self) -> tuple[SigningResult, ...]:
+        """The requests that got no certificate."""
+        return tuple(result for result in self.results if result.error is not None)
+
+    @property
+    def already(self) -> int:
+        """How many had their certificate before."""
+        return sum(result.already for result in self.results)
+
+    def file_of(self, result: SigningResult) -> Path:
+        """Where the certificate of a request is."""
+        return _target(result.request.source, self.out)
+
+
+def sign_file(
+    authority: CertificateAuthority, csr: Path, out: Path, options: SignOptions
+) -> SignedFile:
+    """Sign one request into a file.
+
+    Raises UsageError, PolicyError (`identity.…`: what is refused), SignerError, JournalError.
+    """
+    common.check_writable(authority.settings, out, csr)
+    profile = authority.certificate_profile(options.certificate)
+    request = SigningRequest(
+        csr,
+        _read(csr),
+        checked_device_id(options.device_id),
+        alternative_names(options.names),
+        keygen=_keygen(csr),
+    )
+    result = authority.sign_request(request, profile, again=options.again)
+    issued = result.certificate
+    common.write(authority.settings, out, issued.pem.encode())
+    keygen = None if request.keygen is None else _beside(csr)
+    return SignedFile(issued, profile.name, result.already, out, keygen)
+
+
+def sign_files(
+    authority: CertificateAuthority,
     csrs: Sequence[Path],
-    batch: Path | None,
     out: Path,
     options: SignOptions,
-    passphrase: PassphraseOptions,
-) -> OperationResult:
-    """Sign one CSR into a file, or several into a folder."""
-    if bool(csrs) == (batch is not None):
-        raise UsageError("usage.bad-option", "either CSR files or --batch DIR says what is signed")
-    if batch is not None:
-        return _many(_in_folder(batch), out, options, passphrase)
-    if len(csrs) > 1 or is_folder(out):
-        return _many(list(csrs), out, options, passphrase)
-    return _one(csrs[0], out, options, passphrase)
+    progress: Progress = lambda _done, _total: None,
+) -> SignedFolder:
+    """Sign several requests; each certificate goes into the folder `out` under the name of its
+    request. Running it again gives the same ones out.
 
-
-def _one(
-    csr: Path, out: Path, options: SignOptions, passphrase: PassphraseOptions
-) -> OperationResult:
-    ca_common.check_writable(out, csr)
-    profile = _profile(options.certificate)
-    job = Job(
-        csr, _read(csr), _device_id(options.device_id), _names(options.names), keygen=_keygen(csr)
-    )
-    if isinstance(early := judge(job, profile), PolicyError):  # before a passphrase is asked for
-        with ca_common.recorded("ca sign") as journal:
-            journal.commit(refusal(Outcome(job, error=early)))
-        raise early
-    with _desk(options, profile, passphrase) as desk:
-        made = desk.sign([job])[0]
-    if made.error is not None or made.issued is None:
-        raise made.error or AssertionError("neither signed nor refused")
-    issued = made.issued
-    ca_common.write(out, issued.pem.encode())
-    data = {
-        **ca_common.issued_data(issued),
-        "commonName": issued.name,
-        "profile": profile.name,
-        "already": made.already,
-        "out": str(out.absolute()),
-        "keygen": None if job.keygen is None else str(_beside(csr).absolute()),
-    }
-    verb = "On record already, given out again" if made.already else "Signed"
-    return OperationResult(
-        "ca sign",
-        data,
-        human=(
-            f"{verb}: CN={issued.name}, serial {issued.serial}, valid to"
-            f" {issued.not_after:%Y-%m-%d}, in {out}"
-        )
-        + ("" if job.keygen is None else f"\n  it agrees with what the modem said: {_beside(csr)}"),
-    )
-
-
-def _many(
-    files: list[Path], out: Path, options: SignOptions, passphrase: PassphraseOptions
-) -> OperationResult:
-    """Each certificate goes into the folder under the name of its request; running it again gives
-    the same ones out.
+    `progress` gets how many are done of how many. Raises UsageError, PolicyError identity.quota,
+    SignerError, JournalError; what is refused of the requests is in the result.
     """
-    profile = _profile(options.certificate)
+    profile = authority.certificate_profile(options.certificate)
     if options.device_id is not None:
         raise UsageError(
             "usage.bad-option", "--device-id is for one CSR; of several each has its own name"
         )
-    _check_folder(files, out)
-    if profile.limits.batch is not None and len(files) > profile.limits.batch:
+    _check_folder(authority.settings, csrs, out)
+    most = profile.limits.batch
+    if most is not None and len(csrs) > most:
         raise PolicyError(
             "identity.quota",
-            f"certificate profile {profile.name!r} allows {profile.limits.batch} certificates a"
-            f" batch, these are {len(files)}",
+            f"certificate profile {profile.name!r} allows {most} certificates a batch, these are"
+            f" {len(csrs)}",
         )
-    names, outcomes = _names(options.names), list[Outcome]()
-    apart = len(files) >= _MANY and can_spare()
-    reading: Aside[list[Path], list[_Request]] = Aside(
-        lambda some: [_judged(path, names, profile) for path in some], apart=apart
+    names, results = alternative_names(options.names), list[SigningResult]()
+    fork = len(csrs) >= _MANY and can_spare()
+    reader: ForkedWorker[list[Path], list[_Vetted]] = ForkedWorker(
+        lambda paths: [_vetted(path, names, profile) for path in paths], fork=fork
     )
-    writing: Aside[list[_Made], list[OSError]] = Aside(
-        partial(_give_out, out, f".{secrets.token_hex(8)}.part"), apart=apart
+    writer: ForkedWorker[list[_Made], list[OSError]] = ForkedWorker(
+        partial(write_certificates, out, f".{secrets.token_hex(8)}.part"), fork=fork
     )
     with (
-        reading,
-        writing,
-        _desk(options, profile, passphrase) as desk,
-        _progress(len(files)) as advance,
+        reader,
+        writer,
+        authority.signing(profile, again=options.again) as signer,
         _without_collector(),
     ):
-        for read in _ahead(reading, files):
-            done = desk.sign([job for job, _ in read], [found for _, found in read])
-            _check_written(writing.end())
-            writing.begin(
+        progress(0, len(csrs))
+        for chunk in _read_ahead(reader, list(csrs)):
+            signed = signer.sign([request for request, _ in chunk], [found for _, found in chunk])
+            _check_written(writer.result())
+            writer.submit(
                 [
-                    (one.job.source, one.issued.pem, one.already)
-                    for one in done
-                    if one.issued is not None
+                    (result.request.source, result.issued.pem, result.already)
+                    for result in signed
+                    if result.issued is not None
                 ]
             )
-            outcomes += done
-            advance(len(done))
-        _check_written(writing.end())
-    return _summed(outcomes, out, profile)
+            results += signed
+            progress(len(results), len(csrs))
+        _check_written(writer.result())
+    return SignedFolder(tuple(results), profile.name, out)
 
 
-def _ahead(
-    reading: Aside[list[Path], list[_Request]], files: list[Path]
-) -> Iterator[list[_Request]]:
+def _read_ahead(
+    reader: ForkedWorker[list[Path], list[_Vetted]], files: list[Path]
+) -> Iterator[list[_Vetted]]:
     """Chunks of requests; the next one is read while this one is worked on."""
-    reading.begin(files[:_CHUNK])
+    reader.submit(files[:_CHUNK])
     for start in range(_CHUNK, len(files) + _CHUNK, _CHUNK):
-        read = reading.end() or []
+        chunk = reader.result() or []
         if start < len(files):
-            reading.begin(files[start : start + _CHUNK])
-        yield read
+            reader.submit(files[start : start + _CHUNK])
+        yield chunk
 
 
-def _judged(
-    path: Path, names: tuple[tuple[str, str], ...], profile: CertificateProfile
-) -> _Request:
+def _vetted(path: Path, names: tuple[tuple[str, str], ...], profile: CertificateProfile) -> _Vetted:
     """A request of a folder with what is to be said of it alone; one that cannot be read does not
     stop the others.
     """
     try:
-        job = Job(path, _read(path), None, names, path.stem, _keygen(path))
+        request = SigningRequest(path, _read(path), None, names, path.stem, _keygen(path))
     except UsageError as error:
-        return Job(path, b""), error.with_traceback(None)
-    return job, judge(job, profile)
+        return SigningRequest(path, b""), error.with_traceback(None)
+    return request, vet(request, profile)
 
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """Nothing here makes cycles, and looking for them among ten thousand outcomes costs a fifth of
+    """Nothing here makes cycles, and looking for them among ten thousand results costs a fifth of
     the rate.
     """
     was = gc.isenabled()
@@ -206,60 +205,9 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _summed(outcomes: list[Outcome], out: Path, profile: CertificateProfile) -> OperationResult:
-    refused = [one for one in outcomes if one.error is not None]
-    already = sum(one.already for one in outcomes)
-    signed = len(outcomes) - len(refused) - already
-    errors = [
-        {**one.error.as_json(), "message": f"{one.job.source.name}: {one.error.message}"}
-        for one in refused
-        if one.error is not None
-    ]
-    data = {
-        "signed": signed,
-        "already": already,
-        "refused": len(refused),
-        "profile": profile.name,
-        "out": str(out.absolute()),
-        "certificates": [_told(one, out) for one in outcomes],
-    }
-    text = f"{signed} signed, {already} on record already, {len(refused)} refused, in {out}"
-    if len(errors) > _TOLD:
-        text += f"\nThe first {_TOLD} refusals follow; all: infuse ca list --state refused"
-    status = "ok" if not refused else "partial" if signed + already else "error"
-    code = (
-        0
-        if not refused
-        else (
-            int(refused[0].error.exit)
-            if len(outcomes) == 1 and refused[0].error
-            else int(Exit.SOME_FAILED)
-        )
-    )
-    return OperationResult(
-        "ca sign",
-        data,
-        status=status,  # type: ignore[arg-type]
-        errors=errors,
-        exit_code=code,
-        human=text,
-    )
-
-
-def _told(one: Outcome, out: Path) -> dict[str, Any]:
-    issued = one.issued
-    return {
-        "csr": one.job.source.name,
-        "commonName": issued.name if issued else None,
-        "serial": issued.serial if issued else None,
-        "already": one.already,
-        "out": str(_target(one.job.source, out).absolute()) if issued else None,
-        "error": one.error.as_json() if one.error else None,
-    }
-
-
-def _give_out(out: Path, part: str, made: Sequence[_Made]) -> list[OSError]:
-    """Certificates into their files, up to the first that cannot be written.
+def write_certificates(out: Path, part: str, made: Sequence[_Made]) -> list[OSError]:
+    """Certificates as (request, PEM, was there already) into their files, up to the first that
+    cannot be written.
 
     `part` is a file's name until it is whole, of this program alone: another may write the same
     ones at the same time.
@@ -275,15 +223,14 @@ def _give_out(out: Path, part: str, made: Sequence[_Made]) -> list[OSError]:
 
 
 def _write(out: Path, stem: str, data: bytes, name: str, *, already: bool) -> None:
-    """On record it is safe already, so no file waits for the disk; what is there already is left as
-    it is.
+    """In the journal it is safe already, so no file waits for the disk; what is there already is
+    left as it is.
     """
     target, part = f"{out}{os.sep}{stem}.pem", f"{out}{os.sep}{name}"
     if already and _holds(target, data):
         return
-    descriptor = os.open(
-        part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), PUBLIC
-    )
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(part, flags, PUBLIC)
     try:
         while data:
             data = data[os.write(descriptor, data) :]  # a disk that is nearly full takes a part
@@ -312,28 +259,29 @@ def _target(source: Path, out: Path) -> Path:
     return out / f"{source.stem}.pem"
 
 
-def _in_folder(batch: Path) -> list[Path]:
-    """Whatever is named like a request: one that cannot be read is told of, not passed over."""
-    if not is_folder(batch):
-        raise UsageError("usage.bad-option", f"--batch {batch} is not a folder")
+def requests_in(folder: Path) -> list[Path]:
+    """The files of a folder that are named like requests. Raises UsageError where there is none."""
+    if not is_folder(folder):
+        raise UsageError("usage.bad-option", f"--batch {folder} is not a folder")
     try:
-        found = sorted(path for path in batch.iterdir() if path.suffix.lower() in _ENDINGS)
+        found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _ENDINGS)
     except OSError as error:
         raise UsageError(
-            "usage.bad-option", f"--batch {batch} cannot be read: {error.strerror}"
+            "usage.bad-option", f"--batch {folder} cannot be read: {error.strerror}"
         ) from None
     if not found:
         raise UsageError(
-            "usage.bad-option", f"{batch} has no requests ({', '.join(sorted(_ENDINGS))})"
+            "usage.bad-option", f"{folder} has no requests ({', '.join(sorted(_ENDINGS))})"
         )
     return found
 
 
-def _check_folder(files: list[Path], out: Path) -> None:
+def _check_folder(settings: Settings, files: Sequence[Path], out: Path) -> None:
     """A certificate takes the place of nothing but a certificate."""
     targets = dict[Path, Path]()
     for path in files:
-        if (other := targets.setdefault(_target(path, out), path)) is not path:
+        other = targets.setdefault(_target(path, out), path)
+        if other is not path:
             raise UsageError(
                 "usage.bad-option",
                 f"{other.name} and {path.name} have the same name, so one certificate would take"
@@ -342,11 +290,8 @@ def _check_folder(files: list[Path], out: Path) -> None:
     try:
         out.mkdir(exist_ok=True)
         held = set(os.listdir(out))  # noqa: PTH208 - names alone
-        own = {
-            folder
-            for folder in {path.parent for path in files}
-            if is_folder(folder) and folder.samefile(out)
-        }
+        folders = {path.parent for path in files}
+        own = {folder for folder in folders if is_folder(folder) and folder.samefile(out)}
     except OSError as error:
         raise UsageError(
             "usage.bad-option", f"--out {out} cannot be made: {error.strerror}"
@@ -356,51 +301,23 @@ def _check_folder(files: list[Path], out: Path) -> None:
             "usage.bad-option",
             f"--out {out} holds the requests; certificates go into another folder",
         )
+    results = Results(settings)
     for target in targets:
         if target.name in held:
-            ca_common.check_writable(target)
+            results.check(target, replaces=CERTIFICATE_FILES)
 
 
-@contextmanager
-def _desk(
-    options: SignOptions, profile: CertificateProfile, passphrase: PassphraseOptions
-) -> Iterator[Desk]:
-    signer = _signer(options.ca, passphrase)
-    with ca_common.recorded("ca sign") as journal:
-        issuing.check_issuer(signer, journal.is_revoked)
-        good = frozenset(
-            one.sha256
-            for one in all_issuers(ca_common.folder_of(options.ca))
-            if not issuing.is_revoked(one.chain, journal.is_revoked)
-        )
-        yield Desk(journal, signer, profile, options.again, good)
-
-
-def _signer(ca: str | None, passphrase: PassphraseOptions) -> Signer:
-    return store.load_ca(ca_common.folder_of(ca), ca_common.passphrase(ca, passphrase))
-
-
-def _profile(named: str | None) -> CertificateProfile:
-    return resolve(named or ca_common.identity().certificate, context.current().home)
-
-
-def _device_id(text: str | None) -> str | None:
-    if text is not None and DEVICE_ID.fullmatch(text.lower()) is None:
-        raise UsageError("usage.bad-option", f"--device-id is 16 hex digits, not {text!r}")
-    refuse_blank(IdentityKind.DEVICE_ID, text, "--device-id")
-    return None if text is None else text.lower()
-
-
-def _names(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    found = []
+def alternative_names(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Alternative names as (kind, name). Raises UsageError usage.bad-option."""
+    names = []
     for text in texts:
         kind, colon, name = text.partition(":")
         if not colon or not name:
             raise UsageError(
                 "usage.bad-option", f"--san is KIND:NAME such as dns:broker.example, not {text!r}"
             )
-        found.append((kind.lower(), name))
-    return tuple(found)
+        names.append((kind.lower(), name))
+    return tuple(names)
 
 
 def _beside(csr: Path) -> Path:
@@ -426,100 +343,47 @@ def _read(path: Path) -> bytes:
         ) from None
 
 
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, nothing elsewhere."""
-    if context.current().output != "human" or not sys.stderr.isatty():
-        yield lambda _count: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    bar = Progress(
-        TextColumn("signing"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True, no_color=context.current().no_color or None),
-    )
-    with bar:
-        task = bar.add_task("signing", total=total)
-        yield lambda count: bar.advance(task, count)
-
-
 @dataclass(frozen=True, slots=True)
-class IssueOptions:
-    """Options of `ca issue`: where certificate and key go, alternative names, days instead of the
-    profile's.
+class IssueRequest:
+    """A certificate with a new key for `name`: where both go, and its alternative names such as
+    `dns:broker.example`.
     """
 
+    name: str
     out: Path
     key_out: Path
     certificate: str = "bench"
     names: tuple[str, ...] = ()
-    ca: str | None = None
 
 
-def issue(name: str, options: IssueOptions, passphrase: PassphraseOptions) -> OperationResult:
-    """Make a key and its certificate for a person, a bench or a broker.
+@dataclass(frozen=True, slots=True)
+class IssuedFiles:
+    """A certificate and its key, each in a file."""
 
-    The key is new, so it always is a new certificate.
+    issued: IssuedCertificate
+    profile: str
+    out: Path
+    key_out: Path
+
+
+def issue_files(authority: CertificateAuthority, request: IssueRequest) -> IssuedFiles:
+    """Make a key and its certificate for a person, a bench or a broker; the key's file is 0600 and
+    never replaces another.
+
+    Raises UsageError, PolicyError, SignerError, JournalError.
     """
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    profile = _profile(options.certificate)
-    ca_common.check_writable(options.out, options.key_out)
-    if options.key_out.exists():
-        raise UsageError("usage.bad-option", f"{options.key_out} exists and is not overwritten")
-    key = ec.generate_private_key(ec.SECP256R1())
-    csr = (
-        x509.CertificateSigningRequestBuilder()
-        .subject_name(x509.Name([]))
-        .sign(key, hashes.SHA256())
-        .public_bytes(Encoding.DER)
+    profile = authority.certificate_profile(request.certificate)
+    common.check_writable(authority.settings, request.out, request.key_out)
+    if request.key_out.exists():
+        raise UsageError("usage.bad-option", f"{request.key_out} exists and is not overwritten")
+    issued = authority.issue(
+        request.name, certificate=profile, names=alternative_names(request.names)
     )
-    job = Job(Path(name), csr, name, _names(options.names))
-    with _desk(SignOptions(ca=options.ca), profile, passphrase) as desk:
-        made = desk.sign([job])[0]
-        signer = desk.signer
-    if made.error is not None or made.issued is None:
-        raise made.error or AssertionError("neither signed nor refused")
-    issued: issuing.IssuedCertificate = made.issued
-    above = [one for one in signer.chain if not chain.is_self_issued(one)]
     try:
-        write_atomic(
-            options.key_out,
-            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-            PRIVATE,
-            replace=False,
-        )
+        write_file(request.key_out, issued.key.reveal().encode(), PRIVATE, replace=False)
     except OSError as error:
         raise UsageError(
-            "usage.bad-option", f"{options.key_out} cannot be written: {error.strerror}"
+            "usage.bad-option", f"{request.key_out} cannot be written: {error.strerror}"
         ) from None
-    ca_common.write(options.out, issued.pem.encode() + chain.pem_bundle(above).encode())
-    data = {
-        **ca_common.issued_data(issued),
-        "commonName": issued.name,
-        "profile": profile.name,
-        "out": str(options.out.absolute()),
-        "keyOut": str(options.key_out.absolute()),
-    }
-    return OperationResult(
-        "ca issue",
-        data,
-        human=(
-            f"CN={issued.name}, serial {issued.serial}, valid to {issued.not_after:%Y-%m-%d}\n "
-            f" {options.out}: certificate, then its intermediate\n  {options.key_out}: its key, not"
-            " encrypted, for its owner alone"
-        ),
-    )
+    common.write(authority.settings, request.out, issued.bundle.encode())
+    return IssuedFiles(issued.certificate, profile.name, request.out, request.key_out)

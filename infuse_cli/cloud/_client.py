@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from infuse_cli import api_types as api
-from infuse_cli.cloud import wire
-from infuse_cli.cloud.wire import PAGE, pages, read_to_end
+from infuse_cli.cloud import decoding
+from infuse_cli.cloud.decoding import PAGE, pages, read_to_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,30 +45,24 @@ class Client:
         """Close all connections; safe to call twice."""
         self._transport.close()
 
-    def _find(
-        self,
-        call: Call,
-        type_: type[O],
-        path: Mapping[str, str],
-        *,
-        expected: Mapping[str, object] | None = None,
-    ) -> O | None:
-        """What a look-up names; `expected` are members that it must have, by our name."""
+    def _find(self, call: Call, type_: type[O], path: Mapping[str, str]) -> O | None:
+        """What a look-up names; an answer about something else is a bad one."""
         answer = self._transport.find(call, path=path)
-        return None if answer is None else wire.value(answer, type_, expected)
+        return None if answer is None else decoding.value(answer, type_, path)
 
     def _send(
         self,
         call: Call,
         type_: type[O],
-        body: bytes,
+        body: Mapping[str, Any],
         *,
         path: Mapping[str, str] | None = None,
         hide: Sequence[Secret] = (),
-        expected: Mapping[str, object] | None = None,
+        same: Sequence[str] = (),
     ) -> O:
+        """Send a body; `same` are those of its members that the answer has to repeat."""
         answer = self._transport.ask(call, path=path, body=body, hide=hide)
-        return wire.value(answer, type_, expected)
+        return decoding.value(answer, type_, {name: body[name] for name in same})
 
     def pace(self, rate: float | None) -> None:
         """Send at most `rate` requests a second to this host from now on, evenly, None: as it turns
@@ -101,6 +95,6 @@ class Client:
         def fetch(offset: int) -> tuple[L, ...]:
             paged = {**query, "limit": str(PAGE), "offset": str(offset)}
             answer = self._transport.ask(call, path=path, query=paged)
-            return wire.page(answer, type_)
+            return decoding.page(answer, type_)
 
         return fetch

@@ -11,16 +11,17 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import tenacity
 
 from infuse_cli import failpoint
 from infuse_cli.cloud import failures
 from infuse_cli.cloud._bounded import call_deadline, time_left
 from infuse_cli.cloud._pool import Pool
-from infuse_cli.cloud.failures import Answer, Call, ErrorMaker, Failed, Failure, RawAnswer
-from infuse_cli.cloud.gate import gate_for
+from infuse_cli.cloud.failures import Answer, Call, ErrorFactory, Failure, RawAnswer, TryFailed
+from infuse_cli.cloud.rate_limiter import limiter_for
 from infuse_cli.cloud.urls import fill_path
 from infuse_cli.errors import CredentialError, Interrupted
 
@@ -63,7 +64,7 @@ class Transport:
         self._timeout_s = timeout_s
         self._deadline_s = deadline_s
         self._stop = stop
-        self._gate = gate_for(base_url.netloc)
+        self._limiter = limiter_for(base_url.netloc)
         self._pool = Pool(base_url, ca_bundle, os.environ if trust_env else {})
         self._offset_s: float | None = None
 
@@ -89,9 +90,9 @@ class Transport:
         many as it turns out to take.
         """
         if rate is None:
-            self._gate.learn()
+            self._limiter.learn()
         else:
-            self._gate.pace(rate)
+            self._limiter.pace(rate)
 
     def ask(
         self,
@@ -99,7 +100,7 @@ class Transport:
         *,
         path: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
-        body: bytes | None = None,
+        body: Mapping[str, Any] | None = None,
         hide: Sequence[Secret] = (),
     ) -> Answer:
         """As `find`, for calls without a "no such thing" status."""
@@ -114,7 +115,7 @@ class Transport:
         *,
         path: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
-        body: bytes | None = None,
+        body: Mapping[str, Any] | None = None,
         hide: Sequence[Secret] = (),
     ) -> Answer | None:
         """Send a call and return its 2xx answer, or None for one of the call's "no such thing"
@@ -141,25 +142,25 @@ class Transport:
         *,
         path: Mapping[str, str],
         query: Mapping[str, str] | None,
-        body: bytes | None,
+        body: Mapping[str, Any] | None,
         hide: Sequence[Secret],
     ) -> Answer | None:
         hidden = [
             *(word for value in auth.values() for word in value.split()[-1:]),
             *(one.reveal() for one in hide),
         ]
-        errors = ErrorMaker(call, self._base.netloc, hidden, _scheme(auth))
+        errors = ErrorFactory(call, self._base.netloc, hidden, _scheme(auth))
         request = self._pool.request(
             call.method,
             fill_path(call.path, path),
             query=query,
             headers=auth,
-            body=body,
+            body=None if body is None else _encoded(body),
             timeout_s=min(self._timeout_s, self._deadline_s),
         )
         for pause in (
-            self._gate.turn_s,
-            self._gate.gap_s,
+            self._limiter.reserve_s,
+            self._limiter.spacing_s,
         ):  # the pace that was asked for is no delay of the server's
             if (seconds := pause()) > 0:
                 self._wait(seconds)
@@ -169,7 +170,7 @@ class Transport:
                 raw = self._retrying()(
                     lambda: self._try(call, request, errors, again=next(tries) > 0)
                 )
-            except Failed as failed:
+            except TryFailed as failed:
                 raise failed.error from failed.__cause__
         return None if raw is None else Answer(raw, errors)
 
@@ -184,7 +185,7 @@ class Transport:
 
     def _is_over(self, state: tenacity.RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
-        never_met = isinstance(error, Failed) and error.kind is Failure.NEVER_SENT
+        never_met = isinstance(error, TryFailed) and error.kind is Failure.NEVER_SENT
         # A host that cannot even be connected to is said to be away sooner than a slow one is given
         # up.
         left = time_left() - (max(0.0, self._deadline_s - self._timeout_s) if never_met else 0.0)
@@ -193,63 +194,68 @@ class Transport:
     def _next_wait(self, state: tenacity.RetryCallState) -> float:
         backoff = tenacity.wait_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S)(state)
         # Jitter downwards for what we chose, upwards for what the server asked for.
-        return max(backoff * _jitter(0.5), self._gate.remaining_s() * (1 + 0.1 * _jitter(0.0)))
+        return max(backoff * _jitter(0.5), self._limiter.pause_left_s() * (1 + 0.1 * _jitter(0.0)))
 
     def _wait(self, seconds: float) -> None:
         if self._stop(seconds):
             raise Interrupted
 
     def _try(
-        self, call: Call, request: Request, maker: ErrorMaker, *, again: bool
+        self, call: Call, request: Request, errors: ErrorFactory, *, again: bool
     ) -> RawAnswer | None:
-        self._pass_gate(maker, again=again)
-        self._gate.sent()
+        self._wait_for_limiter(errors, again=again)
+        self._limiter.sent()
         if call.effect:
             failpoint.hit(f"sent:{call.name}")
         try:
-            answer = self._pool.send(request, maker)
-        except Failed as failed:
-            raise _Marked(
-                failed, repeatable=failures.may_repeat(call, failed.kind)
+            answer = self._pool.send(request, errors)
+        except TryFailed as failed:
+            raise _RepeatableTry(
+                failed, repeatable=failures.may_be_repeated(call, failed.kind)
             ) from failed.__cause__
         finally:
-            self._gate.answered()
+            self._limiter.answered()
         if call.effect:
             failpoint.hit(f"answered:{call.name}")
-        return self._judge(call, answer, maker)
+        return self._judge(call, answer, errors)
 
-    def _pass_gate(self, maker: ErrorMaker, *, again: bool) -> None:
+    def _wait_for_limiter(self, errors: ErrorFactory, *, again: bool) -> None:
         """Wait until the host may be asked: not before it said so, and `again` only at the next
         place in the pace.
         """
-        while again or self._gate.remaining_s() > 0:
+        while again or self._limiter.pause_left_s() > 0:
             left = time_left()
-            turn, remaining = self._gate.turn_s(left), self._gate.remaining_s()
+            turn, remaining = self._limiter.reserve_s(left), self._limiter.pause_left_s()
             if max(turn, remaining) >= left:
-                raise maker.busy(max(turn, remaining))
+                raise errors.busy(max(turn, remaining))
             self._wait(turn if turn > 0 else remaining * (1 + 0.1 * _jitter(0.0)))
             again = False
 
-    def _judge(self, call: Call, answer: RawAnswer, maker: ErrorMaker) -> RawAnswer | None:
+    def _judge(self, call: Call, answer: RawAnswer, errors: ErrorFactory) -> RawAnswer | None:
         date = failures.date_of(answer)
         if date is not None:
             self._offset_s = date.timestamp() - time.time()
         if 200 <= answer.status < 300:
             return answer
-        if failures.means_none(call, answer):
+        if failures.means_absent(call, answer):
             return None
-        failed = maker.status(answer)
+        failed = errors.status(answer)
         if failed.wait_s:
-            self._gate.close_for(failed.wait_s, limited=answer.status == _TOO_MANY)
-        raise _Marked(failed, repeatable=failures.may_repeat(call, failed.kind))
+            self._limiter.pause_for(failed.wait_s, limited=answer.status == _TOO_MANY)
+        raise _RepeatableTry(failed, repeatable=failures.may_be_repeated(call, failed.kind))
 
 
-class _Marked(Failed):
+class _RepeatableTry(TryFailed):
     """A failed try that knows whether its call may be repeated."""
 
-    def __init__(self, failed: Failed, *, repeatable: bool) -> None:
+    def __init__(self, failed: TryFailed, *, repeatable: bool) -> None:
         super().__init__(failed.kind, failed.error, wait_s=failed.wait_s)
         self.repeatable: Final = repeatable
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    """The body as JSON; a member that is None is left out."""
+    return msgspec.json.encode({name: item for name, item in body.items() if item is not None})
 
 
 def _scheme(headers: Mapping[str, str]) -> str:
@@ -257,7 +263,7 @@ def _scheme(headers: Mapping[str, str]) -> str:
 
 
 def _is_repeatable(error: BaseException) -> bool:
-    return isinstance(error, _Marked) and error.repeatable
+    return isinstance(error, _RepeatableTry) and error.repeatable
 
 
 def _jitter(low: float) -> float:

@@ -18,7 +18,7 @@ from infuse_cli.certificate_files import MAX_BUNDLE, past_stale_errors, read_tru
 from infuse_cli.cloud import failures
 from infuse_cli.cloud._body import BODY_LIMIT, BadEncodingError, BodyTooLongError, read_body
 from infuse_cli.cloud._bounded import BoundedBackend
-from infuse_cli.cloud.failures import ErrorMaker, Failed, Failure, RawAnswer
+from infuse_cli.cloud.failures import ErrorFactory, Failure, RawAnswer, TryFailed
 from infuse_cli.cloud.proxies import proxy_for
 
 if TYPE_CHECKING:
@@ -145,22 +145,22 @@ class Pool:
         waits = dict.fromkeys(("connect", "read", "write", "pool"), timeout_s)
         return Request(method, url, headers=fields, content=content, extensions={"timeout": waits})
 
-    def send(self, request: Request, maker: ErrorMaker) -> RawAnswer:
+    def send(self, request: Request, errors: ErrorFactory) -> RawAnswer:
         """The answer, unpacked.
 
-        Raises Failed for trouble on the way, and for a body beyond BODY_LIMIT.
+        Raises TryFailed for trouble on the way, and for a body beyond BODY_LIMIT.
         """
         try:
             response = self._pool.handle_request(request)
             try:
-                return _read(response, maker)
+                return _read(response, errors)
             finally:
                 response.close()
         except _TROUBLE as error:
-            _translate(error, maker, self._proxy)
+            _translate(error, errors, self._proxy)
 
 
-def _read(response: httpcore.Response, maker: ErrorMaker) -> RawAnswer:
+def _read(response: httpcore.Response, errors: ErrorFactory) -> RawAnswer:
     fields = [
         (name.decode("latin-1").lower(), value.decode("latin-1"))
         for name, value in response.headers
@@ -172,54 +172,54 @@ def _read(response: httpcore.Response, maker: ErrorMaker) -> RawAnswer:
         return RawAnswer(response.status, headers, read_body(stream, encodings))
     except BodyTooLongError:
         cause = f"answered with more than {BODY_LIMIT // 1024 // 1024} MiB"
-        error = maker.unreadable(cause, RawAnswer(response.status, headers, b""))
-        raise Failed(Failure.FINAL, error) from None
+        error = errors.unreadable(cause, RawAnswer(response.status, headers, b""))
+        raise TryFailed(Failure.FINAL, error) from None
 
 
-def _translate(error: Exception, maker: ErrorMaker, proxy: Proxy | None) -> NoReturn:
+def _translate(error: Exception, errors: ErrorFactory, proxy: Proxy | None) -> NoReturn:
     """Turn an error of the network into what it means for repeating."""
-    why = failures.printable(maker.mask(str(error)))
+    why = failures.printable(errors.mask(str(error)))
     match error:
         case httpcore.ProxyError() if proxy is not None:
-            raise _of_proxy(why, maker, proxy) from error
+            raise _of_proxy(why, errors, proxy) from error
         case httpcore.ConnectTimeout() | httpcore.PoolTimeout():
-            raise maker.never_sent("cloud.unreachable", "could not connect in time") from error
+            raise errors.never_sent("cloud.unreachable", "could not connect in time") from error
         case httpcore.ConnectError() if "CERTIFICATE_VERIFY_FAILED" in why:
             cause, hint = failures.distrust(why)
-            raise maker.never_sent(
+            raise errors.never_sent(
                 "cloud.untrusted", f"was not sent: {cause}", final=True, hint=hint
             ) from error
         case httpcore.ConnectError() if "WRONG_VERSION_NUMBER" in why:
-            raise maker.never_sent(
+            raise errors.never_sent(
                 "cloud.untrusted",
                 "was not sent: the server does not speak TLS on this port",
                 final=True,
                 hint="Check scheme and port of cloud.base_url.",
             ) from error
         case httpcore.ConnectError():
-            raise maker.never_sent("cloud.unreachable", f"could not connect: {why}") from error
+            raise errors.never_sent("cloud.unreachable", f"could not connect: {why}") from error
         case httpcore.TimeoutException():
-            raise maker.lost("cloud.timeout", "got no answer in time") from error
+            raise errors.lost("cloud.timeout", "got no answer in time") from error
         case httpcore.RemoteProtocolError() if "disconnect" not in why and "closed" not in why:
-            raise maker.lost(
+            raise errors.lost(
                 "cloud.bad-answer", f"got an answer that is not HTTP: {why}"
             ) from error
         case BadEncodingError():
-            raise maker.lost(
+            raise errors.lost(
                 "cloud.bad-answer", f"got an answer that cannot be unpacked: {why}"
             ) from error
         case _:
-            raise maker.lost(
+            raise errors.lost(
                 "cloud.unreachable", f"lost the connection before the answer was whole: {why}"
             ) from error
 
 
-def _of_proxy(why: str, maker: ErrorMaker, proxy: Proxy) -> Failed:
+def _of_proxy(why: str, errors: ErrorFactory, proxy: Proxy) -> TryFailed:
     """The proxy's own trouble: a refusal is final, anything else may pass."""
     where = f"the proxy {proxy.netloc} ({proxy.variable})"
     status = int(why[:3]) if why[:3].isdigit() else 0
     if status == 407:
-        return maker.never_sent(
+        return errors.never_sent(
             "cloud.proxy",
             f"was not sent: {where} wants a credential of its own (407)",
             final=True,
@@ -229,8 +229,8 @@ def _of_proxy(why: str, maker: ErrorMaker, proxy: Proxy) -> Failed:
             ),
         )
     if 400 <= status < 500:
-        return maker.never_sent(
+        return errors.never_sent(
             "cloud.proxy", f"was not sent: {where} refused to connect: {why}", final=True
         )
     told = f"answered {why}" if status else why
-    return maker.never_sent("cloud.unreachable", f"was not sent: {where} {told}")
+    return errors.never_sent("cloud.unreachable", f"was not sent: {where} {told}")

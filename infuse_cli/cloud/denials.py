@@ -68,7 +68,7 @@ _MEANINGS: Final = tuple(
 )
 
 
-def meaning(answer: RawAnswer, scheme: str) -> str:
+def classify_auth_error(answer: RawAnswer, scheme: str) -> str:
     """The code of a refused credential that was sent under an Authorization `scheme` such as
     `Bearer`.
     """

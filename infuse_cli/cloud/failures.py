@@ -67,7 +67,7 @@ class Failure(enum.Enum):
     FINAL = "final"
 
 
-class Failed(Exception):  # noqa: N818 - internal, never leaves the room
+class TryFailed(Exception):  # noqa: N818 - internal, never leaves the room
     """A failed try: its kind, the error to raise when it is the last, and the wait that the server
     asked for.
     """
@@ -98,7 +98,7 @@ def is_unauthorised(error: InfuseError) -> bool:
     return isinstance(error, CredentialError) and error.details.get("status") == _UNAUTHORISED
 
 
-def may_repeat(call: Call, kind: Failure) -> bool:
+def may_be_repeated(call: Call, kind: Failure) -> bool:
     """Whether a call that failed so may be sent again inside."""
     match kind:
         case Failure.NEVER_SENT | Failure.NOT_DONE:
@@ -109,7 +109,7 @@ def may_repeat(call: Call, kind: Failure) -> bool:
             return False
 
 
-class ErrorMaker:
+class ErrorFactory:
     """Builds the errors of one host; masks the secrets of the call in everything that the server
     said.
     """
@@ -122,22 +122,24 @@ class ErrorMaker:
         self._hidden = tuple(text for text in hidden if text)
         self._scheme = scheme
 
-    def lost(self, code: str, cause: str) -> Failed:
+    def lost(self, code: str, cause: str) -> TryFailed:
         """The answer never came, although the request may have arrived."""
-        return Failed(Failure.LOST, self._error(code, cause, unknown=self._call.effect))
+        return TryFailed(Failure.LOST, self._error(code, cause, unknown=self._call.effect))
 
     def never_sent(
         self, code: str, cause: str, *, final: bool = False, hint: str | None = None
-    ) -> Failed:
+    ) -> TryFailed:
         """The request did not leave this machine; `final` when trying again cannot help."""
-        return Failed(
+        return TryFailed(
             Failure.FINAL if final else Failure.NEVER_SENT, self._error(code, cause, hint=hint)
         )
 
-    def busy(self, wait_s: float) -> Failed:
+    def busy(self, wait_s: float) -> TryFailed:
         """The host asked everybody to wait for longer than this call may take; nothing was sent."""
         cause = f"was not sent: the server asked to wait, for {wait_s:.0f} s more"
-        return Failed(Failure.FINAL, self._error("cloud.unavailable", cause, retry_after_s=wait_s))
+        return TryFailed(
+            Failure.FINAL, self._error("cloud.unavailable", cause, retry_after_s=wait_s)
+        )
 
     def unreadable(self, cause: str, answer: RawAnswer) -> InfuseError:
         """A success whose body cannot be understood: for a call with effect it may have
@@ -147,19 +149,19 @@ class ErrorMaker:
             "cloud.bad-answer", self.mask(cause), answer=answer, unknown=self._call.effect
         )
 
-    def status(self, answer: RawAnswer) -> Failed:
+    def status(self, answer: RawAnswer) -> TryFailed:
         """What an answer other than 2xx means."""
-        said = self.mask(said_by_server(answer))
+        said = self.mask(server_message(answer))
         cause = f"answered {answer.status}" + (f": {said}" if said else "")
         kind, code = self._meaning(answer)
         match code:
             case "credential.refused":
-                return Failed(kind, self._refused_credential(cause, answer))
+                return TryFailed(kind, self._refused_credential(cause, answer))
             case _ if 300 <= answer.status < 400:
-                return Failed(kind, self._redirected(answer))
+                return TryFailed(kind, self._redirected(answer))
         wait_s = retry_after_s(answer) if kind is Failure.NOT_DONE else None
         unknown = self._call.effect and kind is Failure.LOST
-        return Failed(
+        return TryFailed(
             kind,
             self._error(code, cause, answer=answer, unknown=unknown, retry_after_s=wait_s),
             wait_s=wait_s,
@@ -191,7 +193,7 @@ class ErrorMaker:
 
     def _refused_credential(self, cause: str, answer: RawAnswer) -> InfuseError:
         details = {"status": answer.status, "requestId": answer.request_id}
-        code = denials.meaning(answer, self._scheme)
+        code = denials.classify_auth_error(answer, self._scheme)
         end = next(
             (end for text in self._hidden if (end := expires_at(Secret(text))) is not None), None
         )
@@ -241,13 +243,13 @@ class ErrorMaker:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A 2xx answer, and the maker of errors for the case that its body cannot be read."""
+    """A 2xx answer, and the errors of errors for the case that its body cannot be read."""
 
     raw: RawAnswer
-    errors: ErrorMaker
+    errors: ErrorFactory
 
 
-def said_by_server(answer: RawAnswer) -> str:
+def server_message(answer: RawAnswer) -> str:
     """The server's own words: `message` of its JSON error, an HTML page's title, else the first
     characters.
     """
@@ -343,7 +345,7 @@ def _is_page(answer: RawAnswer) -> bool:
     return answer.body.lstrip()[:1] == b"<"
 
 
-def means_none(call: Call, answer: RawAnswer) -> bool:
+def means_absent(call: Call, answer: RawAnswer) -> bool:
     """Whether this answer says "there is no such thing".
 
     A web page does not: that is a proxy or another service talking, and taking its 404 for the

@@ -10,11 +10,10 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli import api_types as api
-from infuse_cli.cloud import wire
+from infuse_cli.cloud import decoding
 from infuse_cli.cloud._client import ABSENT, Client
 from infuse_cli.cloud.failures import Call
 from infuse_cli.cloud.messages import MessageCalls
-from infuse_cli.cloud.wire import body_of
 from infuse_cli.errors import CloudError, InfuseError
 from infuse_cli.types import Secret
 
@@ -67,10 +66,10 @@ class InfuseClient(MessageCalls, Client):
         Raises CloudError cloud.ambiguous when neither is given and there are several.
         """
         if id is not None:
-            return self._find(ORGANISATION_BY_ID, api.Organisation, {"id": id}, expected={"id": id})
+            return self._find(ORGANISATION_BY_ID, api.Organisation, {"id": id})
         if name is not None:
             return self._find(
-                ORGANISATION_BY_NAME, api.Organisation, {"name": name}, expected={"name": name}
+                ORGANISATION_BY_NAME, api.Organisation, {"name": name}
             ) or self._listed_organisation(name)
         return self._only_organisation()
 
@@ -84,9 +83,7 @@ class InfuseClient(MessageCalls, Client):
 
     def create_organisation(self, name: str) -> api.Organisation:
         """POST /organisation, once."""
-        return self._send(
-            CREATE_ORGANISATION, api.Organisation, body_of(name=name), expected={"name": name}
-        )
+        return self._send(CREATE_ORGANISATION, api.Organisation, {"name": name}, same=("name",))
 
     def boards(self, organisation_id: str, *, public: bool = False) -> Sequence[api.CloudBoard]:
         """The organisation's own cloud boards, with `public` everybody's public ones too, the list
@@ -100,7 +97,7 @@ class InfuseClient(MessageCalls, Client):
 
     def board(self, board_id: str) -> api.CloudBoard | None:
         """One cloud board by its id."""
-        return self._find(BOARD_BY_ID, api.CloudBoard, {"id": board_id}, expected={"id": board_id})
+        return self._find(BOARD_BY_ID, api.CloudBoard, {"id": board_id})
 
     def create_board(
         self,
@@ -113,16 +110,16 @@ class InfuseClient(MessageCalls, Client):
         public: bool | None = None,
     ) -> api.CloudBoard:
         """POST /board, once."""
-        body = body_of(
-            organisationId=organisation_id,
-            name=name,
-            description=description,
-            soc=soc,
-            metadataFields=tuple(metadata_fields),
-            public=public,
-        )
-        expected = {"name": name, "soc": soc, "organisation_id": organisation_id}
-        return self._send(CREATE_BOARD, api.CloudBoard, body, expected=expected)
+        body = {
+            "organisationId": organisation_id,
+            "name": name,
+            "description": description,
+            "soc": soc,
+            "metadataFields": tuple(metadata_fields),
+            "public": public,
+        }
+        same = ("name", "soc", "organisationId")
+        return self._send(CREATE_BOARD, api.CloudBoard, body, same=same)
 
     def board_devices(self, board_id: str) -> Sequence[api.Device]:
         """All devices of a cloud board, the list read to its end."""
@@ -149,29 +146,27 @@ class InfuseClient(MessageCalls, Client):
         public: bool = False,
     ) -> api.Network:
         """POST /network, once; `key` is base64 of exactly 32 bytes, `network_id` 0 to 0xFFFFFF."""
-        body = body_of(
-            organisationId=organisation_id,
-            name=name,
-            description=description,
-            key=key.reveal(),
-            public=public,
-            networkId=network_id,
-        )
-        expected = {"name": name, "network_id": network_id}
-        return self._send(CREATE_NETWORK, api.Network, body, hide=(key,), expected=expected)
+        body = {
+            "organisationId": organisation_id,
+            "name": name,
+            "description": description,
+            "key": key.reveal(),
+            "public": public,
+            "networkId": network_id,
+        }
+        same = ("name", "networkId")
+        return self._send(CREATE_NETWORK, api.Network, body, hide=(key,), same=same)
 
     def device_by_mcu_id(self, soc: str, mcu_id: str) -> api.Device | None:
         """The natural key: looked up before a create and after any answer that got lost.
 
         An answer with another chip's device is a bad one.
         """
-        return self._find(
-            DEVICE_BY_MCU_ID, api.Device, {"soc": soc, "mcuId": mcu_id}, expected={"mcu_id": mcu_id}
-        )
+        return self._find(DEVICE_BY_MCU_ID, api.Device, {"soc": soc, "mcuId": mcu_id})
 
     def device(self, id: str) -> api.Device | None:  # noqa: A002
         """One cloud device by the server's id (a UUID, not the deviceId)."""
-        return self._find(DEVICE_BY_ID, api.Device, {"id": id}, expected={"id": id})
+        return self._find(DEVICE_BY_ID, api.Device, {"id": id})
 
     def device_by_device_id(self, device_id: str) -> api.Device | None:
         """One cloud device by its deviceId (16 hex digits)."""
@@ -179,7 +174,6 @@ class InfuseClient(MessageCalls, Client):
             DEVICE_BY_DEVICE_ID,
             api.Device,
             {"deviceId": device_id},
-            expected={"device_id": device_id},
         )
 
     def devices(self, organisation_id: str, board_id: str | None = None) -> Sequence[api.Device]:
@@ -224,21 +218,16 @@ class InfuseClient(MessageCalls, Client):
 
         A 409 raises CloudError with status 409. `initial_state` is passed on as it is.
         """
-        body = body_of(
-            mcuId=mcu_id,
-            boardId=board_id,
-            organisationId=organisation_id,
-            deviceId=device_id,
-            metadata=dict(metadata) if metadata else None,
-            initialDeviceState=initial_state,
-        )
-        expected = {
-            "mcu_id": mcu_id,
-            "board_id": board_id,
-            "organisation_id": organisation_id,
-            "device_id": device_id,
+        body = {
+            "mcuId": mcu_id,
+            "boardId": board_id,
+            "organisationId": organisation_id,
+            "deviceId": device_id,
+            "metadata": dict(metadata) if metadata else None,
+            "initialDeviceState": initial_state,
         }
-        return self._send(CREATE_DEVICE, api.Device, body, expected=expected)
+        same = ("mcuId", "boardId", "organisationId", "deviceId")
+        return self._send(CREATE_DEVICE, api.Device, body, same=same)
 
     def patch_device_metadata(self, id: str, values: Mapping[str, str]) -> api.Device:  # noqa: A002
         """PUT /device/id/{id} with operation patch, once; the device as it is afterwards."""
@@ -251,10 +240,10 @@ class InfuseClient(MessageCalls, Client):
         return self._change_metadata(id, "replace", values)
 
     def _change_metadata(self, id: str, operation: str, values: Mapping[str, str]) -> api.Device:  # noqa: A002
-        body = body_of(metadata={"operation": operation, "value": dict(values)})
+        body = {"metadata": {"operation": operation, "value": dict(values)}}
         answer = self._transport.ask(UPDATE_DEVICE, path={"id": id}, body=body)
         try:
-            return wire.value(answer, api.Device, {"id": id})
+            return decoding.value(answer, api.Device, {"id": id})
         except InfuseError:
             # What a PUT answers is not published; what is there now can be asked.
             device = self.device(id)
@@ -273,11 +262,11 @@ class InfuseClient(MessageCalls, Client):
     def cloud_public_key(self) -> bytes:
         """GET /key/publicKey: X25519 public key, 32 bytes."""
         answer = self._transport.ask(PUBLIC_KEY)
-        return wire.key32(answer)
+        return decoding.key32(answer)
 
     def shared_secret(self, device_public_key: bytes) -> Secret:
         """POST /key/sharedSecret: the device's root secret as base64 of 32 bytes."""
-        return self._key(SHARED_SECRET, body_of(key=base64.b64encode(device_public_key).decode()))
+        return self._key(SHARED_SECRET, {"key": base64.b64encode(device_public_key).decode()})
 
     def device_secret(
         self, device_id: str, security_state: Mapping[str, Any] | None = None
@@ -287,7 +276,7 @@ class InfuseClient(MessageCalls, Client):
 
         `security_state` is what the device said of its keys, passed on as it is.
         """
-        return self._key(DEVICE_SECRET, body_of(deviceId=device_id, securityState=security_state))
+        return self._key(DEVICE_SECRET, {"deviceId": device_id, "securityState": security_state})
 
     def derived_key(
         self, device_id: str, interface: str, security_state: Mapping[str, Any] | None = None
@@ -295,7 +284,7 @@ class InfuseClient(MessageCalls, Client):
         """POST /key/derived/device: the key as base64 of 32 bytes."""
         return self._key(
             DERIVED_KEY,
-            body_of(deviceId=device_id, interface=interface, securityState=security_state),
+            {"deviceId": device_id, "interface": interface, "securityState": security_state},
         )
 
     def _only_organisation(self) -> api.Organisation | None:
@@ -309,9 +298,9 @@ class InfuseClient(MessageCalls, Client):
             )
         return found[0] if found else None
 
-    def _key(self, call: Call, body: bytes) -> Secret:
+    def _key(self, call: Call, body: Mapping[str, Any]) -> Secret:
         answer = self._transport.ask(call, body=body)
-        return Secret(base64.b64encode(wire.key32(answer)).decode())
+        return Secret(base64.b64encode(decoding.key32(answer)).decode())
 
 
 def _flag(value: bool) -> str:

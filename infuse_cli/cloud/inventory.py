@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from infuse_cli import api_types as api
-from infuse_cli.cloud import wire
+from infuse_cli.cloud import decoding
 from infuse_cli.cloud._client import ABSENT, Client
 from infuse_cli.cloud.failures import Call
-from infuse_cli.cloud.wire import body_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,16 +54,14 @@ class InventoryCalls(Client):
 
     def component(self, component_id: str) -> api.Component | None:
         """One component by its id."""
-        return self._find(
-            COMPONENT, api.Component, {"id": component_id}, expected={"id": component_id}
-        )
+        return self._find(COMPONENT, api.Component, {"id": component_id})
 
     def create_component(
         self, registry_device_id: str, name: str, sensor_profile_id: str | None = None
     ) -> api.Component:
         """POST a component, once."""
-        body = body_of(deviceId=registry_device_id, name=name, sensorProfileId=sensor_profile_id)
-        return self._send(CREATE_COMPONENT, api.Component, body)
+        body = {"deviceId": registry_device_id, "name": name, "sensorProfileId": sensor_profile_id}
+        return self._send(CREATE_COMPONENT, api.Component, body, same=("deviceId", "name"))
 
     def change_component(
         self, component_id: str, changes: Mapping[str, Any]
@@ -114,13 +111,13 @@ class InventoryCalls(Client):
         return self._health(
             HEALTH_WINDOW,
             registry_device_id,
-            {"from": wire.time_text(start) or "", "to": wire.time_text(end) or ""},
+            {"from": decoding.time_text(start) or "", "to": decoding.time_text(end) or ""},
         )
 
     def health_summary(self, registry_device_id: str) -> Mapping[str, Any] | None:
         """The registry's own summary, as it gives it; None where there is nothing to sum up."""
         answer = self._transport.find(HEALTH_SUMMARY, path={"deviceId": registry_device_id})
-        return None if answer is None else wire.members(answer)
+        return None if answer is None else decoding.members(answer)
 
     def groups(self) -> Sequence[api.DeviceGroup]:
         """All groups, the list read to its end."""
@@ -128,11 +125,11 @@ class InventoryCalls(Client):
 
     def group(self, group_id: str) -> api.DeviceGroup | None:
         """One group by its id."""
-        return self._find(GROUP, api.DeviceGroup, {"id": group_id}, expected={"id": group_id})
+        return self._find(GROUP, api.DeviceGroup, {"id": group_id})
 
     def create_group(self, name: str, tags: Sequence[str]) -> api.DeviceGroup:
         """POST a group, once."""
-        return self._send(CREATE_GROUP, api.DeviceGroup, body_of(name=name, tags=list(tags)))
+        return self._send(CREATE_GROUP, api.DeviceGroup, {"name": name, "tags": list(tags)})
 
     def change_group(self, group_id: str, changes: Mapping[str, Any]) -> api.DeviceGroup | None:
         """PUT a group with these members changed, once; None when there is no such group."""
@@ -146,13 +143,13 @@ class InventoryCalls(Client):
         self, call: Call, registry_device_id: str, query: Mapping[str, str]
     ) -> tuple[api.DeviceHealth, ...]:
         def fetch(offset: int) -> tuple[api.DeviceHealth, ...]:
-            paged = {**query, "limit": str(wire.PAGE), "offset": str(offset)}
-            return wire.page(
+            paged = {**query, "limit": str(decoding.PAGE), "offset": str(offset)}
+            return decoding.page(
                 self._transport.ask(call, path={"deviceId": registry_device_id}, query=paged),
                 api.DeviceHealth,
             )
 
-        return wire.read_to_end(fetch, repr)
+        return decoding.read_to_end(fetch, repr)
 
     def _change(
         self,
@@ -165,15 +162,13 @@ class InventoryCalls(Client):
         found = self._transport.find(get, path=path)
         if found is None:
             return None
-        held = wire.members(found)
+        held = decoding.members(found)
         body = {
-            name: value
-            for name, value in {**held, **changes}.items()
-            if name not in _SERVERS_OWN and value is not None
+            name: value for name, value in {**held, **changes}.items() if name not in _SERVERS_OWN
         }
-        answer = self._transport.ask(put, path=path, body=body_of(**body))
+        answer = self._transport.ask(put, path=path, body=body)
         # What a PUT answers is not published: an answer without a body is as good, and what is
         # there now can be asked.
         if answer.raw.body.strip():
-            return wire.value(answer, type_)
+            return decoding.value(answer, type_)
         return self._find(get, type_, path)

@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli import api_types as api
-from infuse_cli.cloud import wire
+from infuse_cli.cloud import decoding
 from infuse_cli.cloud._client import ABSENT, Client
 from infuse_cli.cloud.failures import Call
-from infuse_cli.cloud.wire import body_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,13 +39,13 @@ class MessageCalls(Client):
 
     def last_routes(self, device_ids: Sequence[str]) -> Sequence[api.DeviceRoute]:
         """The same for many devices in one call."""
-        answer = self._transport.ask(LAST_ROUTES, body=body_of(deviceIds=list(device_ids)))
-        return wire.page(answer, api.DeviceRoute)
+        answer = self._transport.ask(LAST_ROUTES, body={"deviceIds": list(device_ids)})
+        return decoding.page(answer, api.DeviceRoute)
 
     def mqtt_token(self, organisation_id: str, ttl_s: int) -> api.MqttToken:
         """POST /mqtt/token: a token for the broker; `ttl_s` from 60 to 86400 seconds."""
         return self._send(
-            MQTT_TOKEN, api.MqttToken, body_of(organisationId=organisation_id, ttlSeconds=ttl_s)
+            MQTT_TOKEN, api.MqttToken, {"organisationId": organisation_id, "ttlSeconds": ttl_s}
         )
 
     def send_rpc(
@@ -67,20 +66,20 @@ class MessageCalls(Client):
         cannot encode.
         """
         named = {"commandId": command} if isinstance(command, int) else {"commandName": command}
-        body = body_of(
-            deviceId=device_id,
-            sendWaitTimeoutMs=wait_ms,
-            rpc={
+        body = {
+            "deviceId": device_id,
+            "sendWaitTimeoutMs": wait_ms,
+            "rpc": {
                 **named,
                 "params": dict(params),
                 **({} if encoded is None else {"paramsEncoded": encoded}),
             },
-        )
+        }
         return self._send(SEND_RPC, api.SentRpc, body)
 
     def rpc(self, id: str) -> api.RpcMessage | None:  # noqa: A002
         """One RPC as it stands."""
-        return self._find(RPC_BY_ID, api.RpcMessage, {"id": id}, expected={"id": id})
+        return self._find(RPC_BY_ID, api.RpcMessage, {"id": id})
 
     def rpcs(
         self,
@@ -98,8 +97,8 @@ class MessageCalls(Client):
             "organisationId": organisation_id,
             "deviceId": device_id,
             "status": status,
-            "startTime": wire.time_text(start),
-            "endTime": wire.time_text(end),
+            "startTime": decoding.time_text(start),
+            "endTime": decoding.time_text(end),
         }
         return self._list(
             RPCS,
@@ -111,10 +110,10 @@ class MessageCalls(Client):
         """POST /iam/auth/token: a short-lived bearer token for an IAM key; no credential goes
         along.
         """
-        answer = self._transport.ask(IAM_TOKEN, body=body_of(apiKey=key.reveal()), hide=(key,))
-        return wire.bearer_token(answer)
+        answer = self._transport.ask(IAM_TOKEN, body={"apiKey": key.reveal()}, hide=(key,))
+        return decoding.bearer_token(answer)
 
     def health(self) -> str:
         """GET /health: the cloud's own word, asked without a credential."""
         answer = self._transport.ask(HEALTH)
-        return wire.value(answer, wire.HealthAnswer).health
+        return decoding.value(answer, decoding.HealthAnswer).health

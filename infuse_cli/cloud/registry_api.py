@@ -8,11 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli import api_types as api
-from infuse_cli.cloud import wire
+from infuse_cli.cloud import decoding
 from infuse_cli.cloud._client import ABSENT, Client
 from infuse_cli.cloud.failures import Call
 from infuse_cli.cloud.inventory import InventoryCalls
-from infuse_cli.cloud.wire import body_of
 from infuse_cli.errors import CloudError
 
 if TYPE_CHECKING:
@@ -53,17 +52,16 @@ class RegistryClient(InventoryCalls, Client):
         location: api.Location | None = None,
     ) -> api.MintedToken:
         """POST a registration token, once. A taken name raises CloudError with status 409."""
-        body = body_of(
-            name=name,
-            metadata=dict(metadata) or None,
-            tags=list(tags) or None,
-            siteId=site_id,
-            deviceProfileId=device_profile_id,
-            expiresInSeconds=expires_in_s,
-            location=location,
-        )
-        answer = self._transport.ask(MINT_TOKEN, body=body)
-        return wire.value(answer, api.MintedToken, {"name": name})
+        body = {
+            "name": name,
+            "metadata": dict(metadata) or None,
+            "tags": list(tags) or None,
+            "siteId": site_id,
+            "deviceProfileId": device_profile_id,
+            "expiresInSeconds": expires_in_s,
+            "location": location,
+        }
+        return self._send(MINT_TOKEN, api.MintedToken, body, same=("name",))
 
     def pending_tokens(self) -> Sequence[api.PendingToken]:
         """All pending tokens without their secrets, the list read to its end."""
@@ -91,9 +89,9 @@ class RegistryClient(InventoryCalls, Client):
         CloudError carries the status: 400 a bad CSR, 401 an unknown token, 409 or 410 a token used,
         revoked or expired.
         """
-        body = body_of(token=token.reveal(), csr=csr_pem)
+        body = {"token": token.reveal(), "csr": csr_pem}
         answer = self._transport.ask(PROVISION, body=body, hide=(token,))
-        return wire.provisioned(answer)
+        return decoding.provisioned(answer)
 
     def device(self, registry_device_id: str) -> api.RegistryDevice | None:
         """One registry device by its registryDeviceId."""
@@ -101,7 +99,6 @@ class RegistryClient(InventoryCalls, Client):
             DEVICE,
             api.RegistryDevice,
             {"deviceId": registry_device_id},
-            expected={"id": registry_device_id},
         )
 
     def device_by_name(self, name: str) -> api.RegistryDevice | None:
@@ -138,8 +135,8 @@ class RegistryClient(InventoryCalls, Client):
 
         A taken name raises CloudError with status 409.
         """
-        body = body_of(name=name, **members)
-        return self._send(CREATE_DEVICE, api.RegistryDevice, body, expected={"name": name})
+        body = {"name": name, **members}
+        return self._send(CREATE_DEVICE, api.RegistryDevice, body, same=("name",))
 
     def change_device(
         self, registry_device_id: str, changes: Mapping[str, Any]
@@ -154,7 +151,7 @@ class RegistryClient(InventoryCalls, Client):
     def summary(self) -> api.RegistrySummary:
         """How many registry devices there are, by status."""
         answer = self._transport.ask(SUMMARY)
-        return wire.value(answer, api.RegistrySummary)
+        return decoding.value(answer, api.RegistrySummary)
 
     def delete_device(self, registry_device_id: str) -> None:
         """DELETE the registry device, once; one that is already gone is fine."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import secrets
 import ssl
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cryptography import x509
 
-from infuse_cli.ca import common as ca_common
+from infuse_cli.ca.authority import CertificateAuthority
 from infuse_cli.certificate_files import MAX_BUNDLE, past_stale_errors, read_trusted
 from infuse_cli.cloud.broker import BrokerProbe, Login
 from infuse_cli.devices import session as tools
@@ -110,7 +111,8 @@ def check(
                 probe.connect(_context(trusted), _by_token(session, request))
                 proofs.add("token")
             else:
-                _by_certificate(probe, trusted, proofs, (request.ca, passphrase))
+                authority = CertificateAuthority(settings, request.ca, passphrase)
+                _by_certificate(probe, trusted, proofs, authority)
         except CloudError as failure:
             if not failure.code.startswith("mqtt."):
                 raise
@@ -123,14 +125,14 @@ def _by_certificate(
     probe: BrokerProbe,
     trusted: Path | None,
     proofs: _Proofs,
-    ca: tuple[str | None, PassphraseOptions],
+    authority: CertificateAuthority,
 ) -> None:
     """Without a certificate first: that shows whether the broker is there, before anything is
     signed.
     """
     kept_out = _keeps_out(probe, _context(trusted))
     tls = _context(trusted)
-    probe.connect(tls, _certified(tls, proofs, ca))
+    probe.connect(tls, _certified(tls, proofs, authority))
     proofs.add("certificate")
     if not kept_out:
         raise CloudError(
@@ -205,48 +207,26 @@ def _by_token(session: tools.Session, request: BrokerCheckRequest) -> Login:
     )
 
 
-def _certified(
-    tls: ssl.SSLContext, proofs: _Proofs, ca: tuple[str | None, PassphraseOptions]
-) -> Login:
+def _certified(tls: ssl.SSLContext, proofs: _Proofs, authority: CertificateAuthority) -> Login:
     """Give the context a certificate of a day and its key, and the name that goes with it."""
     from infuse_cli.pki.tls_key import load_key_pair
 
     name = _name()
-    issued, bundle, key = _trial_certificate(name, *ca)
+    issued, bundle, key = _trial_certificate(name, authority)
     load_key_pair(tls, bundle, key.reveal())
     proofs.client = name, issued
     return Login(name)
 
 
 def _trial_certificate(
-    name: str, ca: str | None, passphrase: PassphraseOptions
+    name: str, authority: CertificateAuthority
 ) -> tuple[IssuedCertificate, str, Secret]:
     """A certificate for a day, with those above it but the root as a board has them, and its key;
     both in PEM.
     """
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    from infuse_cli.ca.authority import Desk, Job
-    from infuse_cli.pki import chain, issuing, store
     from infuse_cli.pki.certificate_profiles import BENCH
 
-    key = ec.generate_private_key(ec.SECP256R1())
-    csr = (
-        x509.CertificateSigningRequestBuilder()
-        .subject_name(x509.Name([]))
-        .sign(key, hashes.SHA256())
-        .public_bytes(Encoding.DER)
+    made = authority.issue(
+        name, certificate=BENCH, valid_for=timedelta(days=1), command="mqtt check"
     )
-    signer = store.load_ca(ca_common.folder_of(ca), ca_common.passphrase(ca, passphrase))
-    with ca_common.recorded("mqtt check") as journal:
-        issuing.check_issuer(signer, journal.is_revoked)
-        made = Desk(journal, signer, replace(BENCH, validity_days=1)).sign(
-            [Job(Path(name), csr, name)]
-        )[0]
-    if made.issued is None:
-        raise made.error or AssertionError("neither signed nor refused")
-    above = [row for row in signer.chain if not chain.is_self_issued(row)]
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    return made.issued, made.issued.pem + chain.pem_bundle(above), Secret(secret)
+    return made.certificate, made.bundle, made.key

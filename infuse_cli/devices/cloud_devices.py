@@ -46,7 +46,7 @@ def find(session: tools.Session, text: str, soc: str | None = None) -> api.Devic
             f"the cloud knows no device {text!r}",
             hint=(
                 "Device id, id, mcuId (with the soc from --soc or the profile), IMEI or KEY=VALUE"
-                " of its metadata are taken, and what is on record here."
+                " of its metadata are taken, and what the journal here has."
             ),
         )
     return next(iter(ids.values()))
@@ -86,7 +86,7 @@ def _recorded(session: tools.Session, text: str) -> list[api.Device]:
     if len(ids) > _MOST:
         raise CloudError(
             "cloud.ambiguous",
-            f"{text!r} fits {len(ids)} boards on record",
+            f"{text!r} fits {len(ids)} boards of the journal here",
             hint="Give more of it, or the device id.",
         )
     found = [

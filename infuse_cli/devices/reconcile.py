@@ -37,7 +37,7 @@ registry device, another status.
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """What is on record about a board that PASSed."""
+    """What the journal has of a board that PASSed."""
 
     board: str
     soc: str
@@ -49,7 +49,7 @@ class Passed:
 
     @property
     def device_id(self) -> str | None:
-        """The cloud device's id on record."""
+        """The cloud device's id in the journal."""
         found: str | None = self.device.get("deviceId")
         return found
 
@@ -193,8 +193,8 @@ def _differences(passed: Passed, device: api.Device) -> list[str]:
         organisation_id=recorded.get("organisationId"),
         metadata=passed.metadata,
     )
-    return [f"{row.name} is {row.actual}, on record {row.expected}" for row in found.ids] + [
-        f"metadata {row.name} is {row.actual!r}, on record {row.expected!r}"
+    return [f"{row.name} is {row.actual}, recorded {row.expected}" for row in found.ids] + [
+        f"metadata {row.name} is {row.actual!r}, recorded {row.expected!r}"
         for row in found.metadata
     ]
 

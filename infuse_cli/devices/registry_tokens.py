@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Final
 from infuse_cli.api_types import has_connected, never_connected
 from infuse_cli.devices import session as tools
 from infuse_cli.devices.secret_file import SecretFile
+from infuse_cli.effects.tokens import INTENT, location_of, minted_write, secret_name
 from infuse_cli.errors import CloudError, PolicyError
-from infuse_cli.provisioning.steps.token import place as profile_location
-from infuse_cli.provisioning.steps.token import secret_name
-from infuse_cli.records import DropSecret, IntendToken, MintToken, MoveToken
+from infuse_cli.records import DropSecret, IntendToken, MoveToken
 from infuse_cli.types import Secret, TokenState
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.settings import Settings
 
-INTENT: Final = "infuseIntent"
 GONE: Final = "gone"
 """The status of a registry device that is no longer there."""
 
@@ -91,7 +89,7 @@ def create_token(
                         site_id=request.site or spec.siteId,
                         device_profile_id=request.device_profile or spec.deviceProfileId,
                         expires_in_s=request.expires_s or spec.token_ttl_s,
-                        location=request.location or profile_location(spec),
+                        location=request.location or location_of(spec),
                     )
                 )
                 file.write(Secret(minted.token))
@@ -137,13 +135,7 @@ class _Mint:
         raise AssertionError("the last try returns or raises")
 
     def _record(self, intent: str, minted: api.MintedToken) -> None:
-        write = MintToken(
-            intent=intent,
-            token_id=minted.id,
-            registry_device_id=minted.device_id,
-            sha256=Secret(minted.token).sha256(),
-            expires_at=minted.expires_at,
-        )
+        write = minted_write(intent, minted)
         # The name was free for this mint, so no earlier intent for it ever became a token.
         never = self._unfinished() - {intent}
         self._journal.commit(write, *(_ended(earlier, "never minted") for earlier in never))

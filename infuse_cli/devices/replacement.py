@@ -207,7 +207,7 @@ def _plan(run: CommandRun, old: RetiringDevice, reason: str) -> tuple[AttemptRec
             "journal.not-found",
             f"{old.name} was not made on this bench",
             hint=(
-                "Rotate it where it is on record, or free its name with `infuse registry device"
+                "Rotate it where it was made, or free its name with `infuse registry device"
                 " delete` and `infuse provision --replace` it here."
             ),
         )

@@ -131,7 +131,7 @@ class Retirement:
         reason = REASONS.get(self.reason, "unspecified")
         revoked, live = revoke_certificates(self.journal, self.old.certificates, reason)
         if self.old.board is None:
-            result = "not on record here: the bench that made them has to revoke them"
+            result = "made on another bench, which has to revoke them"
         elif revoked:
             result = f"{len(revoked)} revoked; `infuse ca crl` tells brokers"
         else:

@@ -67,13 +67,15 @@ def judge(token: TokenRecord, seen: Seen, now: datetime) -> Verdict | None:
         return (
             None
             if token.state is not S.INTENDED
-            else Verdict("intended, and no answer is on record: a mint may have been lost")
+            else Verdict("intended, and no answer was recorded: a mint may have been lost")
         )
     if token.state is S.HANDED_OVER:
-        return None  # how it ends is on record at the other bench, and it is for that one to use
+        return None  # the other bench records how it ends, and it is for that one to use
     if token.state not in LIVE:
         return (
-            Verdict(f"{token.state.value} on record, but the registry still takes it", revoke=True)
+            Verdict(
+                f"{token.state.value} in the journal, but the registry still takes it", revoke=True
+            )
             if seen.pending
             else None
         )
@@ -81,7 +83,7 @@ def judge(token: TokenRecord, seen: Seen, now: datetime) -> Verdict | None:
 
 
 def _living(token: TokenRecord, seen: Seen, now: datetime) -> Verdict | None:
-    """Judge one that is alive on record: it is, or it has ended in a way that the registry
+    """Judge one that is alive by the journal: it is, or it has ended in a way that the registry
     shows.
     """
     over = token.expires_at is not None and token.expires_at <= now
@@ -252,10 +254,10 @@ def _of_station(journal: SqliteJournal, station: str) -> list[TokenRecord]:
     if station not in known:
         raise JournalError(
             "journal.not-found",
-            f"no station {station!r} is on record; there is: {', '.join(known) or 'none'}",
+            f"the journal knows no station {station!r}; it has: {', '.join(known) or 'none'}",
             hint=(
-                "A stolen bench's tokens are on its own record: `infuse journal import` a backup of"
-                " it first."
+                "A stolen bench's tokens are in its own journal: `infuse journal import` a backup"
+                " of it first."
             ),
         )
     return [

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from infuse_cli.capabilities import Capability
 from infuse_cli.dialect.base import CREDENTIAL_BUFFER, Codec, CodecOptions, Operations
-from infuse_cli.dialect.capability import Capability
 from infuse_cli.errors import ProfileError
 
 if TYPE_CHECKING:
@@ -111,21 +111,6 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
     ),
 }
 
-TOKEN_STORES: Final = {
-    "psk": Capability.TOKEN_PSK,
-    "settings": Capability.TOKEN_SETTINGS,
-    "kv": Capability.TOKEN_KV,
-    "command": Capability.TOKEN_COMMAND,
-}
-"""What each `token.store` of a profile asks of the dialect."""
-
-MCU_ID_SOURCES: Final = {
-    "hwinfo": Capability.HWINFO,
-    "epacket": Capability.SECURITY_STATE,
-    "command": Capability.RAW,
-}
-"""What a source of the mcuId (`board.mcu_id.from`) asks of the dialect; others ask nothing."""
-
 
 def codec(name: str, options: CodecOptions) -> Codec:
     """A host codec of that dialect, for `auto` one that finds out.
@@ -161,9 +146,9 @@ def capabilities(name: str) -> frozenset[Capability]:
     return dialect(name).can
 
 
-def speakers(capability: Capability) -> tuple[str, ...]:
-    """The dialects that cover something, in the order of the table."""
-    return tuple(name for name, row in DIALECTS.items() if capability in row.can)
+def able(needed: frozenset[Capability]) -> tuple[str, ...]:
+    """The dialects that can do all of it, in the order of the table."""
+    return tuple(name for name, row in DIALECTS.items() if needed <= row.can)
 
 
 def _load(name: str) -> Callable[..., Any]:

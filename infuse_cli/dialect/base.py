@@ -11,7 +11,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 
-from infuse_cli.dialect.capability import Capability
+from infuse_cli.capabilities import Capability
 from infuse_cli.errors import BoardError, InfuseError, ProfileError
 from infuse_cli.types import Command, Reply
 

@@ -11,9 +11,9 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from infuse_cli.capabilities import Capability
 from infuse_cli.dialect import cme, commands
 from infuse_cli.dialect.base import UnsupportedOperations
-from infuse_cli.dialect.capability import Capability
 from infuse_cli.dialect.cme import modem_error
 from infuse_cli.dialect.raw import raw_answer
 from infuse_cli.dialect.shell_tools import found_nowhere, hardware_id

@@ -17,9 +17,9 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from infuse_cli.capabilities import Capability
 from infuse_cli.dialect import commands
 from infuse_cli.dialect.base import UnsupportedOperations
-from infuse_cli.dialect.capability import Capability
 from infuse_cli.dialect.raw import raw_answer
 from infuse_cli.dialect.shell_tools import found_nowhere, hardware_id, is_missing
 from infuse_cli.errors import BoardError, ProfileError

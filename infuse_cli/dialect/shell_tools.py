@@ -14,8 +14,8 @@ from infuse_cli.types import Command
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from infuse_cli.capabilities import Capability
     from infuse_cli.dialect.base import Conversation
-    from infuse_cli.dialect.capability import Capability
     from infuse_cli.types import Reply
 
 _ID: Final = re.compile(r"ID: *(?:0x)?([0-9A-Fa-f]{16})[0-9A-Fa-f]*")

@@ -38,7 +38,7 @@ class Wanted:
 
     `device` is a name or device id, `board` whatever names a board (`queries.find_boards`), `state`
     one of issued, expired, revoked, superseded, issued-unseen; `issuer` the SHA-256 hex of the
-    issuing certificate.
+    issuing certificate, `issuers` several of them.
     """
 
     serial: str | None = None
@@ -52,6 +52,7 @@ class Wanted:
     issuer: str | None = None
     profile: str | None = None
     spki: str | None = None
+    issuers: frozenset[str] | None = None
 
 
 def search(
@@ -78,6 +79,8 @@ def _plain(wanted: Wanted) -> list[ColumnElement[bool]]:
     where: list[ColumnElement[bool]] = [
         column == value for column, value in same if value is not None
     ]
+    if wanted.issuers is not None:
+        where.append(_certificate.issuer.in_(sorted(wanted.issuers)))
     if wanted.serial is not None:
         where.append(_certificate.serial == plain_serial(wanted.serial))
     if wanted.device is not None:

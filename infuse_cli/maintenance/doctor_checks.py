@@ -303,7 +303,7 @@ def ca(subject: Subject) -> Sequence[Finding]:
     """Whether the CA is whole, private, valid for long enough, and opens with the passphrase that a
     run would use.
     """
-    from infuse_cli.ca.files import revoked_here
+    from infuse_cli.ca.inspection import revocations_of
     from infuse_cli.pki.store import ca_folder, key_is_loose, read_chain, root_key_here
 
     section = subject.profile
@@ -322,7 +322,7 @@ def ca(subject: Subject) -> Sequence[Finding]:
             )
         ]
     chain = read_chain(folder)
-    if revoked_here(subject.home)(chain[0], chain[1]):
+    if revocations_of(subject.home)(chain[0], chain[1]):
         return [
             failed(
                 "CA",

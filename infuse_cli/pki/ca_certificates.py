@@ -157,7 +157,7 @@ def authority_key_id(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
         key_id = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     except x509.ExtensionNotFound:
         raise SignerError(
-            "ca.broken", "the issuing certificate has no subject key identifier"
+            "ca.corrupt", "the issuing certificate has no subject key identifier"
         ) from None
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_id)
 

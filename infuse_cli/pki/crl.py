@@ -94,7 +94,7 @@ def make_crl(
 ) -> MadeCrl:
     """Sign a CRL with these entries; `number` goes up by one an issuer.
 
-    `nextUpdate` never lies after the issuer's end. Raises SignerError ca.issuer-expired, ca.broken
+    `nextUpdate` never lies after the issuer's end. Raises SignerError ca.issuer-expired, ca.corrupt
     (the issuer may not sign CRLs, or what was signed does not verify).
     """
     issuer = signer.chain[0]
@@ -187,5 +187,5 @@ def _check(made: MadeCrl, issuer: x509.Certificate, entries: Sequence[Entry]) ->
     read = x509.load_der_x509_crl(made.der)
     if not read.is_signature_valid(key) or len(read) != len(entries):
         raise SignerError(
-            "ca.broken", "the CRL that was signed does not verify with the issuer's certificate"
+            "ca.corrupt", "the CRL that was signed does not verify with the issuer's certificate"
         )

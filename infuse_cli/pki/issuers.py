@@ -21,7 +21,13 @@ from infuse_cli.files import read_bounded
 from infuse_cli.pki.files import PRIVATE, is_folder, read_private, write_atomic
 from infuse_cli.pki.signers import file as file_signer
 from infuse_cli.pki.signers import open_key
-from infuse_cli.pki.signers.file import INTERMEDIATE, INTERMEDIATE_KEY, KEY_URI, ROOT, FileSigner
+from infuse_cli.pki.signers.file import (
+    INTERMEDIATE,
+    INTERMEDIATE_KEY,
+    KEY_URI,
+    ROOT,
+    UnlockedIssuer,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -69,7 +75,7 @@ def sha256_of(certificate: x509.Certificate) -> str:
 
 
 def current_folder(folder: Path) -> Path:
-    """The folder of the issuer that signs now. Raises SignerError ca.broken."""
+    """The folder of the issuer that signs now. Raises SignerError ca.corrupt."""
     path = folder / CURRENT
     try:
         named = str(json.loads(read_bounded(path))["issuer"])
@@ -79,13 +85,13 @@ def current_folder(folder: Path) -> Path:
         return folder
     except OSError as error:
         raise SignerError(
-            "ca.broken",
+            "ca.corrupt",
             f"{path} cannot be read: {error.strerror}",
             hint="Have a look at who may read the folder.",
         ) from None
     except (ValueError, KeyError, TypeError):
         pass
-    raise SignerError("ca.broken", f"{path} does not name an issuer")
+    raise SignerError("ca.corrupt", f"{path} does not name an issuer")
 
 
 def set_current(folder: Path, issuer: str) -> None:
@@ -96,7 +102,7 @@ def set_current(folder: Path, issuer: str) -> None:
 def read_chain(folder: Path) -> tuple[x509.Certificate, ...]:
     """The chain of the issuer that signs now, issuer first.
 
-    Raises SignerError ca.not-found, ca.broken.
+    Raises SignerError ca.not-found, ca.corrupt.
     """
     return file_signer.read_chain(_complete(folder))
 
@@ -117,14 +123,14 @@ def _complete(folder: Path) -> Path:
 
 
 def read_root(folder: Path) -> x509.Certificate:
-    """The root of the issuer that signs now. Raises SignerError ca.not-found, ca.broken."""
+    """The root of the issuer that signs now. Raises SignerError ca.not-found, ca.corrupt."""
     return read_chain(folder)[-1]
 
 
 def all_issuers(folder: Path) -> list[Issuer]:
     """Every issuer of a CA, the one that signs first, then the newest.
 
-    Raises SignerError ca.not-found, ca.broken.
+    Raises SignerError ca.not-found, ca.corrupt.
     """
     now = current_folder(folder)
     found = [Issuer(now, read_chain(folder), current=True)]
@@ -168,12 +174,12 @@ def find_issuer(folder: Path, named: str) -> Issuer:
     return fits[0]
 
 
-def load_ca(folder: Path, passphrase: Secret, *, now: datetime | None = None) -> FileSigner:
+def load_ca(folder: Path, passphrase: Secret, *, now: datetime | None = None) -> UnlockedIssuer:
     """Unlock the issuer that signs now; `load_issuer` says what is checked and raised."""
     return load_issuer(_complete(folder), passphrase, now=now)
 
 
-def load_issuer(folder: Path, passphrase: Secret, *, now: datetime | None = None) -> FileSigner:
+def load_issuer(folder: Path, passphrase: Secret, *, now: datetime | None = None) -> UnlockedIssuer:
     """Unlock an issuer by its folder, whether its key is a file or in a token.
 
     Raises what `signers.file.load` raises; SignerError ca.token, UsageError usage.extra-missing for
@@ -187,12 +193,12 @@ def load_issuer(folder: Path, passphrase: Secret, *, now: datetime | None = None
 
 def load_root(
     folder: Path, root_key: Path | None, passphrase: Secret, *, now: datetime | None = None
-) -> FileSigner:
+) -> UnlockedIssuer:
     """Unlock the root: its key file, the folder that holds it, or, without either, the CA's own
     folder.
 
-    Raises SignerError ca.no-root-key, ca.broken, ca.unsafe-key, ca.bad-passphrase, ca.key-mismatch,
-    ca.issuer-expired.
+    Raises SignerError ca.no-root-key, ca.corrupt, ca.unsafe-key, ca.bad-passphrase,
+    ca.key-mismatch, ca.issuer-expired.
     """
     root = read_root(folder)
     path = root_key_path(folder, root_key)
@@ -201,7 +207,7 @@ def load_root(
         raise SignerError(
             "ca.key-mismatch", f"{path} is not the key of {root.subject.rfc4514_string()}"
         )
-    signer = FileSigner(key, (root,))
+    signer = UnlockedIssuer(key, (root,))
     if now is not None:
         file_signer.check_dates(signer.chain, now)
     return signer
@@ -228,14 +234,14 @@ def root_key_path(folder: Path, root_key: Path | None) -> Path:
 def read_key_uri(folder: Path) -> str | None:
     """The PKCS#11 URI of an issuer's key, None where the key is a file.
 
-    Raises SignerError ca.broken.
+    Raises SignerError ca.corrupt.
     """
     try:
         return read_bounded(folder / KEY_URI).decode("ascii").strip()
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError):
-        raise SignerError("ca.broken", f"{folder / KEY_URI} cannot be read") from None
+        raise SignerError("ca.corrupt", f"{folder / KEY_URI} cannot be read") from None
 
 
 def root_key_here(folder: Path) -> bool:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IssuedCertificate",
-    "Press",
+    "LeafCertificateBuilder",
     "check_clock",
     "check_issuer",
     "describe",
@@ -88,12 +88,12 @@ def issue(
     values: Mapping[str, str] | None = None,
     names: Sequence[tuple[str, str]] = (),
 ) -> IssuedCertificate:
-    """Sign one certificate for a public key: `Press` for what it does and raises."""
-    press = Press(signer, profile, now, validity_days)
-    return press.issue(spki_der, serial, {**(values or {}), "name": common_name}, names)
+    """Sign one certificate for a public key, as `LeafCertificateBuilder.issue` does."""
+    builder = LeafCertificateBuilder(signer, profile, now, validity_days)
+    return builder.issue(spki_der, serial, {**(values or {}), "name": common_name}, names)
 
 
-class Press:
+class LeafCertificateBuilder:
     """Makes certificates of one profile at one moment: what they have in common is worked out once.
 
     They never outlive their issuer nor begin before it. Raises SignerError ca.issuer-expired.

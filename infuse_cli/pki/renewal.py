@@ -93,7 +93,7 @@ def renew(
     """A new intermediate under the same root, which signs from now on; the one before it stays for
     its lists.
 
-    Raises SignerError ca.broken, ca.issuer-expired (the root), ca.not-found.
+    Raises SignerError ca.corrupt, ca.issuer-expired (the root), ca.not-found.
     """
     moment = now or datetime.now(UTC)
     check_dates(root.chain, moment)
@@ -107,7 +107,7 @@ def renew(
 def request(folder: Path, name: str, key: NewKey) -> bytes:
     """Keep a new key in `pending/` and give the request for its certificate, PEM.
 
-    Raises SignerError ca.exists while another request waits, ca.broken.
+    Raises SignerError ca.exists while another request waits, ca.corrupt.
     """
     pem = _request(name, key.key)
     building = folder / f".{PENDING}.{secrets.token_hex(6)}.tmp"
@@ -154,7 +154,7 @@ def import_signed(
     """Take the certificate that an external root signed for the pending key, with all above it to
     the root.
 
-    Raises SignerError ca.not-found (nothing waits), ca.key-mismatch, ca.broken (the chain does not
+    Raises SignerError ca.not-found (nothing waits), ca.key-mismatch, ca.corrupt (the chain does not
     hold or has no root), ca.issuer-expired, and what unlocking the key raises.
     """
     pending = folder / PENDING
@@ -188,15 +188,15 @@ def _path(
     path = chains.order(leaf, certificates)
     if not chains.is_self_issued(path[-1]) or len(path) < 2:
         raise SignerError(
-            "ca.broken",
+            "ca.corrupt",
             f"the certificate of {path[-1].issuer.rfc4514_string()} is missing, which issued"
             f" {path[-1].subject.rfc4514_string()}",
             hint="Give every certificate up to the root in the same file or with --root.",
         )
     if (why := broken_link(path)) is not None:
-        raise SignerError("ca.broken", f"the chain is broken: {why}")
+        raise SignerError("ca.corrupt", f"the chain is broken: {why}")
     if not leaf.extensions.get_extension_for_class(x509.KeyUsage).value.crl_sign:
-        raise SignerError("ca.broken", "the certificate may not sign revocation lists (cRLSign)")
+        raise SignerError("ca.corrupt", "the certificate may not sign revocation lists (cRLSign)")
     return path
 
 
@@ -232,7 +232,7 @@ def _put_key(key: NewKey | Path, building: Path) -> None:
 
 def _disk(folder: Path, error: OSError) -> SignerError:
     return SignerError(
-        "ca.broken",
+        "ca.corrupt",
         f"{folder} cannot be written: {error.strerror}",
         hint="Check the folder's permissions and the room on the disk; the CA is as it was.",
     )

@@ -24,13 +24,13 @@ from infuse_cli.pki.files import PRIVATE, PUBLIC, sync_folder, write_atomic
 from infuse_cli.pki.issuers import ROOT_KEY, key_is_loose, load_ca, read_chain, root_key_here
 from infuse_cli.pki.key_file import encrypted_pem
 from infuse_cli.pki.renewal import NewKey, new_key
-from infuse_cli.pki.signers.file import INTERMEDIATE, ROOT, FileSigner, check_dates
+from infuse_cli.pki.signers.file import INTERMEDIATE, ROOT, UnlockedIssuer, check_dates
 
 if TYPE_CHECKING:
     from infuse_cli.types import Secret
 
 __all__ = [
-    "FileSigner",
+    "UnlockedIssuer",
     "ca_folder",
     "check_dates",
     "init_ca",
@@ -73,7 +73,7 @@ def init_ca(
 
     `key` is the intermediate's, by default a fresh one in a file. Of several processes at once one
     wins. Raises SignerError ca.exists (the folder holds something, or `root_out` holds a root key),
-    ca.no-passphrase (an empty one), ca.broken (the disk refused), UsageError usage.bad-option (an
+    ca.no-passphrase (an empty one), ca.corrupt (the disk refused), UsageError usage.bad-option (an
     unfit name).
     """
     if not passphrase.reveal():
@@ -87,7 +87,7 @@ def init_ca(
         _write(folder, root_out, made, key, passphrase)
     except OSError as error:
         raise SignerError(
-            "ca.broken",
+            "ca.corrupt",
             f"the CA could not be written to {root_out or folder}: {error.strerror}",
             hint="Check the folder's permissions and the room on the disk; nothing was made.",
         ) from None

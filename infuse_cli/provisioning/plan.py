@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from infuse_cli.dialect import MCU_ID_SOURCES
-from infuse_cli.dialect.capability import Capability
+from infuse_cli.capabilities import MCU_ID_SOURCES, Capability
 from infuse_cli.errors import ProfileError, UsageError
 from infuse_cli.pki.certificate_profiles import content
 from infuse_cli.provisioning.steps.checkin import CheckIn
@@ -142,9 +141,8 @@ def check(plan: tuple[str, ...]) -> None:
 def asks(plan: tuple[str, ...], profile: Profile) -> dict[str, frozenset[Capability]]:
     """What each step of this plan, identify included, asks of a dialect."""
     source = profile.board.mcu_id
-    asked = {"identify": frozenset({Capability.IDENTIFY})}
-    if source is not None and source.source in MCU_ID_SOURCES:
-        asked["identify"] |= {MCU_ID_SOURCES[source.source]}
+    mcu_id = frozenset() if source is None else MCU_ID_SOURCES.get(source.source, frozenset())
+    asked = {"identify": frozenset({Capability.IDENTIFY}) | mcu_id}
     for name in plan:
         wanted = STEPS[name].capabilities(profile)
         if wanted:

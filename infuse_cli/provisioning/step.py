@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    from infuse_cli.capabilities import Capability
     from infuse_cli.config.model import Profile
-    from infuse_cli.dialect.capability import Capability
     from infuse_cli.errors import InfuseError
     from infuse_cli.provisioning.context import BoardContext
     from infuse_cli.records import Write

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from infuse_cli.capabilities import Capability
 from infuse_cli.clock import RunClock
 from infuse_cli.dialect import capabilities, operations
-from infuse_cli.dialect.capability import Capability
 from infuse_cli.effects.comparison import compare_device
 from infuse_cli.effects.credentials import kind_name
 from infuse_cli.errors import BoardError, CredentialError, InfuseError, PolicyError

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from infuse_cli import dialect
+from infuse_cli.capabilities import Capability
 from infuse_cli.config.model import Serial
 from infuse_cli.dialect import capabilities, operations
-from infuse_cli.dialect.capability import Capability
 from infuse_cli.dialect.commands import FLIGHT_MODE
 from infuse_cli.effects.credentials import Credential, CredentialWriter, described
 from infuse_cli.errors import InfuseError, PolicyError, ProfileError
@@ -192,12 +192,14 @@ class CredentialEditor:
                 raise
             self._restore(run, mode)
 
-    def require(self, capability: Capability) -> None:
-        """Raise ProfileError profile.cannot where the dialect lacks it, before it is used."""
-        if capability not in capabilities(self.link.dialect):
+    def require(self, needed: frozenset[Capability]) -> None:
+        """Raise ProfileError profile.cannot where the dialect lacks any, before it is used."""
+        missing = needed - capabilities(self.link.dialect)
+        if missing:
+            what = ", ".join(sorted(capability.value for capability in missing))
             raise ProfileError(
                 "profile.cannot",
-                f"dialect {self.link.dialect} cannot {capability.value}",
+                f"dialect {self.link.dialect} cannot {what}",
                 hint="Use a port of this board that takes AT commands.",
             )
 
@@ -211,7 +213,7 @@ class CredentialEditor:
         """As `write_credentials`; `first` is stored with the first intent, `about` are facts of
         each note.
         """
-        self.require(Capability.WRITE)
+        self.require(frozenset({Capability.WRITE}))
         wanted = [self._with_digests(credential) for credential in request.credentials]
         present = {
             credential: self.writer.entry(credential.sec_tag, credential.kind)
@@ -239,7 +241,7 @@ class CredentialEditor:
 
     def delete(self, entries: Sequence[StoredCredential], *, yes: bool) -> None:
         """Delete entries after a question. Raises as `delete_credentials`."""
-        self.require(Capability.DELETE)
+        self.require(frozenset({Capability.DELETE}))
         listed = "; ".join(
             described(entry) + (", put there by this journal" if self._is_ours(entry) else "")
             for entry in entries

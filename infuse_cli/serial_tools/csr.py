@@ -7,8 +7,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from infuse_cli.capabilities import Capability
 from infuse_cli.config.model import Identity, Token
-from infuse_cli.dialect.capability import Capability
 from infuse_cli.effects.credentials import described
 from infuse_cli.errors import PolicyError, UsageError
 from infuse_cli.files import PUBLIC, write_file
@@ -91,7 +91,7 @@ def make_csr(
     """
     request.check()
     with open_editor("serial csr", settings, target, uninterrupted) as editor:
-        editor.require(Capability.CSR)
+        editor.require(frozenset({Capability.CSR}))
         tag = _free_tag(editor) if request.sec_tag is None else request.sec_tag
         _refuse_key(editor, tag)
         identity = Identity() if target.profile is None else target.profile.identity

@@ -9,8 +9,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from infuse_cli.capabilities import TOKEN_STORES
 from infuse_cli.config.model import Token
-from infuse_cli.dialect import TOKEN_STORES, token_places
+from infuse_cli.dialect import token_places
 from infuse_cli.dialect.token_places import TokenPlace
 from infuse_cli.errors import BoardError, PolicyError, ProfileError, UsageError
 from infuse_cli.journal.manual_changes import WRITTEN

@@ -2,8 +2,8 @@
 memory.
 
 One device per soc and mcuId, deviceId unique, metadata fields required and unique within their
-board. There is no DELETE. Handlers take an `Ask`, return a wire value and raise `Refused`. Source:
-`docs/reference/interfaces/infuse-iot-api.md`.
+board. There is no DELETE. Handlers take an `Ask`, return a value of `schemas` and raise `Refused`.
+Source: `docs/reference/interfaces/infuse-iot-api.md`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from msgspec import UNSET
 
 from infuse_cli.keys import derivation
-from infuse_cli.sim import wire
+from infuse_cli.sim import schemas
 from infuse_cli.sim.rpc_state import RpcState
 from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-S = TypeVar("S", bound=wire.Stored)
+S = TypeVar("S", bound=schemas.Stored)
 T = TypeVar("T")
 
 GPS_EPOCH: Final = 315964800
@@ -40,11 +40,11 @@ class CloudState:
 
     def __init__(self, clock: Clock) -> None:
         self._clock: Final = clock
-        self.organisations: Final[dict[str, wire.Organisation]] = {}
-        self.boards: Final[dict[str, wire.Board]] = {}
-        self.networks: Final[dict[str, wire.Network]] = {}
-        self.devices: Final[dict[str, wire.Device]] = {}
-        self.states: Final[dict[str, wire.DeviceState]] = {}
+        self.organisations: Final[dict[str, schemas.Organisation]] = {}
+        self.boards: Final[dict[str, schemas.Board]] = {}
+        self.networks: Final[dict[str, schemas.Network]] = {}
+        self.devices: Final[dict[str, schemas.Device]] = {}
+        self.states: Final[dict[str, schemas.DeviceState]] = {}
         self._by_mcu: Final[dict[tuple[str, str], str]] = {}
         self._by_device_id: Final[dict[str, str]] = {}
         self._unique: Final[dict[tuple[str, str, str], str]] = {}
@@ -58,15 +58,15 @@ class CloudState:
 
     # Organisations
 
-    def list_organisations(self, ask: Ask) -> list[wire.Organisation]:
+    def list_organisations(self, ask: Ask) -> list[schemas.Organisation]:
         """GET /organisation."""
         return page(list(self.organisations.values()), ask.query)
 
-    def organisation_by_id(self, ask: Ask) -> wire.Organisation:
+    def organisation_by_id(self, ask: Ask) -> schemas.Organisation:
         """GET /organisation/id/{id}."""
         return _found(self.organisations, ask.path["id"], "organisation")
 
-    def organisation_by_name(self, ask: Ask) -> wire.Organisation:
+    def organisation_by_name(self, ask: Ask) -> schemas.Organisation:
         """GET /organisation/name/{name}."""
         return _one(
             [o for o in self.organisations.values() if o.name == ask.path["name"]],
@@ -74,42 +74,42 @@ class CloudState:
             ask.path["name"],
         )
 
-    def create_organisation(self, ask: Ask) -> wire.Organisation:
+    def create_organisation(self, ask: Ask) -> schemas.Organisation:
         """POST /organisation."""
-        body: wire.OrganisationRequest = ask.body
+        body: schemas.OrganisationRequest = ask.body
         return self.add_organisation(body.name)
 
-    def add_organisation(self, name: str) -> wire.Organisation:
+    def add_organisation(self, name: str) -> schemas.Organisation:
         """A new organisation. Refuses 409 when the name is taken."""
         _free(o.name == name for o in self.organisations.values())
-        made = wire.Organisation(name=name, **self.stamps())
+        made = schemas.Organisation(name=name, **self.stamps())
         self.organisations[made.id] = made
         return made
 
     # Boards and networks
 
-    def list_boards(self, ask: Ask) -> list[wire.Board]:
+    def list_boards(self, ask: Ask) -> list[schemas.Board]:
         """GET /board."""
         return page(_visible(self.boards.values(), ask.query), ask.query)
 
-    def board_by_id(self, ask: Ask) -> wire.Board:
+    def board_by_id(self, ask: Ask) -> schemas.Board:
         """GET /board/id/{id}."""
         return _found(self.boards, ask.path["id"], "board")
 
-    def board_devices(self, ask: Ask) -> list[wire.Device]:
+    def board_devices(self, ask: Ask) -> list[schemas.Device]:
         """GET /board/id/{id}/devices."""
         board = self.board_by_id(ask)
         return page([d for d in self.devices.values() if d.board_id == board.id], ask.query)
 
-    def create_board(self, ask: Ask) -> wire.Board:
+    def create_board(self, ask: Ask) -> schemas.Board:
         """POST /board."""
-        body: wire.BoardRequest = ask.body
+        body: schemas.BoardRequest = ask.body
         self._known_organisation(body.organisation_id)
         _free(
             b.name == body.name and b.organisation_id == body.organisation_id
             for b in self.boards.values()
         )
-        made = wire.Board(
+        made = schemas.Board(
             name=body.name,
             description=body.description,
             soc=body.soc,
@@ -121,19 +121,19 @@ class CloudState:
         self.boards[made.id] = made
         return made
 
-    def list_networks(self, ask: Ask) -> list[wire.Network]:
+    def list_networks(self, ask: Ask) -> list[schemas.Network]:
         """GET /network."""
         return page(_visible(self.networks.values(), ask.query), ask.query)
 
-    def create_network(self, ask: Ask) -> wire.Network:
+    def create_network(self, ask: Ask) -> schemas.Network:
         """POST /network."""
-        body: wire.NetworkRequest = ask.body
+        body: schemas.NetworkRequest = ask.body
         self._known_organisation(body.organisation_id)
         _free(
             n.name == body.name and n.organisation_id == body.organisation_id
             for n in self.networks.values()
         )
-        made = wire.Network(
+        made = schemas.Network(
             name=body.name,
             description=body.description,
             key=body.key,
@@ -147,9 +147,9 @@ class CloudState:
 
     # Devices
 
-    def create_device(self, ask: Ask) -> wire.Device:
+    def create_device(self, ask: Ask) -> schemas.Device:
         """POST /device."""
-        body: wire.DeviceRequest = ask.body
+        body: schemas.DeviceRequest = ask.body
         board = self._board_for(body)
         device_id = body.device_id or secrets.token_hex(8)
         if board.soc.lower().startswith("nrf") and len(body.mcu_id) != 16:
@@ -159,7 +159,7 @@ class CloudState:
         if device_id in self._by_device_id:
             raise Refused(409, f"a device with deviceId {device_id} exists")
         self._check_metadata(board, body.metadata, None)
-        made = wire.Device(
+        made = schemas.Device(
             mcu_id=body.mcu_id,
             board_id=board.id,
             organisation_id=body.organisation_id,
@@ -173,23 +173,23 @@ class CloudState:
         self._claim_metadata(board, made)
         return made
 
-    def device_by_mcu_id(self, ask: Ask) -> wire.Device:
+    def device_by_mcu_id(self, ask: Ask) -> schemas.Device:
         """GET /device/soc/{soc}/mcuId/{mcuId}."""
         return _found(
             self.devices, self._by_mcu.get((ask.path["soc"], ask.path["mcuId"]), ""), "device"
         )
 
-    def device_by_device_id(self, ask: Ask) -> wire.Device:
+    def device_by_device_id(self, ask: Ask) -> schemas.Device:
         """GET /device/deviceId/{deviceId}."""
         return self.by_device_id(ask.path["deviceId"])
 
-    def device_by_id(self, ask: Ask) -> wire.Device:
+    def device_by_id(self, ask: Ask) -> schemas.Device:
         """GET /device/id/{id}."""
         return _found(self.devices, ask.path["id"], "device")
 
-    def list_devices(self, ask: Ask) -> list[wire.Device]:
+    def list_devices(self, ask: Ask) -> list[schemas.Device]:
         """GET /device."""
-        query: wire.DeviceQuery = ask.query
+        query: schemas.DeviceQuery = ask.query
         return page(
             [
                 device
@@ -201,7 +201,7 @@ class CloudState:
             query,
         )
 
-    def change_device(self, ask: Ask) -> wire.Device:
+    def change_device(self, ask: Ask) -> schemas.Device:
         """PUT /device/id/{id}."""
         device, change = self.device_by_id(ask), ask.body.metadata
         board = self.boards[device.board_id]
@@ -217,29 +217,29 @@ class CloudState:
         self._claim_metadata(board, device)
         return device
 
-    def by_device_id(self, device_id: str) -> wire.Device:
+    def by_device_id(self, device_id: str) -> schemas.Device:
         """The device of that deviceId. Refuses 404."""
         return _found(self.devices, self._by_device_id.get(device_id, ""), "device")
 
     # State and route
 
-    def device_state(self, ask: Ask) -> wire.DeviceState:
+    def device_state(self, ask: Ask) -> schemas.DeviceState:
         """GET /device/…/state: 404 until the device was heard."""
         device = self.device_by_id(ask) if "id" in ask.path else self.device_by_device_id(ask)
         return _found(self.states, device.id, "state")
 
-    def last_route(self, ask: Ask) -> wire.UplinkRoute:
+    def last_route(self, ask: Ask) -> schemas.UplinkRoute:
         """GET /device/deviceId/{deviceId}/lastRoute."""
         route = self.device_state(ask).last_route
         if route is None:
             raise Refused(404, "no such route")
         return route
 
-    def last_routes(self, ask: Ask) -> list[wire.DeviceRoute]:
+    def last_routes(self, ask: Ask) -> list[schemas.DeviceRoute]:
         """POST /device/lastRoute."""
         heard = {i: self.states.get(self._by_device_id.get(i, "")) for i in ask.body.device_ids}
         return [
-            wire.DeviceRoute(device_id=i, last_route=state.last_route)
+            schemas.DeviceRoute(device_id=i, last_route=state.last_route)
             for i, state in heard.items()
             if state is not None and state.last_route is not None
         ]
@@ -252,32 +252,32 @@ class CloudState:
         now = stamp(self._clock.now())
         state = self.states.setdefault(
             found,
-            wire.DeviceState(
+            schemas.DeviceState(
                 id=new_id(),
                 created_at=now,
                 updated_at=now,
                 first_packet_time=now,
                 application_id=1,
-                application_version=wire.ApplicationVersion(),
+                application_version=schemas.ApplicationVersion(),
             ),
         )
         state.updated_at = state.last_route_time = now
         state.last_route_interface, state.last_route_udp_address = "udp", "127.0.0.1:4433"
-        state.last_route = wire.UplinkRoute(
+        state.last_route = schemas.UplinkRoute(
             interface="udp",
             interface_data={"sequence": 1},
             udp={"address": "127.0.0.1:4433", "time": now},
         )
         return True
 
-    def route_of(self, device: wire.Device) -> wire.UplinkRoute | None:
+    def route_of(self, device: schemas.Device) -> schemas.UplinkRoute | None:
         """The way that the device's last packet came; None where it was never heard."""
         state = self.states.get(device.id)
         return None if state is None else state.last_route
 
     # Keys and tokens
 
-    def public_key(self, _: Ask) -> wire.Key:
+    def public_key(self, _: Ask) -> schemas.Key:
         """GET /key/publicKey."""
         return _key(
             self._key.public_key().public_bytes(
@@ -285,7 +285,7 @@ class CloudState:
             )
         )
 
-    def shared_secret(self, ask: Ask) -> wire.Key:
+    def shared_secret(self, ask: Ask) -> schemas.Key:
         """POST /key/sharedSecret."""
         try:
             return _key(
@@ -298,11 +298,11 @@ class CloudState:
                 400, "key is no X25519 public key that a secret can be shared with"
             ) from None
 
-    def device_secret(self, ask: Ask) -> wire.Key:
+    def device_secret(self, ask: Ask) -> schemas.Key:
         """POST /key/sharedSecret/device."""
         return _key(self._root_of(self.by_device_id(ask.body.device_id), ask.body.security_state))
 
-    def derived_key(self, ask: Ask) -> wire.Key:
+    def derived_key(self, ask: Ask) -> schemas.Key:
         """POST /key/derived/device: today's packet key of an interface."""
         root = self._root_of(self.by_device_id(ask.body.device_id), ask.body.security_state)
         day = (int(self._clock.now().timestamp()) - GPS_EPOCH + LEAP_SECONDS) // 86400
@@ -312,16 +312,16 @@ class CloudState:
             ).derive(root)
         )
 
-    def mqtt_token(self, ask: Ask) -> wire.MqttToken:
+    def mqtt_token(self, ask: Ask) -> schemas.MqttToken:
         """POST /mqtt/token."""
         self._known_organisation(ask.body.organisation_id)
         now = self._clock.now()
         until = now + timedelta(seconds=ask.body.ttl_seconds)
-        return wire.MqttToken(
+        return schemas.MqttToken(
             token=secrets.token_urlsafe(32), issued_at=stamp(now), expires_at=stamp(until)
         )
 
-    def _root_of(self, device: wire.Device, told: dict[str, Any] | None) -> bytes:
+    def _root_of(self, device: schemas.Device, told: dict[str, Any] | None) -> bytes:
         """The root that is shared with a device: by the key pair that it proves to have, else one
         made from the cloud's key and its id.
         """
@@ -356,7 +356,7 @@ class CloudState:
         if organisation_id not in self.organisations:
             raise Refused(422, f"there is no organisation {organisation_id}")
 
-    def _board_for(self, body: wire.DeviceRequest) -> wire.Board:
+    def _board_for(self, body: schemas.DeviceRequest) -> schemas.Board:
         self._known_organisation(body.organisation_id)
         board = self.boards.get(body.board_id)
         if board is None or not (board.public or board.organisation_id == body.organisation_id):
@@ -364,7 +364,7 @@ class CloudState:
         return board
 
     def _check_metadata(
-        self, board: wire.Board, values: Mapping[str, str], device: str | None
+        self, board: schemas.Board, values: Mapping[str, str], device: str | None
     ) -> None:
         for field in board.metadata_fields:
             value = values.get(field.name)
@@ -377,7 +377,7 @@ class CloudState:
             ):
                 raise Refused(409, f"metadata {field.name} = {value} is taken")
 
-    def _claim_metadata(self, board: wire.Board, device: wire.Device) -> None:
+    def _claim_metadata(self, board: schemas.Board, device: schemas.Device) -> None:
         for field in board.metadata_fields:
             if field.unique and (value := device.metadata.get(field.name)):
                 self._unique[board.id, field.name, value] = device.id
@@ -400,7 +400,7 @@ def _free(clashes: Any) -> None:
         raise Refused(409, "the name is taken")
 
 
-def _visible(things: Any, query: wire.OwnedQuery) -> list[Any]:
+def _visible(things: Any, query: schemas.OwnedQuery) -> list[Any]:
     return [
         thing
         for thing in things
@@ -409,10 +409,10 @@ def _visible(things: Any, query: wire.OwnedQuery) -> list[Any]:
     ]
 
 
-def _has(metadata: Mapping[str, str], query: wire.DeviceQuery) -> bool:
+def _has(metadata: Mapping[str, str], query: schemas.DeviceQuery) -> bool:
     name = query.metadata_name
     return name is UNSET or (name in metadata and wanted(query.metadata_value, metadata[name]))
 
 
-def _key(raw: bytes) -> wire.Key:
-    return wire.Key(key=base64.b64encode(raw).decode())
+def _key(raw: bytes) -> schemas.Key:
+    return schemas.Key(key=base64.b64encode(raw).decode())

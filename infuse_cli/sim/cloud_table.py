@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin
 
 import msgspec
 
-from infuse_cli.sim import wire
+from infuse_cli.sim import schemas
 from infuse_cli.sim.cloud_state import CloudState as C
 from infuse_cli.sim.inventory_state import InventoryState as I
 from infuse_cli.sim.registry_state import RegistryState as R
@@ -39,7 +39,7 @@ class Call:
     ok: int = 200
     request: Any = None
     refusals: tuple[int, ...] = ()
-    query: type[wire.Query] = wire.Query
+    query: type[schemas.Query] = schemas.Query
     auth: bool = True
 
     @property
@@ -55,7 +55,7 @@ class Call:
     @property
     def is_list(self) -> bool:
         """Whether the answer is a list of which pages can be asked for."""
-        return issubclass(self.query, wire.Page)
+        return issubclass(self.query, schemas.Page)
 
     @property
     def statuses(self) -> tuple[int, ...]:
@@ -83,9 +83,9 @@ def _is_plain(kind: Any) -> bool:
     return (get_args(kind)[0] if get_origin(kind) is Annotated else kind) in {str, int, float}
 
 
-def health(_: C, __: Ask) -> wire.Health:
+def health(_: C, __: Ask) -> schemas.Health:
     """GET /health."""
-    return wire.Health()
+    return schemas.Health()
 
 
 def _rpc(handler: Callable[[M, Ask], Any]) -> Callable[[C, Ask], Any]:
@@ -97,127 +97,160 @@ def _held(handler: Callable[[I, Ask], Any]) -> Callable[[R, Ask], Any]:
 
 
 CALLS: Final = (
-    Call("GET", "/health", health, wire.Health, auth=False),
-    Call("GET", "/organisation", C.list_organisations, list[wire.Organisation], query=wire.Page),
-    Call("GET", "/organisation/id/{id}", C.organisation_by_id, wire.Organisation, refusals=(404,)),
+    Call("GET", "/health", health, schemas.Health, auth=False),
+    Call(
+        "GET", "/organisation", C.list_organisations, list[schemas.Organisation], query=schemas.Page
+    ),
+    Call(
+        "GET", "/organisation/id/{id}", C.organisation_by_id, schemas.Organisation, refusals=(404,)
+    ),
     Call(
         "GET",
         "/organisation/name/{name}",
         C.organisation_by_name,
-        wire.Organisation,
+        schemas.Organisation,
         refusals=(404,),
     ),
     Call(
         "POST",
         "/organisation",
         C.create_organisation,
-        wire.Organisation,
+        schemas.Organisation,
         201,
-        wire.OrganisationRequest,
+        schemas.OrganisationRequest,
         (400, 409),
     ),
-    Call("GET", "/board", C.list_boards, list[wire.Board], query=wire.OwnedQuery),
-    Call("GET", "/board/id/{id}", C.board_by_id, wire.Board, refusals=(404,)),
+    Call("GET", "/board", C.list_boards, list[schemas.Board], query=schemas.OwnedQuery),
+    Call("GET", "/board/id/{id}", C.board_by_id, schemas.Board, refusals=(404,)),
     Call(
         "GET",
         "/board/id/{id}/devices",
         C.board_devices,
-        list[wire.Device],
+        list[schemas.Device],
         refusals=(404,),
-        query=wire.Page,
+        query=schemas.Page,
     ),
-    Call("POST", "/board", C.create_board, wire.Board, 201, wire.BoardRequest, (400, 409, 422)),
-    Call("GET", "/network", C.list_networks, list[wire.Network], query=wire.OwnedQuery),
+    Call(
+        "POST", "/board", C.create_board, schemas.Board, 201, schemas.BoardRequest, (400, 409, 422)
+    ),
+    Call("GET", "/network", C.list_networks, list[schemas.Network], query=schemas.OwnedQuery),
     Call(
         "POST",
         "/network",
         C.create_network,
-        wire.Network,
+        schemas.Network,
         201,
-        wire.NetworkRequest,
+        schemas.NetworkRequest,
         (400, 409, 422),
     ),
-    Call("POST", "/device", C.create_device, wire.Device, 201, wire.DeviceRequest, (400, 409, 422)),
     Call(
-        "GET", "/device/soc/{soc}/mcuId/{mcuId}", C.device_by_mcu_id, wire.Device, refusals=(404,)
+        "POST",
+        "/device",
+        C.create_device,
+        schemas.Device,
+        201,
+        schemas.DeviceRequest,
+        (400, 409, 422),
     ),
-    Call("GET", "/device/deviceId/{deviceId}", C.device_by_device_id, wire.Device, refusals=(404,)),
-    Call("GET", "/device/id/{id}", C.device_by_id, wire.Device, refusals=(404,)),
-    Call("GET", "/device", C.list_devices, list[wire.Device], query=wire.DeviceQuery),
+    Call(
+        "GET",
+        "/device/soc/{soc}/mcuId/{mcuId}",
+        C.device_by_mcu_id,
+        schemas.Device,
+        refusals=(404,),
+    ),
+    Call(
+        "GET", "/device/deviceId/{deviceId}", C.device_by_device_id, schemas.Device, refusals=(404,)
+    ),
+    Call("GET", "/device/id/{id}", C.device_by_id, schemas.Device, refusals=(404,)),
+    Call("GET", "/device", C.list_devices, list[schemas.Device], query=schemas.DeviceQuery),
     Call(
         "PUT",
         "/device/id/{id}",
         C.change_device,
-        wire.Device,
+        schemas.Device,
         200,
-        wire.DeviceChange,
+        schemas.DeviceChange,
         (400, 404, 409, 422),
     ),
     Call(
         "GET",
         "/device/deviceId/{deviceId}/state",
         C.device_state,
-        wire.DeviceState,
+        schemas.DeviceState,
         refusals=(404,),
     ),
-    Call("GET", "/device/id/{id}/state", C.device_state, wire.DeviceState, refusals=(404,)),
+    Call("GET", "/device/id/{id}/state", C.device_state, schemas.DeviceState, refusals=(404,)),
     Call(
         "GET",
         "/device/deviceId/{deviceId}/lastRoute",
         C.last_route,
-        wire.UplinkRoute,
+        schemas.UplinkRoute,
         refusals=(404,),
     ),
     Call(
         "POST",
         "/device/lastRoute",
         C.last_routes,
-        list[wire.DeviceRoute],
+        list[schemas.DeviceRoute],
         200,
-        wire.RoutesRequest,
+        schemas.RoutesRequest,
         (400,),
     ),
-    Call("GET", "/key/publicKey", C.public_key, wire.Key),
+    Call("GET", "/key/publicKey", C.public_key, schemas.Key),
     Call(
         "POST",
         "/key/sharedSecret",
         C.shared_secret,
-        wire.Key,
+        schemas.Key,
         200,
-        wire.SharedSecretRequest,
+        schemas.SharedSecretRequest,
         (400,),
     ),
     Call(
         "POST",
         "/key/sharedSecret/device",
         C.device_secret,
-        wire.Key,
+        schemas.Key,
         200,
-        wire.DeviceKeyRequest,
+        schemas.DeviceKeyRequest,
         (400, 404),
     ),
     Call(
         "POST",
         "/key/derived/device",
         C.derived_key,
-        wire.Key,
+        schemas.Key,
         200,
-        wire.DerivedKeyRequest,
+        schemas.DerivedKeyRequest,
         (400, 404),
     ),
     Call(
-        "POST", "/mqtt/token", C.mqtt_token, wire.MqttToken, 200, wire.MqttTokenRequest, (400, 422)
+        "POST",
+        "/mqtt/token",
+        C.mqtt_token,
+        schemas.MqttToken,
+        200,
+        schemas.MqttTokenRequest,
+        (400, 422),
     ),
-    Call("POST", "/rpc", _rpc(M.send), wire.SentRpc, 201, wire.RpcRequest, (400, 403)),
-    Call("GET", "/rpc/{id}", _rpc(M.show), wire.RpcMessage, refusals=(404,)),
-    Call("GET", "/rpc", _rpc(M.list), list[wire.RpcMessage], refusals=(400,), query=wire.RpcQuery),
+    Call("POST", "/rpc", _rpc(M.send), schemas.SentRpc, 201, schemas.RpcRequest, (400, 403)),
+    Call("GET", "/rpc/{id}", _rpc(M.show), schemas.RpcMessage, refusals=(404,)),
+    Call(
+        "GET",
+        "/rpc",
+        _rpc(M.list),
+        list[schemas.RpcMessage],
+        refusals=(400,),
+        query=schemas.RpcQuery,
+    ),
     Call(
         "POST",
         "/iam/auth/token",
         _rpc(M.exchange),
-        wire.IamToken,
+        schemas.IamToken,
         200,
-        wire.IamRequest,
+        schemas.IamRequest,
         (400, 401),
         auth=False,
     ),
@@ -225,17 +258,17 @@ CALLS: Final = (
         "POST",
         f"{REGISTRY}/devices/registration/tokens",
         R.mint,
-        wire.MintedToken,
+        schemas.MintedToken,
         201,
-        wire.MintRequest,
+        schemas.MintRequest,
         (400, 409),
     ),
     Call(
         "GET",
         f"{REGISTRY}/devices/registration/tokens",
         R.pending,
-        list[wire.PendingToken],
-        query=wire.Page,
+        list[schemas.PendingToken],
+        query=schemas.Page,
     ),
     Call(
         "DELETE",
@@ -249,37 +282,39 @@ CALLS: Final = (
         "POST",
         f"{REGISTRY}/devices/provision",
         R.provision,
-        wire.Provisioned,
+        schemas.Provisioned,
         200,
-        wire.ProvisionRequest,
+        schemas.ProvisionRequest,
         (400, 401, 409, 410),
         auth=False,
     ),
-    Call("GET", f"{REGISTRY}/devices/summary", R.summary, wire.Summary),
+    Call("GET", f"{REGISTRY}/devices/summary", R.summary, schemas.Summary),
     Call(
         "GET",
         f"{REGISTRY}/devices",
         R.list_devices,
-        list[wire.RegistryDevice],
-        query=wire.RegistryDeviceQuery,
+        list[schemas.RegistryDevice],
+        query=schemas.RegistryDeviceQuery,
     ),
     Call(
         "POST",
         f"{REGISTRY}/devices",
         R.create_device,
-        wire.RegistryDevice,
+        schemas.RegistryDevice,
         201,
-        wire.RegistryDeviceRequest,
+        schemas.RegistryDeviceRequest,
         (400, 409),
     ),
-    Call("GET", f"{REGISTRY}/devices/{{deviceId}}", R.device, wire.RegistryDevice, refusals=(404,)),
+    Call(
+        "GET", f"{REGISTRY}/devices/{{deviceId}}", R.device, schemas.RegistryDevice, refusals=(404,)
+    ),
     Call(
         "PUT",
         f"{REGISTRY}/devices/{{deviceId}}",
         R.replace_device,
-        wire.RegistryDevice,
+        schemas.RegistryDevice,
         200,
-        wire.RegistryDeviceRequest,
+        schemas.RegistryDeviceRequest,
         (400, 404, 409),
     ),
     Call("DELETE", f"{REGISTRY}/devices/{{deviceId}}", R.delete_device, None, 204, refusals=(404,)),
@@ -287,24 +322,24 @@ CALLS: Final = (
         "GET",
         f"{REGISTRY}/devices/{{deviceId}}/health",
         _held(I.health_history),
-        list[wire.HealthRecord],
+        list[schemas.HealthRecord],
         refusals=(404,),
-        query=wire.Page,
+        query=schemas.Page,
     ),
     Call(
         "GET",
         f"{REGISTRY}/devices/{{deviceId}}/health/latest",
         _held(I.health_latest),
-        wire.HealthRecord,
+        schemas.HealthRecord,
         refusals=(404,),
     ),
     Call(
         "GET",
         f"{REGISTRY}/devices/{{deviceId}}/health/window",
         _held(I.health_window),
-        list[wire.HealthRecord],
+        list[schemas.HealthRecord],
         refusals=(400, 404),
-        query=wire.HealthWindowQuery,
+        query=schemas.HealthWindowQuery,
     ),
     Call(
         "GET",
@@ -317,28 +352,32 @@ CALLS: Final = (
         "GET",
         f"{REGISTRY}/components",
         _held(I.list_components),
-        list[wire.Component],
-        query=wire.ComponentQuery,
+        list[schemas.Component],
+        query=schemas.ComponentQuery,
     ),
     Call(
         "POST",
         f"{REGISTRY}/components",
         _held(I.create_component),
-        wire.Component,
+        schemas.Component,
         201,
-        wire.ComponentRequest,
+        schemas.ComponentRequest,
         (400, 409, 422),
     ),
     Call(
-        "GET", f"{REGISTRY}/components/{{id}}", _held(I.component), wire.Component, refusals=(404,)
+        "GET",
+        f"{REGISTRY}/components/{{id}}",
+        _held(I.component),
+        schemas.Component,
+        refusals=(404,),
     ),
     Call(
         "PUT",
         f"{REGISTRY}/components/{{id}}",
         _held(I.replace_component),
-        wire.Component,
+        schemas.Component,
         200,
-        wire.ComponentRequest,
+        schemas.ComponentRequest,
         (400, 404),
     ),
     Call(
@@ -353,30 +392,34 @@ CALLS: Final = (
         "GET",
         f"{REGISTRY}/sensors",
         _held(I.list_sensors),
-        list[wire.Sensor],
+        list[schemas.Sensor],
         refusals=(422,),
-        query=wire.SensorQuery,
+        query=schemas.SensorQuery,
     ),
     Call(
-        "GET", f"{REGISTRY}/device-groups", _held(I.list_groups), list[wire.Group], query=wire.Page
+        "GET",
+        f"{REGISTRY}/device-groups",
+        _held(I.list_groups),
+        list[schemas.Group],
+        query=schemas.Page,
     ),
     Call(
         "POST",
         f"{REGISTRY}/device-groups",
         _held(I.create_group),
-        wire.Group,
+        schemas.Group,
         201,
-        wire.GroupRequest,
+        schemas.GroupRequest,
         (400, 409),
     ),
-    Call("GET", f"{REGISTRY}/device-groups/{{id}}", _held(I.group), wire.Group, refusals=(404,)),
+    Call("GET", f"{REGISTRY}/device-groups/{{id}}", _held(I.group), schemas.Group, refusals=(404,)),
     Call(
         "PUT",
         f"{REGISTRY}/device-groups/{{id}}",
         _held(I.replace_group),
-        wire.Group,
+        schemas.Group,
         200,
-        wire.GroupRequest,
+        schemas.GroupRequest,
         (400, 404),
     ),
     Call(

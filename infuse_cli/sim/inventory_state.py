@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from msgspec import UNSET
 
-from infuse_cli.sim import wire
+from infuse_cli.sim import schemas
 from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp, wanted
 
 if TYPE_CHECKING:
     from infuse_cli.sim.registry_state import RegistryState
 
-S = TypeVar("S", bound=wire.Stored)
+S = TypeVar("S", bound=schemas.Stored)
 
 ANNOUNCED: Final = "environment"
 """Name of the component that a virtual device announces itself."""
@@ -29,10 +29,10 @@ class InventoryState:
     def __init__(self, clock: Clock, registry: RegistryState) -> None:
         self._clock: Final = clock
         self._registry: Final = registry
-        self.components: Final[dict[str, wire.Component]] = {}
-        self.sensors: Final[dict[str, wire.Sensor]] = {}
-        self.health: Final[dict[str, list[wire.HealthRecord]]] = {}
-        self.groups: Final[dict[str, wire.Group]] = {}
+        self.components: Final[dict[str, schemas.Component]] = {}
+        self.sensors: Final[dict[str, schemas.Sensor]] = {}
+        self.health: Final[dict[str, list[schemas.HealthRecord]]] = {}
+        self.groups: Final[dict[str, schemas.Group]] = {}
 
     def announce(self, device_id: str) -> None:
         """A device checked in: its component exists from now on, and one more health record."""
@@ -40,9 +40,9 @@ class InventoryState:
             one.device_id == device_id and one.name == ANNOUNCED for one in self.components.values()
         ):
             component = self._add_component(
-                wire.ComponentRequest(device_id=device_id, name=ANNOUNCED)
+                schemas.ComponentRequest(device_id=device_id, name=ANNOUNCED)
             )
-            sensor = wire.Sensor(
+            sensor = schemas.Sensor(
                 name="temperature",
                 device_id=device_id,
                 component_id=component.id,
@@ -54,7 +54,7 @@ class InventoryState:
             self.sensors[sensor.id] = sensor
         records = self.health.setdefault(device_id, [])
         records.append(
-            wire.HealthRecord(
+            schemas.HealthRecord(
                 recorded_at=stamp(self._clock.now()),
                 uptime=60 * (len(records) + 1),
                 free_heap=65536,
@@ -74,22 +74,22 @@ class InventoryState:
 
     # Components
 
-    def list_components(self, ask: Ask) -> list[wire.Component]:
+    def list_components(self, ask: Ask) -> list[schemas.Component]:
         """GET /components."""
         return page(
             [one for one in self.components.values() if wanted(ask.query.device_id, one.device_id)],
             ask.query,
         )
 
-    def component(self, ask: Ask) -> wire.Component:
+    def component(self, ask: Ask) -> schemas.Component:
         """GET /components/{id}."""
         return _found(self.components, ask, "component")
 
-    def create_component(self, ask: Ask) -> wire.Component:
+    def create_component(self, ask: Ask) -> schemas.Component:
         """POST /components."""
         return self._add_component(ask.body)
 
-    def replace_component(self, ask: Ask) -> wire.Component:
+    def replace_component(self, ask: Ask) -> schemas.Component:
         """PUT /components/{id}."""
         return self._replace(self.component(ask), ask.body)
 
@@ -100,9 +100,9 @@ class InventoryState:
             del self.sensors[sensor.id]
         del self.components[component.id]
 
-    def list_sensors(self, ask: Ask) -> list[wire.Sensor]:
+    def list_sensors(self, ask: Ask) -> list[schemas.Sensor]:
         """GET /sensors, filtered by device, group, value type and tags."""
-        query: wire.SensorQuery = ask.query
+        query: schemas.SensorQuery = ask.query
         group = None if query.group_id is UNSET else self._members(query.group_id)
         return page(
             [
@@ -118,20 +118,20 @@ class InventoryState:
 
     # Health
 
-    def health_history(self, ask: Ask) -> list[wire.HealthRecord]:
+    def health_history(self, ask: Ask) -> list[schemas.HealthRecord]:
         """GET /devices/{deviceId}/health."""
         return page(self._records(ask), ask.query)
 
-    def health_latest(self, ask: Ask) -> wire.HealthRecord:
+    def health_latest(self, ask: Ask) -> schemas.HealthRecord:
         """GET /devices/{deviceId}/health/latest."""
         records = self._records(ask)
         if not records:
             raise Refused(404, "the device has reported no health yet")
         return records[-1]
 
-    def health_window(self, ask: Ask) -> list[wire.HealthRecord]:
+    def health_window(self, ask: Ask) -> list[schemas.HealthRecord]:
         """GET /devices/{deviceId}/health/window?from&to."""
-        query: wire.HealthWindowQuery = ask.query
+        query: schemas.HealthWindowQuery = ask.query
         return page(
             [
                 one
@@ -153,24 +153,24 @@ class InventoryState:
 
     # Groups
 
-    def list_groups(self, ask: Ask) -> list[wire.Group]:
+    def list_groups(self, ask: Ask) -> list[schemas.Group]:
         """GET /device-groups."""
         return page(list(self.groups.values()), ask.query)
 
-    def group(self, ask: Ask) -> wire.Group:
+    def group(self, ask: Ask) -> schemas.Group:
         """GET /device-groups/{id}."""
         return _found(self.groups, ask, "group")
 
-    def create_group(self, ask: Ask) -> wire.Group:
+    def create_group(self, ask: Ask) -> schemas.Group:
         """POST /device-groups."""
-        body: wire.GroupRequest = ask.body
+        body: schemas.GroupRequest = ask.body
         if any(one.name == body.name for one in self.groups.values()):
             raise Refused(409, f"the name {body.name} is taken")
-        made = wire.Group(name=body.name, tags=body.tags, **self._stamps())
+        made = schemas.Group(name=body.name, tags=body.tags, **self._stamps())
         self.groups[made.id] = made
         return made
 
-    def replace_group(self, ask: Ask) -> wire.Group:
+    def replace_group(self, ask: Ask) -> schemas.Group:
         """PUT /device-groups/{id}."""
         return self._replace(self.group(ask), ask.body)
 
@@ -178,7 +178,7 @@ class InventoryState:
         """DELETE /device-groups/{id}."""
         del self.groups[self.group(ask).id]
 
-    def _add_component(self, body: wire.ComponentRequest) -> wire.Component:
+    def _add_component(self, body: schemas.ComponentRequest) -> schemas.Component:
         if body.device_id not in self._registry.devices:
             raise Refused(422, f"there is no device {body.device_id}")
         if any(
@@ -186,7 +186,7 @@ class InventoryState:
             for one in self.components.values()
         ):
             raise Refused(409, f"the device has a component {body.name}")
-        made = wire.Component(
+        made = schemas.Component(
             device_id=body.device_id,
             name=body.name,
             sensor_profile_id=body.sensor_profile_id,
@@ -195,13 +195,13 @@ class InventoryState:
         self.components[made.id] = made
         return made
 
-    def _replace(self, held: S, body: wire.Request) -> S:
+    def _replace(self, held: S, body: schemas.Request) -> S:
         for name in body.__struct_fields__:
             setattr(held, name, getattr(body, name))
         held.updated_at = stamp(self._clock.now())
         return held
 
-    def _records(self, ask: Ask) -> list[wire.HealthRecord]:
+    def _records(self, ask: Ask) -> list[schemas.HealthRecord]:
         if ask.path["deviceId"] not in self._registry.devices:
             raise Refused(404, "no such device")
         return self.health.get(ask.path["deviceId"], [])

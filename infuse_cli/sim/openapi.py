@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from infuse_cli.sim import wire
+from infuse_cli.sim import schemas
 from infuse_cli.sim.cloud_table import CALLS, REGISTRY, Call
 
 _TEMPLATE: Final = "#/components/schemas/{name}"
@@ -49,12 +49,12 @@ _RETRY_AFTER: Final = {
 }
 # What a path may hold; a name is free text.
 _IN_PATH: Final[dict[str, Any]] = {
-    "id": wire.Uuid,
-    "tokenId": wire.Uuid,
-    "deviceId": wire.Hex16,
-    "mcuId": wire.McuId,
-    "soc": wire.Name,
-    "name": wire.Name,
+    "id": schemas.Uuid,
+    "tokenId": schemas.Uuid,
+    "deviceId": schemas.Hex16,
+    "mcuId": schemas.McuId,
+    "soc": schemas.Name,
+    "name": schemas.Name,
 }
 
 
@@ -92,7 +92,9 @@ def document(scheme: str = "bearer") -> dict[str, Any]:
     profile's `auth.scheme`.
     """
     types = [kind for call in CALLS for kind in (call.request, call.answer) if kind is not None]
-    _, components = msgspec.json.schema_components([*types, wire.Problem], ref_template=_TEMPLATE)
+    _, components = msgspec.json.schema_components(
+        [*types, schemas.Problem], ref_template=_TEMPLATE
+    )
     components = {name: {**schema, **_BESIDE.get(name, {})} for name, schema in components.items()}
     paths: dict[str, dict[str, Any]] = {}
     for call in CALLS:
@@ -114,10 +116,10 @@ def document(scheme: str = "bearer") -> dict[str, Any]:
 
 def _operation(call: Call, scheme: str) -> dict[str, Any]:
     responses: dict[str, Any] = {str(call.ok): _response(call.ok, call.answer) | _links(call)}
-    responses |= {str(status): _response(status, wire.Problem) for status in call.statuses[1:]}
+    responses |= {str(status): _response(status, schemas.Problem) for status in call.statuses[1:]}
     responses["5XX"] = {
         "description": "The service has a fault, by a fault plan",
-        "content": _content(wire.Problem),
+        "content": _content(schemas.Problem),
     }
     operation: dict[str, Any] = {
         "operationId": call.name,
@@ -151,7 +153,7 @@ def _summary(call: Call) -> str:
 
 def _path_parameters(call: Call) -> list[dict[str, Any]]:
     names = [part[1:-1] for part in call.path.split("/") if part.startswith("{")]
-    kinds = {**_IN_PATH, "deviceId": wire.Uuid} if call.is_registry else _IN_PATH
+    kinds = {**_IN_PATH, "deviceId": schemas.Uuid} if call.is_registry else _IN_PATH
     return [
         {"name": name, "in": "path", "required": True, "schema": msgspec.json.schema(kinds[name])}
         for name in names

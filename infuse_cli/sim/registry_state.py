@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 
 from infuse_cli.api_types import REGISTRY_STATUSES
-from infuse_cli.sim import wire
+from infuse_cli.sim import schemas
 from infuse_cli.sim.authority import Authority, BadCsr, pem
 from infuse_cli.sim.inventory_state import InventoryState
 from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp, wanted
@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 
     from infuse_cli.sim.cloud_state import CloudState
 
-_SEEN_TO: Final[Mapping[wire.Status, wire.Status]] = {"PENDING": "ACTIVE", "OFFLINE": "ACTIVE"}
-_LEFT_TO: Final[Mapping[wire.Status, wire.Status]] = {"ACTIVE": "OFFLINE"}
+_SEEN_TO: Final[Mapping[schemas.Status, schemas.Status]] = {
+    "PENDING": "ACTIVE",
+    "OFFLINE": "ACTIVE",
+}
+_LEFT_TO: Final[Mapping[schemas.Status, schemas.Status]] = {"ACTIVE": "OFFLINE"}
 STATUSES: Final = ("PENDING", "ACTIVE", "INACTIVE", "MAINTENANCE", "OFFLINE")
 
 
@@ -48,7 +51,7 @@ class Token:
     created: datetime
     expires: datetime
     metadata: dict[str, Any]
-    status: wire.TokenStatus = "PENDING"
+    status: schemas.TokenStatus = "PENDING"
     uses: int = 0
 
     def shown(self) -> dict[str, Any]:
@@ -73,7 +76,7 @@ class RegistryState:
         self._cloud: Final = cloud
         self._authority: Final = authority
         self._chain_as_list: Final = chain_as_list
-        self.devices: Final[dict[str, wire.RegistryDevice]] = {}
+        self.devices: Final[dict[str, schemas.RegistryDevice]] = {}
         self.tokens: Final[dict[str, Token]] = {}
         self.certificates: Final[list[dict[str, Any]]] = []
         self.check_ins: Final[list[dict[str, Any]]] = []
@@ -83,11 +86,11 @@ class RegistryState:
 
     # Tokens
 
-    def mint(self, ask: Ask) -> wire.MintedToken:
+    def mint(self, ask: Ask) -> schemas.MintedToken:
         """POST /devices/registration/tokens: the device exists from now on, PENDING."""
-        body: wire.MintRequest = ask.body
+        body: schemas.MintRequest = ask.body
         device = self._add_device(
-            wire.RegistryDeviceRequest(
+            schemas.RegistryDeviceRequest(
                 name=body.name,
                 tags=body.tags,
                 metadata=body.metadata,
@@ -107,13 +110,13 @@ class RegistryState:
             body.metadata,
         )
         self.tokens[token.id] = token
-        return wire.MintedToken(token=token.secret, **token.shown())
+        return schemas.MintedToken(token=token.secret, **token.shown())
 
-    def pending(self, ask: Ask) -> list[wire.PendingToken]:
+    def pending(self, ask: Ask) -> list[schemas.PendingToken]:
         """GET /devices/registration/tokens."""
         return page(
             [
-                wire.PendingToken(**t.shown())
+                schemas.PendingToken(**t.shown())
                 for t in self.tokens.values()
                 if self._fresh(t).status == "PENDING"
             ],
@@ -129,7 +132,7 @@ class RegistryState:
             raise Refused(409, f"the token is {token.status}")
         token.status = "REVOKED"
 
-    def provision(self, ask: Ask) -> wire.Provisioned:
+    def provision(self, ask: Ask) -> schemas.Provisioned:
         """POST /devices/provision: the token buys one certificate for the CSR's key."""
         token = self._by_secret(ask.body.token)
         if token is None:
@@ -142,7 +145,7 @@ class RegistryState:
         self._consume(token)
         self.certificates.append(_certificate(certificate, token))
         chain = self._authority.chain
-        return wire.Provisioned(
+        return schemas.Provisioned(
             device_id=token.device_id,
             certificate=pem(certificate),
             ca_chain=chain if self._chain_as_list else "".join(chain),
@@ -150,24 +153,24 @@ class RegistryState:
 
     # Devices
 
-    def list_devices(self, ask: Ask) -> list[wire.RegistryDevice]:
+    def list_devices(self, ask: Ask) -> list[schemas.RegistryDevice]:
         """GET /devices."""
         return page([d for d in self.devices.values() if wanted(ask.query.name, d.name)], ask.query)
 
-    def create_device(self, ask: Ask) -> wire.RegistryDevice:
+    def create_device(self, ask: Ask) -> schemas.RegistryDevice:
         """POST /devices."""
         return self._add_device(ask.body)
 
-    def device(self, ask: Ask) -> wire.RegistryDevice:
+    def device(self, ask: Ask) -> schemas.RegistryDevice:
         """GET /devices/{deviceId}."""
         return self._device(ask.path["deviceId"])
 
-    def replace_device(self, ask: Ask) -> wire.RegistryDevice:
+    def replace_device(self, ask: Ask) -> schemas.RegistryDevice:
         """PUT /devices/{deviceId}: replaces all that is given."""
         device, body = self._device(ask.path["deviceId"]), ask.body
         if body.name != device.name:
             self._refuse_taken(body.name)
-        for name in wire.RegistryDeviceRequest.__struct_fields__:
+        for name in schemas.RegistryDeviceRequest.__struct_fields__:
             setattr(device, name, getattr(body, name))
         device.updated_at = stamp(self._clock.now())
         return device
@@ -182,13 +185,13 @@ class RegistryState:
         self.inventory.forget(device.id)
         self.deleted.append(device.id)
 
-    def summary(self, _: Ask) -> wire.Summary:
+    def summary(self, _: Ask) -> schemas.Summary:
         """GET /devices/summary."""
         counts = {
             status: sum(d.status == status for d in self.devices.values())
             for status in REGISTRY_STATUSES
         }
-        return wire.Summary(total=len(self.devices), by_status=counts)
+        return schemas.Summary(total=len(self.devices), by_status=counts)
 
     # Check-in
 
@@ -227,12 +230,14 @@ class RegistryState:
         elif (device := self.devices.get(registry_device_id)) is not None:
             self._move(device, _LEFT_TO)
 
-    def _move(self, device: wire.RegistryDevice, moves: Mapping[wire.Status, wire.Status]) -> None:
+    def _move(
+        self, device: schemas.RegistryDevice, moves: Mapping[schemas.Status, schemas.Status]
+    ) -> None:
         """Change what the broker may change: MAINTENANCE and INACTIVE are set by people."""
         if device.status in moves:
             device.status, device.updated_at = moves[device.status], stamp(self._clock.now())
 
-    def _registry_device_of(self, name: str, token: Token | None) -> wire.RegistryDevice | None:
+    def _registry_device_of(self, name: str, token: Token | None) -> schemas.RegistryDevice | None:
         if token is not None and token.device_id in self.devices:
             return self.devices[token.device_id]
         if name in self.devices:
@@ -242,15 +247,15 @@ class RegistryState:
             None,
         )
 
-    def _device(self, device_id: str) -> wire.RegistryDevice:
+    def _device(self, device_id: str) -> schemas.RegistryDevice:
         if device_id not in self.devices:
             raise Refused(404, "no such device")
         return self.devices[device_id]
 
-    def _add_device(self, body: wire.RegistryDeviceRequest) -> wire.RegistryDevice:
+    def _add_device(self, body: schemas.RegistryDeviceRequest) -> schemas.RegistryDevice:
         self._refuse_taken(body.name)
         fields: dict[str, Any] = {name: getattr(body, name) for name in body.__struct_fields__}
-        device = wire.RegistryDevice(**{**fields, **self._cloud.stamps()})
+        device = schemas.RegistryDevice(**{**fields, **self._cloud.stamps()})
         self.devices[device.id] = device
         return device
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import UNSET
 
-from infuse_cli.sim import wire
+from infuse_cli.sim import schemas
 from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp, wanted
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ COMMANDS: Final = (
 _OWN_COMMANDS: Final = 0x8000
 _PAYLOAD_RPC_REQUEST: Final = 1
 _AUTH_DEVICE: Final = 1
-_NEXT: Final[dict[wire.RpcStatus, wire.RpcStatus]] = {"waiting": "sent", "sent": "completed"}
+_NEXT: Final[dict[schemas.RpcStatus, schemas.RpcStatus]] = {"waiting": "sent", "sent": "completed"}
 
 
 class RpcState:
@@ -56,13 +56,13 @@ class RpcState:
     def __init__(self, clock: Clock, cloud: CloudState) -> None:
         self._clock: Final = clock
         self._cloud: Final = cloud
-        self.messages: Final[dict[str, wire.RpcMessage]] = {}
+        self.messages: Final[dict[str, schemas.RpcMessage]] = {}
         self.iam_ttl_s = 900.0
         self._sold: Final[dict[str, datetime]] = {}
 
-    def send(self, ask: Ask) -> wire.SentRpc:
+    def send(self, ask: Ask) -> schemas.SentRpc:
         """POST /rpc."""
-        body: wire.RpcRequest = ask.body
+        body: schemas.RpcRequest = ask.body
         if not body.rpc.command_name and body.rpc.command_id in {None, UNSET}:
             raise Refused(400, "rpc needs commandName or commandId")
         try:
@@ -70,7 +70,7 @@ class RpcState:
         except Refused:
             raise Refused(400, f"there is no device {body.device_id}") from None
         now = self._clock.now()
-        downlink = wire.Downlink(
+        downlink = schemas.Downlink(
             **self._cloud.stamps(),
             device_id=device.id,
             payload_type=_PAYLOAD_RPC_REQUEST,
@@ -80,7 +80,7 @@ class RpcState:
             send_wait_timeout_ms=body.send_wait_timeout_ms,
             expires_at=stamp(now + timedelta(milliseconds=body.send_wait_timeout_ms)),
         )
-        made = wire.RpcMessage(
+        made = schemas.RpcMessage(
             id=new_id(),
             created_at=downlink.created_at,
             downlink_message_id=downlink.id,
@@ -88,18 +88,20 @@ class RpcState:
             downlink_message=downlink,
         )
         self.messages[made.id] = made
-        return wire.SentRpc(id=made.id, downlink_message_id=downlink.id, created_at=made.created_at)
+        return schemas.SentRpc(
+            id=made.id, downlink_message_id=downlink.id, created_at=made.created_at
+        )
 
-    def _request(self, call: wire.RpcCall) -> wire.RpcReq:
+    def _request(self, call: schemas.RpcCall) -> schemas.RpcReq:
         encoded = call.params_encoded
-        return wire.RpcReq(
+        return schemas.RpcReq(
             request_id=len(self.messages) + 1,
             command_id=_command_id(call),
             params=call.params,
             params_encoded=encoded if isinstance(encoded, str) else None,
         )
 
-    def show(self, ask: Ask) -> wire.RpcMessage:
+    def show(self, ask: Ask) -> schemas.RpcMessage:
         """GET /rpc/{id}: the message as it stands; looking at it lets time pass for its device."""
         message = self.messages.get(ask.path["id"])
         if message is None:
@@ -109,14 +111,14 @@ class RpcState:
         self._move_on(message)
         return shown
 
-    def list(self, ask: Ask) -> list[wire.RpcMessage]:
+    def list(self, ask: Ask) -> list[schemas.RpcMessage]:
         """GET /rpc."""
-        query: wire.RpcQuery = ask.query
+        query: schemas.RpcQuery = ask.query
         return page(
             [message for message in self.messages.values() if self._fits(message, query)], query
         )
 
-    def exchange(self, ask: Ask) -> wire.IamToken:
+    def exchange(self, ask: Ask) -> schemas.IamToken:
         """POST /iam/auth/token: any well-formed IAM key buys a short-lived token."""
         key_id, dot, secret = ask.body.api_key.removeprefix("ik_").partition(".")
         if not ask.body.api_key.startswith("ik_") or not (key_id and dot and secret):
@@ -126,7 +128,7 @@ class RpcState:
             secrets.token_urlsafe(24),
         )
         self._sold[token] = until
-        return wire.IamToken(token=token, expires_at=stamp(until))
+        return schemas.IamToken(token=token, expires_at=stamp(until))
 
     def check_token(self, token: str) -> None:
         """Refuse 401 for what is no token of the exchange, and for one that has expired."""
@@ -136,7 +138,7 @@ class RpcState:
         if until <= self._clock.now():
             raise Refused(401, "the token has expired")
 
-    def _move_on(self, message: wire.RpcMessage) -> None:
+    def _move_on(self, message: schemas.RpcMessage) -> None:
         downlink = message.downlink_message
         route = self._cloud.route_of(message.device)
         if route is None or downlink.status == "completed":
@@ -146,9 +148,9 @@ class RpcState:
         if downlink.status == "sent":
             downlink.sent_at = now
         else:
-            downlink.completed_at, downlink.rpc_rsp = now, wire.RpcRsp(route=route)
+            downlink.completed_at, downlink.rpc_rsp = now, schemas.RpcRsp(route=route)
 
-    def _fits(self, message: wire.RpcMessage, query: wire.RpcQuery) -> bool:
+    def _fits(self, message: schemas.RpcMessage, query: schemas.RpcQuery) -> bool:
         downlink, sent = message.downlink_message, datetime.fromisoformat(message.created_at)
         device = message.device
         return (
@@ -160,7 +162,7 @@ class RpcState:
         )
 
 
-def _command_id(call: wire.RpcCall) -> int:
+def _command_id(call: schemas.RpcCall) -> int:
     """The number of a command; one of a name that is not public has a number of its own."""
     if isinstance(call.command_id, int):
         return call.command_id

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET
 
 if TYPE_CHECKING:
-    from infuse_cli.sim import wire
+    from infuse_cli.sim import schemas
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -61,7 +61,7 @@ def new_id() -> str:
     return str(uuid4())
 
 
-def page(items: list[T], query: wire.Page) -> list[T]:
+def page(items: list[T], query: schemas.Page) -> list[T]:
     """The part of a list that is asked for, in the order that is asked for."""
     name = query.order_by
     if name is not UNSET and items:

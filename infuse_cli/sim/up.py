@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import yaml
 
-from infuse_cli.dialect import DIALECTS, MCU_ID_SOURCES, TOKEN_STORES
-from infuse_cli.dialect.capability import Capability
+from infuse_cli.capabilities import MCU_ID_SOURCES, TOKEN_STORES, Capability
+from infuse_cli.dialect import DIALECTS
 from infuse_cli.errors import UsageError
 from infuse_cli.pki.store import init_ca
 from infuse_cli.sim import faults as fault_plan
@@ -401,14 +401,14 @@ def _in_dialect(profile: dict[str, Any], dialect: str) -> dict[str, Any]:
     row = DIALECTS.get(dialect)
     if row is None or row.at_lines:
         return profile
-    source = next(name for name, needed in MCU_ID_SOURCES.items() if needed in row.can)
+    source = next(name for name, needed in MCU_ID_SOURCES.items() if needed <= row.can)
     board = {**profile["board"], "mcu_id": {"from": source}}
     changed = {**profile, "board": board}
     if "token" in profile:
         changed["token"] = next(
             {"store": store, "name": name}
             for store, name in _STORE_NAMES.items()
-            if TOKEN_STORES[store] in row.can
+            if TOKEN_STORES[store] <= row.can
         )
     if not row.at_carrier:
         board["expect"] = {"model": None, "modem_firmware": None}

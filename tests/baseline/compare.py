@@ -70,7 +70,7 @@ def shape_differences(command: str, was: Any, now: Any, path: str = "data") -> I
     elif isinstance(was, list) and isinstance(now, list):
         if was and now:
             yield from shape_differences(command, was[0], now[0], f"{path}[]")
-    elif _types(was) and _types(now) and not _types(was) & _types(now):
+    elif not _fits(renames.TYPES.get(f"{command}: {path}", was), now):
         yield f"{path}: was {was}, is {now}"
 
 
@@ -84,6 +84,11 @@ def _of_shaped_key(
         yield from shape_differences(command, inner, found[0], f"{path}.{name}")
     elif name == key and name not in {"*", "null"}:
         yield f"{path}.{name}: is gone"
+
+
+def _fits(was: Any, now: Any) -> bool:
+    """Whether types have one in common, where both are known."""
+    return not _types(was) or not _types(now) or bool(_types(was) & _types(now))
 
 
 def _types(shape: Any) -> set[str]:

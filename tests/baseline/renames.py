@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 CODES: Final[dict[str, str]] = {
+    "ca.broken": "ca.corrupt",
     "cloud.device-elsewhere": "cloud.wrong-owner",
     "mqtt.open": "mqtt.anonymous-allowed",
     "keys.not-delivered": "keys.delivery-failed",
@@ -22,7 +23,6 @@ PLANNED_CODES: Final[dict[str, str]] = {
     "serial.garbled": "serial.protocol",
     "serial.line-ended": "serial.closed",
     "profile.cannot": "profile.unsupported",
-    "ca.broken": "ca.corrupt",
     "tool.bug": "internal.error",
 }
 
@@ -53,6 +53,14 @@ KEYS: Final[dict[str, str]] = {}
 """Keys of JSON: "COMMAND: PATH" to the path with the new key, e.g.
 {"journal show: data.attempts[].byHand": "data.attempts[].manualChanges"}. Of events in jsonl the
 path begins with the event: {"provision: step-done.ms": "step-done.milliseconds"}."""
+
+TYPES: Final[dict[str, str]] = {
+    # The virtual cloud answers with the number of a command alone, as the published API does.
+    "rpc list: data.rpcs[].command": "number",
+    "rpc show: data.rpc.command": "number",
+    "rpc wait: data.rpc.command": "number",
+}
+"""Values that have another type in JSON; places are written as in `KEYS`, why in a comment."""
 
 EVENTS: Final[dict[str, str]] = {}
 """Names of events in jsonl."""

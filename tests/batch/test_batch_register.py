@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from infuse_cli.sim import schemas
 from infuse_cli.sim.store import Ask
 from infuse_cli.types import TokenState
 from tests.batch.conftest import MINT, Job, matches, mcu_id, report
@@ -80,11 +81,9 @@ def test_a_device_of_another_board_is_never_touched(job: Job) -> None:
     state = job.world.cloud
     device = next(iter(state.devices.values()))
     with job.world.clock.lock:
-        from infuse_cli.sim import wire
-
         other = state.create_board(
             Ask(
-                body=wire.BoardRequest(
+                body=schemas.BoardRequest(
                     organisation_id=device.organisation_id,
                     name="Other",
                     description="",
@@ -176,12 +175,10 @@ def test_without_a_sealing_key_nothing_is_sent(job: Job) -> None:
 
 
 def test_a_name_that_a_stranger_has_is_refused_and_its_device_untouched(job: Job) -> None:
-    from infuse_cli.sim import wire
-
     with job.world.clock.lock:
         stranger = job.world.registry.mint(
             Ask(
-                body=wire.MintRequest(
+                body=schemas.MintRequest(
                     name="sensor-2", metadata={"infuseIntent": "other", "mcuId": mcu_id(77)}
                 )
             )

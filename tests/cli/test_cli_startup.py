@@ -127,6 +127,12 @@ def test_a_commands_help_imports_no_heavy_library(command):
     assert not tops & set(HEAVY)
 
 
+def test_listing_ports_imports_no_journal_no_network_and_no_crypto(tmp_path):
+    tops, run = imported(["serial", "ports"], {"INFUSE_HOME": str(tmp_path)})
+    assert run.returncode == 0
+    assert not tops & (set(HEAVY) - {"serial", "rich", "platformdirs"})
+
+
 def page(*argv, columns, env=None):
     """What a help page looks like on a terminal of so many columns, and the modules that it
     took.

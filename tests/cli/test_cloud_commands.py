@@ -404,16 +404,16 @@ class TestDevices:
             "PASS",
         )
         assert [told.split(":")[0] for told in shown["differences"]] == [
-            "registry device r-1 is on record, and the registry does not know it"
+            "registry device r-1 is recorded here, and the registry does not know it"
         ]
         assert "Differs: " in infuse.text("device", "show", uuid)
 
     def test_lists_are_whole(self, infuse, device):
         with infuse.world.clock.lock:
-            from infuse_cli.sim import wire
+            from infuse_cli.sim import schemas
 
             for n in range(230):
-                made = wire.Device(
+                made = schemas.Device(
                     mcu_id=f"{n:016x}",
                     board_id=device["boardId"],
                     organisation_id=device["organisationId"],
@@ -557,7 +557,7 @@ class TestReconcile:
             gone: ["missing", "registry-missing"],
         }
         assert rows[changed]["details"] == [
-            "metadata serialNumber is 'SN-1', on record 'SN-7'",
+            "metadata serialNumber is 'SN-1', recorded 'SN-7'",
             "registry status PENDING",
         ]
         assert rows[well]["lastHeard"].endswith("Z")
@@ -602,7 +602,7 @@ class TestReconcile:
         told = infuse.capsys.readouterr()
         assert uuid in told.out
         assert "never-heard" in told.out
-        assert "0 of 1 board as on record." in told.out
+        assert "0 of 1 board as recorded." in told.out
         infuse.heard(device["deviceId"])
         assert "all heard" in infuse.text("journal", "reconcile")
 

@@ -106,7 +106,7 @@ class TestRefusals:
         st.text(max_size=30),
     )
     def test_any_refusal_has_a_meaning(self, status, body, challenge):
-        assert denials.meaning(
+        assert denials.classify_auth_error(
             RawAnswer(status, {"www-authenticate": challenge}, body), "Bearer"
         ).startswith("credential.")
 

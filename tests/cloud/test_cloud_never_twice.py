@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from infuse_cli.cloud import failures
-from infuse_cli.cloud.gate import gate_for
+from infuse_cli.cloud.rate_limiter import limiter_for
 from infuse_cli.errors import CloudError, CredentialError, Interrupted
 
 
@@ -241,7 +241,7 @@ def test_one_retry_after_holds_back_every_thread(server, make_client, api):
         assert waiting.acquire(timeout=20)
     # One was refused, and the four others wait without having asked.
     assert len(server.requests) == 1
-    gate_for(f"127.0.0.1:{server.port}")._until = 0.0
+    limiter_for(f"127.0.0.1:{server.port}")._until = 0.0
     released.set()
     for thread in threads:
         thread.join()

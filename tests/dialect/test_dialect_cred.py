@@ -9,7 +9,8 @@ import hashlib
 import pytest
 
 from infuse_cli import dialect
-from infuse_cli.dialect.base import Capability, Heard
+from infuse_cli.capabilities import Capability
+from infuse_cli.dialect.base import Heard
 from infuse_cli.dialect.shell import CredCodec, ShellCodec
 from infuse_cli.dialect.token_places import TokenPlace, token_is_there, write_token
 from infuse_cli.errors import BoardError, ProfileError

@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 from tiny_modem import BOOT, KEYGEN_TEXT, OTHER_UUID, UUID, SilenceError, TinyModem, talk
 
 from infuse_cli import dialect
+from infuse_cli.capabilities import Capability
 from infuse_cli.dialect import cme, commands
-from infuse_cli.dialect.base import Capability
 from infuse_cli.errors import CODES, BoardError, ProfileError
 from infuse_cli.types import CredentialType, StoredCredential
 

@@ -3,10 +3,10 @@
 import pytest
 
 from infuse_cli import dialect
+from infuse_cli.capabilities import CERTIFICATE_MODES, MCU_ID_SOURCES, TOKEN_STORES, Capability
 from infuse_cli.config import model
-from infuse_cli.dialect import DIALECTS, MCU_ID_SOURCES, TOKEN_STORES
+from infuse_cli.dialect import DIALECTS
 from infuse_cli.dialect.base import CodecOptions, UnsupportedOperations
-from infuse_cli.dialect.capability import Capability
 from infuse_cli.errors import ProfileError
 from infuse_cli.keys.frames import network_cipher
 from infuse_cli.sim import faults, fronts
@@ -46,8 +46,8 @@ def test_a_profile_may_name_every_dialect_and_no_other():
 
 
 def test_every_store_and_source_has_a_dialect():
-    for capability in (*TOKEN_STORES.values(), *MCU_ID_SOURCES.values()):
-        assert dialect.speakers(capability)
+    for asked in (TOKEN_STORES, MCU_ID_SOURCES, CERTIFICATE_MODES):
+        assert all(dialect.able(needed) for needed in asked.values())
 
 
 @pytest.mark.parametrize("name", faults.DIALECTS)

@@ -26,7 +26,6 @@ LONG_FILES = {
     "infuse_cli/cli/commands/ca.py": "one function a command",
     "infuse_cli/cli/commands/registry.py": "one function a command",
     "infuse_cli/ca/signing.py": "",
-    "infuse_cli/config/source/rules.py": "",
 }
 LONG_FUNCTIONS = {}
 OPTIONS = "infuse_cli/cli/commands/"

@@ -165,7 +165,7 @@ class TestRetire:
             "device", "retire", board["deviceId"], "--yes", "--output", "json", env=env
         )
         assert ran.code == 0, ran.stdout
-        assert "not on record here" in ran.envelope["data"]["steps"][0]["result"]
+        assert "made on another bench" in ran.envelope["data"]["steps"][0]["result"]
         assert device(bench, board["deviceId"])["metadata"]["infuseRetired"]
 
     def test_one_that_a_batch_registered_and_nobody_plugged_in(self, bench, tmp_path):
@@ -212,11 +212,20 @@ class TestRetire:
         run(bench, "device", "retire", board["deviceId"], "--yes")
         is_gone(bench, board, "lost")
 
-    @pytest.mark.storm
-    def test_a_certificate_of_the_clouds_ends_with_its_registry_device(self, cloud_ca):
-        _, board = passed(cloud_ca)
-        run(cloud_ca, "device", "retire", board["board"]["uuid"], "--yes")
-        is_gone(cloud_ca, board, "scrapped")
+    def test_a_certificate_of_the_clouds_is_live_until_the_cloud_revokes_it(self, cloud_ca):
+        port, board = passed(cloud_ca)
+        rotated = run(cloud_ca, "key", "rotate", board["board"]["uuid"], "--port", port)["data"]
+        assert rotated["revoked"] == []
+        after = rotated["boards"][0]
+        data = run(cloud_ca, "device", "retire", board["board"]["uuid"], "--yes")["data"]
+        results = [row["result"] for row in data["steps"] if row["step"] == "certificates"]
+        assert results[0] == "none left to revoke"
+        assert "2 certificates of the cloud's CA not revoked" in results[1]
+        assert "only the cloud can revoke them" in results[1]
+        _, certificates, _ = record(cloud_ca, board["board"]["uuid"])
+        assert "revoked" not in {row.state for row in certificates}
+        assert device(cloud_ca, after["deviceId"])["metadata"]["infuseRetired"]
+        assert audit(cloud_ca.world) == []
 
 
 class TestReplace:

@@ -19,8 +19,8 @@ from cryptography import x509
 from pki_board import DEVICE_ID, Modem, request
 from test_pki_ca_policy import HOSTILE, csr, pem
 
-from infuse_cli.ca.forked_worker import Aside
-from infuse_cli.ca.signing import _give_out
+from infuse_cli.ca.forked_worker import ForkedWorker
+from infuse_cli.ca.signing import write_certificates
 from infuse_cli.cli.main import run
 from infuse_cli.journal.store import SqliteJournal, open_journal
 
@@ -131,16 +131,16 @@ def test_a_storm_of_kills(bench):
 
 
 def test_a_helper_that_dies_is_done_without():
-    with Aside(lambda number: (number * 2, os.getpid()), apart=True) as work:
-        work.begin(1)
-        doubled, other = work.end()
+    with ForkedWorker(lambda number: (number * 2, os.getpid()), fork=True) as work:
+        work.submit(1)
+        doubled, other = work.result()
         assert (doubled, other != os.getpid()) == (2, True)
-        work.begin(2)
+        work.submit(2)
         os.kill(other, signal.SIGKILL)
-        assert work.end()[0] == 4
-        work.begin(3)
-        assert work.end() == (6, os.getpid())
-        assert work.end() is None
+        assert work.result()[0] == 4
+        work.submit(3)
+        assert work.result() == (6, os.getpid())
+        assert work.result() is None
 
 
 def test_an_interrupt_right_after_the_record_is_told_as_one(infuse, bench, monkeypatch):
@@ -175,14 +175,14 @@ def test_an_interrupt_right_after_the_record_is_told_as_one(infuse, bench, monke
 def test_a_helper_is_done_without_where_there_can_be_none_and_where_none_is_waited_for(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "fork", Mock(side_effect=BlockingIOError))
-        with Aside(lambda number: (number, os.getpid()), apart=True) as work:
-            work.begin(1)
-            assert work.end() == (1, os.getpid())
+        with ForkedWorker(lambda number: (number, os.getpid()), fork=True) as work:
+            work.submit(1)
+            assert work.result() == (1, os.getpid())
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # as some that start programs leave it
     try:
-        with Aside(lambda number: number, apart=True) as work:
-            work.begin(1)
-            assert work.end() == 1
+        with ForkedWorker(lambda number: number, fork=True) as work:
+            work.submit(1)
+            assert work.result() == 1
     finally:
         signal.signal(signal.SIGCHLD, before)
 
@@ -269,11 +269,12 @@ def test_a_folder_that_cannot_be_is_told_as_one(infuse, bench):
 def test_a_disk_that_takes_a_part_of_a_certificate_or_no_more(tmp_path, monkeypatch):
     write = os.write
     monkeypatch.setattr(os, "write", lambda to, data: write(to, data[:5]))
-    assert _give_out(tmp_path, ".part", [(Path("a.csr"), "a certificate", False)]) == []
+    assert write_certificates(tmp_path, ".part", [(Path("a.csr"), "a certificate", False)]) == []
     assert (tmp_path / "a.pem").read_text() == "a certificate"
     monkeypatch.setattr(os, "write", Mock(side_effect=OSError(errno.ENOSPC, "full")))
     assert [
-        one.filename for one in _give_out(tmp_path, ".part", [(Path("b.csr"), "another", False)])
+        one.filename
+        for one in write_certificates(tmp_path, ".part", [(Path("b.csr"), "another", False)])
     ] == [str(tmp_path / "b.pem")]
     assert [path.name for path in tmp_path.iterdir()] == ["a.pem"]
 
@@ -283,9 +284,9 @@ def test_two_that_give_out_the_same_certificate_do_not_meet_in_one_file(tmp_path
 
     def met(part, target) -> None:
         monkeypatch.setattr(os, "replace", replace)
-        assert _give_out(tmp_path, ".other", made) == []
+        assert write_certificates(tmp_path, ".other", made) == []
         replace(part, target)
 
     monkeypatch.setattr(os, "replace", met)
-    assert _give_out(tmp_path, ".part", made) == []
+    assert write_certificates(tmp_path, ".part", made) == []
     assert [path.name for path in tmp_path.iterdir()] == ["a.pem"]

@@ -149,7 +149,7 @@ def test_a_ca_that_may_not_be_looked_at_is_told_as_one(infuse, bench, made_ca, m
     with monkeypatch.context() as patch:
         patch.setattr("infuse_cli.pki.issuers.read_bounded", refuse)
         error = infuse("ca", "show", code=9)
-    assert (error["code"], "Permission denied" in error["message"]) == ("ca.broken", True)
+    assert (error["code"], "Permission denied" in error["message"]) == ("ca.corrupt", True)
     long = bench / ("a" * 300)
     assert (
         infuse("ca", "renew", "--root-key", long, "--passphrase-file", bench / "word", code=9)[
@@ -203,17 +203,17 @@ def test_an_external_root_signs_the_request_and_it_is_imported(infuse, bench):
         )["code"]
         == "ca.key-mismatch"
     )
-    assert imported("alone.pem", signed(pem, root_key, root))["code"] == "ca.broken"
+    assert imported("alone.pem", signed(pem, root_key, root))["code"] == "ca.corrupt"
     assert (
         imported("forged.pem", signed(pem, *own_root()), "--root", bench / "root.pem")["code"]
-        == "ca.broken"
+        == "ca.corrupt"
     )
     (bench / "leaf.pem").write_bytes(not_a_ca(pem, root_key, root))
     assert (
         infuse(
             "ca", "import", bench / "leaf.pem", "--root", bench / "root.pem", *ca, *word, code=9
         )["code"]
-        == "ca.broken"
+        == "ca.corrupt"
     )
     done = imported("good.pem", signed(pem, root_key, root), "--root", bench / "root.pem", code=0)
     assert done["root"]["subject"] == "CN=Company Root"

@@ -17,12 +17,12 @@ from infuse_cli.pki.certificate_profiles import DEVICE
 from infuse_cli.pki.chain import pem_bundle
 from infuse_cli.pki.issuing import issue, new_serial
 from infuse_cli.pki.possession import Possession, verify_jwt
-from infuse_cli.pki.signers.file import FileSigner
+from infuse_cli.pki.signers.file import UnlockedIssuer
 
 NOW = datetime.now(UTC)
 MODEM = Modem()
 CA = make_ca("x", NOW)
-SIGNER = FileSigner(CA.intermediate_key, (CA.intermediate, CA.root))
+SIGNER = UnlockedIssuer(CA.intermediate_key, (CA.intermediate, CA.root))
 PEM = issue(
     SIGNER,
     spki_der=MODEM.spki,

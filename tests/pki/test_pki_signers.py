@@ -22,7 +22,7 @@ from infuse_cli.pki.certificate_profiles import certificate_profile
 from infuse_cli.pki.crl import make_crl
 from infuse_cli.pki.key_file import encrypted_pem
 from infuse_cli.pki.signers import open_key
-from infuse_cli.pki.signers.file import FileSigner
+from infuse_cli.pki.signers.file import UnlockedIssuer
 from infuse_cli.types import Secret
 
 
@@ -67,7 +67,7 @@ def test_it_is_a_key_that_signs_and_tells_nothing(backend, key):
 
 def test_certificates_and_lists_are_issued_with_it(key):
     made = make_ca("Line", datetime.now(UTC), key)
-    signer = FileSigner(made.intermediate_key, (made.intermediate, made.root))
+    signer = UnlockedIssuer(made.intermediate_key, (made.intermediate, made.root))
     issued = issuing.issue(
         signer,
         spki_der=Modem().spki,

@@ -106,7 +106,7 @@ def test_what_the_certificates_say(signer):
 def test_opens_by_uri_too_and_tells_nothing(made_ca, secret):
     key = open_key(f"file:{made_ca / 'intermediate.key.pem'}", secret)
     assert key.public_key() == read_chain(made_ca)[0].public_key()
-    assert repr(load_ca(made_ca, secret)) == "FileSigner(CN=Line 1 Intermediate)"
+    assert repr(load_ca(made_ca, secret)) == "UnlockedIssuer(CN=Line 1 Intermediate)"
 
 
 @pytest.mark.parametrize("uri", ["nonsense", "http://example", ""])
@@ -137,20 +137,20 @@ def test_another_key_is_refused(ca_copy, secret):
     (ca_copy / "intermediate.key.pem").write_bytes(
         encrypted_pem(ec.generate_private_key(ec.SECP256R1()), secret)
     )
-    refused("ca.broken", load_ca, ca_copy, secret)
+    refused("ca.corrupt", load_ca, ca_copy, secret)
 
 
 def test_a_key_of_another_kind_is_refused(ca_copy, secret):
     (ca_copy / "intermediate.key.pem").write_bytes(
         encrypted_pem(ec.generate_private_key(ec.SECP384R1()), secret)
     )
-    assert "P-256" in refused("ca.broken", load_ca, ca_copy, secret).message
+    assert "P-256" in refused("ca.corrupt", load_ca, ca_copy, secret).message
 
 
 def test_another_root_of_the_same_name_breaks_the_chain(ca_copy, tmp_path, secret):
     init_ca(tmp_path / "other", "Line 1", secret)
     shutil.copy(tmp_path / "other" / "root.pem", ca_copy / "root.pem")
-    assert "Line 1 Intermediate" in refused("ca.broken", load_ca, ca_copy, secret).message
+    assert "Line 1 Intermediate" in refused("ca.corrupt", load_ca, ca_copy, secret).message
 
 
 @pytest.mark.parametrize("name", ["root.pem", "intermediate.pem", "intermediate.key.pem"])
@@ -167,7 +167,7 @@ def test_damage_is_said_and_never_taken_for_a_wrong_passphrase(ca_copy, secret, 
             path.write_bytes(data[: len(data) // 2])
         case _:
             path.write_bytes(bytes(range(256)) * 8)
-    assert str(path) in refused("ca.broken", load_ca, ca_copy, secret).message
+    assert str(path) in refused("ca.corrupt", load_ca, ca_copy, secret).message
 
 
 def test_no_ca_is_said(tmp_path, secret):
@@ -215,10 +215,10 @@ def test_unfit_names(tmp_path, secret, name):
 
 def test_a_disk_that_refuses_is_said_and_leaves_nothing(tmp_path, secret):
     (tmp_path / "file").write_text("in the way")
-    error = refused("ca.broken", init_ca, tmp_path / "file" / "ca", "line", secret)
+    error = refused("ca.corrupt", init_ca, tmp_path / "file" / "ca", "line", secret)
     assert "nothing was made" in error.hint
     error = refused(
-        "ca.broken", init_ca, tmp_path / "ca", "line", secret, root_out=tmp_path / "file" / "stick"
+        "ca.corrupt", init_ca, tmp_path / "ca", "line", secret, root_out=tmp_path / "file" / "stick"
     )
     assert not (tmp_path / "ca").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from infuse_cli.ca.authority import CertificateAuthority
 
 app = typer.Typer(
     help="The local CA that signs the boards' certificates.",
@@ -170,18 +173,19 @@ def init(
     --external-root only the intermediate's key is made here, and a request for your own root to
       sign.
     """
-    from infuse_cli.ca import common as ca_common
-    from infuse_cli.ca import lifecycle as ca_life
+    from infuse_cli.ca.lifecycle import InitRequest, NewKeyRequest, init
     from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views import ca as views
 
-    options = ca_life.InitOptions(name, root_out, keyring, external_root, csr_out)
-    finish(
-        ca_life.init(
-            options,
-            ca_life.KeyOptions(key, existing_key, pin_file, pin_fd),
-            ca_common.PassphraseOptions(passphrase_file, passphrase_fd),
-        )
+    request = InitRequest(
+        NewKeyRequest(key, existing_key, pin_file, pin_fd),
+        root_out,
+        keyring,
+        external_root,
+        csr_out,
     )
+    authority = _authority(name, passphrase_file, passphrase_fd)
+    finish(views.made(init(authority, request), authority.settings))
 
 
 @app.command(name="import")
@@ -211,15 +215,12 @@ def import_(
     """Take the intermediate's certificate that an external root signed; it must be for the key that
     waits here.
     """
-    from infuse_cli.ca import common as ca_common
-    from infuse_cli.ca import lifecycle as ca_life
+    from infuse_cli.ca.lifecycle import import_signed
     from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views import ca as views
 
-    finish(
-        ca_life.import_(
-            certificate, root, ca, ca_common.PassphraseOptions(passphrase_file, passphrase_fd)
-        )
-    )
+    authority = _authority(ca, passphrase_file, passphrase_fd)
+    finish(views.imported(import_signed(authority, certificate, root), authority.settings))
 
 
 @app.command()
@@ -241,29 +242,26 @@ def renew(
     It signs from now on. Certificates of the one before stay good, and its lists can still be
     signed.
     """
-    from infuse_cli.ca import common as ca_common
-    from infuse_cli.ca import lifecycle as ca_life
+    from infuse_cli.ca.lifecycle import NewKeyRequest, RenewRequest, renew
     from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views import ca as views
 
-    request = ca_life.InitOptions(external=external_root, csr_out=csr_out)
-    finish(
-        ca_life.renew(
-            ca,
-            root_key,
-            request,
-            ca_life.KeyOptions(key, existing_key, pin_file, pin_fd),
-            ca_common.PassphraseOptions(passphrase_file, passphrase_fd),
-        )
+    request = RenewRequest(
+        NewKeyRequest(key, existing_key, pin_file, pin_fd), root_key, external_root, csr_out
     )
+    authority = _authority(ca, passphrase_file, passphrase_fd)
+    finish(views.renewed(renew(authority, request), authority.settings))
 
 
 @app.command()
 def show(ca: Ca = None) -> None:
     """Show the CA: its certificates, their dates and digests, and what is wrong with its files."""
-    from infuse_cli.ca import files as local_ca
+    from infuse_cli.ca.inspection import describe
     from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views import ca as views
 
-    finish(local_ca.show(ca))
+    authority = _authority(ca)
+    finish(views.shown(describe(authority.settings, authority.folder)))
 
 
 @app.command()
@@ -323,19 +321,23 @@ def sign(
     again, so a batch that was stopped is run again. What is refused is on record with its request:
     infuse ca list --state refused.
     """
-    from infuse_cli.ca import common as ca_common
-    from infuse_cli.ca import signing as ca_sign
+    from infuse_cli.ca.signing import SignOptions, requests_in, sign_file, sign_files
+    from infuse_cli.cli.progress import SigningBar
     from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views import ca as views
+    from infuse_cli.errors import UsageError
+    from infuse_cli.files import is_folder
 
-    finish(
-        ca_sign.sign(
-            csr,
-            batch,
-            out,
-            ca_sign.SignOptions(device_id, certificate, ca, again, tuple(san)),
-            ca_common.PassphraseOptions(passphrase_file, passphrase_fd),
-        )
-    )
+    if bool(csr) == (batch is not None):
+        raise UsageError("usage.bad-option", "either CSR files or --batch DIR says what is signed")
+    options = SignOptions(device_id, certificate, again, tuple(san))
+    authority = _authority(ca, passphrase_file, passphrase_fd)
+    if batch is None and len(csr) == 1 and not is_folder(out):
+        finish(views.signed_file(sign_file(authority, csr[0], out, options)))
+    csrs = csr if batch is None else requests_in(batch)
+    with SigningBar() as bar:
+        signed = sign_files(authority, csrs, out, options, bar.advance)
+    finish(views.signed_folder(signed))
 
 
 @app.command()
@@ -381,14 +383,13 @@ def issue(
     passphrase_fd: PassphraseFd = None,
 ) -> None:
     """Make a key and a certificate for a person, a bench or a broker."""
-    from infuse_cli.ca import common as ca_common
-    from infuse_cli.ca import signing as ca_sign
+    from infuse_cli.ca.signing import IssueRequest, issue_files
     from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views import ca as views
 
-    options = ca_sign.IssueOptions(out, key_out, certificate, tuple(san), ca)
-    finish(
-        ca_sign.issue(name, options, ca_common.PassphraseOptions(passphrase_file, passphrase_fd))
-    )
+    request = IssueRequest(name, out, key_out, certificate, tuple(san))
+    authority = _authority(ca, passphrase_file, passphrase_fd)
+    finish(views.issued_files(issue_files(authority, request)))
 
 
 @app.command()
@@ -400,10 +401,12 @@ def lint(
     certificate: Certificate = None,
 ) -> None:
     """Explain a certificate point by point beside its certificate profile."""
-    from infuse_cli.ca import lint as ca_lint
+    from infuse_cli.ca import inspection
+    from infuse_cli.cli.context import current
     from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views import ca as views
 
-    finish(ca_lint.lint(file, certificate))
+    finish(views.linted(inspection.lint(current().settings, file, certificate)))
 
 
 @app.command(name="list")
@@ -500,8 +503,10 @@ def list_(
     ca: Ca = None,
 ) -> None:
     """List the certificates on record, or search among them."""
-    from infuse_cli.ca import search as ca_list
+    from infuse_cli.ca.search import CertificateFilter, search
+    from infuse_cli.cli.context import current
     from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views import ca_list as views
     from infuse_cli.journal.certificates import Wanted
 
     wanted = Wanted(
@@ -514,7 +519,8 @@ def list_(
         issuer=issuer,
         profile=certificate,
     )
-    finish(ca_list.listed(wanted, ca_list.Shown(format_.value, out), ca=ca, dates=(since, until)))
+    found = search(current().settings, CertificateFilter(wanted, since, until, ca))
+    finish(views.listed(found, views.Layout(format_.value, out)))
 
 
 @app.command()
@@ -601,11 +607,15 @@ def revoke(
     ca: Ca = None,
 ) -> None:
     """Revoke certificates for good: they go into the next list that `infuse ca crl` signs."""
-    from infuse_cli.ca import revocation as ca_revoke
+    from infuse_cli.ca import revocation
+    from infuse_cli.cli.context import current
     from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views import ca as views
 
-    chosen = ca_revoke.Chosen(tuple(serial), file, device, board, run, station, issuer)
-    finish(ca_revoke.revoke(chosen, reason, ca, dry_run=dry_run))
+    request = revocation.RevokeRequest(
+        tuple(serial), file, device, board, run, station, issuer, reason, dry_run
+    )
+    finish(views.revoked(revocation.revoke(current().settings, request, ca=ca)))
 
 
 @app.command()
@@ -649,12 +659,12 @@ def crl(
     While nothing was revoked since and the last one is not half through its life, that one is given
     out again.
     """
-    from infuse_cli.ca import common as ca_common
-    from infuse_cli.ca import revocation as ca_revoke
+    from infuse_cli.ca.crl import CrlRequest, sign_crl
     from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views import ca as views
 
-    options = ca_revoke.CrlOptions(out, issuer, days, der, new, ca, root_key)
-    finish(ca_revoke.crl(options, ca_common.PassphraseOptions(passphrase_file, passphrase_fd)))
+    request = CrlRequest(out, issuer, days, der, new, root_key)
+    finish(views.signed_crl(sign_crl(_authority(ca, passphrase_file, passphrase_fd), request)))
 
 
 @app.command()
@@ -688,10 +698,14 @@ def export(
     With --issuer it is an intermediate, also one that was replaced; with --chain the intermediate
     and all above it.
     """
-    from infuse_cli.ca import files as local_ca
+    from infuse_cli.ca import inspection
+    from infuse_cli.cli.context import current
     from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views import ca as views
 
-    finish(local_ca.export(out, ca, whole=chain, der=der, issuer=issuer))
+    request = inspection.ExportRequest(out, issuer, chain, der)
+    certificates = inspection.export(current().settings, request, ca=ca)
+    finish(views.exported(certificates, request))
 
 
 @app.command()
@@ -718,7 +732,21 @@ def verify(
     ca: Ca = None,
 ) -> None:
     """Check a certificate: chain, dates, and that it is what its certificate profile says."""
-    from infuse_cli.ca import files as local_ca
+    from infuse_cli.ca import inspection
+    from infuse_cli.cli.context import current
     from infuse_cli.cli.result import finish
+    from infuse_cli.cli.views import ca as views
 
-    finish(local_ca.verify(file, certificate, root, ca))
+    found = inspection.verify(current().settings, file, certificate=certificate, root=root, ca=ca)
+    finish(views.verified(found))
+
+
+def _authority(
+    ca: str | None, passphrase_file: Path | None = None, passphrase_fd: int | None = None
+) -> CertificateAuthority:
+    from infuse_cli.ca.authority import CertificateAuthority
+    from infuse_cli.ca.common import PassphraseOptions
+    from infuse_cli.cli.context import current
+
+    options = PassphraseOptions(passphrase_file, passphrase_fd)
+    return CertificateAuthority(current().settings, ca, options)

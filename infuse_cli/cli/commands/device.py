@@ -122,8 +122,8 @@ def list_devices(
 
 @app.command()
 def show(device: Device, *, soc: Soc = None) -> None:
-    """Show a device: in the cloud, in the registry, its state, its last route, and what is on
-    record here.
+    """Show a device: in the cloud, in the registry, its state, its last route, and what the journal
+    here has.
     """
     from infuse_cli.cli.views import devices as views
     from infuse_cli.devices import cloud_devices
@@ -309,7 +309,7 @@ def replace(
     soc: Soc = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Retire a device that another one replaces, and tie the two together on record and in the
+    """Retire a device that another one replaces, and link the two in the journal and in the
     cloud.
     """
     from infuse_cli.cli.views import retirement as views

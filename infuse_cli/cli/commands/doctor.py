@@ -36,7 +36,10 @@ def command(
     asked; the exit code is 0 when nothing FAILs, else that of the first FAIL. With a profile it is
     looked at with that product's eyes.
     """
+    from infuse_cli.cli.context import current
     from infuse_cli.cli.result import finish
-    from infuse_cli.maintenance import doctor_report
+    from infuse_cli.cli.views.doctor import looked_over
+    from infuse_cli.maintenance.look_over import look_over
 
-    finish(doctor_report.report(bundle, passphrase_file))
+    settings = current().settings
+    finish(looked_over(look_over(settings, bundle=bundle, passphrase_file=passphrase_file)))

@@ -336,10 +336,11 @@ def head(
     from infuse_cli.cli.views.maintenance import head_signed
     from infuse_cli.maintenance.heads import sign_head
 
+    settings = current().settings
     passphrase = ca_common.passphrase(
-        ca, ca_common.PassphraseOptions(passphrase_file, passphrase_fd)
+        settings, ca, ca_common.PassphraseOptions(passphrase_file, passphrase_fd)
     )
-    finish(head_signed(sign_head(current().settings, out, ca_common.folder_of(ca), passphrase)))
+    finish(head_signed(sign_head(settings, out, ca_common.folder_of(settings, ca), passphrase)))
 
 
 @app.command()

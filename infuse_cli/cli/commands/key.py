@@ -156,8 +156,8 @@ def shared_secret(
     out: Out = None,
     reveal: Reveal = False,
 ) -> None:
-    """The root secret of a device, by its public key or by the device; shows a fingerprint unless
-    told otherwise.
+    """The root secret of a device, by its public key or by the device; shows a
+    fingerprint unless --reveal or --out is given.
     """
     from infuse_cli.cli.views import keys as views
     from infuse_cli.devices import keys
@@ -198,7 +198,7 @@ def derive(
 ) -> None:
     """A device's key: derived by the cloud, or here from its root secret.
 
-    Shows a fingerprint unless told otherwise.
+    Shows a fingerprint unless --reveal or --out is given.
 
     The root is the cloud's answer for --public-key or --device, or comes from a private file.
     """

@@ -199,7 +199,7 @@ def check(
 ) -> None:
     """Try whether the broker takes what this line makes, as a board would, and without one.
 
-    A certificate is made for it: on record, good for a day, its key never in a file. A second
+    A certificate is made for it: recorded, good for a day, its key never in a file. A second
     connection, without a certificate, has to be refused.
     """
     from infuse_cli.ca.common import PassphraseOptions

@@ -81,7 +81,7 @@ def create(
         ),
     ] = None,
     generate_key: Annotated[
-        bool, typer.Option("--generate-key", help="Make a key; --out says where it is kept.")
+        bool, typer.Option("--generate-key", help="Make a key; --out says where it is stored.")
     ] = False,
     out: Annotated[
         Path | None,

@@ -230,17 +230,17 @@ def token_ledger_(
     *,
     offline: Annotated[
         bool,
-        typer.Option("--offline", help="Only count what is on record; do not ask the registry."),
+        typer.Option("--offline", help="Only count what the journal has; do not ask the registry."),
     ] = False,
     settle: Annotated[
         bool,
         typer.Option(
             "--settle",
-            help="Put on record what is certain, and revoke what has ended here and not there.",
+            help="Record what is certain, and revoke what has ended here and not there.",
         ),
     ] = False,
 ) -> None:
-    """Count every token on record by how it ended, and name those that the registry shows
+    """Count every token of the journal by how it ended, and name those that the registry shows
     otherwise.
     """
     from infuse_cli.cli.views import tokens as views

@@ -27,7 +27,7 @@ _SIDES: Final = {
     "registryDevice": "registry device",
     "state": "state",
     "lastRoute": "last route",
-    "record": "on record here",
+    "record": "in the journal here",
 }
 
 
@@ -63,16 +63,14 @@ def overview(result: DeviceOverview) -> OperationResult:
 
 def _differences(result: DeviceOverview) -> list[str]:
     found = result.comparison
-    lines = [
-        f"{row.name}: in the cloud {row.actual}, on record {row.expected}" for row in found.ids
-    ]
+    lines = [f"{row.name}: in the cloud {row.actual}, recorded {row.expected}" for row in found.ids]
     lines += [
-        f"metadata {row.name}: in the cloud {row.actual!r}, on record {row.expected!r}"
+        f"metadata {row.name}: in the cloud {row.actual!r}, recorded {row.expected!r}"
         for row in found.metadata
     ]
     if result.lost_registry_device:
         lines.append(
-            f"registry device {result.lost_registry_device} is on record, and the registry does"
+            f"registry device {result.lost_registry_device} is recorded here, and the registry does"
             " not know it"
         )
     return lines

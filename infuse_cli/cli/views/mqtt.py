@@ -6,10 +6,10 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from infuse_cli.ca.common import certificate_data
 from infuse_cli.cli.context import current
 from infuse_cli.cli.result import OperationResult, json_line
 from infuse_cli.cli.views import cloud as views
+from infuse_cli.cli.views.ca import certificate_data
 from infuse_cli.cli.views.events import seconds
 from infuse_cli.devices.mqtt_token import TokenRenewed
 
@@ -132,7 +132,7 @@ def checked(result: BrokerCheck) -> OperationResult:
             "notAfter": client.not_after,
         }
         lines += [
-            f"  on record CN={result.name}, good until {client.not_after:%Y-%m-%d %H:%M} UTC",
+            f"  recorded  CN={result.name}, good until {client.not_after:%Y-%m-%d %H:%M} UTC",
             f"            serial {client.serial}",
         ]
         taken = "what this line makes"

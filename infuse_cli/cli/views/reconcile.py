@@ -102,7 +102,7 @@ def _show(console: Console, result: Reconciliation, wrong: list[Compared]) -> No
         views.say(console, "No board PASSed in that time.")
         return
     if not wrong:
-        views.say(console, f"{count} that PASSed: all in the cloud as on record, all heard.")
+        views.say(console, f"{count} that PASSed: all in the cloud as recorded, all heard.")
         return
     cells = [
         [
@@ -114,4 +114,4 @@ def _show(console: Console, result: Reconciliation, wrong: list[Compared]) -> No
         for row in wrong
     ]
     views.table(console, _COLUMNS, cells, "")
-    views.say(console, f"{len(result.boards) - len(wrong)} of {count} as on record.")
+    views.say(console, f"{len(result.boards) - len(wrong)} of {count} as recorded.")

@@ -85,7 +85,7 @@ def _old_certificates(result: Rotation) -> str:
         return "; ".join(ends)
     if result.had_certificates:
         return "its old one was revoked before: `infuse ca crl` tells brokers"
-    return "no old certificate is on record here, so none was revoked"
+    return "the journal here has no old certificate, so none was revoked"
 
 
 def _with_note(result: OperationResult, note: str, **data: Any) -> OperationResult:

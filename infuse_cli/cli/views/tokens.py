@@ -96,8 +96,8 @@ def station_revoked(result: StationRevocation) -> OperationResult:
     ]
     if elsewhere:
         lines.append(
-            f"{len(elsewhere)} pending tokens are on no record here: `infuse registry token list`"
-            " shows them."
+            f"{len(elsewhere)} pending tokens are not in the journal here:"
+            " `infuse registry token list` shows them."
         )
     return OperationResult("registry token revoke", data, human="\n".join(lines))
 
@@ -146,9 +146,8 @@ def _row(row: Disagreement) -> dict[str, Any]:
 
 def _ledger_lines(result: Ledger) -> list[str]:
     counts = "  ".join(f"{count} {state.value}" for state, count in result.states.items() if count)
-    lines = [
-        f"{plural(result.tokens, 'registration token')} on record{': ' + counts if counts else '.'}"
-    ]
+    end = f": {counts}" if counts else "."
+    lines = [f"{plural(result.tokens, 'registration token')} in the journal{end}"]
     for row in result.disagreeing:
         token = row.token
         lines.append(f"  {token.name}  {token.state.value}: {row.verdict.why} ({_next(row)})")
@@ -158,13 +157,12 @@ def _ledger_lines(result: Ledger) -> list[str]:
         lines.append("The registry agrees with all of them.")
     elif any(_can_settle(row) for row in result.disagreeing):
         lines.append(
-            "--settle puts on record what is certain, and revokes what has ended here and not"
-            " there."
+            "--settle records what is certain, and revokes what has ended here and not there."
         )
     if result.pending_elsewhere:
         lines.append(
-            f"{result.pending_elsewhere} further tokens are pending in the registry, on no record"
-            " here."
+            f"{result.pending_elsewhere} further tokens are pending in the registry, not in the"
+            " journal here."
         )
     return lines
 

@@ -14,6 +14,7 @@ from infuse_cli.config.model import Names, path_keys
 from infuse_cli.config.source import certificates, find, nodes, rules, schema, secrets
 from infuse_cli.config.source.find import available, is_path
 from infuse_cli.config.source.finding import Finding, Mark, Source, at
+from infuse_cli.config.source.subject import Subject
 from infuse_cli.errors import ProfileError
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Reading:
         return [finding for finding in self.findings if finding.severity == "error"]
 
 
-def load_profile(name: str | None, env: Mapping[str, str]) -> Loaded:
+def load_profile(name: str | None, env: Mapping[str, str] | None = None) -> Loaded:
     """Load the profile of a run. Raises ProfileError profile.not-found when none was named."""
     if name is None:
         raise ProfileError(
@@ -90,7 +91,7 @@ def load_profile(name: str | None, env: Mapping[str, str]) -> Loaded:
                 " `infuse provision --sim 4` needs none."
             ),
         )
-    return load(name, env)
+    return load(name, env or {})
 
 
 def load(
@@ -145,7 +146,7 @@ def read_source(
     found = _without_secrets([*findings, *more, *mistakes], secrets.in_tree(tree))
     simulated = any(one.name == "simulator" for one in chain)
     half_read = any(one.key == _EXTENDS for one in findings)
-    subject = rules.Subject(profile, tree, base=source.built_in or half_read, simulated=simulated)
+    subject = Subject(profile, tree, base=source.built_in or half_read, simulated=simulated)
     sense = [finding for finding in rules.all_of(subject) if not _follows(finding, found)]
     found += [one for one in sense if not (half_read and one.severity == "warning")]
     return Reading(profile, source, tree, chain, overridden, tuple(_sorted(found)))

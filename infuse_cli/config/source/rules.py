@@ -6,20 +6,16 @@ Each rule is a function from the profile to findings.
 from __future__ import annotations
 
 import re
-import shlex
 import string
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from infuse_cli.certificate_files import MAX_BUNDLE, MAX_CHAIN, read_trusted
-from infuse_cli.config.model import MetadataValue, Profile
-from infuse_cli.config.source.finding import Finding, at, nearest
-from infuse_cli.config.source.nodes import Table, place
-from infuse_cli.dialect import AUTO, DIALECTS, MCU_ID_SOURCES, TOKEN_STORES, speakers
-from infuse_cli.dialect.capability import Capability
-from infuse_cli.errors import ProfileError
+from infuse_cli.capabilities import CERTIFICATE_MODES, MCU_ID_SOURCES, TOKEN_STORES, Capability
+from infuse_cli.config.model import MetadataValue
+from infuse_cli.config.source.finding import Finding, nearest
+from infuse_cli.config.source.rules_files import files, keys
+from infuse_cli.config.source.subject import Subject, compiled
+from infuse_cli.dialect import able
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,8 +23,6 @@ if TYPE_CHECKING:
 SOCS: Final = ("nRF9151", "nRF9161", "nRF9131", "nRF9160")
 """SoC names as the cloud writes them (source: the public client)."""
 
-KEY_FACTS: Final = ("deviceId", "interface", "dayIndex", "uuid", "imei", "mcuId")
-"""Facts that `keys.to` may use."""
 
 NAME_FACTS: Final = ("deviceId", "mcuId", "imei", "uuid", "iccid", "soc", "model")
 """Facts that `registry.name` may use, beside the metadata keys."""
@@ -51,52 +45,12 @@ RANGES: Final[tuple[tuple[str, float, float, str], ...]] = (
 )
 """Numbers and the range they must be in."""
 
-CERTIFICATE_FILES: Final = {
-    "identity.server_ca": MAX_CHAIN,
-    "cloud.ca_bundle": MAX_BUNDLE,
-    "broker.ca": MAX_BUNDLE,
-}
-"""Keys that name files of certificates to trust, and how many each may hold."""
 
 _VERSIONS: Final = re.compile(
     r"\s*(>=|<=|==|!=|>|<)?\s*\d+(\.\d+)*\s*(,\s*(>=|<=|==|!=|>|<)?\s*\d+(\.\d+)*\s*)*"
 )
 _PLACEHOLDER: Final = re.compile(r"<.*>")
 _LOOPBACK: Final = ("localhost", "::1")
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A profile under check.
-
-    `base`: a built-in one, which need not be complete; `simulated`: no real hardware.
-    """
-
-    profile: Profile
-    tree: Table
-    base: bool
-    simulated: bool
-
-    def error(
-        self,
-        key: str,
-        message: str,
-        *,
-        expected: str = "",
-        meant: str | None = None,
-        code: str = "profile.invalid",
-    ) -> Finding:
-        """An error at a key."""
-        return at(place(self.tree, key), key, message, expected=expected, nearest=meant, code=code)
-
-    def missing(self, key: str, message: str, expected: str) -> Finding:
-        """Something that a base may leave to the products that extend it."""
-        severity: Literal["error", "warning"] = "warning" if self.base else "error"
-        return at(place(self.tree, key), key, message, expected=expected, severity=severity)
-
-    def doubt(self, key: str, message: str) -> Finding:
-        """A warning at a key."""
-        return at(place(self.tree, key), key, message, severity="warning")
 
 
 def all_of(subject: Subject) -> list[Finding]:
@@ -162,34 +116,30 @@ def _mcu_id(subject: Subject) -> Iterator[Finding]:
                 expected="the command to send",
             )
         yield from _one_group(subject, f"{key}.pattern", source.pattern)
-    needed = MCU_ID_SOURCES.get(source.source)
-    if needed is not None and not _covers(dialect, needed):
+    fit = able(MCU_ID_SOURCES.get(source.source, frozenset()))
+    if dialect not in {"auto", *fit}:
         yield subject.error(
             f"{key}.from",
             f"mcuId from {source.source!r} cannot be read over the dialect {dialect!r}",
-            expected=f"board.serial.dialect {' or '.join(speakers(needed))}",
+            expected=f"board.serial.dialect {' or '.join(fit)}",
             code="profile.cannot",
         )
-
-
-def _covers(dialect: str, capability: Capability) -> bool:
-    """Whether a dialect can do something; what is found by asking may."""
-    return dialect == AUTO or capability in DIALECTS[dialect].can
 
 
 def _dialect(subject: Subject) -> Iterator[Finding]:
     profile, dialect = subject.profile, subject.profile.board.serial.dialect
-    certified = profile.identity.mode in {"local-ca", "cloud-ca"}
-    if certified and not _covers(dialect, Capability.WRITE):
+    mode = profile.identity.mode
+    fit = able(CERTIFICATE_MODES.get(mode, frozenset()))
+    if dialect not in {"auto", *fit}:
         yield subject.error(
             "identity.mode",
-            f"identity.mode {profile.identity.mode!r} puts a certificate on the board, which"
+            f"identity.mode {mode!r} puts a certificate on the board, which"
             f" dialect {dialect!r} cannot",
             expected="first-boot or none, or another board.serial.dialect",
             code="profile.cannot",
         )
-    possession = profile.verify.possession == "required"
-    if possession and not _covers(dialect, Capability.POSSESSION):
+    proving = {"auto", *able(frozenset({Capability.POSSESSION}))}
+    if dialect not in proving and profile.verify.possession == "required":
         yield subject.error(
             "verify.possession",
             f"possession cannot be proved over the dialect {dialect!r}",
@@ -203,20 +153,13 @@ def _one_group(subject: Subject, key: str, pattern: str | None) -> Iterator[Find
     if pattern is None:
         yield subject.error(key, f"there is no {key}", expected=expected)
         return
-    groups, problem = _compiled(pattern)
+    groups, problem = compiled(pattern)
     if problem:
         yield subject.error(
             key, f"{key!r} is not a regular expression: {problem}", expected=expected
         )
     elif groups != 1:
         yield subject.error(key, f"{key!r} has {groups} groups", expected=expected)
-
-
-def _compiled(pattern: str) -> tuple[int, str]:
-    try:
-        return re.compile(pattern).groups, ""
-    except re.error as error:
-        return 0, str(error)
 
 
 def _expect(subject: Subject) -> Iterator[Finding]:
@@ -331,13 +274,12 @@ def _token(subject: Subject) -> Iterator[Finding]:
     token, dialect = subject.profile.token, subject.profile.board.serial.dialect
     if token is None:
         return
-    needed = TOKEN_STORES[token.store]
-    if not _covers(dialect, needed):
-        able = " or ".join(speakers(needed))
+    fit = able(TOKEN_STORES[token.store])
+    if dialect not in {"auto", *fit}:
         yield subject.error(
             "token.store",
             f"token.store {token.store!r} cannot be done over the dialect {dialect!r}",
-            expected=f"board.serial.dialect {able}",
+            expected=f"board.serial.dialect {' or '.join(fit)}",
             code="profile.cannot",
         )
     if token.store == "settings" and not token.name:
@@ -385,7 +327,7 @@ def _token_command(subject: Subject, command: str | None, success: str | None) -
             "token.store is 'command', but there is no token.success",
             expected="the line that means success",
         )
-    if success is not None and (problem := _compiled(success)[1]):
+    if success is not None and (problem := compiled(success)[1]):
         yield subject.error(
             "token.success", f"'token.success' is not a regular expression: {problem}"
         )
@@ -395,7 +337,7 @@ def _metadata(subject: Subject) -> Iterator[Finding]:
     for name, value in subject.profile.metadata.items():
         if not isinstance(value, MetadataValue):
             continue
-        if value.pattern is not None and (problem := _compiled(value.pattern)[1]):
+        if value.pattern is not None and (problem := compiled(value.pattern)[1]):
             yield subject.error(
                 f"metadata.{name}.pattern",
                 f"the pattern of {name!r} is not a regular expression: {problem}",
@@ -406,41 +348,6 @@ def _metadata(subject: Subject) -> Iterator[Finding]:
                 "cloud.board.metadata_fields",
                 f"the metadata {field.name!r} is required, but only --metadata can give it a value",
             )
-
-
-def _files(subject: Subject) -> Iterator[Finding]:
-    profile = subject.profile
-    for key, text in (
-        ("identity.server_ca", profile.identity.server_ca),
-        ("cloud.ca_bundle", profile.cloud.ca_bundle),
-        ("identity.passphrase.file", profile.identity.passphrase.file),
-        ("cloud.auth.token_file", profile.cloud.auth.token_file),
-        ("board.serial.network_key_file", profile.board.serial.network_key_file),
-        ("broker.ca", profile.broker.ca if profile.broker else None),
-    ):
-        if text is None:
-            continue
-        if not Path(text).is_file():
-            yield subject.error(
-                key,
-                f"{key!r} names {text}, but there is no such file",
-                expected="a file, relative to the profile",
-            )
-        elif key in CERTIFICATE_FILES:
-            yield from _certificate_file(subject, key, text)
-    if profile.identity.passphrase.keyring and profile.identity.passphrase.file is not None:
-        yield subject.error(
-            "identity.passphrase",
-            "the passphrase is to come from the keyring and from a file",
-            expected="one of the two",
-        )
-
-
-def _certificate_file(subject: Subject, key: str, text: str) -> Iterator[Finding]:
-    try:
-        read_trusted(text, key, most=CERTIFICATE_FILES[key])
-    except ProfileError as error:
-        yield subject.error(key, f"{error.message}. {error.hint.removesuffix('.')}")
 
 
 def _identity(subject: Subject) -> Iterator[Finding]:
@@ -456,70 +363,6 @@ def _identity(subject: Subject) -> Iterator[Finding]:
             "identity.attributes",
             "'identity.attributes' must not hold a quotation mark",
             expected="such as 'CN=name,O=company'",
-        )
-
-
-def _keys(subject: Subject) -> Iterator[Finding]:
-    keys = subject.profile.keys
-    if keys is None:
-        return
-    if not keys.interfaces:
-        yield subject.doubt("keys.interfaces", "no interface is named, so no key is derived")
-    if keys.public_key is not None and (problem := _compiled(keys.public_key.pattern)[1]):
-        yield subject.error(
-            "keys.public_key.pattern",
-            f"'keys.public_key.pattern' is not a regular expression: {problem}",
-        )
-    kind, _, template = keys.to.partition(":")
-    if keys.to in {"none", "sealed"}:
-        return
-    if kind not in {"file", "command"} or not template.strip():
-        yield subject.error(
-            "keys.to",
-            f"'keys.to' is {keys.to!r}",
-            expected="none, sealed, file:TEMPLATE or command:WORDS",
-        )
-        return
-    yield from _key_place(subject, kind, template, several=len(keys.interfaces) > 1)
-
-
-def _key_place(subject: Subject, kind: str, template: str, *, several: bool) -> Iterator[Finding]:
-    """A place must tell boards and keys apart, or the next board's key replaces the last one's."""
-    places = set(re.findall(r"\{([^{}]*)\}", template))
-    for name in sorted(places - set(KEY_FACTS)):
-        yield subject.error(
-            "keys.to",
-            f"'keys.to' uses the unknown fact {name!r}",
-            expected=", ".join(KEY_FACTS),
-            meant=nearest(name, KEY_FACTS),
-        )
-    if kind == "command":
-        try:
-            shlex.split(template)
-        except ValueError as error:
-            yield subject.error(
-                "keys.to",
-                f"'keys.to' is no command line: {error}",
-                expected="words as a shell would split them",
-            )
-        return
-    if not places & {"deviceId", "mcuId", "uuid", "imei"}:
-        yield subject.error(
-            "keys.to",
-            "every board's key would go into one file",
-            expected="a template with {deviceId}, {mcuId}, {uuid} or {imei}",
-        )
-    if several and "interface" not in places:
-        yield subject.error(
-            "keys.to",
-            "all interfaces' keys would go into one file",
-            expected="a template with {interface}",
-        )
-    if not template.startswith(("/", "~")) and not re.match(r"[A-Za-z]:", template):
-        yield subject.error(
-            "keys.to",
-            "a file for keys is named by its whole path",
-            expected="file:/secure/folder/{deviceId}-{interface}.key",
         )
 
 
@@ -571,8 +414,8 @@ RULES: Final[tuple[Callable[[Subject], Iterator[Finding]], ...]] = (
     _registry,
     _token,
     _metadata,
-    _files,
+    files,
     _identity,
-    _keys,
+    keys,
     _proof,
 )

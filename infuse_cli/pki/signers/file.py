@@ -47,20 +47,20 @@ _PLAIN: Final = re.compile(rb"-----BEGIN (?:EC |RSA )?PRIVATE KEY-----")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class FileSigner:
+class UnlockedIssuer:
     """An unlocked issuer (implements `ports.Signer`); `chain` is issuer first, root last."""
 
     private_key: ec.EllipticCurvePrivateKey
     chain: tuple[x509.Certificate, ...]
 
     def __repr__(self) -> str:
-        return f"FileSigner({self.chain[0].subject.rfc4514_string()})"
+        return f"UnlockedIssuer({self.chain[0].subject.rfc4514_string()})"
 
 
-def load(folder: Path, passphrase: Secret, *, now: datetime | None = None) -> FileSigner:
+def load(folder: Path, passphrase: Secret, *, now: datetime | None = None) -> UnlockedIssuer:
     """Unlock the intermediate of a folder that `store.init_ca` made.
 
-    Raises SignerError ca.not-found, ca.unsafe-key, ca.bad-passphrase, ca.broken (key and
+    Raises SignerError ca.not-found, ca.unsafe-key, ca.bad-passphrase, ca.corrupt (key and
     certificates do not belong together), ca.issuer-expired (before notBefore or after notAfter).
     """
     read_chain(folder)  # before a passphrase is tried
@@ -74,15 +74,15 @@ def load(folder: Path, passphrase: Secret, *, now: datetime | None = None) -> Fi
 
 def with_key(
     folder: Path, key: ec.EllipticCurvePrivateKey, where: str, *, now: datetime | None = None
-) -> FileSigner:
+) -> UnlockedIssuer:
     """An issuer whose key was opened already, checked as `load` checks it; `where` names the key in
     messages.
     """
     chain = read_chain(folder)
     if key.public_key() != chain[0].public_key():
-        raise SignerError("ca.broken", f"{where} is not the key of {folder / INTERMEDIATE}")
+        raise SignerError("ca.corrupt", f"{where} is not the key of {folder / INTERMEDIATE}")
     check_dates(chain, now or datetime.now(UTC))
-    return FileSigner(key, chain)
+    return UnlockedIssuer(key, chain)
 
 
 def open_key(uri: str, passphrase: Secret) -> ec.EllipticCurvePrivateKey:
@@ -94,7 +94,7 @@ def read_chain(folder: Path) -> tuple[x509.Certificate, ...]:
     """Intermediate to root of an issuer's folder, checked to belong together; no passphrase is
     needed.
 
-    Raises SignerError ca.not-found, ca.broken.
+    Raises SignerError ca.not-found, ca.corrupt.
     """
     if not any((folder / name).exists() for name in (INTERMEDIATE, INTERMEDIATE_KEY, KEY_URI)):
         raise SignerError("ca.not-found", f"there is no CA in {folder}")
@@ -104,7 +104,7 @@ def read_chain(folder: Path) -> tuple[x509.Certificate, ...]:
         _certificates(folder / ROOT)[0],
     )
     if (why := broken_link(chain)) is not None:
-        raise SignerError("ca.broken", f"the chain in {folder} is broken: {why}")
+        raise SignerError("ca.corrupt", f"the chain in {folder} is broken: {why}")
     return chain
 
 
@@ -129,20 +129,20 @@ def _certificates(path: Path) -> tuple[x509.Certificate, ...]:
     try:
         return parsed(read_bounded(path))
     except OSError as error:
-        raise SignerError("ca.broken", f"{path} cannot be read: {error.strerror}") from None
+        raise SignerError("ca.corrupt", f"{path} cannot be read: {error.strerror}") from None
     except UnfitFileError as error:
-        raise SignerError("ca.broken", f"{path} {error.reason}") from None
+        raise SignerError("ca.corrupt", f"{path} {error.reason}") from None
 
 
 def unlock(path: Path, passphrase: Secret) -> ec.EllipticCurvePrivateKey:
     """The P-256 key of an encrypted PEM file that nobody else can read.
 
-    Raises SignerError ca.broken, ca.unsafe-key, ca.bad-passphrase.
+    Raises SignerError ca.corrupt, ca.unsafe-key, ca.bad-passphrase.
     """
     try:
         pem, loose = read_private(path)
     except OSError as error:
-        raise SignerError("ca.broken", f"{path} cannot be read: {error.strerror}") from None
+        raise SignerError("ca.corrupt", f"{path} cannot be read: {error.strerror}") from None
     if loose:
         raise SignerError("ca.unsafe-key", f"{path} can be read by other users of this machine")
     _check_encrypted(path, pem)
@@ -151,7 +151,7 @@ def unlock(path: Path, passphrase: Secret) -> ec.EllipticCurvePrivateKey:
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise SignerError("ca.bad-passphrase", f"the passphrase does not open {path}") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise SignerError("ca.broken", f"{path} holds a key that is not P-256")
+        raise SignerError("ca.corrupt", f"{path} holds a key that is not P-256")
     return key
 
 
@@ -161,7 +161,7 @@ def _check_encrypted(path: Path, pem: bytes) -> None:
         raise SignerError("ca.unsafe-key", f"{path} is not encrypted")
     match = _ENCRYPTED.search(pem)
     if match is None or not _is_whole(match[1]):
-        raise SignerError("ca.broken", f"{path} is damaged: it holds no complete encrypted key")
+        raise SignerError("ca.corrupt", f"{path} is damaged: it holds no complete encrypted key")
 
 
 def _is_whole(text: bytes) -> bool:

@@ -14,8 +14,8 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from infuse_cli.capabilities import Capability
 from infuse_cli.dialect import capabilities
-from infuse_cli.dialect.capability import Capability
 from infuse_cli.errors import BoardError, CloudError, ProfileError
 from infuse_cli.keys import derivation as kd
 from infuse_cli.provisioning.step import QueryStep, StepOutput

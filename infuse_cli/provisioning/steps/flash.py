@@ -5,10 +5,10 @@ Guaranteed: `docs/reference/guarantees.md#where-a-token-goes`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from infuse_cli.capabilities import TOKEN_STORES, Capability
 from infuse_cli.config.model import Token
-from infuse_cli.dialect.capability import Capability
 from infuse_cli.dialect.token_places import TokenPlace, token_is_there, write_token
 from infuse_cli.errors import PolicyError
 from infuse_cli.provisioning import slots
@@ -30,16 +30,6 @@ if TYPE_CHECKING:
     from infuse_cli.provisioning.context import BoardContext
 
 
-STORE_CAPABILITIES: Final = {
-    "psk": frozenset(
-        {Capability.OFFLINE, Capability.TOKEN_PSK, Capability.DELETE, Capability.READ_DIGEST}
-    ),
-    "settings": frozenset({Capability.TOKEN_SETTINGS}),
-    "kv": frozenset({Capability.TOKEN_KV}),
-    "command": frozenset({Capability.TOKEN_COMMAND}),
-}
-
-
 class Flash(EffectStep):
     """Put the token where `token.store` says; store `psk` has the registry device id as its
     identity beside it.
@@ -56,7 +46,7 @@ class Flash(EffectStep):
 
     def capabilities(self, profile: Profile) -> frozenset[Capability]:
         """What the place of the token needs."""
-        return STORE_CAPABILITIES[Token().store if profile.token is None else profile.token.store]
+        return TOKEN_STORES[Token().store if profile.token is None else profile.token.store]
 
     def prepare(self, ctx: BoardContext) -> StepOutput:
         """Record that the token is exposed before a byte of it goes out; a token that ran out is

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from infuse_cli.dialect.capability import Capability
+from infuse_cli.capabilities import Capability
 from infuse_cli.dialect.commands import canonical_pem
 from infuse_cli.pki import chain as chains
 from infuse_cli.provisioning import slots

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from infuse_cli.dialect.capability import Capability
+from infuse_cli.capabilities import Capability
 from infuse_cli.errors import BoardError, PolicyError
 from infuse_cli.provisioning import slots
 from infuse_cli.provisioning.step import Effect, EffectStep, NotDone, Probe, StepOutput

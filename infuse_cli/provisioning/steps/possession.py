@@ -8,8 +8,8 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, ClassVar
 
+from infuse_cli.capabilities import Capability
 from infuse_cli.dialect import capabilities
-from infuse_cli.dialect.capability import Capability
 from infuse_cli.errors import BoardError, PolicyError
 from infuse_cli.pki.possession import Possession as Proof
 from infuse_cli.pki.possession import verify_jwt

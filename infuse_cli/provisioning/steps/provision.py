@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from infuse_cli.effects.tokens import secret_name
 from infuse_cli.errors import CloudError, PolicyError
 from infuse_cli.pki import chain as chains
 from infuse_cli.pki import issuing
@@ -99,7 +100,7 @@ class Provision(EffectStep):
                     to_state=TokenState.CONSUMED,
                     why="traded for a certificate",
                 ),
-                DropSecret(name=token.secret_name(intent)),
+                DropSecret(name=secret_name(intent)),
             ),
         )
 

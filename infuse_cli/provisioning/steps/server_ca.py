@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from infuse_cli.dialect.capability import Capability
+from infuse_cli.capabilities import Capability
 from infuse_cli.dialect.commands import canonical_pem
 from infuse_cli.errors import ProfileError
 from infuse_cli.provisioning import slots

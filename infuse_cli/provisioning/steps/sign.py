@@ -11,17 +11,19 @@ import base64
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from infuse_cli import failpoint
+from infuse_cli.effects import certificates
 from infuse_cli.errors import SignerError
 from infuse_cli.pki import issuing
-from infuse_cli.pki.certificate_profiles import Limits, certificate_profile
+from infuse_cli.pki.certificate_profiles import certificate_profile
 from infuse_cli.pki.names import common_name
 from infuse_cli.provisioning.step import Effect, EffectStep, NotDone, Probe, StepOutput
-from infuse_cli.records import CheckLimits, CheckName, ReserveSerial, StoreCertificate, VoidSerial
+from infuse_cli.records import CheckName
 
 if TYPE_CHECKING:
     from infuse_cli.pki.certificate_profiles import CertificateProfile
     from infuse_cli.ports import Signer
     from infuse_cli.provisioning.context import BoardContext
+    from infuse_cli.records import StoreCertificate
 
 
 class Sign(EffectStep):
@@ -34,13 +36,9 @@ class Sign(EffectStep):
 
     def prepare(self, ctx: BoardContext) -> StepOutput:
         """Refuse an issuer that was revoked, else reserve the serial."""
-        deps = ctx.run
-        issuing.check_issuer(signer(ctx), deps.journal.is_revoked)
-        serial, issuer = issuing.serial_hex(issuing.new_serial()), issuing.issuer_id(signer(ctx))
+        issuing.check_issuer(signer(ctx), ctx.run.journal.is_revoked)
         profile = certificate(ctx)
-        limits = CheckLimits(
-            profile=profile.name, per_run=profile.limits.run, per_day=profile.limits.day
-        )
+        reserved = certificates.reserve(signer(ctx), profile, attempt=ctx.attempt)
         name = CheckName(
             name=common_name(profile, names_of(ctx)),
             profile=profile.name,
@@ -48,12 +46,8 @@ class Sign(EffectStep):
             board=ctx.uuid,
         )
         return StepOutput(
-            {"serial": serial, "issuer": issuer},
-            (
-                *((limits,) if profile.limits != Limits() else ()),
-                *((name,) if profile.unique_name else ()),
-                ReserveSerial(serial=serial, issuer=issuer, attempt=ctx.attempt),
-            ),
+            {"serial": reserved.serials[0], "issuer": reserved.issuer},
+            (*reserved.writes, *((name,) if profile.unique_name else ())),
         )
 
     def run(self, ctx: BoardContext) -> StepOutput:
@@ -69,19 +63,12 @@ class Sign(EffectStep):
             validity_days=ctx.profile.identity.validity_days,
         )
         failpoint.hit("signed")
-        row = StoreCertificate(
-            serial=ctx.facts["serial"],
-            issuer=ctx.facts["issuer"],
-            sha256=issued.sha256,
-            spki_sha256=issued.spki_sha256,
-            not_before=issued.not_before,
-            not_after=issued.not_after,
-            pem=issued.pem,
-            profile=certificate(ctx).name,
+        row = certificates.stored(
+            issued,
+            certificate(ctx),
             board=ctx.uuid,
             attempt=ctx.attempt,
             device_id=ctx.facts["device"]["deviceId"],
-            name=issued.name,
         )
         return StepOutput({"certificate": certificate_fact(row, chain=_chain(signer(ctx)))}, (row,))
 
@@ -89,13 +76,7 @@ class Sign(EffectStep):
         """Begun without a row: that serial's certificate never left the process, and the serial is
         void.
         """
-        return NotDone(
-            {},
-            tuple(
-                VoidSerial(serial=serial, issuer=issuer)
-                for serial, issuer in ctx.run.journal.reserved_serials(ctx.attempt)
-            ),
-        )
+        return NotDone({}, certificates.voids(ctx.run.journal.reserved_serials(ctx.attempt)))
 
 
 def certificate_fact(row: StoreCertificate, *, chain: list[str]) -> dict[str, Any]:

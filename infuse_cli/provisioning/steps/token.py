@@ -12,17 +12,23 @@ import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from infuse_cli.api_types import Location
+from infuse_cli.api_types import never_connected
+from infuse_cli.effects.tokens import (
+    INTENT,
+    delete_unfinished,
+    end_writes,
+    mint,
+    minted_write,
+    sealed_write,
+    secret_name,
+)
 from infuse_cli.errors import CloudError, CredentialError, PolicyError, ProfileError
 from infuse_cli.provisioning import metadata
 from infuse_cli.provisioning.step import Effect, EffectStep, NotDone, Probe, StepOutput
 from infuse_cli.records import (
-    DropSecret,
     IntendToken,
-    MintToken,
     MoveToken,
     NoteAttempt,
-    StoreSecret,
 )
 from infuse_cli.records.rows import cloud_key
 from infuse_cli.types import Secret, StepState, TokenState
@@ -31,22 +37,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from infuse_cli.api_types import MintedToken, RegistryDevice
-    from infuse_cli.config.model import Profile, Registry
+    from infuse_cli.config.model import Profile
     from infuse_cli.ports import RegistryApi, Sealer
     from infuse_cli.provisioning.context import BoardContext
     from infuse_cli.records import TokenRecord, Write
 
-INTENT = "infuseIntent"
 _MINT_TRIES = 3
-
-
-def place(spec: Registry) -> Location | None:
-    """The profile's location as the registry takes it."""
-    return (
-        None
-        if spec.location is None
-        else Location(latitude=spec.location.latitude, longitude=spec.location.longitude)
-    )
 
 
 def mints(profile: Profile) -> bool:
@@ -108,17 +104,7 @@ class MintTokenStep(EffectStep):
 
     def _mint(self, ctx: BoardContext, intent: str, name: str) -> MintedToken:
         spec = registry_profile(ctx)
-        return ctx.retry_through_outage(
-            lambda: registry(ctx).mint_token(
-                name=name,
-                metadata={**spec.metadata, INTENT: intent},
-                tags=spec.tags,
-                site_id=spec.siteId,
-                device_profile_id=spec.deviceProfileId,
-                expires_in_s=spec.token_ttl_s,
-                location=place(spec),
-            )
-        )
+        return ctx.retry_through_outage(lambda: mint(registry(ctx), spec, name, intent))
 
     def _given(self, ctx: BoardContext, intent: str, minted: MintedToken) -> StepOutput:
         ctx.token = Secret(minted.token)
@@ -131,17 +117,8 @@ class MintTokenStep(EffectStep):
         return StepOutput(
             {"token": facts, "registryDevice": minted.device_id},
             (
-                MintToken(
-                    intent=intent,
-                    token_id=minted.id,
-                    registry_device_id=minted.device_id,
-                    sha256=ctx.token.sha256(),
-                    expires_at=minted.expires_at,
-                ),
-                StoreSecret(
-                    name=secret_name(intent),
-                    sealed=sealer(ctx).seal(ctx.token, secret_name(intent)),
-                ),
+                minted_write(intent, minted),
+                sealed_write(intent, ctx.token, sealer(ctx)),
             ),
         )
 
@@ -240,11 +217,6 @@ def sealer(ctx: BoardContext) -> Sealer:
             "a token would have to be kept, and there is no key to seal it with",
         )
     return ctx.run.sealer
-
-
-def secret_name(intent: str) -> str:
-    """Name the row of a token's sealed secret; the sealed bytes are bound to it."""
-    return f"token:{intent}"
 
 
 def registry_name(ctx: BoardContext) -> str:
@@ -374,13 +346,7 @@ def retired_writes(
         (row for row in ctx.run.journal.tokens(name=ctx.facts["name"]) if row.intent == intent),
         None,
     )
-    alive = {TokenState.INTENDED, TokenState.MINTED, TokenState.EXPOSED}
-    if row is None or row.state not in alive:
-        return ()
-    return (
-        MoveToken(intent=intent, from_state=row.state, to_state=to, why=why),
-        DropSecret(name=secret_name(intent)),
-    )
+    return end_writes(row, to, why)
 
 
 def refuse_held(ctx: BoardContext, device_id: str, values: dict[str, str]) -> None:
@@ -413,7 +379,7 @@ def _refuse_not_ours_to_end(ctx: BoardContext, device: RegistryDevice) -> str:
                 " another `registry.name`."
             ),
         )
-    if not device.never_connected:
+    if not never_connected(device.status):
         raise PolicyError(
             "identity.registry-conflict",
             f"registry device {device.name!r} ({device.id}) is {device.status.upper()} already",
@@ -438,19 +404,6 @@ def retire(ctx: BoardContext, device: RegistryDevice, to: TokenState = TokenStat
         ),
         *retired_writes(ctx, intent, "its answer was lost or its token ran out", to),
     )
-    for row in ctx.retry_through_outage(lambda: registry(ctx).pending_tokens()):
-        if row.device_id == device.id:
-            _settled(ctx, lambda row=row: registry(ctx).revoke_token(row.id))
-    _settled(ctx, lambda: registry(ctx).delete_device(device.id))
-
-
-def _settled(ctx: BoardContext, call: Any) -> None:
-    """Repeat a call that may be repeated safely, such as a DELETE, when its answer was lost."""
-    for left in (2, 1, 0):
-        try:
-            ctx.retry_through_outage(call)
-        except CloudError as error:
-            if not error.unknown or left == 0:
-                raise
-        else:
-            return
+    rows = ctx.retry_through_outage(lambda: registry(ctx).pending_tokens())
+    pending = [row.id for row in rows if row.device_id == device.id]
+    delete_unfinished(registry(ctx), device.id, pending, retry=ctx.retry_through_outage)

@@ -6,8 +6,8 @@ import base64
 import secrets
 from typing import TYPE_CHECKING, ClassVar
 
+from infuse_cli.capabilities import Capability
 from infuse_cli.dialect import capabilities
-from infuse_cli.dialect.capability import Capability
 from infuse_cli.errors import BoardError, PolicyError
 from infuse_cli.pki.attestation import decode_identity_token
 from infuse_cli.pki.vetting import vet

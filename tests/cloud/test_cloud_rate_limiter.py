@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from infuse_cli.cloud.gate import Gate, Learning
+from infuse_cli.cloud.rate_limiter import RateLearner, RateLimiter
 
 
 def run(
@@ -15,12 +15,12 @@ def run(
     """A token bucket that refuses with Retry-After 1, asked as fast as the pace lets: the share of
     the limit used, and refusals.
     """
-    learning, now, tokens, taken, refused = Learning(), 0.0, burst, 0, 0
+    learning, now, tokens, taken, refused = RateLearner(), 0.0, burst, 0, 0
     while now < seconds:
         paced = bool(learning.rate)
         step = 1 / min(learning.rate or demand, demand)
         if paced:
-            learning.held_back()
+            learning.mark_used()
         learning.sent(now)
         now, tokens = now + step, min(burst, tokens + step * limit)
         learning.answered()
@@ -51,11 +51,11 @@ def test_without_refusals_nothing_is_paced() -> None:
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.4, 0.7])
 def test_refusals_that_no_rate_explains_end_the_pacing(share: float) -> None:
-    dice, learning, now, paced = random.Random(7), Learning(), 0.0, 0
+    dice, learning, now, paced = random.Random(7), RateLearner(), 0.0, 0
     for _ in range(3000):
         if learning.rate:
             paced += 1
-            learning.held_back()
+            learning.mark_used()
         learning.sent(now)
         now += 1 / (learning.rate or 50)
         if dice.random() < share:
@@ -66,8 +66,8 @@ def test_refusals_that_no_rate_explains_end_the_pacing(share: float) -> None:
 
 
 def test_a_place_too_far_ahead_is_left_to_others() -> None:
-    gate = Gate()
+    gate = RateLimiter()
     gate.pace(0.5)
-    assert gate.turn_s() == 0
-    assert all(gate.turn_s(1.0) > 1.0 for _ in range(100))
-    assert gate.turn_s() <= 2.0
+    assert gate.reserve_s() == 0
+    assert all(gate.reserve_s(1.0) > 1.0 for _ in range(100))
+    assert gate.reserve_s() <= 2.0

@@ -6,6 +6,6 @@ Requests forbid no field (as a server does), answers carry every field that thos
 
 from __future__ import annotations
 
-from infuse_cli.sim.wire._base import *  # noqa: F403
-from infuse_cli.sim.wire.infuse import *  # noqa: F403
-from infuse_cli.sim.wire.registry import *  # noqa: F403
+from infuse_cli.sim.schemas._base import *  # noqa: F403
+from infuse_cli.sim.schemas.infuse import *  # noqa: F403
+from infuse_cli.sim.schemas.registry import *  # noqa: F403

@@ -7,17 +7,17 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from infuse_cli.sim.wire._base import (
+from infuse_cli.sim.schemas._base import (
     Hex16,
     Key32,
     Moment,
     Name,
     Page,
     Request,
+    Schema,
     Stamp,
     Stored,
     Uuid,
-    Wire,
 )
 
 Interface = Literal["udp", "serial", "bt_adv", "bt_gatt"]
@@ -25,7 +25,7 @@ RpcStatus = Literal["waiting", "sent", "completed"]
 McuId = Annotated[str, Meta(pattern="^[0-9a-f]{2,64}$")]
 
 
-class Health(Wire):
+class Health(Schema):
     """GET /health."""
 
     health: str = "ok"
@@ -69,7 +69,7 @@ class OrganisationRequest(Request):
     name: Name
 
 
-class MetadataField(Wire):
+class MetadataField(Schema):
     """A field that a cloud board asks of its devices."""
 
     name: Name
@@ -131,7 +131,7 @@ class Device(Stored):
     metadata: dict[str, str]
 
 
-class ApplicationVersion(Wire):
+class ApplicationVersion(Schema):
     """Version of a device's firmware."""
 
     major: int = 1
@@ -140,7 +140,7 @@ class ApplicationVersion(Wire):
     build_num: int = 4
 
 
-class UplinkRoute(Wire, omit_defaults=True):
+class UplinkRoute(Schema, omit_defaults=True):
     """The way the last packet came."""
 
     interface: str
@@ -148,7 +148,7 @@ class UplinkRoute(Wire, omit_defaults=True):
     udp: dict[str, Any] | None = None
 
 
-class DeviceState(Wire, omit_defaults=True):
+class DeviceState(Schema, omit_defaults=True):
     """What was heard of a device."""
 
     created_at: Stamp
@@ -193,14 +193,14 @@ class RoutesRequest(Request):
     device_ids: list[Hex16]
 
 
-class DeviceRoute(Wire):
+class DeviceRoute(Schema):
     """One row of POST /device/lastRoute; a device that was never heard has none."""
 
     device_id: Hex16
     last_route: UplinkRoute
 
 
-class Key(Wire):
+class Key(Schema):
     """A key in base64."""
 
     key: Key32
@@ -234,7 +234,7 @@ class MqttTokenRequest(Request):
     ttl_seconds: Annotated[int, Meta(ge=60, le=86400)] = 3600
 
 
-class MqttToken(Wire):
+class MqttToken(Schema):
     """Answer of POST /mqtt/token."""
 
     token: str
@@ -242,7 +242,7 @@ class MqttToken(Wire):
     expires_at: Stamp
 
 
-class RpcCall(Wire):
+class RpcCall(Schema):
     """The command of an RPC, by name or by number."""
 
     command_name: str | UnsetType | None = UNSET
@@ -259,7 +259,7 @@ class RpcRequest(Request):
     send_wait_timeout_ms: Annotated[int, Meta(ge=0, le=86_400_000)] = 60000
 
 
-class SentRpc(Wire):
+class SentRpc(Schema):
     """Answer of POST /rpc."""
 
     id: Uuid
@@ -267,7 +267,7 @@ class SentRpc(Wire):
     created_at: Stamp
 
 
-class RpcReq(Wire, omit_defaults=True):
+class RpcReq(Schema, omit_defaults=True):
     """The command as it is sent to the device, by its number."""
 
     request_id: int
@@ -276,7 +276,7 @@ class RpcReq(Wire, omit_defaults=True):
     params_encoded: str | None = None
 
 
-class RpcRsp(Wire):
+class RpcRsp(Schema):
     """What the device answered."""
 
     route: UplinkRoute
@@ -299,7 +299,7 @@ class Downlink(Stored, omit_defaults=True):
     rpc_rsp: RpcRsp | None = None
 
 
-class RpcMessage(Wire):
+class RpcMessage(Schema):
     """An RPC as it stands; `device` has the deviceId of 16 hex digits."""
 
     id: Uuid
@@ -315,7 +315,7 @@ class IamRequest(Request):
     api_key: Annotated[str, Meta(min_length=1)]
 
 
-class IamToken(Wire):
+class IamToken(Schema):
     """Answer of POST /iam/auth/token."""
 
     token: str

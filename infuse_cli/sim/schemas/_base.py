@@ -22,22 +22,22 @@ Moment = Annotated[datetime, Meta(tz=True)]
 Stamp = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 
 
-class Wire(msgspec.Struct, kw_only=True, rename="camel"):
+class Schema(msgspec.Struct, kw_only=True, rename="camel"):
     """Base: camelCase on the wire."""
 
 
-class Request(Wire, omit_defaults=True):
+class Request(Schema, omit_defaults=True):
     """Base of what a client sends."""
 
 
-class Problem(Wire):
+class Problem(Schema):
     """Body of every error."""
 
     code: int
     message: str
 
 
-class Stored(Wire):
+class Stored(Schema):
     """What every object carries."""
 
     id: Uuid
@@ -45,7 +45,7 @@ class Stored(Wire):
     updated_at: Stamp
 
 
-class Query(Wire):
+class Query(Schema):
     """Base of what stands behind the question mark; a list is written with commas, or its name
     several times.
     """

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from infuse_cli.sim.wire._base import Moment, Name, Page, Request, Stamp, Stored, Uuid, Wire
+from infuse_cli.sim.schemas._base import Moment, Name, Page, Request, Schema, Stamp, Stored, Uuid
 
 TokenStatus = Literal["PENDING", "CONSUMED", "REVOKED", "EXPIRED"]
 Status = Literal["PENDING", "ACTIVE", "INACTIVE", "MAINTENANCE", "OFFLINE"]
@@ -41,7 +41,7 @@ class HealthWindowQuery(Page, kw_only=True, rename={"from_": "from"}):
     to: Moment
 
 
-class Location(Wire):
+class Location(Schema):
     """Where a registry device is, in degrees."""
 
     latitude: Annotated[float, Meta(ge=-90, le=90)]
@@ -60,7 +60,7 @@ class MintRequest(Request):
     expires_in_seconds: Annotated[int, Meta(ge=1, le=31_536_000)] = 86400
 
 
-class PendingToken(Wire):
+class PendingToken(Schema):
     """A row of the list of pending tokens: never the secret."""
 
     id: Uuid
@@ -84,7 +84,7 @@ class ProvisionRequest(Request):
     csr: str
 
 
-class Provisioned(Wire):
+class Provisioned(Schema):
     """Certificate and chain in PEM; the chain is one bundle or a list of PEMs."""
 
     device_id: Uuid
@@ -116,7 +116,7 @@ class RegistryDevice(Stored):
     device_profile_id: str | None
 
 
-class Summary(Wire):
+class Summary(Schema):
     """GET /devices/summary."""
 
     total: int
@@ -150,7 +150,7 @@ class Sensor(Stored):
     tags: list[str]
 
 
-class HealthRecord(Wire):
+class HealthRecord(Schema):
     """What a device said of itself."""
 
     recorded_at: Stamp

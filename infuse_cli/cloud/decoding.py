@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from infuse_cli import api_types as api
-from infuse_cli.cloud.failures import date_of, printable, said_by_server
+from infuse_cli.cloud.failures import date_of, printable, server_message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -65,30 +65,41 @@ class ProvisionAnswer(api.ApiObject, frozen=True):
     ca_chain: str | tuple[str, ...] = ()
 
 
-def value(answer: Answer, type_: type[T], expected: Mapping[str, object] | None = None) -> T:
+def value(answer: Answer, type_: type[T], same: Mapping[str, object] | None = None) -> T:
     """The answer's body as a value of `type_`.
 
-    `expected` are the members, by our name, that it must have for what was asked; those that are
-    None were not asked for. Raises CloudError cloud.bad-answer, unknown for an effect call.
+    `same` are members, by their name on the wire, that were asked for: where the type has them, the
+    answer has to have the same; None was not asked for. Raises CloudError cloud.bad-answer, unknown
+    for an effect call.
     """
     found = _convert(answer, _json(answer), type_)
-    for name, wanted in (expected or {}).items():
-        actual = getattr(found, name)
+    attributes = _attributes(type_) if same else {}
+    for name, wanted in (same or {}).items():
+        attribute = attributes.get(name)
+        actual = wanted if attribute is None else getattr(found, attribute)
         if wanted is not None and actual != wanted and not _is_same_id(name, actual, wanted):
-            raise _bad(answer, _another(type_, name, actual, wanted))
+            raise _bad(
+                answer,
+                f"answered with another {type_.__name__}: {name} is '{printable(str(actual))}' and"
+                f" not '{wanted}'",
+            )
     return found
+
+
+def _attributes(type_: Any) -> Mapping[str, str]:
+    """Our names of the members of a type, by each name that they may have on the wire."""
+    fields = dict(zip(type_.__struct_encode_fields__, type_.__struct_fields__, strict=True))
+    others = {
+        other: fields[name]
+        for name, other in _OTHER_NAMES.get(type_, ())
+        if name in fields and other not in fields
+    }
+    return {**others, **fields}
 
 
 def _is_same_id(name: str, actual: object, wanted: object) -> bool:
     """Ids are hex digits, which people also write in upper case."""
-    is_id = name == "id" or name.endswith("_id")
-    return is_id and str(actual).lower() == str(wanted).lower()
-
-
-def _another(type_: Any, name: str, actual: object, wanted: object) -> str:
-    wire_name = msgspec.structs.fields(type_)[type_.__struct_fields__.index(name)].encode_name
-    shown = printable(str(actual))
-    return f"answered with another {type_.__name__}: {wire_name} is '{shown}' and not '{wanted}'"
+    return name.lower().endswith("id") and str(actual).lower() == str(wanted).lower()
 
 
 def page(answer: Answer, type_: type[T]) -> tuple[T, ...]:
@@ -170,7 +181,7 @@ def _json(answer: Answer) -> Any:
     try:
         return without_nulls(msgspec.json.decode(answer.raw.body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        said = said_by_server(answer.raw) or "nothing"
+        said = server_message(answer.raw) or "nothing"
         raise _bad(answer, f"answered {answer.raw.status}, but with {said}") from None
 
 
@@ -228,13 +239,6 @@ def without_nulls(value: Any) -> Any:
 def pem_certificates(text: str) -> tuple[str, ...]:
     """The PEM certificates of a bundle, in order, with LF line ends and a final LF each."""
     return tuple(block.replace("\r\n", "\n") + "\n" for block in _CERTIFICATE.findall(text))
-
-
-def body_of(**members: Any) -> bytes:
-    """A JSON object of the members that are not None."""
-    return msgspec.json.encode(
-        {name: value for name, value in members.items() if value is not None}
-    )
 
 
 def read_to_end(fetch: Callable[[int], tuple[T, ...]], key: Callable[[T], str]) -> tuple[T, ...]:
