@@ -59,6 +59,8 @@ F, E, A = Outcome.FAIL, Outcome.ERROR, Outcome.ABORTED
 X = Exit
 
 _RENAMED: Final[dict[str, str]] = {
+    "serial.garbled": "serial.protocol",
+    "serial.line-ended": "serial.closed",
     "cloud.device-elsewhere": "cloud.wrong-owner",
     "mqtt.open": "mqtt.anonymous-allowed",
     "keys.not-delivered": "keys.delivery-failed",
@@ -590,7 +592,7 @@ CODES: Final[dict[str, CodeInfo]] = {
         "the port went away",
         "Plug the board back in and run again: it goes on where it was.",
     ),
-    "serial.garbled": CodeInfo(
+    "serial.protocol": CodeInfo(
         X.BOARD,
         E,
         True,
@@ -611,7 +613,7 @@ CODES: Final[dict[str, CodeInfo]] = {
         "the modem lists credentials without digests, so nothing can be read back",
         "Update the modem firmware.",
     ),
-    "serial.line-ended": CodeInfo(
+    "serial.closed": CodeInfo(
         X.BOARD,
         E,
         True,

@@ -97,10 +97,10 @@ _RPC: Final = re.compile(r"[a-z_]+ (?:[0-9a-f]{2})*")
 def after(state: LinkState, event: LinkEvent) -> LinkState:
     """The state after an event.
 
-    Raises serial.line-ended when closed, tool.bug for a move that makes no sense.
+    Raises serial.closed when closed, tool.bug for a move that makes no sense.
     """
     if state is LinkState.CLOSED and event is not LinkEvent.CLOSE:
-        raise BoardError("serial.line-ended", "the link to the board is closed")
+        raise BoardError("serial.closed", "the link to the board is closed")
     moved = TRANSITIONS.get((state, event))
     if moved is None:
         raise InfuseError("tool.bug", f"the link got {event.value!r} while it was {state.value!r}")
@@ -207,8 +207,8 @@ class Operations(Protocol):
     """What is done to a board, as conversations.
 
     A refusal of the modem raises BoardError `modem.*`, an answer that makes no sense
-    serial.garbled. Operations that take a `uuid` compare it with the board's before every write and
-    raise board.changed.
+    serial.protocol. Operations that take a `uuid` compare it with the board's before every write
+    and raise board.changed.
     """
 
     def identify(self) -> Conversation[BoardIdentity]:

@@ -207,12 +207,12 @@ def value(command: Command, reply: Reply) -> str | None:
 
 
 def required(command: Command, reply: Reply) -> str:
-    """As `value`; raises BoardError serial.garbled when the answer has none."""
+    """As `value`; raises BoardError serial.protocol when the answer has none."""
     found = value(command, reply)
     if found is None:
         name = command.text.partition('"')[0].rstrip(",=") if not command.secret else "a command"
         raise BoardError(
-            "serial.garbled", f"{name} was answered OK, but without the line that it promises"
+            "serial.protocol", f"{name} was answered OK, but without the line that it promises"
         )
     return found
 

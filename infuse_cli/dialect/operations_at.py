@@ -58,7 +58,7 @@ class AtOperations(UnsupportedOperations):
         # it another board.
         if ((yield from _imei()), (yield from _uuid())) != (number, uuid):
             raise BoardError(
-                "serial.garbled",
+                "serial.protocol",
                 f"the board's UUID or IMEI, read twice, was not the same: {uuid} is one of them",
             )
         return seen

@@ -216,7 +216,7 @@ class CredOperations(UnsupportedOperations):
         der = yield from _csr(sec_tag, attributes)
         if der is None:
             raise BoardError(
-                "serial.garbled", f"{what}: the key is there, its CSR is not", unknown=True
+                "serial.protocol", f"{what}: the key is there, its CSR is not", unknown=True
             )
         return base64.urlsafe_b64encode(der).decode().rstrip("=")
 
@@ -266,7 +266,7 @@ def _list(sec_tag: int | None) -> Conversation[tuple[StoredCredential, ...]]:
     count = next((int(found[1]) for line in reply.info if (found := _COUNT.fullmatch(line))), None)
     if count != len(rows):
         raise BoardError(
-            "serial.garbled",
+            "serial.protocol",
             f"the board says that {count} credentials were found, and {len(rows)} came",
         )
     stored = (

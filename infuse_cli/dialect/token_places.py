@@ -213,7 +213,7 @@ def _rpc(command: Command) -> Conversation[tuple[int, bytes]]:
     found = _KV_ANSWER.fullmatch(reply.info[0]) if reply.info else None
     if found is None:
         raise BoardError(
-            "serial.garbled",
+            "serial.protocol",
             f"{command.text.partition(' ')[0]} was answered without its result",
             unknown=command.effect,
         )

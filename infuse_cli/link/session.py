@@ -141,7 +141,7 @@ class Session:
         self._codec.desync()
         if command.effect:
             raise BoardError(
-                "serial.garbled",
+                "serial.protocol",
                 f"{head(command)} on {self._port} was answered OK, but without the "
                 "line that it promises",
                 unknown=True,

@@ -30,7 +30,7 @@ _HEARD_TWICE: Final = 2
 booting.
 """
 
-_EMPTY: Final = frozenset({"serial.silent", "serial.garbled"})
+_EMPTY: Final = frozenset({"serial.silent", "serial.protocol"})
 _AWAY: Final = frozenset({"serial.no-port", "serial.unplugged"})
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from infuse_cli.types import PortInfo
 
 _ENDS: Final = {"cr": b"\r", "lf": b"\n", "crlf": b"\r\n"}
-_NO_ANSWER: Final = frozenset({"serial.silent", "serial.timeout", "serial.garbled"})
+_NO_ANSWER: Final = frozenset({"serial.silent", "serial.timeout", "serial.protocol"})
 _POLL_S: Final = 0.3
 _REST_S: Final = 0.15
 """A line without an end is shown after this long, because it may be a prompt."""

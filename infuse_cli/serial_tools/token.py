@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from infuse_cli.types import Secret
 
 _LIVE: Final = frozenset({TokenState.INTENDED, TokenState.MINTED, TokenState.EXPOSED})
-_NO_READ_BACK: Final = frozenset({"serial.timeout", "serial.garbled"})
+_NO_READ_BACK: Final = frozenset({"serial.timeout", "serial.protocol"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,13 @@ CODES: Final[dict[str, str]] = {
     "cloud.device-elsewhere": "cloud.wrong-owner",
     "mqtt.open": "mqtt.anonymous-allowed",
     "keys.not-delivered": "keys.delivery-failed",
+    "serial.garbled": "serial.protocol",
+    "serial.line-ended": "serial.closed",
 }
 """Error codes."""
 
 PLANNED_CODES: Final[dict[str, str]] = {
     "journal.raced": "journal.conflict",
-    "serial.garbled": "serial.protocol",
-    "serial.line-ended": "serial.closed",
     "profile.cannot": "profile.unsupported",
     "tool.bug": "internal.error",
 }

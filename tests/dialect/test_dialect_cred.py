@@ -176,7 +176,7 @@ def test_a_token_by_the_profiles_command(line):
     assert line.run(token_is_there(line.ops, line.uuid, readable, TOKEN)) is True
     assert line.run(token_is_there(line.ops, line.uuid, readable, "other")) is False
     unheard = TokenPlace("command", command="settings write string x {token}", success="stored")
-    assert refused(line, write_token(line.ops, line.uuid, unheard, TOKEN)) == "serial.garbled"
+    assert refused(line, write_token(line.ops, line.uuid, unheard, TOKEN)) == "serial.protocol"
 
 
 @pytest.mark.parametrize("token", ["two words", "quote'd", "line\nend", ""])

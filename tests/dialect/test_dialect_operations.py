@@ -78,7 +78,7 @@ def test_an_id_that_the_line_changed_is_nobodys():
         modem.once(asked, said + b"\r\nOK\r\n")
         with pytest.raises(BoardError) as caught:
             talk(AT.identify(), modem)
-        assert caught.value.code == "serial.garbled"
+        assert caught.value.code == "serial.protocol"
 
 
 def test_identify_survives_a_reboot_in_the_middle():
@@ -331,7 +331,7 @@ def test_a_command_of_the_profile_without_the_line_that_means_success():
     modem = offline()
     modem.once("prov", b"not today\r\nOK\r\n")
     error = refusal(AT.raw("prov token s3cret", "stored", effect=True, secret=True), modem)
-    assert (error.code, error.unknown) == ("serial.garbled", True)
+    assert (error.code, error.unknown) == ("serial.protocol", True)
     assert "s3cret" not in error.message
 
 

@@ -139,7 +139,7 @@ def test_a_key_whose_text_was_lost_is_unknown_and_not_made_again(board, open_lin
     link.run(AT.go_offline())
     board.modem.once("AT%KEYGEN", lambda m, c: m.usual(c) and m.device.answer())
     error = refusal(link, AT.keygen(UUID, 16))
-    assert (error.code, error.unknown) == ("serial.garbled", True)
+    assert (error.code, error.unknown) == ("serial.protocol", True)
     link.run(AT.same_board(UUID))
     assert len([command for command in board.modem.seen if command.startswith("AT%KEYGEN")]) == 1
 
@@ -215,7 +215,7 @@ def test_closed_is_closed(board, open_link):
     link = open_link(board.port)
     link.close()
     link.close()
-    assert refusal(link, AT.same_board(UUID)).code == "serial.line-ended"
+    assert refusal(link, AT.same_board(UUID)).code == "serial.closed"
 
 
 # Stopping at once

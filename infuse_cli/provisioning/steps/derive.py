@@ -140,7 +140,7 @@ def _public_key(ctx: BoardContext, keys: Keys) -> tuple[bytes | None, str, bytes
         found = _bytes_of(text)
         if found is None:
             raise BoardError(
-                "serial.garbled",
+                "serial.protocol",
                 f"the answer to {keys.public_key.command!r} holds no public key of {_KEY_BYTES}"
                 " bytes in hex or base64",
             )

@@ -83,7 +83,8 @@ def _same_chip(seen: BoardIdentity, found: str | None, ids: McuIds) -> None:
     hwinfo = ids.source is not None and ids.source.source == "hwinfo"
     if hwinfo and seen.uuid.startswith(f"{ids.soc}:") and seen.uuid != f"{ids.soc}:{found}":
         raise BoardError(
-            "serial.garbled", f"the chip's id, read twice, was not the same: {found} is one of them"
+            "serial.protocol",
+            f"the chip's id, read twice, was not the same: {found} is one of them",
         )
 
 
