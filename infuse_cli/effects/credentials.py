@@ -13,7 +13,7 @@ from infuse_cli.errors import BoardError, PolicyError
 
 if TYPE_CHECKING:
     from infuse_cli.dialect.base import Operations
-    from infuse_cli.ports import Board
+    from infuse_cli.ports import BoardLink
     from infuse_cli.types import CredentialType, StoredCredential
 
 
@@ -59,7 +59,7 @@ def kind_name(kind: int) -> str:
 class CredentialWriter:
     """Writes to the modem of the board `uuid`; another board is refused before each write."""
 
-    link: Board
+    link: BoardLink
     ops: Operations
     uuid: str
 

@@ -132,7 +132,7 @@ class AttemptRunner:
     def _run_step(self, name: str) -> None:
         step = STEPS[name]
         self._step = name
-        self._ctx.link.label = name
+        self._ctx.link.current_step = name
         failpoint.hit(f"before:{name}")
         if isinstance(step, EffectStep):
             self._advance(step)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from infuse_cli.dialect.base import Conversation
     from infuse_cli.effects.journal_run import CommandRun
-    from infuse_cli.ports import Board
+    from infuse_cli.ports import BoardLink
     from infuse_cli.serial_tools.ports import BoardPort
     from infuse_cli.settings import Settings
     from infuse_cli.types import Reply
@@ -137,7 +137,7 @@ def send_commands(settings: Settings, target: BoardPort, request: AtRequest) -> 
 class AtSession:
     """AT commands to one open board; `run` is where changes are stored."""
 
-    link: Board
+    link: BoardLink
     timeout_s: float
     board: str | None = None
     run: CommandRun | None = None

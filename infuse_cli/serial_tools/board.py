@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from infuse_cli.config.model import Profile
     from infuse_cli.journal.manual_changes import ManualChange, Place
     from infuse_cli.journal.store import SqliteJournal
-    from infuse_cli.ports import Board, ChipIds
+    from infuse_cli.ports import BoardLink, ChipIds
     from infuse_cli.records import AttemptRecord, BoardRecord, CertificateRecord
     from infuse_cli.serial_tools.ports import BoardPort
     from infuse_cli.settings import Settings
@@ -126,7 +126,7 @@ def list_credentials(settings: Settings, target: BoardPort, sec_tag: int | None)
 
 
 @contextmanager
-def open_board(target: BoardPort) -> Iterator[Board]:
+def open_board(target: BoardPort) -> Iterator[BoardLink]:
     """The board on a port, opened exclusively and in step. Raises BoardError serial.*."""
     from infuse_cli.keys.frames import board_cipher
     from infuse_cli.link.source import SerialSource
@@ -169,7 +169,7 @@ def soc_of(profile: Profile | None) -> str:
     return _SOC if profile is None else profile.board.soc or _SOC
 
 
-def identify(settings: Settings, link: Board, profile: Profile | None) -> IdentifiedBoard:
+def identify(settings: Settings, link: BoardLink, profile: Profile | None) -> IdentifiedBoard:
     """Ask the board who it is; an mcuId that cannot be read is no failure here.
 
     mcuId is read where a profile names its source. Raises BoardError serial.*.
@@ -200,7 +200,7 @@ def uuid_on(target: BoardPort) -> str:
         return _read_identity(link, target.profile).uuid
 
 
-def _read_identity(link: Board, profile: Profile | None) -> BoardIdentity:
+def _read_identity(link: BoardLink, profile: Profile | None) -> BoardIdentity:
     from infuse_cli.provisioning.steps.identify import known
 
     return known(link.run(operations(link.dialect).identify()), soc_of(profile))
@@ -226,7 +226,7 @@ def read_uuid() -> Generator[Command, Reply, str | None]:
     return None if value is None else value.lower()
 
 
-def list_entries(link: Board, sec_tag: int | None) -> tuple[StoredCredential, ...]:
+def list_entries(link: BoardLink, sec_tag: int | None) -> tuple[StoredCredential, ...]:
     """All that the modem lists, under one sec_tag or all."""
     return link.run(operations(link.dialect).list_credentials(sec_tag))
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from infuse_cli.config.model import Profile
     from infuse_cli.journal.manual_changes import Place
     from infuse_cli.journal.store import SqliteJournal
-    from infuse_cli.ports import Board, InfuseApi
+    from infuse_cli.ports import BoardLink, InfuseApi
     from infuse_cli.records import AttemptRecord, CertificateRecord
     from infuse_cli.serial_tools.ports import BoardPort
     from infuse_cli.settings import Settings
@@ -154,7 +154,7 @@ class _Checker:
                 f"the modem firmware is {seen.modem_firmware}, {firmware} is expected",
             )
 
-    def check_credentials(self, link: Board) -> None:
+    def check_credentials(self, link: BoardLink) -> None:
         """Compare the modem's credentials and the certificate, and ask for a proof of the key."""
         if self.entries is None:
             self.notes.append(
@@ -194,7 +194,7 @@ class _Checker:
                 " record",
             )
 
-    def _check_certificate(self, link: Board, certificate: CertificateRecord) -> None:
+    def _check_certificate(self, link: BoardLink, certificate: CertificateRecord) -> None:
         if not certificate.not_before <= datetime.now(UTC) <= certificate.not_after:
             self._differ(
                 "identity.certificate-mismatch",
@@ -217,7 +217,7 @@ class _Checker:
             return own
         return ours[0] if len(ours) == 1 else None
 
-    def _prove(self, link: Board, certificate: CertificateRecord, tag: int) -> None:
+    def _prove(self, link: BoardLink, certificate: CertificateRecord, tag: int) -> None:
         from infuse_cli.pki.possession import Possession, verify_jwt
 
         nonce = secrets.token_hex(16)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from infuse_cli.dialect.base import Operations
     from infuse_cli.effects.journal_run import CommandRun
-    from infuse_cli.ports import Board
+    from infuse_cli.ports import BoardLink
     from infuse_cli.records import Write
     from infuse_cli.serial_tools.ports import BoardPort
     from infuse_cli.settings import Settings
@@ -143,7 +143,7 @@ class CredentialEditor:
     command: str
     settings: Settings
     target: BoardPort
-    link: Board
+    link: BoardLink
     ops: Operations
     board: IdentifiedBoard
     history: BoardHistory

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from infuse_cli.config.model import Profile
     from infuse_cli.journal.store import SqliteJournal
-    from infuse_cli.ports import Board
+    from infuse_cli.ports import BoardLink
     from infuse_cli.records.modes import OwedMode
     from infuse_cli.settings import Settings
 
@@ -104,7 +104,7 @@ def _on_port(
 
 
 def _put_back(
-    settings: Settings, owed: OwedMode, target: BoardPort, link: Board, *, needed: bool
+    settings: Settings, owed: OwedMode, target: BoardPort, link: BoardLink, *, needed: bool
 ) -> tuple[ModeState, str | None, BoardError | None]:
     board = CredentialWriter(link, operations(link.dialect), owed.board)
     about = {"port": target.port, "board": owed.board}

@@ -25,7 +25,6 @@ LONG_FILES = {
     "infuse_cli/errors.py": "the table of all codes",
     "infuse_cli/cli/commands/ca.py": "one function a command",
     "infuse_cli/cli/commands/registry.py": "one function a command",
-    "infuse_cli/ca/signing.py": "",
 }
 LONG_FUNCTIONS = {}
 OPTIONS = "infuse_cli/cli/commands/"

@@ -10,7 +10,7 @@ from infuse_cli.dialect import commands
 from infuse_cli.dialect.at import AtCodec
 from infuse_cli.errors import BoardError, Interrupted
 from infuse_cli.link import session as session_module
-from infuse_cli.link.session import Session
+from infuse_cli.link.session import SerialLink
 from infuse_cli.link.transcript import MOST_BYTES, Transcript
 from infuse_cli.types import Command
 
@@ -31,7 +31,7 @@ def refusal(link, conversation) -> BoardError:
 
 
 def test_a_session_is_a_board(board, open_link):
-    link: ports.Board = open_link(board.port)
+    link: ports.BoardLink = open_link(board.port)
     assert (link.port, link.dialect) == (board.port, "at")
 
 
@@ -256,7 +256,7 @@ def test_half_of_the_bytes_are_out_when_the_fail_point_is_reached(board, open_li
 
     link = open_link(board.port)
     link.run(AT.go_offline())
-    link.label = "install"
+    link.current_step = "install"
     monkeypatch.setattr(session_module.failpoint, "armed", lambda: True)
     monkeypatch.setattr(session_module.failpoint, "hit", hit)
     link.run(AT.write_credential(UUID, 16, 1, PEM))
@@ -369,7 +369,7 @@ def test_a_stalled_port_is_a_time_out(abort):
         def close(self): ...
 
     row = dialect.dialect("at")
-    link = Session(Stalled(), row.codec(dialect.CodecOptions()), port="jig", abort=abort)
+    link = SerialLink(Stalled(), row.codec(dialect.CodecOptions()), port="jig", abort=abort)
     link.start()
     error = refusal(link, ask(Command("AT%CMNG=3,1,1", 1, effect=True)))
     assert (error.code, error.unknown) == ("serial.timeout", True)
