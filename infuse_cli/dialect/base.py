@@ -3,13 +3,15 @@
 Both are pure: no clock, no port, no log. The link pumps the bytes and keeps the deadlines.
 """
 
+# ruff: noqa: ARG002 - an operation that is not offered uses no argument
+
 from __future__ import annotations
 
 import enum
 import re
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 from infuse_cli.capabilities import Capability
 from infuse_cli.errors import BoardError, InfuseError, ProfileError
@@ -203,7 +205,7 @@ class Codec(Protocol):
         """The port is gone; nothing is encoded any more."""
 
 
-class Operations(Protocol):
+class Operations:
     """What is done to a board, as conversations.
 
     A refusal of the modem raises BoardError `modem.*`, an answer that makes no sense
@@ -211,19 +213,27 @@ class Operations(Protocol):
     and raise board.changed.
     """
 
+    DIALECT = ""
+
+    def __init__(self, buffer: int = CREDENTIAL_BUFFER) -> None:
+        self.buffer: Final = buffer
+
     def identify(self) -> Conversation[BoardIdentity]:
         """What the board says it is; the error numbers are switched on first."""
+        return self._refuse(Capability.IDENTIFY)
 
     def lacks(self, wanted: frozenset[Capability]) -> Conversation[frozenset[Capability]]:
         """Of what is wanted and the dialect can do, what this very board's firmware was built
         without.
         """
+        return _nothing()
 
     def hardware_id(self) -> Conversation[str]:
         """The chip's id as the firmware gives it, 16 lower-case hex digits.
 
         Raises board.no-mcu-id, profile.cannot.
         """
+        return self._refuse(Capability.HWINFO)
 
     def security_state(self, challenge: bytes) -> Conversation[bytes]:
         """What the device says of itself over a challenge of 16 bytes.
@@ -231,23 +241,28 @@ class Operations(Protocol):
         Raises profile.cannot. Source:
         `docs/reference/interfaces/key-derivation.md#the-devices-proof`.
         """
+        return self._refuse(Capability.SECURITY_STATE)
 
     def public_keys(self) -> Conversation[tuple[bytes, bytes | None]]:
         """The device's X25519 public key, and its cloud's where it tells that.
 
         Raises profile.cannot, modem.error.
         """
+        return self._refuse(Capability.PUBLIC_KEY)
 
     def same_board(self, uuid: str) -> Conversation[None]:
         """Raises board.changed, naming both, when another board answers."""
+        return self._refuse(Capability.IDENTIFY)
 
     def go_offline(self) -> Conversation[None]:
         """Error numbers on and flight mode (CMEE=1, CFUN=4), as writing needs."""
+        return self._refuse(Capability.OFFLINE)
 
     def restore(self, mode: int | None) -> Conversation[None]:
         """Back to the functional mode that was found; nothing to do for flight mode or
         None.
         """
+        return self._refuse(Capability.OFFLINE)
 
     def list_credentials(
         self, sec_tag: int | None = None
@@ -256,6 +271,7 @@ class Operations(Protocol):
 
         Digests in lower-case hex; an empty slot gives ().
         """
+        return self._refuse(Capability.READ_DIGEST)
 
     def write_credential(
         self,
@@ -270,11 +286,13 @@ class Operations(Protocol):
 
         An occupied place raises modem.exists.
         """
+        return self._refuse(Capability.WRITE)
 
     def digests(self, type: CredentialType | int, content: str) -> frozenset[str]:  # noqa: A002
         """SHA-256 digests, lower-case hex, one of which the board's list shows once `content` was
         written.
         """
+        return frozenset()
 
     def delete_credential(
         self,
@@ -283,6 +301,7 @@ class Operations(Protocol):
         type: CredentialType | int,  # noqa: A002
     ) -> Conversation[None]:
         """Delete a credential; one that is gone already is fine."""
+        return self._refuse(Capability.DELETE)
 
     def keygen(
         self,
@@ -293,15 +312,18 @@ class Operations(Protocol):
         key_usage: str | None = None,
     ) -> Conversation[str]:
         """Make a key in the modem; the text `<body>.<COSE>` (base64url) of its CSR."""
+        return self._refuse(Capability.CSR)
 
     def attestation_token(self, challenge_hex: str | None = None) -> Conversation[str]:
         """The text `<body>.<COSE>` of an attestation token over a challenge of 32 hex digits."""
+        return self._refuse(Capability.ATTEST_TOKEN)
 
     def jwt(self, sec_tag: int, subject: str, audience: str) -> Conversation[str]:
         """A compact ES256 JWT signed with the tag's key.
 
         A refusal raises modem.*: the caller decides.
         """
+        return self._refuse(Capability.POSSESSION)
 
     def raw(
         self,
@@ -315,107 +337,9 @@ class Operations(Protocol):
         """Send a profile's command; the first group of `pattern` (the line without one) of its
         answer.
         """
+        return self._refuse(Capability.RAW)
 
-
-class UnsupportedOperations:
-    """Base of operations: what a dialect does not override, it cannot; a plan that asks for it is
-    refused beforehand.
-    """
-
-    DIALECT = ""
-
-    def __init__(self, buffer: int = CREDENTIAL_BUFFER) -> None:
-        self.buffer: Final = buffer
-
-    def lacks(self, wanted: frozenset[Capability]) -> Conversation[frozenset[Capability]]:  # noqa: ARG002
-        """Nothing that could be known beforehand."""
-        yield from ()
-        return frozenset()
-
-    def hardware_id(self) -> Conversation[str]:
-        """Not offered."""
-        yield from self._cannot(Capability.HWINFO)
-        return ""
-
-    def security_state(self, challenge: bytes) -> Conversation[bytes]:  # noqa: ARG002
-        """Not offered."""
-        yield from self._cannot(Capability.SECURITY_STATE)
-        return b""
-
-    def public_keys(self) -> Conversation[tuple[bytes, bytes | None]]:
-        """Not offered."""
-        yield from self._cannot(Capability.PUBLIC_KEY)
-        return b"", None
-
-    def list_credentials(
-        self,
-        sec_tag: int | None = None,  # noqa: ARG002
-    ) -> Conversation[tuple[StoredCredential, ...]]:
-        """Not offered."""
-        yield from self._cannot(Capability.READ_DIGEST)
-        return ()
-
-    def write_credential(
-        self,
-        uuid: str,  # noqa: ARG002
-        sec_tag: int,  # noqa: ARG002
-        type: CredentialType | int,  # noqa: A002, ARG002
-        content: str,  # noqa: ARG002
-        *,
-        secret: bool = False,  # noqa: ARG002
-    ) -> Conversation[None]:
-        """Not offered."""
-        yield from self._cannot(Capability.WRITE)
-
-    def digests(self, type: CredentialType | int, content: str) -> frozenset[str]:  # noqa: A002, ARG002
-        """None: nothing is written."""
-        return frozenset()
-
-    def delete_credential(
-        self,
-        uuid: str,  # noqa: ARG002
-        sec_tag: int,  # noqa: ARG002
-        type: CredentialType | int,  # noqa: A002, ARG002
-    ) -> Conversation[None]:
-        """Not offered."""
-        yield from self._cannot(Capability.DELETE)
-
-    def keygen(
-        self,
-        uuid: str,  # noqa: ARG002
-        sec_tag: int,  # noqa: ARG002
-        *,
-        attributes: str | None = None,  # noqa: ARG002
-        key_usage: str | None = None,  # noqa: ARG002
-    ) -> Conversation[str]:
-        """Not offered."""
-        yield from self._cannot(Capability.CSR)
-        return ""
-
-    def attestation_token(self, challenge_hex: str | None = None) -> Conversation[str]:  # noqa: ARG002
-        """Not offered."""
-        yield from self._cannot(Capability.ATTEST_TOKEN)
-        return ""
-
-    def jwt(self, sec_tag: int, subject: str, audience: str) -> Conversation[str]:  # noqa: ARG002
-        """Not offered."""
-        yield from self._cannot(Capability.POSSESSION)
-        return ""
-
-    def raw(
-        self,
-        text: str,  # noqa: ARG002
-        pattern: str,  # noqa: ARG002
-        timeout_s: float = 2.0,  # noqa: ARG002
-        *,
-        effect: bool = False,  # noqa: ARG002
-        secret: bool = False,  # noqa: ARG002
-    ) -> Conversation[str]:
-        """Not offered."""
-        yield from self._cannot(Capability.RAW)
-        return ""
-
-    def _cannot(self, what: Capability) -> Conversation[None]:
+    def _refuse(self, what: Capability) -> Conversation[Any]:
         yield from ()
         raise ProfileError(
             "profile.cannot",
@@ -425,3 +349,8 @@ class UnsupportedOperations:
                 " for it."
             ),
         )
+
+
+def _nothing() -> Conversation[frozenset[Capability]]:
+    yield from ()
+    return frozenset()

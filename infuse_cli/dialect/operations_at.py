@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from infuse_cli.capabilities import Capability
 from infuse_cli.dialect import cme, commands
-from infuse_cli.dialect.base import UnsupportedOperations
+from infuse_cli.dialect.base import Operations
 from infuse_cli.dialect.cme import modem_error
 from infuse_cli.dialect.raw import raw_answer
 from infuse_cli.dialect.shell_tools import found_nowhere, hardware_id
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _ROUNDS: Final = 3
 
 
-class AtOperations(UnsupportedOperations):
+class AtOperations(Operations):
     """Operations over dialect `at`; see `base.Operations`.
 
     Holds nothing, so one serves all boards.

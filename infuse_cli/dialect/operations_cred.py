@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from infuse_cli.capabilities import Capability
 from infuse_cli.dialect import commands
-from infuse_cli.dialect.base import UnsupportedOperations
+from infuse_cli.dialect.base import Operations
 from infuse_cli.dialect.raw import raw_answer
 from infuse_cli.dialect.shell_tools import found_nowhere, hardware_id, is_missing
 from infuse_cli.errors import BoardError, ProfileError
@@ -60,7 +60,7 @@ _P256: Final = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d0301070342
 _POINT_SIZE: Final = 65
 
 
-class CredOperations(UnsupportedOperations):
+class CredOperations(Operations):
     """Operations over dialect `cred-shell`; see `base.Operations`.
 
     `buffer` is the firmware's credential buffer.

@@ -15,7 +15,7 @@ import struct
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from infuse_cli.dialect import commands
-from infuse_cli.dialect.base import UnsupportedOperations
+from infuse_cli.dialect.base import Operations
 from infuse_cli.dialect.epacket import ANSWER
 from infuse_cli.errors import BoardError
 from infuse_cli.types import BoardIdentity, Command
@@ -39,7 +39,7 @@ _NUMBER: Final = re.compile(r"\+CM[ES] ERROR: (\d+)")
 T = TypeVar("T")
 
 
-class EpacketOperations(UnsupportedOperations):
+class EpacketOperations(Operations):
     """Operations over dialect `epacket`, one for each board: it keeps the public key that the board
     showed first.
     """

@@ -6,7 +6,7 @@ from infuse_cli import dialect
 from infuse_cli.capabilities import CERTIFICATE_MODES, MCU_ID_SOURCES, TOKEN_STORES, Capability
 from infuse_cli.config import model
 from infuse_cli.dialect import DIALECTS
-from infuse_cli.dialect.base import CodecOptions, UnsupportedOperations
+from infuse_cli.dialect.base import CodecOptions, Operations
 from infuse_cli.errors import ProfileError
 from infuse_cli.keys.frames import network_cipher
 from infuse_cli.sim import faults, fronts
@@ -32,7 +32,7 @@ def test_a_row_names_its_codec_and_what_its_operations_cover(name):
     operations = type(row.operations())
     assert name == operations.DIALECT
     for capability, method in METHODS.items():
-        covered = getattr(operations, method) is not getattr(UnsupportedOperations, method)
+        covered = getattr(operations, method) is not getattr(Operations, method)
         assert covered == (capability in row.can), capability
 
 
