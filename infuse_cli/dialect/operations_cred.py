@@ -274,7 +274,7 @@ def _list(sec_tag: int | None) -> Conversation[tuple[StoredCredential, ...]]:
         for row in rows
         if row[2] in _KINDS
     )
-    return tuple(one for one in stored if sec_tag in {None, one.sec_tag})
+    return tuple(entry for entry in stored if sec_tag in {None, entry.sec_tag})
 
 
 def _sha256(text: str, code: str) -> str | None:
@@ -330,9 +330,9 @@ _REFUSALS: Final = (
 
 
 def _refuse(reply: Reply, what: str) -> NoReturn:
-    said = reply.info[0] if reply.info else "nothing that could be understood"
-    code = next((code for words, code in _REFUSALS if words in said), "modem.error")
-    raise BoardError(code, f"{what}: the board's shell says {said!r}")
+    answer = reply.info[0] if reply.info else "nothing that could be understood"
+    code = next((code for words, code in _REFUSALS if words in answer), "modem.error")
+    raise BoardError(code, f"{what}: the board's shell says {answer!r}")
 
 
 def _name(kind: CredentialType | int) -> str:

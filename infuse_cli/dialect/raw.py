@@ -25,13 +25,13 @@ def raw_answer(
     reply = yield command
     if not reply.ok:
         raise modem_error(reply.cme, what)
-    found = commands.value(command, reply)
-    if found is None and re.fullmatch(pattern, "OK"):
+    answer = commands.value(command, reply)
+    if answer is None and re.fullmatch(pattern, "OK"):
         return "OK"  # the line that means success is the dialect's own
-    if found is None:
+    if answer is None:
         raise BoardError(
             "serial.protocol",
             f"{what} was answered, but no line fits the pattern {pattern!r}",
             unknown=effect,
         )
-    return found
+    return answer

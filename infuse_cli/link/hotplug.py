@@ -94,7 +94,7 @@ def generation_of(port: str) -> object:
     if "://" in port or os.name == "nt":
         return port
     try:
-        found = os.stat(port)  # noqa: PTH116 - follows links, as opening does
+        status = os.stat(port)  # noqa: PTH116 - follows links, as opening does
     except OSError:
         return None
-    return (found.st_ino, found.st_rdev, found.st_ctime_ns)
+    return (status.st_ino, status.st_rdev, status.st_ctime_ns)
