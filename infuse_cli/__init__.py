@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from infuse_cli.config.source import load_profile
     from infuse_cli.line import Line, ResumeResult, RunResult, RunSetup
     from infuse_cli.provisioning.request import Options, ProvisionRequest
-    from infuse_cli.public import InfuseClient, Journal, RegistryClient
+    from infuse_cli.public import CertificateAuthority, InfuseClient, Journal, RegistryClient
     from infuse_cli.settings import Settings
+    from infuse_cli.types import Secret
 
 __all__ = [
+    "CertificateAuthority",
     "InfuseClient",
     "Journal",
     "Line",
@@ -33,6 +35,7 @@ __all__ = [
     "ResumeResult",
     "RunResult",
     "RunSetup",
+    "Secret",
     "Settings",
     "__version__",
     "errors",
@@ -40,6 +43,7 @@ __all__ = [
 ]
 
 _PLACES: Final = {
+    "CertificateAuthority": "infuse_cli.public",
     "InfuseClient": "infuse_cli.public",
     "Journal": "infuse_cli.public",
     "Line": "infuse_cli.line",
@@ -50,6 +54,7 @@ _PLACES: Final = {
     "ResumeResult": "infuse_cli.provisioning.results",
     "RunResult": "infuse_cli.provisioning.results",
     "RunSetup": "infuse_cli.provisioning.request",
+    "Secret": "infuse_cli.types",
     "Settings": "infuse_cli.settings",
     "load_profile": "infuse_cli.config.source",
 }

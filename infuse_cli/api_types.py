@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import force_setattr
 
 # Not `$`, which in Python lets a line end follow.
 _END: Final = r"(?![\s\S])"
@@ -24,11 +25,11 @@ Uuid = Annotated[
 ]
 """An id that the Infuse IoT API gives (RFC 9562, hex with hyphens)."""
 
-DeviceId = Annotated[str, Meta(pattern=f"^[0-9a-f]{{16}}{_END}")]
-"""A cloud device's deviceId: 16 lower-case hex digits."""
+DeviceId = Annotated[str, Meta(pattern=f"^[0-9a-fA-F]{{16}}{_END}")]
+"""A cloud device's deviceId: 16 hex digits, in the objects below always in lower case."""
 
-McuId = Annotated[str, Meta(pattern=f"^[0-9a-f]{{2,64}}{_END}")]
-"""A chip's id in lower-case hex; 16 digits on nRF."""
+McuId = Annotated[str, Meta(pattern=f"^[0-9a-fA-F]{{2,64}}{_END}")]
+"""A chip's id in hex, in the objects below always in lower case; 16 digits on nRF."""
 
 RegistryId = Annotated[str, Meta(pattern=f"^[!-~]{{1,200}}{_END}")]
 """An id that the registry gives, whose form is open: printable ASCII without blanks."""
@@ -92,6 +93,11 @@ class Device(ApiObject, frozen=True):
     device_id: DeviceId
     metadata: dict[str, str] = {}
 
+    def __post_init__(self) -> None:
+        # Some servers write hex in capitals; here ids are compared as texts.
+        force_setattr(self, "mcu_id", self.mcu_id.lower())
+        force_setattr(self, "device_id", self.device_id.lower())
+
 
 class ApplicationVersion(ApiObject, frozen=True):
     """Version of the firmware that a device said it runs."""
@@ -144,6 +150,9 @@ class DeviceRoute(ApiObject, frozen=True):
 
     device_id: DeviceId
     last_route: UplinkRoute | None = None
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "device_id", self.device_id.lower())
 
 
 class MqttToken(ApiObject, frozen=True):

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from infuse_cli.ca.authority import CertificateAuthority as OpenCertificateAuthority
     from infuse_cli.clock import RunClock
     from infuse_cli.cloud.infuse_api import InfuseClient as OpenInfuseClient
     from infuse_cli.cloud.registry_api import RegistryClient as OpenRegistryClient
     from infuse_cli.config.model import Profile
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.settings import Settings
+    from infuse_cli.types import Secret
 
 
 class InfuseClient:
@@ -56,6 +58,23 @@ class RegistryClient:
         if client is None:
             raise ProfileError("profile.invalid", "the profile names no registry")
         return client
+
+
+class CertificateAuthority:
+    """A local CA; `open` gives the one of a home."""
+
+    @staticmethod
+    def open(
+        where: Settings | Path, ca: str | None = None, passphrase: Secret | None = None
+    ) -> OpenCertificateAuthority:
+        """The CA by its name or absolute folder, else the profile's, else `default`.
+
+        Without a passphrase it comes from profile, keyring or prompt, once it is needed. Raises
+        SignerError ca.not-found, ca.corrupt, UsageError.
+        """
+        from infuse_cli.ca import authority
+
+        return authority.CertificateAuthority.open(where, ca, passphrase)
 
 
 class Journal:

@@ -20,6 +20,7 @@ from infuse_cli.errors import InfuseError, SignerError
 from infuse_cli.pki.issuers import Issuer, all_issuers, sha256_of
 from infuse_cli.pki.store import ca_folder
 from infuse_cli.records import CertificateRecord, RevokeCertificate
+from infuse_cli.records.ca import CLOUD_CA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.settings import Settings
-
-CLOUD_CA: Final = "cloud-ca"
-"""The certificate profile under which the journal has certificates of the cloud's CA."""
 
 
 class Origin(enum.Enum):

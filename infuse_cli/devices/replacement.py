@@ -33,9 +33,10 @@ from infuse_cli.types import AttemptState
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from infuse_cli.ca.origins import LiveCertificate
     from infuse_cli.config.model import Profile
     from infuse_cli.effects.journal_run import CommandRun
-    from infuse_cli.records import AttemptRecord, CertificateRecord
+    from infuse_cli.records import AttemptRecord, RevokeCertificate
     from infuse_cli.settings import Settings
 
 ROTATION: Final = "rotation"
@@ -83,15 +84,15 @@ class Replacement:
 class Rotation:
     """What became of a board's old credentials; not `done` where the board did not PASS.
 
-    `live` are certificates that the cloud's CA signed, which only the cloud can revoke.
+    `live` are certificates that no list of this bench can revoke.
     """
 
     old: RetiringDevice
     reason: str
     done: bool = False
     had_certificates: bool = False
-    revoked: tuple[CertificateRecord, ...] = ()
-    live: tuple[CertificateRecord, ...] = ()
+    revoked: tuple[RevokeCertificate, ...] = ()
+    live: tuple[LiveCertificate, ...] = ()
 
 
 def replace_by_provisioning(
@@ -195,7 +196,7 @@ def rotate(
             return Rotation(old, reason)
         failpoint.hit("rotate:green")
         with tools.journal_run(session, "key rotate") as run:
-            return _end_certificates(run, old, start, todo, reason)
+            return _end_certificates(session, run, old, start, todo=todo, reason=reason)
 
 
 def _plan(run: CommandRun, old: RetiringDevice, reason: str) -> tuple[AttemptRecord, bool]:
@@ -296,9 +297,11 @@ def _find_on_ports(old: RetiringDevice, ports: Sequence[str], profile: Profile |
 
 
 def _end_certificates(
+    session: tools.Session,
     run: CommandRun,
     old: RetiringDevice,
     start: AttemptRecord,
+    *,
     todo: dict[str, Any],
     reason: str,
 ) -> Rotation:
@@ -307,5 +310,5 @@ def _end_certificates(
     rows = [row for row in certificates if (row.serial, row.issuer) in listed]
     done = NoteAttempt(attempt=start.attempt, facts={ROTATION: {**todo, "state": "done"}})
     crl_reason = REASONS.get(todo["reason"], "superseded")
-    revoked, live = revoke_certificates(run.journal, rows, crl_reason, done)
-    return Rotation(old, reason, True, bool(rows), tuple(revoked), tuple(live))
+    plan = revoke_certificates(session, run.journal, rows, crl_reason, done)
+    return Rotation(old, reason, True, bool(rows), plan.new, plan.live)

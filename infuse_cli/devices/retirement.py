@@ -12,12 +12,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli import failpoint
+from infuse_cli.ca.origins import KnownIssuers, LiveCertificate, Origin, RevocationPlan
 from infuse_cli.devices import session as tools
 from infuse_cli.devices.cloud_devices import patched
 from infuse_cli.devices.retiring_device import FACT, RetiringDevice, look_up
 from infuse_cli.devices.token_end import LIVE, end_token
 from infuse_cli.errors import ProfileError, UsageError
-from infuse_cli.records import DropSecret, EndAttempt, NoteAttempt, RevokeCertificate
+from infuse_cli.records import DropSecret, EndAttempt, NoteAttempt
 from infuse_cli.text import plural
 from infuse_cli.types import AttemptState, TokenState
 
@@ -129,7 +130,8 @@ class Retirement:
 
     def _certificates(self) -> None:
         reason = REASONS.get(self.reason, "unspecified")
-        revoked, live = revoke_certificates(self.journal, self.old.certificates, reason)
+        plan = revoke_certificates(self.session, self.journal, self.old.certificates, reason)
+        revoked, live = plan.new, plan.live
         if self.old.board is None:
             result = "made on another bench, which has to revoke them"
         elif revoked:
@@ -253,40 +255,34 @@ class Retirement:
 
 
 def revoke_certificates(
+    session: tools.Session,
     journal: SqliteJournal,
     certificates: Sequence[CertificateRecord],
     reason: str,
     *writes: Write,
-) -> tuple[list[CertificateRecord], list[CertificateRecord]]:
-    """Record the revocation of certificates that a CA of ours signed, with `writes`.
-
-    Returns those that were revoked now, and those that are not ours to revoke and stay live.
-    """
-    live = [row for row in certificates if row.state != "revoked"]
-    ours = [row for row in live if not row.signed_by_cloud]
-    revocations = [
-        RevokeCertificate(
-            serial=row.serial,
-            issuer=row.issuer,
-            reason=reason,
-            not_after=row.not_after,
-            name=row.name,
-        )
-        for row in ours
-    ]
-    if revocations or writes:
-        journal.commit(*revocations, *writes)
-    return ours, [row for row in live if row.signed_by_cloud]
+) -> RevocationPlan:
+    """Record the revocation of certificates that a list of this bench will hold, with `writes`."""
+    plan = KnownIssuers(session.settings).plan(journal, certificates, reason)
+    if plan.new or writes:
+        journal.commit(*plan.new, *writes)
+    return plan
 
 
-def still_live(certificates: Sequence[CertificateRecord]) -> str:
+def still_live(certificates: Sequence[LiveCertificate]) -> str:
     """Which certificates stay live, until when, and who can revoke them."""
-    until = max(row.not_after for row in certificates)
-    return (
-        f"{plural(len(certificates), 'certificate')} of the cloud's CA not revoked, valid until"
-        f" {until:%Y-%m-%d}: only the cloud can revoke"
-        f" {'it' if len(certificates) == 1 else 'them'}"
-    )
+    parts = []
+    for origin in sorted({found.origin for found in certificates}, key=lambda kind: kind.value):
+        some = [found for found in certificates if found.origin is origin]
+        ends = [found.not_after for found in some if found.not_after is not None]
+        until = f", valid until {max(ends):%Y-%m-%d}" if ends else ""
+        is_of_cloud = origin is Origin.CLOUD
+        issuer = "the cloud's CA" if is_of_cloud else "a CA that is not on this bench"
+        who = "the cloud" if is_of_cloud else "the bench that has it"
+        parts.append(
+            f"{plural(len(some), 'certificate')} of {issuer} not revoked{until}: only {who} can"
+            f" revoke {'it' if len(some) == 1 else 'them'}"
+        )
+    return "; ".join(parts)
 
 
 def delete_registry_device(session: tools.Session, run: CommandRun, id_: str, **facts: Any) -> None:

@@ -1,7 +1,6 @@
-"""Credentials in a board's modem: written, compared by digest, and deleted.
+"""A board's credential store: listed once, written in place, compared by digest.
 
-A modem lists SHA-256 digests and never shows a key, so a credential counts as written when its
-place shows one of the digests that the modem may give for the content.
+The functional mode is the caller's: a modem takes writes only while it is offline.
 """
 
 from __future__ import annotations
@@ -24,6 +23,17 @@ _NAMES: Final = {
     3: "pre-shared key",
     4: "PSK identity",
 }
+
+
+def kind_name(kind: int) -> str:
+    """Name of a credential type for messages."""
+    return _NAMES.get(kind, f"credential of type {kind}")
+
+
+def described(entry: StoredCredential) -> str:
+    """`client key of sec_tag 4201 (SHA-256 …)`."""
+    digest = entry.sha256 or "not given"
+    return f"{kind_name(entry.type)} of sec_tag {entry.sec_tag} (SHA-256 {digest})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,52 +60,78 @@ class Credential:
         return entry is not None and entry.sha256 is not None and entry.sha256 in self.digests
 
 
-def kind_name(kind: int) -> str:
-    """Name of a credential type for messages."""
-    return _NAMES.get(kind, f"credential of type {kind}")
+class CredentialStore:
+    """The credentials of one board; a sec_tag is listed once, until `forget`."""
 
+    def __init__(self, link: BoardLink, ops: Operations, board: str) -> None:
+        self._link: Final = link
+        self._ops: Final = ops
+        self._board: Final = board
+        self._listed: dict[int, tuple[StoredCredential, ...]] = {}
 
-@dataclass(frozen=True, slots=True)
-class CredentialWriter:
-    """Writes to the modem of the board `uuid`; another board is refused before each write."""
+    def entry(self, sec_tag: int, kind: CredentialType | int) -> StoredCredential | None:
+        """The credential in one place, None when it is free."""
+        if sec_tag not in self._listed:
+            self._listed[sec_tag] = self._link.run(self._ops.list_credentials(sec_tag))
+        return next((row for row in self._listed[sec_tag] if row.type == kind), None)
 
-    link: BoardLink
-    ops: Operations
-    uuid: str
-
-    def entry(self, sec_tag: int, kind: int) -> StoredCredential | None:
-        """What the modem holds in a place right now, None for nothing."""
-        entries = self.link.run(self.ops.list_credentials(sec_tag))
-        return next((entry for entry in entries if entry.type == kind), None)
-
-    def put(self, credential: Credential, old: StoredCredential | None) -> None:
-        """Write a credential; `old`, which is in its place, is deleted first.
-
-        Raises BoardError, with `unknown` set when the answer was lost.
+    def forget(self, sec_tag: int | None = None) -> None:
+        """List again next time, one sec_tag or all: something was written there, or may
+        have been.
         """
-        place = credential.sec_tag, credential.kind
-        if old is not None:
-            self.link.run(self.ops.delete_credential(self.uuid, *place))
-        self.link.run(
-            self.ops.write_credential(
-                self.uuid, *place, credential.content, secret=credential.secret
-            )
+        if sec_tag is None:
+            self._listed.clear()
+        else:
+            self._listed.pop(sec_tag, None)
+
+    def holds(self, sec_tag: int, kind: CredentialType, digests: frozenset[str]) -> bool:
+        """Whether the place shows one of these digests (SHA-256, lower-case hex)."""
+        entry = self.entry(sec_tag, kind)
+        return entry is not None and entry.sha256 in digests
+
+    def delete(self, sec_tag: int, kind: CredentialType) -> None:
+        """Delete what is in a place, if anything is. Raises BoardError."""
+        if self.entry(sec_tag, kind) is not None:
+            self.forget(sec_tag)
+            self._link.run(self._ops.delete_credential(self._board, sec_tag, kind))
+
+    def write(
+        self,
+        sec_tag: int,
+        kind: CredentialType,
+        content: str,
+        digests: frozenset[str],
+        *,
+        secret: bool = False,
+    ) -> None:
+        """Put a credential in place: nothing is sent when its digest is there, what is in the way
+        is deleted first.
+
+        Raises BoardError, with `unknown` when it may have been written.
+        """
+        if self.holds(sec_tag, kind, digests):
+            return
+        self.delete(sec_tag, kind)
+        self.forget(sec_tag)
+        self._link.run(
+            self._ops.write_credential(self._board, sec_tag, kind, content, secret=secret)
         )
 
-    def write(self, credential: Credential, old: StoredCredential | None) -> str | None:
+    def write_verified(self, credential: Credential) -> str | None:
         """Put a credential in place and read it back: the digest that the modem shows.
 
         After a lost answer the modem's list says whether it is there. Raises PolicyError
         identity.not-read-back, BoardError.
         """
+        place = credential.sec_tag, credential.kind
         try:
-            self.put(credential, old)
+            self.write(*place, credential.content, credential.digests, secret=credential.secret)
         except BoardError as error:
             if not error.unknown or error.code == "serial.unplugged":
                 raise
-            if not credential.is_shown_by(self.entry(credential.sec_tag, credential.kind)):
+            if not self.holds(*place, credential.digests):
                 raise
-        entry = self.entry(credential.sec_tag, credential.kind)
+        entry = self.entry(*place)
         if entry is None or not credential.is_shown_by(entry):
             shown = "nothing there" if entry is None else entry.sha256 or "no digest"
             raise PolicyError(
@@ -104,17 +140,12 @@ class CredentialWriter:
             )
         return entry.sha256
 
-    def delete(self, entry: StoredCredential) -> None:
-        """Delete an entry and see that it is gone. Raises PolicyError, BoardError as `write`."""
-        self.link.run(self.ops.delete_credential(self.uuid, entry.sec_tag, entry.type))
+    def delete_verified(self, entry: StoredCredential) -> None:
+        """Delete an entry and see that it is gone. Raises PolicyError, BoardError."""
+        self.forget(entry.sec_tag)
+        self._link.run(self._ops.delete_credential(self._board, entry.sec_tag, entry.type))
         if self.entry(entry.sec_tag, entry.type) is not None:
             raise PolicyError(
                 "identity.not-read-back",
                 f"the {described(entry)} is still there after it was deleted",
             )
-
-
-def described(entry: StoredCredential) -> str:
-    """`client key of sec_tag 4201 (SHA-256 …)`."""
-    digest = entry.sha256 or "not given"
-    return f"{kind_name(entry.type)} of sec_tag {entry.sec_tag} (SHA-256 {digest})"

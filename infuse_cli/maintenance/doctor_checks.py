@@ -52,8 +52,9 @@ def tool(subject: Subject) -> Sequence[Finding]:
 
 
 def profile(subject: Subject) -> Sequence[Finding]:
-    """Whether the profile can be used as it stands."""
+    """Whether the profile, and the certificate profile that it names, can be used as they stand."""
     from infuse_cli.config.source import load
+    from infuse_cli.pki.certificate_profile_files import resolve
 
     if subject.profile_name is None:
         return [
@@ -64,6 +65,8 @@ def profile(subject: Subject) -> Sequence[Finding]:
             )
         ]
     loaded = load(subject.profile_name, subject.env)
+    if loaded.profile.identity.mode == "local-ca":
+        resolve(loaded.profile.identity.certificate, subject.home)
     warnings = [str(one) for one in loaded.warnings]
     label = f"{loaded.profile.name} has no mistakes"
     if not warnings:
@@ -260,32 +263,8 @@ def journal(subject: Subject) -> Sequence[Finding]:
     )
     return [
         passed("journal", told, events=count, unfinished=len(left), path=str(path)),
-        *_loose(subject.home),
         *_room(subject.home),
     ]
-
-
-def _loose(home: Path) -> list[Finding]:
-    import os
-
-    if os.name != "posix":
-        return []
-    loose = [
-        path
-        for path in (home, *sorted(home.glob("*")))
-        if (path.is_file() or path == home) and path.stat().st_mode & 0o077
-    ]
-    return (
-        []
-        if not loose
-        else [
-            doubtful(
-                "permissions",
-                f"others can reach {', '.join(map(str, loose[:3]))}",
-                f"chmod -R go= {home}",
-            )
-        ]
-    )
 
 
 def _room(home: Path) -> list[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from infuse_cli.maintenance import doctor_bench, doctor_checks
+from infuse_cli.maintenance import doctor_bench, doctor_checks, doctor_files
 from infuse_cli.maintenance.doctor import Finding, Subject, examine
 from infuse_cli.maintenance.machine import Machine
 
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 CHECKS: Final[tuple[Check, ...]] = (
     ("infuse", doctor_checks.tool),
     ("profile", doctor_checks.profile),
+    ("bench", doctor_files.bench),
     ("cloud", doctor_checks.cloud),
     ("journal", doctor_checks.journal),
+    ("permissions", doctor_files.permissions),
     ("CA", doctor_checks.ca),
     ("ports", doctor_bench.ports),
     ("groups", doctor_bench.groups),

@@ -66,6 +66,7 @@ class AttemptRunner:
         self._ctx: Final = ctx
         self._run: Final = ctx.run
         self._plan = decision.steps
+        self._decision: Final = decision
         self._rechecked: Final = decision.rechecked
         self._started: Final = started
         self._pending: list[Write] = list(decision.opening)  # they wait for the next commit
@@ -75,7 +76,7 @@ class AttemptRunner:
         left_offline = (
             ctx.resumed
             and decision.rechecked is None
-            and ctx.facts.get("functionalMode") != ctx.identity.functional_mode
+            and ctx.facts.functional_mode != ctx.identity.functional_mode
         )
         self._offline = left_offline or ctx.mode_owed is not None
         ctx.ahead = reached(decision.steps, ctx.run.options.until)
@@ -84,7 +85,9 @@ class AttemptRunner:
         """Take the board to its result; never raises."""
         try:
             if self._run.options.dry_run:
-                self._plan = tuple(name for name in self._plan if STEPS[name].in_dry_run)
+                # What proves a PASS again only reads, so a dry run does all of it.
+                if self._rechecked is None:
+                    self._plan = tuple(name for name in self._plan if STEPS[name].in_dry_run)
                 self._run_steps(None)
                 return self._result(None)
             self._run_steps(self._run.options.until)
@@ -110,6 +113,8 @@ class AttemptRunner:
             try:
                 self._run_step(name)
             except RollbackRequired as turn:
+                if self._run.options.dry_run:
+                    raise turn.fallback_error from turn
                 index = self._roll_back(name, turn)
                 continue
             if name == until:
@@ -158,7 +163,7 @@ class AttemptRunner:
             except BoardError as error:
                 if error.code not in _REREAD or left == 0:
                     raise
-                self._ctx.forget_stored()
+                self._ctx.credentials.forget()
         raise AssertionError("unreachable: the last try returns or raises")
 
     def _advance(self, step: EffectStep) -> None:
@@ -209,7 +214,7 @@ class AttemptRunner:
             raise
         finally:
             if ctx.states[name] is not StepState.BEGUN:
-                ctx.forget_stored()  # it broke off, and what it wrote is not known
+                ctx.credentials.forget()  # it broke off, and what it wrote is not known
         failpoint.hit(f"ran:{name}")
         self._finish(step, {**intent.facts, **output.facts}, output, _ms(started))
 
@@ -279,7 +284,7 @@ class AttemptRunner:
         facts = {**self._recorded(to), "rewound": turn.rollback.why}
         self._move(to, StepState.PENDING, facts=facts)
         self._ctx.token = None
-        self._ctx.forget_stored()
+        self._ctx.credentials.forget()
         self._flush()
         return self._plan.index(to)
 
@@ -341,7 +346,7 @@ class AttemptRunner:
 
     def _restore(self) -> None:
         """Put the functional mode back that was found."""
-        ctx, mode = self._ctx, self._ctx.facts.get("functionalMode")
+        ctx, mode = self._ctx, self._ctx.facts.functional_mode
         if self._offline and mode is not None:
             ctx.link.run(ctx.ops.same_board(ctx.uuid))
             ctx.link.run(ctx.ops.restore(mode))
@@ -376,20 +381,20 @@ class AttemptRunner:
         """What the record of a PASS shows at a glance; the steps hold the rest."""
         facts = self._ctx.facts
         names = [name for step in STEPS.values() for name in step.summary if name in facts]
-        device = facts.get("device") or {}
-        return {"deviceId": device.get("deviceId"), **{name: facts[name] for name in names}}
+        return {"deviceId": facts.device_id, **{name: facts[name] for name in names}}
 
     def _first_article(self) -> dict[str, str]:
         """Mark the first board with this profile, CA and modem firmware, and whether the cloud
         heard from it.
         """
         firmware = self._ctx.identity.modem_firmware
-        issuer = self._ctx.facts.get("certificate", {}).get("issuer")
+        certificate = self._ctx.facts.certificate
+        issuer = None if certificate is None else certificate.issuer
         if firmware in self._run.proved or self._run.journal.passed_with(
             profile_hash=self._run.profile_hash, ca=issuer, modem_firmware=firmware
         ):
             return {}
-        return {"firstArticle": "seen" if self._ctx.facts.get("heard") else "unconfirmed"}
+        return {"firstArticle": "seen" if self._ctx.facts.is_heard else "unconfirmed"}
 
     def _board_still_there(self, error: InfuseError) -> InfuseError:
         """A FAIL is this board's only if it is still the one on the port; else what was read was
@@ -455,7 +460,8 @@ class AttemptRunner:
             ms=(time.monotonic() - self._started) * 1000,
             identity=ctx.identity,
             facts=ctx.facts,
-            already=outcome is Outcome.PASS and self._rechecked is not None,
+            already=outcome in {Outcome.PASS, None} and self._rechecked is not None,
+            decision=self._decision if self._run.options.dry_run else None,
             error=error,
             failed_step=None if error is None else self._step,
         )
@@ -471,7 +477,7 @@ class AttemptRunner:
             data={
                 "index": steps.index(step) + 1 if step in steps else None,
                 "steps": len(steps),
-                "serialNumber": self._ctx.facts.get("metadata", {}).get("serialNumber"),
+                "serialNumber": self._ctx.facts.metadata.get("serialNumber"),
             },
         )
 

@@ -14,6 +14,7 @@ from infuse_cli.errors import BoardError, InfuseError, internal_error
 from infuse_cli.provisioning.attempt_runner import AttemptRunner
 from infuse_cli.provisioning.context import BoardContext, mode_owed
 from infuse_cli.provisioning.decision import decide
+from infuse_cli.provisioning.facts import BoardFacts
 from infuse_cli.provisioning.metadata import row_for
 from infuse_cli.provisioning.plan import (
     asks,
@@ -160,10 +161,10 @@ class BoardRunner:
             slot=slot,
             mode_owed=owed,
             attempt=uuid.uuid4().hex,
-            facts={
-                "identity": identity.uuid,
-                "functionalMode": identity.functional_mode if owed is None else owed,
-            },
+            facts=BoardFacts(
+                identity=identity.uuid,
+                functionalMode=identity.functional_mode if owed is None else owed,
+            ),
             waiting=lambda why: self._wait(slot, identity.uuid, why),
         )
 

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from infuse_cli.dialect.commands import FLIGHT_MODE
-from infuse_cli.effects.credentials import Credential, CredentialWriter
+from infuse_cli.effects.credentials import CredentialStore
 from infuse_cli.effects.send_once import SendOnce
 from infuse_cli.errors import CloudError, InfuseError, Interrupted
+from infuse_cli.provisioning.facts import BoardFacts
 from infuse_cli.records import NoteRun
-from infuse_cli.types import AttemptState, CredentialType, Event, StepState
+from infuse_cli.types import AttemptState, Event, StepState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
     from infuse_cli.config import model as prof
     from infuse_cli.dialect.base import Operations
     from infuse_cli.pki.certificate_profiles import CertificateProfile
+    from infuse_cli.provisioning.facts import CertificateFacts
     from infuse_cli.provisioning.labels import Labels
     from infuse_cli.provisioning.request import Options
     from infuse_cli.records import AttemptRecord, Write
-    from infuse_cli.types import BoardIdentity, Secret, StoredCredential
+    from infuse_cli.types import BoardIdentity, Secret
 
 T = TypeVar("T")
 
@@ -142,7 +144,7 @@ class BoardContext:
     slot: int
     attempt: str
     history: tuple[AttemptRecord, ...] = ()  # all attempts of this board, oldest first
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: BoardFacts = field(default_factory=BoardFacts)
     states: dict[str, StepState] = field(default_factory=dict)
     tries: dict[str, int] = field(default_factory=dict)
     on_record: dict[str, dict[str, Any]] = field(
@@ -156,7 +158,10 @@ class BoardContext:
     waiting: Callable[[str], None] = lambda _why: None
     token: Secret | None = None
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
-    _slots: dict[int, tuple[StoredCredential, ...]] = field(default_factory=dict)
+    credentials: CredentialStore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.credentials = CredentialStore(self.link, self.ops, self.identity.uuid)
 
     @property
     def profile(self) -> prof.Profile:
@@ -173,44 +178,6 @@ class BoardContext:
         effect).
         """
         self.run.journal.commit(*writes)
-
-    def stored(self, sec_tag: int) -> tuple[StoredCredential, ...]:
-        """The board's credentials under a sec_tag, listed once until `forget_stored`."""
-        if sec_tag not in self._slots:
-            self._slots[sec_tag] = self.link.run(self.ops.list_credentials(sec_tag))
-        return self._slots[sec_tag]
-
-    def entry(self, sec_tag: int, kind: CredentialType) -> StoredCredential | None:
-        """The board's credential in one place, None when it is free."""
-        return next((row for row in self.stored(sec_tag) if row.type == kind), None)
-
-    def forget_stored(self, sec_tag: int | None = None) -> None:
-        """List again next time, one sec_tag or all: something was written there, or may
-        have been.
-        """
-        if sec_tag is None:
-            self._slots.clear()
-        else:
-            self._slots.pop(sec_tag, None)
-
-    def write(
-        self,
-        sec_tag: int,
-        kind: CredentialType,
-        content: str,
-        digests: frozenset[str],
-        *,
-        secret: bool = False,
-    ) -> None:
-        """Put a credential in place: nothing is sent when its digest is there, what is in the way
-        is deleted first.
-        """
-        present = self.entry(sec_tag, kind)
-        if present is not None and present.sha256 in digests:
-            return
-        self.forget_stored(sec_tag)
-        credential = Credential(sec_tag, kind, content, digests, secret=secret)
-        CredentialWriter(self.link, self.ops, self.uuid).put(credential, present)
 
     def retry_through_outage(self, call: Callable[[], T]) -> T:
         """Repeat a call without lasting effect through an outage of the cloud, up to
@@ -284,3 +251,11 @@ class BoardContext:
             record.attempt == self.attempt and record.state is not AttemptState.PASSED
             for record in self.history
         )
+
+
+def certificate_of(ctx: BoardContext) -> CertificateFacts:
+    """The board's certificate, for steps whose plan has one by now."""
+    certificate = ctx.facts.certificate
+    if certificate is None:
+        raise KeyError("certificate")
+    return certificate

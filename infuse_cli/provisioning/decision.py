@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
     from infuse_cli.records import AttemptRecord, Write
 
 
+class Choice(enum.Enum):
+    """What is done with a board."""
+
+    BEGIN = "begin"
+    BEGIN_ANEW = "begin-anew"  # what was recorded of it is superseded
+    CONTINUE = "continue"
+    RECHECK = "recheck"  # it PASSed, and is only proved again
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptDecision:
     """The steps that a board goes through, and the writes that open its attempt.
@@ -27,6 +37,7 @@ class AttemptDecision:
     `rechecked` is the PASS that is only proved again.
     """
 
+    choice: Choice
     steps: tuple[str, ...]
     opening: tuple[Write, ...] = ()
     rechecked: AttemptRecord | None = None
@@ -43,8 +54,6 @@ def decide(ctx: BoardContext, plan: RunPlan) -> AttemptDecision:
     if record is None:
         return _new(ctx, plan)
     ctx.history = tuple(run.journal.attempts(ctx.uuid))
-    if run.options.dry_run:
-        return _new(ctx, plan)
     _refuse_retired(ctx)
     if record.open is not None:
         return _open(ctx, plan, record.open)
@@ -83,7 +92,7 @@ def _open(ctx: BoardContext, plan: RunPlan, found: AttemptRecord) -> AttemptDeci
             f"board {found.board} was begun under another plan on {_when(found)}",
         )
     _load(ctx, found)
-    return AttemptDecision(found.plan, (take,))
+    return AttemptDecision(Choice.CONTINUE, found.plan, (take,))
 
 
 def _passed(ctx: BoardContext, plan: RunPlan, found: AttemptRecord) -> AttemptDecision:
@@ -104,7 +113,7 @@ def _passed(ctx: BoardContext, plan: RunPlan, found: AttemptRecord) -> AttemptDe
     _load(ctx, found)
     _refuse_other_metadata(ctx)
     ctx.facts["already"] = True
-    return AttemptDecision(plan.recheck, rechecked=found)
+    return AttemptDecision(Choice.RECHECK, plan.recheck, rechecked=found)
 
 
 def _is_other_device(ctx: BoardContext, found: AttemptRecord) -> bool:
@@ -125,7 +134,7 @@ def _refuse_other_metadata(ctx: BoardContext) -> None:
     options = ctx.run.options
     table = row_for(options.metadata_table, ctx.identity)
     wanted = {**table, **options.metadata, **ctx.scanned(())}
-    recorded = ctx.facts.get("metadata", {})
+    recorded = ctx.facts.metadata
     differing = [
         f"{key} is {recorded[key]!r}, not {value!r}"
         for key, value in sorted(wanted.items())
@@ -165,7 +174,7 @@ def _new(ctx: BoardContext, plan: RunPlan, before: Sequence[Write] = ()) -> Atte
         imei=seen.imei,
         mcu_id=seen.mcu_id,
         facts={
-            "functionalMode": ctx.facts["functionalMode"],
+            "functionalMode": ctx.facts.functional_mode,
             "model": seen.model,
             "modemFirmware": seen.modem_firmware,
             "iccid": seen.iccid,
@@ -173,7 +182,8 @@ def _new(ctx: BoardContext, plan: RunPlan, before: Sequence[Write] = ()) -> Atte
             "profileHash": run.profile_hash,
         },
     )
-    return AttemptDecision(plan.steps, (*before, opening))
+    choice = Choice.BEGIN_ANEW if before else Choice.BEGIN
+    return AttemptDecision(choice, plan.steps, (*before, opening))
 
 
 def _load(ctx: BoardContext, found: AttemptRecord) -> None:
@@ -182,7 +192,7 @@ def _load(ctx: BoardContext, found: AttemptRecord) -> None:
     ctx.attempt = found.attempt
     ctx.facts.update({key: value for key, value in found.facts.items() if key != "transcript"})
     mode = ctx.identity.functional_mode
-    if ctx.facts.get("functionalMode") == FLIGHT_MODE and mode is not None:
+    if ctx.facts.functional_mode == FLIGHT_MODE and mode is not None:
         ctx.facts["functionalMode"] = mode  # only others leave flight mode: this is found now
     if ctx.mode_owed is not None:
         ctx.facts["functionalMode"] = ctx.mode_owed

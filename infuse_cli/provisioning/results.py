@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from infuse_cli.errors import InfuseError
+    from infuse_cli.provisioning.decision import AttemptDecision
     from infuse_cli.provisioning.mirror import MirrorReport
     from infuse_cli.records import AttemptRecord
     from infuse_cli.types import BoardIdentity
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BoardResult:
-    """How one board ended; `outcome` is None for a dry run, `ms` is in milliseconds."""
+    """How one board ended; `ms` is in milliseconds.
+
+    A dry run has no `outcome`, and the `decision` that a run would make.
+    """
 
     slot: int
     port: str
@@ -30,6 +34,7 @@ class BoardResult:
     already: bool = False
     failed_step: str | None = None
     error: InfuseError | None = None
+    decision: AttemptDecision | None = None
 
     @property
     def code(self) -> str | None:
@@ -46,7 +51,7 @@ class BoardResult:
         facts, seen = self.facts or {}, self.identity
         certificate = facts.get("certificate")
         device = facts.get("device") or facts.get("existing") or {}
-        return {
+        shown = {
             "slot": self.slot,
             "port": self.port,
             "board": (
@@ -68,6 +73,10 @@ class BoardResult:
             ),
             "ms": round(self.ms, 1),
         }
+        if self.decision is not None:
+            shown["decision"] = self.decision.choice.value
+            shown["steps"] = list(self.decision.steps)
+        return shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,11 +153,6 @@ class CertificateRecord(Record, frozen=True):
     revoked_at: datetime | None = None
     reason: str | None = None
 
-    @property
-    def signed_by_cloud(self) -> bool:
-        """Whether the cloud's CA signed it: then only the cloud can revoke it."""
-        return self.profile == CLOUD_CA
-
 
 class RevocationRecord(Record, frozen=True):
     """An entry of a CRL to come: serial in lower-case hex, `not_after` of the certificate where it

@@ -18,7 +18,7 @@ from infuse_cli.capabilities import Capability
 from infuse_cli.config.model import Serial
 from infuse_cli.dialect import capabilities, operations
 from infuse_cli.dialect.commands import FLIGHT_MODE
-from infuse_cli.effects.credentials import Credential, CredentialWriter, described
+from infuse_cli.effects.credentials import Credential, CredentialStore, described
 from infuse_cli.errors import InfuseError, PolicyError, ProfileError
 from infuse_cli.journal.manual_changes import BEGUN, DELETED, WRITTEN
 from infuse_cli.provisioning import slots
@@ -146,6 +146,7 @@ class CredentialEditor:
     link: BoardLink
     ops: Operations
     board: IdentifiedBoard
+    credentials: CredentialStore
     history: BoardHistory
     uninterrupted: Uninterrupted = nullcontext
     notes: list[str] = field(default_factory=list)
@@ -154,11 +155,6 @@ class CredentialEditor:
     def uuid(self) -> str:
         """The board."""
         return self.board.uuid
-
-    @property
-    def writer(self) -> CredentialWriter:
-        """What writes to this board."""
-        return CredentialWriter(self.link, self.ops, self.uuid)
 
     @contextmanager
     def journal_run(self) -> Iterator[CommandRun]:
@@ -216,7 +212,7 @@ class CredentialEditor:
         self.require(frozenset({Capability.WRITE}))
         wanted = [self._with_digests(credential) for credential in request.credentials]
         present = {
-            credential: self.writer.entry(credential.sec_tag, credential.kind)
+            credential: self.credentials.entry(credential.sec_tag, credential.kind)
             for credential in wanted
         }
         missing = {
@@ -253,7 +249,7 @@ class CredentialEditor:
                 facts = slots.as_fact(entry)
                 name = described(entry).partition(" (")[0]
                 with stored_change(run, DELETED, {"command": name, **facts}):
-                    self.writer.delete(entry)
+                    self.credentials.delete_verified(entry)
 
     def confirm_overwrite(self, what: str, *, yes: bool) -> None:
         """Ask before something is overwritten, where somebody can be asked."""
@@ -290,7 +286,7 @@ class CredentialEditor:
             **about,
         }
         with stored_change(run, WRITTEN, facts, first):
-            shown = self.writer.write(credential, old)
+            shown = self.credentials.write_verified(credential)
         return WrittenCredential(credential, shown, replaced=replaced)
 
     def _with_digests(self, credential: Credential) -> Credential:
@@ -337,20 +333,25 @@ class CredentialEditor:
 
     def _restore(self, run: CommandRun, mode: int | None) -> None:
         if mode is not None:
-            restore_mode(run, self.writer, mode)
+            restore_mode(run, (self.link, self.ops, self.uuid), mode)
 
 
 def restore_mode(
-    run: CommandRun, board: CredentialWriter, mode: int, *, needed: bool = True
+    run: CommandRun,
+    board: tuple[BoardLink, Operations, str],
+    mode: int,
+    *,
+    needed: bool = True,
 ) -> None:
     """Bring the functional mode back that a change found, and store what came of it.
 
     Not `needed`: the board is in another mode by now. Raises BoardError.
     """
+    link, ops, uuid = board
     try:
         if needed:
-            board.link.run(board.ops.same_board(board.uuid))
-            board.link.run(board.ops.restore(mode))
+            link.run(ops.same_board(uuid))
+            link.run(ops.restore(mode))
     except InfuseError as error:
         run.note(MODE, **{**mode_facts(mode, restored=False), "answer": error.code})
         raise
@@ -390,4 +391,7 @@ def open_editor(
             known = history(journal, board)
         serial = Serial() if target.profile is None else target.profile.board.serial
         ops = operations(link.dialect, credential_buffer=serial.credential_buffer)
-        yield CredentialEditor(command, settings, target, link, ops, board, known, uninterrupted)
+        credentials = CredentialStore(link, ops, board.uuid)
+        yield CredentialEditor(
+            command, settings, target, link, ops, board, credentials, known, uninterrupted
+        )

@@ -110,7 +110,8 @@ def make_csr(
                         key_usage=request.key_usage or identity.key_usage,
                     )
                 )
-                entry = editor.writer.entry(tag, CredentialType.CLIENT_KEY)
+                editor.credentials.forget(tag)
+                entry = editor.credentials.entry(tag, CredentialType.CLIENT_KEY)
                 digest = None if entry is None else entry.sha256
                 found.update(sha256=digest, keygen=text)
             _write(request.raw, f"{text}\n")
@@ -157,7 +158,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _refuse_key(editor: CredentialEditor, tag: int) -> None:
-    entry = editor.writer.entry(tag, CredentialType.CLIENT_KEY)
+    entry = editor.credentials.entry(tag, CredentialType.CLIENT_KEY)
     if entry is not None:
         raise PolicyError(
             "identity.slot-occupied",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from infuse_cli.config import model as prof
 from infuse_cli.dialect import operations
 from infuse_cli.dialect.commands import FLIGHT_MODE
-from infuse_cli.effects.credentials import CredentialWriter
 from infuse_cli.effects.journal_run import command_run
 from infuse_cli.errors import BoardError
 from infuse_cli.serial_tools.board import existing_journal, identify, open_board
@@ -106,7 +105,7 @@ def _on_port(
 def _put_back(
     settings: Settings, owed: OwedMode, target: BoardPort, link: BoardLink, *, needed: bool
 ) -> tuple[ModeState, str | None, BoardError | None]:
-    board = CredentialWriter(link, operations(link.dialect), owed.board)
+    board = link, operations(link.dialect), owed.board
     about = {"port": target.port, "board": owed.board}
     with command_run(settings.home, "resume", profile=target.profile, about=about) as run:
         try:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 BOOT_TEXT: Final = ("*** Booting nRF Connect SDK ***", "Ready")
 _BOOT_LINES: Final = 60
-_NMEA: Final = b"$GNGGA,092750.000,5321.6802,N,00630.3372,W,1,8,1.03,61.7,M,55.2,M,,*76\r\n$GPGSA,A,3,10,07,05,02,29,04,08,13,,,,,1.72,1.03,1.38*0A\r\n"
+_NMEA: Final = (
+    b"$GNGGA,092750.000,5321.6802,N,00630.3372,W,1,8,1.03,61.7,M,55.2,M,,*76\r\n"
+    b"$GPGSA,A,3,10,07,05,02,29,04,08,13,,,,,1.72,1.03,1.38*0A\r\n"
+)
 _URC: Final = "+CEREG: 2"
 
 

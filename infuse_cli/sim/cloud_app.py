@@ -262,9 +262,9 @@ def _authorise(world: World, request: Request) -> None:
 def _query(call: Call, given: QueryParams) -> Any:
     try:
         texts = {
-            one.encode_name: _value(one.type, values)
-            for one in msgspec.structs.fields(call.query)
-            if (values := given.getlist(one.encode_name))
+            field.encode_name: _value(field.type, values)
+            for field in msgspec.structs.fields(call.query)
+            if (values := given.getlist(field.encode_name))
         }
         query = msgspec.convert(texts, call.query)
     except msgspec.ValidationError as error:

@@ -13,23 +13,21 @@ import hashlib
 import secrets
 import struct
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from msgspec import UNSET
+from msgspec.structs import asdict
 
 from infuse_cli.keys import derivation
 from infuse_cli.sim import schemas
 from infuse_cli.sim.rpc_state import RpcState
-from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp, wanted
+from infuse_cli.sim.store import Ask, Clock, Collection, Refused, new_id, page, stamp, wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-S = TypeVar("S", bound=schemas.Stored)
-T = TypeVar("T")
+    from collections.abc import Mapping
 
 GPS_EPOCH: Final = 315964800
 LEAP_SECONDS: Final = 18
@@ -40,21 +38,16 @@ class CloudState:
 
     def __init__(self, clock: Clock) -> None:
         self._clock: Final = clock
-        self.organisations: Final[dict[str, schemas.Organisation]] = {}
-        self.boards: Final[dict[str, schemas.Board]] = {}
-        self.networks: Final[dict[str, schemas.Network]] = {}
-        self.devices: Final[dict[str, schemas.Device]] = {}
-        self.states: Final[dict[str, schemas.DeviceState]] = {}
+        self.organisations: Final = Collection[schemas.Organisation]("organisation")
+        self.boards: Final = Collection[schemas.Board]("board")
+        self.networks: Final = Collection[schemas.Network]("network")
+        self.devices: Final = Collection[schemas.Device]("device")
+        self.states: Final = Collection[schemas.DeviceState]("state")
         self._by_mcu: Final[dict[tuple[str, str], str]] = {}
         self._by_device_id: Final[dict[str, str]] = {}
         self._unique: Final[dict[tuple[str, str, str], str]] = {}
         self._key: Final = X25519PrivateKey.generate()
         self.rpc: Final = RpcState(clock, self)
-
-    def stamps(self) -> dict[str, Any]:
-        """id, createdAt, updatedAt of a new object."""
-        now = stamp(self._clock.now())
-        return {"id": new_id(), "created_at": now, "updated_at": now}
 
     # Organisations
 
@@ -64,15 +57,15 @@ class CloudState:
 
     def organisation_by_id(self, ask: Ask) -> schemas.Organisation:
         """GET /organisation/id/{id}."""
-        return _found(self.organisations, ask.path["id"], "organisation")
+        return self.organisations.get_or_refuse(ask.path["id"])
 
     def organisation_by_name(self, ask: Ask) -> schemas.Organisation:
         """GET /organisation/name/{name}."""
-        return _one(
-            [o for o in self.organisations.values() if o.name == ask.path["name"]],
-            "organisation",
-            ask.path["name"],
-        )
+        name = ask.path["name"]
+        for organisation in self.organisations.values():
+            if organisation.name == name:
+                return organisation
+        raise Refused(404, f"no organisation named {name}")
 
     def create_organisation(self, ask: Ask) -> schemas.Organisation:
         """POST /organisation."""
@@ -82,9 +75,7 @@ class CloudState:
     def add_organisation(self, name: str) -> schemas.Organisation:
         """A new organisation. Refuses 409 when the name is taken."""
         _free(o.name == name for o in self.organisations.values())
-        made = schemas.Organisation(name=name, **self.stamps())
-        self.organisations[made.id] = made
-        return made
+        return self.organisations.add(schemas.Organisation(name=name, **self._clock.stamps()))
 
     # Boards and networks
 
@@ -94,7 +85,7 @@ class CloudState:
 
     def board_by_id(self, ask: Ask) -> schemas.Board:
         """GET /board/id/{id}."""
-        return _found(self.boards, ask.path["id"], "board")
+        return self.boards.get_or_refuse(ask.path["id"])
 
     def board_devices(self, ask: Ask) -> list[schemas.Device]:
         """GET /board/id/{id}/devices."""
@@ -109,17 +100,7 @@ class CloudState:
             b.name == body.name and b.organisation_id == body.organisation_id
             for b in self.boards.values()
         )
-        made = schemas.Board(
-            name=body.name,
-            description=body.description,
-            soc=body.soc,
-            organisation_id=body.organisation_id,
-            public=body.public,
-            metadata_fields=body.metadata_fields,
-            **self.stamps(),
-        )
-        self.boards[made.id] = made
-        return made
+        return self.boards.add(schemas.Board(**asdict(body), **self._clock.stamps()))
 
     def list_networks(self, ask: Ask) -> list[schemas.Network]:
         """GET /network."""
@@ -133,17 +114,7 @@ class CloudState:
             n.name == body.name and n.organisation_id == body.organisation_id
             for n in self.networks.values()
         )
-        made = schemas.Network(
-            name=body.name,
-            description=body.description,
-            key=body.key,
-            organisation_id=body.organisation_id,
-            public=body.public,
-            network_id=body.network_id,
-            **self.stamps(),
-        )
-        self.networks[made.id] = made
-        return made
+        return self.networks.add(schemas.Network(**asdict(body), **self._clock.stamps()))
 
     # Devices
 
@@ -165,9 +136,9 @@ class CloudState:
             organisation_id=body.organisation_id,
             device_id=device_id,
             metadata=dict(body.metadata),
-            **self.stamps(),
+            **self._clock.stamps(),
         )
-        self.devices[made.id] = made
+        self.devices.add(made)
         self._by_mcu[board.soc, made.mcu_id] = made.id
         self._by_device_id[device_id] = made.id
         self._claim_metadata(board, made)
@@ -175,8 +146,8 @@ class CloudState:
 
     def device_by_mcu_id(self, ask: Ask) -> schemas.Device:
         """GET /device/soc/{soc}/mcuId/{mcuId}."""
-        return _found(
-            self.devices, self._by_mcu.get((ask.path["soc"], ask.path["mcuId"]), ""), "device"
+        return self.devices.get_or_refuse(
+            self._by_mcu.get((ask.path["soc"], ask.path["mcuId"]), "")
         )
 
     def device_by_device_id(self, ask: Ask) -> schemas.Device:
@@ -185,7 +156,7 @@ class CloudState:
 
     def device_by_id(self, ask: Ask) -> schemas.Device:
         """GET /device/id/{id}."""
-        return _found(self.devices, ask.path["id"], "device")
+        return self.devices.get_or_refuse(ask.path["id"])
 
     def list_devices(self, ask: Ask) -> list[schemas.Device]:
         """GET /device."""
@@ -219,14 +190,14 @@ class CloudState:
 
     def by_device_id(self, device_id: str) -> schemas.Device:
         """The device of that deviceId. Refuses 404."""
-        return _found(self.devices, self._by_device_id.get(device_id, ""), "device")
+        return self.devices.get_or_refuse(self._by_device_id.get(device_id, ""))
 
     # State and route
 
     def device_state(self, ask: Ask) -> schemas.DeviceState:
         """GET /device/…/state: 404 until the device was heard."""
         device = self.device_by_id(ask) if "id" in ask.path else self.device_by_device_id(ask)
-        return _found(self.states, device.id, "state")
+        return self.states.get_or_refuse(device.id)
 
     def last_route(self, ask: Ask) -> schemas.UplinkRoute:
         """GET /device/deviceId/{deviceId}/lastRoute."""
@@ -321,28 +292,28 @@ class CloudState:
             token=secrets.token_urlsafe(32), issued_at=stamp(now), expires_at=stamp(until)
         )
 
-    def _root_of(self, device: schemas.Device, told: dict[str, Any] | None) -> bytes:
+    def _root_of(self, device: schemas.Device, proof: dict[str, Any] | None) -> bytes:
         """The root that is shared with a device: by the key pair that it proves to have, else one
         made from the cloud's key and its id.
         """
-        if told is not None and "devicePublicKey" in told:
-            return self._proven_root(told)
+        if proof is not None and "devicePublicKey" in proof:
+            return self._proven_root(proof)
         return hashlib.sha256(
             self._key.private_bytes_raw() + bytes.fromhex(device.device_id)
         ).digest()
 
-    def _proven_root(self, told: dict[str, Any]) -> bytes:
+    def _proven_root(self, proof: dict[str, Any]) -> bytes:
         try:
             device, challenge, response = (
-                base64.b64decode(told[name], validate=True)
+                base64.b64decode(proof[name], validate=True)
                 for name in ("devicePublicKey", "challenge", "challengeResponse")
             )
             root = self._key.exchange(X25519PublicKey.from_public_bytes(device))
             header = derivation.SecurityHeader(
-                base64.b64decode(told["cloudPublicKey"]),
+                base64.b64decode(proof["cloudPublicKey"]),
                 device,
-                told["networkId"],
-                told["challengeResponseType"],
+                proof["networkId"],
+                proof["challengeResponseType"],
             )
             if derivation.open_security_block(root, header, response).challenge != challenge:
                 raise ValueError
@@ -381,18 +352,6 @@ class CloudState:
         for field in board.metadata_fields:
             if field.unique and (value := device.metadata.get(field.name)):
                 self._unique[board.id, field.name, value] = device.id
-
-
-def _found(things: Mapping[str, T], key: str, what: str) -> T:
-    if key not in things:
-        raise Refused(404, f"no such {what}")
-    return things[key]
-
-
-def _one(things: Sequence[S], what: str, name: str) -> S:
-    if not things:
-        raise Refused(404, f"no {what} named {name}")
-    return things[0]
 
 
 def _free(clashes: Any) -> None:

@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from msgspec import UNSET
+from msgspec.structs import asdict
 
 from infuse_cli.sim import schemas
-from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp, wanted
+from infuse_cli.sim.store import Ask, Clock, Collection, Refused, page, stamp, wanted
 
 if TYPE_CHECKING:
     from infuse_cli.sim.registry_state import RegistryState
@@ -29,15 +30,16 @@ class InventoryState:
     def __init__(self, clock: Clock, registry: RegistryState) -> None:
         self._clock: Final = clock
         self._registry: Final = registry
-        self.components: Final[dict[str, schemas.Component]] = {}
-        self.sensors: Final[dict[str, schemas.Sensor]] = {}
+        self.components: Final = Collection[schemas.Component]("component")
+        self.sensors: Final = Collection[schemas.Sensor]("sensor")
         self.health: Final[dict[str, list[schemas.HealthRecord]]] = {}
-        self.groups: Final[dict[str, schemas.Group]] = {}
+        self.groups: Final = Collection[schemas.Group]("group")
 
     def announce(self, device_id: str) -> None:
         """A device checked in: its component exists from now on, and one more health record."""
         if not any(
-            one.device_id == device_id and one.name == ANNOUNCED for one in self.components.values()
+            component.device_id == device_id and component.name == ANNOUNCED
+            for component in self.components.values()
         ):
             component = self._add_component(
                 schemas.ComponentRequest(device_id=device_id, name=ANNOUNCED)
@@ -49,9 +51,9 @@ class InventoryState:
                 value_type="number",
                 unit="°C",
                 tags=list(self._registry.devices[device_id].tags),
-                **self._stamps(),
+                **self._clock.stamps(),
             )
-            self.sensors[sensor.id] = sensor
+            self.sensors.add(sensor)
         records = self.health.setdefault(device_id, [])
         records.append(
             schemas.HealthRecord(
@@ -68,7 +70,7 @@ class InventoryState:
     def forget(self, device_id: str) -> None:
         """A device is gone, and with it all that was its own."""
         for things in (self.components, self.sensors):
-            for thing in [one for one in things.values() if one.device_id == device_id]:
+            for thing in [item for item in things.values() if item.device_id == device_id]:
                 del things[thing.id]
         self.health.pop(device_id, None)
 
@@ -77,13 +79,17 @@ class InventoryState:
     def list_components(self, ask: Ask) -> list[schemas.Component]:
         """GET /components."""
         return page(
-            [one for one in self.components.values() if wanted(ask.query.device_id, one.device_id)],
+            [
+                component
+                for component in self.components.values()
+                if wanted(ask.query.device_id, component.device_id)
+            ],
             ask.query,
         )
 
     def component(self, ask: Ask) -> schemas.Component:
         """GET /components/{id}."""
-        return _found(self.components, ask, "component")
+        return self.components.get_or_refuse(ask.path["id"])
 
     def create_component(self, ask: Ask) -> schemas.Component:
         """POST /components."""
@@ -96,8 +102,9 @@ class InventoryState:
     def delete_component(self, ask: Ask) -> None:
         """DELETE /components/{id}: its sensors go with it."""
         component = self.component(ask)
-        for sensor in [one for one in self.sensors.values() if one.component_id == component.id]:
-            del self.sensors[sensor.id]
+        for sensor in list(self.sensors.values()):
+            if sensor.component_id == component.id:
+                del self.sensors[sensor.id]
         del self.components[component.id]
 
     def list_sensors(self, ask: Ask) -> list[schemas.Sensor]:
@@ -106,12 +113,12 @@ class InventoryState:
         group = None if query.group_id is UNSET else self._members(query.group_id)
         return page(
             [
-                one
-                for one in self.sensors.values()
-                if wanted(query.device_id, one.device_id)
-                and wanted(query.value_type, one.value_type)
-                and set(query.tags) <= set(one.tags)
-                and (group is None or one.device_id in group)
+                sensor
+                for sensor in self.sensors.values()
+                if wanted(query.device_id, sensor.device_id)
+                and wanted(query.value_type, sensor.value_type)
+                and set(query.tags) <= set(sensor.tags)
+                and (group is None or sensor.device_id in group)
             ],
             query,
         )
@@ -134,9 +141,9 @@ class InventoryState:
         query: schemas.HealthWindowQuery = ask.query
         return page(
             [
-                one
-                for one in self._records(ask)
-                if query.from_ <= datetime.fromisoformat(one.recorded_at) <= query.to
+                record
+                for record in self._records(ask)
+                if query.from_ <= datetime.fromisoformat(record.recorded_at) <= query.to
             ],
             query,
         )
@@ -146,8 +153,8 @@ class InventoryState:
         records = self._records(ask)
         return {
             "records": len(records),
-            "readingsSent": sum(one.readings_sent for one in records),
-            "readingsDropped": sum(one.readings_dropped for one in records),
+            "readingsSent": sum(record.readings_sent for record in records),
+            "readingsDropped": sum(record.readings_dropped for record in records),
             "lastRecordedAt": records[-1].recorded_at if records else None,
         }
 
@@ -159,16 +166,14 @@ class InventoryState:
 
     def group(self, ask: Ask) -> schemas.Group:
         """GET /device-groups/{id}."""
-        return _found(self.groups, ask, "group")
+        return self.groups.get_or_refuse(ask.path["id"])
 
     def create_group(self, ask: Ask) -> schemas.Group:
         """POST /device-groups."""
         body: schemas.GroupRequest = ask.body
-        if any(one.name == body.name for one in self.groups.values()):
+        if any(group.name == body.name for group in self.groups.values()):
             raise Refused(409, f"the name {body.name} is taken")
-        made = schemas.Group(name=body.name, tags=body.tags, **self._stamps())
-        self.groups[made.id] = made
-        return made
+        return self.groups.add(schemas.Group(**asdict(body), **self._clock.stamps()))
 
     def replace_group(self, ask: Ask) -> schemas.Group:
         """PUT /device-groups/{id}."""
@@ -182,18 +187,11 @@ class InventoryState:
         if body.device_id not in self._registry.devices:
             raise Refused(422, f"there is no device {body.device_id}")
         if any(
-            one.device_id == body.device_id and one.name == body.name
-            for one in self.components.values()
+            component.device_id == body.device_id and component.name == body.name
+            for component in self.components.values()
         ):
             raise Refused(409, f"the device has a component {body.name}")
-        made = schemas.Component(
-            device_id=body.device_id,
-            name=body.name,
-            sensor_profile_id=body.sensor_profile_id,
-            **self._stamps(),
-        )
-        self.components[made.id] = made
-        return made
+        return self.components.add(schemas.Component(**asdict(body), **self._clock.stamps()))
 
     def _replace(self, held: S, body: schemas.Request) -> S:
         for name in body.__struct_fields__:
@@ -211,13 +209,3 @@ class InventoryState:
             raise Refused(422, f"there is no group {group_id}")
         tags = set(self.groups[group_id].tags)
         return {device.id for device in self._registry.devices.values() if tags <= set(device.tags)}
-
-    def _stamps(self) -> dict[str, str]:
-        now = stamp(self._clock.now())
-        return {"id": new_id(), "created_at": now, "updated_at": now}
-
-
-def _found(things: dict[str, S], ask: Ask, what: str) -> S:
-    if ask.path["id"] not in things:
-        raise Refused(404, f"no such {what}")
-    return things[ask.path["id"]]

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
+from msgspec.structs import asdict
 
 from infuse_cli.api_types import REGISTRY_STATUSES
 from infuse_cli.sim import schemas
 from infuse_cli.sim.authority import Authority, BadCsr, pem
 from infuse_cli.sim.inventory_state import InventoryState
-from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp, wanted
+from infuse_cli.sim.store import Ask, Clock, Collection, Refused, new_id, page, stamp, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +77,7 @@ class RegistryState:
         self._cloud: Final = cloud
         self._authority: Final = authority
         self._chain_as_list: Final = chain_as_list
-        self.devices: Final[dict[str, schemas.RegistryDevice]] = {}
+        self.devices: Final = Collection[schemas.RegistryDevice]("device")
         self.tokens: Final[dict[str, Token]] = {}
         self.certificates: Final[list[dict[str, Any]]] = []
         self.check_ins: Final[list[dict[str, Any]]] = []
@@ -163,11 +164,11 @@ class RegistryState:
 
     def device(self, ask: Ask) -> schemas.RegistryDevice:
         """GET /devices/{deviceId}."""
-        return self._device(ask.path["deviceId"])
+        return self.devices.get_or_refuse(ask.path["deviceId"])
 
     def replace_device(self, ask: Ask) -> schemas.RegistryDevice:
         """PUT /devices/{deviceId}: replaces all that is given."""
-        device, body = self._device(ask.path["deviceId"]), ask.body
+        device, body = self.devices.get_or_refuse(ask.path["deviceId"]), ask.body
         if body.name != device.name:
             self._refuse_taken(body.name)
         for name in schemas.RegistryDeviceRequest.__struct_fields__:
@@ -177,7 +178,7 @@ class RegistryState:
 
     def delete_device(self, ask: Ask) -> None:
         """DELETE /devices/{deviceId}: its pending tokens go with it."""
-        device = self._device(ask.path["deviceId"])
+        device = self.devices.get_or_refuse(ask.path["deviceId"])
         for token in self.tokens.values():
             if token.device_id == device.id and token.status == "PENDING":
                 token.status = "REVOKED"
@@ -247,17 +248,9 @@ class RegistryState:
             None,
         )
 
-    def _device(self, device_id: str) -> schemas.RegistryDevice:
-        if device_id not in self.devices:
-            raise Refused(404, "no such device")
-        return self.devices[device_id]
-
     def _add_device(self, body: schemas.RegistryDeviceRequest) -> schemas.RegistryDevice:
         self._refuse_taken(body.name)
-        fields: dict[str, Any] = {name: getattr(body, name) for name in body.__struct_fields__}
-        device = schemas.RegistryDevice(**{**fields, **self._cloud.stamps()})
-        self.devices[device.id] = device
-        return device
+        return self.devices.add(schemas.RegistryDevice(**asdict(body), **self._clock.stamps()))
 
     def _refuse_taken(self, name: str) -> None:
         if any(device.name == name for device in self.devices.values()):

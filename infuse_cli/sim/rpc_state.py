@@ -16,7 +16,7 @@ import msgspec
 from msgspec import UNSET
 
 from infuse_cli.sim import schemas
-from infuse_cli.sim.store import Ask, Clock, Refused, new_id, page, stamp, wanted
+from infuse_cli.sim.store import Ask, Clock, Collection, Refused, new_id, page, stamp, wanted
 
 if TYPE_CHECKING:
     from infuse_cli.sim.cloud_state import CloudState
@@ -56,7 +56,7 @@ class RpcState:
     def __init__(self, clock: Clock, cloud: CloudState) -> None:
         self._clock: Final = clock
         self._cloud: Final = cloud
-        self.messages: Final[dict[str, schemas.RpcMessage]] = {}
+        self.messages: Final = Collection[schemas.RpcMessage]("rpc")
         self.iam_ttl_s = 900.0
         self._sold: Final[dict[str, datetime]] = {}
 
@@ -71,7 +71,7 @@ class RpcState:
             raise Refused(400, f"there is no device {body.device_id}") from None
         now = self._clock.now()
         downlink = schemas.Downlink(
-            **self._cloud.stamps(),
+            **self._clock.stamps(),
             device_id=device.id,
             payload_type=_PAYLOAD_RPC_REQUEST,
             auth=_AUTH_DEVICE,
@@ -87,25 +87,23 @@ class RpcState:
             device=device,
             downlink_message=downlink,
         )
-        self.messages[made.id] = made
+        self.messages.add(made)
         return schemas.SentRpc(
             id=made.id, downlink_message_id=downlink.id, created_at=made.created_at
         )
 
     def _request(self, call: schemas.RpcCall) -> schemas.RpcReq:
-        encoded = call.params_encoded
         return schemas.RpcReq(
             request_id=len(self.messages) + 1,
             command_id=_command_id(call),
+            command_name=call.command_name or None,
             params=call.params,
-            params_encoded=encoded if isinstance(encoded, str) else None,
+            params_encoded=call.params_encoded or None,
         )
 
     def show(self, ask: Ask) -> schemas.RpcMessage:
         """GET /rpc/{id}: the message as it stands; looking at it lets time pass for its device."""
-        message = self.messages.get(ask.path["id"])
-        if message is None:
-            raise Refused(404, "no such rpc")
+        message = self.messages.get_or_refuse(ask.path["id"])
         downlink = message.downlink_message
         shown = msgspec.structs.replace(message, downlink_message=msgspec.structs.replace(downlink))
         self._move_on(message)

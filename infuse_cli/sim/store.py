@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from infuse_cli.sim import schemas
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+
+class _HasId(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+S = TypeVar("S", bound=_HasId)
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer, not a fault of the program
@@ -39,6 +47,25 @@ class Ask:
     body: Any = None
 
 
+class Collection(dict[str, S]):
+    """The objects of one kind by their id; `what` is what a refusal calls one of them."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what: Final = what
+
+    def get_or_refuse(self, id_: str) -> S:
+        """The object of that id. Refuses 404."""
+        if id_ not in self:
+            raise Refused(404, f"no such {self.what}")
+        return self[id_]
+
+    def add(self, item: S) -> S:
+        """Keep a new object."""
+        self[item.id] = item
+        return item
+
+
 class Clock:
     """The cloud's clock: this machine's, plus what a fault adds."""
 
@@ -49,6 +76,11 @@ class Clock:
     def now(self) -> datetime:
         """UTC, aware."""
         return datetime.now(UTC) + self.offset
+
+    def stamps(self) -> dict[str, Any]:
+        """id, createdAt, updatedAt of a new object."""
+        now = stamp(self.now())
+        return {"id": new_id(), "created_at": now, "updated_at": now}
 
 
 def stamp(when: datetime) -> str:
@@ -65,9 +97,8 @@ def page(items: list[T], query: schemas.Page) -> list[T]:
     """The part of a list that is asked for, in the order that is asked for."""
     name = query.order_by
     if name is not UNSET and items:
-        field = next(
-            one.name for one in msgspec.structs.fields(items[0]) if one.encode_name == name
-        )
+        fields = msgspec.structs.fields(items[0])
+        field = next(field.name for field in fields if field.encode_name == name)
         items = sorted(
             items, key=lambda item: getattr(item, field), reverse=query.order_dir == "desc"
         )

@@ -419,7 +419,7 @@ class TestDevices:
                     organisation_id=device["organisationId"],
                     device_id=f"{n:016x}",
                     metadata={"n": str(n % 2)},
-                    **infuse.world.cloud.stamps(),
+                    **infuse.world.clock.stamps(),
                 )
                 infuse.world.cloud.devices[made.id] = made
         assert len(infuse.data("device", "list")["devices"]) == 231
@@ -729,8 +729,8 @@ class TestRpc:
         words = ["heap_stats", "count=3", "word=yes"]
         rpc = infuse.data("rpc", "send", "--wait", *words, "--device", MCU)["rpc"]
         assert (rpc["status"], rpc["result"]["returnCode"]) == ("completed", 0)
-        # The cloud shows a command by its number, and the device by its own UUID beside the deviceId.
-        assert (rpc["command"], rpc["deviceId"]) == (19, device["deviceId"])
+        # Not the UUID by which the cloud's own message names the device.
+        assert (rpc["command"], rpc["deviceId"]) == ("heap_stats", device["deviceId"])
         assert rpc["params"] == {"count": 3, "word": "yes"}
         assert infuse.data("rpc", "show", rpc["id"])["rpc"]["status"] == "completed"
         assert [

@@ -439,3 +439,50 @@ def test_the_bundle_has_what_support_needs_and_no_secret(bench, tmp_path):
 def test_what_looks_like_a_secret_is_masked(text):
     assert "abcdefgh" not in Scrubber(()).clean(text)
     assert "***" in Scrubber(()).clean(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "change", "check"),
+    [
+        ("bench.yaml", "station:\tline-2\n", {}, "bench"),
+        ("bench.yaml", 'slots: {"1-1.2": 1, "1-1.3": 1}\n', {}, "bench"),
+        (None, "", {"certificate": "gateway"}, "profile"),
+        ("certificates/gateway.yaml", 'allow: {CN: "("}\n', {"certificate": "gateway"}, "profile"),
+        ("not.pem", "hello\n", {"server_ca": "not.pem"}, "profile"),
+    ],
+)
+def test_what_a_run_refuses_before_a_board_is_red(bench, tmp_path, name, text, change, check):
+    home = tmp_path / "home"
+    (home / "certificates").mkdir(parents=True)
+    if name is not None:
+        (home / name).write_text(text)
+    change = {key: str(home / value) if "." in value else value for key, value in change.items()}
+    path = profile_with(bench, "refused", lambda profile: profile["identity"].update(change))
+    env = {"INFUSE_HOME": str(home), "INFUSE_SEALING_KEY_FILE": str(tmp_path / "sealing.key")}
+    ran = doctor(bench, "--profile", path, named=False, env=env)
+    assert found(ran)[check]["state"] == "FAIL"
+    words = ("--profile", path, "--port", bench.world.port(1), "--dry-run", "--output", "json")
+    run = bench.infuse("provision", *words, env=env)
+    assert found(ran)[check]["code"] == run.envelope["errors"][0]["code"]
+    if check == "profile":
+        checked = bench.infuse("profile", "check", path, "--output", "json", env=env)
+        assert checked.code == 3
+        assert checked.envelope["errors"]
+
+
+def test_files_that_others_can_reach_are_named(bench, tmp_path):
+    home, profile = tmp_path / "home", tmp_path / "mine.yaml"
+    home.mkdir()
+    profile.write_text("name: mine\nextends: custom-board\n")
+    (home / "bench.yaml").write_text("station: left\n")
+    env = {"INFUSE_HOME": str(home), "INFUSE_SEALING_KEY_FILE": str(tmp_path / "sealing.key")}
+    words = ("--profile", str(profile))
+    for path, mode in ((home, 0o777), (home / "bench.yaml", 0o666), (profile, 0o666)):
+        path.chmod(mode)
+        check = found(doctor(bench, *words, named=False, env=env))["permissions"]
+        assert check["state"] == "WARN"
+        assert str(path) in check["message"]
+        assert str(path) in check["fix"]
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    check = found(doctor(bench, *words, named=False, env=env))["permissions"]
+    assert check["state"] == "PASS"

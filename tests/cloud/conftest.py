@@ -1,4 +1,4 @@
-"""A cloud on a loopback socket that misbehaves as told, and clients that talk to it."""
+"""A cloud that misbehaves as told, on a loopback socket or through respx, and its clients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
+import httpcore
+import httpx
 import pytest
+import respx
 
 from infuse_cli.cloud.build import connect, connect_registry
 from infuse_cli.config.model import Cloud, Registry
@@ -42,26 +45,39 @@ class Request:
         return f"{self.method} {self.path}"
 
 
+@dataclass
+class Proper:
+    """An action that answers properly, on a socket or through respx."""
+
+    status: int
+    headers: dict[str, str]
+    content: bytes
+
+    def __call__(self, sock, request):
+        if sock is None:
+            body = httpx.ByteStream(self.content)
+            return httpx.Response(self.status, headers=self.headers, stream=body)
+        lines = [
+            f"HTTP/1.1 {self.status} X",
+            f"Content-Length: {len(self.content)}",
+            *(f"{name}: {value}" for name, value in self.headers.items()),
+        ]
+        sock.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + self.content)
+        return True
+
+
 def answer(status=200, body=None, *, headers=None, raw=None):
     """An action that answers properly."""
     content = raw if raw is not None else (b"" if body is None else json.dumps(body).encode())
-
-    def act(sock, request):
-        lines = [
-            f"HTTP/1.1 {status} X",
-            f"Content-Length: {len(content)}",
-            *(f"{k}: {v}" for k, v in (headers or {}).items()),
-        ]
-        sock.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + content)
-        return True
-
-    return act
+    return Proper(status, headers or {}, content)
 
 
 def send_then_drop(data=b""):
     """An action that sends these bytes and closes the connection."""
 
     def act(sock, request):
+        if sock is None:
+            raise httpcore.RemoteProtocolError("Server disconnected without sending a response.")
         sock.sendall(data)
         return False
 
@@ -160,6 +176,33 @@ class Server:
             except OSError:
                 return b""
         return b""
+
+
+@dataclass
+class Routed:
+    """As Server, for what can be told without a socket: respx gives the answers."""
+
+    script: list = field(default_factory=list)
+    otherwise: object = field(default_factory=lambda: answer(200, []))
+    requests: list[Request] = field(default_factory=list)
+    url: str = "http://cloud.localhost"
+
+    def calls(self):
+        return [request.call for request in self.requests]
+
+    def answer(self, request):
+        target = request.url.raw_path.decode()
+        told = Request(request.method, target, dict(request.headers), request.content)
+        self.requests.append(told)
+        return (self.script.pop(0) if self.script else self.otherwise)(None, told)
+
+
+@pytest.fixture
+def routed():
+    cloud = Routed()
+    with respx.mock(using="httpcore", assert_all_called=False) as router:
+        router.route().mock(side_effect=cloud.answer)
+        yield cloud
 
 
 @pytest.fixture

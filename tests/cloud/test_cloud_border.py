@@ -12,6 +12,11 @@ OTHER_UUID = "0000000d-0000-4000-8000-000000000009"
 ESCAPE = "\x1b[31mred"
 
 
+@pytest.fixture
+def server(routed):
+    return routed
+
+
 def create(client, **wanted):
     return client.create_device(
         mcu_id=MCU_ID, board_id=BOARD, organisation_id=ORGANISATION, **wanted
@@ -19,7 +24,6 @@ def create(client, **wanted):
 
 
 ODD_DEVICES = [
-    ("deviceId", "D291D4D66BF0A955"),
     ("deviceId", "d291d4d66bf0a95"),
     ("deviceId", "d291d4d66bf0a9550"),
     ("deviceId", "d291d4d66bf0a955\n"),
@@ -88,6 +92,16 @@ def test_ids_are_the_same_in_upper_case(server, client, api):
     server.otherwise = api.ok(200, api.device)
     assert client.device(api.device["id"].upper()).id == api.device["id"]
     assert client.device_by_device_id(api.device["deviceId"].upper()).id == api.device["id"]
+
+
+def test_capitals_of_a_server_are_read_in_lower_case(server, client, api):
+    server.otherwise = api.ok(
+        201, {**api.device, "mcuId": "AABBCCDDEEFF0011", "deviceId": "F" * 16}
+    )
+    made = client.create_device(
+        mcu_id="aabbccddeeff0011", board_id=BOARD, organisation_id=ORGANISATION
+    )
+    assert (made.mcu_id, made.device_id) == ("aabbccddeeff0011", "f" * 16)
 
 
 def test_each_look_up_is_held_against_what_was_asked(server, client, registry, api):

@@ -11,6 +11,11 @@ from infuse_cli.types import Secret
 PEM = "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n"
 
 
+@pytest.fixture
+def server(routed):
+    return routed
+
+
 def test_create_device_sends_what_is_given_and_nothing_else(server, client, api):
     server.otherwise = api.ok(201, api.device)
     made = client.create_device(

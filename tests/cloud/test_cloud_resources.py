@@ -65,6 +65,11 @@ REGISTERED = {
 }
 
 
+@pytest.fixture
+def server(routed):
+    return routed
+
+
 def test_a_network_is_created_as_the_seed_has_it(server, client, api):
     server.otherwise = api.ok(201, NETWORK)
     made = client.create_network(

@@ -278,14 +278,17 @@ def test_a_list_may_come_as_items(name, server, client, registry, api):
 
 # In an order in which each finds what it needs; `!` are things that happen outside of the API.
 STORY = """
-health organisation-create organisation-list organisation-by-id organisation-by-name board-create board-list board-by-id
-network-create network-list device-create device-by-mcu-id device-by-device-id device-by-id board-devices device-list
-device-patch device-replace rpc-send rpc-by-id !heard device-state device-state-by-id device-last-route device-last-routes
-rpc-by-id rpc-by-id rpc-list key-public key-shared-secret key-device-secret key-derived mqtt-token iam-token
-registration-token-create registration-token-list registration-token-revoke !again registration-token-create provision !gone
-registry-device-create registry-device-list registry-device-by-id registry-summary component-create component-list component-by-id
-component-update !component-gone !announced group-create group-list group-by-id sensor-list device-health device-health-latest
-device-health-window device-health-summary group-update group-delete registry-device-update registry-device-delete
+health organisation-create organisation-list organisation-by-id organisation-by-name
+board-create board-list board-by-id network-create network-list device-create device-by-mcu-id
+device-by-device-id device-by-id board-devices device-list device-patch device-replace rpc-send
+rpc-by-id !heard device-state device-state-by-id device-last-route device-last-routes rpc-by-id
+rpc-by-id rpc-list key-public key-shared-secret key-device-secret key-derived mqtt-token
+iam-token registration-token-create registration-token-list registration-token-revoke !again
+registration-token-create provision !gone registry-device-create registry-device-list
+registry-device-by-id registry-summary component-create component-list component-by-id
+component-update !component-gone !announced group-create group-list group-by-id sensor-list
+device-health device-health-latest device-health-window device-health-summary group-update
+group-delete registry-device-update registry-device-delete
 """.split()  # noqa: SIM905 - it is a story
 
 

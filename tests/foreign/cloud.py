@@ -186,6 +186,7 @@ class Cloud:
         self.old_http = False
         self.names_are_unique = True
         self.bare = False  # nothing but what is required, nulls for the rest
+        self.mixed_up = False  # a look-up by chip is answered with another chip's device
         self.capitals = False  # ids are shown with capital hex digits
         self.before: Callable[[Request], None] = lambda _request: None
         self.weather: Callable[[Request], Fault | None] = lambda _request: None
@@ -491,6 +492,8 @@ class Cloud:
 
     def device_by_mcu_id(self, _request: Request, soc: str, mcu_id: str) -> tuple[int, Any]:
         for row in self.state.devices.values():
+            if self.mixed_up:
+                return 200, row
             if row["mcuId"] == mcu_id and self.state.boards[row["boardId"]]["soc"] == soc:
                 return 200, row
         raise RefusedError(404, "no such device")

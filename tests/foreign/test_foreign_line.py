@@ -597,3 +597,20 @@ def test_trouble_on_the_wire_ends_green_in_the_end(bench, kind, at):
     check_identity(bench, board, shown, local_root(bench))
     assert audit(bench.cloud, [board.modem]) == []
     assert board.modem.mode == 1
+
+
+@pytest.mark.parametrize("mode", ["none", "local-ca"])
+def test_a_cloud_that_mixes_devices_up_is_never_believed(make_bench, mode):
+    bench = make_bench()
+    bench.write(mode)
+    first, second = bench.board(), bench.board()
+    device = bench.passes(first)["deviceId"]
+    bench.cloud.mixed_up = True
+    ran = bench.provision(second)
+    [shown] = ran.envelope["data"]["boards"]
+    assert (shown["result"], shown["error"]["code"]) == ("ERROR", "cloud.bad-answer")
+    assert (shown["deviceId"], len(bench.cloud.state.devices)) == (None, 1)
+    assert (4201, 1) not in second.modem.store
+    bench.cloud.mixed_up = False
+    assert bench.passes(second)["deviceId"] != device
+    assert audit(bench.cloud, [first.modem, second.modem]) == []

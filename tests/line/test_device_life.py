@@ -8,6 +8,7 @@ import re
 import signal
 
 import pytest
+from cryptography.x509 import load_pem_x509_crl
 
 from infuse_cli.journal.store import open_journal
 from infuse_cli.types import IdentityMode, TokenState
@@ -331,6 +332,12 @@ class TestReplaces:
 
 
 class TestRotate:
+    def on_list(self, bench) -> set[str]:
+        """The serials on the list that the CA makes now."""
+        out = bench.home.parent / "list.pem"
+        run(bench, "ca", "crl", "--out", str(out))
+        return {f"{entry.serial_number:x}" for entry in load_pem_x509_crl(out.read_bytes())}
+
     def rotated(self, bench, port, before, after):
         assert after["deviceId"] == before["deviceId"]
         assert after["registryDeviceId"] != before["registryDeviceId"]
@@ -350,6 +357,7 @@ class TestRotate:
         )
         assert told["command"] == "key rotate"
         assert told["data"]["revoked"] == [board["certificate"]["serial"]]
+        assert set(told["data"]["revoked"]) <= self.on_list(bench)
         self.rotated(bench, port, board, told["data"]["boards"][0])
         (revoked,) = [
             one for one in record(bench, board["board"]["uuid"])[1] if one.state == "revoked"

@@ -23,3 +23,32 @@ def test_a_dry_run_before_the_cloud_board_exists_looks_and_makes_nothing(make_be
         with open_journal(bench.home) as journal:
             assert journal.attempts(board["board"]["uuid"]) == []
         assert bench.provision(bench.world.port(1)).code == 0
+
+
+def test_a_dry_run_says_what_the_run_would_do(make_bench):
+    with make_bench(2) as bench:
+        port, other = bench.world.port(1), bench.world.port(2)
+
+        def looked_at(at):
+            before = bench.world.state()["devices"]
+            ran = bench.provision(at, more=("--dry-run",))
+            assert ran.code == 0, ran.stdout + ran.stderr
+            assert bench.world.state()["devices"] == before
+            return ran.envelope["data"]["boards"][0]
+
+        begun = looked_at(port)
+        assert begun["decision"] == "begin"
+        assert begun["steps"][:2] == ["expect", "lookup"]
+        assert "verify" in begun["steps"]
+        assert bench.provision(port).code == 0
+        done = looked_at(port)
+        assert (done["decision"], done["already"]) == ("recheck", True)
+        assert done["steps"] == ["read-back", "verify"]
+        again = bench.provision(port, more=("--dry-run", "--again")).envelope["data"]["boards"][0]
+        assert again["decision"] == "begin-anew"
+        assert again["error"]["code"] == "identity.registry-conflict"  # its device is live
+        assert bench.provision(other, more=("--until", "register")).code == 0
+        assert looked_at(other)["decision"] == "continue"
+        ran = bench.provision(port, more=("--dry-run",), output="human")
+        assert "would PASS already" in ran.stdout
+        assert bench.provision(port).envelope["data"]["boards"][0]["already"]

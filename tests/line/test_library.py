@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +14,12 @@ from infuse_cli import Journal, Line, Options, ProvisionRequest, Settings, error
 from infuse_cli.clock import RunClock
 from infuse_cli.types import Outcome
 
+EXAMPLES = Path(__file__).parents[2] / "examples" / "library"
 HEAVY = ("sqlalchemy", "sqlite3", "httpcore", "httpx", "ssl", "serial", "typer", "rich", "keyring")
 IMPORT = """
 import sys
-from infuse_cli import InfuseClient, Journal, Line, Profile, RegistryClient, load_profile, errors
+from infuse_cli import CertificateAuthority, InfuseClient, Journal, Line, Profile
+from infuse_cli import RegistryClient, Secret, Settings, load_profile, errors
 print([name for name in {heavy!r} if name in sys.modules])
 """
 BLOCKED = """
@@ -40,7 +44,7 @@ class Heard:
 
 @pytest.fixture(scope="module")
 def bench(make_bench):
-    with make_bench(6) as made:
+    with make_bench(8) as made:
         yield made
 
 
@@ -90,6 +94,27 @@ def test_a_stop_parks_what_is_in_hand(bench):
     result = Line(settings(bench), clock=clock).provision(ProvisionRequest(ports=(port,)))
     assert result.interrupted
     assert result.exit == 130
+
+
+def test_the_examples_do_what_they_say(bench):
+    port = bench.world.port(bench.slot())
+    ran = example("provision_boards.py", bench, bench.profile, str(bench.home), port)
+    assert ran.returncode == 0, ran.stderr
+    assert "register done in" in ran.stdout
+    assert "Outcome.PASS" in ran.stdout
+    ran = example("read_journal.py", bench, str(bench.home))
+    assert ran.returncode == 0, ran.stderr
+    assert "'pass': 1}" in ran.stdout
+
+
+def example(name, bench, *argv):
+    return subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *argv],
+        env={**os.environ, **bench.env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_what_stops_all_is_raised(tmp_path, bench):

@@ -339,7 +339,8 @@ def test_a_board_that_is_not_first_boot_never_spends_its_token():
 SERVE = """
 import json, sys
 from infuse_cli.sim.up import SimOptions, serve
-serve(SimOptions(boards=1), lambda data: print(json.dumps(data), flush=True), until_stdin_closes=True)
+ready = lambda data: print(json.dumps(data), flush=True)
+serve(SimOptions(boards=1), ready, until_stdin_closes=True)
 print("ended", flush=True)
 """
 

@@ -75,11 +75,13 @@ def check(name: _Name = None) -> None:
 
     Works offline.
     """
+    from infuse_cli.cli.context import current
     from infuse_cli.cli.result import OperationResult, finish
     from infuse_cli.cli.views.profile import verdict
     from infuse_cli.errors import CODES, Exit
+    from infuse_cli.maintenance.profile_check import check_profile
 
-    reading = _read(name)
+    reading = check_profile(current().settings, _named(name))
     errors = [
         {"code": one.code, "message": str(one), "hint": CODES[one.code].hint, "boardSafe": True}
         for one in reading.errors
@@ -189,17 +191,23 @@ def new(
 def _read(name: str | None) -> Reading:
     from infuse_cli.cli.context import current
     from infuse_cli.config import source as profile_source
+
+    return profile_source.read(_named(name), current().env)
+
+
+def _named(name: str | None) -> str:
+    """The profile that is meant. Raises UsageError where none was named."""
+    from infuse_cli.cli.context import current
     from infuse_cli.errors import UsageError
 
-    settings = current()
-    named = name or settings.profile
+    named = name or current().profile
     if named is None:
         raise UsageError(
             "usage.bad-option",
             "no profile was named",
             hint="Give its name or path; `infuse profile list` shows the names.",
         )
-    return profile_source.read(named, settings.env)
+    return named
 
 
 def _found(reading: Reading) -> dict[str, Any]:

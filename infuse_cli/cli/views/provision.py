@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.cli import context
 from infuse_cli.cli.result import OperationResult
@@ -149,16 +149,32 @@ def _distinct(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list({(error["code"], error["message"]): error for error in errors}.values())
 
 
+_CHOICES: Final = {
+    "begin": "begin",
+    "begin-anew": "begin anew, with a new identity",
+    "continue": "go on",
+    "recheck": "PASS already, and be proved again",
+}
+
+
+def _would_do(board: Mapping[str, Any]) -> str:
+    """What a run would do with a board that a dry run looked at."""
+    if "decision" not in board:
+        return ""
+    return f": would {_CHOICES[board['decision']]} ({', '.join(board['steps'])})"
+
+
 def _results(boards: list[dict[str, Any]], sums: Mapping[str, int]) -> Callable[[Any], None]:
     """Show the results on a stdout that is no terminal; on a terminal they stand there already, as
     they happened.
     """
     lines = [
-        "slot {} {} board {} device {}".format(
+        "slot {} {} board {} device {}{}".format(
             board["slot"],
             board["result"] or "looked at",
             (board["board"] or {}).get("uuid") or "?",
             board["deviceId"] or "-",
+            _would_do(board),
         )
         for board in boards
     ]

@@ -46,7 +46,7 @@ class CheckIn(QueryStep):
         writes: tuple[Write, ...] = ()
         if "token" in ctx.facts and "registry device ACTIVE" in heard:
             writes = token.retired_writes(
-                ctx, ctx.facts["token"]["intent"], "the device has connected", TokenState.CONSUMED
+                ctx, ctx.facts.token.intent, "the device has connected", TokenState.CONSUMED
             )
         return StepOutput({"heard": heard}, writes)
 
@@ -71,7 +71,7 @@ def _unheard(ctx: BoardContext, why: str) -> PolicyError:
     A board that was found offline is put back there; a token that is spent was on the air.
     No antenna is to blame for either.
     """
-    if (mode := ctx.facts.get("functionalMode")) in OFFLINE_MODES:
+    if (mode := ctx.facts.functional_mode) in OFFLINE_MODES:
         return PolicyError(
             "identity.not-active",
             f"{why}: the board was found offline (functional mode {mode}, as another tool may have"
@@ -81,7 +81,7 @@ def _unheard(ctx: BoardContext, why: str) -> PolicyError:
     if (
         ctx.profile.identity.mode != "first-boot"
         or "token" not in ctx.facts
-        or token.is_pending(ctx, ctx.facts["token"]["tokenId"])
+        or token.is_pending(ctx, ctx.facts.token.token_id)
     ):
         return PolicyError("identity.not-active", why)
     return PolicyError(
@@ -103,7 +103,7 @@ def waits(ctx: BoardContext) -> list[tuple[str, float, Callable[[], bool]]]:
     verify, mode = ctx.profile.verify, ctx.profile.identity.mode
     rows: list[tuple[str, float, Callable[[], bool]]] = []
     active_s = verify.active_wait_s or (FIRST_BOOT_WAIT_S if mode == "first-boot" else 0.0)
-    if active_s and "registryDevice" in ctx.facts:
+    if active_s and ctx.facts.registry_device is not None:
         rows.append(("registry device ACTIVE", active_s, lambda: token.was_seen(ctx)))
     if verify.state_wait_s:
         rows.append(("device state", verify.state_wait_s, lambda: _has_state(ctx)))
@@ -115,6 +115,6 @@ def _has_state(ctx: BoardContext) -> bool:
 
     An adopted device may have a state from long ago.
     """
-    state = ctx.run.cloud.device_state(ctx.facts["device"]["deviceId"])
+    state = ctx.run.cloud.device_state(ctx.facts.device.device_id)
     offset = timedelta(seconds=ctx.run.cloud.server_time_offset_s() or 0.0)
     return state is not None and state.newer_than(ctx.begun() + offset - _DATE_STEP)

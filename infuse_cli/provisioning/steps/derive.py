@@ -109,7 +109,7 @@ class Derive(QueryStep):
             case "file" | "command" if ctx.run.key_sink is not None:
                 seen = ctx.identity
                 values = {
-                    "deviceId": ctx.facts["device"]["deviceId"],
+                    "deviceId": ctx.facts.device.device_id,
                     "interface": interface,
                     "dayIndex": str(day),
                     "uuid": ctx.uuid,
@@ -206,7 +206,7 @@ def _agreement(ctx: BoardContext, root: bytes, keys: Keys, day: int, where: str)
     """Whether the cloud has the same root for this device: by the secret itself, else by a derived
     key of today.
     """
-    device_id, state = ctx.facts["device"]["deviceId"], _security_state(ctx, where)
+    device_id, state = ctx.facts.device.device_id, _security_state(ctx, where)
     attempts: list[tuple[str, Callable[[], Secret], bytes]] = [
         (
             "POST /key/sharedSecret/device",
@@ -247,7 +247,7 @@ def _agreement(ctx: BoardContext, root: bytes, keys: Keys, day: int, where: str)
 
 def _from_cloud(ctx: BoardContext, interface: str) -> Secret:
     key = ctx.retry_through_outage(
-        lambda: ctx.run.cloud.derived_key(ctx.facts["device"]["deviceId"], interface)
+        lambda: ctx.run.cloud.derived_key(ctx.facts.device.device_id, interface)
     )
     if _bytes_of(key.reveal()) is None:
         raise CloudError(

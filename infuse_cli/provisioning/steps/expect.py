@@ -80,7 +80,7 @@ def occupied(ctx: BoardContext) -> list[StoredCredential]:
     return [
         entry
         for tag, kind in places(ctx)
-        if (entry := ctx.entry(tag, kind)) is not None and not _desired(ctx, entry)
+        if (entry := ctx.credentials.entry(tag, kind)) is not None and not _desired(ctx, entry)
     ]
 
 

@@ -63,26 +63,28 @@ class Flash(EffectStep):
         if found is not None:
             ctx.link.run(write_token(ctx.ops, ctx.uuid, found, token.reveal(ctx).reveal()))
         for kind, content, digests in contents(ctx):
-            ctx.write(spec(ctx).sec_tag, kind, content, digests, secret=kind is CredentialType.PSK)
+            ctx.credentials.write(
+                spec(ctx).sec_tag, kind, content, digests, secret=kind is CredentialType.PSK
+            )
         return StepOutput(_given(ctx))
 
     def probe(self, ctx: BoardContext) -> Probe:
         """See what the board holds; a token that is no longer pending was used by this very board,
         or else is burnt.
         """
-        if not token.is_pending(ctx, ctx.facts["token"]["tokenId"]):
+        if not token.is_pending(ctx, ctx.facts.token.token_id):
             if ctx.look_up_lost(lambda: token.was_seen(ctx) or None):
                 # It came online by itself, and what it did with the token on board is its own
                 # affair.
                 used = token.retired_writes(
                     ctx,
-                    ctx.facts["token"]["intent"],
+                    ctx.facts.token.intent,
                     "the device has connected",
                     TokenState.CONSUMED,
                 )
                 return Done({"tokenDigests": {}}, used)
             writes = token.retired_writes(
-                ctx, ctx.facts["token"]["intent"], "no longer pending", TokenState.BURNT
+                ctx, ctx.facts.token.intent, "no longer pending", TokenState.BURNT
             )
             return Rollback({}, writes, to="token", why="the token is no longer pending")
         # Where it cannot be read back, the same token goes to the same board once more.
@@ -102,7 +104,7 @@ def is_there(ctx: BoardContext) -> bool | None:
     if found is not None:
         return ctx.link.run(token_is_there(ctx.ops, ctx.uuid, found, token.reveal(ctx).reveal()))
     return all(
-        (entry := ctx.entry(spec(ctx).sec_tag, kind)) is not None and entry.sha256 in digests
+        ctx.credentials.holds(spec(ctx).sec_tag, kind, digests)
         for kind, _, digests in contents(ctx)
     )
 
@@ -118,8 +120,8 @@ def place(ctx: BoardContext) -> TokenPlace | None:
     if found.store == "psk":
         return None
     facts = {
-        "registryDeviceId": str(ctx.facts["token"]["registryDeviceId"]),
-        "deviceId": str(ctx.facts.get("device", {}).get("deviceId", "")),
+        "registryDeviceId": str(ctx.facts.token.registry_device_id),
+        "deviceId": ctx.facts.device_id or "",
         "mcuId": ctx.identity.mcu_id or "",
     }
     command = found.command or ""
@@ -135,7 +137,7 @@ def contents(ctx: BoardContext) -> list[tuple[CredentialType, str, frozenset[str
     if spec(ctx).store != "psk":
         return []
     raw = token.reveal(ctx).reveal().encode()
-    identity = str(ctx.facts["token"]["registryDeviceId"])
+    identity = str(ctx.facts.token.registry_device_id)
     return [
         (
             CredentialType.PSK,
@@ -154,7 +156,7 @@ def contents(ctx: BoardContext) -> list[tuple[CredentialType, str, frozenset[str
 def expired(ctx: BoardContext) -> RollbackRequired:
     """Make the turn back to `token` for a token whose time is over."""
     writes = token.retired_writes(
-        ctx, ctx.facts["token"]["intent"], "ran out before it was used", TokenState.EXPIRED
+        ctx, ctx.facts.token.intent, "ran out before it was used", TokenState.EXPIRED
     )
     return RollbackRequired(
         Rollback({}, writes, to="token", why="the token ran out before it was used"),

@@ -11,6 +11,7 @@ from infuse_cli.capabilities import Capability
 from infuse_cli.dialect.commands import canonical_pem
 from infuse_cli.pki import chain as chains
 from infuse_cli.provisioning import slots
+from infuse_cli.provisioning.context import certificate_of
 from infuse_cli.provisioning.step import Done, Effect, EffectStep, NotDone, Probe, StepOutput
 from infuse_cli.types import CredentialType
 
@@ -47,15 +48,16 @@ class Install(EffectStep):
         """Write, then leave the digests for read-back."""
         rows = contents(ctx)
         for kind, text in rows:
-            ctx.write(ctx.profile.identity.sec_tag, kind, text, ctx.ops.digests(kind, text))
+            ctx.credentials.write(
+                ctx.profile.identity.sec_tag, kind, text, ctx.ops.digests(kind, text)
+            )
         return StepOutput(_installed(ctx))
 
     def probe(self, ctx: BoardContext) -> Probe:
         """Compare the digests in the modem's list."""
         tag = ctx.profile.identity.sec_tag
         there = all(
-            (entry := ctx.entry(tag, kind)) is not None
-            and entry.sha256 in ctx.ops.digests(kind, text)
+            ctx.credentials.holds(tag, kind, ctx.ops.digests(kind, text))
             for kind, text in contents(ctx)
         )
         return Done(_installed(ctx)) if there else NotDone()
@@ -74,15 +76,15 @@ def contents(ctx: BoardContext) -> list[tuple[CredentialType, str]]:
     """Return type and canonical PEM of what install writes; cloud-ca without a server CA trusts the
     chain's root.
     """
-    certificate = ctx.facts["certificate"]
+    certificate = certificate_of(ctx)
     rows = [
         (
             CredentialType.CLIENT_CERTIFICATE,
-            canonical_pem(chains.board_bundle(certificate["pem"], certificate["chain"])),
+            canonical_pem(chains.board_bundle(certificate.pem, certificate.chain)),
         )
     ]
     if ctx.profile.identity.mode == "cloud-ca" and ctx.run.server_ca is None:
-        root = chains.root_of(certificate["chain"])
+        root = chains.root_of(certificate.chain)
         if root is not None:
             rows.append((CredentialType.ROOT_CA, canonical_pem(root)))
     return rows

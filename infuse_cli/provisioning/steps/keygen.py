@@ -42,7 +42,7 @@ class Keygen(EffectStep):
         in_the_way = [
             slots.as_fact(entry)
             for kind in (CredentialType.CLIENT_KEY, CredentialType.CLIENT_CERTIFICATE)
-            if (entry := ctx.entry(tag, kind)) is not None
+            if (entry := ctx.credentials.entry(tag, kind)) is not None
         ]
         facts = {"wrote": [slots.wrote(tag, CredentialType.CLIENT_KEY)]}
         if not in_the_way:
@@ -57,15 +57,14 @@ class Keygen(EffectStep):
         identity = ctx.profile.identity
         tag = identity.sec_tag
         for kind in (CredentialType.CLIENT_CERTIFICATE, CredentialType.CLIENT_KEY):
-            if ctx.entry(tag, kind) is not None:
-                ctx.link.run(ctx.ops.delete_credential(ctx.uuid, tag, kind))
+            ctx.credentials.delete(tag, kind)
         text = ctx.link.run(
             ctx.ops.keygen(
                 ctx.uuid, tag, attributes=identity.attributes, key_usage=identity.key_usage
             )
         )
-        ctx.forget_stored(tag)
-        entry = ctx.entry(tag, CredentialType.CLIENT_KEY)
+        ctx.credentials.forget(tag)
+        entry = ctx.credentials.entry(tag, CredentialType.CLIENT_KEY)
         if entry is None:
             raise BoardError(
                 "modem.keygen-failed", f"the modem gave a CSR, but lists no key under sec_tag {tag}"
@@ -88,15 +87,15 @@ class Keygen(EffectStep):
 
     def probe(self, ctx: BoardContext) -> Probe:
         """No CSR on record: whatever key is there gets orphaned, and a new one is safe to make."""
-        ctx.forget_stored()
+        ctx.credentials.forget()
         return NotDone()
 
     def confirm(self, ctx: BoardContext) -> None:
         """The key in the modem must still be the one that the recorded CSR was made with."""
         tag = ctx.profile.identity.sec_tag
-        entry = ctx.entry(tag, CredentialType.CLIENT_KEY)
+        entry = ctx.credentials.entry(tag, CredentialType.CLIENT_KEY)
         found = None if entry is None else entry.sha256 or "no digest"
-        wanted = ctx.facts["keyDigest"]
+        wanted = ctx.facts.key_digest
         if entry is None or entry.sha256 != wanted:
             raise PolicyError(
                 "identity.key-changed",

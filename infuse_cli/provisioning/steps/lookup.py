@@ -103,7 +103,7 @@ def board_metadata(ctx: BoardContext, device: Device | None = None) -> dict[str,
     )
     given = {
         **registered,
-        **ctx.facts.get("metadata", {}),
+        **ctx.facts.metadata,
         **metadata.row_for(options.metadata_table, ctx.identity),
         **options.metadata,
     }

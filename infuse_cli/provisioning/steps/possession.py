@@ -13,6 +13,7 @@ from infuse_cli.dialect import capabilities
 from infuse_cli.errors import BoardError, PolicyError
 from infuse_cli.pki.possession import Possession as Proof
 from infuse_cli.pki.possession import verify_jwt
+from infuse_cli.provisioning.context import certificate_of
 from infuse_cli.provisioning.step import QueryStep, StepOutput
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Possession(QueryStep):
             if not error.code.startswith("modem."):
                 raise
             return self._unproven(ctx, error.message)
-        match verify_jwt(jwt, ctx.facts["certificate"]["pem"], subject=nonce, audience=nonce):
+        match verify_jwt(jwt, certificate_of(ctx).pem, subject=nonce, audience=nonce):
             case Proof.PROVEN:
                 return StepOutput({"possession": "proven"})
             case Proof.NOT_FRESH:

@@ -52,7 +52,7 @@ class Provision(EffectStep):
         secret = token.reveal(ctx)
         try:
             answer = ctx.retry_through_outage(
-                lambda: token.registry(ctx).provision(secret, ctx.facts["csr"])
+                lambda: token.registry(ctx).provision(secret, ctx.facts.csr)
             )
         except CloudError as error:
             if error.unknown or error.status not in _TOKEN_GONE:
@@ -64,7 +64,7 @@ class Provision(EffectStep):
 
     def _given(self, ctx: BoardContext, answer: Provisioned) -> StepOutput:
         leaf = chains.check_certificate_fits(
-            answer.certificate, ctx.facts["spki"], now=ctx.run.clock.now()
+            answer.certificate, ctx.facts.spki, now=ctx.run.clock.now()
         )
         others = [
             certificate
@@ -88,7 +88,7 @@ class Provision(EffectStep):
             attempt=ctx.attempt,
             device_id=answer.device_id,
         )
-        intent = ctx.facts["token"]["intent"]
+        intent = ctx.facts.token.intent
         return StepOutput(
             {"certificate": certificate_fact(row, chain=bundle)},
             (
@@ -109,7 +109,7 @@ class Provision(EffectStep):
 
         Else the token is burnt and the device retired.
         """
-        if token.is_pending(ctx, ctx.facts["token"]["tokenId"]):
+        if token.is_pending(ctx, ctx.facts.token.token_id):
             return NotDone()
         return self._burnt(ctx, "the answer to provision was lost and the token is spent")
 
@@ -117,15 +117,15 @@ class Provision(EffectStep):
         """Record the unseen certificate, retire the device, and go back for a new token, once a
         board.
         """
-        lost = ctx.facts.get("issuedUnseen")
-        intent = ctx.facts["token"]["intent"]
+        lost = ctx.facts.issued_unseen
+        intent = ctx.facts.token.intent
         if lost is not None and lost["intent"] != intent:
             if writes := token.retired_writes(ctx, intent, why, TokenState.BURNT):
                 ctx.commit(*writes)
             raise self._spent(why)
         if lost is None:  # else a kill broke off the retiring of this very token
             ctx.facts["issuedUnseen"] = {
-                "registryDeviceId": ctx.facts["registryDevice"],
+                "registryDeviceId": ctx.facts.registry_device,
                 "intent": intent,
                 "at": ctx.run.clock.now().isoformat(),
                 "why": why,
@@ -134,7 +134,7 @@ class Provision(EffectStep):
                 NoteAttempt(attempt=ctx.attempt, facts={"issuedUnseen": ctx.facts["issuedUnseen"]})
             )
         device = ctx.retry_through_outage(
-            lambda: token.registry(ctx).device(ctx.facts["registryDevice"])
+            lambda: token.registry(ctx).device(ctx.facts.registry_device or "")
         )
         if device is not None:
             token.retire(ctx, device, TokenState.BURNT)

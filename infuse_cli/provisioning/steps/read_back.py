@@ -15,6 +15,7 @@ from infuse_cli.types import CredentialType
 
 if TYPE_CHECKING:
     from infuse_cli.provisioning.context import BoardContext
+    from infuse_cli.provisioning.facts import CertificateFacts
 
 Expected = list[
     tuple[int, int, list[str], str]
@@ -33,10 +34,10 @@ class ReadBack(QueryStep):
 
     def run(self, ctx: BoardContext) -> StepOutput:
         """Refuse with identity.not-read-back, or serial.no-digest for a modem that lists none."""
-        ctx.forget_stored()
+        ctx.credentials.forget()
         rows: list[dict[str, Any]] = []
         for tag, kind, digests, step in expected(ctx):
-            entry = ctx.entry(tag, CredentialType(kind))
+            entry = ctx.credentials.entry(tag, CredentialType(kind))
             found = None if entry is None else entry.sha256
             if entry is not None and found is None and digests:
                 raise BoardError(
@@ -47,37 +48,31 @@ class ReadBack(QueryStep):
                 self._mismatch(tag, kind, found, step)
             rows.append({"secTag": tag, "type": kind, "sha256": found})
         self._token(ctx)
-        if "certificate" in ctx.facts:
-            certificate = ctx.facts["certificate"]
+        certificate = ctx.facts.certificate
+        if certificate is not None:
             # The CSR's key where it was vetted in this run, else the one on record with the
             # certificate.
             chains.check_certificate_fits(
-                certificate["pem"],
-                ctx.facts.get("spki", certificate["spki"]),
+                certificate.pem,
+                ctx.facts.get("spki", certificate.spki),
                 now=ctx.run.clock.now(),
             )
             self._not_revoked(ctx, certificate)
         return StepOutput({"readBack": rows})
 
-    def _not_revoked(self, ctx: BoardContext, certificate: dict[str, Any]) -> None:
+    def _not_revoked(self, ctx: BoardContext, certificate: CertificateFacts) -> None:
         """A board that PASSed before must not PASS again with a certificate that was taken back
         since, or whose issuer was.
         """
         journal = ctx.run.journal
-        row = next(
-            (
-                one
-                for one in journal.certificates(board=ctx.uuid)
-                if one.sha256 == certificate["sha256"]
-            ),
-            None,
-        )
+        rows = journal.certificates(board=ctx.uuid)
+        row = next((row for row in rows if row.sha256 == certificate.sha256), None)
         if row is not None and row.state == "revoked":
             raise PolicyError(
                 "identity.revoked",
                 f"the board's certificate, serial {row.serial}, was revoked ({row.reason})",
             )
-        above = chains.split_pem("".join(certificate["chain"])) if certificate["chain"] else ()
+        above = chains.split_pem("".join(certificate.chain)) if certificate.chain else ()
         if row is not None and issuing.is_revoked(above, journal.is_revoked):
             raise PolicyError(
                 "identity.revoked",
@@ -89,17 +84,12 @@ class ReadBack(QueryStep):
         """A token outside the modem: read once more, as far as the board lets it be; one that the
         board has used is nobody's to compare.
         """
-        if (
-            ctx.facts.get("already")
-            or ctx.facts.get("tokenStore", "psk") == "psk"
-            or token.was_used(ctx)
-        ):
+        if ctx.facts.already or ctx.facts.stored_in == "psk" or token.was_used(ctx):
             return
         if flash.is_there(ctx) is False:
             error = PolicyError(
                 "identity.not-read-back",
-                "the board does not hold the token that was written (store"
-                f" {ctx.facts['tokenStore']})",
+                f"the board does not hold the token that was written (store {ctx.facts.stored_in})",
             )
             raise RollbackRequired(
                 Rollback({}, (), to="flash", why="the token did not read back"), error
@@ -122,20 +112,20 @@ def expected(ctx: BoardContext) -> Expected:
     """Return every place of this attempt with the digests that the modem must show."""
     tag = ctx.profile.identity.sec_tag
     rows: Expected = []
-    if digest := ctx.facts.get("serverCaDigest"):
+    if digest := ctx.facts.server_ca_digest:
         rows.append((tag, int(CredentialType.ROOT_CA), slots.digests_of(digest), "server-ca"))
     if "keyDigest" in ctx.facts:
-        digest = ctx.facts["keyDigest"]
+        digest = ctx.facts.key_digest
         rows.append((tag, int(CredentialType.CLIENT_KEY), [digest] if digest else [], "keygen"))
     rows += [
         (tag, int(kind), slots.digests_of(digest), "install")
-        for kind, digest in ctx.facts.get("installed", {}).items()
+        for kind, digest in ctx.facts.installed.items()
     ]
-    if not ctx.facts.get("already") and ctx.profile.identity.mode != "cloud-ca":
+    if not ctx.facts.already and ctx.profile.identity.mode != "cloud-ca":
         token_tag = 0 if ctx.profile.token is None else ctx.profile.token.sec_tag
         rows += [
             (token_tag or _DEFAULT_TOKEN_TAG, int(kind), digests, "flash")
-            for kind, digests in ctx.facts.get("tokenDigests", {}).items()
+            for kind, digests in ctx.facts.token_digests.items()
         ]
     return rows
 

@@ -32,15 +32,15 @@ class Register(EffectStep):
         """Create or adopt; raises CloudError with `unknown` when the answer to a POST or PUT was
         lost.
         """
-        existing = ctx.facts["existing"]
+        existing = ctx.facts.existing
         if existing is not None:
-            return _given(self._adopt(ctx, msgspec.convert(existing, _device_type())), adopted=True)
+            return _output(self._adopt(ctx, existing), adopted=True)
         try:
-            return _given(self._create(ctx), adopted=False)
+            return _output(self._create(ctx), adopted=False)
         except CloudError as error:
             if error.status != 409 or error.unknown:
                 raise
-            return _given(self._after_conflict(ctx, error), adopted=True)
+            return _output(self._after_conflict(ctx, error), adopted=True)
 
     def _create(self, ctx: BoardContext) -> Device:
         resolved = ctx.run.resolved
@@ -49,14 +49,14 @@ class Register(EffectStep):
                 mcu_id=ctx.identity.mcu_id or "",
                 board_id=resolved.board.id,
                 organisation_id=resolved.organisation.id,
-                metadata=ctx.facts["metadata"],
+                metadata=ctx.facts.metadata,
             )
         )
         check_answer(ctx, made, created=True)
         return made
 
     def _adopt(self, ctx: BoardContext, device: Device) -> Device:
-        patch = decide(ctx, device, ctx.facts["metadata"])
+        patch = decide(ctx, device, ctx.facts.metadata)
         if not patch:
             return device
         patched = ctx.retry_through_outage(
@@ -82,18 +82,12 @@ class Register(EffectStep):
         device = ctx.look_up_lost(lambda: find_device(ctx))
         if device is None:
             return NotDone({"existing": None})
-        if decide(ctx, device, ctx.facts["metadata"]):
+        if decide(ctx, device, ctx.facts.metadata):
             return NotDone({"existing": msgspec.to_builtins(device)})
-        given = _given(device, adopted=False)
+        given = _output(device, adopted=False)
         return Done(given.facts, given.writes)
 
 
-def _given(device: Device, *, adopted: bool) -> StepOutput:
+def _output(device: Device, *, adopted: bool) -> StepOutput:
     facts: dict[str, Any] = {"device": msgspec.to_builtins(device), "adopted": adopted}
     return StepOutput(facts)
-
-
-def _device_type() -> type[Device]:
-    from infuse_cli.api_types import Device
-
-    return Device

@@ -48,14 +48,16 @@ class ServerCa(EffectStep):
         """Write; nothing is sent when the digest matches already."""
         content = self._content(ctx)
         digests = ctx.ops.digests(CredentialType.ROOT_CA, content)
-        ctx.write(ctx.profile.identity.sec_tag, CredentialType.ROOT_CA, content, digests)
+        ctx.credentials.write(
+            ctx.profile.identity.sec_tag, CredentialType.ROOT_CA, content, digests
+        )
         return StepOutput({"serverCaDigest": slots.digests_fact(digests)})
 
     def probe(self, ctx: BoardContext) -> Probe:
         """Compare the digest in the modem's list."""
         digests = ctx.ops.digests(CredentialType.ROOT_CA, self._content(ctx))
-        entry = ctx.entry(ctx.profile.identity.sec_tag, CredentialType.ROOT_CA)
-        fits = entry is not None and entry.sha256 in digests
+        tag = ctx.profile.identity.sec_tag
+        fits = ctx.credentials.holds(tag, CredentialType.ROOT_CA, digests)
         return Done({"serverCaDigest": slots.digests_fact(digests)}) if fits else NotDone()
 
     def _content(self, ctx: BoardContext) -> str:

@@ -42,7 +42,7 @@ class Sign(EffectStep):
         name = CheckName(
             name=common_name(profile, names_of(ctx)),
             profile=profile.name,
-            spki_sha256=ctx.facts["spki"],
+            spki_sha256=ctx.facts.spki,
             board=ctx.uuid,
         )
         return StepOutput(
@@ -54,9 +54,9 @@ class Sign(EffectStep):
         """Sign; the row travels with the transition."""
         issued = issuing.issue(
             signer(ctx),
-            spki_der=base64.b64decode(ctx.facts["spkiDer"]),
-            common_name=ctx.facts["device"]["deviceId"],
-            serial=int(ctx.facts["serial"], 16),
+            spki_der=base64.b64decode(ctx.facts.spki_der),
+            common_name=ctx.facts.device.device_id,
+            serial=int(ctx.facts.reserved_serial, 16),
             profile=certificate(ctx),
             values=names_of(ctx),
             now=ctx.run.clock.now(),
@@ -68,7 +68,7 @@ class Sign(EffectStep):
             certificate(ctx),
             board=ctx.uuid,
             attempt=ctx.attempt,
-            device_id=ctx.facts["device"]["deviceId"],
+            device_id=ctx.facts.device.device_id,
         )
         return StepOutput({"certificate": certificate_fact(row, chain=_chain(signer(ctx)))}, (row,))
 
@@ -98,13 +98,13 @@ def certificate(ctx: BoardContext) -> CertificateProfile:
 
 def names_of(ctx: BoardContext) -> dict[str, str]:
     """Return what the certificate profile's templates may use of a board."""
-    device = ctx.facts["device"]["deviceId"]
+    device = ctx.facts.device.device_id
     known = {
         "name": device,
         "deviceId": device,
         "uuid": ctx.uuid,
         "imei": ctx.identity.imei,
-        "mcuId": ctx.facts.get("mcuId"),
+        "mcuId": ctx.identity.mcu_id,
     }
     return {key: value for key, value in known.items() if value}
 

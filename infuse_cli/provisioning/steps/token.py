@@ -9,7 +9,6 @@ Guaranteed: `docs/reference/guarantees.md#a-token-is-minted-late`.
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from infuse_cli.api_types import never_connected
@@ -85,8 +84,8 @@ class MintTokenStep(EffectStep):
 
     def run(self, ctx: BoardContext) -> StepOutput:
         """Mint; a name that is taken by our own unfinished device is cleared first."""
-        intent, name = ctx.facts["intent"], ctx.facts["name"]
-        if ctx.facts["reused"]:
+        intent, name = ctx.facts.mint_intent, ctx.facts.mint_name
+        if ctx.facts.is_token_reused:
             return self._reuse(ctx, intent)
         for _ in range(_MINT_TRIES):
             try:
@@ -124,7 +123,7 @@ class MintTokenStep(EffectStep):
 
     def _reuse(self, ctx: BoardContext, intent: str) -> StepOutput:
         record = next(
-            row for row in ctx.run.journal.tokens(name=ctx.facts["name"]) if row.intent == intent
+            row for row in ctx.run.journal.tokens(name=ctx.facts.mint_name) if row.intent == intent
         )
         facts = {
             "intent": intent,
@@ -138,11 +137,11 @@ class MintTokenStep(EffectStep):
         """A device of this name that carries our intent lost its token on the way: clear it and
         mint again.
         """
-        name = ctx.facts["name"]
+        name = ctx.facts.mint_name
         found = ctx.look_up_lost(lambda: registry(ctx).device_by_name(name))
         if found is not None:
             retire(ctx, found)
-        elif ended := retired_writes(ctx, ctx.facts["intent"], "the mint never happened"):
+        elif ended := retired_writes(ctx, ctx.facts.mint_intent, "the mint never happened"):
             ctx.commit(*ended)  # before a next mint is intended
         return NotDone()
 
@@ -223,7 +222,7 @@ def registry_name(ctx: BoardContext) -> str:
     """Return the name that a batch gave this board's soc and mcuId, else fill the profile's
     template.
     """
-    return _name(ctx, ctx.facts["device"]["deviceId"], ctx.facts["metadata"])
+    return _name(ctx, ctx.facts.device.device_id, ctx.facts.metadata)
 
 
 def _name(ctx: BoardContext, device_id: str, filled: dict[str, str]) -> str:
@@ -277,7 +276,7 @@ def is_pending(ctx: BoardContext, token_id: str | None) -> bool:
 
 def was_seen(ctx: BoardContext) -> bool:
     """Whether this attempt's registry device has connected, though it may be gone again."""
-    device = registry(ctx).device(ctx.facts["registryDevice"])
+    device = registry(ctx).device(ctx.facts.registry_device or "")
     return device is not None and device.was_seen
 
 
@@ -285,17 +284,16 @@ def was_used(ctx: BoardContext) -> bool:
     """Whether this attempt's token is on record as used by its board: its secret is
     forgotten then.
     """
-    rows = ctx.run.journal.tokens(name=ctx.facts["name"])
+    rows = ctx.run.journal.tokens(name=ctx.facts.mint_name)
     return any(
-        row.intent == ctx.facts["token"]["intent"] and row.state is TokenState.CONSUMED
-        for row in rows
+        row.intent == ctx.facts.token.intent and row.state is TokenState.CONSUMED for row in rows
     )
 
 
 def reveal(ctx: BoardContext) -> Secret:
     """Return the token of this attempt, from memory or unsealed from the journal."""
     if ctx.token is None:
-        name = secret_name(ctx.facts["token"]["intent"])
+        name = secret_name(ctx.facts.token.intent)
         sealed = ctx.run.journal.secret(name)
         if sealed is None:
             raise PolicyError(
@@ -307,8 +305,8 @@ def reveal(ctx: BoardContext) -> Secret:
 
 def has_expired(ctx: BoardContext) -> bool:
     """Whether the time of this attempt's token is over."""
-    expires = ctx.facts["token"]["expiresAt"]
-    return expires is not None and datetime.fromisoformat(expires) <= ctx.run.clock.now()
+    expires = ctx.facts.token.expires_at
+    return expires is not None and expires <= ctx.run.clock.now()
 
 
 def exposure(ctx: BoardContext, why: str) -> tuple[MoveToken, ...]:
@@ -318,9 +316,9 @@ def exposure(ctx: BoardContext, why: str) -> tuple[MoveToken, ...]:
     The mint itself may still wait for the same commit: then the journal shows the token as
     intended.
     """
-    intent = ctx.facts["token"]["intent"]
+    intent = ctx.facts.token.intent
     row = next(
-        row for row in ctx.run.journal.tokens(name=ctx.facts["name"]) if row.intent == intent
+        row for row in ctx.run.journal.tokens(name=ctx.facts.mint_name) if row.intent == intent
     )
     if row.state is TokenState.HANDED_OVER:
         raise PolicyError(
@@ -343,7 +341,7 @@ def retired_writes(
     already.
     """
     row = next(
-        (row for row in ctx.run.journal.tokens(name=ctx.facts["name"]) if row.intent == intent),
+        (row for row in ctx.run.journal.tokens(name=ctx.facts.mint_name) if row.intent == intent),
         None,
     )
     return end_writes(row, to, why)

@@ -23,17 +23,17 @@ class Verify(QueryStep):
 
     def run(self, ctx: BoardContext) -> StepOutput:
         """Refuse with cloud.device-conflict when the cloud's answer is not what is on record."""
-        recorded, device = ctx.facts["device"], find_device(ctx)
+        recorded, device = ctx.facts.device, find_device(ctx)
         if device is None:
             raise PolicyError(
                 "cloud.device-conflict",
                 f"the cloud no longer knows soc {ctx.run.resolved.soc}, mcuId"
                 f" {ctx.identity.mcu_id}",
             )
-        if device.device_id != recorded["deviceId"]:
+        if device.device_id != recorded.device_id:
             raise PolicyError(
                 "cloud.device-conflict",
-                f"the cloud's device id is {device.device_id!r}, not {recorded['deviceId']!r}",
+                f"the cloud's device id is {device.device_id!r}, not {recorded.device_id!r}",
                 hint="If the cloud was at fault before and is right now, `--restart` begins anew.",
             )
         pairs: list[tuple[str, str | None, str | None]] = [
@@ -42,7 +42,7 @@ class Verify(QueryStep):
         ]
         pairs += [
             (f"metadata {key}", value, device.metadata.get(key))
-            for key, value in ctx.facts.get("metadata", {}).items()
+            for key, value in ctx.facts.metadata.items()
         ]
         for what, want, have in pairs:
             if have != want:
@@ -53,13 +53,12 @@ class Verify(QueryStep):
         return StepOutput({"verified": True})
 
     def _registry(self, ctx: BoardContext) -> None:
-        if "registryDevice" not in ctx.facts or ctx.run.registry is None:
+        recorded = ctx.facts.registry_device
+        if recorded is None or ctx.run.registry is None:
             return
-        found = ctx.retry_through_outage(
-            lambda: token.registry(ctx).device(ctx.facts["registryDevice"])
-        )
+        found = ctx.retry_through_outage(lambda: token.registry(ctx).device(recorded))
         if found is None:
             raise PolicyError(
                 "identity.registry-conflict",
-                f"the registry no longer knows device {ctx.facts['registryDevice']}",
+                f"the registry no longer knows device {recorded}",
             )

@@ -34,7 +34,7 @@ class Vet(QueryStep):
         """Refuse with the code of the first check that fails; nothing is signed then."""
         identity = ctx.profile.identity
         vetted = vet(
-            ctx.facts["keygen"],
+            ctx.facts.keygen,
             uuid=ctx.uuid,
             sec_tag=identity.sec_tag,
             attestation_required=identity.attestation == "required",

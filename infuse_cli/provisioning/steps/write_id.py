@@ -36,14 +36,14 @@ class WriteId(EffectStep):
 
         Raises BoardError board.other-id or board.id-not-written.
         """
-        wanted = ctx.facts["device"]["deviceId"]
+        wanted = ctx.facts.device.device_id
         ctx.link.run(ctx.ops.same_board(ctx.uuid))
         chips(ctx).write_device_id(ctx.link.port, ctx.run.resolved.soc, wanted)
         return StepOutput({"writtenId": wanted})
 
     def probe(self, ctx: BoardContext) -> Probe:
         """Read it; half of it, or nothing, may be completed."""
-        wanted = ctx.facts["device"]["deviceId"]
+        wanted = ctx.facts.device.device_id
         found = chips(ctx).device_id(ctx.link.port, ctx.run.resolved.soc)
         return Done({"writtenId": wanted}) if found == wanted else NotDone()
 

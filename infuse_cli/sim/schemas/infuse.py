@@ -268,10 +268,11 @@ class SentRpc(Schema):
 
 
 class RpcReq(Schema, omit_defaults=True):
-    """The command as it is sent to the device, by its number."""
+    """The command as it goes to the device, by its number, with the name that was sent."""
 
     request_id: int
     command_id: int
+    command_name: str | None = None
     params: dict[str, Any] = msgspec.field(default_factory=dict)
     params_encoded: str | None = None
 
