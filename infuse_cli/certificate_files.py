@@ -69,10 +69,13 @@ class Block:
     line: int = 0
 
 
-_PRIVATE: Final = re.compile(
-    rb"-{4,5} ?(?:BEGIN|END) [A-Z0-9 ]*PRIVATE KEY|PuTTY-User-Key-File", re.IGNORECASE
-)
+_PRIVATE_WORDS: Final = (b"PRIVATE KEY", b"PUTTY-USER-KEY-FILE")
+_PRIVATE: Final = re.compile(rb"-{4,5} ?(?:BEGIN|END) [A-Z0-9 ]*PRIVATE KEY|PUTTY-USER-KEY-FILE")
 _BEGIN: Final = re.compile(rb"-----BEGIN ([^\r\n-]{1,64})-----")
+_PLAIN_REQUEST: Final = re.compile(
+    rb"-----BEGIN ((?:NEW )?CERTIFICATE REQUEST)-----\r?\n([A-Za-z0-9+/\r\n]+={0,2})\s+"
+    rb"-----END \1-----\s*"
+)
 _HEADINGS: Final = {
     b"CERTIFICATE": Kind.CERTIFICATE,
     b"X509 CERTIFICATE": Kind.CERTIFICATE,
@@ -147,6 +150,11 @@ def certificates_pem(data: bytes, *, most: int = MAX_CHAIN) -> str:
 
 def request(data: bytes) -> bytes:
     """The one PKCS#10 request of a file, as DER. Raises UnfitFileError."""
+    plain = _PLAIN_REQUEST.fullmatch(data)
+    if plain is not None:  # nearly all are, and ten thousand may come at once
+        body = binascii.a2b_base64(plain[2])
+        if kind_of_der(body) is Kind.REQUEST:
+            return body
     found = [block for block in blocks(data) if block.kind is not Kind.UNKNOWN]
     requests = [block for block in found if block.kind is Kind.REQUEST]
     if len(requests) > 1:
@@ -198,6 +206,15 @@ def past_stale_errors(load: Callable[[], T]) -> T:
         return load()
 
 
+def holds_private_key(data: bytes) -> bool:
+    """Whether a private key is in a file, in PEM or DER: nothing of it may be stored then."""
+    try:
+        blocks(data)
+    except UnfitFileError as error:
+        return error.kind is Kind.PRIVATE_KEY
+    return False
+
+
 def blocks(data: bytes) -> tuple[Block, ...]:
     """What is in a file: its PEM blocks, or the one thing that it is in DER.
 
@@ -210,7 +227,7 @@ def blocks(data: bytes) -> tuple[Block, ...]:
             f"has more than {MAX_BYTES >> 20} MiB: that is no certificate",
             _CERTIFICATES_HINT,
         )
-    if _PRIVATE.search(data.replace(b"\0", b"")):
+    if _has_private_key(data):
         raise _instead(Kind.PRIVATE_KEY)
     kind = _by_magic(data)
     if kind is not None:
@@ -221,6 +238,14 @@ def blocks(data: bytes) -> tuple[Block, ...]:
             raise _instead(kind)
         return (Block(kind, data),)
     return tuple(_pem_blocks(data))
+
+
+def _has_private_key(data: bytes) -> bool:
+    """Whether a heading of a private key is anywhere in a file, also in text of two bytes a
+    character.
+    """
+    text = data.replace(b"\0", b"").upper()
+    return any(word in text for word in _PRIVATE_WORDS) and _PRIVATE.search(text) is not None
 
 
 def kind_of_der(data: bytes) -> Kind:

@@ -61,6 +61,10 @@ X = Exit
 _RENAMED: Final[dict[str, str]] = {
     "serial.garbled": "serial.protocol",
     "serial.line-ended": "serial.closed",
+    "journal.raced": "journal.conflict",
+    "profile.cannot": "profile.unsupported",
+    "tool.bug": "internal.error",
+    "ca.broken": "ca.corrupt",
     "cloud.device-elsewhere": "cloud.wrong-owner",
     "mqtt.open": "mqtt.anonymous-allowed",
     "keys.not-delivered": "keys.delivery-failed",
@@ -69,7 +73,7 @@ _RENAMED: Final[dict[str, str]] = {
 
 # One row a code: exit, outcome, safe to unplug, what it means, what to do.
 CODES: Final[dict[str, CodeInfo]] = {
-    "tool.bug": CodeInfo(
+    "internal.error": CodeInfo(
         X.TOOL,
         E,
         False,
@@ -141,7 +145,7 @@ CODES: Final[dict[str, CodeInfo]] = {
         "an environment variable that the profile uses is not set",
         "Set it, or give a default as ${NAME:-default}.",
     ),
-    "profile.cannot": CodeInfo(
+    "profile.unsupported": CodeInfo(
         X.PROFILE,
         E,
         True,
@@ -1097,7 +1101,7 @@ CODES: Final[dict[str, CodeInfo]] = {
         "boards on record as PASS are not so in the cloud, or were never heard",
         "`infuse device show ID` puts both sides next to each other.",
     ),
-    "journal.raced": CodeInfo(
+    "journal.conflict": CodeInfo(
         X.JOURNAL,
         E,
         True,
@@ -1271,7 +1275,7 @@ def internal_error(error: Exception) -> InfuseError:
     import traceback
 
     return InfuseError(
-        "tool.bug",
+        "internal.error",
         f"{type(error).__name__} in infuse itself",
         details={"traceback": "".join(traceback.format_exception(error))},
     )

@@ -54,10 +54,10 @@ def warning(credential: Secret, now: datetime) -> str | None:
     end = expires_at(credential)
     if end is None or end - now > SHIFT:
         return None
-    told = f"{end:%Y-%m-%d %H:%M} UTC"
+    moment = f"{end:%Y-%m-%d %H:%M} UTC"
     if end <= now:
-        return f"the credential expired at {told}, as it says itself; the cloud will refuse it"
-    return f"the credential expires at {told}, in {_span(end - now)}: renew it before the shift"
+        return f"the credential expired at {moment}, as it says itself; the cloud will refuse it"
+    return f"the credential expires at {moment}, in {_span(end - now)}: renew it before the shift"
 
 
 def _span(left: timedelta) -> str:

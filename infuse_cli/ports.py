@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from infuse_cli import api_types as api
     from infuse_cli import records as rec
     from infuse_cli.records.modes import OwedMode
+    from infuse_cli.records.notes import NoteKind
     from infuse_cli.records.rows import RowRecord
     from infuse_cli.types import AttachedPort, Command, Event, PortInfo, Reply, Secret
 
@@ -127,7 +128,7 @@ class ChipIds(Protocol):
     def can_write_device_id(self, soc: str) -> None:
         """Look for what writing needs on this machine, without a board.
 
-        Raises ProfileError profile.cannot.
+        Raises ProfileError profile.unsupported.
         """
 
     def knows_probe(self, port: str) -> None:
@@ -266,7 +267,7 @@ class Journal(Protocol):
         """Make all writes durable in one fsynced transaction, or none.
 
         Raises PolicyError identity.clone or identity.key-reused, BoardError board.in-use,
-        JournalError journal.raced (a compare-and-swap lost), journal.locked, journal.read-only,
+        JournalError journal.conflict (a compare-and-swap lost), journal.locked, journal.read-only,
         journal.disk-full.
         """
 
@@ -336,8 +337,8 @@ class Journal(Protocol):
     def close(self) -> None:
         """Close the journal and give up every run that was not ended; safe to call twice."""
 
-    def noted(self, *what: str) -> Sequence[tuple[str, rec.Facts]]:
-        """What runs noted under these names (`NoteRun`), with its facts, the oldest first."""
+    def noted(self, *what: NoteKind) -> Sequence[tuple[NoteKind, rec.Facts]]:
+        """What runs noted under these kinds (`NoteRun`), with its facts, the oldest first."""
 
     def passed_with(self, *, profile_hash: str, ca: str | None, modem_firmware: str | None) -> bool:
         """Whether any board PASSed with this profile, CA and modem firmware: else the next is a

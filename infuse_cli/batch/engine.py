@@ -262,7 +262,7 @@ class Batch:
                 *sorted((write for _, writes in changes for write in writes), key=is_row)
             )
         except JournalError as error:
-            if error.code != "journal.raced":
+            if error.code != "journal.conflict":
                 raise
             self._commit_apart(changes)
         begun = [
@@ -281,7 +281,7 @@ class Batch:
             try:
                 self._context.journal.commit(*writes)
             except JournalError as error:
-                if error.code != "journal.raced" or job.begun:
+                if error.code != "journal.conflict" or job.begun:
                     raise
                 job.progress = replace(job.progress, state=RowState.WAIT)
 

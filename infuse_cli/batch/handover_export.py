@@ -33,6 +33,7 @@ from infuse_cli.files import StagedFile
 from infuse_cli.keys import sealed_file
 from infuse_cli.keys.file_passphrase import FilePassphrase  # noqa: TC001 - a dataclass names it
 from infuse_cli.records import MoveToken, NoteRun
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.records.rows import SETTLED, cloud_key
 from infuse_cli.text import plural
 from infuse_cli.types import TokenState
@@ -232,4 +233,4 @@ class _HandOver:
             "tokens": len(moves),
             "again": self._request.again,
         }
-        return [NoteRun(run=run, what="handed over to another bench", facts=facts), *moves]
+        return [NoteRun(run=run, what=NoteKind.HANDED_OVER, facts=facts), *moves]

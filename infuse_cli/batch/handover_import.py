@@ -12,6 +12,7 @@ from infuse_cli.batch.handover import HandedRow, HandOver, earlier, unseal
 from infuse_cli.effects.journal_run import command_run
 from infuse_cli.effects.tokens import secret_name
 from infuse_cli.records import EndRow, IntendToken, MintToken, NoteRun, StoreSecret
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.records.rows import RowOutcome, cloud_key
 from infuse_cli.types import Secret
 
@@ -90,7 +91,7 @@ class _Import:
             "devices": self._devices,
             "tokens": self._tokens,
         }
-        note = NoteRun(run=self._run, what="taken over from another bench", facts=facts)
+        note = NoteRun(run=self._run, what=NoteKind.TAKEN_OVER, facts=facts)
         self._journal.commit(*self._writes, note)
         return HandOverImport(
             head.hand_over,

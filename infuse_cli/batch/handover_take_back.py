@@ -22,6 +22,7 @@ from infuse_cli.devices.token_end import delete_token
 from infuse_cli.effects.tokens import secret_name
 from infuse_cli.errors import PolicyError
 from infuse_cli.records import DropSecret, MoveToken
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.records.rows import cloud_key
 from infuse_cli.text import plural
 from infuse_cli.types import TokenState
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 COMMAND: Final = "batch export --take-back"
 _WHY: Final = "taken back from another bench"
-_INTENDED: Final = "tokens to be taken back from another bench"
 _PAGE: Final = 100
 """Tokens of one note."""
 
@@ -138,7 +138,7 @@ class _Returner:
     def __init__(self, session: tools.Session, record: CommandRun, pending: set[str]) -> None:
         self._session, self._record, self._pending = session, record, pending
         self._now: Final = datetime.now(UTC)
-        notes = record.journal.noted(_INTENDED)
+        notes = record.journal.noted(NoteKind.TAKE_BACK_INTENDED)
         # A run that was killed may have revoked these without its own record of it.
         self._before: Final = {intent for _, facts in notes for intent in facts.get("intents", ())}
 
@@ -146,7 +146,7 @@ class _Returner:
         """Revoke tokens; the intent is durable before the first of them is revoked."""
         seen = [token.intent for token in page if token.token_id in self._pending]
         if seen:
-            self._record.note(_INTENDED, tokens=len(seen), intents=seen)
+            self._record.note(NoteKind.TAKE_BACK_INTENDED, tokens=len(seen), intents=seen)
         return [self._revoke(token) for token in page]
 
     def _revoke(self, token: TokenRecord) -> ReturnedToken:

@@ -292,7 +292,7 @@ class RowStateMachine:
                 status=error.status,
                 hint=error.hint,
             )
-        if error.code == "tool.bug":
+        if error.code == "internal.error":
             return _finish(job, row, RowOutcome.UNKNOWN, error=error)
         if isinstance(error, CloudError) and error.status == _CONFLICT:
             error = PolicyError(

@@ -149,7 +149,7 @@ class RowPlanner:
 
 def _still_held(job: Job) -> Finish:
     run = job.record.run if job.record is not None else "?"
-    error = JournalError("journal.raced", f"run {run} still works on this row")
+    error = JournalError("journal.conflict", f"run {run} still works on this row")
     ended = EndedRow(
         line=job.row.line,
         mcu_id=job.row.mcu_id,

@@ -124,12 +124,12 @@ def _made(
                 )
             )
         except JournalError as error:
-            if error.code != "journal.raced":
+            if error.code != "journal.conflict":
                 raise
             continue
         _store(file, made)
         return made, False
-    raise JournalError("journal.raced", "other processes make CRLs of this issuer all the time")
+    raise JournalError("journal.conflict", "other processes make CRLs of this issuer all the time")
 
 
 def _entries(revoked: Sequence[rec.RevocationRecord], last: rec.CrlRecord | None) -> list[Entry]:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from infuse_cli import records as rec
+from infuse_cli.certificate_files import holds_private_key
 from infuse_cli.effects.certificates import LeafRequest, sign_and_store
 from infuse_cli.errors import InfuseError, JournalError, PolicyError
 from infuse_cli.identities import IdentityKind, refuse_blank
@@ -143,7 +144,7 @@ class RecordedSigner:
             try:
                 return self._sign(requests, vetted)
             except JournalError as error:
-                if error.code != "journal.raced" or left == 0:
+                if error.code != "journal.conflict" or left == 0:
                     raise
         raise AssertionError("unreachable: the last try returns or raises")
 
@@ -350,11 +351,12 @@ def _vetted(request: SigningRequest, profile: CertificateProfile) -> VettedReque
 
 
 def refusal(result: SigningResult) -> rec.RefuseCsr:
-    """The record of a request that was refused."""
+    """The record of a request that was refused; of a file with a private key only its digest."""
     error, csr = result.error, result.request.csr
     assert error is not None  # noqa: S101 - the caller chose
+    shown = b"" if holds_private_key(csr) else csr[:_MOST_STORED]
     return rec.RefuseCsr(
-        csr=base64.b64encode(csr[:_MOST_STORED]).decode(),
+        csr=base64.b64encode(shown).decode(),
         sha256=hashlib.sha256(csr).hexdigest(),
         code=error.code,
         message=error.message,

@@ -187,7 +187,7 @@ def _welcome() -> int:
 def _failed(found: Globals, rest: list[str], error: Exception) -> int:
     from infuse_cli.errors import InfuseError
 
-    known = error if isinstance(error, InfuseError) else _bug(error)
+    known = error if isinstance(error, InfuseError) else _internal_error(error)
     if found.verbose > 1:
         _details(known, error)
     try:
@@ -231,10 +231,10 @@ def _tell(error: InfuseError) -> None:
     tell(error_line(error.as_json()))
 
 
-def _bug(error: Exception) -> InfuseError:
+def _internal_error(error: Exception) -> InfuseError:
     from infuse_cli.errors import InfuseError
 
-    return InfuseError("tool.bug", f"{type(error).__name__} where none was expected")
+    return InfuseError("internal.error", f"{type(error).__name__} where none was expected")
 
 
 def _report(found: Globals, rest: list[str], error: InfuseError) -> None:

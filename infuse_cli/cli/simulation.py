@@ -110,7 +110,7 @@ def simulated(
 def _ready(process: subprocess.Popen[bytes]) -> SimulatedWorld:
     answer = _first_line(process.stdout)
     if answer is None:
-        raise InfuseError("tool.bug", "the simulator did not start")
+        raise InfuseError("internal.error", "the simulator did not start")
     if answer.get("status") != "ok":
         error = (answer.get("errors") or [{}])[0]
         raise UsageError(

@@ -147,7 +147,7 @@ class Transport:
     ) -> Answer | None:
         hidden = [
             *(word for value in auth.values() for word in value.split()[-1:]),
-            *(one.reveal() for one in hide),
+            *(secret.reveal() for secret in hide),
         ]
         errors = ErrorFactory(call, self._base.netloc, hidden, _scheme(auth))
         request = self._pool.request(
@@ -217,7 +217,7 @@ class Transport:
             self._limiter.answered()
         if call.effect:
             failpoint.hit(f"answered:{call.name}")
-        return self._judge(call, answer, errors)
+        return self._check_status(call, answer, errors)
 
     def _wait_for_limiter(self, errors: ErrorFactory, *, again: bool) -> None:
         """Wait until the host may be asked: not before it said so, and `again` only at the next
@@ -231,7 +231,9 @@ class Transport:
             self._wait(turn if turn > 0 else remaining * (1 + 0.1 * _jitter(0.0)))
             again = False
 
-    def _judge(self, call: Call, answer: RawAnswer, errors: ErrorFactory) -> RawAnswer | None:
+    def _check_status(
+        self, call: Call, answer: RawAnswer, errors: ErrorFactory
+    ) -> RawAnswer | None:
         date = failures.date_of(answer)
         if date is not None:
             self._offset_s = date.timestamp() - time.time()

@@ -232,5 +232,5 @@ def _of_proxy(why: str, errors: ErrorFactory, proxy: Proxy) -> TryFailed:
         return errors.never_sent(
             "cloud.proxy", f"was not sent: {where} refused to connect: {why}", final=True
         )
-    told = f"answered {why}" if status else why
-    return errors.never_sent("cloud.unreachable", f"was not sent: {where} {told}")
+    reason = f"answered {why}" if status else why
+    return errors.never_sent("cloud.unreachable", f"was not sent: {where} {reason}")

@@ -181,8 +181,8 @@ def _json(answer: Answer) -> Any:
     try:
         return without_nulls(msgspec.json.decode(answer.raw.body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        said = server_message(answer.raw) or "nothing"
-        raise _bad(answer, f"answered {answer.raw.status}, but with {said}") from None
+        words = server_message(answer.raw) or "nothing"
+        raise _bad(answer, f"answered {answer.raw.status}, but with {words}") from None
 
 
 def _convert(answer: Answer, body: Any, type_: type[T]) -> T:

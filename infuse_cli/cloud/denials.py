@@ -72,8 +72,8 @@ def classify_auth_error(answer: RawAnswer, scheme: str) -> str:
     """The code of a refused credential that was sent under an Authorization `scheme` such as
     `Bearer`.
     """
-    said = _words(answer)
-    found = next((code for code, words in _MEANINGS if words.search(said)), None)
+    text = _words(answer)
+    found = next((code for code, pattern in _MEANINGS if pattern.search(text)), None)
     if found is not None:
         return found
     wanted = _challenges(answer)

@@ -151,8 +151,8 @@ class ErrorFactory:
 
     def status(self, answer: RawAnswer) -> TryFailed:
         """What an answer other than 2xx means."""
-        said = self.mask(server_message(answer))
-        cause = f"answered {answer.status}" + (f": {said}" if said else "")
+        words = self.mask(server_message(answer))
+        cause = f"answered {answer.status}" + (f": {words}" if words else "")
         kind, code = self._meaning(answer)
         match code:
             case "credential.refused":

@@ -290,7 +290,7 @@ class InfuseClient(MessageCalls, Client):
     def _only_organisation(self) -> api.Organisation | None:
         found = self.organisations()
         if len(found) > 1:
-            names = ", ".join(f"'{one.name}' ({one.id})" for one in found)
+            names = ", ".join(f"'{row.name}' ({row.id})" for row in found)
             raise CloudError(
                 "cloud.ambiguous",
                 f"the credential sees {len(found)} organisations: {names}",

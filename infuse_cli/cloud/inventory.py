@@ -47,9 +47,9 @@ class InventoryCalls(Client):
         query = {} if registry_device_id is None else {"deviceId": registry_device_id}
         # Filtered again here: the API documents no filter, so a server may ignore it.
         return tuple(
-            one
-            for one in self._list(COMPONENTS, api.Component, query)
-            if registry_device_id in {None, one.device_id}
+            component
+            for component in self._list(COMPONENTS, api.Component, query)
+            if registry_device_id in {None, component.device_id}
         )
 
     def component(self, component_id: str) -> api.Component | None:

@@ -10,6 +10,7 @@ from infuse_cli.devices import session as tools
 from infuse_cli.effects.comparison import DeviceComparison, compare_device
 from infuse_cli.errors import CloudError, PolicyError, ProfileError, UsageError
 from infuse_cli.identities import IdentityKind, refuse_blank
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.types import DEVICE_ID, IMEI, MCU_ID
 
 if TYPE_CHECKING:
@@ -294,7 +295,7 @@ def _create(
 
     with tools.journal_run(session, request.command) as run:
         run.note(
-            "device intended",
+            NoteKind.DEVICE_INTENDED,
             soc=board.soc,
             mcuId=mcu_id,
             boardId=board.id,
@@ -311,7 +312,7 @@ def _create(
                 "cloud.metadata-clash",
                 f"the cloud has no device {board.soc}/{mcu_id}, but refused it: {error.message}",
             ) from error
-        run.note("device created", id=made.id, deviceId=made.device_id, mcuId=made.mcu_id)
+        run.note(NoteKind.DEVICE_CREATED, id=made.id, deviceId=made.device_id, mcuId=made.mcu_id)
     return made
 
 
@@ -417,14 +418,14 @@ def patched(
         return now if there else None
 
     run.note(
-        "device metadata intended",
+        NoteKind.DEVICE_METADATA_INTENDED,
         deviceId=device.device_id,
         operation="replace" if replace else "patch",
         metadata=values,
         before=device.metadata,
     )
     changed = session.once.send(put, look_up)
-    run.note("device metadata changed", deviceId=device.device_id)
+    run.note(NoteKind.DEVICE_METADATA_CHANGED, deviceId=device.device_id)
     return changed
 
 

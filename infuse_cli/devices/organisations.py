@@ -16,6 +16,7 @@ from infuse_cli import api_types as api
 from infuse_cli.devices import session as tools
 from infuse_cli.devices.secret_file import SecretFile
 from infuse_cli.errors import CloudError, UsageError
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.types import Secret
 
 if TYPE_CHECKING:
@@ -114,13 +115,13 @@ def create_organisation(
         if existing is not None:
             return Creation(existing, created=False)
         with tools.journal_run(session, command) as run:
-            run.note("organisation intended", name=name)
+            run.note(NoteKind.ORGANISATION_INTENDED, name=name)
             made = session.once.send(
                 lambda: cloud.create_organisation(name),
                 lambda: cloud.organisation(name=name),
                 adopt_conflict=ensure,
             )
-            run.note("organisation created", id=made.id, name=made.name)
+            run.note(NoteKind.ORGANISATION_CREATED, id=made.id, name=made.name)
     return Creation(made, created=True)
 
 
@@ -164,7 +165,7 @@ def create_board(
         if soc is None:
             raise UsageError("usage.bad-option", "a new board needs --soc, e.g. --soc nRF9151")
         with tools.journal_run(session, command) as run:
-            run.note("board intended", name=name, soc=soc, organisationId=owner.id)
+            run.note(NoteKind.BOARD_INTENDED, name=name, soc=soc, organisationId=owner.id)
             made = session.once.send(
                 lambda: cloud.create_board(
                     owner.id,
@@ -177,7 +178,7 @@ def create_board(
                 lambda: tools.named(cloud.boards(owner.id), name, "board"),
                 adopt_conflict=ensure,
             )
-            run.note("board created", id=made.id, name=made.name)
+            run.note(NoteKind.BOARD_CREATED, id=made.id, name=made.name)
     return Creation(made, created=True)
 
 
@@ -273,7 +274,7 @@ def create_network(settings: Settings, request: NetworkRequest) -> NetworkCreati
             file.write(wire_key)
         with tools.journal_run(session, "network create") as run:
             number = request.network_id
-            run.note("network intended", name=name, networkId=number, organisationId=owner)
+            run.note(NoteKind.NETWORK_INTENDED, name=name, networkId=number, organisationId=owner)
             made = session.once.send(
                 lambda: cloud.create_network(
                     owner,
@@ -285,7 +286,7 @@ def create_network(settings: Settings, request: NetworkRequest) -> NetworkCreati
                 ),
                 lambda: tools.named(cloud.networks(owner), name, "network"),
             )
-            run.note("network created", id=made.id, name=made.name)
+            run.note(NoteKind.NETWORK_CREATED, id=made.id, name=made.name)
     return NetworkCreation(made, request.out, key == _PUBLISHED_KEY)
 
 

@@ -15,6 +15,7 @@ from infuse_cli import api_types as api
 from infuse_cli.devices import session as tools
 from infuse_cli.devices.organisations import Creation
 from infuse_cli.errors import CloudError, UsageError
+from infuse_cli.records.notes import NoteKind, changed_kinds, created_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -386,10 +387,11 @@ def _create(
     ensure: bool = False,
 ) -> A:
     """Create once, recorded before and after."""
+    intended, created = created_kinds(what)
     with tools.journal_run(session, _command(what, "ensure" if ensure else "create")) as run:
-        run.note(f"{what} intended", **facts)
+        run.note(intended, **facts)
         made = session.once.send(post, look_up, adopt_conflict=ensure)
-        run.note(f"{what} created", id=made.id, **facts)
+        run.note(created, id=made.id, **facts)
     return made
 
 
@@ -405,6 +407,7 @@ def _change(
     """Change once, recorded before and after; a lost answer counts as done when the thing is as it
     was wanted.
     """
+    intended, changed = changed_kinds(what)
 
     def look_up_changed() -> A | None:
         thing = look_up()
@@ -413,11 +416,11 @@ def _change(
         return thing if is_changed else None
 
     with tools.journal_run(session, _command(what, "update")) as run:
-        run.note(f"{what} change intended", id=id_, change=dict(members))
+        run.note(intended, id=id_, change=dict(members))
         made = session.once.send(put, look_up_changed)
         if made is None:
             raise CloudError("cloud.not-found", f"the {what} {id_} is gone")
-        run.note(f"{what} changed", id=id_)
+        run.note(changed, id=id_)
     return made
 
 
@@ -432,6 +435,6 @@ def _delete(
     gone.
     """
     with tools.journal_run(session, _command(what, "delete")) as run:
-        run.note("deletion intended", id=id_)
+        run.note(NoteKind.DELETION_INTENDED, id=id_)
         session.once.delete(lambda: delete(id_), lambda: look_up(id_))
-        run.note("deleted", id=id_)
+        run.note(NoteKind.DELETED, id=id_)

@@ -15,6 +15,7 @@ from infuse_cli.devices.secret_file import SecretFile
 from infuse_cli.effects.tokens import INTENT, location_of, minted_write, secret_name
 from infuse_cli.errors import CloudError, PolicyError
 from infuse_cli.records import DropSecret, IntendToken, MoveToken
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.types import Secret, TokenState
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ def revoke_token(settings: Settings, text: str, *, yes: bool) -> api.PendingToke
         token = tools.pick(client.pending_tokens(), text, "pending token")
         settings.confirm(f"Revoke the registration token of {token.name!r}?", yes=yes)
         with tools.journal_run(session, "registry token revoke") as run:
-            run.note("token revocation intended", tokenId=token.id, name=token.name)
+            run.note(NoteKind.TOKEN_REVOCATION_INTENDED, tokenId=token.id, name=token.name)
             revoked = revoke_pending(session, token.id)
             if revoked:
                 _move(

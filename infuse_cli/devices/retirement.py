@@ -19,6 +19,7 @@ from infuse_cli.devices.retiring_device import FACT, RetiringDevice, look_up
 from infuse_cli.devices.token_end import LIVE, end_token
 from infuse_cli.errors import ProfileError, UsageError
 from infuse_cli.records import DropSecret, EndAttempt, NoteAttempt
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.text import plural
 from infuse_cli.types import AttemptState, TokenState
 
@@ -112,7 +113,9 @@ class Retirement:
     def begin(self) -> None:
         """Record the intent."""
         old = self.old
-        self.run.note("retirement intended", board=old.board, deviceId=old.name, reason=self.reason)
+        self.run.note(
+            NoteKind.RETIREMENT_INTENDED, board=old.board, deviceId=old.name, reason=self.reason
+        )
         self._note(state="begun", reason=self.reason, begun=old.fact.get("begun") or _now())
         failpoint.hit("retire:begun")
 
@@ -235,7 +238,7 @@ class Retirement:
         failpoint.hit("retire:marked")
         self._note(state="done", ended=_now(), **({"replacedBy": successor} if successor else {}))
         self.run.note(
-            "retired",
+            NoteKind.RETIRED,
             board=self.old.board,
             deviceId=self.old.name,
             reason=self.reason,
@@ -288,7 +291,7 @@ def still_live(certificates: Sequence[LiveCertificate]) -> str:
 def delete_registry_device(session: tools.Session, run: CommandRun, id_: str, **facts: Any) -> None:
     """Delete a registry device, recorded before."""
     client = session.registry
-    run.note("registry device deletion intended", registryDeviceId=id_, **facts)
+    run.note(NoteKind.REGISTRY_DEVICE_DELETION_INTENDED, registryDeviceId=id_, **facts)
     session.once.delete(lambda: client.delete_device(id_), lambda: client.device(id_))
 
 

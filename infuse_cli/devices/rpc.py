@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from infuse_cli.devices import session as tools
 from infuse_cli.errors import BoardError, CloudError, UsageError
+from infuse_cli.records.notes import NoteKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -152,9 +153,9 @@ def _send(session: tools.Session, device: api.Device, request: RpcRequest) -> st
         return sent.id
 
     with tools.journal_run(session, "rpc send") as run:
-        run.note("rpc intended", deviceId=device_id, command=request.command)
+        run.note(NoteKind.RPC_INTENDED, deviceId=device_id, command=request.command)
         id_ = session.once.send(post, look_up)
-        run.note("rpc sent", deviceId=device_id, id=id_)
+        run.note(NoteKind.RPC_SENT, deviceId=device_id, id=id_)
     return id_
 
 

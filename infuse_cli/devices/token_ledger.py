@@ -19,6 +19,7 @@ from infuse_cli.devices.token_end import LIVE, end_token
 from infuse_cli.errors import CloudError, JournalError
 from infuse_cli.journal import token_queries
 from infuse_cli.records import DropSecret, MoveToken
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.text import plural
 from infuse_cli.types import TokenState
 
@@ -196,7 +197,9 @@ def _settle(session: tools.Session, rows: Sequence[Disagreement]) -> list[Disagr
             token, verdict = row.token, row.verdict
             is_settled = False
             if verdict.revoke:
-                run.note("token revocation intended", tokenId=token.token_id, name=token.name)
+                run.note(
+                    NoteKind.TOKEN_REVOCATION_INTENDED, tokenId=token.token_id, name=token.name
+                )
                 is_settled = revoke_pending(session, token.token_id or "")
             elif verdict.state is not None:
                 move = MoveToken(
@@ -235,7 +238,7 @@ def revoke_station(settings: Settings, station: str, *, yes: bool) -> StationRev
             " minted?",
             yes=yes or not live,
         )
-        run.note("revocation of a station's tokens intended", station=station, tokens=len(live))
+        run.note(NoteKind.STATION_REVOCATION_INTENDED, station=station, tokens=len(live))
         done = []
         for token in live:
             move, forget = end_token(session, token, f"station {station} is not trusted any more")

@@ -115,7 +115,7 @@ DIALECTS: Final[Mapping[str, Dialect]] = {
 def codec(name: str, options: CodecOptions) -> Codec:
     """A host codec of that dialect, for `auto` one that finds out.
 
-    Raises ProfileError profile.cannot.
+    Raises ProfileError profile.unsupported.
     """
     if name == AUTO:
         from infuse_cli.dialect.auto import AutoCodec
@@ -125,11 +125,11 @@ def codec(name: str, options: CodecOptions) -> Codec:
 
 
 def dialect(name: str) -> Dialect:
-    """The dialect of that name. Raises ProfileError profile.cannot for an unknown one."""
+    """The dialect of that name. Raises ProfileError profile.unsupported for an unknown one."""
     row = DIALECTS.get(name)
     if row is None:
         raise ProfileError(
-            "profile.cannot",
+            "profile.unsupported",
             f"dialect {name!r} is unknown; there is {', '.join(DIALECTS)}",
             hint="Set board.serial.dialect to one of those, or to auto.",
         )

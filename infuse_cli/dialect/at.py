@@ -195,17 +195,18 @@ class AtCodec(HostCodec):
 def checked(command: Command) -> bytes:
     """An AT command's bytes.
 
-    Raises ProfileError profile.cannot for text that would not arrive as it is.
+    Raises ProfileError profile.unsupported for text that would not arrive as it is.
     """
     outside = _QUOTED.sub("", command.text)
     if '"' in outside or _UNSENDABLE.search(outside):
         raise ProfileError(
-            "profile.cannot",
+            "profile.unsupported",
             f"the command {head(command)!a} has an open quote, or a character "
             "outside quotes that ends or breaks an AT command",
         )
     if not command.text.isascii() or _UNSENDABLE.search(re.sub(r"[\r\n]", "", command.text)):
         raise ProfileError(
-            "profile.cannot", f"the command {head(command)!a} has a character that AT cannot carry"
+            "profile.unsupported",
+            f"the command {head(command)!a} has a character that AT cannot carry",
         )
     return command.text.encode("ascii")

@@ -99,13 +99,15 @@ _RPC: Final = re.compile(r"[a-z_]+ (?:[0-9a-f]{2})*")
 def after(state: LinkState, event: LinkEvent) -> LinkState:
     """The state after an event.
 
-    Raises serial.closed when closed, tool.bug for a move that makes no sense.
+    Raises serial.closed when closed, internal.error for a move that makes no sense.
     """
     if state is LinkState.CLOSED and event is not LinkEvent.CLOSE:
         raise BoardError("serial.closed", "the link to the board is closed")
     moved = TRANSITIONS.get((state, event))
     if moved is None:
-        raise InfuseError("tool.bug", f"the link got {event.value!r} while it was {state.value!r}")
+        raise InfuseError(
+            "internal.error", f"the link got {event.value!r} while it was {state.value!r}"
+        )
     return moved
 
 
@@ -172,8 +174,8 @@ class Codec(Protocol):
     def encode(self, command: Command) -> bytes:
         """The command's bytes, and wait for its answer from now on.
 
-        Raises serial.too-long before anything is sent, profile.cannot for text that the dialect
-        cannot carry.
+        Raises serial.too-long before anything is sent, profile.unsupported for text that the
+        dialect cannot carry.
         """
 
     def receive(self, data: bytes) -> None:
@@ -231,14 +233,14 @@ class Operations:
     def hardware_id(self) -> Conversation[str]:
         """The chip's id as the firmware gives it, 16 lower-case hex digits.
 
-        Raises board.no-mcu-id, profile.cannot.
+        Raises board.no-mcu-id, profile.unsupported.
         """
         return self._refuse(Capability.HWINFO)
 
     def security_state(self, challenge: bytes) -> Conversation[bytes]:
         """What the device says of itself over a challenge of 16 bytes.
 
-        Raises profile.cannot. Source:
+        Raises profile.unsupported. Source:
         `docs/reference/interfaces/key-derivation.md#the-devices-proof`.
         """
         return self._refuse(Capability.SECURITY_STATE)
@@ -246,7 +248,7 @@ class Operations:
     def public_keys(self) -> Conversation[tuple[bytes, bytes | None]]:
         """The device's X25519 public key, and its cloud's where it tells that.
 
-        Raises profile.cannot, modem.error.
+        Raises profile.unsupported, modem.error.
         """
         return self._refuse(Capability.PUBLIC_KEY)
 
@@ -342,7 +344,7 @@ class Operations:
     def _refuse(self, what: Capability) -> Conversation[Any]:
         yield from ()
         raise ProfileError(
-            "profile.cannot",
+            "profile.unsupported",
             f"dialect {self.DIALECT} cannot {what.value}",
             hint=(
                 "Use a port of this board that takes AT commands, or a profile that does not ask"

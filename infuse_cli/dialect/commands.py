@@ -168,7 +168,7 @@ def attest_token(challenge_hex: str | None = None) -> Command:
     if challenge_hex is None:
         return Command("AT%ATTESTTOKEN", SIGN_S, _ATTEST, needs_info=True)
     if not _CHALLENGE.fullmatch(challenge_hex):
-        raise ProfileError("profile.cannot", "an attestation challenge is 32 hex digits")
+        raise ProfileError("profile.unsupported", "an attestation challenge is 32 hex digits")
     return Command(f'AT%ATTESTTOKEN="{challenge_hex}"', SIGN_S, _ATTEST, needs_info=True)
 
 
@@ -230,6 +230,7 @@ def credentials(lines: Sequence[str]) -> tuple[StoredCredential, ...]:
 def _quotable(text: str, what: str) -> str:
     if _UNQUOTABLE.search(text):
         raise ProfileError(
-            "profile.cannot", f"{what} holds a quote or a character that an AT command cannot carry"
+            "profile.unsupported",
+            f"{what} holds a quote or a character that an AT command cannot carry",
         )
     return text

@@ -65,7 +65,7 @@ class EpacketCodec(HostCodec):
     def __init__(self, options: CodecOptions) -> None:
         super().__init__()
         if options.cipher is None:
-            raise ProfileError("profile.cannot", "dialect epacket needs the network's key")
+            raise ProfileError("profile.unsupported", "dialect epacket needs the network's key")
         self._cipher: Final = options.cipher
         self._now: Final = options.gps_time
         self._random: Final = options.random
@@ -183,12 +183,12 @@ def _parsed(command: Command) -> tuple[int, bytes]:
     name, _, parameters = command.text.partition(" ")
     if name not in RPCS:
         raise ProfileError(
-            "profile.cannot",
+            "profile.unsupported",
             f"{name[:40]!r} is no RPC that dialect epacket knows: {', '.join(RPCS)}",
         )
     try:
         return RPCS[name], bytes.fromhex(parameters)
     except ValueError:
         raise ProfileError(
-            "profile.cannot", f"the parameters of {name} are hex digits, two a byte"
+            "profile.unsupported", f"the parameters of {name} are hex digits, two a byte"
         ) from None

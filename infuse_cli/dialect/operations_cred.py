@@ -202,11 +202,12 @@ class CredOperations(Operations):
         what = f"making a key in sec_tag {sec_tag}"
         if key_usage is not None:
             raise ProfileError(
-                "profile.cannot", "identity.key_usage cannot be asked for over dialect cred-shell"
+                "profile.unsupported",
+                "identity.key_usage cannot be asked for over dialect cred-shell",
             )
         if attributes is not None and re.search(r"['\"\s]", attributes):
             raise ProfileError(
-                "profile.cannot",
+                "profile.unsupported",
                 "identity.attributes holds a character that a shell word cannot carry",
             )
         yield from self.same_board(uuid)
@@ -338,7 +339,7 @@ def _refuse(reply: Reply, what: str) -> NoReturn:
 def _name(kind: CredentialType | int) -> str:
     if kind not in _NAMES:
         raise ProfileError(
-            "profile.cannot",
+            "profile.unsupported",
             f"credentials of type {int(kind)} cannot be written over dialect cred-shell",
         )
     return _NAMES[CredentialType(kind)]

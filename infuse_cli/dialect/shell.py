@@ -144,13 +144,13 @@ class ShellCodec(AtCodec):
         if _AT.match(text) is None:
             if _UNSENDABLE.search(text):
                 raise ProfileError(
-                    "profile.cannot",
+                    "profile.unsupported",
                     f"the command {head(command)!a} has a character that a shell line cannot carry",
                 )
             return text.encode("ascii")
         if "'" in text or "\\" in text:
             raise ProfileError(
-                "profile.cannot",
+                "profile.unsupported",
                 f"the command {head(command)!a} has a quotation mark or backslash that the AT shell"
                 " cannot carry",
             )

@@ -46,11 +46,12 @@ class TokenPlace:
 def write_token(ops: Operations, uuid: str, place: TokenPlace, token: str) -> Conversation[None]:
     """Put the token there.
 
-    Raises BoardError when the board refuses, ProfileError profile.cannot for what cannot travel.
+    Raises BoardError when the board refuses, ProfileError profile.unsupported for what cannot
+    travel.
     """
     if not _TOKEN.fullmatch(token):
         raise ProfileError(
-            "profile.cannot",
+            "profile.unsupported",
             f"the registration token has a character that token.store {place.store} cannot carry",
         )
     yield from ops.same_board(uuid)
@@ -222,13 +223,15 @@ def _rpc(command: Command) -> Conversation[tuple[int, bytes]]:
 
 def _setting(place: TokenPlace) -> str:
     if not _SETTING.fullmatch(place.name):
-        raise ProfileError("profile.cannot", f"token.name {place.name!r} is no name of a setting")
+        raise ProfileError(
+            "profile.unsupported", f"token.name {place.name!r} is no name of a setting"
+        )
     return place.name
 
 
 def _kv_number(place: TokenPlace) -> int:
     if not place.name.isdigit() or not 0 <= int(place.name) <= 0xFFFF:
         raise ProfileError(
-            "profile.cannot", f"token.name {place.name!r} is no number of a key, 0 to 65535"
+            "profile.unsupported", f"token.name {place.name!r} is no number of a key, 0 to 65535"
         )
     return int(place.name)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from infuse_cli.config.model import Profile
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.records import Write
+    from infuse_cli.records.notes import NoteKind
 
 J = TypeVar("J", bound="ports.Journal")
 
@@ -35,7 +36,7 @@ class JournalRun(Generic[J]):
     about: Mapping[str, Any] = field(default_factory=dict)
     totals: dict[str, Any] = field(default_factory=dict)
 
-    def note(self, what: str, *writes: Write, **facts: Any) -> None:
+    def note(self, what: NoteKind, *writes: Write, **facts: Any) -> None:
         """Make a note and `writes` durable in one transaction: before an effect what is intended,
         after it what came of it.
 

@@ -61,7 +61,7 @@ class GroupCommit:
         finally:
             _settle(
                 [job for job in jobs if not job.over],
-                JournalError("journal.raced", "the commit was broken off"),
+                JournalError("journal.conflict", "the commit was broken off"),
             )
 
     def _make(self, jobs: list[_Job]) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from infuse_cli.journal.queries import MANUAL_EVENTS
+from infuse_cli.records.notes import MANUAL_CHANGES, NoteKind, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -17,15 +17,6 @@ if TYPE_CHECKING:
 
 Place: TypeAlias = tuple[int, int]
 """sec_tag and credential type."""
-
-WRITTEN: Final = "written by hand"
-DELETED: Final = "deleted by hand"
-KEY_MADE: Final = "key made by hand"
-SENT: Final = "sent by hand"
-TYPED: Final = "typed by hand"
-ID_WRITTEN: Final = "device id written"
-VETTED: Final = "CSR vetted"
-"""Names of the notes (`NoteRun.what`); VETTED is that of a CSR that passed or failed its checks."""
 
 BEGUN: Final = "begun"
 """As `answer` of a note: the change was intended, and its end is in no note yet."""
@@ -38,7 +29,7 @@ class ManualChange:
     when: datetime
     operator: str | None
     run: str | None
-    what: str
+    what: NoteKind
     command: str | None
     answer: str | None
 
@@ -78,7 +69,7 @@ def digests(events: Iterable[EventRecord]) -> dict[Place, frozenset[str]]:
         if facts.get("answer") != "OK" or "secTag" not in facts or "type" not in facts:
             continue
         shown = facts.get("sha256") or []
-        if what == DELETED:
+        if what is NoteKind.CREDENTIAL_DELETED:
             shown = []
         elif isinstance(shown, str):
             shown = [shown]
@@ -90,14 +81,14 @@ def made_key(journal: SqliteJournal, spki_sha256: str) -> bool:
     """Whether `infuse serial csr` made a key here, and its CSR passed every check."""
     return any(
         facts.get("publicKeySha256") == spki_sha256 and facts.get("answer") == "OK"
-        for _, facts in journal.noted(VETTED)
+        for _, facts in journal.noted(NoteKind.CSR_VETTED)
     )
 
 
 def _notes(
     events: Iterable[EventRecord],
-) -> Iterator[tuple[EventRecord, str, Mapping[str, Any]]]:
+) -> Iterator[tuple[EventRecord, NoteKind, Mapping[str, Any]]]:
     for event in events:
-        what = event.facts.get("what")
-        if event.kind == "run-noted" and what in MANUAL_EVENTS:
-            yield event, str(what), event.facts.get("facts") or {}
+        kind = kind_of(event.facts.get("what"))
+        if event.kind == "run-noted" and kind in MANUAL_CHANGES:
+            yield event, kind, event.facts.get("facts") or {}

@@ -9,7 +9,8 @@ from sqlalchemy import or_, select
 
 from infuse_cli.journal import schema
 from infuse_cli.journal.codec import from_json
-from infuse_cli.records.modes import MODE, RESTORED, OwedMode
+from infuse_cli.records.modes import RESTORED, OwedMode
+from infuse_cli.records.notes import NoteKind, kind_of, texts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _FLIGHT_MODE: Final = 4
 _SETS_MODE: Final = re.compile(r"AT\+CFUN=\d.*", re.IGNORECASE | re.DOTALL)
+_COMMANDS: Final = frozenset({NoteKind.COMMAND_SENT, NoteKind.LINE_TYPED})
 _event, _run = schema.event.c, schema.run.c
 _NOTES = (
     select(_event.board, _event.run, _event.facts, _run.command)
@@ -25,7 +27,10 @@ _NOTES = (
     .where(
         _event.kind == "run-noted",
         _event.board.is_not(None),
-        or_(_event.facts.contains(f'"{MODE}"'), _event.facts.icontains("AT+CFUN=")),
+        or_(
+            *(_event.facts.contains(f'"{text}"') for text in texts_of(NoteKind.FUNCTIONAL_MODE)),
+            _event.facts.icontains("AT+CFUN="),
+        ),
     )
     .order_by(_event.ts, _event.seq)
 )
@@ -40,9 +45,9 @@ def owed(connection: Connection, board: str | None, alive: Callable[[str], bool]
     found: dict[str, OwedMode] = {}
     for row in connection.execute(_NOTES if board is None else _NOTES.where(_event.board == board)):
         told = from_json(row.facts)
-        facts = told.get("facts", {})
+        kind, facts = kind_of(told.get("what")), told.get("facts", {})
         if (
-            told.get("what") == MODE
+            kind is NoteKind.FUNCTIONAL_MODE
             and facts.get("answer") != RESTORED
             and facts.get("functionalMode") not in {None, _FLIGHT_MODE}
         ):
@@ -53,7 +58,7 @@ def owed(connection: Connection, board: str | None, alive: Callable[[str], bool]
                 run=row.run,
                 command=row.command,
             )
-        elif told.get("what") == MODE or _sets_mode(facts):
+        elif kind is NoteKind.FUNCTIONAL_MODE or (kind in _COMMANDS and _sets_mode(facts)):
             found.pop(row.board, None)
     return [one for one in found.values() if not alive(one.run)]
 

@@ -53,12 +53,12 @@ class Owners:
     def hold(self, run: str) -> None:
         """Take the lock of a run.
 
-        Raises JournalError journal.raced when it is held, journal.read-only, journal.disk-full.
+        Raises JournalError journal.conflict when it is held, journal.read-only, journal.disk-full.
         """
         path = self.path(run)
         with self._lock, named(path):
             if run in self._held:
-                raise JournalError("journal.raced", f"run {run} is under way already")
+                raise JournalError("journal.conflict", f"run {run} is under way already")
             private_folder(self._folder)
             self._sweep()
             _create(path)
@@ -71,7 +71,7 @@ class Owners:
                 if not _is_busy(error):
                     raise
                 raise JournalError(
-                    "journal.raced", f"run {run} is under way in another process"
+                    "journal.conflict", f"run {run} is under way in another process"
                 ) from error
             self._held[run] = connection
 

@@ -14,6 +14,7 @@ from infuse_cli.errors import CODES, JournalError, current_code
 from infuse_cli.journal import reads, schema
 from infuse_cli.journal.codec import from_json, to_json, to_time
 from infuse_cli.records import BoardRecord
+from infuse_cli.records.notes import MANUAL_CHANGES, NoteKind, kind_of
 from infuse_cli.types import AttemptState
 
 if TYPE_CHECKING:
@@ -26,18 +27,6 @@ if TYPE_CHECKING:
     from infuse_cli.journal.store import SqliteJournal
 
 By = Literal["run", "day", "profile"]
-
-MANUAL_EVENTS: Final = frozenset(
-    {
-        "written by hand",
-        "deleted by hand",
-        "key made by hand",
-        "sent by hand",
-        "typed by hand",
-        "device id written",
-    }
-)
-"""Notes of what a person changed on a board (`infuse serial`)."""
 
 _SHORTEST_PART: Final = 4
 _LONGEST: Final = 1024
@@ -293,6 +282,8 @@ def _end(row: Row[Any]) -> End | None:
     told = from_json(row.facts)
     if row.kind == "attempt-ended":
         return _end_of_attempt(row, told)
+    if kind_of(told.get("what")) is not NoteKind.BOARD_REFUSED:
+        return None
     facts = told.get("facts", {})
     error = facts.get("error") or {}
     code = current_code(error.get("code") or "")
@@ -356,7 +347,7 @@ def newest_attempts(
     return [one for one in newest.values() if one.state.is_open or not only_open]
 
 
-def only_by_hand(journal: SqliteJournal) -> list[tuple[str, datetime, str | None]]:
+def only_manual(journal: SqliteJournal) -> list[tuple[str, datetime, str | None]]:
     """Boards that were changed by hand and never begun by a run: UUID, time of the first change,
     IMEI; in order of time.
     """
@@ -373,7 +364,7 @@ def only_by_hand(journal: SqliteJournal) -> list[tuple[str, datetime, str | None
     with journal.reading() as connection:
         for row in connection.execute(statement):
             told = from_json(row.facts)
-            if told.get("what") in MANUAL_EVENTS:
+            if kind_of(told.get("what")) in MANUAL_CHANGES:
                 found.setdefault(
                     row.board, (row.board, to_time(row.ts), told.get("facts", {}).get("imei"))
                 )

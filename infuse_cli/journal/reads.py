@@ -13,6 +13,7 @@ from infuse_cli.errors import JournalError
 from infuse_cli.journal import schema
 from infuse_cli.journal.codec import from_json, maybe_time, to_json, to_time
 from infuse_cli.journal.prepared import Prepared
+from infuse_cli.records.notes import NoteKind, kind_of
 from infuse_cli.types import AttemptState, StepState, TokenState
 
 if TYPE_CHECKING:
@@ -265,11 +266,11 @@ def passed_with(
     )
 
 
-def noted(connection: Connection, what: Sequence[str]) -> list[tuple[str, rec.Facts]]:
-    """Notes of runs under these names, the oldest first."""
-    rows = connection.execute(_NOTES).all()
-    told = [from_json(row.facts) for row in rows]
-    return [(one["what"], one.get("facts", {})) for one in told if one.get("what") in what]
+def noted(connection: Connection, what: Sequence[NoteKind]) -> list[tuple[NoteKind, rec.Facts]]:
+    """Notes of runs of these kinds, the oldest first."""
+    notes = [from_json(row.facts) for row in connection.execute(_NOTES)]
+    kinds = [(kind_of(note.get("what")), note.get("facts", {})) for note in notes]
+    return [(kind, facts) for kind, facts in kinds if kind is not None and kind in what]
 
 
 def _with_steps(

@@ -113,7 +113,7 @@ def _held(tx: Transaction, writes: Sequence[RowWrite]) -> dict[Key, tuple[str, s
 def _check(tx: Transaction, write: RowWrite, held: tuple[str, str] | None) -> str | None:
     """The state that the row is in, None for a new one.
 
-    Raises JournalError journal.raced for one that a living process has begun, or that is with
+    Raises JournalError journal.conflict for one that a living process has begun, or that is with
     another run than was seen.
     """
     if not tx.holds(write.run):
@@ -123,7 +123,7 @@ def _check(tx: Transaction, write: RowWrite, held: tuple[str, str] | None) -> st
     state, run = held
     if state == BEGUN and run != write.run and tx.alive(run):
         raise JournalError(
-            "journal.raced", f"the row of mcuId {write.mcu_id} is being worked on by run {run}"
+            "journal.conflict", f"the row of mcuId {write.mcu_id} is being worked on by run {run}"
         )
     if (
         isinstance(write, rec.BeginRow)
@@ -131,7 +131,7 @@ def _check(tx: Transaction, write: RowWrite, held: tuple[str, str] | None) -> st
         and run not in {write.seen, write.run}
     ):
         raise JournalError(
-            "journal.raced", f"the row of mcuId {write.mcu_id} went through run {run} meanwhile"
+            "journal.conflict", f"the row of mcuId {write.mcu_id} went through run {run} meanwhile"
         )
     return state
 

@@ -33,6 +33,7 @@ from infuse_cli.journal.group import GroupCommit
 from infuse_cli.journal.owner import Owners
 from infuse_cli.journal.prepared import Prepared
 from infuse_cli.journal.transaction import Author, Transaction
+from infuse_cli.records.notes import NoteKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from infuse_cli.records.modes import OwedMode
     from infuse_cli.records.rows import RowRecord
 
-CLOCK_CORRECTED: Final = "clock corrected"
 """The note of a run, or of none, that a record's time was set aside as one of a wrong clock."""
 
 _SET_NEWEST = (
@@ -131,7 +131,7 @@ class SqliteJournal:
     def start_run(self, start: rec.RunStart) -> None:
         """Record the run and hold its owner lock.
 
-        Raises JournalError journal.raced for a run id that was used before.
+        Raises JournalError journal.conflict for a run id that was used before.
         """
         self._owners.hold(start.run)
         try:
@@ -144,7 +144,7 @@ class SqliteJournal:
 
     def _add_run(self, connection: Connection, start: rec.RunStart) -> None:
         if connection.execute(_RUN_ID, {"r": start.run}).first() is not None:
-            raise JournalError("journal.raced", f"run {start.run} is on record already")
+            raise JournalError("journal.conflict", f"run {start.run} is on record already")
         tx = self._transaction(
             connection, replace(self._author, run=start.run, operator=start.operator)
         )
@@ -244,7 +244,7 @@ class SqliteJournal:
         }
         with self._database.writing() as connection:
             tx = self._transaction(connection)
-            tx.event("run-noted", None, facts={"what": CLOCK_CORRECTED, "facts": facts})
+            tx.event("run-noted", None, facts={"what": NoteKind.CLOCK_CORRECTED, "facts": facts})
             tx.flush()
             connection.execute(_SET_NEWEST, {"t": to_text(now)})
         return newest
@@ -391,7 +391,7 @@ class SqliteJournal:
         with self.reading() as connection:
             return maybe_time(reads.newest(connection) or None)
 
-    def noted(self, *what: str) -> Sequence[tuple[str, rec.Facts]]:
+    def noted(self, *what: NoteKind) -> Sequence[tuple[NoteKind, rec.Facts]]:
         """What runs noted under these names, with its facts, the oldest first."""
         with self.reading() as connection:
             return reads.noted(connection, what)

@@ -103,14 +103,14 @@ class Transaction:
     def working(self, attempt: str) -> Held:
         """An attempt whose steps may move.
 
-        Raises JournalError journal.raced, BoardError board.in-use.
+        Raises JournalError journal.conflict, BoardError board.in-use.
 
         PASSED ones may: a later check can find that a step's effect does not hold any more.
         """
         held = self.attempt(attempt)
         if held.state in {AttemptState.CLOSED, AttemptState.SUPERSEDED}:
             raise JournalError(
-                "journal.raced", f"attempt {attempt} has ended: it is {held.state.value}"
+                "journal.conflict", f"attempt {attempt} has ended: it is {held.state.value}"
             )
         self.fence(held)
         return held
@@ -160,7 +160,7 @@ class Transaction:
     def flush(self) -> None:
         """Chain the events and write them.
 
-        Raises JournalError journal.raced when the chain moved meanwhile.
+        Raises JournalError journal.conflict when the chain moved meanwhile.
         """
         if not self._events:
             return
@@ -188,24 +188,24 @@ class Transaction:
             return
         values = {"s": station, "was": was, "n": was + count, "h": digest, "t": newest}
         if self.sql.change(_SET_HEAD, values) != 1:
-            raise JournalError("journal.raced", f"another process writes as station {station}")
+            raise JournalError("journal.conflict", f"another process writes as station {station}")
 
 
 def add(tx: Transaction, statement: Any, row: dict[str, Any], lost: str) -> None:
-    """Insert a row. Raises JournalError journal.raced saying `lost` when its key is taken."""
+    """Insert a row. Raises JournalError journal.conflict saying `lost` when its key is taken."""
     try:
         tx.sql.change(statement, row)
     except DuplicateError as error:
-        raise JournalError("journal.raced", lost) from error
+        raise JournalError("journal.conflict", lost) from error
 
 
 def swap(tx: Transaction, statement: Any, values: dict[str, Any], lost: str) -> None:
     """Change one row.
 
-    Raises JournalError journal.raced saying `lost` when it is not as the statement expects.
+    Raises JournalError journal.conflict saying `lost` when it is not as the statement expects.
     """
     if tx.sql.change(statement, values) != 1:
-        raise JournalError("journal.raced", lost)
+        raise JournalError("journal.conflict", lost)
 
 
 def _facts(write: Write) -> dict[str, Any]:

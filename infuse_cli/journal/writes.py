@@ -145,7 +145,7 @@ def _open_attempt(tx: Transaction, write: rec.OpenAttempt) -> None:
         if run != write.run and tx.alive(run):
             raise BoardError("board.in-use", f"board {write.board} is being worked on by run {run}")
         raise JournalError(
-            "journal.raced", f"board {write.board} has an open attempt {attempt} already"
+            "journal.conflict", f"board {write.board} has an open attempt {attempt} already"
         )
     row = {
         "attempt": write.attempt,
@@ -180,7 +180,7 @@ def _take_attempt(tx: Transaction, write: rec.TakeAttempt) -> None:
     held = tx.attempt(write.attempt)
     if not held.state.is_open:
         raise JournalError(
-            "journal.raced", f"attempt {write.attempt} has ended: it is {held.state.value}"
+            "journal.conflict", f"attempt {write.attempt} has ended: it is {held.state.value}"
         )
     tx.fence(held, write.run)
     values = {
@@ -262,7 +262,7 @@ def _move_step(tx: Transaction, write: rec.MoveStep) -> None:
 def _first_move(tx: Transaction, write: rec.MoveStep, *, tries: int) -> None:
     lost = f"step {write.step} of attempt {write.attempt} is not {write.from_state.value}"
     if write.from_state is not StepState.PENDING:
-        raise JournalError("journal.raced", lost)
+        raise JournalError("journal.conflict", lost)
     row = {
         "attempt": write.attempt,
         "step": write.step,
@@ -292,7 +292,7 @@ def _end_attempt(tx: Transaction, write: rec.EndAttempt) -> None:
         AttemptState.SUPERSEDED,
     ):
         raise JournalError(
-            "journal.raced", f"attempt {write.attempt} has ended: it is {held.state.value}"
+            "journal.conflict", f"attempt {write.attempt} has ended: it is {held.state.value}"
         )
     facts, outcome, error, ended = tx.sql.all(_END_OF_ATTEMPT, {"a": write.attempt})[0]
     if write.outcome is not None:  # one that is only closed or superseded keeps how it ended

@@ -134,7 +134,8 @@ def _store_certificate(tx: Transaction, write: rec.StoreCertificate) -> None:
     found = tx.sql.first(_SERIAL, key)
     if found is None or found[1] != write.attempt:
         raise JournalError(
-            "journal.raced", f"certificate serial {write.serial} was not reserved for this attempt"
+            "journal.conflict",
+            f"certificate serial {write.serial} was not reserved for this attempt",
         )
     swap(
         tx,
@@ -189,7 +190,7 @@ def _check_name(tx: Transaction, write: rec.StoreCertificate | rec.CheckName) ->
             and issuer == write.issuer
         ):
             raise JournalError(
-                "journal.raced",
+                "journal.conflict",
                 f"{write.name} was signed by another process just now: serial {serial}",
             )
         if spki != write.spki_sha256 and (board is None or board != write.board):
@@ -249,7 +250,7 @@ def _revoke(tx: Transaction, write: rec.RevokeCertificate) -> None:
 def _store_crl(tx: Transaction, write: rec.StoreCrl) -> None:
     if write.number != (tx.sql.value(_NEWEST_CRL, {"i": write.issuer}) or 0) + 1:
         raise JournalError(
-            "journal.raced", f"another process made CRL {write.number} of this issuer just now"
+            "journal.conflict", f"another process made CRL {write.number} of this issuer just now"
         )
     row = {
         "issuer": write.issuer,

@@ -105,11 +105,12 @@ class ProbeReader:
     def can_write_device_id(self, soc: str) -> None:
         """See `ports.ChipIds`.
 
-        Raises ProfileError profile.cannot: no tool on the PATH, or a soc whose memory is not known.
+        Raises ProfileError profile.unsupported: no tool on the PATH, or a soc whose memory is not
+        known.
         """
         if shutil.which(TOOL) is None:
             raise ProfileError(
-                "profile.cannot",
+                "profile.unsupported",
                 f"board.write_id needs {TOOL}, and there is none on the PATH",
                 hint=(
                     "Install nrfutil and its command `device` (nrfutil install device) and put it"
@@ -119,7 +120,7 @@ class ProbeReader:
         try:
             _id_address(soc)
         except BoardError as error:
-            raise ProfileError("profile.cannot", f"board.write_id: {error.message}") from error
+            raise ProfileError("profile.unsupported", f"board.write_id: {error.message}") from error
 
     def knows_probe(self, port: str) -> None:
         """See `ports.ChipIds`. Raises BoardError board.id-not-written."""

@@ -18,11 +18,11 @@ def living_runs(journal: SqliteJournal) -> list[str]:
 
 
 def require_alone(journal: SqliteJournal) -> None:
-    """Raise JournalError journal.raced where a run is under way here."""
+    """Raise JournalError journal.conflict where a run is under way here."""
     living = living_runs(journal)
     if living:
         raise JournalError(
-            "journal.raced",
+            "journal.conflict",
             f"run {living[0]} is under way here",
             hint="Let it finish, then run this again.",
         )

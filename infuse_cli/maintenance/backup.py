@@ -24,6 +24,7 @@ from infuse_cli.journal.backup import Relation, compare
 from infuse_cli.journal.database import FILE
 from infuse_cli.journal.store import open_journal
 from infuse_cli.maintenance.alone import require_alone
+from infuse_cli.records.notes import NoteKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,7 +114,7 @@ def restore(
 ) -> Restored:
     """Take a backup in: into an empty home, or over a journal that the backup continues.
 
-    Raises JournalError journal.diverged, journal.corrupt, journal.raced, UsageError.
+    Raises JournalError journal.diverged, journal.corrupt, journal.conflict, UsageError.
     """
     home = settings.home
     secret = passphrase.get(str(path)) if sealed else None
@@ -157,7 +158,7 @@ def _record(home: Path, digest: str, before: int, held: Held) -> None:
         journal_run(here, run_start("journal import", load_bench(home))) as run,
     ):
         run.note(
-            "journal imported",
+            NoteKind.JOURNAL_IMPORTED,
             sha256=digest,
             events=held.events,
             stations=list(held.stations),

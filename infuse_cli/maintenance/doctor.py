@@ -135,7 +135,9 @@ def _into(
         box[name] = (failed(name, error),)
     except Exception as error:  # noqa: BLE001 - a check that breaks is one line, and the others still count
         box[name] = (
-            failed(name, InfuseError("tool.bug", f"this check broke: {type(error).__name__}")),
+            failed(
+                name, InfuseError("internal.error", f"this check broke: {type(error).__name__}")
+            ),
         )
 
 

@@ -182,7 +182,7 @@ def _asked(client: object, section: Cloud, secret: Secret | None) -> Finding:
     from infuse_cli.cloud.infuse_api import InfuseClient
 
     if not isinstance(client, InfuseClient):
-        raise InfuseError("tool.bug", "no client of the API")
+        raise InfuseError("internal.error", "no client of the API")
     try:
         if secret is None:
             return passed(

@@ -10,6 +10,7 @@ from infuse_cli.config.bench import load_bench, login_name
 from infuse_cli.effects.journal_run import journal_run, run_start
 from infuse_cli.journal.store import open_journal
 from infuse_cli.maintenance.alone import living_runs, require_alone
+from infuse_cli.records.notes import NoteKind
 
 if TYPE_CHECKING:
     from infuse_cli.effects.journal_run import CommandRun
@@ -28,7 +29,7 @@ class Rekeyed:
 def rekey(settings: Settings) -> Rekeyed:
     """Make a new data key and seal every secret anew. Killed at any point it is run again.
 
-    Raises JournalError journal.raced where a run is under way, CredentialError
+    Raises JournalError journal.conflict where a run is under way, CredentialError
     credential.sealing-key.
     """
     from infuse_cli.keys.seal import Rekey, bench_keys
@@ -52,7 +53,7 @@ def _rekey(run: CommandRun, change: Rekey) -> Rekeyed:
     def again(name: str, sealed: bytes) -> bytes:
         return sealer.seal(sealer.unseal(sealed, name), name)
 
-    run.note("rekey begun")
+    run.note(NoteKind.REKEY_BEGUN)
     journal.reseal(again)
     failpoint.hit("rekey:resealed")
     change.promote()
@@ -64,5 +65,5 @@ def _rekey(run: CommandRun, change: Rekey) -> Rekeyed:
     count = journal.reseal(again)
     if not in_use:
         change.forget()
-    run.note("rekeyed", secrets=count, oldKeyKept=in_use)
+    run.note(NoteKind.REKEYED, secrets=count, oldKeyKept=in_use)
     return Rekeyed(count, in_use)

@@ -35,7 +35,8 @@ from infuse_cli.provisioning.step import (
     StepOutput,
 )
 from infuse_cli.records import EndAttempt, MoveStep, NoteAttempt, NoteRun
-from infuse_cli.records.modes import MODE, mode_facts
+from infuse_cli.records.modes import mode_facts
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.types import AttemptState, Outcome, StepState
 
 if TYPE_CHECKING:
@@ -355,7 +356,9 @@ class AttemptRunner:
                 ctx.mode_owed = None
                 place = {"port": ctx.link.port, "board": ctx.uuid}
                 facts = {**place, **mode_facts(mode, restored=True)}
-                self._pending.append(NoteRun(run=self._run.id, what=MODE, facts=facts))
+                self._pending.append(
+                    NoteRun(run=self._run.id, what=NoteKind.FUNCTIONAL_MODE, facts=facts)
+                )
         self._offline = False
 
     # -- the end -----------------------------------------------------------------------------------

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 class BoardRunner:
     """Takes boards one at a time; one is shared by all slots and keeps no state of a board.
 
-    Raises ProfileError profile.cannot for a plan that the named dialect or this bench cannot carry
-    out, UsageError for a step to stop after that the plan does not have.
+    Raises ProfileError profile.unsupported for a plan that the named dialect or this bench cannot
+    carry out, UsageError for a step to stop after that the plan does not have.
     """
 
     def __init__(self, context: RunContext) -> None:
@@ -124,7 +124,7 @@ class BoardRunner:
     def _operations(self, link: BoardLink) -> Operations:
         """What can be done to this board.
 
-        Raises ProfileError profile.cannot where that is not enough for the plan.
+        Raises ProfileError profile.unsupported where that is not enough for the plan.
         """
         buffer = self.context.profile.board.serial.credential_buffer
         ops = operations(link.dialect, credential_buffer=buffer)

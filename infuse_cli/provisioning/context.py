@@ -14,6 +14,7 @@ from infuse_cli.effects.send_once import SendOnce
 from infuse_cli.errors import CloudError, InfuseError, Interrupted
 from infuse_cli.provisioning.facts import BoardFacts
 from infuse_cli.records import NoteRun
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.types import AttemptState, Event, StepState
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class RunContext:
             "error": error.as_json(),
         }
         try:
-            self.journal.commit(NoteRun(run=self.id, what="board refused", facts=facts))
+            self.journal.commit(NoteRun(run=self.id, what=NoteKind.BOARD_REFUSED, facts=facts))
         except InfuseError:
             return  # the journal itself is the trouble, and that is already the board's error
 

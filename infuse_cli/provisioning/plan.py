@@ -93,7 +93,7 @@ class RunPlan:
 
 
 def run_plan(profile: Profile, certificate: CertificateProfile | None = None) -> RunPlan:
-    """Return the plan of a run. Raises ProfileError profile.cannot."""
+    """Return the plan of a run. Raises ProfileError profile.unsupported."""
     steps = PLANS[profile.identity.mode]
     recheck = tuple(name for name in steps if STEPS[name].rechecks)
     return RunPlan(plan_for(profile), recheck, _digest(profile, certificate))
@@ -123,8 +123,8 @@ def check_until(plan: tuple[str, ...], until: str | None) -> None:
 
 
 def check(plan: tuple[str, ...]) -> None:
-    """Raise ProfileError profile.cannot for a plan in which a step requires what no earlier step
-    provides.
+    """Raise ProfileError profile.unsupported for a plan in which a step requires what no earlier
+    step provides.
     """
     have = set(PROVIDED)
     for name in plan:
@@ -132,7 +132,7 @@ def check(plan: tuple[str, ...]) -> None:
         missing = step.requires - have
         if missing:
             raise ProfileError(
-                "profile.cannot",
+                "profile.unsupported",
                 f"step {name} needs {', '.join(sorted(missing))}, which no earlier step gives",
             )
         have |= step.provides
@@ -153,8 +153,8 @@ def asks(plan: tuple[str, ...], profile: Profile) -> dict[str, frozenset[Capabil
 def check_dialect(
     asked: dict[str, frozenset[Capability]], dialect: str, can: frozenset[Capability]
 ) -> frozenset[Capability]:
-    """Raise ProfileError profile.cannot, before the board is touched, for a plan that its dialect
-    cannot carry out.
+    """Raise ProfileError profile.unsupported, before the board is touched, for a plan that its
+    dialect cannot carry out.
 
     Returns all that is asked.
     """
@@ -164,8 +164,8 @@ def check_dialect(
 
 
 def check_firmware(asked: dict[str, frozenset[Capability]], lacking: frozenset[Capability]) -> None:
-    """Raise ProfileError profile.cannot for a board whose firmware was built without what the plan
-    asks.
+    """Raise ProfileError profile.unsupported for a board whose firmware was built without what the
+    plan asks.
     """
     for name, wanted in asked.items():
         _require(name, wanted & lacking, "and this board's firmware was built without that")
@@ -174,7 +174,7 @@ def check_firmware(asked: dict[str, frozenset[Capability]], lacking: frozenset[C
 def _require(step: str, missing: frozenset[Capability], why: str) -> None:
     if missing:
         what = ", ".join(sorted(capability.value for capability in missing))
-        raise ProfileError("profile.cannot", f"step {step} has to {what}, {why}")
+        raise ProfileError("profile.unsupported", f"step {step} has to {what}, {why}")
 
 
 def _outside(token: Token) -> tuple[str | None, ...]:

@@ -14,6 +14,7 @@ from infuse_cli.effects.send_once import SendOnce
 from infuse_cli.errors import CloudError, ProfileError
 from infuse_cli.provisioning.context import Resolved
 from infuse_cli.records import NoteRun
+from infuse_cli.records.notes import created_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -213,17 +214,17 @@ class _Creator:
 
         Raises CloudError, Interrupted.
         """
+        intended, created = created_kinds(what)
         self.before_creating()
         made = self.once.look_up_lost(look_up) if self._is_intended(what, facts) else None
         if made is None:
-            self.journal.commit(NoteRun(run=self.run, what=f"{what} intended", facts=facts))
+            self.journal.commit(NoteRun(run=self.run, what=intended, facts=facts))
             made = self.once.send(create, look_up, adopt_conflict=True, most=_POSTS)
-        self.journal.commit(
-            NoteRun(run=self.run, what=f"{what} created", facts={"id": made.id, **facts})
-        )
+        self.journal.commit(NoteRun(run=self.run, what=created, facts={"id": made.id, **facts}))
         return made
 
     def _is_intended(self, what: str, facts: dict[str, Any]) -> bool:
-        notes = self.journal.noted(f"{what} intended", f"{what} created")
-        mine = [name for name, noted in notes if facts.items() <= noted.items()]
-        return mine[-1:] == [f"{what} intended"]
+        kinds = created_kinds(what)
+        notes = self.journal.noted(*kinds)
+        mine = [kind for kind, noted in notes if facts.items() <= noted.items()]
+        return mine[-1:] == [kinds[0]]

@@ -39,8 +39,8 @@ MOVES: Final[frozenset[tuple[StepState, StepState]]] = frozenset(
 
 
 def check(step: str, from_state: StepState, to_state: StepState) -> None:
-    """Raise JournalError journal.raced for a move that is not in the table."""
+    """Raise JournalError journal.conflict for a move that is not in the table."""
     if (from_state, to_state) not in MOVES:
         raise JournalError(
-            "journal.raced", f"step {step} cannot go from {from_state.value} to {to_state.value}"
+            "journal.conflict", f"step {step} cannot go from {from_state.value} to {to_state.value}"
         )

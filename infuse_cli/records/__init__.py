@@ -23,6 +23,7 @@ from infuse_cli.records.ca import (
     StoreCrl,
     VoidSerial,
 )
+from infuse_cli.records.notes import NoteKind  # noqa: TC001
 from infuse_cli.types import (
     AttemptState,  # noqa: TC001
     StepState,  # noqa: TC001
@@ -190,10 +191,10 @@ class DropSecret(Write, frozen=True):
 
 
 class NoteRun(Write, frozen=True):
-    """Something that the run itself did, e.g. created an organisation."""
+    """Something that the run itself did, e.g. created an organisation; `what` is its kind."""
 
     run: str
-    what: str
+    what: NoteKind
     facts: Facts = {}
 
 
@@ -201,11 +202,11 @@ class BeginRow(Write, frozen=True):
     """A row of a batch goes to the cloud: durable before its POST; known by organisation id, soc
     and mcuId, not by its line.
 
-    Raises `journal.raced` while another living process has the row begun; one of a dead process is
-    taken over. `device_id` and `name` are what the row asks for, `token_intent` that of the token
-    that is to be minted for it. `seen` is the run that had the row when this was decided, empty
-    where it was on no record: where another run had it since, that is `journal.raced` too, for what
-    that run made must be looked up first. None: whoever had it.
+    Raises `journal.conflict` while another living process has the row begun; one of a dead process
+    is taken over. `device_id` and `name` are what the row asks for, `token_intent` that of the
+    token that is to be minted for it. `seen` is the run that had the row when this was decided,
+    empty where it was on no record: where another run had it since, that is `journal.conflict` too,
+    for what that run made must be looked up first. None: whoever had it.
     """
 
     organisation: str
@@ -224,7 +225,7 @@ class EndRow(Write, frozen=True):
     """What became of a row: `state` is a value of `rows.RowOutcome`, or `parked` where for certain
     nothing was sent.
 
-    A row that was only found to be there has no `BeginRow`. Raises `journal.raced` as `BeginRow`
+    A row that was only found to be there has no `BeginRow`. Raises `journal.conflict` as `BeginRow`
     does.
     """
 

@@ -55,7 +55,7 @@ class StoreCertificate(Write, frozen=True):
 
     `name` is its common name. With `unique_name` it is refused (identity.name-taken) while a live
     certificate of the same certificate profile gives this name to another key, unless that key is
-    of the same board; one for the same key is journal.raced: another process signed it just now.
+    of the same board; one for the same key is journal.conflict: another process signed it just now.
     """
 
     serial: str

@@ -12,9 +12,6 @@ from infuse_cli.records.base import Record
 if TYPE_CHECKING:
     from infuse_cli.records.base import Facts
 
-MODE: Final = "functional mode"
-"""Name of the notes (`NoteRun.what`) before flight mode and after it."""
-
 RESTORED: Final = "OK"
 """As `answer` of such a note: nothing is owed any more."""
 

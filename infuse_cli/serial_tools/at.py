@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from infuse_cli import dialect
 from infuse_cli.dialect import at_text, cme, commands
 from infuse_cli.errors import BoardError, InfuseError, UsageError
-from infuse_cli.journal.manual_changes import BEGUN, SENT
+from infuse_cli.journal.manual_changes import BEGUN
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.serial_tools.board import open_board, read_uuid
 from infuse_cli.types import Command
 
@@ -174,12 +175,12 @@ class AtSession:
             return self._exchange(text)
         stored = at_text.for_record(text)
         run.totals["commands"] = run.totals.get("commands", 0) + 1
-        run.note(SENT, command=stored, answer=BEGUN)
+        run.note(NoteKind.COMMAND_SENT, command=stored, answer=BEGUN)
         exchange = self._exchange(text)
         answer = "OK" if exchange.ok else "ERROR"
         if exchange.error is not None:
             answer = exchange.error.code
-        run.note(SENT, command=stored, answer=answer)
+        run.note(NoteKind.COMMAND_SENT, command=stored, answer=answer)
         return exchange
 
     def _exchange(self, text: str) -> Exchange:

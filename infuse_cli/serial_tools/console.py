@@ -22,9 +22,9 @@ from infuse_cli.dialect.cms import meaning
 from infuse_cli.dialect.frame_words import outline
 from infuse_cli.dialect.frames import FrameParser
 from infuse_cli.errors import BoardError, InfuseError, UsageError
-from infuse_cli.journal.manual_changes import TYPED
 from infuse_cli.link.discover import list_ports
 from infuse_cli.link.stream import Stream
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.serial_tools import console_text
 from infuse_cli.serial_tools.at import CME_HINTS
 from infuse_cli.serial_tools.board import open_board, read_uuid
@@ -201,7 +201,7 @@ class BoardConsole:
                 )
             )
         self._run.note(
-            TYPED,
+            NoteKind.LINE_TYPED,
             command=console_text.for_record(text),
             answer="sent",
             port=self.port,

@@ -20,9 +20,10 @@ from infuse_cli.dialect import capabilities, operations
 from infuse_cli.dialect.commands import FLIGHT_MODE
 from infuse_cli.effects.credentials import Credential, CredentialStore, described
 from infuse_cli.errors import InfuseError, PolicyError, ProfileError
-from infuse_cli.journal.manual_changes import BEGUN, DELETED, WRITTEN
+from infuse_cli.journal.manual_changes import BEGUN
 from infuse_cli.provisioning import slots
-from infuse_cli.records.modes import MODE, mode_facts
+from infuse_cli.records.modes import mode_facts
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.serial_tools.board import (
     BoardHistory,
     IdentifiedBoard,
@@ -177,7 +178,7 @@ class CredentialEditor:
         with self.uninterrupted(), self.journal_run() as run:
             mode = self._mode_to_restore(run)
             if mode is not None:
-                run.note(MODE, **mode_facts(mode, restored=None))
+                run.note(NoteKind.FUNCTIONAL_MODE, **mode_facts(mode, restored=None))
             try:
                 self.link.run(self.ops.go_offline())
                 yield run
@@ -189,12 +190,12 @@ class CredentialEditor:
             self._restore(run, mode)
 
     def require(self, needed: frozenset[Capability]) -> None:
-        """Raise ProfileError profile.cannot where the dialect lacks any, before it is used."""
+        """Raise ProfileError profile.unsupported where the dialect lacks any, before it is used."""
         missing = needed - capabilities(self.link.dialect)
         if missing:
             what = ", ".join(sorted(capability.value for capability in missing))
             raise ProfileError(
-                "profile.cannot",
+                "profile.unsupported",
                 f"dialect {self.link.dialect} cannot {what}",
                 hint="Use a port of this board that takes AT commands.",
             )
@@ -248,7 +249,7 @@ class CredentialEditor:
             for entry in entries:
                 facts = slots.as_fact(entry)
                 name = described(entry).partition(" (")[0]
-                with stored_change(run, DELETED, {"command": name, **facts}):
+                with stored_change(run, NoteKind.CREDENTIAL_DELETED, {"command": name, **facts}):
                     self.credentials.delete_verified(entry)
 
     def confirm_overwrite(self, what: str, *, yes: bool) -> None:
@@ -285,7 +286,7 @@ class CredentialEditor:
             "replaced": replaced,
             **about,
         }
-        with stored_change(run, WRITTEN, facts, first):
+        with stored_change(run, NoteKind.CREDENTIAL_WRITTEN, facts, first):
             shown = self.credentials.write_verified(credential)
         return WrittenCredential(credential, shown, replaced=replaced)
 
@@ -353,14 +354,16 @@ def restore_mode(
             link.run(ops.same_board(uuid))
             link.run(ops.restore(mode))
     except InfuseError as error:
-        run.note(MODE, **{**mode_facts(mode, restored=False), "answer": error.code})
+        run.note(
+            NoteKind.FUNCTIONAL_MODE, **{**mode_facts(mode, restored=False), "answer": error.code}
+        )
         raise
-    run.note(MODE, **mode_facts(mode, restored=True))
+    run.note(NoteKind.FUNCTIONAL_MODE, **mode_facts(mode, restored=True))
 
 
 @contextmanager
 def stored_change(
-    run: CommandRun, what: str, facts: dict[str, Any], first: Sequence[Write] = ()
+    run: CommandRun, what: NoteKind, facts: dict[str, Any], first: Sequence[Write] = ()
 ) -> Iterator[dict[str, Any]]:
     """A change of a board: its intent is stored before it, its end after it.
 

@@ -12,8 +12,8 @@ from infuse_cli.config.model import Identity, Token
 from infuse_cli.effects.credentials import described
 from infuse_cli.errors import PolicyError, UsageError
 from infuse_cli.files import PUBLIC, write_file
-from infuse_cli.journal.manual_changes import KEY_MADE, VETTED
 from infuse_cli.records import SeeKey
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.serial_tools.board import list_entries, writable
 from infuse_cli.serial_tools.credentials import open_editor, stored_change
 from infuse_cli.types import CredentialType
@@ -101,7 +101,7 @@ def make_csr(
                 "secTag": tag,
                 "type": int(CredentialType.CLIENT_KEY),
             }
-            with stored_change(run, KEY_MADE, facts) as found:
+            with stored_change(run, NoteKind.KEY_MADE, facts) as found:
                 text = editor.link.run(
                     editor.ops.keygen(
                         editor.uuid,
@@ -130,14 +130,14 @@ def _vetted(
     try:
         csr = vet(text, uuid=editor.uuid, sec_tag=tag, attestation_required=required)
         run.note(
-            VETTED,
+            NoteKind.CSR_VETTED,
             SeeKey(spki_sha256=csr.spki_sha256, board=editor.uuid),
             command=name,
             answer="OK",
             publicKeySha256=csr.spki_sha256,
         )
     except PolicyError as error:
-        run.note(VETTED, command=name, answer=error.code)
+        run.note(NoteKind.CSR_VETTED, command=name, answer=error.code)
         raise
     return csr
 

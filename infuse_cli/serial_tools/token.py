@@ -14,8 +14,8 @@ from infuse_cli.config.model import Token
 from infuse_cli.dialect import token_places
 from infuse_cli.dialect.token_places import TokenPlace
 from infuse_cli.errors import BoardError, PolicyError, ProfileError, UsageError
-from infuse_cli.journal.manual_changes import WRITTEN
 from infuse_cli.records import MoveToken
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.serial_tools.board import existing_journal
 from infuse_cli.serial_tools.content import token_credentials
 from infuse_cli.serial_tools.credentials import WriteRequest, open_editor, stored_change
@@ -83,8 +83,8 @@ def write_token(
 
     A token that this journal knows is marked as exposed before its first byte is sent, and refused
     where it was spent or belongs to another board. Raises PolicyError identity.token-spent,
-    run.conflict, identity.slot-occupied, identity.not-read-back; ProfileError profile.cannot where
-    the dialect has no such store; as `write_credentials`.
+    run.conflict, identity.slot-occupied, identity.not-read-back; ProfileError profile.unsupported
+    where the dialect has no such store; as `write_credentials`.
     """
     profile = target.profile
     spec = Token() if profile is None or profile.token is None else profile.token
@@ -220,7 +220,10 @@ class _TokenWriter:
             "tokenSha256": token.sha256(),
             "replaced": old,
         }
-        with editor.offline() as run, stored_change(run, WRITTEN, facts, self._exposure):
+        with (
+            editor.offline() as run,
+            stored_change(run, NoteKind.CREDENTIAL_WRITTEN, facts, self._exposure),
+        ):
             editor.link.run(
                 token_places.write_token(editor.ops, editor.uuid, place, token.reveal())
             )
@@ -240,7 +243,7 @@ class _TokenWriter:
         unknown = sorted(set(re.findall(r"\{\w+\}", command)) - {"{token}"})
         if unknown:
             raise ProfileError(
-                "profile.cannot",
+                "profile.unsupported",
                 f"token.command names {unknown[0]}, which is not known by hand",
                 hint=(
                     "`infuse provision` knows it; by hand `infuse serial console` sends the"
@@ -248,7 +251,7 @@ class _TokenWriter:
                 ),
             )
         if spec.store == "psk":
-            raise ProfileError("profile.cannot", "store psk is a credential of the modem")
+            raise ProfileError("profile.unsupported", "store psk is a credential of the modem")
         return TokenPlace(spec.store, spec.name or "", command, spec.success or "", spec.read_back)
 
 
@@ -273,7 +276,7 @@ def _refuse_elsewhere(editor: CredentialEditor, token: Secret) -> None:
     """Refuse a token whose writing was begun on another board: it may be in use there."""
     digest = token.sha256()
     with existing_journal(editor.settings.home) as journal:
-        notes = () if journal is None else journal.noted(WRITTEN)
+        notes = () if journal is None else journal.noted(NoteKind.CREDENTIAL_WRITTEN)
         boards = [facts["board"] for _, facts in notes if facts.get("tokenSha256") == digest]
     others = [board for board in boards if board != editor.uuid]
     if others:

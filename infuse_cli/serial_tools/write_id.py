@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from infuse_cli.errors import UsageError
 from infuse_cli.identities import IdentityKind, refuse_blank
-from infuse_cli.journal.manual_changes import ID_WRITTEN
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.serial_tools.board import chip_ids, soc_of
 from infuse_cli.serial_tools.credentials import open_editor, stored_change
 from infuse_cli.types import DEVICE_ID
@@ -51,7 +51,7 @@ def write_id(
             )
             editor.link.run(editor.ops.same_board(editor.uuid))
             facts = {"command": f"device id {wanted}", "deviceId": wanted}
-            with editor.journal_run() as run, stored_change(run, ID_WRITTEN, facts):
+            with editor.journal_run() as run, stored_change(run, NoteKind.DEVICE_ID_WRITTEN, facts):
                 chips.write_device_id(target.port, soc, wanted)
         return WrittenId(editor.board, wanted, already, tuple(editor.notes))
 

@@ -24,7 +24,16 @@ from msgspec.structs import asdict
 from infuse_cli.keys import derivation
 from infuse_cli.sim import schemas
 from infuse_cli.sim.rpc_state import RpcState
-from infuse_cli.sim.store import Ask, Clock, Collection, Refused, new_id, page, stamp, wanted
+from infuse_cli.sim.store import (
+    Ask,
+    Clock,
+    Collection,
+    Refused,
+    filter_matches,
+    new_id,
+    page,
+    stamp,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -165,7 +174,7 @@ class CloudState:
             [
                 device
                 for device in self.devices.values()
-                if wanted(query.organisation_id, device.organisation_id)
+                if filter_matches(query.organisation_id, device.organisation_id)
                 and (not query.board_ids or device.board_id in query.board_ids)
                 and _has(device.metadata, query)
             ],
@@ -363,14 +372,16 @@ def _visible(things: Any, query: schemas.OwnedQuery) -> list[Any]:
     return [
         thing
         for thing in things
-        if wanted(query.organisation_id, thing.organisation_id)
+        if filter_matches(query.organisation_id, thing.organisation_id)
         or (query.include_public and thing.public)
     ]
 
 
 def _has(metadata: Mapping[str, str], query: schemas.DeviceQuery) -> bool:
     name = query.metadata_name
-    return name is UNSET or (name in metadata and wanted(query.metadata_value, metadata[name]))
+    return name is UNSET or (
+        name in metadata and filter_matches(query.metadata_value, metadata[name])
+    )
 
 
 def _key(raw: bytes) -> schemas.Key:

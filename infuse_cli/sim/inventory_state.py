@@ -13,7 +13,7 @@ from msgspec import UNSET
 from msgspec.structs import asdict
 
 from infuse_cli.sim import schemas
-from infuse_cli.sim.store import Ask, Clock, Collection, Refused, page, stamp, wanted
+from infuse_cli.sim.store import Ask, Clock, Collection, Refused, filter_matches, page, stamp
 
 if TYPE_CHECKING:
     from infuse_cli.sim.registry_state import RegistryState
@@ -82,7 +82,7 @@ class InventoryState:
             [
                 component
                 for component in self.components.values()
-                if wanted(ask.query.device_id, component.device_id)
+                if filter_matches(ask.query.device_id, component.device_id)
             ],
             ask.query,
         )
@@ -115,8 +115,8 @@ class InventoryState:
             [
                 sensor
                 for sensor in self.sensors.values()
-                if wanted(query.device_id, sensor.device_id)
-                and wanted(query.value_type, sensor.value_type)
+                if filter_matches(query.device_id, sensor.device_id)
+                and filter_matches(query.value_type, sensor.value_type)
                 and set(query.tags) <= set(sensor.tags)
                 and (group is None or sensor.device_id in group)
             ],

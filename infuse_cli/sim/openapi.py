@@ -31,7 +31,7 @@ _SECURITY: Final[dict[str, dict[str, str]]] = {
         "description": "`Bearer` and the credential",
     },
 }
-_SAID: Final = {
+_DESCRIPTIONS: Final = {
     200: "Done",
     201: "Made",
     204: "Done",
@@ -59,7 +59,7 @@ _IN_PATH: Final[dict[str, Any]] = {
 
 
 # What the types cannot say: one of the two is there, and is no null.
-_BESIDE: Final[dict[str, dict[str, Any]]] = {
+_EXTRA_SCHEMAS: Final[dict[str, dict[str, Any]]] = {
     "RpcCall": {
         "anyOf": [
             {
@@ -95,7 +95,9 @@ def document(scheme: str = "bearer") -> dict[str, Any]:
     _, components = msgspec.json.schema_components(
         [*types, schemas.Problem], ref_template=_TEMPLATE
     )
-    components = {name: {**schema, **_BESIDE.get(name, {})} for name, schema in components.items()}
+    components = {
+        name: {**schema, **_EXTRA_SCHEMAS.get(name, {})} for name, schema in components.items()
+    }
     paths: dict[str, dict[str, Any]] = {}
     for call in CALLS:
         paths.setdefault(call.path, {})[call.method.lower()] = _operation(call, scheme)
@@ -193,7 +195,7 @@ def _without_default(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _response(status: int, kind: Any) -> dict[str, Any]:
-    response: dict[str, Any] = {"description": _SAID[status]}
+    response: dict[str, Any] = {"description": _DESCRIPTIONS[status]}
     if status == 429:
         response["headers"] = _RETRY_AFTER
     return response if kind is None else {**response, "content": _content(kind)}

@@ -21,7 +21,16 @@ from infuse_cli.api_types import REGISTRY_STATUSES
 from infuse_cli.sim import schemas
 from infuse_cli.sim.authority import Authority, BadCsr, pem
 from infuse_cli.sim.inventory_state import InventoryState
-from infuse_cli.sim.store import Ask, Clock, Collection, Refused, new_id, page, stamp, wanted
+from infuse_cli.sim.store import (
+    Ask,
+    Clock,
+    Collection,
+    Refused,
+    filter_matches,
+    new_id,
+    page,
+    stamp,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -156,7 +165,9 @@ class RegistryState:
 
     def list_devices(self, ask: Ask) -> list[schemas.RegistryDevice]:
         """GET /devices."""
-        return page([d for d in self.devices.values() if wanted(ask.query.name, d.name)], ask.query)
+        return page(
+            [d for d in self.devices.values() if filter_matches(ask.query.name, d.name)], ask.query
+        )
 
     def create_device(self, ask: Ask) -> schemas.RegistryDevice:
         """POST /devices."""

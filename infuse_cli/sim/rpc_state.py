@@ -16,7 +16,16 @@ import msgspec
 from msgspec import UNSET
 
 from infuse_cli.sim import schemas
-from infuse_cli.sim.store import Ask, Clock, Collection, Refused, new_id, page, stamp, wanted
+from infuse_cli.sim.store import (
+    Ask,
+    Clock,
+    Collection,
+    Refused,
+    filter_matches,
+    new_id,
+    page,
+    stamp,
+)
 
 if TYPE_CHECKING:
     from infuse_cli.sim.cloud_state import CloudState
@@ -152,9 +161,9 @@ class RpcState:
         downlink, sent = message.downlink_message, datetime.fromisoformat(message.created_at)
         device = message.device
         return (
-            wanted(query.organisation_id, device.organisation_id)
-            and wanted(query.device_id, device.device_id)
-            and wanted(query.status, downlink.status)
+            filter_matches(query.organisation_id, device.organisation_id)
+            and filter_matches(query.device_id, device.device_id)
+            and filter_matches(query.status, downlink.status)
             and (query.start_time is UNSET or sent >= query.start_time)
             and (query.end_time is UNSET or sent < query.end_time)
         )

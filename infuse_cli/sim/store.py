@@ -107,6 +107,6 @@ def page(items: list[T], query: schemas.Page) -> list[T]:
     return items[query.offset : query.offset + query.limit]
 
 
-def wanted(asked: object, value: object) -> bool:
+def filter_matches(wanted: object, value: object) -> bool:
     """Whether a filter that may not be given lets a value through."""
-    return asked is UNSET or asked == value
+    return wanted is UNSET or wanted == value

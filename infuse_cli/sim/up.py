@@ -46,7 +46,7 @@ ORGANISATION: Final = "Example Provider"
 CLOUD_BOARD: Final = "Example Sensor Board"
 SEC_TAG: Final = 4201
 TOKEN_TAG: Final = 4202
-_TOLD_S: Final = 10.0
+_CALL_TIMEOUT_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ class SimWorld:
 
     def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:
         request = urllib.request.Request(self.base_url + path, data=body, method=method)  # noqa: S310 - our own loopback address
-        with urllib.request.urlopen(request, timeout=_TOLD_S) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=_CALL_TIMEOUT_S) as answer:  # noqa: S310
             content: bytes = answer.read()
         return content
 
@@ -212,30 +212,30 @@ def serve(
     """Run a world, tell `ready` once it serves, until SIGTERM, SIGINT or SIGHUP, or until stdin
     closes. Main thread only.
     """
-    heard, told = os.pipe()
-    os.set_blocking(told, False)
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
     before = {
         number: signal.signal(number, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     }
-    old_wakeup = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    old_wakeup = signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     try:
         with running(options) as world:
             ready(world.readiness())
-            _wait_for_end(heard, until_stdin_closes=until_stdin_closes)
+            _wait_for_end(wake_read, until_stdin_closes=until_stdin_closes)
     finally:
         signal.set_wakeup_fd(old_wakeup)
         for number, handler in before.items():
             signal.signal(number, handler)
-        os.close(heard)
-        os.close(told)
+        os.close(wake_read)
+        os.close(wake_write)
 
 
-def _wait_for_end(heard: int, *, until_stdin_closes: bool) -> None:
-    waiting = [heard, 0] if until_stdin_closes else [heard]
+def _wait_for_end(wake_read: int, *, until_stdin_closes: bool) -> None:
+    waiting = [wake_read, 0] if until_stdin_closes else [wake_read]
     while True:
         ready = select.select(waiting, [], [])[0]
-        if heard in ready or os.read(0, 4096) == b"":
+        if wake_read in ready or os.read(0, 4096) == b"":
             return
 
 
@@ -311,7 +311,7 @@ def _public_key(addresses: Addresses, options: SimOptions, token: str) -> bytes:
         "api-key": ("Authorization", f"ApiKey {token}"),
     }.get(options.auth_scheme, ("x-api-key", token))
     request = urllib.request.Request(f"{addresses.base_url}/key/publicKey", headers=dict([header]))  # noqa: S310 - our own loopback address
-    with urllib.request.urlopen(request, timeout=_TOLD_S) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=_CALL_TIMEOUT_S) as answer:  # noqa: S310
         return base64.b64decode(msgspec.json.decode(answer.read())["key"])
 
 

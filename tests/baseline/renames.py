@@ -11,6 +11,9 @@ from __future__ import annotations
 from typing import Final
 
 CODES: Final[dict[str, str]] = {
+    "tool.bug": "internal.error",
+    "profile.cannot": "profile.unsupported",
+    "journal.raced": "journal.conflict",
     "ca.broken": "ca.corrupt",
     "cloud.device-elsewhere": "cloud.wrong-owner",
     "mqtt.open": "mqtt.anonymous-allowed",
@@ -20,11 +23,7 @@ CODES: Final[dict[str, str]] = {
 }
 """Error codes."""
 
-PLANNED_CODES: Final[dict[str, str]] = {
-    "journal.raced": "journal.conflict",
-    "profile.cannot": "profile.unsupported",
-    "tool.bug": "internal.error",
-}
+PLANNED_CODES: Final[dict[str, str]] = {}
 
 TOKEN_STATES: Final[dict[str, str]] = {}
 """States of registration tokens, as journal and command line show them."""

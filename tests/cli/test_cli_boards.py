@@ -248,7 +248,7 @@ def test_a_serial_number_is_shown_where_it_is_known():
         ("FAIL", "identity.slot-occupied", "REMOVE BOARD"),
         ("ERROR", "cloud.timeout", "REMOVE BOARD and try it again"),
         ("ERROR", "serial.timeout", "LEAVE BOARD"),
-        ("ERROR", "tool.bug", "CALL ENGINEER"),
+        ("ERROR", "internal.error", "CALL ENGINEER"),
         ("ERROR", "journal.disk-full", "CALL ENGINEER"),
         ("ERROR", "ca.clock", "CALL ENGINEER"),
         ("ABORTED", "board.changed", "REMOVE BOARD"),

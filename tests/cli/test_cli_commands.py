@@ -112,7 +112,7 @@ def test_a_fault_of_ours_has_no_traceback_unless_asked(capsys, monkeypatch):
     monkeypatch.setattr(_lazy, "run", lambda *_, **__: 1 // 0)
     assert main.run(["provision"]) == 1
     told = capsys.readouterr().err
-    assert told.startswith("error tool.bug: ZeroDivisionError")
+    assert told.startswith("error internal.error: ZeroDivisionError")
     assert told.count("\n") == 1
     assert "LEAVE BOARD" in told
     assert main.run(["provision", "-vv"]) == 1

@@ -35,7 +35,7 @@ def test_a_result_that_cannot_be_written_is_no_success(argv):
         "error usage.output-lost: standard output cannot be written: "
     )
     assert "Traceback" not in ran.stderr
-    assert "tool.bug" not in ran.stderr
+    assert "internal.error" not in ran.stderr
 
 
 @pytest.mark.storm
@@ -135,5 +135,5 @@ def test_a_profile_with_an_impossible_value_is_told_so(text, said, command, tmp_
     path.write_text(text)
     code = run(["profile", command, str(path)])
     told = capsys.readouterr()
-    assert "tool.bug" not in told.err
+    assert "internal.error" not in told.err
     assert command == "show" or (code == 3 and said in told.out)

@@ -125,7 +125,7 @@ class TestOrganisationsBoardsNetworks:
             "organisation": made["organisation"]
         }
         assert infuse.sent("POST /organisation") == 1
-        assert infuse.notes() == ["organisation intended", "organisation created"]
+        assert infuse.notes() == ["organisation-intended", "organisation-created"]
 
     @pytest.mark.parametrize("fault", thin(["drop-after", "5xx-after"], 2))
     def test_a_lost_answer_is_looked_up_and_not_sent_again(self, infuse, fault):
@@ -138,7 +138,7 @@ class TestOrganisationsBoardsNetworks:
         error = infuse.error("org", "create", "Acme", code=5)
         assert "not sent again" in error["message"]
         assert infuse.sent("POST /organisation") == 1
-        assert infuse.notes() == ["organisation intended"]
+        assert infuse.notes() == ["organisation-intended"]
 
     def test_a_name_that_does_not_exist_names_the_nearest(self, infuse):
         error = infuse.error("org", "show", "Example Provder", code=6)
@@ -969,7 +969,7 @@ class TestRegistry:
             == "gw"
         )
         assert infuse.data("registry", "device", "list")["devices"] == []
-        assert infuse.notes()[-2:] == ["deletion intended", "deleted"]
+        assert infuse.notes()[-2:] == ["deletion-intended", "deleted"]
 
     def test_what_a_device_announced_is_found_and_not_doubled(self, infuse):
         device = infuse.data("registry", "device", "create", "gw", "--tag", "roof")["device"]

@@ -506,14 +506,14 @@ def test_files_and_keyring_may_be_named(write, tmp_path):
             "profile.invalid",
         ),
         ("identity: {key_usage: '111'}", "identity.key_usage", "profile.invalid"),
-        ("verify: {active_wait_s: 5}", "verify.active_wait_s", "profile.cannot"),
+        ("verify: {active_wait_s: 5}", "verify.active_wait_s", "profile.unsupported"),
         (
             (
                 "board: {serial: {dialect: at}}\nregistry: {base_url: 'https://r.example'}\ntoken:"
                 " {store: kv, name: '20'}"
             ),
             "token.store",
-            "profile.cannot",
+            "profile.unsupported",
         ),
         (
             (
@@ -521,7 +521,7 @@ def test_files_and_keyring_may_be_named(write, tmp_path):
                 " {store: settings, name: t}"
             ),
             "token.store",
-            "profile.cannot",
+            "profile.unsupported",
         ),
         (
             "registry: {base_url: 'https://r.example'}\ntoken: {store: settings}",
@@ -553,12 +553,12 @@ def test_files_and_keyring_may_be_named(write, tmp_path):
         (
             "board: {serial: {dialect: at}, mcu_id: {from: hwinfo}}",
             "board.mcu_id.from",
-            "profile.cannot",
+            "profile.unsupported",
         ),
         (
             "board: {serial: {dialect: at-shell}, mcu_id: {from: epacket}}",
             "board.mcu_id.from",
-            "profile.cannot",
+            "profile.unsupported",
         ),
         (
             (
@@ -576,7 +576,7 @@ def test_files_and_keyring_may_be_named(write, tmp_path):
         (
             "identity: {mode: local-ca}\nboard: {serial: {dialect: epacket}}",
             "identity.mode",
-            "profile.cannot",
+            "profile.unsupported",
         ),
         (
             "board: {serial: {credential_buffer: 10}}",

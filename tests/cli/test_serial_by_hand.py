@@ -100,10 +100,10 @@ def test_a_certificate_is_written_compared_and_on_record(bench, desk, tmp_path):
     )
     assert in_slot(bench, slot)["functionalMode"] == 1
     assert notes(desk.home) == [
-        ("functional mode", "1 found", "begun"),
-        ("written by hand", "root CA certificate of sec_tag 16", "begun"),
-        ("written by hand", "root CA certificate of sec_tag 16", "OK"),
-        ("functional mode", "1 restored", "OK"),
+        ("functional-mode", "1 found", "begun"),
+        ("credential-written", "root CA certificate of sec_tag 16", "begun"),
+        ("credential-written", "root CA certificate of sec_tag 16", "OK"),
+        ("functional-mode", "1 restored", "OK"),
     ]
     shown = bench.infuse(
         "journal",
@@ -112,7 +112,7 @@ def test_a_certificate_is_written_compared_and_on_record(bench, desk, tmp_path):
         "--events",
         env={"INFUSE_HOME": str(desk.home)},
     )
-    assert "written by hand root CA certificate of sec_tag 16 OK" in shown.stdout
+    assert "credential written root CA certificate of sec_tag 16 OK" in shown.stdout
     again = data(desk("creds", "write", port, "--sec-tag", "16", "--type", "0", "--file", str(pem)))
     assert again["credentials"][0]["already"] is True
     assert len(notes(desk.home)) == 4  # nothing was done, so nothing is on record
@@ -267,7 +267,7 @@ def test_deleting_asks_first_and_sees_that_it_is_gone(bench, desk, tmp_path):
         "nothing deleted"
         in desk("creds", "delete", port, "--sec-tag", "9", "--yes", output="human").stdout
     )
-    assert ("deleted by hand", "pre-shared key of sec_tag 9", "OK") in notes(desk.home)
+    assert ("credential-deleted", "pre-shared key of sec_tag 9", "OK") in notes(desk.home)
 
 
 def test_overwriting_what_the_line_wrote_is_said(bench, tmp_path):
@@ -358,7 +358,7 @@ def test_a_csr_with_the_modems_own_words_beside_it(bench, desk, tmp_path):
     assert [row["board"] for row in data(journal("list"))["byHand"]] == [uuid]
     told = data(journal("show", in_slot(bench, slot)["imei"]))["byHand"]
     assert [(row["what"], row["command"], row["answer"]) for row in told] == [
-        ("key made by hand", f"sec_tag {tag}", "OK") for tag in (4201, 4203)
+        ("key-made", f"sec_tag {tag}", "OK") for tag in (4201, 4203)
     ]
 
 
@@ -431,7 +431,7 @@ def test_a_refused_write_leaves_a_true_record_and_the_mode_as_it_was(bench, desk
             public(bench, tmp_path),
         )
     refused(ran, "modem.bad-certificate", 7)
-    assert notes(desk.home, "written by hand")[-1][2] == "modem.bad-certificate"
+    assert notes(desk.home, "credential-written")[-1][2] == "modem.bad-certificate"
     assert in_slot(bench, slot)["functionalMode"] == 1
 
 
@@ -477,8 +477,8 @@ def test_a_kill_in_the_middle_leaves_the_intent_on_record_and_resume_brings_the_
 ):
     slot = killed(bench, desk, tmp_path)
     port, home = bench.world.port(slot), {"INFUSE_HOME": str(desk.home)}
-    assert notes(desk.home, "written by hand") == [
-        ("written by hand", "client certificate of sec_tag 4205", "begun")
+    assert notes(desk.home, "credential-written") == [
+        ("credential-written", "client certificate of sec_tag 4205", "begun")
     ]
     assert data(desk("info", port))["functionalModeOwed"] == 1
     assert "`infuse resume`" in desk("info", port, output="human").stdout
@@ -491,7 +491,7 @@ def test_a_kill_in_the_middle_leaves_the_intent_on_record_and_resume_brings_the_
         "restored",
         1,
     )
-    assert notes(desk.home)[-1] == ("functional mode", "1 restored", "OK")
+    assert notes(desk.home)[-1] == ("functional-mode", "1 restored", "OK")
     assert bench.infuse("resume", env=home).stdout == "Nothing to go on with.\n"
 
 
@@ -514,7 +514,7 @@ def test_the_next_command_by_hand_brings_the_mode_back_that_a_killed_one_found(
     )
     assert "was stopped before it brought functional mode 1 back" in made["notes"][0]
     assert (in_slot(bench, slot)["functionalMode"], made["credentials"][0]["already"]) == (1, False)
-    assert [told[1:] for told in notes(desk.home, "functional mode")] == [
+    assert [told[1:] for told in notes(desk.home, "functional-mode")] == [
         ("1 found", "begun"),
         ("1 found", "begun"),
         ("1 restored", "OK"),
@@ -530,7 +530,7 @@ def test_provision_brings_the_mode_back_that_a_killed_command_by_hand_found(benc
         ran = bench.infuse(*bench.provisioning(bench.world.port(slot)), env=home)
         assert (ran.code, ran.envelope["data"]["boards"][0]["already"]) == (0, already), ran.stdout
         assert in_slot(bench, slot)["functionalMode"] == 1
-        assert notes(desk.home)[-1] == ("functional mode", "1 restored", "OK")
+        assert notes(desk.home)[-1] == ("functional-mode", "1 restored", "OK")
         if not already:
             again = desk(
                 "creds",
@@ -742,7 +742,10 @@ def test_a_token_goes_into_settings_where_the_profile_says_so(bench, desk, tmp_p
         again = partial(
             desk, "token", "write", bench.world.port(slot), "--profile", profile, "--file"
         )
-        assert (data(again(file))["already"], len(notes(desk.home, "written by hand"))) == (True, 2)
+        assert (data(again(file))["already"], len(notes(desk.home, "credential-written"))) == (
+            True,
+            2,
+        )
         other = private(tmp_path / "other", TOKEN[::-1])
         assert (
             hashlib.sha256(TOKEN.encode()).hexdigest()
@@ -757,7 +760,7 @@ def test_a_token_goes_into_settings_where_the_profile_says_so(bench, desk, tmp_p
     nowhere(TOKEN, ran, desk.home)
     refused(
         desk("token", "write", bench.world.port(slot), "--file", file, "--profile", profile),
-        "profile.cannot",
+        "profile.unsupported",
         3,
     )
 

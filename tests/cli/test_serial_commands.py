@@ -268,7 +268,7 @@ def test_a_board_that_passed_is_known(bench):
     assert [row["serial"] for row in record["certificates"]] == [made["certificate"]["serial"]]
     by_hand(bench, port)
     assert (
-        "sent by hand AT+CFUN=4 OK"
+        "command sent AT+CFUN=4 OK"
         in bench.infuse("journal", "show", made["board"]["uuid"], "--events").stdout
     )
     rows = data(serial(bench, "creds", "list", port))["credentials"]
@@ -731,7 +731,7 @@ def test_a_source_that_the_boards_dialect_lacks_is_told_and_nothing_is_provision
     )
     port = fresh(bench)
     found = data(serial(bench, "info", port, "--profile", profile, named=False))
-    assert found["mcuIdProblem"]["code"] == "profile.cannot"
+    assert found["mcuIdProblem"]["code"] == "profile.unsupported"
     ran = bench.infuse("provision", "--profile", profile, "--port", port, "--output", "json")
     assert ran.code == 3
     assert "dialect at does not offer" in ran.envelope["data"]["boards"][0]["error"]["message"]

@@ -208,7 +208,7 @@ def test_what_fits_the_limit_fits_the_boards_buffer():
 def test_text_that_cannot_travel_is_refused(text):
     with pytest.raises(ProfileError) as caught:
         AtCodec().encode(Command(text))
-    assert caught.value.code == "profile.cannot"
+    assert caught.value.code == "profile.unsupported"
 
 
 @pytest.mark.parametrize(("terminator", "end"), [("cr", b"\r"), ("lf", b"\n"), ("crlf", b"\r\n")])

@@ -137,8 +137,8 @@ def test_what_the_firmware_was_built_without_is_known_beforehand(line):
 
 
 def test_what_the_dialect_cannot_is_said(line):
-    assert refused(line, line.ops.jwt(4201, "s", "a")) == "profile.cannot"
-    assert refused(line, line.ops.attestation_token()) == "profile.cannot"
+    assert refused(line, line.ops.jwt(4201, "s", "a")) == "profile.unsupported"
+    assert refused(line, line.ops.attestation_token()) == "profile.unsupported"
     assert Capability.POSSESSION not in dialect.capabilities("cred-shell")
 
 
@@ -182,5 +182,5 @@ def test_a_token_by_the_profiles_command(line):
 @pytest.mark.parametrize("token", ["two words", "quote'd", "line\nend", ""])
 def test_a_token_that_would_not_arrive_as_it_is(line, token):
     place = TokenPlace("settings", name="infuse/token")
-    assert refused(line, write_token(line.ops, line.uuid, place, token)) == "profile.cannot"
+    assert refused(line, write_token(line.ops, line.uuid, place, token)) == "profile.unsupported"
     assert line.board.commands == []

@@ -9,6 +9,7 @@ from infuse_cli.config.model import Profile, digest
 from infuse_cli.effects.journal_run import command_run, journal_run, run_start
 from infuse_cli.errors import InfuseError, JournalError
 from infuse_cli.journal.store import open_journal
+from infuse_cli.records.notes import NoteKind
 
 
 def test_a_run_has_the_bench_and_what_was_noted_and_ends(tmp_path):
@@ -22,7 +23,7 @@ def test_a_run_has_the_bench_and_what_was_noted_and_ends(tmp_path):
         about={"port": "p"},
     ) as run:
         assert run.journal.alive(run.id)
-        run.note("retiring", deviceId="d1")
+        run.note(NoteKind.RETIREMENT_INTENDED, deviceId="d1")
         run.totals["commands"] = 1
 
     with open_journal(tmp_path, create=False) as journal:
@@ -35,7 +36,9 @@ def test_a_run_has_the_bench_and_what_was_noted_and_ends(tmp_path):
         assert (stored.start.command, stored.start.profile_name) == ("device retire", "thing")
         assert stored.start.profile_hash == digest(profile)
         assert stored.start.facts == {"apiHost": "h", "port": "p"}
-        assert journal.noted("retiring") == [("retiring", {"port": "p", "deviceId": "d1"})]
+        assert journal.noted(NoteKind.RETIREMENT_INTENDED) == [
+            (NoteKind.RETIREMENT_INTENDED, {"port": "p", "deviceId": "d1"})
+        ]
         assert stored.ended is not None
         assert not journal.alive(run.id)
         ends = [event for event in journal.events() if event.kind == "run-ended"]

@@ -8,6 +8,7 @@ import pytest
 
 from infuse_cli.journal.database import FILE
 from infuse_cli.journal.store import open_journal
+from infuse_cli.records.notes import NoteKind
 
 
 def refused(bench, board):
@@ -44,7 +45,7 @@ def test_a_time_far_ahead_on_record_is_set_aside_once_the_clock_agrees_with_the_
     bench.passes(bench.board())
     with open_journal(bench.home) as journal:
         assert journal.newest().year < 2099
-        (corrected,) = journal.noted("clock corrected")
+        (corrected,) = journal.noted(NoteKind.CLOCK_CORRECTED)
         assert corrected[1]["newest"].startswith("2099")
         assert journal.verify() == []
 

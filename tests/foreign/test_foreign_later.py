@@ -185,7 +185,7 @@ def rivals(make_bench, seed, rounds):
                     "serial.busy",
                     "board.in-use",
                     "serial.silent",
-                    "journal.raced",
+                    "journal.conflict",
                 }, codes
     bench.passes(*boards)
     check_world(bench, boards, "local-ca")

@@ -186,7 +186,7 @@ def test_no_error_of_any_family_shows_a_secret_that_it_was_given(monkeypatch, ca
         raise (
             family(told)
             if family is errors.Interrupted
-            else family("tool.bug", told, details={"given": Secret(MARK)})
+            else family("internal.error", told, details={"given": Secret(MARK)})
         )
 
     monkeypatch.setattr(_lazy, "run", raises)

@@ -197,7 +197,7 @@ def own_a_run(folder: Path) -> None:
         try:
             other.start_run(start)
         except JournalError as error:
-            assert error.code == "journal.raced", error  # noqa: PT017 - a program, not a test
+            assert error.code == "journal.conflict", error  # noqa: PT017 - a program, not a test
         else:
             raise AssertionError("one run has two owners")
         journal.commit(rec.EndAttempt(attempt="a1", state=AttemptState.CLOSED, outcome="ABORTED"))

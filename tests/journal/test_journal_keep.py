@@ -325,7 +325,9 @@ class TestBackup:
         infuse("journal", "backup", tmp_path / "copy")
         with open_journal(infuse.home) as journal:
             Line(journal).start("run-2")
-            assert infuse.error("journal", "import", tmp_path / "copy")["code"] == "journal.raced"
+            assert (
+                infuse.error("journal", "import", tmp_path / "copy")["code"] == "journal.conflict"
+            )
             assert infuse("journal", "backup", tmp_path / "copy")["data"]["events"], (
                 "a copy is made all the same"
             )
@@ -516,7 +518,7 @@ class TestRekey:
     def test_not_while_a_run_is_at_work_and_not_without_a_key(self, infuse):
         with open_journal(infuse.home) as journal:
             Line(journal).start("run-2")
-            assert infuse.error("journal", "rekey")["code"] == "journal.raced"
+            assert infuse.error("journal", "rekey")["code"] == "journal.conflict"
         (infuse.folder / "sealing.key").unlink()
         assert infuse.error("journal", "rekey", code=4)["code"] == "credential.sealing-key"
         assert self.keys(infuse) == []

@@ -12,6 +12,7 @@ from infuse_cli import records as rec
 from infuse_cli.errors import JournalError
 from infuse_cli.journal import queries
 from infuse_cli.journal.store import SqliteJournal, open_journal
+from infuse_cli.records.notes import NoteKind
 from infuse_cli.types import AttemptState, StepState
 
 if TYPE_CHECKING:
@@ -171,8 +172,8 @@ def test_yield_counts_boards_and_the_first_try_counts(clock: tuple[Line, list[da
     )
     refusal = {"board": "clone", "error": {"code": "identity.clone"}}
     line.journal.commit(
-        rec.NoteRun(run="r1", what="board refused", facts=refusal),
-        rec.NoteRun(run="r1", what="created", facts={"id": "x"}),
+        rec.NoteRun(run="r1", what=NoteKind.BOARD_REFUSED, facts=refusal),
+        rec.NoteRun(run="r1", what=NoteKind.BOARD_CREATED, facts={"id": "x"}),
     )
     line.journal.end_run("r1", {})
     time[0] += timedelta(days=2)

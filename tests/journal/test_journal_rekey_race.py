@@ -127,7 +127,7 @@ def test_nothing_that_is_sealed_meanwhile_is_lost(bench, monkeypatch, capsys, ca
     at("before")
     code, told = rekey(bench.folder, capsys)
     if (said["start"], said["end"]) != (0, 0) and said["start"] == 0:
-        assert (code, told["errors"][0]["code"]) == (10, "journal.raced")
+        assert (code, told["errors"][0]["code"]) == (10, "journal.conflict")
         for place in PLACES[1:-1]:
             at(place)
     else:
@@ -167,7 +167,7 @@ def test_two_that_change_the_key_at_once(bench, monkeypatch, capsys):
 
     monkeypatch.setattr(failpoint, "hit", at)
     assert rekey(bench.folder, capsys)[0] == 0
-    assert seen[1:] == ["journal.raced"]
+    assert seen[1:] == ["journal.conflict"]
     with open_journal(bench.folder / "home") as journal:
         assert (
             keys(bench.folder).unseal(journal.secret("token:i1"), "token:i1").reveal()

@@ -99,7 +99,7 @@ def test_a_row_that_a_living_run_has_begun_is_left_alone(line: Line, home: Path)
         for write in (begin("second"), end("second")):
             with pytest.raises(JournalError) as caught:
                 other.commit(write)
-            assert caught.value.code == "journal.raced"
+            assert caught.value.code == "journal.conflict"
         line.journal.end_run(line.run, {})
         other.commit(begin("second", 7))
         found = other.row("o", "nRF9151", MCU)
@@ -116,7 +116,7 @@ def test_a_row_that_another_run_ended_since_it_was_read_is_looked_at_again(
         other.commit(end("second"))
     with pytest.raises(JournalError) as caught:
         line.journal.commit(begin(line.run, seen=""))
-    assert caught.value.code == "journal.raced"
+    assert caught.value.code == "journal.conflict"
     line.journal.commit(begin(line.run, seen="second"))
     line.journal.commit(begin(line.run, seen="second"))  # once more for another token
     assert line.journal.verify() == []

@@ -85,12 +85,12 @@ def test_a_step_moves_only_from_the_state_it_is_in(line: Line) -> None:
     line.move(attempt, "keygen", S.PENDING, S.BEGUN)
     for from_state in (S.PENDING, S.UNKNOWN, S.DONE):
         refused(
-            "journal.raced",
+            "journal.conflict",
             line.journal,
             rec.MoveStep(attempt=attempt, step="keygen", from_state=from_state, to_state=S.DONE),
         )
     refused(
-        "journal.raced",
+        "journal.conflict",
         line.journal,
         rec.MoveStep(attempt=attempt, step="install", from_state=S.BEGUN, to_state=S.DONE),
     )
@@ -132,7 +132,7 @@ def test_a_passed_board_is_checked_again_while_its_run_goes_on(home, line: Line)
 def test_one_bad_write_undoes_the_whole_commit(line: Line) -> None:
     attempt = line.open()
     refused(
-        "journal.raced",
+        "journal.conflict",
         line.journal,
         rec.NoteAttempt(attempt=attempt, facts={"a": 1}),
         rec.StoreSecret(name="token:1", sealed=b"x"),
@@ -145,9 +145,9 @@ def test_one_bad_write_undoes_the_whole_commit(line: Line) -> None:
 
 def test_a_board_has_one_open_attempt(line: Line) -> None:
     attempt = line.open("b1")
-    refused("journal.raced", line.journal, line.opening("b1"))
+    refused("journal.conflict", line.journal, line.opening("b1"))
     line.end(attempt, AttemptState.FAILED, "FAIL")
-    refused("journal.raced", line.journal, line.opening("b1"))
+    refused("journal.conflict", line.journal, line.opening("b1"))
     line.end(attempt, AttemptState.CLOSED, None)
     line.open("b1")
 
@@ -215,13 +215,13 @@ def test_an_ended_attempt_stays_ended(line: Line) -> None:
     line.end(attempt)
     take = rec.TakeAttempt(attempt=attempt, run=line.run, slot=1, port="p")
     for write in (take, rec.EndAttempt(attempt=attempt, state=AttemptState.FAILED)):
-        refused("journal.raced", line.journal, write)
+        refused("journal.conflict", line.journal, write)
     line.end(attempt, AttemptState.SUPERSEDED, "PASS")
     for write in (
         take,
         rec.MoveStep(attempt=attempt, step="s", from_state=S.PENDING, to_state=S.BEGUN),
     ):
-        refused("journal.raced", line.journal, write)
+        refused("journal.conflict", line.journal, write)
     board = line.journal.board("b1")
     assert board is not None
     assert board.passed is None
@@ -268,16 +268,18 @@ def test_an_identity_is_completed_but_never_changed(line: Line) -> None:
 
 def test_a_certificate_needs_its_serial_reserved_by_the_same_attempt(line: Line) -> None:
     one, two = line.open("b1"), line.open("b2")
-    refused("journal.raced", line.journal, certificate("a1", attempt=one, board="b1"))
+    refused("journal.conflict", line.journal, certificate("a1", attempt=one, board="b1"))
     line.journal.commit(rec.ReserveSerial(serial="a1", issuer="ca", attempt=one))
-    refused("journal.raced", line.journal, rec.ReserveSerial(serial="a1", issuer="ca", attempt=two))
+    refused(
+        "journal.conflict", line.journal, rec.ReserveSerial(serial="a1", issuer="ca", attempt=two)
+    )
     line.journal.commit(rec.ReserveSerial(serial="a1", issuer="another ca", attempt=two))
     assert line.journal.reserved_serials(one) == [("a1", "ca")]
-    refused("journal.raced", line.journal, certificate("a1", attempt=two, board="b2"))
-    refused("journal.raced", line.journal, certificate("a1"))
+    refused("journal.conflict", line.journal, certificate("a1", attempt=two, board="b2"))
+    refused("journal.conflict", line.journal, certificate("a1"))
     line.journal.commit(certificate("a1", attempt=one, board="b1", device_id="00" * 8))
     assert line.journal.reserved_serials(one) == []
-    refused("journal.raced", line.journal, certificate("a1", attempt=one, board="b1"))
+    refused("journal.conflict", line.journal, certificate("a1", attempt=one, board="b1"))
     stored = line.journal.certificates(board="b1")[0]
     assert (stored.serial, stored.state, stored.device_id, stored.not_after) == (
         "a1",
@@ -300,11 +302,13 @@ def test_a_void_serial_is_never_used_again(line: Line) -> None:
     line.journal.commit(rec.ReserveSerial(serial="a1", issuer="ca", attempt=attempt))
     line.journal.commit(rec.VoidSerial(serial="a1", issuer="ca"))
     assert line.journal.reserved_serials(attempt) == []
-    refused("journal.raced", line.journal, rec.VoidSerial(serial="a1", issuer="ca"))
+    refused("journal.conflict", line.journal, rec.VoidSerial(serial="a1", issuer="ca"))
     refused(
-        "journal.raced", line.journal, rec.ReserveSerial(serial="a1", issuer="ca", attempt=attempt)
+        "journal.conflict",
+        line.journal,
+        rec.ReserveSerial(serial="a1", issuer="ca", attempt=attempt),
     )
-    refused("journal.raced", line.journal, certificate("a1", attempt=attempt, board="b1"))
+    refused("journal.conflict", line.journal, certificate("a1", attempt=attempt, board="b1"))
 
 
 def test_a_certificate_by_hand_needs_no_attempt(journal: SqliteJournal) -> None:
@@ -339,16 +343,16 @@ def test_a_token_goes_its_way_once(line: Line) -> None:
     attempt = line.open("b1")
     journal = line.journal
     journal.commit(rec.IntendToken(intent="i1", name="SN-1", board="b1", attempt=attempt))
-    refused("journal.raced", journal, rec.IntendToken(intent="i1", name="SN-1"))
+    refused("journal.conflict", journal, rec.IntendToken(intent="i1", name="SN-1"))
     end = datetime(2026, 6, 1, tzinfo=UTC)
     minted = rec.MintToken(
         intent="i1", token_id="t", registry_device_id="r", sha256="h", expires_at=end
     )
     journal.commit(minted, rec.StoreSecret(name="token:i1", sealed=b"sealed"))
-    refused("journal.raced", journal, minted)
+    refused("journal.conflict", journal, minted)
     exposed = rec.MoveToken(intent="i1", from_state=TokenState.MINTED, to_state=TokenState.EXPOSED)
     journal.commit(exposed)
-    refused("journal.raced", journal, exposed)
+    refused("journal.conflict", journal, exposed)
     (token,) = journal.tokens(board="b1")
     assert (token.state, token.token_id, token.expires_at, token.attempt) == (
         TokenState.EXPOSED,
@@ -422,7 +426,7 @@ def test_a_run_is_recorded_and_ends(home, line: Line) -> None:
     assert list((home / "locks").iterdir()) == []
     with pytest.raises(JournalError) as caught:
         line.start("run-1")
-    assert caught.value.code == "journal.raced"
+    assert caught.value.code == "journal.conflict"
     assert list((home / "locks").iterdir()) == []
     assert [one.start.run for one in line.journal.runs()] == ["run-1"]
 
@@ -472,7 +476,7 @@ def test_a_record_of_a_wrong_clock_is_set_aside_and_that_is_recorded(home) -> No
         assert journal.trust_clock(1.5) == ahead
         assert journal.newest() == right
         note = journal.events()[-1].facts
-        assert (note["what"], note["facts"]["serverOffsetS"]) == ("clock corrected", 1.5)
+        assert (note["what"], note["facts"]["serverOffsetS"]) == ("clock-corrected", 1.5)
         assert journal.trust_clock(1.5) is None
         assert journal.verify() == []
 
@@ -539,7 +543,7 @@ def test_threads_racing_for_one_step_have_one_winner(line: Line) -> None:
     for thread in threads:
         thread.join()
     assert line.journal.attempt(attempt).steps["keygen"].facts == {"by": won[0]}
-    assert lost == ["journal.raced"] * 7
+    assert lost == ["journal.conflict"] * 7
 
 
 def test_a_refused_commit_takes_none_beside_it_along(line: Line) -> None:
@@ -566,6 +570,6 @@ def test_a_refused_commit_takes_none_beside_it_along(line: Line) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert refusals == ["journal.raced"] * 8
+    assert refusals == ["journal.conflict"] * 8
     assert [bool(line.journal.attempt(attempt).steps) for attempt in attempts] == [True, False] * 8
     assert line.journal.verify() == []

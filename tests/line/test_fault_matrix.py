@@ -136,7 +136,7 @@ def wrong(plan: list[str], first: list[dict], second: list[dict]) -> list[str]:
     for fault, board, again in zip(plan, first, second, strict=True):
         error = board["error"]
         if board["result"] != "PASS" and (
-            error is None or error["code"] not in CODES or error["code"] == "tool.bug"
+            error is None or error["code"] not in CODES or error["code"] == "internal.error"
         ):
             found.append(f"{fault}: ended {board['result']} with {error}")
         if board["ms"] > LONGEST_S * 1000:

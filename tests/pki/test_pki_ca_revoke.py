@@ -237,7 +237,7 @@ def test_lists_made_at_once_have_numbers_of_their_own(bench, signer):
             thread.start()
         for thread in threads:
             thread.join()
-    assert sorted(said) == ["journal.raced", "stored"]
+    assert sorted(said) == ["journal.conflict", "stored"]
 
 
 @pytest.mark.parametrize(

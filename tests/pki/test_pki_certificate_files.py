@@ -293,3 +293,17 @@ def test_an_error_that_a_token_left_behind_is_not_ours(token, tmp_path):
     path.write_bytes(PEM)
     assert files.certificates_pem(PEM) == CLEAN
     for_the_cloud(path)
+
+
+def test_a_private_key_beside_a_request_is_not_stored_with_the_refusal(bench, infuse):
+    csr = bench / "both.csr"
+    csr.write_bytes(CSR.public_bytes(Encoding.PEM) + KEY_PEM)
+    word = ("--passphrase-file", bench / "word")
+    error = infuse("ca", "sign", csr, "--out", bench / "x.pem", *word, code=8)
+    assert (error["code"], "private key" in error["message"]) == ("identity.csr-unreadable", True)
+    (refused,) = infuse("ca", "list", "--state", "refused")["refused"]
+    assert (refused["source"], refused.get("csr")) == ("both.csr", None)
+    line = KEY_PEM.splitlines()[2]
+    stored = b"".join(path.read_bytes() for path in (bench / "home").glob("journal*"))
+    assert line not in stored
+    assert base64.b64encode(KEY_PEM)[:40] not in stored

@@ -111,7 +111,7 @@ def list_boards(
             finish(boards_listed([], {}, [], only_open=only_open, limit=limit))
         found = queries.newest_attempts(journal, only_open=only_open, run=_run_id(journal, run))
         imeis = queries.imeis(journal)
-        manual = [] if only_open or run is not None else queries.only_by_hand(journal)
+        manual = [] if only_open or run is not None else queries.only_manual(journal)
     finish(boards_listed(found, imeis, manual, only_open=only_open, limit=limit))
 
 

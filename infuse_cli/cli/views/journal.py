@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from infuse_cli.cli.result import OperationResult
 from infuse_cli.cli.views.layout import columns, fields
 from infuse_cli.journal.board_json import brief, stuck_step, word
+from infuse_cli.records.notes import NoteKind, kind_of
 from infuse_cli.text import plural
 
 if TYPE_CHECKING:
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
     )
 
 _DONE: Final = {
-    "written by hand": "written",
-    "deleted by hand": "deleted",
-    "key made by hand": "key made",
-    "sent by hand": "sent",
-    "typed by hand": "typed",
+    NoteKind.CREDENTIAL_WRITTEN: "written",
+    NoteKind.CREDENTIAL_DELETED: "deleted",
+    NoteKind.KEY_MADE: "key made",
+    NoteKind.COMMAND_SENT: "sent",
+    NoteKind.LINE_TYPED: "typed",
+    NoteKind.DEVICE_ID_WRITTEN: "device id written",
 }
 _TAIL: Final = 12
 _WIDE: Final = 100
@@ -184,7 +186,7 @@ def _print_board(console: Console, found: dict[str, Any], *, events: bool) -> No
                 (
                     _minute(row["when"]),
                     row["answer"] or "",
-                    " ".join(filter(None, (_DONE.get(row["what"], row["what"]), row["command"]))),
+                    " ".join(filter(None, (_DONE[row["what"]], row["command"]))),
                 )
                 for row in found["byHand"]
             ],
@@ -354,14 +356,16 @@ def _arrow(event: dict[str, Any]) -> str:
 
 
 def _noted(event: dict[str, Any]) -> str:
-    """What a note of a run says: what was done, and for a command that was sent by hand the command
-    and its answer.
+    """What a note of a run says: what was done, and the command and its answer where there is
+    one.
     """
-    told, facts = event["facts"].get("what"), event["facts"].get("facts") or {}
-    return (
-        " ".join(str(part) for part in (told, facts.get("command"), facts.get("answer")) if part)
-        if event["kind"] == "run-noted"
-        else ""
+    if event["kind"] != "run-noted":
+        return ""
+    text, facts = event["facts"].get("what"), event["facts"].get("facts") or {}
+    kind = kind_of(text)
+    label = text if kind is None else kind.value.replace("-", " ")
+    return " ".join(
+        str(part) for part in (label, facts.get("command"), facts.get("answer")) if part
     )
 
 

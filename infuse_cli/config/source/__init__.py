@@ -353,7 +353,7 @@ _GRAVEST: Final = (
     "profile.not-found",
     "profile.unreadable",
     "profile.variable",
-    "profile.cannot",
+    "profile.unsupported",
     "profile.invalid",
 )
 

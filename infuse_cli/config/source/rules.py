@@ -122,7 +122,7 @@ def _mcu_id(subject: Subject) -> Iterator[Finding]:
             f"{key}.from",
             f"mcuId from {source.source!r} cannot be read over the dialect {dialect!r}",
             expected=f"board.serial.dialect {' or '.join(fit)}",
-            code="profile.cannot",
+            code="profile.unsupported",
         )
 
 
@@ -136,7 +136,7 @@ def _dialect(subject: Subject) -> Iterator[Finding]:
             f"identity.mode {mode!r} puts a certificate on the board, which"
             f" dialect {dialect!r} cannot",
             expected="first-boot or none, or another board.serial.dialect",
-            code="profile.cannot",
+            code="profile.unsupported",
         )
     proving = {"auto", *able(frozenset({Capability.POSSESSION}))}
     if dialect not in proving and profile.verify.possession == "required":
@@ -144,7 +144,7 @@ def _dialect(subject: Subject) -> Iterator[Finding]:
             "verify.possession",
             f"possession cannot be proved over the dialect {dialect!r}",
             expected="if-offered",
-            code="profile.cannot",
+            code="profile.unsupported",
         )
 
 
@@ -227,7 +227,7 @@ def _things(subject: Subject) -> Iterator[Finding]:
             "cloud.network.create",
             "a network is never created by a run, its key is a secret",
             expected="create it with `infuse network create`",
-            code="profile.cannot",
+            code="profile.unsupported",
         )
 
 
@@ -280,7 +280,7 @@ def _token(subject: Subject) -> Iterator[Finding]:
             "token.store",
             f"token.store {token.store!r} cannot be done over the dialect {dialect!r}",
             expected=f"board.serial.dialect {' or '.join(fit)}",
-            code="profile.cannot",
+            code="profile.unsupported",
         )
     if token.store == "settings" and not token.name:
         yield subject.error(
@@ -382,7 +382,7 @@ def _proof(subject: Subject) -> Iterator[Finding]:
             "verify.active_wait_s",
             "verify.active_wait_s waits for the registry, but there is none",
             expected="registry: {base_url: …}",
-            code="profile.cannot",
+            code="profile.unsupported",
         )
 
 

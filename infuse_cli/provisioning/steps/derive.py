@@ -120,7 +120,7 @@ class Derive(QueryStep):
                 return []
             case _:
                 raise ProfileError(
-                    "profile.cannot",
+                    "profile.unsupported",
                     f"keys.to: {to} is not offered; none, sealed, file:TEMPLATE and"
                     " command:WORDS are",
                 )

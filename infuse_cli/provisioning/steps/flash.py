@@ -49,11 +49,12 @@ class Flash(EffectStep):
         return TOKEN_STORES[Token().store if profile.token is None else profile.token.store]
 
     def prepare(self, ctx: BoardContext) -> StepOutput:
-        """Record that the token is exposed before a byte of it goes out; a token that ran out is
-        minted anew.
+        """Record that the token is exposed before a byte of it goes out; a token that ran out, was
+        revoked or can't be opened any more is minted anew.
         """
-        if token.has_expired(ctx):
-            raise expired(ctx)
+        refuse_unusable(ctx)
+        if ctx.resumed and not token.is_pending(ctx, ctx.facts.token.token_id):
+            raise _mint_again(ctx, TokenState.REVOKED, "is no longer pending")
         rows = [slots.wrote(spec(ctx).sec_tag, kind, digests) for kind, _, digests in contents(ctx)]
         return StepOutput({"wrote": rows}, token.exposure(ctx, "flashed"))
 
@@ -87,6 +88,9 @@ class Flash(EffectStep):
                 ctx, ctx.facts.token.intent, "no longer pending", TokenState.BURNT
             )
             return Rollback({}, writes, to="token", why="the token is no longer pending")
+        if token.is_lost(ctx):
+            lost = _mint_again(ctx, TokenState.BURNT, "cannot be opened and may be on the board")
+            return lost.rollback
         # Where it cannot be read back, the same token goes to the same board once more.
         return Done(_given(ctx)) if is_there(ctx) else NotDone()
 
@@ -153,14 +157,20 @@ def contents(ctx: BoardContext) -> list[tuple[CredentialType, str, frozenset[str
     ]
 
 
-def expired(ctx: BoardContext) -> RollbackRequired:
-    """Make the turn back to `token` for a token whose time is over."""
-    writes = token.retired_writes(
-        ctx, ctx.facts.token.intent, "ran out before it was used", TokenState.EXPIRED
-    )
+def refuse_unusable(ctx: BoardContext) -> None:
+    """Go back to `token` where the token ran out or can't be read any more.
+
+    Its registry device never connected, so it is cleared there and a new token is minted.
+    """
+    if token.has_expired(ctx):
+        raise _mint_again(ctx, TokenState.EXPIRED, "ran out before it was used")
+    if token.is_lost(ctx):
+        raise _mint_again(ctx, TokenState.REVOKED, "cannot be opened with this bench's sealing key")
+
+
+def _mint_again(ctx: BoardContext, to: TokenState, why: str) -> RollbackRequired:
+    writes = token.retired_writes(ctx, ctx.facts.token.intent, why, to)
     return RollbackRequired(
-        Rollback({}, writes, to="token", why="the token ran out before it was used"),
-        PolicyError(
-            "identity.token-spent", "the registration token runs out before it can be used"
-        ),
+        Rollback({}, writes, to="token", why=f"the token {why}"),
+        PolicyError("identity.token-spent", f"the new registration token {why} too"),
     )

@@ -47,8 +47,8 @@ class McuIds:
 def identify(link: BoardLink, ops: Operations, ids: McuIds) -> BoardIdentity:
     """Read the board's identity.
 
-    Raises BoardError board.no-imei or board.no-mcu-id, ProfileError profile.cannot, PolicyError
-    identity.blank for what an erased or unprogrammed chip gives.
+    Raises BoardError board.no-imei or board.no-mcu-id, ProfileError profile.unsupported,
+    PolicyError identity.blank for what an erased or unprogrammed chip gives.
     """
     told = link.run(ops.identify())
     _refuse_blanks(told)
@@ -117,7 +117,7 @@ def mcu_id(
             return _from_security_state(link, ops, ids.root)
         case "nrfutil" | "epacket":
             raise ProfileError(
-                "profile.cannot",
+                "profile.unsupported",
                 f"board.mcu_id: from {source.source} needs a debug probe (nrfutil) or the cloud"
                 " (epacket), which are not used here",
             )

@@ -21,7 +21,7 @@ from infuse_cli.provisioning.step import (
     StepOutput,
 )
 from infuse_cli.provisioning.steps import token
-from infuse_cli.provisioning.steps.flash import expired
+from infuse_cli.provisioning.steps.flash import refuse_unusable
 from infuse_cli.provisioning.steps.sign import certificate_fact
 from infuse_cli.records import DropSecret, MoveToken, NoteAttempt, ReserveSerial, StoreCertificate
 from infuse_cli.types import TokenState
@@ -43,8 +43,7 @@ class Provision(EffectStep):
 
     def prepare(self, ctx: BoardContext) -> StepOutput:
         """Record that the token is exposed before it goes out."""
-        if token.has_expired(ctx):
-            raise expired(ctx)
+        refuse_unusable(ctx)
         return StepOutput({}, token.exposure(ctx, "provision"))
 
     def run(self, ctx: BoardContext) -> StepOutput:
@@ -110,7 +109,7 @@ class Provision(EffectStep):
         Else the token is burnt and the device retired.
         """
         if token.is_pending(ctx, ctx.facts.token.token_id):
-            return NotDone()
+            return NotDone()  # what can't be opened any more is minted anew by prepare
         return self._burnt(ctx, "the answer to provision was lost and the token is spent")
 
     def _burnt(self, ctx: BoardContext, why: str) -> Rollback:

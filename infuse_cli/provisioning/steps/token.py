@@ -265,7 +265,27 @@ def live_token(ctx: BoardContext, name: str) -> TokenRecord | None:
         and ctx.run.journal.secret(secret_name(row.intent)) is not None
         and (row.expires_at is None or row.expires_at > ctx.run.clock.now())
     ]
-    return next((row for row in records if is_pending(ctx, row.token_id)), None)
+    return next(
+        (row for row in records if is_pending(ctx, row.token_id) and opens(ctx, row.intent)), None
+    )
+
+
+def opens(ctx: BoardContext, intent: str) -> bool:
+    """Whether the sealed secret of a token is still here and opens with the bench's key."""
+    name = secret_name(intent)
+    sealed = ctx.run.journal.secret(name)
+    if sealed is None:
+        return False
+    try:
+        sealer(ctx).unseal(sealed, name)
+    except CredentialError:
+        return False
+    return True
+
+
+def is_lost(ctx: BoardContext) -> bool:
+    """Whether this attempt's token can't be read any more: its sealing key may be gone."""
+    return ctx.token is None and not opens(ctx, ctx.facts.token.intent)
 
 
 def is_pending(ctx: BoardContext, token_id: str | None) -> bool:

@@ -51,7 +51,7 @@ class WriteId(EffectStep):
 def check_bench(deps: RunContext, plan: Collection[str]) -> None:
     """Refuse a run that will write ids on a bench that cannot, before anything is registered.
 
-    Raises ProfileError profile.cannot.
+    Raises ProfileError profile.unsupported.
     """
     if WriteId.name in plan:
         _chips(deps).can_write_device_id(deps.resolved.soc)
@@ -68,7 +68,7 @@ def check_probe(ctx: BoardContext) -> None:
 def chips(ctx: BoardContext) -> ChipIds:
     """What reaches the chip past its firmware.
 
-    Raises ProfileError profile.cannot where there is no such way.
+    Raises ProfileError profile.unsupported where there is no such way.
     """
     return _chips(ctx.run)
 
@@ -76,6 +76,6 @@ def chips(ctx: BoardContext) -> ChipIds:
 def _chips(deps: RunContext) -> ChipIds:
     if deps.chip_ids is None:
         raise ProfileError(
-            "profile.cannot", "board.write_id needs a debug probe, and this run has none"
+            "profile.unsupported", "board.write_id needs a debug probe, and this run has none"
         )
     return deps.chip_ids
