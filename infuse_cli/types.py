@@ -136,6 +136,10 @@ class IdentityMode(enum.Enum):
     NONE = "none"
 
 
+_OLD_TOKEN_STATES: Final = {"exposed": "DELIVERED", "burnt": "COMPROMISED"}
+"""What journals of versions before 0.1 call a state, and its name today."""
+
+
 class TokenState(enum.Enum):
     """Life of a registration token; every minted one ends in exactly one of the last four.
 
@@ -145,11 +149,16 @@ class TokenState(enum.Enum):
     INTENDED = "intended"
     MINTED = "minted"
     HANDED_OVER = "handed-over"
-    EXPOSED = "exposed"
+    DELIVERED = "delivered"
     CONSUMED = "consumed"
     REVOKED = "revoked"
     EXPIRED = "expired"
-    BURNT = "burnt"
+    COMPROMISED = "compromised"
+
+    @classmethod
+    def _missing_(cls, value: object) -> TokenState | None:
+        """The state that a journal of old means by another word."""
+        return cls.__members__.get(_OLD_TOKEN_STATES.get(str(value), ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from infuse_cli.records.rows import RowRecord
     from infuse_cli.settings import Settings
 
-_ALIVE: Final = frozenset({TokenState.MINTED, TokenState.HANDED_OVER, TokenState.EXPOSED})
+_ALIVE: Final = frozenset({TokenState.MINTED, TokenState.HANDED_OVER, TokenState.DELIVERED})
 
 
 class TokenFate(enum.Enum):
@@ -178,7 +178,7 @@ class _HandOver:
         newest = alive[-1]
         if newest.expires_at is not None and newest.expires_at <= self._now:
             return None, TokenFate.EXPIRED
-        if newest.state is TokenState.EXPOSED:
+        if newest.state is TokenState.DELIVERED:
             return None, TokenFate.IN_USE
         if newest.state is TokenState.HANDED_OVER and not self._request.again:
             return None, TokenFate.BEFORE

@@ -169,7 +169,7 @@ class _Returner:
         if token.registry_device_id:
             device = self._session.registry.device(token.registry_device_id)
         if device is None:
-            return TokenState.BURNT
+            return TokenState.COMPROMISED
         if not never_connected(device.status):
             return TokenState.CONSUMED
         expired = token.expires_at is not None and token.expires_at <= self._now

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from infuse_cli.records.rows import Row, RowRecord
 
 _WAIT_S: Final = 0.2
-_LIVE: Final = frozenset({TokenState.MINTED, TokenState.EXPOSED})
+_LIVE: Final = frozenset({TokenState.MINTED, TokenState.DELIVERED})
 _ELSEWHERE: Final = frozenset({TokenState.CONSUMED, TokenState.HANDED_OVER})
 """Tokens whose device may be a board's by now, also after their time: it is never cleared from
 here.

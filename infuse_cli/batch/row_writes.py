@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _ENDS: Final = {
     TokenState.INTENDED: TokenState.REVOKED,
     TokenState.MINTED: TokenState.EXPIRED,
-    TokenState.EXPOSED: TokenState.EXPIRED,
+    TokenState.DELIVERED: TokenState.EXPIRED,
 }
 """How a row's tokens end when their registry device is taken away."""
 

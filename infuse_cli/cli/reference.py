@@ -136,11 +136,11 @@ _TOKEN_STATES: Final = {
     "intended": "about to be minted; the intent is on disk",
     "minted": "the cloud gave it; its hash is on record and the secret is sealed",
     "handed-over": "sealed into a file for another bench, where it is used; here it is not",
-    "exposed": "it has been on the wire, to this board or with its CSR",
+    "delivered": "it has been on the wire, to this board or with its CSR",
     "consumed": "traded for an identity",
     "revoked": "taken back, or it never came to be",
     "expired": "its time ran out",
-    "burnt": "it may have been consumed or reached another board: never used again",
+    "compromised": "it may have been consumed or reached another board: never used again",
 }
 
 

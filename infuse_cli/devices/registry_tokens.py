@@ -236,7 +236,7 @@ def revoke_token(settings: Settings, text: str, *, yes: bool) -> api.PendingToke
                 _move(
                     run.journal,
                     token,
-                    (TokenState.MINTED, TokenState.HANDED_OVER, TokenState.EXPOSED),
+                    (TokenState.MINTED, TokenState.HANDED_OVER, TokenState.DELIVERED),
                     TokenState.REVOKED,
                     "revoked by hand",
                 )

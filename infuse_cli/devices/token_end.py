@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from infuse_cli.devices.session import Session
     from infuse_cli.records import TokenRecord
 
-LIVE: Final = frozenset({TokenState.INTENDED, TokenState.MINTED, TokenState.EXPOSED})
+LIVE: Final = frozenset({TokenState.INTENDED, TokenState.MINTED, TokenState.DELIVERED})
 """States of tokens of this bench that may be alive."""
 
 
@@ -33,8 +33,8 @@ def _revoke(session: Session, token: TokenRecord) -> TokenState:
     """Revoke a token that was minted: how it ended.
 
     `revoked` also where the registry knows its device, but no such token any more; `consumed` by a
-    device that has connected, `burnt` where nobody can say who used it, or where neither token nor
-    device is known there.
+    device that has connected, `compromised` where nobody can say who used it, or where neither
+    token nor device is known there.
     """
     end = delete_token(session, token)
     if end is TokenEnd.REVOKED:
@@ -43,7 +43,7 @@ def _revoke(session: Session, token: TokenRecord) -> TokenState:
     if end is TokenEnd.UNKNOWN and device is not None:
         return TokenState.REVOKED
     is_used = device is not None and has_connected(device.status)
-    return TokenState.CONSUMED if is_used else TokenState.BURNT
+    return TokenState.CONSUMED if is_used else TokenState.COMPROMISED
 
 
 def delete_token(session: Session, token: TokenRecord) -> TokenEnd:

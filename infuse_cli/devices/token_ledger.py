@@ -2,7 +2,7 @@
 agrees.
 
 Only what the registry shows is recorded as an end; where nobody can say who used a token, it counts
-as burnt. Tokens of boards that a run will go on with are left to that run.
+as compromised. Tokens of boards that a run will go on with are left to that run.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Verdict:
         """Whether somebody has to look: tokens that ended since the bench last saw them are
         everyday.
         """
-        return self.revoke or self.state in {None, S.BURNT}
+        return self.revoke or self.state in {None, S.COMPROMISED}
 
 
 def judge(token: TokenRecord, seen: Seen, now: datetime) -> Verdict | None:
@@ -92,15 +92,15 @@ def _living(token: TokenRecord, seen: Seen, now: datetime) -> Verdict | None:
         return None
     if has_connected(seen.status):
         return Verdict(f"its device is {seen.status}: it was traded", S.CONSUMED)
-    if over and (seen.pending or token.state is not S.EXPOSED or seen.status == "PENDING"):
+    if over and (seen.pending or token.state is not S.DELIVERED or seen.status == "PENDING"):
         return Verdict("its time is over, and nothing came of it", S.EXPIRED)
-    if seen.status is None or token.state is not S.EXPOSED:
+    if seen.status is None or token.state is not S.DELIVERED:
         return Verdict(
             "taken back in the registry" if seen.status else "its registry device is gone",
             S.REVOKED,
         )
     return Verdict(
-        "no longer pending, and its device was not heard: it may have been traded", S.BURNT
+        "no longer pending, and its device was not heard: it may have been traded", S.COMPROMISED
     )
 
 

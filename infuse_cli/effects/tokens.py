@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 INTENT: Final = "infuseIntent"
 """The metadata key of a registry device that carries the intent of its mint."""
 
-LIVE: Final = frozenset({TokenState.INTENDED, TokenState.MINTED, TokenState.EXPOSED})
+LIVE: Final = frozenset({TokenState.INTENDED, TokenState.MINTED, TokenState.DELIVERED})
 """States of tokens of this bench that may be alive."""
 
 _REPEATS: Final = 3

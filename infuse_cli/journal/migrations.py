@@ -171,6 +171,14 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             ),
         ),
     ),
+    Migration(
+        6,
+        "states of tokens by their words of today; events keep theirs",
+        (
+            "UPDATE token SET state = 'delivered' WHERE state = 'exposed'",
+            "UPDATE token SET state = 'compromised' WHERE state = 'burnt'",
+        ),
+    ),
 )
 
 _BOOK: Final = (

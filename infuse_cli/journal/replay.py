@@ -300,15 +300,23 @@ def _key_seen(made: Replay, event: Link, facts: Row) -> None:
     made.maybe.discard((facts["spki_sha256"],))
 
 
+def _token_state(event: Link) -> str | None:
+    """What an event moved a token to; older events have older words."""
+    try:
+        return TokenState(event.to_state).value
+    except ValueError:
+        return event.to_state
+
+
 def _token_intended(made: Replay, event: Link, facts: Row) -> None:
     made.row("token", facts["intent"]).update(
-        name=facts.get("name"), state=event.to_state, board=event.board, attempt=event.attempt
+        name=facts.get("name"), state=_token_state(event), board=event.board, attempt=event.attempt
     )
 
 
 def _token_moved(made: Replay, event: Link, facts: Row) -> None:
     row = made.row("token", facts["intent"])
-    row["state"] = event.to_state
+    row["state"] = _token_state(event)
     if event.to_state == TokenState.MINTED.value:
         row.update(
             {name: facts.get(name) for name in ("token_id", "registry_device_id", "sha256")},

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from infuse_cli.settings import Settings
     from infuse_cli.types import Secret
 
-_LIVE: Final = frozenset({TokenState.INTENDED, TokenState.MINTED, TokenState.EXPOSED})
+_LIVE: Final = frozenset({TokenState.INTENDED, TokenState.MINTED, TokenState.DELIVERED})
 _NO_READ_BACK: Final = frozenset({"serial.timeout", "serial.protocol"})
 
 
@@ -81,7 +81,7 @@ def write_token(
 ) -> WrittenToken:
     """Put a registration token onto the board as the profile's store says.
 
-    A token that this journal knows is marked as exposed before its first byte is sent, and refused
+    A token that this journal knows is marked as delivered before its first byte is sent, and refused
     where it was spent or belongs to another board. Raises PolicyError identity.token-spent,
     run.conflict, identity.slot-occupied, identity.not-read-back; ProfileError profile.unsupported
     where the dialect has no such store; as `write_credentials`.
@@ -110,7 +110,7 @@ class _TokenWriter:
         return self.request.device_id or known
 
     @property
-    def _exposure(self) -> tuple[Write, ...]:
+    def _delivery(self) -> tuple[Write, ...]:
         """What is stored before the first byte: the token may be on a board from then on."""
         if self.known is None or self.known.state is not TokenState.MINTED:
             return ()
@@ -118,7 +118,7 @@ class _TokenWriter:
             MoveToken(
                 intent=self.known.intent,
                 from_state=TokenState.MINTED,
-                to_state=TokenState.EXPOSED,
+                to_state=TokenState.DELIVERED,
                 why=f"written by hand to board {self.editor.uuid}",
             ),
         )
@@ -132,7 +132,7 @@ class _TokenWriter:
                 replace=self.request.replace,
                 yes=self.request.yes,
             ),
-            first=self._exposure,
+            first=self._delivery,
             about={"tokenSha256": self.request.token.sha256()},
         )
         replaced = next((row.replaced for row in rows if row.replaced is not None), None)
@@ -222,7 +222,7 @@ class _TokenWriter:
         }
         with (
             editor.offline() as run,
-            stored_change(run, NoteKind.CREDENTIAL_WRITTEN, facts, self._exposure),
+            stored_change(run, NoteKind.CREDENTIAL_WRITTEN, facts, self._delivery),
         ):
             editor.link.run(
                 token_places.write_token(editor.ops, editor.uuid, place, token.reveal())

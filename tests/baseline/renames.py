@@ -25,10 +25,10 @@ CODES: Final[dict[str, str]] = {
 
 PLANNED_CODES: Final[dict[str, str]] = {}
 
-TOKEN_STATES: Final[dict[str, str]] = {}
+TOKEN_STATES: Final[dict[str, str]] = {"exposed": "delivered", "burnt": "compromised"}
 """States of registration tokens, as journal and command line show them."""
 
-PLANNED_TOKEN_STATES: Final[dict[str, str]] = {"exposed": "delivered", "burnt": "compromised"}
+PLANNED_TOKEN_STATES: Final[dict[str, str]] = {}
 
 STATES: Final[dict[str, str]] = {}
 """States of steps, attempts and batch rows."""
@@ -53,12 +53,7 @@ KEYS: Final[dict[str, str]] = {}
 {"journal show: data.attempts[].byHand": "data.attempts[].manualChanges"}. Of events in jsonl the
 path begins with the event: {"provision: step-done.ms": "step-done.milliseconds"}."""
 
-TYPES: Final[dict[str, str]] = {
-    # The virtual cloud answers with the number of a command alone, as the published API does.
-    "rpc list: data.rpcs[].command": "number",
-    "rpc show: data.rpc.command": "number",
-    "rpc wait: data.rpc.command": "number",
-}
+TYPES: Final[dict[str, str]] = {}
 """Values that have another type in JSON; places are written as in `KEYS`, why in a comment."""
 
 EVENTS: Final[dict[str, str]] = {}

@@ -170,7 +170,7 @@ def register(home, numbers, *, named=(), state="created", expires=timedelta(hour
             if number in exposed:
                 writes.append(
                     rec.MoveToken(
-                        intent=intent, from_state=TokenState.MINTED, to_state=TokenState.EXPOSED
+                        intent=intent, from_state=TokenState.MINTED, to_state=TokenState.DELIVERED
                     )
                 )
             together += [*writes, rec.EndRow(**key, state=state, **ids)]
@@ -341,7 +341,7 @@ class TestHandOver:
         ) == (3, 1, 1, 1, 1)
         assert home.tokens() == {
             "pump-1": TokenState.MINTED,
-            "pump-2": TokenState.EXPOSED,
+            "pump-2": TokenState.DELIVERED,
             "pump-4": TokenState.HANDED_OVER,
         }
 

@@ -35,16 +35,16 @@ def token(state, over=False, token_id="t"):
     ("state", "over", "seen", "ends"),
     [
         (S.MINTED, False, Seen(True, "PENDING"), None),
-        (S.EXPOSED, False, Seen(True, "PENDING"), None),
+        (S.DELIVERED, False, Seen(True, "PENDING"), None),
         (S.CONSUMED, False, Seen(False, "ACTIVE"), None),
         (S.REVOKED, False, Seen(False, None), None),
-        (S.EXPOSED, False, Seen(False, "ACTIVE"), S.CONSUMED),
-        (S.EXPOSED, True, Seen(False, "OFFLINE"), S.CONSUMED),
+        (S.DELIVERED, False, Seen(False, "ACTIVE"), S.CONSUMED),
+        (S.DELIVERED, True, Seen(False, "OFFLINE"), S.CONSUMED),
         (S.MINTED, True, Seen(False, "PENDING"), S.EXPIRED),
-        (S.EXPOSED, True, Seen(True, "PENDING"), S.EXPIRED),
+        (S.DELIVERED, True, Seen(True, "PENDING"), S.EXPIRED),
         (S.MINTED, False, Seen(False, "PENDING"), S.REVOKED),
-        (S.EXPOSED, False, Seen(False, None), S.REVOKED),
-        (S.EXPOSED, False, Seen(False, "PENDING"), S.BURNT),
+        (S.DELIVERED, False, Seen(False, None), S.REVOKED),
+        (S.DELIVERED, False, Seen(False, "PENDING"), S.COMPROMISED),
     ],
 )
 def test_what_ends_a_token(state, over, seen, ends):
@@ -53,7 +53,7 @@ def test_what_ends_a_token(state, over, seen, ends):
 
 
 def test_what_has_ended_here_and_not_there_is_revoked_and_a_lost_mint_is_named():
-    assert judge(token(S.BURNT), Seen(True, "PENDING"), NOW).revoke
+    assert judge(token(S.COMPROMISED), Seen(True, "PENDING"), NOW).revoke
     lost = judge(token(S.INTENDED, token_id=None), Seen(False, None), NOW)
     assert (lost.state, lost.revoke) == (None, False)
 
@@ -122,7 +122,9 @@ def test_what_ended_here_is_revoked_there(infuse):
     minted = infuse.mint("one")
     with open_journal(infuse.home) as journal:
         (row,) = journal.tokens()
-        journal.commit(rec.MoveToken(intent=row.intent, from_state=S.MINTED, to_state=S.BURNT))
+        journal.commit(
+            rec.MoveToken(intent=row.intent, from_state=S.MINTED, to_state=S.COMPROMISED)
+        )
     assert (
         infuse("registry", "token", "ledger", code=10)["data"]["disagreeing"][0]["revoke"] is True
     )

@@ -103,11 +103,11 @@ def check_tokens(bench, boards):
         if recorded is None:  # its mint answer was lost: it must be revoked
             assert status == "REVOKED", (row, known)
         elif status == "PENDING":
-            assert recorded in {"minted", "exposed"}, (row["status"], recorded)
+            assert recorded in {"minted", "delivered"}, (row["status"], recorded)
         elif status == "USED":
-            assert recorded in {"consumed", "burnt"}, (row["status"], recorded)
+            assert recorded in {"consumed", "compromised"}, (row["status"], recorded)
         else:
-            assert recorded in {"revoked", "expired", "burnt"}, (row["status"], recorded)
+            assert recorded in {"revoked", "expired", "compromised"}, (row["status"], recorded)
     alive = Counter(
         row["name"] for row in bench.cloud.state.tokens.values() if row["status"] == "PENDING"
     )
@@ -376,8 +376,8 @@ def test_a_provision_that_is_lost_twice_is_for_a_person(make_bench):
     assert ran.envelope["errors"][0]["code"] == "identity.token-spent"
     assert len(bench.cloud.issuer.issued) == 2
     assert [token["state"] for token in of_attempts(bench.show(board.modem.uuid), "tokens")] == [
-        "burnt",
-        "burnt",
+        "compromised",
+        "compromised",
     ]
     bench.cloud.faults.clear()
     ran = bench.provision(board)

@@ -14,6 +14,7 @@ from infuse_cli import records as rec
 from infuse_cli.errors import JournalError
 from infuse_cli.journal import migrations, schema
 from infuse_cli.journal.store import SqliteJournal, open_journal
+from infuse_cli.types import TokenState
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -205,3 +206,11 @@ def test_a_full_disk_is_named_and_loses_nothing(line: Line) -> None:
     assert line.journal.attempt("a1").facts == {}
     line.journal.commit(rec.NoteAttempt(attempt="a1", facts={"transcript": "x" * 200_000}))
     assert line.journal.verify() == []
+
+
+def test_states_of_tokens_of_old_journals_are_read_by_their_words_of_today() -> None:
+    """Whole journals of old are in tests/baseline: verified, shown and gone on with."""
+    assert TokenState("exposed") is TokenState.DELIVERED
+    assert TokenState("burnt") is TokenState.COMPROMISED
+    with pytest.raises(ValueError, match="nonsense"):
+        TokenState("nonsense")

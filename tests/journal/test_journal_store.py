@@ -350,12 +350,14 @@ def test_a_token_goes_its_way_once(line: Line) -> None:
     )
     journal.commit(minted, rec.StoreSecret(name="token:i1", sealed=b"sealed"))
     refused("journal.conflict", journal, minted)
-    exposed = rec.MoveToken(intent="i1", from_state=TokenState.MINTED, to_state=TokenState.EXPOSED)
-    journal.commit(exposed)
-    refused("journal.conflict", journal, exposed)
+    delivered = rec.MoveToken(
+        intent="i1", from_state=TokenState.MINTED, to_state=TokenState.DELIVERED
+    )
+    journal.commit(delivered)
+    refused("journal.conflict", journal, delivered)
     (token,) = journal.tokens(board="b1")
     assert (token.state, token.token_id, token.expires_at, token.attempt) == (
-        TokenState.EXPOSED,
+        TokenState.DELIVERED,
         "t",
         end,
         attempt,

@@ -53,7 +53,7 @@ REPLACES = [
     "retire:marked",
 ]
 QUICK = {f"sent:{UPDATE}", "begun:sign", "replaces:green"}
-LIVE = {TokenState.INTENDED, TokenState.MINTED, TokenState.EXPOSED}
+LIVE = {TokenState.INTENDED, TokenState.MINTED, TokenState.DELIVERED}
 
 
 def quick(places):

@@ -24,7 +24,7 @@ from tests.support.world import Bench, audit
 KILLS = int(os.environ.get("INFUSE_STORM_KILLS", "100"))
 SEED = int(os.environ.get("INFUSE_STORM_SEED", str(random.SystemRandom().randrange(1 << 32))))
 BOARDS = 8
-LIVE = {TokenState.MINTED, TokenState.EXPOSED, TokenState.INTENDED}
+LIVE = {TokenState.MINTED, TokenState.DELIVERED, TokenState.INTENDED}
 
 CALM = ""
 ROUGH = "cloud:drop-before=0.05, cloud:drop-after=0.05, cloud:429=0.05, cloud:5xx=0.05"

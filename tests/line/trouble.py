@@ -99,7 +99,7 @@ def once_each(bench: Bench, boards: list[dict[str, Any]]) -> None:
             live = [
                 row
                 for row in journal.tokens(board=uuid)
-                if row.state in {TokenState.INTENDED, TokenState.MINTED, TokenState.EXPOSED}
+                if row.state in {TokenState.INTENDED, TokenState.MINTED, TokenState.DELIVERED}
             ]
             assert len(live) <= 1
             assert modem(state, uuid)["functionalMode"] == 1

@@ -8,6 +8,7 @@ from tiny_modem import BOOT, KEYGEN_TEXT, OTHER_UUID, UUID
 from infuse_cli import dialect, ports
 from infuse_cli.dialect import commands
 from infuse_cli.dialect.at import AtCodec
+from infuse_cli.dialect.base import CodecOptions
 from infuse_cli.errors import BoardError, Interrupted
 from infuse_cli.link import session as session_module
 from infuse_cli.link.session import SerialLink
@@ -369,7 +370,7 @@ def test_a_stalled_port_is_a_time_out(abort):
         def close(self): ...
 
     row = dialect.dialect("at")
-    link = SerialLink(Stalled(), row.codec(dialect.CodecOptions()), port="jig", abort=abort)
+    link = SerialLink(Stalled(), row.codec(CodecOptions()), port="jig", abort=abort)
     link.start()
     error = refusal(link, ask(Command("AT%CMNG=3,1,1", 1, effect=True)))
     assert (error.code, error.unknown) == ("serial.timeout", True)

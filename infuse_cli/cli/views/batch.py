@@ -371,7 +371,7 @@ _FATE_WORDS: Final = {
 }
 _STATE_WORDS: Final = {
     TokenState.CONSUMED: "a board uses its device",
-    TokenState.BURNT: "the registry knows neither it nor its device",
+    TokenState.COMPROMISED: "the registry knows neither it nor its device",
     TokenState.HANDED_OVER: (
         "it was used or revoked elsewhere, and its device was never online: find the board, or"
         " delete the device"

@@ -49,8 +49,9 @@ class Flash(EffectStep):
         return TOKEN_STORES[Token().store if profile.token is None else profile.token.store]
 
     def prepare(self, ctx: BoardContext) -> StepOutput:
-        """Record that the token is exposed before a byte of it goes out; a token that ran out, was
-        revoked or can't be opened any more is minted anew.
+        """Record that the token is delivered before a byte of it goes out.
+
+        A token that ran out, was revoked or can't be opened any more is minted anew.
         """
         refuse_unusable(ctx)
         if ctx.resumed and not token.is_pending(ctx, ctx.facts.token.token_id):
@@ -71,7 +72,7 @@ class Flash(EffectStep):
 
     def probe(self, ctx: BoardContext) -> Probe:
         """See what the board holds; a token that is no longer pending was used by this very board,
-        or else is burnt.
+        or else is compromised.
         """
         if not token.is_pending(ctx, ctx.facts.token.token_id):
             if ctx.look_up_lost(lambda: token.was_seen(ctx) or None):
@@ -85,12 +86,12 @@ class Flash(EffectStep):
                 )
                 return Done({"tokenDigests": {}}, used)
             writes = token.retired_writes(
-                ctx, ctx.facts.token.intent, "no longer pending", TokenState.BURNT
+                ctx, ctx.facts.token.intent, "no longer pending", TokenState.COMPROMISED
             )
             return Rollback({}, writes, to="token", why="the token is no longer pending")
         if token.is_lost(ctx):
-            lost = _mint_again(ctx, TokenState.BURNT, "cannot be opened and may be on the board")
-            return lost.rollback
+            why = "cannot be opened and may be on the board"
+            return _mint_again(ctx, TokenState.COMPROMISED, why).rollback
         # Where it cannot be read back, the same token goes to the same board once more.
         return Done(_given(ctx)) if is_there(ctx) else NotDone()
 

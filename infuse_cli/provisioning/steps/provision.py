@@ -42,7 +42,7 @@ class Provision(EffectStep):
     provides: ClassVar[frozenset[str]] = frozenset({"certificate"})
 
     def prepare(self, ctx: BoardContext) -> StepOutput:
-        """Record that the token is exposed before it goes out."""
+        """Record that the token is delivered before it goes out."""
         refuse_unusable(ctx)
         return StepOutput({}, token.exposure(ctx, "provision"))
 
@@ -57,7 +57,7 @@ class Provision(EffectStep):
             if error.unknown or error.status not in _TOKEN_GONE:
                 raise
             raise RollbackRequired(
-                self._burnt(ctx, error.message), self._spent(error.message)
+                self._compromised(ctx, error.message), self._spent(error.message)
             ) from error
         return self._given(ctx, answer)
 
@@ -95,7 +95,7 @@ class Provision(EffectStep):
                 row,
                 MoveToken(
                     intent=intent,
-                    from_state=TokenState.EXPOSED,
+                    from_state=TokenState.DELIVERED,
                     to_state=TokenState.CONSUMED,
                     why="traded for a certificate",
                 ),
@@ -106,20 +106,20 @@ class Provision(EffectStep):
     def probe(self, ctx: BoardContext) -> Probe:
         """Still pending: send the same token and CSR again.
 
-        Else the token is burnt and the device retired.
+        Else the token is compromised and the device retired.
         """
         if token.is_pending(ctx, ctx.facts.token.token_id):
             return NotDone()  # what can't be opened any more is minted anew by prepare
-        return self._burnt(ctx, "the answer to provision was lost and the token is spent")
+        return self._compromised(ctx, "the answer to provision was lost and the token is spent")
 
-    def _burnt(self, ctx: BoardContext, why: str) -> Rollback:
+    def _compromised(self, ctx: BoardContext, why: str) -> Rollback:
         """Record the unseen certificate, retire the device, and go back for a new token, once a
         board.
         """
         lost = ctx.facts.issued_unseen
         intent = ctx.facts.token.intent
         if lost is not None and lost["intent"] != intent:
-            if writes := token.retired_writes(ctx, intent, why, TokenState.BURNT):
+            if writes := token.retired_writes(ctx, intent, why, TokenState.COMPROMISED):
                 ctx.commit(*writes)
             raise self._spent(why)
         if lost is None:  # else a kill broke off the retiring of this very token
@@ -136,8 +136,8 @@ class Provision(EffectStep):
             lambda: token.registry(ctx).device(ctx.facts.registry_device or "")
         )
         if device is not None:
-            token.retire(ctx, device, TokenState.BURNT)
-        writes = token.retired_writes(ctx, intent, why, TokenState.BURNT)
+            token.retire(ctx, device, TokenState.COMPROMISED)
+        writes = token.retired_writes(ctx, intent, why, TokenState.COMPROMISED)
         return Rollback({}, writes, to="token", why=why)
 
     def _spent(self, why: str) -> PolicyError:

@@ -260,7 +260,7 @@ def live_token(ctx: BoardContext, name: str) -> TokenRecord | None:
     records = [
         row
         for row in known.values()
-        if row.state in {TokenState.MINTED, TokenState.EXPOSED}
+        if row.state in {TokenState.MINTED, TokenState.DELIVERED}
         and row.board in {ctx.uuid, batch_key(ctx), None}
         and ctx.run.journal.secret(secret_name(row.intent)) is not None
         and (row.expires_at is None or row.expires_at > ctx.run.clock.now())
@@ -349,7 +349,7 @@ def exposure(ctx: BoardContext, why: str) -> tuple[MoveToken, ...]:
         return ()
     return (
         MoveToken(
-            intent=intent, from_state=TokenState.MINTED, to_state=TokenState.EXPOSED, why=why
+            intent=intent, from_state=TokenState.MINTED, to_state=TokenState.DELIVERED, why=why
         ),
     )
 

@@ -151,7 +151,7 @@ def token_write(
     """Put a registration token onto a board, from a 0600 file or standard input, as the profile's
     store says.
 
-    A token that was minted here is marked as exposed first; one that is spent, or was minted for
+    A token that was minted here is marked as delivered first; one that is spent, or was minted for
     another board, is refused.
     """
     from infuse_cli.cli.views import credentials as views
