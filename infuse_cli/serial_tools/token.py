@@ -81,8 +81,8 @@ def write_token(
 ) -> WrittenToken:
     """Put a registration token onto the board as the profile's store says.
 
-    A token that this journal knows is marked as delivered before its first byte is sent, and refused
-    where it was spent or belongs to another board. Raises PolicyError identity.token-spent,
+    A token that this journal knows is marked as delivered before its first byte is sent, and
+    refused where it was spent or belongs to another board. Raises PolicyError identity.token-spent,
     run.conflict, identity.slot-occupied, identity.not-read-back; ProfileError profile.unsupported
     where the dialect has no such store; as `write_credentials`.
     """
