@@ -1,6 +1,6 @@
-"""What each dialect of a board can do, and what a profile asks of it: one table each.
+"""What a dialect of a board can do, by name, and what a profile asks of it: one table each.
 
-The planner, the checks of a profile and the tools for one board all derive from these.
+Which dialect can what is in its row of `dialect.DIALECTS`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Can(enum.Enum):
+class Capability(enum.Enum):
     """What a dialect is able to do; a plan is refused before a board is touched when something is
     missing.
     """
@@ -35,52 +35,41 @@ class Can(enum.Enum):
     PUBLIC_KEY = "tell its public key by security_public_keys"
 
 
-_SHELL: Final = frozenset({Can.TOKEN_SETTINGS, Can.HWINFO})
-_EPACKET: Final = frozenset(
-    {Can.IDENTIFY, Can.OFFLINE, Can.TOKEN_KV, Can.SECURITY_STATE, Can.PUBLIC_KEY}
-)
-_MODEM: Final = frozenset(Can) - _SHELL - {Can.TOKEN_KV, Can.SECURITY_STATE, Can.PUBLIC_KEY}
-
-CAPABILITIES: Final[Mapping[str, frozenset[Can]]] = {
-    "at": _MODEM,
-    "at-shell": _MODEM | _SHELL,
-    "cred-shell": _SHELL
-    | {
-        Can.IDENTIFY,
-        Can.OFFLINE,
-        Can.READ_DIGEST,
-        Can.WRITE,
-        Can.DELETE,
-        Can.CSR,
-        Can.TOKEN_COMMAND,
-        Can.RAW,
-    },
-    "epacket": _EPACKET,
-}
-"""What each dialect covers."""
-
-TOKEN_STORES: Final[Mapping[str, frozenset[Can]]] = {
-    "psk": frozenset({Can.OFFLINE, Can.TOKEN_PSK, Can.DELETE, Can.READ_DIGEST}),
-    "settings": frozenset({Can.TOKEN_SETTINGS}),
-    "kv": frozenset({Can.TOKEN_KV}),
-    "command": frozenset({Can.TOKEN_COMMAND}),
+TOKEN_STORES: Final[Mapping[str, frozenset[Capability]]] = {
+    "psk": frozenset(
+        {Capability.OFFLINE, Capability.TOKEN_PSK, Capability.DELETE, Capability.READ_DIGEST}
+    ),
+    "settings": frozenset({Capability.TOKEN_SETTINGS}),
+    "kv": frozenset({Capability.TOKEN_KV}),
+    "command": frozenset({Capability.TOKEN_COMMAND}),
 }
 """What each `token.store` of a profile asks of the dialect."""
 
-MCU_ID_SOURCES: Final[Mapping[str, frozenset[Can]]] = {
-    "hwinfo": frozenset({Can.HWINFO}),
-    "epacket": frozenset({Can.SECURITY_STATE}),
-    "command": frozenset({Can.RAW}),
+MCU_ID_SOURCES: Final[Mapping[str, frozenset[Capability]]] = {
+    "hwinfo": frozenset({Capability.HWINFO}),
+    "epacket": frozenset({Capability.SECURITY_STATE}),
+    "command": frozenset({Capability.RAW}),
 }
 """What each `board.mcu_id.from` asks of the dialect; the other sources ask nothing of it."""
 
-CERTIFICATE_MODES: Final[Mapping[str, frozenset[Can]]] = {
-    "local-ca": frozenset({Can.OFFLINE, Can.CSR, Can.WRITE, Can.DELETE, Can.READ_DIGEST}),
-    "cloud-ca": frozenset({Can.OFFLINE, Can.CSR, Can.WRITE, Can.DELETE, Can.READ_DIGEST}),
+CERTIFICATE_MODES: Final[Mapping[str, frozenset[Capability]]] = {
+    "local-ca": frozenset(
+        {
+            Capability.OFFLINE,
+            Capability.CSR,
+            Capability.WRITE,
+            Capability.DELETE,
+            Capability.READ_DIGEST,
+        }
+    ),
+    "cloud-ca": frozenset(
+        {
+            Capability.OFFLINE,
+            Capability.CSR,
+            Capability.WRITE,
+            Capability.DELETE,
+            Capability.READ_DIGEST,
+        }
+    ),
 }
 """What each `identity.mode` that puts a certificate on the board asks of the dialect."""
-
-
-def able(needed: frozenset[Can]) -> tuple[str, ...]:
-    """The dialects that can do all of it."""
-    return tuple(name for name, can in CAPABILITIES.items() if needed <= can)

@@ -10,7 +10,6 @@ import functools
 import hashlib
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -23,6 +22,7 @@ from infuse_cli.provisioning.request import ProvisionRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from infuse_cli.cloud.infuse_api import InfuseClient
     from infuse_cli.cloud.registry_api import RegistryClient
@@ -217,13 +217,9 @@ def cipher(board: prof.BoardSection) -> NetworkCipher | None:
 
     Raises CredentialError credential.unsafe-file or credential.malformed.
     """
-    serial = board.serial
-    if serial.dialect not in {"auto", "epacket"}:
-        return None
-    from infuse_cli.keys.frames import network_cipher
+    from infuse_cli.keys.frames import board_cipher
 
-    key_file = None if serial.network_key_file is None else Path(serial.network_key_file)
-    return network_cipher(key_file, serial.network_id)
+    return board_cipher(board.serial)
 
 
 def chip_ids(bench: Bench) -> ProbeReader:

@@ -59,6 +59,8 @@ F, E, A = Outcome.FAIL, Outcome.ERROR, Outcome.ABORTED
 X = Exit
 
 _RENAMED: Final[dict[str, str]] = {
+    "serial.garbled": "serial.protocol",
+    "serial.line-ended": "serial.closed",
     "journal.raced": "journal.conflict",
     "profile.cannot": "profile.unsupported",
     "tool.bug": "internal.error",
@@ -594,7 +596,7 @@ CODES: Final[dict[str, CodeInfo]] = {
         "the port went away",
         "Plug the board back in and run again: it goes on where it was.",
     ),
-    "serial.garbled": CodeInfo(
+    "serial.protocol": CodeInfo(
         X.BOARD,
         E,
         True,
@@ -615,7 +617,7 @@ CODES: Final[dict[str, CodeInfo]] = {
         "the modem lists credentials without digests, so nothing can be read back",
         "Update the modem firmware.",
     ),
-    "serial.line-ended": CodeInfo(
+    "serial.closed": CodeInfo(
         X.BOARD,
         E,
         True,

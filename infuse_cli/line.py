@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from infuse_cli.composition import Adapters
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.pki.certificate_profiles import CertificateProfile
-    from infuse_cli.ports import Events, Lookout, Person, Signer
+    from infuse_cli.ports import Events, Person, PortMonitor, Signer
     from infuse_cli.provisioning.context import Resolved, RunContext
     from infuse_cli.provisioning.fleet import Fleet
     from infuse_cli.provisioning.mirror import Mirror
@@ -367,7 +367,7 @@ class _Run:
             self._results = loop.run()
         self._ended = self._clock.stop.is_set() and not loop.interrupted
 
-    def _port_monitor(self) -> Lookout:
+    def _port_monitor(self) -> PortMonitor:
         from infuse_cli.link.hotplug import NamedPorts, UsbPorts
 
         if self._ports:

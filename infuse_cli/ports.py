@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from infuse_cli.records.modes import OwedMode
     from infuse_cli.records.notes import NoteKind
     from infuse_cli.records.rows import RowRecord
-    from infuse_cli.types import Command, Event, Plugged, PortInfo, Reply, Secret
+    from infuse_cli.types import AttachedPort, Command, Event, PortInfo, Reply, Secret
 
 T = TypeVar("T")
 
@@ -54,14 +54,14 @@ class Person(Protocol):
         """
 
 
-class Board(Protocol):
+class BoardLink(Protocol):
     """An open serial port with a board on it; owned by one thread for its life.
 
-    `label` is the name of the step at work, set by the pipeline: it names the fail-point
-    `wire:<label>`.
+    `current_step` is the name of the step at work, set by the pipeline: it names the fail-point
+    `wire:<step>`.
     """
 
-    label: str
+    current_step: str
 
     @property
     def port(self) -> str:
@@ -95,7 +95,7 @@ class BoardSource(Protocol):
     def present(self) -> Sequence[PortInfo]:
         """Ports that may hold a board right now, in slot order."""
 
-    def open(self, port: str) -> Board:
+    def open(self, port: str) -> BoardLink:
         """Open exclusively and find the dialect, within 2 s on a silent port.
 
         Raises BoardError serial.no-port, serial.busy (naming the holder where it can be seen),
@@ -103,10 +103,10 @@ class BoardSource(Protocol):
         """
 
 
-class Lookout(Protocol):
+class PortMonitor(Protocol):
     """Sees boards come and go while a run lasts."""
 
-    def look(self) -> Mapping[int, Plugged]:
+    def poll(self) -> Mapping[int, AttachedPort]:
         """The port of each slot that has one right now; cheap enough to be asked several times a
         second.
         """

@@ -66,13 +66,11 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
-class Plugged:
-    """A port that is there now; `mark` differs when the port went and came again under the same
-    name.
-    """
+class AttachedPort:
+    """A port that is there now; `generation` differs when it went and came again under its name."""
 
     port: str
-    mark: object = None
+    generation: object = None
 
 
 class Outcome(enum.Enum):

@@ -16,8 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
+from infuse_cli.dialect import AUTO, DIALECTS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    DialectName = str
+else:
+    DialectName = Literal[(AUTO, *DIALECTS)]
 
 
 class Names(enum.Enum):
@@ -50,7 +56,7 @@ class Serial(Section, frozen=True):
     baud: int = 115200
     rtscts: bool = False
     xonxoff: bool = False
-    dialect: Literal["auto", "at", "at-shell", "cred-shell", "epacket"] = "auto"
+    dialect: DialectName = AUTO
     terminator: Literal["cr", "crlf", "lf"] = "cr"
     line_limit: int = 4096
     credential_buffer: int = 1024

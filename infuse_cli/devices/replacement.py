@@ -26,7 +26,8 @@ from infuse_cli.devices.retiring_device import RetiringDevice, look_up
 from infuse_cli.devices.token_end import LIVE, end_token
 from infuse_cli.errors import BoardError, JournalError, PolicyError, UsageError
 from infuse_cli.records import NoteAttempt
-from infuse_cli.serial_tools.board import identify, opened
+from infuse_cli.serial_tools.board import uuid_on
+from infuse_cli.serial_tools.ports import BoardPort
 from infuse_cli.types import AttemptState
 
 if TYPE_CHECKING:
@@ -130,9 +131,8 @@ def _refuse_itself(old: RetiringDevice, ports: Sequence[str], profile: Profile |
     Raises BoardError, UsageError.
     """
     for port in ports:
-        with opened(port, profile) as link:
-            if identify(link, profile).identity.uuid == old.board:
-                raise _itself(old)
+        if uuid_on(BoardPort(port, profile)) == old.board:
+            raise _itself(old)
 
 
 def _itself(old: RetiringDevice) -> UsageError:
@@ -284,9 +284,8 @@ def _find_on_ports(old: RetiringDevice, ports: Sequence[str], profile: Profile |
     """
     for port in ports:
         try:
-            with opened(port, profile) as link:
-                if identify(link, profile).identity.uuid == old.board:
-                    return
+            if uuid_on(BoardPort(port, profile)) == old.board:
+                return
         except BoardError:
             if len(ports) == 1:
                 raise

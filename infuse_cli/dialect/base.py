@@ -3,15 +3,17 @@
 Both are pure: no clock, no port, no log. The link pumps the bytes and keeps the deadlines.
 """
 
+# ruff: noqa: ARG002 - an operation that is not offered uses no argument
+
 from __future__ import annotations
 
 import enum
 import re
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
-from infuse_cli.capabilities import Can
+from infuse_cli.capabilities import Capability
 from infuse_cli.errors import BoardError, InfuseError, ProfileError
 from infuse_cli.types import Command, Reply
 
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
     from infuse_cli.types import BoardIdentity, CredentialType, StoredCredential
 
 T = TypeVar("T")
+
+CREDENTIAL_BUFFER: Final = 1024
+"""Characters that the firmware's `cred` shell holds by default
+(CONFIG_TLS_CREDENTIALS_SHELL_CRED_BUF_SIZE).
+"""
 
 PROBE_S: Final = 0.55
 """How long a board may take to answer a probe, in seconds."""
@@ -92,10 +99,10 @@ _RPC: Final = re.compile(r"[a-z_]+ (?:[0-9a-f]{2})*")
 def after(state: LinkState, event: LinkEvent) -> LinkState:
     """The state after an event.
 
-    Raises serial.line-ended when closed, internal.error for a move that makes no sense.
+    Raises serial.closed when closed, internal.error for a move that makes no sense.
     """
     if state is LinkState.CLOSED and event is not LinkEvent.CLOSE:
-        raise BoardError("serial.line-ended", "the link to the board is closed")
+        raise BoardError("serial.closed", "the link to the board is closed")
     moved = TRANSITIONS.get((state, event))
     if moved is None:
         raise InfuseError(
@@ -200,27 +207,35 @@ class Codec(Protocol):
         """The port is gone; nothing is encoded any more."""
 
 
-class Operations(Protocol):
+class Operations:
     """What is done to a board, as conversations.
 
     A refusal of the modem raises BoardError `modem.*`, an answer that makes no sense
-    serial.garbled. Operations that take a `uuid` compare it with the board's before every write and
-    raise board.changed.
+    serial.protocol. Operations that take a `uuid` compare it with the board's before every write
+    and raise board.changed.
     """
+
+    DIALECT = ""
+
+    def __init__(self, buffer: int = CREDENTIAL_BUFFER) -> None:
+        self.buffer: Final = buffer
 
     def identify(self) -> Conversation[BoardIdentity]:
         """What the board says it is; the error numbers are switched on first."""
+        return self._refuse(Capability.IDENTIFY)
 
-    def lacks(self, wanted: frozenset[Can]) -> Conversation[frozenset[Can]]:
+    def lacks(self, wanted: frozenset[Capability]) -> Conversation[frozenset[Capability]]:
         """Of what is wanted and the dialect can do, what this very board's firmware was built
         without.
         """
+        return _nothing()
 
     def hardware_id(self) -> Conversation[str]:
         """The chip's id as the firmware gives it, 16 lower-case hex digits.
 
         Raises board.no-mcu-id, profile.unsupported.
         """
+        return self._refuse(Capability.HWINFO)
 
     def security_state(self, challenge: bytes) -> Conversation[bytes]:
         """What the device says of itself over a challenge of 16 bytes.
@@ -228,23 +243,28 @@ class Operations(Protocol):
         Raises profile.unsupported. Source:
         `docs/reference/interfaces/key-derivation.md#the-devices-proof`.
         """
+        return self._refuse(Capability.SECURITY_STATE)
 
     def public_keys(self) -> Conversation[tuple[bytes, bytes | None]]:
         """The device's X25519 public key, and its cloud's where it tells that.
 
         Raises profile.unsupported, modem.error.
         """
+        return self._refuse(Capability.PUBLIC_KEY)
 
     def same_board(self, uuid: str) -> Conversation[None]:
         """Raises board.changed, naming both, when another board answers."""
+        return self._refuse(Capability.IDENTIFY)
 
     def go_offline(self) -> Conversation[None]:
         """Error numbers on and flight mode (CMEE=1, CFUN=4), as writing needs."""
+        return self._refuse(Capability.OFFLINE)
 
     def restore(self, mode: int | None) -> Conversation[None]:
         """Back to the functional mode that was found; nothing to do for flight mode or
         None.
         """
+        return self._refuse(Capability.OFFLINE)
 
     def list_credentials(
         self, sec_tag: int | None = None
@@ -253,6 +273,7 @@ class Operations(Protocol):
 
         Digests in lower-case hex; an empty slot gives ().
         """
+        return self._refuse(Capability.READ_DIGEST)
 
     def write_credential(
         self,
@@ -267,11 +288,13 @@ class Operations(Protocol):
 
         An occupied place raises modem.exists.
         """
+        return self._refuse(Capability.WRITE)
 
     def digests(self, type: CredentialType | int, content: str) -> frozenset[str]:  # noqa: A002
         """SHA-256 digests, lower-case hex, one of which the board's list shows once `content` was
         written.
         """
+        return frozenset()
 
     def delete_credential(
         self,
@@ -280,6 +303,7 @@ class Operations(Protocol):
         type: CredentialType | int,  # noqa: A002
     ) -> Conversation[None]:
         """Delete a credential; one that is gone already is fine."""
+        return self._refuse(Capability.DELETE)
 
     def keygen(
         self,
@@ -290,15 +314,18 @@ class Operations(Protocol):
         key_usage: str | None = None,
     ) -> Conversation[str]:
         """Make a key in the modem; the text `<body>.<COSE>` (base64url) of its CSR."""
+        return self._refuse(Capability.CSR)
 
     def attestation_token(self, challenge_hex: str | None = None) -> Conversation[str]:
         """The text `<body>.<COSE>` of an attestation token over a challenge of 32 hex digits."""
+        return self._refuse(Capability.ATTEST_TOKEN)
 
     def jwt(self, sec_tag: int, subject: str, audience: str) -> Conversation[str]:
         """A compact ES256 JWT signed with the tag's key.
 
         A refusal raises modem.*: the caller decides.
         """
+        return self._refuse(Capability.POSSESSION)
 
     def raw(
         self,
@@ -312,104 +339,9 @@ class Operations(Protocol):
         """Send a profile's command; the first group of `pattern` (the line without one) of its
         answer.
         """
+        return self._refuse(Capability.RAW)
 
-
-class Lacking:
-    """Base of operations: what a dialect does not override, it cannot; a plan that asks for it is
-    refused beforehand.
-    """
-
-    DIALECT = ""
-
-    def lacks(self, wanted: frozenset[Can]) -> Conversation[frozenset[Can]]:  # noqa: ARG002
-        """Nothing that could be known beforehand."""
-        yield from ()
-        return frozenset()
-
-    def hardware_id(self) -> Conversation[str]:
-        """Not offered."""
-        yield from self._cannot(Can.HWINFO)
-        return ""
-
-    def security_state(self, challenge: bytes) -> Conversation[bytes]:  # noqa: ARG002
-        """Not offered."""
-        yield from self._cannot(Can.SECURITY_STATE)
-        return b""
-
-    def public_keys(self) -> Conversation[tuple[bytes, bytes | None]]:
-        """Not offered."""
-        yield from self._cannot(Can.PUBLIC_KEY)
-        return b"", None
-
-    def list_credentials(
-        self,
-        sec_tag: int | None = None,  # noqa: ARG002
-    ) -> Conversation[tuple[StoredCredential, ...]]:
-        """Not offered."""
-        yield from self._cannot(Can.READ_DIGEST)
-        return ()
-
-    def write_credential(
-        self,
-        uuid: str,  # noqa: ARG002
-        sec_tag: int,  # noqa: ARG002
-        type: CredentialType | int,  # noqa: A002, ARG002
-        content: str,  # noqa: ARG002
-        *,
-        secret: bool = False,  # noqa: ARG002
-    ) -> Conversation[None]:
-        """Not offered."""
-        yield from self._cannot(Can.WRITE)
-
-    def digests(self, type: CredentialType | int, content: str) -> frozenset[str]:  # noqa: A002, ARG002
-        """None: nothing is written."""
-        return frozenset()
-
-    def delete_credential(
-        self,
-        uuid: str,  # noqa: ARG002
-        sec_tag: int,  # noqa: ARG002
-        type: CredentialType | int,  # noqa: A002, ARG002
-    ) -> Conversation[None]:
-        """Not offered."""
-        yield from self._cannot(Can.DELETE)
-
-    def keygen(
-        self,
-        uuid: str,  # noqa: ARG002
-        sec_tag: int,  # noqa: ARG002
-        *,
-        attributes: str | None = None,  # noqa: ARG002
-        key_usage: str | None = None,  # noqa: ARG002
-    ) -> Conversation[str]:
-        """Not offered."""
-        yield from self._cannot(Can.CSR)
-        return ""
-
-    def attestation_token(self, challenge_hex: str | None = None) -> Conversation[str]:  # noqa: ARG002
-        """Not offered."""
-        yield from self._cannot(Can.ATTEST_TOKEN)
-        return ""
-
-    def jwt(self, sec_tag: int, subject: str, audience: str) -> Conversation[str]:  # noqa: ARG002
-        """Not offered."""
-        yield from self._cannot(Can.POSSESSION)
-        return ""
-
-    def raw(
-        self,
-        text: str,  # noqa: ARG002
-        pattern: str,  # noqa: ARG002
-        timeout_s: float = 2.0,  # noqa: ARG002
-        *,
-        effect: bool = False,  # noqa: ARG002
-        secret: bool = False,  # noqa: ARG002
-    ) -> Conversation[str]:
-        """Not offered."""
-        yield from self._cannot(Can.RAW)
-        return ""
-
-    def _cannot(self, what: Can) -> Conversation[None]:
+    def _refuse(self, what: Capability) -> Conversation[Any]:
         yield from ()
         raise ProfileError(
             "profile.unsupported",
@@ -419,3 +351,8 @@ class Lacking:
                 " for it."
             ),
         )
+
+
+def _nothing() -> Conversation[frozenset[Capability]]:
+    yield from ()
+    return frozenset()

@@ -46,11 +46,11 @@ def meaning(line: str, hints: Mapping[int | None, str] | None = None) -> str | N
     """What an error line says, in words and with what to do (`hints` by number come first); None
     for any other line.
     """
-    found = _NUMBERED.search(line)
-    if found is None:
+    match = _NUMBERED.search(line)
+    if match is None:
         return None
-    number = int(found[2])
-    if found[1] == "CMS":
+    number = int(match[2])
+    if match[1] == "CMS":
         return f"{number}: {CMS_ERRORS.get(number, 'an SMS error without a published meaning')}"
     info = MODEM_ERRORS.get(number)
     if info is None:

@@ -200,29 +200,29 @@ def value(command: Command, reply: Reply) -> str | None:
     """
     if command.info is None or not reply.info:
         return None
-    found = command.info.fullmatch(reply.info[0])
-    if found is None:
+    match = command.info.fullmatch(reply.info[0])
+    if match is None:
         return None
-    return found.group(1) if found.re.groups else found.group()
+    return match.group(1) if match.re.groups else match.group()
 
 
 def required(command: Command, reply: Reply) -> str:
-    """As `value`; raises BoardError serial.garbled when the answer has none."""
-    found = value(command, reply)
-    if found is None:
+    """As `value`; raises BoardError serial.protocol when the answer has none."""
+    text = value(command, reply)
+    if text is None:
         name = command.text.partition('"')[0].rstrip(",=") if not command.secret else "a command"
         raise BoardError(
-            "serial.garbled", f"{name} was answered OK, but without the line that it promises"
+            "serial.protocol", f"{name} was answered OK, but without the line that it promises"
         )
-    return found
+    return text
 
 
 def credentials(lines: Sequence[str]) -> tuple[StoredCredential, ...]:
     """The rows of a credential list; digests in lower case, None where the modem gives none."""
-    found = (_CMNG.fullmatch(line) for line in lines)
+    rows = (_CMNG.fullmatch(line) for line in lines)
     return tuple(
         StoredCredential(int(row[1]), int(row[2]), row[3].lower() if row[3] else None)
-        for row in found
+        for row in rows
         if row
     )
 

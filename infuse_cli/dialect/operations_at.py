@@ -11,9 +11,9 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from infuse_cli.capabilities import Can
+from infuse_cli.capabilities import Capability
 from infuse_cli.dialect import cme, commands
-from infuse_cli.dialect.base import Lacking
+from infuse_cli.dialect.base import Operations
 from infuse_cli.dialect.cme import modem_error
 from infuse_cli.dialect.raw import raw_answer
 from infuse_cli.dialect.shell_tools import found_nowhere, hardware_id
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _ROUNDS: Final = 3
 
 
-class AtOperations(Lacking):
+class AtOperations(Operations):
     """Operations over dialect `at`; see `base.Operations`.
 
     Holds nothing, so one serves all boards.
@@ -58,7 +58,7 @@ class AtOperations(Lacking):
         # it another board.
         if ((yield from _imei()), (yield from _uuid())) != (number, uuid):
             raise BoardError(
-                "serial.garbled",
+                "serial.protocol",
                 f"the board's UUID or IMEI, read twice, was not the same: {uuid} is one of them",
             )
         return seen
@@ -308,10 +308,12 @@ class AtShellOperations(AtOperations):
 
     DIALECT = "at-shell"
 
-    def lacks(self, wanted: frozenset[Can]) -> Conversation[frozenset[Can]]:
+    def lacks(self, wanted: frozenset[Capability]) -> Conversation[frozenset[Capability]]:
         """Firmware may be built without the shell commands of the profile."""
         return (
-            yield from found_nowhere(wanted, {Can.TOKEN_SETTINGS: "settings", Can.HWINFO: "hwinfo"})
+            yield from found_nowhere(
+                wanted, {Capability.TOKEN_SETTINGS: "settings", Capability.HWINFO: "hwinfo"}
+            )
         )
 
     def hardware_id(self) -> Conversation[str]:

@@ -17,9 +17,9 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from infuse_cli.capabilities import Can
+from infuse_cli.capabilities import Capability
 from infuse_cli.dialect import commands
-from infuse_cli.dialect.base import Lacking
+from infuse_cli.dialect.base import Operations
 from infuse_cli.dialect.raw import raw_answer
 from infuse_cli.dialect.shell_tools import found_nowhere, hardware_id, is_missing
 from infuse_cli.errors import BoardError, ProfileError
@@ -28,11 +28,6 @@ from infuse_cli.types import BoardIdentity, Command, CredentialType, StoredCrede
 if TYPE_CHECKING:
     from infuse_cli.dialect.base import Conversation
     from infuse_cli.types import Reply
-
-CREDENTIAL_BUFFER: Final = 1024
-"""Characters that the credential buffer holds by default
-(CONFIG_TLS_CREDENTIALS_SHELL_CRED_BUF_SIZE).
-"""
 
 CHUNK: Final = 192
 """Characters that go up in one line: with its command below the 256 of a shell's default line."""
@@ -65,7 +60,7 @@ _P256: Final = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d0301070342
 _POINT_SIZE: Final = 65
 
 
-class CredOperations(Lacking):
+class CredOperations(Operations):
     """Operations over dialect `cred-shell`; see `base.Operations`.
 
     `buffer` is the firmware's credential buffer.
@@ -73,20 +68,21 @@ class CredOperations(Lacking):
 
     DIALECT = "cred-shell"
 
-    def __init__(self, buffer: int = CREDENTIAL_BUFFER) -> None:
-        self.buffer: Final = buffer
-
     def identify(self) -> Conversation[BoardIdentity]:
         """The chip's id stands in for the modem's UUID; nothing else is to be had."""
         found = yield from hardware_id()
         return BoardIdentity(uuid=found)
 
-    def lacks(self, wanted: frozenset[Can]) -> Conversation[frozenset[Can]]:
+    def lacks(self, wanted: frozenset[Capability]) -> Conversation[frozenset[Capability]]:
         """Firmware may be built without `nrf_cloud_cred` or `settings`."""
         return (
             yield from found_nowhere(
                 wanted,
-                {Can.CSR: "nrf_cloud_cred", Can.TOKEN_SETTINGS: "settings", Can.HWINFO: "hwinfo"},
+                {
+                    Capability.CSR: "nrf_cloud_cred",
+                    Capability.TOKEN_SETTINGS: "settings",
+                    Capability.HWINFO: "hwinfo",
+                },
             )
         )
 
@@ -221,7 +217,7 @@ class CredOperations(Lacking):
         der = yield from _csr(sec_tag, attributes)
         if der is None:
             raise BoardError(
-                "serial.garbled", f"{what}: the key is there, its CSR is not", unknown=True
+                "serial.protocol", f"{what}: the key is there, its CSR is not", unknown=True
             )
         return base64.urlsafe_b64encode(der).decode().rstrip("=")
 
@@ -271,7 +267,7 @@ def _list(sec_tag: int | None) -> Conversation[tuple[StoredCredential, ...]]:
     count = next((int(found[1]) for line in reply.info if (found := _COUNT.fullmatch(line))), None)
     if count != len(rows):
         raise BoardError(
-            "serial.garbled",
+            "serial.protocol",
             f"the board says that {count} credentials were found, and {len(rows)} came",
         )
     stored = (
@@ -279,7 +275,7 @@ def _list(sec_tag: int | None) -> Conversation[tuple[StoredCredential, ...]]:
         for row in rows
         if row[2] in _KINDS
     )
-    return tuple(one for one in stored if sec_tag in {None, one.sec_tag})
+    return tuple(entry for entry in stored if sec_tag in {None, entry.sec_tag})
 
 
 def _sha256(text: str, code: str) -> str | None:
@@ -335,9 +331,9 @@ _REFUSALS: Final = (
 
 
 def _refuse(reply: Reply, what: str) -> NoReturn:
-    said = reply.info[0] if reply.info else "nothing that could be understood"
-    code = next((code for words, code in _REFUSALS if words in said), "modem.error")
-    raise BoardError(code, f"{what}: the board's shell says {said!r}")
+    answer = reply.info[0] if reply.info else "nothing that could be understood"
+    code = next((code for words, code in _REFUSALS if words in answer), "modem.error")
+    raise BoardError(code, f"{what}: the board's shell says {answer!r}")
 
 
 def _name(kind: CredentialType | int) -> str:

@@ -15,7 +15,7 @@ import struct
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from infuse_cli.dialect import commands
-from infuse_cli.dialect.base import Lacking
+from infuse_cli.dialect.base import Operations
 from infuse_cli.dialect.epacket import ANSWER
 from infuse_cli.errors import BoardError
 from infuse_cli.types import BoardIdentity, Command
@@ -39,14 +39,15 @@ _NUMBER: Final = re.compile(r"\+CM[ES] ERROR: (\d+)")
 T = TypeVar("T")
 
 
-class EpacketOperations(Lacking):
+class EpacketOperations(Operations):
     """Operations over dialect `epacket`, one for each board: it keeps the public key that the board
     showed first.
     """
 
     DIALECT = "epacket"
 
-    def __init__(self) -> None:
+    def __init__(self, buffer: int = 0) -> None:
+        super().__init__(buffer)
         self._public_key: bytes | None = None
 
     def identify(self) -> Conversation[BoardIdentity]:
@@ -153,9 +154,9 @@ def _by_firmware(command: Command) -> Conversation[Reply]:
         effect=command.effect,
         secret=command.secret,
     )
-    found = ANSWER.fullmatch(reply.info[0]) if reply.info else None
-    said = bytes.fromhex(found["data"]).decode("ascii", "replace").rstrip("\0") if found else ""
-    *lines, final = [line for line in said.splitlines() if line] or [""]
+    match = ANSWER.fullmatch(reply.info[0]) if reply.info else None
+    text = bytes.fromhex(match["data"]).decode("ascii", "replace").rstrip("\0") if match else ""
+    *lines, final = [line for line in text.splitlines() if line] or [""]
     number = _NUMBER.fullmatch(final)
     ends = final in {"OK", "ERROR"} or number is not None
     return dataclasses.replace(
@@ -171,26 +172,26 @@ def _rpc(name: str, parameters: bytes, *, at_least: int = 0) -> Conversation[byt
     reply = yield command
     if not reply.ok and reply.rebooted:
         reply = yield command
-    found = ANSWER.fullmatch(reply.info[0]) if reply.info else None
-    data = bytes.fromhex(found["data"]) if found else b""
+    match = ANSWER.fullmatch(reply.info[0]) if reply.info else None
+    data = bytes.fromhex(match["data"]) if match else b""
     if not reply.ok or len(data) < at_least:
-        said = (
-            f"the device answered {found['code']} with {len(data)} bytes" if found else "no answer"
+        answer = (
+            f"the device answered {match['code']} with {len(data)} bytes" if match else "no answer"
         )
-        raise BoardError("modem.error", f"{name}: {said}")
+        raise BoardError("modem.error", f"{name}: {answer}")
     return data
 
 
 def _kv_read(*keys: int) -> Conversation[dict[int, bytes]]:
     """Values by key; those that are not there are left out."""
     data = yield from _rpc("kv_read", struct.pack(f"<B{len(keys)}H", len(keys), *keys))
-    found: dict[int, bytes] = {}
+    values: dict[int, bytes] = {}
     while len(data) >= _VALUE.size:
         key, size = _VALUE.unpack_from(data)
         data = data[_VALUE.size :]
         if size > 0:
-            found[key], data = data[:size], data[size:]
-    return found
+            values[key], data = data[:size], data[size:]
+    return values
 
 
 def _modem_uuid() -> Conversation[str | None]:
@@ -208,8 +209,8 @@ def _uuid_shown() -> Conversation[str | None]:
     reply = yield command
     if not reply.ok and reply.rebooted:
         reply = yield command
-    found = ANSWER.fullmatch(reply.info[0]) if reply.ok and reply.info else None
-    shown = _UUID.search(bytes.fromhex(found["data"]).decode("ascii", "replace")) if found else None
+    match = ANSWER.fullmatch(reply.info[0]) if reply.ok and reply.info else None
+    shown = _UUID.search(bytes.fromhex(match["data"]).decode("ascii", "replace")) if match else None
     return shown.group().lower() if shown else None
 
 

@@ -18,20 +18,20 @@ def raw_answer(
 ) -> Conversation[str]:
     """Send the command; return the first group of `pattern` (the line without one) in its answer.
 
-    Raises BoardError modem.* for a refusal, serial.garbled when no line fits.
+    Raises BoardError modem.* for a refusal, serial.protocol when no line fits.
     """
     command = commands.raw(text, pattern, timeout_s, effect=effect, secret=secret)
     what = "the profile's command" if secret else f"the profile's command {text!r}"
     reply = yield command
     if not reply.ok:
         raise modem_error(reply.cme, what)
-    found = commands.value(command, reply)
-    if found is None and re.fullmatch(pattern, "OK"):
+    answer = commands.value(command, reply)
+    if answer is None and re.fullmatch(pattern, "OK"):
         return "OK"  # the line that means success is the dialect's own
-    if found is None:
+    if answer is None:
         raise BoardError(
-            "serial.garbled",
+            "serial.protocol",
             f"{what} was answered, but no line fits the pattern {pattern!r}",
             unknown=effect,
         )
-    return found
+    return answer

@@ -14,7 +14,7 @@ from infuse_cli.types import Command
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from infuse_cli.capabilities import Can
+    from infuse_cli.capabilities import Capability
     from infuse_cli.dialect.base import Conversation
     from infuse_cli.types import Reply
 
@@ -30,18 +30,18 @@ def hardware_id() -> Conversation[str]:
     reply = yield command
     if not reply.ok and reply.rebooted:
         reply = yield command
-    found = _ID.fullmatch(reply.info[0]) if reply.ok and reply.info else None
-    if found is None:
-        said = reply.info[0] if reply.info else "no id of at least 8 bytes"
+    match = _ID.fullmatch(reply.info[0]) if reply.ok and reply.info else None
+    if match is None:
+        answer = reply.info[0] if reply.info else "no id of at least 8 bytes"
         raise BoardError(
             "board.no-mcu-id",
-            f"hwinfo devid gave {said!r}",
+            f"hwinfo devid gave {answer!r}",
             hint=(
                 "Build the firmware with CONFIG_HWINFO and CONFIG_HWINFO_SHELL: without it boards"
                 " cannot be told apart."
             ),
         )
-    return found[1].lower()
+    return match[1].lower()
 
 
 def is_missing(reply: Reply) -> bool:
@@ -50,8 +50,8 @@ def is_missing(reply: Reply) -> bool:
 
 
 def found_nowhere(
-    wanted: frozenset[Can], needed: Mapping[Can, str]
-) -> Conversation[frozenset[Can]]:
+    wanted: frozenset[Capability], needed: Mapping[Capability, str]
+) -> Conversation[frozenset[Capability]]:
     """Of what is wanted, what the firmware was built without: each command is asked for by its bare
     name.
     """

@@ -57,7 +57,7 @@ def write_token(ops: Operations, uuid: str, place: TokenPlace, token: str) -> Co
     yield from ops.same_board(uuid)
     match place.store:
         case "settings":
-            yield from _told(
+            yield from _send(
                 Command(
                     f"settings write string {_setting(place)} {token}",
                     commands.WRITE_S,
@@ -92,14 +92,14 @@ def token_is_there(
         case "kv":
             return (yield from _kv_read(_kv_number(place))) == token.encode()
         case "command":
-            return (yield from _asked(place, token))
+            return (yield from _read_back(place, token))
 
 
 def another_there(
     ops: Operations, uuid: str, place: TokenPlace, token: str
 ) -> Conversation[str | None]:
     """SHA-256 of another value that the board shows in this place; None where it is free, holds
-    this token, or is not told.
+    this token, or the board does not show it.
     """
     yield from ops.same_board(uuid)
     match place.store:
@@ -107,19 +107,19 @@ def another_there(
             reply = yield Command(
                 f"settings read string {_setting(place)}", commands.READ_S, _WORD, secret=True
             )
-            found = (
+            other = (
                 reply.info[0].encode()
                 if reply.ok and reply.info and token not in reply.info
                 else None
             )
         case "kv":
-            found = yield from _kv_read(_kv_number(place))
+            other = yield from _kv_read(_kv_number(place))
         case "command":
-            return (yield from _another_told(place, token))
-    return hashlib.sha256(found).hexdigest() if found and found != token.encode() else None
+            return (yield from _read_other(place, token))
+    return hashlib.sha256(other).hexdigest() if other and other != token.encode() else None
 
 
-def _another_told(place: TokenPlace, token: str) -> Conversation[str | None]:
+def _read_other(place: TokenPlace, token: str) -> Conversation[str | None]:
     """What the profile's read-back shows beside the words of its own command: a digest as it is, a
     value by its SHA-256.
     """
@@ -134,17 +134,17 @@ def _another_told(place: TokenPlace, token: str) -> Conversation[str | None]:
     )
     if ours & {*words, *map(str.lower, words)}:
         return None
-    found = next((word for word in sorted(words) if word not in place.read_back), None)
-    if found is None:
+    other = next((word for word in sorted(words) if word not in place.read_back), None)
+    if other is None:
         return None
     return (
-        found.lower()
-        if re.fullmatch(r"[0-9A-Fa-f]{64}", found)
-        else hashlib.sha256(found.encode()).hexdigest()
+        other.lower()
+        if re.fullmatch(r"[0-9A-Fa-f]{64}", other)
+        else hashlib.sha256(other.encode()).hexdigest()
     )
 
 
-def _asked(place: TokenPlace, token: str) -> Conversation[bool | None]:
+def _read_back(place: TokenPlace, token: str) -> Conversation[bool | None]:
     """The profile's read-back: its answer has to hold the token, or its SHA-256 in hex."""
     if place.read_back is None:
         return None
@@ -154,11 +154,11 @@ def _asked(place: TokenPlace, token: str) -> Conversation[bool | None]:
     return reply.ok and bool(reply.info)
 
 
-def _told(command: Command, what: str) -> Conversation[None]:
+def _send(command: Command, what: str) -> Conversation[None]:
     reply = yield command
     if not reply.ok:
-        said = reply.info[0] if reply.info else "nothing that could be understood"
-        raise BoardError("modem.error", f"{what}: the board's shell says {said!r}")
+        answer = reply.info[0] if reply.info else "nothing that could be understood"
+        raise BoardError("modem.error", f"{what}: the board's shell says {answer!r}")
 
 
 def _kv_write(key: int, token: str) -> Conversation[None]:
@@ -214,7 +214,7 @@ def _rpc(command: Command) -> Conversation[tuple[int, bytes]]:
     found = _KV_ANSWER.fullmatch(reply.info[0]) if reply.info else None
     if found is None:
         raise BoardError(
-            "serial.garbled",
+            "serial.protocol",
             f"{command.text.partition(' ')[0]} was answered without its result",
             unknown=command.effect,
         )

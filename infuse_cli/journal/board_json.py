@@ -78,7 +78,7 @@ def record(journal: SqliteJournal, uuid: str) -> dict[str, Any]:
         "registryDeviceId": registry,
         "metadata": newest.get("metadata") or {},
         "attempts": [_attempt(one, journal.run(one.run), certificates, tokens) for one in attempts],
-        "byHand": manual_changes.changes(events),
+        "byHand": [change.as_json() for change in manual_changes.changes(events)],
         "events": [_event(one) for one in events],
     }
 

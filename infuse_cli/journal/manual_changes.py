@@ -1,85 +1,94 @@
-"""What people did to boards by hand, as the journal's notes tell it: a row a change, and what each
-credential came from.
-"""
+"""What people changed on boards with `infuse serial`, read from the journal's notes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from infuse_cli.records.notes import MANUAL_CHANGES, NoteKind, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
 
     from infuse_cli.journal.store import SqliteJournal
     from infuse_cli.records import EventRecord
-    from infuse_cli.types import StoredCredential
 
-_BEGUN: Final = "begun"
+Place: TypeAlias = tuple[int, int]
+"""sec_tag and credential type."""
+
+BEGUN: Final = "begun"
+"""As `answer` of a note: the change was intended, and its end is in no note yet."""
 
 
-def changes(events: Iterable[EventRecord]) -> list[dict[str, Any]]:
-    """A row a change, oldest first: when, by whom, what, and how it ended; one that never ended is
-    still `begun`.
-    """
-    rows: list[dict[str, Any]] = []
-    for event in events:
-        kind, facts = kind_of(event.facts.get("what")), event.facts.get("facts") or {}
-        if event.kind != "run-noted" or kind not in MANUAL_CHANGES:
-            continue
-        row = {
-            "when": event.ts,
-            "operator": event.operator,
-            "run": event.run,
-            "what": kind,
-            "command": facts.get("command"),
-            "answer": facts.get("answer"),
-        }
-        before = rows[-1] if rows else None
-        if (
-            before is not None
-            and before["answer"] == _BEGUN
-            and all(before[key] == row[key] for key in ("run", "what", "command"))
-        ):
-            rows[-1] = {**row, "when": before["when"]}
+@dataclass(frozen=True, slots=True)
+class ManualChange:
+    """A change of a board; `answer` is OK, a code of `errors.CODES`, or BEGUN: it never ended."""
+
+    when: datetime
+    operator: str | None
+    run: str | None
+    what: NoteKind
+    command: str | None
+    answer: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The change as JSON values."""
+        return dataclasses.asdict(self)
+
+    def ends(self, before: ManualChange) -> bool:
+        """Whether this is the end of a change that was begun."""
+        same = (self.run, self.what, self.command) == (before.run, before.what, before.command)
+        return same and before.answer == BEGUN
+
+
+def changes(events: Iterable[EventRecord]) -> tuple[ManualChange, ...]:
+    """The changes that a board's events tell of, oldest first."""
+    rows: list[ManualChange] = []
+    for event, what, facts in _notes(events):
+        row = ManualChange(
+            event.ts,
+            event.operator,
+            event.run,
+            what,
+            facts.get("command"),
+            facts.get("answer"),
+        )
+        if rows and row.ends(rows[-1]):
+            rows[-1] = dataclasses.replace(row, when=rows[-1].when)
         else:
             rows.append(row)
-    return rows
+    return tuple(rows)
 
 
-def digests(events: Iterable[EventRecord]) -> dict[tuple[int, int], frozenset[str]]:
-    """For each place (sec_tag, type) the digests under which the modem may show what was put there
-    by hand last.
-    """
-    found: dict[tuple[int, int], frozenset[str]] = {}
-    for event in events:
-        kind, facts = kind_of(event.facts.get("what")), event.facts.get("facts") or {}
-        if (
-            event.kind != "run-noted"
-            or kind not in MANUAL_CHANGES
-            or facts.get("answer") != "OK"
-            or "secTag" not in facts
-            or "type" not in facts
-        ):
+def digests(events: Iterable[EventRecord]) -> dict[Place, frozenset[str]]:
+    """For each place the digests under which the modem may show what a person put there last."""
+    held: dict[Place, frozenset[str]] = {}
+    for _, what, facts in _notes(events):
+        if facts.get("answer") != "OK" or "secTag" not in facts or "type" not in facts:
             continue
-        shown = facts.get("sha256")
-        if kind is NoteKind.CREDENTIAL_DELETED or shown is None:
+        shown = facts.get("sha256") or []
+        if what is NoteKind.CREDENTIAL_DELETED:
             shown = []
-        held = [shown] if isinstance(shown, str) else shown
-        found[int(facts["secTag"]), int(facts["type"])] = frozenset(map(str, held))
-    return found
+        elif isinstance(shown, str):
+            shown = [shown]
+        held[int(facts["secTag"]), int(facts["type"])] = frozenset(map(str, shown))
+    return held
 
 
 def made_key(journal: SqliteJournal, spki_sha256: str) -> bool:
-    """Whether a key was made in a modem by hand here, and its CSR passed every check."""
+    """Whether `infuse serial csr` made a key here, and its CSR passed every check."""
     return any(
         facts.get("publicKeySha256") == spki_sha256 and facts.get("answer") == "OK"
         for _, facts in journal.noted(NoteKind.CSR_VETTED)
     )
 
 
-def is_by_hand(entry: StoredCredential, events: Sequence[EventRecord]) -> bool:
-    """Whether what the modem holds in a place is what was last put there by hand."""
-    return entry.sha256 is not None and entry.sha256 in digests(events).get(
-        (entry.sec_tag, entry.type), ()
-    )
+def _notes(
+    events: Iterable[EventRecord],
+) -> Iterator[tuple[EventRecord, NoteKind, Mapping[str, Any]]]:
+    for event in events:
+        kind = kind_of(event.facts.get("what"))
+        if event.kind == "run-noted" and kind in MANUAL_CHANGES:
+            yield event, kind, event.facts.get("facts") or {}

@@ -8,17 +8,19 @@ import base64
 import binascii
 import functools
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from infuse_cli.dialect import AUTO, DIALECTS
 from infuse_cli.errors import CredentialError
 from infuse_cli.keys.derivation import KEY_SIZE, day_index, packet_key
 from infuse_cli.keys.files import read_private
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from infuse_cli.config.model import Serial
 
 PUBLIC_NETWORK: Final = 0
 _PUBLIC_KEY: Final = bytes(range(KEY_SIZE))
@@ -49,6 +51,17 @@ class NetworkCipher:
             return self._of_day(day_index(gps_time)).decrypt(nonce, sealed, clear)
         except InvalidTag:
             return None
+
+
+def board_cipher(serial: Serial) -> NetworkCipher | None:
+    """What seals the frames of a product's boards; None where its dialect has no sealed frames.
+
+    Raises CredentialError credential.unsafe-file or credential.malformed.
+    """
+    if serial.dialect != AUTO and not DIALECTS[serial.dialect].sealed:
+        return None
+    file = serial.network_key_file
+    return network_cipher(None if file is None else Path(file), serial.network_id)
 
 
 def network_cipher(file: Path | None = None, network_id: int = PUBLIC_NETWORK) -> NetworkCipher:

@@ -257,8 +257,8 @@ def _unmatched(port: PortInfo, rules: Sequence[UsbRule], where: str) -> str:
     if prefixes:
         return f"its serial number does not begin with {' or '.join(prefixes)}"
     thing = None if any(_ids(rule) == (port.vid, port.pid) for rule in KNOWN) else _thing(port)
-    told = "" if thing is None or thing.why is None else f": {thing.why}"
-    return f"USB {port.vid:04x}:{port.pid:04x} is not in {where}{told}"
+    reason = "" if thing is None or thing.why is None else f": {thing.why}"
+    return f"USB {port.vid:04x}:{port.pid:04x} is not in {where}{reason}"
 
 
 def _thing(port: PortInfo) -> KnownThing | None:

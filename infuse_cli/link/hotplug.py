@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from infuse_cli.link import discover
 from infuse_cli.link.places import Sockets
-from infuse_cli.types import Plugged
+from infuse_cli.types import AttachedPort
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -32,12 +32,9 @@ class NamedPorts:
     def __init__(self, ports: Sequence[str]) -> None:
         self._ports: Final = tuple(ports)
 
-    def look(self) -> Mapping[int, Plugged]:
-        """See `ports.Lookout.look`."""
-        marks = {slot: (port, mark_of(port)) for slot, port in enumerate(self._ports, start=1)}
-        return {
-            slot: Plugged(port, mark) for slot, (port, mark) in marks.items() if mark is not None
-        }
+    def poll(self) -> Mapping[int, AttachedPort]:
+        """See `ports.PortMonitor.poll`."""
+        return _attached(dict(enumerate(self._ports, start=1)))
 
 
 class UsbPorts:
@@ -60,9 +57,9 @@ class UsbPorts:
         self._listed: Mapping[int, PortInfo] = {}
         self._at: tuple[float, object] | None = None
 
-    def look(self) -> Mapping[int, Plugged]:
-        """See `ports.Lookout.look`."""
-        now, seen = time.monotonic(), mark_of(_DEVICES)
+    def poll(self) -> Mapping[int, AttachedPort]:
+        """See `ports.PortMonitor.poll`."""
+        now, seen = time.monotonic(), generation_of(_DEVICES)
         if (
             self._at is None
             or seen is None
@@ -71,27 +68,34 @@ class UsbPorts:
         ):
             self._at = (now, seen)
             self._listed = self._sockets.by_slot(self._chosen())
-        marks = {slot: (info.port, mark_of(info.port)) for slot, info in self._listed.items()}
-        return {
-            slot: Plugged(port, mark) for slot, (port, mark) in marks.items() if mark is not None
-        }
+        return _attached({slot: info.port for slot, info in self._listed.items()})
 
     def _chosen(self) -> list[PortInfo]:
         return [
-            one.info
-            for one in discover.explain(discover.list_ports(), self._rules)
-            if one.chosen and os.path.realpath(one.info.port) not in self._never
+            port.info
+            for port in discover.explain(discover.list_ports(), self._rules)
+            if port.chosen and os.path.realpath(port.info.port) not in self._never
         ]
 
 
-def mark_of(port: str) -> object:
+def _attached(ports: Mapping[int, str]) -> dict[int, AttachedPort]:
+    """Those of these ports that are there now."""
+    generations = {slot: generation_of(port) for slot, port in ports.items()}
+    return {
+        slot: AttachedPort(ports[slot], generation)
+        for slot, generation in generations.items()
+        if generation is not None
+    }
+
+
+def generation_of(port: str) -> object:
     """What tells a port from one that came later under its name; None for a port that is
     not there.
     """
     if "://" in port or sys.platform == "win32":
         return port
     try:
-        found = os.stat(port)  # noqa: PTH116 - follows links, as opening does
+        status = os.stat(port)  # noqa: PTH116 - follows links, as opening does
     except OSError:
         return None
-    return (found.st_ino, found.st_rdev, found.st_ctime_ns)
+    return (status.st_ino, status.st_rdev, status.st_ctime_ns)

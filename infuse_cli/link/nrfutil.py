@@ -152,11 +152,11 @@ class ProbeReader:
             for at in range(0, ID_BYTES, _WORD):
                 if before[at : at + _WORD] != wanted[at : at + _WORD]:
                     value = int.from_bytes(wanted[at : at + _WORD], "little")
-                    told = self._run(
+                    output = self._run(
                         probe,
                         ["write", "--address", f"{address + at:#x}", "--value", f"{value:#010x}"],
                     )
-                    if why := _why(told):
+                    if why := _why(output):
                         raise _unread(
                             f"{TOOL} refused to write through probe {probe}: {why}", _CHECK_PROBE
                         )
@@ -168,10 +168,10 @@ class ProbeReader:
                 )
 
     def _read(self, probe: str, address: int) -> bytes:
-        told = self._run(
+        output = self._run(
             probe, ["x-read", "--address", f"{address:#x}", "--bytes", str(ID_BYTES), "--direct"]
         )
-        return _memory(told, probe, address)
+        return _memory(output, probe, address)
 
     def _probe_of(self, port: str) -> str:
         if port in self._probes:
@@ -199,14 +199,14 @@ class ProbeReader:
         # pipe open.
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             code = self._wait(words, out, err, probe)
-            told, complaint = _all_of(out), _all_of(err)
+            output, complaint = _all_of(out), _all_of(err)
         if code != 0:
             raise _unread(
                 f"{TOOL} ended with {code} for probe {probe}:"
-                f" {_why(told) or _short(complaint) or 'it gives no reason'}",
+                f" {_why(output) or _short(complaint) or 'it gives no reason'}",
                 _CHECK_PROBE,
             )
-        return told
+        return output
 
     def _wait(self, words: list[str], out: Any, err: Any, probe: str) -> int:
         try:
@@ -285,13 +285,13 @@ def _check_room(before: bytes, wanted: bytes, probe: str) -> None:
         )
 
 
-def _memory(told: str, probe: str, address: int) -> bytes:
+def _memory(output: str, probe: str, address: int) -> bytes:
     """The bytes of the one block of the one device that was asked for."""
-    devices = [device for message in _messages(told) for device in _devices(message)]
+    devices = [device for message in _messages(output) for device in _devices(message)]
     if len(devices) != 1:
         raise _unread(
             f"{TOOL} answered for {len(devices)} probes, not for the one with serial number"
-            f" {probe}{_because(told)}",
+            f" {probe}{_because(output)}",
             _CHECK_PROBE,
         )
     answered = str(devices[0].get("serialNumber"))
@@ -299,7 +299,7 @@ def _memory(told: str, probe: str, address: int) -> bytes:
         raise _unread(f"{TOOL} answered for probe {answered}, not for {probe}", _CHECK_PROBE)
     blocks = devices[0].get("memoryData")
     if not isinstance(blocks, list) or len(blocks) != 1 or not isinstance(blocks[0], dict):
-        raise _unread(f"{TOOL} gave no memory of probe {probe}{_because(told)}", _CHECK_PROBE)
+        raise _unread(f"{TOOL} gave no memory of probe {probe}{_because(output)}", _CHECK_PROBE)
     return _bytes(blocks[0], probe, address)
 
 
@@ -325,9 +325,9 @@ def _number(text: object) -> int | None:
         return None
 
 
-def _messages(told: str) -> Iterator[dict[str, Any]]:
+def _messages(output: str) -> Iterator[dict[str, Any]]:
     """The JSON objects of the output; a line that is none makes all of it worthless."""
-    for line in filter(None, map(str.strip, told.splitlines())):
+    for line in filter(None, map(str.strip, output.splitlines())):
         try:
             message = json.loads(line)
         except ValueError:
@@ -344,20 +344,20 @@ def _devices(message: dict[str, Any]) -> list[dict[str, Any]]:
     payload = data if isinstance(data, dict) else message
     found = payload.get("devices")
     return (
-        [one for one in found if isinstance(one, dict) and "memoryData" in one]
+        [device for device in found if isinstance(device, dict) and "memoryData" in device]
         if isinstance(found, list)
         else []
     )
 
 
-def _because(told: str) -> str:
-    why = _why(told)
+def _because(output: str) -> str:
+    why = _why(output)
     return f": {why}" if why else ""
 
 
-def _why(told: str) -> str:
+def _why(output: str) -> str:
     """The first error that the output describes, in its own words."""
-    for line in told.splitlines():
+    for line in output.splitlines():
         try:
             message = json.loads(line)
         except ValueError:
@@ -369,7 +369,7 @@ def _why(told: str) -> str:
 
 def _described(value: object) -> str:
     if isinstance(value, list):
-        return next((text for one in value if (text := _described(one))), "")
+        return next((text for part in value if (text := _described(part))), "")
     if not isinstance(value, dict):
         return ""
     error = value.get("error")
@@ -377,7 +377,7 @@ def _described(value: object) -> str:
         return str(error.get("description") or error.get("message") or error)
     if isinstance(error, str) and error:
         return error
-    return next((text for one in value.values() if (text := _described(one))), "")
+    return next((text for part in value.values() if (text := _described(part))), "")
 
 
 def _short(text: str) -> str:

@@ -52,15 +52,15 @@ def numbered(ports: Sequence[PortInfo], slots: Mapping[str, int]) -> dict[str, i
 
     Of two ports that claim one slot, such as a socket's and a serial number's, the first has it.
     """
-    found: dict[str, int] = {}
+    slots_of_ports: dict[str, int] = {}
     for info in ports:
         slot = slot_of(info, slots)
-        if slot is not None and slot not in found.values():
-            found[info.port] = slot
+        if slot is not None and slot not in slots_of_ports.values():
+            slots_of_ports[info.port] = slot
     for info in ports:
-        if info.port not in found:
-            found[info.port] = free({*found.values(), *slots.values()})
-    return dict(sorted(found.items(), key=lambda item: item[1]))
+        if info.port not in slots_of_ports:
+            slots_of_ports[info.port] = free({*slots_of_ports.values(), *slots.values()})
+    return dict(sorted(slots_of_ports.items(), key=lambda item: item[1]))
 
 
 class Sockets:
@@ -76,19 +76,19 @@ class Sockets:
         """Each port by its slot; of two that claim one slot the first has it, and the other gets
         the lowest that is free.
         """
-        found: dict[int, PortInfo] = {}
+        ports_of_slots: dict[int, PortInfo] = {}
         unknown: list[PortInfo] = []
         for info in ports:
             slot = slot_of(info, self._learned) or self._given.get(place_of(info) or info.port)
-            if slot is None or slot in found:
+            if slot is None or slot in ports_of_slots:
                 unknown.append(info)
             else:
-                found[slot] = info
+                ports_of_slots[slot] = info
         for info in unknown:
-            slot = free({*found, *self._given.values(), *self._learned.values()})
+            slot = free({*ports_of_slots, *self._given.values(), *self._learned.values()})
             self._given[place_of(info) or info.port] = slot
-            found[slot] = info
-        return found
+            ports_of_slots[slot] = info
+        return ports_of_slots
 
 
 def free(taken: Iterable[int]) -> int:

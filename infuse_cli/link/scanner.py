@@ -73,29 +73,29 @@ class Scanner:
         self._thread.join(1)
 
     def _serve(self) -> None:
-        told = ""
+        reported = ""
         while not self._over.is_set():
             try:
                 handle = open_port(self._port, self._settings)
             except BoardError as error:
-                if error.message != told:
-                    told = error.message
-                    self._trouble(told)
+                if error.message != reported:
+                    reported = error.message
+                    self._trouble(reported)
                 self._over.wait(_AGAIN_S)
                 continue
-            told = ""
+            reported = ""
             self._read(handle)
 
     def _read(self, handle: Port) -> None:
-        heard = b""
+        data = b""
         try:
             while not self._over.is_set():
-                heard += (
+                data += (
                     handle.read(1) + handle.read(handle.in_waiting or 0)
                     if handle.in_waiting
                     else handle.read(1)
                 )
-                *texts, heard = self._ends.split(heard[-_MOST:])
+                *texts, data = self._ends.split(data[-_MOST:])
                 for text in texts:
                     if text.strip():
                         self._line(text.decode("utf-8", "replace"))

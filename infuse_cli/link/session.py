@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from infuse_cli import failpoint
 from infuse_cli.dialect.base import Heard, LinkState, head
-from infuse_cli.dialect.overheard import described
+from infuse_cli.dialect.noise import classify_noise
 from infuse_cli.errors import BoardError, Interrupted
 from infuse_cli.link.transcript import Transcript
 
@@ -61,13 +61,13 @@ class Port(Protocol):
     def close(self) -> None: ...  # noqa: D102
 
 
-class Session:
-    """An open port; see `ports.Board`. `label` is the step at work, set by the pipeline."""
+class SerialLink:
+    """An open port; see `ports.BoardLink`."""
 
     def __init__(self, handle: Port, codec: Codec, *, port: str, abort: threading.Event) -> None:
         from serial import SerialTimeoutException
 
-        self.label = ""
+        self.current_step = ""
         self._stalls: Final[type[OSError]] = SerialTimeoutException
         self._handle: Final = handle
         self._read_some: Final[Callable[[int], bytes]] = getattr(
@@ -79,7 +79,7 @@ class Session:
         self._transcript: Final = Transcript(time.monotonic)
         self._sent = 0
         self._gone: BoardError | None = None
-        self._overheard: bytes | None = None
+        self._noise: bytes | None = None
 
     @property
     def port(self) -> str:
@@ -96,21 +96,21 @@ class Session:
 
         Raises serial.silent within 2 s when nothing answers, saying what was heard instead.
         """
-        self._overheard = b""
+        self._noise = b""
         self._drain()
         begun = time.monotonic()
         if not self._resync():
-            took, heard = time.monotonic() - begun, described(self._overheard)
+            took, heard = time.monotonic() - begun, classify_noise(self._noise)
             raise BoardError(
                 "serial.silent",
                 f"nothing on {self._port} answered {self._codec.questions} within {took:.1f}"
                 f" s{heard}",
                 details={"heard": heard.removeprefix("; ")},
             )
-        self._overheard = None
+        self._noise = None
 
     def run(self, conversation: Conversation[T]) -> T:
-        """Pump a conversation to its end; see `ports.Board.run`."""
+        """Pump a conversation to its end; see `ports.BoardLink.run`."""
         try:
             command = next(conversation)
             while True:
@@ -141,7 +141,7 @@ class Session:
         self._codec.desync()
         if command.effect:
             raise BoardError(
-                "serial.garbled",
+                "serial.protocol",
                 f"{head(command)} on {self._port} was answered OK, but without the "
                 "line that it promises",
                 unknown=True,
@@ -194,7 +194,7 @@ class Session:
 
     def _fail_point(self) -> None:
         self._handle.flush()
-        failpoint.hit(f"wire:{self.label}")
+        failpoint.hit(f"wire:{self.current_step}")
 
     def _await(self, command: Command) -> Reply:
         deadline = time.monotonic() + command.timeout_s
@@ -254,8 +254,8 @@ class Session:
     def _take(self, data: bytes) -> None:
         self._transcript.received(data)
         self._codec.receive(data)
-        if self._overheard is not None and len(self._overheard) < _MOST_AT_ONCE:
-            self._overheard += data
+        if self._noise is not None and len(self._noise) < _MOST_AT_ONCE:
+            self._noise += data
 
     def _resync(self, attempts: int | None = None) -> bool:
         made, least = 0, attempts or self._codec.probes

@@ -18,7 +18,7 @@ from infuse_cli.dialect.base import CodecOptions
 from infuse_cli.errors import BoardError
 from infuse_cli.link import discover
 from infuse_cli.link.holder import holder_of
-from infuse_cli.link.session import CHUNK, POLL_S, Port, Session
+from infuse_cli.link.session import CHUNK, POLL_S, Port, SerialLink
 from infuse_cli.types import PortInfo
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class SerialSource:
             return tuple(PortInfo(port) for port in self._ports)
         return discover.list_candidates(self._board.usb)
 
-    def open(self, port: str) -> Session:
+    def open(self, port: str) -> SerialLink:
         """Open exclusively and get into step; see `ports.BoardSource.open`."""
         serial = self._board.serial
         codec = dialects.codec(
@@ -129,7 +129,7 @@ class SerialSource:
             ),
         )
         handle = open_port(port, serial)
-        session = Session(handle, codec, port=port, abort=self._abort)
+        session = SerialLink(handle, codec, port=port, abort=self._abort)
         try:
             session.start()
         except OSError as exc:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from infuse_cli.errors import BoardError
 from infuse_cli.link.discover import KNOWN, Seen, UsbRule, explain
 from infuse_cli.maintenance.doctor import Finding, Subject, doubtful, failed, passed
-from infuse_cli.serial_tools.ports import as_row
+from infuse_cli.serial_tools.ports import describe
 from infuse_cli.text import plural
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def ports(subject: Subject) -> Sequence[Finding]:
     """Whether a board's port is there, may be opened, and is free."""
     seen = _seen(subject)
     chosen = [one for one in seen if one.chosen]
-    rows = [as_row(one, holder=subject.machine.holder) for one in seen]
+    rows = [describe(port, holder=subject.machine.holder).as_json() for port in seen]
     found = [finding for row in rows if row["chosen"] and (finding := _hindered(row)) is not None]
     if found:
         return found

@@ -226,7 +226,7 @@ def _of_bench(subject: Subject) -> Iterator[tuple[str, str]]:
 
     from infuse_cli.config.bench import load_bench
     from infuse_cli.link.discover import explain
-    from infuse_cli.serial_tools.ports import as_row
+    from infuse_cli.serial_tools.ports import describe
 
     try:
         yield "bench.json", _json(asdict(load_bench(subject.home)))
@@ -237,8 +237,8 @@ def _of_bench(subject: Subject) -> Iterator[tuple[str, str]]:
         "ports.json",
         _json(
             [
-                as_row(one, holder=subject.machine.holder)
-                for one in explain(subject.machine.ports(), rules)
+                describe(port, holder=subject.machine.holder).as_json()
+                for port in explain(subject.machine.ports(), rules)
             ]
         ),
     )

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from infuse_cli.records import Write
 
 _TRIES: Final = {Effect.NONE: 2, Effect.BOARD: 2, Effect.CHIP: 2, Effect.CLOUD: 4, Effect.CA: 1}
-_REREAD: Final = frozenset({"serial.timeout", "serial.garbled"})
-_GONE: Final = frozenset({"serial.unplugged", "board.changed", "serial.line-ended"})
+_REREAD: Final = frozenset({"serial.timeout", "serial.protocol"})
+_GONE: Final = frozenset({"serial.unplugged", "board.changed", "serial.closed"})
 """Errors after which the board of this attempt is not on the port any more."""
 
 _TRANSCRIPT_LIMIT: Final = 65_536
@@ -138,7 +138,7 @@ class AttemptRunner:
     def _run_step(self, name: str) -> None:
         step = STEPS[name]
         self._step = name
-        self._ctx.link.label = name
+        self._ctx.link.current_step = name
         failpoint.hit(f"before:{name}")
         if isinstance(step, EffectStep):
             self._advance(step)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from infuse_cli.dialect.base import Operations
-    from infuse_cli.ports import Board
+    from infuse_cli.ports import BoardLink
     from infuse_cli.provisioning.context import RunContext
     from infuse_cli.types import BoardIdentity
 
@@ -65,7 +65,7 @@ class BoardRunner:
         )
 
     def board(
-        self, link: Board, slot: int, *, only: Collection[str] | None = None
+        self, link: BoardLink, slot: int, *, only: Collection[str] | None = None
     ) -> BoardResult | None:
         """Take the board on this link to its result; None when it is not one of `only` (board
         keys).
@@ -73,7 +73,7 @@ class BoardRunner:
         started = time.monotonic()
         identity: BoardIdentity | None = None
         try:
-            link.label = "identify"
+            link.current_step = "identify"
             ops = self._operations(link)
             identity = identify(link, ops, self._ids(link, ops, slot))
             if only is not None and identity.uuid not in only:
@@ -92,7 +92,7 @@ class BoardRunner:
         except Exception as error:  # noqa: BLE001 - a slot's thread must end its board, not the line
             return self._refused(slot, link, identity, internal_error(error), started)
 
-    def _ids(self, link: Board, ops: Operations, slot: int) -> McuIds:
+    def _ids(self, link: BoardLink, ops: Operations, slot: int) -> McuIds:
         """Where the mcuId comes from.
 
         One that is scanned may stand in the table of metadata, or on record: a board that was bound
@@ -121,7 +121,7 @@ class BoardRunner:
 
         return replace(self._mcu_ids, scanned=scanned)
 
-    def _operations(self, link: Board) -> Operations:
+    def _operations(self, link: BoardLink) -> Operations:
         """What can be done to this board.
 
         Raises ProfileError profile.unsupported where that is not enough for the plan.
@@ -150,7 +150,7 @@ class BoardRunner:
                 self._in_hand.discard(board)
 
     def _board_context(
-        self, link: Board, ops: Operations, slot: int, identity: BoardIdentity
+        self, link: BoardLink, ops: Operations, slot: int, identity: BoardIdentity
     ) -> BoardContext:
         owed = mode_owed(self.context, identity)
         return BoardContext(
@@ -171,7 +171,7 @@ class BoardRunner:
     def _refused(
         self,
         slot: int,
-        link: Board,
+        link: BoardLink,
         identity: BoardIdentity | None,
         error: InfuseError,
         started: float,

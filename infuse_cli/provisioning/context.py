@@ -139,7 +139,7 @@ class BoardContext:
     """One board's way through the plan; owned by its slot's thread."""
 
     run: RunContext
-    link: ports.Board
+    link: ports.BoardLink
     ops: Operations
     identity: BoardIdentity
     slot: int

@@ -16,7 +16,7 @@ from infuse_cli.provisioning.results import BoardResult
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from infuse_cli.ports import Board
+    from infuse_cli.ports import BoardLink
     from infuse_cli.provisioning.fleet import Fleet
 
 ASK_S: Final = 1.0
@@ -30,14 +30,14 @@ _HEARD_TWICE: Final = 2
 booting.
 """
 
-_EMPTY: Final = frozenset({"serial.silent", "serial.garbled"})
+_EMPTY: Final = frozenset({"serial.silent", "serial.protocol"})
 _AWAY: Final = frozenset({"serial.no-port", "serial.unplugged"})
 
 
 class Take(Protocol):
     """How a jig hands a board over to be worked on; None where the shift takes no more."""
 
-    def __call__(self, link: Board, slot: int, *, close: bool) -> BoardResult | None: ...  # noqa: D102
+    def __call__(self, link: BoardLink, slot: int, *, close: bool) -> BoardResult | None: ...  # noqa: D102
 
 
 class FixturePoller:
@@ -82,7 +82,7 @@ class FixturePoller:
     def _pause(self) -> bool:
         return self._fleet.context.clock.wait(ASK_S)
 
-    def _answering(self) -> Board | None:
+    def _answering(self) -> BoardLink | None:
         """The open port with a board on it; None when the port is gone or the run is stopped."""
         clock = self._fleet.context.clock
         self._silence = SilenceMonitor(self._port, since=clock.monotonic())
@@ -108,7 +108,7 @@ class FixturePoller:
             data = {"port": self._port, **finding}
             context.emit("slot-silent", slot=self._slot, data=data)
 
-    def _until_gone(self, link: Board, result: BoardResult) -> bool:
+    def _until_gone(self, link: BoardLink, result: BoardResult) -> bool:
         """Wait until another board answers, or none does; False when the run is stopped before."""
         uuid = result.board
         while not self._pause():
@@ -121,7 +121,7 @@ class FixturePoller:
                 return True
         return False
 
-    def _still_answers(self, link: Board) -> None:
+    def _still_answers(self, link: BoardLink) -> None:
         """A board that could not say who it is: as long as it answers at all it is the same one."""
         link.close()
         found = self._fleet.open(self._slot, self._port)

@@ -19,7 +19,7 @@ from infuse_cli.types import Outcome
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from infuse_cli.ports import Board, BoardSource
+    from infuse_cli.ports import BoardLink, BoardSource
     from infuse_cli.provisioning.context import RunContext
 
 _PAUSE_AFTER: Final = 5
@@ -125,7 +125,7 @@ class Fleet:
         link = self.open(slot, port)
         return link if isinstance(link, BoardResult) else self.work(link, slot, only=only)
 
-    def open(self, slot: int, port: str) -> Board | BoardResult:
+    def open(self, slot: int, port: str) -> BoardLink | BoardResult:
         """The open port of a slot, or how that went wrong."""
         started = time.monotonic()
         try:
@@ -136,7 +136,7 @@ class Fleet:
             return _unopened(slot, port, internal_error(error), started)
 
     def work(
-        self, link: Board, slot: int, *, only: Collection[str] | None = None, close: bool = True
+        self, link: BoardLink, slot: int, *, only: Collection[str] | None = None, close: bool = True
     ) -> BoardResult | None:
         """Take the board on an open port to its result; never raises.
 

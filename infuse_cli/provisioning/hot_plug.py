@@ -17,9 +17,9 @@ from infuse_cli.provisioning.fixture import FixturePoller
 from infuse_cli.provisioning.results import BoardResult
 
 if TYPE_CHECKING:
-    from infuse_cli.ports import Board, Lookout
+    from infuse_cli.ports import BoardLink, PortMonitor
     from infuse_cli.provisioning.fleet import Fleet
-    from infuse_cli.types import Plugged
+    from infuse_cli.types import AttachedPort
 
 LOOK_S: Final = 0.2
 """How often the ports are looked at, and how long a stop may take to be noticed."""
@@ -81,17 +81,22 @@ class HotPlugLoop:
     """
 
     def __init__(
-        self, fleet: Fleet, lookout: Lookout, *, count: int | None = None, by_answer: bool = False
+        self,
+        fleet: Fleet,
+        monitor: PortMonitor,
+        *,
+        count: int | None = None,
+        by_answer: bool = False,
     ) -> None:
         self.interrupted = False
         self._fleet: Final = fleet
         self._context: Final = fleet.context
-        self._lookout: Final = lookout
+        self._monitor: Final = monitor
         self._count: Final = count
         self._by_answer: Final = by_answer
         self._reports: Final[queue.SimpleQueue[_SlotReport]] = queue.SimpleQueue()
         self._latest: Final = LatestResults()
-        self._present: dict[int, Plugged] = {}
+        self._present: dict[int, AttachedPort] = {}
         self._ready: dict[int, str] = {}
         self._busy: set[int] = set()
         self._in_hand: list[int] = []
@@ -134,7 +139,7 @@ class HotPlugLoop:
     # -- the ports ---------------------------------------------------------------------------------
 
     def _watch_ports(self) -> None:
-        now, present = self._context.clock.monotonic(), self._lookout.look()
+        now, present = self._context.clock.monotonic(), self._monitor.poll()
         for slot, plugged in list(self._present.items()):
             if present.get(slot) != plugged:
                 self._remove(slot, now)
@@ -199,7 +204,7 @@ class HotPlugLoop:
         ).run()
         self._reports.put(_SlotReport(slot, None))
 
-    def take(self, link: Board, slot: int, *, close: bool) -> BoardResult | None:
+    def take(self, link: BoardLink, slot: int, *, close: bool) -> BoardResult | None:
         """Take a board in hand, unless the shift is over."""
         with self._lock:
             in_hand = len(self._in_hand)

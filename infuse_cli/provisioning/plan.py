@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from infuse_cli.capabilities import MCU_ID_SOURCES, Can
+from infuse_cli.capabilities import MCU_ID_SOURCES, Capability
 from infuse_cli.errors import ProfileError, UsageError
 from infuse_cli.pki.certificate_profiles import content
 from infuse_cli.provisioning.steps.checkin import CheckIn
@@ -138,11 +138,11 @@ def check(plan: tuple[str, ...]) -> None:
         have |= step.provides
 
 
-def asks(plan: tuple[str, ...], profile: Profile) -> dict[str, frozenset[Can]]:
+def asks(plan: tuple[str, ...], profile: Profile) -> dict[str, frozenset[Capability]]:
     """What each step of this plan, identify included, asks of a dialect."""
     source = profile.board.mcu_id
     mcu_id = frozenset() if source is None else MCU_ID_SOURCES.get(source.source, frozenset())
-    asked = {"identify": frozenset({Can.IDENTIFY}) | mcu_id}
+    asked = {"identify": frozenset({Capability.IDENTIFY}) | mcu_id}
     for name in plan:
         wanted = STEPS[name].capabilities(profile)
         if wanted:
@@ -151,8 +151,8 @@ def asks(plan: tuple[str, ...], profile: Profile) -> dict[str, frozenset[Can]]:
 
 
 def check_dialect(
-    asked: dict[str, frozenset[Can]], dialect: str, can: frozenset[Can]
-) -> frozenset[Can]:
+    asked: dict[str, frozenset[Capability]], dialect: str, can: frozenset[Capability]
+) -> frozenset[Capability]:
     """Raise ProfileError profile.unsupported, before the board is touched, for a plan that its
     dialect cannot carry out.
 
@@ -163,7 +163,7 @@ def check_dialect(
     return frozenset().union(*asked.values())
 
 
-def check_firmware(asked: dict[str, frozenset[Can]], lacking: frozenset[Can]) -> None:
+def check_firmware(asked: dict[str, frozenset[Capability]], lacking: frozenset[Capability]) -> None:
     """Raise ProfileError profile.unsupported for a board whose firmware was built without what the
     plan asks.
     """
@@ -171,7 +171,7 @@ def check_firmware(asked: dict[str, frozenset[Can]], lacking: frozenset[Can]) ->
         _require(name, wanted & lacking, "and this board's firmware was built without that")
 
 
-def _require(step: str, missing: frozenset[Can], why: str) -> None:
+def _require(step: str, missing: frozenset[Capability], why: str) -> None:
     if missing:
         what = ", ".join(sorted(capability.value for capability in missing))
         raise ProfileError("profile.unsupported", f"step {step} has to {what}, {why}")

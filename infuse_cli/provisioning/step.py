@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from infuse_cli.capabilities import Can
+    from infuse_cli.capabilities import Capability
     from infuse_cli.config.model import Profile
     from infuse_cli.errors import InfuseError
     from infuse_cli.provisioning.context import BoardContext
@@ -102,7 +102,7 @@ class _Step:
         """Whether the profile gives the step anything to do."""
         return True
 
-    def capabilities(self, profile: Profile) -> frozenset[Can]:  # noqa: ARG002 - most ask nothing
+    def capabilities(self, profile: Profile) -> frozenset[Capability]:  # noqa: ARG002 - most ask nothing
         """What the step asks of the board's dialect under this profile."""
         return frozenset()
 

@@ -1,51 +1,55 @@
-"""`infuse serial at`: commands of a person, one after another, until the first that fails.
-
-What may change the board is on record before its first byte goes out, and its answer after it.
-"""
+"""`infuse serial at`: a person's AT commands, one after another, until the first that fails."""
 
 from __future__ import annotations
 
 import re
-import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from infuse_cli.cli import context
+from infuse_cli import dialect
 from infuse_cli.dialect import at_text, cme, commands
-from infuse_cli.dialect.cme import modem_error
-from infuse_cli.dialect.operations_epacket import carried
 from infuse_cli.errors import BoardError, InfuseError, UsageError
+from infuse_cli.journal.manual_changes import BEGUN
 from infuse_cli.records.notes import NoteKind
-from infuse_cli.serial_tools.board import opened, who
-from infuse_cli.serial_tools.manual_log import Notes
+from infuse_cli.serial_tools.board import open_board, read_uuid
 from infuse_cli.types import Command
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
 
-    from infuse_cli.config.model import Profile
     from infuse_cli.dialect.base import Conversation
-    from infuse_cli.ports import Board
+    from infuse_cli.effects.journal_run import CommandRun
+    from infuse_cli.ports import BoardLink
+    from infuse_cli.serial_tools.ports import BoardPort
+    from infuse_cli.settings import Settings
     from infuse_cli.types import Reply
 
 T = TypeVar("T")
 
-ANY_LINE: Final = re.compile(r".*")
+_ANY_LINE: Final = re.compile(r".*")
 
-BY_HAND: Final = {
+CME_HINTS: Final = {
     None: "Check the command's spelling; this firmware may not know it.",
     cme.ACTIVE: "Take the modem offline with AT+CFUN=4 first, and back with AT+CFUN=1.",
     cme.NOT_FOUND: "`infuse serial creds list` shows what is there.",
     cme.EXISTS: "`infuse serial creds list` shows what is there; AT%CMNG=3,TAG,TYPE deletes it.",
 }
-"""What to do, for a person with the board in hand, where the line's own advice does not fit."""
+"""What a person with the board in hand does, where the advice for a line of boards does not fit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class AtRequest:
+    """Commands to be sent; `timeout_s` is the longest wait for one answer."""
+
+    commands: tuple[str, ...]
+    timeout_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
     """One command and what came back; `error` is what ended the run here."""
 
     text: str
@@ -55,22 +59,11 @@ class Answered:
     cme: int | None = None
     ms: float = 0.0
 
-    @property
-    def secret(self) -> bool:
-        """Whether the command carries a secret, so that neither it nor a garbled echo of it is
-        shown.
-        """
-        return at_text.carries_secret(self.text)
-
     def shown_lines(self) -> list[str]:
-        """The answer's lines; beside a secret command they are masked, because they may be its
-        echo.
-        """
-        return (
-            [f"({len(line)} characters masked)" for line in self.lines]
-            if self.secret
-            else list(self.lines)
-        )
+        """The answer's lines; beside a secret command they are masked: they may be its echo."""
+        if not at_text.carries_secret(self.text):
+            return list(self.lines)
+        return [f"({len(line)} characters masked)" for line in self.lines]
 
     def as_json(self) -> dict[str, Any]:
         """The exchange as JSON values."""
@@ -84,148 +77,140 @@ class Answered:
         }
 
 
-def words(port: str | None, given: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
-    """Port and commands: without --port a first word that is no AT command is the port."""
-    if port is None and given and not at_text.is_command(given[0]):
-        return given[0], tuple(given[1:])
-    return port, tuple(given)
+@dataclass(frozen=True, slots=True)
+class AtResult:
+    """What was sent and answered; after a failure the rest of `commands` was not sent.
 
-
-def gather(given: Sequence[str], file: Path | None) -> tuple[str, ...]:
-    """The commands: arguments, a file (`-` is standard input), or what is piped in.
-
-    Raises UsageError usage.bad-option.
+    `board` is the UUID where a command may have changed the board.
     """
-    if given and file is not None:
-        raise UsageError("usage.bad-option", "commands were given both as arguments and by --file")
-    found = _checked(given) if given else at_text.script(_lines(file))
-    if not found:
-        raise UsageError(
-            "usage.bad-option",
-            "no command was given",
-            hint="For example `infuse serial at AT+CGMM`, or --file FILE.",
-        )
-    return found
+
+    port: str
+    dialect: str
+    board: str | None
+    commands: tuple[str, ...]
+    exchanges: tuple[Exchange, ...]
+
+    @property
+    def error(self) -> InfuseError | None:
+        """What ended the run early."""
+        return next((row.error for row in self.exchanges if row.error is not None), None)
 
 
-def warn(given: Sequence[str]) -> None:
-    """Tell a person what is not kept secret here; a program reads the documentation."""
-    if context.current().output != "human":
-        return
-    if any(map(at_text.carries_secret, given)):
-        sys.stderr.write(
-            "note: a secret on the command line can be seen by every user of this machine; --file"
-            " keeps it from them\n"
-        )
-    if sys.stderr.isatty():
-        sys.stderr.write("note: answers are shown as they come; nothing in them is masked\n")
-
-
-def _checked(given: Sequence[str]) -> tuple[str, ...]:
-    wrong = next((text for text in given if not at_text.is_command(text)), None)
+def parse_commands(texts: Sequence[str]) -> tuple[str, ...]:
+    """Commands from a command line. Raises UsageError usage.bad-option."""
+    wrong = next((text for text in texts if not at_text.is_command(text)), None)
     if wrong is not None:
         raise UsageError(
             "usage.bad-option",
             f"{wrong[:40]!r} is no AT command: it does not begin with AT",
             hint="Quote each command for the shell, and name the port first or by --port.",
         )
-    return tuple(text.strip() for text in given)
+    return tuple(text.strip() for text in texts)
 
 
-def _lines(file: Path | None) -> list[str]:
-    if file is None and sys.stdin.isatty():
-        return []
-    if file is None or str(file) == "-":
-        return sys.stdin.read().splitlines()
+def read_commands(file: Path) -> tuple[str, ...]:
+    """The commands of a file, one a line. Raises UsageError usage.bad-option."""
     try:
-        return file.read_text(encoding="ascii").splitlines()
+        return at_text.script(file.read_text(encoding="ascii").splitlines())
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             "usage.bad-option", f"{file} cannot be read as plain text: {error}"
         ) from error
 
 
-@dataclass(slots=True)
-class Hand:
-    """One use of `serial at` on one port."""
+def send_commands(settings: Settings, target: BoardPort, request: AtRequest) -> AtResult:
+    """Send the commands until one fails; what may change the board is stored in the journal.
 
-    profile: Profile | None
-    texts: tuple[str, ...]
-    timeout_s: float
-    answers: list[Answered] = field(default_factory=list)
-    dialect: str | None = None
-    board: str | None = None
-
-    def run(self, port: str) -> None:
-        """Send the commands.
-
-        Raises BoardError serial.* when the port cannot be opened, JournalError; the rest is in
-        `answers`.
-        """
-        with ExitStack() as stack:
-            link = stack.enter_context(opened(port, self.profile))
-            self.dialect = link.dialect
-            note = None
-            if not all(map(at_text.only_reads, self.texts)):
-                self.board = link.run(_carried(link, who()))
-                note = stack.enter_context(Notes("serial at", self.profile, port, self.board))
-            link.run(_carried(link, _numbers()))
-            for text in self.texts:
-                self.answers.append(self._noted(link, text, note))
-                if not self.answers[-1].ok:
-                    return
-
-    def _noted(self, link: Board, text: str, note: Notes | None) -> Answered:
-        if note is None or at_text.only_reads(text):
-            return self._exchange(link, text)
-        what = at_text.for_record(text)
-        note.note(NoteKind.COMMAND_SENT, command=what, answer="begun")
-        answered = self._exchange(link, text)
-        note.note(
-            NoteKind.COMMAND_SENT,
-            command=what,
-            answer=(
-                "OK" if answered.ok else "ERROR" if answered.error is None else answered.error.code
-            ),
+    Raises BoardError serial.* when the port cannot be opened, JournalError; a failure after that is
+    in the result.
+    """
+    with ExitStack() as stack:
+        session = AtSession(stack.enter_context(open_board(target)), request.timeout_s)
+        if not all(map(at_text.only_reads, request.commands)):
+            session.start_journal(settings, target, stack)
+        exchanges = tuple(session.send_all(request.commands))
+        return AtResult(
+            target.port, session.link.dialect, session.board, request.commands, exchanges
         )
-        return answered
 
-    def _exchange(self, link: Board, text: str) -> Answered:
+
+@dataclass(slots=True)
+class AtSession:
+    """AT commands to one open board; `run` is where changes are stored."""
+
+    link: BoardLink
+    timeout_s: float
+    board: str | None = None
+    run: CommandRun | None = None
+
+    def start_journal(self, settings: Settings, target: BoardPort, stack: ExitStack) -> None:
+        """Store from here on what may change the board. Raises JournalError."""
+        from infuse_cli.effects.journal_run import command_run
+
+        self.board = self.link.run(self._carry(read_uuid()))
+        self.run = stack.enter_context(
+            command_run(
+                settings.home,
+                "serial at",
+                profile=target.profile,
+                about={"port": target.port, "board": self.board},
+            )
+        )
+
+    def send_all(self, texts: Sequence[str]) -> Generator[Exchange, None, None]:
+        """Send until one fails; error numbers are switched on first."""
+        self.link.run(self._carry(_ask(commands.cmee())))
+        for text in texts:
+            exchange = self._send(text)
+            yield exchange
+            if not exchange.ok:
+                return
+
+    def _carry(self, conversation: Conversation[T]) -> Conversation[T]:
+        return dialect.dialect(self.link.dialect).carry_at(conversation)
+
+    def _send(self, text: str) -> Exchange:
+        run = self.run
+        if run is None or at_text.only_reads(text):
+            return self._exchange(text)
+        stored = at_text.for_record(text)
+        run.totals["commands"] = run.totals.get("commands", 0) + 1
+        run.note(NoteKind.COMMAND_SENT, command=stored, answer=BEGUN)
+        exchange = self._exchange(text)
+        answer = "OK" if exchange.ok else "ERROR"
+        if exchange.error is not None:
+            answer = exchange.error.code
+        run.note(NoteKind.COMMAND_SENT, command=stored, answer=answer)
+        return exchange
+
+    def _exchange(self, text: str) -> Exchange:
         command = Command(
             text,
             self.timeout_s,
-            ANY_LINE,
+            _ANY_LINE,
             effect=not at_text.only_reads(text),
             secret=at_text.carries_secret(text),
         )
         started = time.monotonic()
         try:
-            reply = link.run(_carried(link, _ask(command)))
+            reply = self.link.run(self._carry(_ask(command)))
         except InfuseError as error:
-            return Answered(text, error=error, ms=(time.monotonic() - started) * 1000)
+            return Exchange(text, error=error, ms=_since(started))
         refusal = None if reply.ok else _refusal(reply, text)
-        return Answered(
-            text, reply.info, reply.ok, refusal, reply.cme, (time.monotonic() - started) * 1000
-        )
+        return Exchange(text, reply.info, reply.ok, refusal, reply.cme, _since(started))
 
 
-def _carried(link: Board, conversation: Conversation[T]) -> Conversation[T]:
-    """AT commands as the board takes them: in ePacket frames the firmware hands them to its
-    modem.
-    """
-    return carried(conversation) if link.dialect == "epacket" else conversation
-
-
-def _numbers() -> Generator[Command, Reply, None]:
-    """Ask for error numbers; a firmware that knows no such thing gives bare errors."""
-    yield commands.cmee()
+def _since(started: float) -> float:
+    return (time.monotonic() - started) * 1000
 
 
 def _refusal(reply: Reply, text: str) -> BoardError:
-    """What the modem's number means; what to do is said for a person with the board in hand."""
-    told = modem_error(reply.cme, at_text.shown(text))
-    hint = BY_HAND.get(reply.cme)
-    return told if hint is None else BoardError(told.code, told.message, hint=hint, cme=told.cme)
+    """What the modem's number means, with advice for a person who has the board in hand."""
+    error = cme.modem_error(reply.cme, at_text.shown(text))
+    hint = CME_HINTS.get(reply.cme)
+    return (
+        error if hint is None else BoardError(error.code, error.message, hint=hint, cme=error.cme)
+    )
 
 
 def _ask(command: Command) -> Generator[Command, Reply, Reply]:

@@ -1,8 +1,7 @@
-"""`infuse serial check`: one board beside the journal and the cloud, every difference named,
-nothing written.
+"""`infuse serial check`: one board beside journal, product and cloud; nothing is written.
 
-What the modem holds is compared with what the record says was put there; the key in it is asked to
-sign a fresh challenge, as `possession` does on the line.
+What the modem holds is compared with what the journal says was put there; the key in it is asked to
+sign a fresh challenge, as step `possession` does.
 """
 
 from __future__ import annotations
@@ -10,183 +9,318 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from infuse_cli.capabilities import Can
-from infuse_cli.cli import context
+from infuse_cli.capabilities import Capability
+from infuse_cli.clock import RunClock
 from infuse_cli.dialect import capabilities, operations
+from infuse_cli.effects.comparison import compare_device
+from infuse_cli.effects.credentials import kind_name
 from infuse_cli.errors import BoardError, CredentialError, InfuseError, PolicyError
-from infuse_cli.journal.manual_changes import changes
 from infuse_cli.journal.queries import device_ids, facts_of
-from infuse_cli.pki.possession import Possession, verify_jwt
 from infuse_cli.provisioning import slots
-from infuse_cli.provisioning.steps.expect import firmware_fits, kind_name
-from infuse_cli.serial_tools import board as serial_board
-from infuse_cli.types import StepState
+from infuse_cli.serial_tools.board import (
+    BoardHistory,
+    CredentialRow,
+    IdentifiedBoard,
+    credential_rows,
+    existing_journal,
+    history,
+    identify,
+    list_entries,
+    open_board,
+    writable,
+)
+from infuse_cli.types import CredentialType, StepState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from infuse_cli import api_types as api
     from infuse_cli.config.model import Profile
+    from infuse_cli.journal.manual_changes import Place
     from infuse_cli.journal.store import SqliteJournal
-    from infuse_cli.ports import Board, InfuseApi
-    from infuse_cli.provisioning.context import Resolved
+    from infuse_cli.ports import BoardLink, InfuseApi
     from infuse_cli.records import AttemptRecord, CertificateRecord
+    from infuse_cli.serial_tools.ports import BoardPort
+    from infuse_cli.settings import Settings
     from infuse_cli.types import StoredCredential
-
-Place = tuple[int, int]
-"""sec_tag and credential type."""
 
 _CONFLICT: Final = "run.conflict"
 
 
-@dataclass(slots=True)
-class Check:
-    """What was found; `differences` are errors, `notes` are not."""
+@dataclass(frozen=True, slots=True)
+class CloudDevice:
+    """What the cloud has of a board: None for no device; `heard` is when it heard from it last."""
 
-    found: serial_board.Found
-    slots: list[dict[str, Any]] | None
-    record: dict[str, Any] | None
-    by_hand: int = 0
-    possession: str | None = None
-    cloud: dict[str, Any] | None = None
-    differences: list[InfuseError] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    mode_owed: int | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """The whole comparison as JSON values."""
-        return {
-            **self.found.as_json(),
-            "slots": self.slots,
-            "record": self.record,
-            "byHand": self.by_hand,
-            "functionalModeOwed": self.mode_owed,
-            "possession": self.possession,
-            "cloud": self.cloud,
-            "differences": [one.as_json() for one in self.differences],
-            "notes": self.notes,
-        }
-
-    def differs(self, code: str, message: str) -> None:
-        """Add a difference under a code of `errors.CODES`."""
-        self.differences.append(PolicyError(code, message))
+    device: api.Device | None
+    heard: datetime | None = None
 
 
-def check(port: str, profile: Profile | None) -> Check:
+@dataclass(frozen=True, slots=True)
+class BoardCheck:
+    """A board beside what is known of it; `differences` are errors, `notes` are not.
+
+    `credentials` is None where the dialect cannot list them. `possession` is proven, failed or
+    unproven, None where it was not tried; `cloud` is None where the cloud was not asked.
+    """
+
+    board: IdentifiedBoard
+    history: BoardHistory
+    credentials: tuple[CredentialRow, ...] | None
+    possession: str | None
+    cloud: CloudDevice | None
+    differences: tuple[InfuseError, ...]
+    notes: tuple[str, ...]
+
+
+def check(settings: Settings, target: BoardPort) -> BoardCheck:
     """Read everything and compare.
 
-    Raises BoardError serial.* for a port or board that does not answer.
+    Raises BoardError serial.* for a port or board that does not answer, JournalError, CloudError.
     """
-    with serial_board.opened(port, profile) as link, serial_board.record() as journal:
-        found = serial_board.identify(link, profile)
-        uuid = found.identity.uuid
-        entries = (
-            serial_board.stored(link, None)
-            if Can.READ_DIGEST in capabilities(link.dialect)
-            else None
+    with open_board(target) as link, existing_journal(settings.home) as journal:
+        board = identify(settings, link, target.profile)
+        listable = Capability.READ_DIGEST in capabilities(link.dialect)
+        entries = writable(list_entries(link, None)) if listable else None
+        checker = _Checker(board, history(journal, board), target.profile, entries)
+        checker.check_board(journal)
+        checker.check_credentials(link)
+    checker.check_cloud(settings)
+    return checker.result()
+
+
+@dataclass(slots=True)
+class _Checker:
+    board: IdentifiedBoard
+    history: BoardHistory
+    profile: Profile | None
+    entries: tuple[StoredCredential, ...] | None
+    possession: str | None = None
+    cloud: CloudDevice | None = None
+    differences: list[InfuseError] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def result(self) -> BoardCheck:
+        return BoardCheck(
+            self.board,
+            self.history,
+            self._rows,
+            self.possession,
+            self.cloud,
+            tuple(self.differences),
+            tuple(self.notes),
         )
-        attempts, events = serial_board.history(journal, uuid), serial_board.by_hand(journal, uuid)
-        made = Check(
-            found,
-            None if entries is None else serial_board.credential_rows(entries, attempts, events),
-            serial_board.on_record(journal, uuid),
-            by_hand=len(changes(events)),
-        )
-        if found.mcu_id_problem is not None:
-            made.notes.append(f"mcuId could not be read: {found.mcu_id_problem.message}")
-        made.mode_owed = serial_board.mode_owed(journal, found)
-        _identity(made, journal)
-        _product(made, profile)
-        if entries is None:
-            made.notes.append(
+
+    @property
+    def _rows(self) -> tuple[CredentialRow, ...] | None:
+        return None if self.entries is None else credential_rows(self.entries, self.history)
+
+    @property
+    def _attempt(self) -> AttemptRecord | None:
+        """The newest attempt that did something to the board, else the newest."""
+        attempts = self.history.attempts
+        effective = (attempt for attempt in reversed(attempts) if recorded_places(attempt))
+        return next(effective, attempts[-1] if attempts else None)
+
+    def _differ(self, code: str, message: str) -> None:
+        self.differences.append(PolicyError(code, message))
+
+    def check_board(self, journal: SqliteJournal | None) -> None:
+        """Compare identity and product."""
+        seen = self.board.identity
+        if self.board.mcu_id_problem is not None:
+            self.notes.append(f"mcuId could not be read: {self.board.mcu_id_problem.message}")
+        if journal is not None:
+            try:
+                journal.check_identity(seen.uuid, seen.imei, seen.mcu_id)
+            except PolicyError as error:
+                self.differences.append(error)
+        if self.profile is not None:
+            self._check_product(self.profile)
+
+    def _check_product(self, profile: Profile) -> None:
+        from infuse_cli.provisioning.steps.expect import firmware_fits
+
+        wanted, seen = profile.board.expect, self.board.identity
+        if wanted.model is not None and seen.model != wanted.model:
+            self._differ(
+                "board.unexpected", f"the model is {seen.model}, {wanted.model} is expected"
+            )
+        firmware = wanted.modem_firmware
+        if firmware is not None and not firmware_fits(seen.modem_firmware, firmware):
+            self._differ(
+                "board.unexpected",
+                f"the modem firmware is {seen.modem_firmware}, {firmware} is expected",
+            )
+
+    def check_credentials(self, link: BoardLink) -> None:
+        """Compare the modem's credentials and the certificate, and ask for a proof of the key."""
+        if self.entries is None:
+            self.notes.append(
                 f"dialect {link.dialect} cannot list credentials: none of them was compared"
             )
-        else:
-            _slots(made, entries, attempts, profile)
-            _certificate(made, link, journal, profile)
-    _cloud(made, attempts, profile)
-    return made
+            return
+        attempt = self._attempt
+        recorded = {} if attempt is None else recorded_places(attempt)
+        present = {(entry.sec_tag, entry.type): entry for entry in self.entries}
+        for place, digests in recorded.items():
+            self._check_place(place, digests, present.get(place))
+        ours = {tag for tag, _ in recorded} | _tags(self.profile)
+        for place, entry in present.items():
+            known = place in recorded or slots.is_ours(entry, self.history.attempts)
+            if entry.sec_tag in ours and not known:
+                self._differ(
+                    "identity.slot-occupied",
+                    f"{_named(place)} is in the modem (SHA-256 {entry.sha256 or 'not given'}) and"
+                    " not on record",
+                )
+        if self.history.certificates:
+            self._check_certificate(link, self.history.certificates[-1])
 
-
-def _identity(made: Check, journal: SqliteJournal | None) -> None:
-    seen = made.found.identity
-    if journal is None:
-        return
-    try:
-        journal.check_identity(seen.uuid, seen.imei, seen.mcu_id)
-    except PolicyError as error:
-        made.differences.append(error)
-
-
-def _product(made: Check, profile: Profile | None) -> None:
-    if profile is None:
-        return
-    wanted, seen = profile.board.expect, made.found.identity
-    if wanted.model is not None and seen.model != wanted.model:
-        made.differs("board.unexpected", f"the model is {seen.model}, {wanted.model} is expected")
-    if wanted.modem_firmware is not None and not firmware_fits(
-        seen.modem_firmware, wanted.modem_firmware
-    ):
-        made.differs(
-            "board.unexpected",
-            f"the modem firmware is {seen.modem_firmware}, {wanted.modem_firmware} is expected",
-        )
-
-
-def _slots(
-    made: Check,
-    entries: Sequence[StoredCredential],
-    attempts: Sequence[AttemptRecord],
-    profile: Profile | None,
-) -> None:
-    """What the record says must be there, then what is there under our sec_tags and was not put
-    there by this journal.
-    """
-    recorded = {} if not attempts else recorded_places(_that_counts(attempts))
-    there = {(entry.sec_tag, entry.type): entry for entry in entries}
-    for place, digests in recorded.items():
-        entry = there.get(place)
+    def _check_place(
+        self, place: Place, digests: frozenset[str], entry: StoredCredential | None
+    ) -> None:
         if entry is None:
-            made.differs(
+            self._differ(
                 "identity.not-read-back", f"{_named(place)} is on record and not in the modem"
             )
         elif entry.sha256 is None:
-            made.notes.append(f"the modem lists {_named(place)} without a digest")
+            self.notes.append(f"the modem lists {_named(place)} without a digest")
         elif entry.sha256 not in digests:
-            made.differs(
+            self._differ(
                 "identity.not-read-back",
                 f"{_named(place)} is {entry.sha256} in the modem, {' or '.join(sorted(digests))} on"
                 " record",
             )
-    ours = {tag for tag, _ in recorded} | _tags(profile)
-    for place, entry in there.items():
-        if place not in recorded and entry.sec_tag in ours and not slots.is_ours(entry, attempts):
-            made.differs(
-                "identity.slot-occupied",
-                f"{_named(place)} is in the modem (SHA-256 {entry.sha256 or 'not given'}) and not"
-                " on record",
+
+    def _check_certificate(self, link: BoardLink, certificate: CertificateRecord) -> None:
+        if not certificate.not_before <= datetime.now(UTC) <= certificate.not_after:
+            self._differ(
+                "identity.certificate-mismatch",
+                f"certificate {certificate.serial} is valid from {certificate.not_before:%Y-%m-%d}"
+                f" to {certificate.not_after:%Y-%m-%d} only",
+            )
+        tag = self._certificate_tag()
+        if tag is not None:
+            self._prove(link, certificate, tag)
+
+    def _certificate_tag(self) -> int | None:
+        """The certificate's sec_tag: the profile's, else the only one of ours that holds one."""
+        ours = [
+            row.entry.sec_tag
+            for row in self._rows or ()
+            if row.entry.type == CredentialType.CLIENT_CERTIFICATE and row.attempt is not None
+        ]
+        own = None if self.profile is None else self.profile.identity.sec_tag
+        if own is not None and (own in ours or not ours):
+            return own
+        return ours[0] if len(ours) == 1 else None
+
+    def _prove(self, link: BoardLink, certificate: CertificateRecord, tag: int) -> None:
+        from infuse_cli.pki.possession import Possession, verify_jwt
+
+        nonce = secrets.token_hex(16)
+        try:
+            jwt = link.run(operations(link.dialect).jwt(tag, nonce, nonce))
+            proof = verify_jwt(jwt, certificate.pem, subject=nonce, audience=nonce)
+        except BoardError as error:
+            if not error.code.startswith("modem."):
+                raise
+            self.possession = "unproven"
+            self.notes.append(f"possession is unproven: {error.message}")
+        except PolicyError as error:
+            self.possession = "failed"
+            self.differences.append(error)
+        else:
+            self.possession = "proven" if proof is Possession.PROVEN else "unproven"
+
+    def check_cloud(self, settings: Settings) -> None:
+        """Compare the cloud device, where the profile says in which cloud to look."""
+        profile = self.profile
+        if profile is None:
+            return
+        organisation = profile.cloud.organisation
+        if organisation.id is None and organisation.name is None:
+            return
+        recorded = None if self.history.board is None else self.history.board.mcu_id
+        mcu_id = self.board.identity.mcu_id or recorded
+        if mcu_id is None:
+            self.notes.append("the cloud was not asked: mcuId is not known")
+            return
+        try:
+            client = _client(settings, profile)
+            self._compare_device(client, profile, mcu_id)
+        except CredentialError as error:
+            if error.code != "credential.missing":
+                raise
+            self.notes.append(f"the cloud was not asked: {error.message}")
+
+    def _compare_device(self, client: InfuseApi, profile: Profile, mcu_id: str) -> None:
+        from infuse_cli.provisioning.resolve import resolve
+
+        resolved = resolve(profile, client, None, "")
+        device = client.device_by_mcu_id(resolved.soc, mcu_id)
+        attempt = self._attempt
+        facts = {} if attempt is None else facts_of(attempt)
+        known = device_ids(facts)[0]
+        self._compare_ids(device, known, f"{resolved.soc} {mcu_id}")
+        if device is None:
+            self.cloud = CloudDevice(None)
+            return
+        state = client.device_state(device.device_id)
+        self.cloud = CloudDevice(device, None if state is None else state.last_route_time)
+        self._compare_owner(device, resolved.organisation.id, resolved.board.id)
+        self._compare_metadata(device, facts.get("metadata") or {})
+
+    def _compare_ids(self, device: api.Device | None, known: str | None, chip: str) -> None:
+        if device is None:
+            if known is not None:
+                self._differ(
+                    _CONFLICT,
+                    f"the record names cloud device {known}, the cloud has none for {chip}",
+                )
+        elif known is None:
+            self.notes.append(
+                f"the cloud knows this board as {device.device_id}, this journal has no cloud"
+                " device for it"
+            )
+        elif known != device.device_id:
+            self._differ(
+                _CONFLICT,
+                f"the record names cloud device {known}, the cloud has {device.device_id}",
+            )
+
+    def _compare_owner(self, device: api.Device, organisation_id: str, board_id: str) -> None:
+        comparison = compare_device(device, organisation_id=organisation_id, board_id=board_id)
+        for difference in reversed(comparison.ids):
+            self._differ(
+                "cloud.wrong-owner",
+                f"cloud device {device.device_id} belongs to {difference.name}"
+                f" {difference.actual}, the profile's is {difference.expected}",
+            )
+
+    def _compare_metadata(self, device: api.Device, metadata: Mapping[str, str]) -> None:
+        for difference in compare_device(device, metadata=metadata).metadata:
+            self._differ(
+                "cloud.device-conflict",
+                f"{difference.name} is {difference.expected!r} on record, {difference.actual!r} in"
+                " the cloud",
             )
 
 
-def recorded_places(attempt: AttemptRecord) -> dict[Place, set[str]]:
+def recorded_places(attempt: AttemptRecord) -> dict[Place, frozenset[str]]:
     """The places that an attempt filled, with the digests that the modem may show for each.
 
     Once a board PASSed its firmware may use its token up and delete it, so that one need not be
     there any more.
     """
-    places: dict[Place, set[str]] = {}
+    places: dict[Place, frozenset[str]] = {}
     for step in attempt.steps.values():
         if step.state is StepState.DONE and (step.step != "flash" or attempt.outcome != "PASS"):
             for row in step.facts.get("wrote", ()):
-                places[row["secTag"], row["type"]] = set(row["sha256"])
+                places[row["secTag"], row["type"]] = frozenset(row["sha256"])
     return {place: digests for place, digests in places.items() if digests}
-
-
-def _that_counts(attempts: Sequence[AttemptRecord]) -> AttemptRecord:
-    """The newest attempt that did something to the board."""
-    return next((one for one in reversed(attempts) if recorded_places(one)), attempts[-1])
 
 
 def _tags(profile: Profile | None) -> set[int]:
@@ -195,12 +329,12 @@ def _tags(profile: Profile | None) -> set[int]:
     """
     if profile is None:
         return set()
-    own = {profile.identity.sec_tag} if profile.identity.mode in {"local-ca", "cloud-ca"} else set()
-    return own | (
-        {profile.token.sec_tag}
-        if profile.token is not None and profile.token.store == "psk"
-        else set()
-    )
+    tags = set()
+    if profile.identity.mode in {"local-ca", "cloud-ca"}:
+        tags.add(profile.identity.sec_tag)
+    if profile.token is not None and profile.token.store == "psk":
+        tags.add(profile.token.sec_tag)
+    return tags
 
 
 def _named(place: Place) -> str:
@@ -208,167 +342,14 @@ def _named(place: Place) -> str:
     return f"the {kind_name(kind)} of sec_tag {tag}"
 
 
-def _certificate(
-    made: Check, link: Board, journal: SqliteJournal | None, profile: Profile | None
-) -> None:
-    issued = (
-        []
-        if journal is None
-        else [
-            row
-            for row in journal.certificates(board=made.found.identity.uuid)
-            if row.state == "issued"
-        ]
-    )
-    if not issued:
-        return
-    newest = issued[-1]
-    now = datetime.now(UTC)
-    if not newest.not_before <= now <= newest.not_after:
-        made.differs(
-            "identity.certificate-mismatch",
-            f"certificate {newest.serial} is valid from {newest.not_before:%Y-%m-%d} to"
-            f" {newest.not_after:%Y-%m-%d} only",
-        )
-    tag = _certificate_tag(made, profile)
-    if tag is not None:
-        _prove(made, link, newest, tag)
-
-
-def _certificate_tag(made: Check, profile: Profile | None) -> int | None:
-    """The sec_tag of the certificate that is on record: the profile's, else the one place of ours
-    that holds one.
-    """
-    ours = [int(row["secTag"]) for row in made.slots or () if row["type"] == 1 and row["known"]]
-    if profile is not None and (profile.identity.sec_tag in ours or not ours):
-        return profile.identity.sec_tag
-    return ours[0] if len(ours) == 1 else None
-
-
-def _prove(made: Check, link: Board, certificate: CertificateRecord, tag: int) -> None:
-    nonce = secrets.token_hex(16)
-    try:
-        jwt = link.run(operations(link.dialect).jwt(tag, nonce, nonce))
-        proof = verify_jwt(jwt, certificate.pem, subject=nonce, audience=nonce)
-    except BoardError as error:
-        if not error.code.startswith("modem."):
-            raise
-        made.possession = "unproven"
-        made.notes.append(f"possession is unproven: {error.message}")
-    except PolicyError as error:
-        made.possession = "failed"
-        made.differences.append(error)
-    else:
-        made.possession = "proven" if proof is Possession.PROVEN else "unproven"
-
-
-def _cloud(made: Check, attempts: Sequence[AttemptRecord], profile: Profile | None) -> None:
-    """The cloud device beside board and record, where the profile says in which cloud to look."""
-    if (
-        profile is None
-        or (profile.cloud.organisation.id or profile.cloud.organisation.name) is None
-    ):
-        return
-    mcu_id = made.found.identity.mcu_id or (made.record or {}).get("mcuId")
-    if mcu_id is None:
-        made.notes.append("the cloud was not asked: mcuId is not known")
-        return
-    try:
-        client = _client(profile)
-        resolved = _resolved(profile, client)
-        device = client.device_by_mcu_id(resolved.soc, mcu_id)
-    except CredentialError as error:
-        if error.code != "credential.missing":
-            raise
-        made.notes.append(f"the cloud was not asked: {error.message}")
-        return
-    known = device_ids(facts_of(_that_counts(attempts)))[0] if attempts else None
-    if device is None:
-        made.cloud = {"deviceId": None}
-        if known is not None:
-            made.differs(
-                _CONFLICT,
-                f"the record names cloud device {known}, the cloud has none for {resolved.soc}"
-                f" {mcu_id}",
-            )
-        return
-    made.cloud = _as_data(device, client)
-    _compare(
-        made,
-        device,
-        resolved,
-        known,
-        facts_of(_that_counts(attempts)).get("metadata") if attempts else None,
-    )
-
-
-def _client(profile: Profile) -> InfuseApi:
+def _client(settings: Settings, profile: Profile) -> InfuseApi:
     from infuse_cli.cloud.build import connect
     from infuse_cli.keys.credentials import credential_host, find_credential
 
-    settings = context.current()
-    found = find_credential(
+    credential = find_credential(
         credential_host(profile.cloud.base_url),
         env=settings.env,
         token_file=profile.cloud.auth.token_file,
         home=settings.home,
     )
-    return connect(profile.cloud, found.secret, _never_stopped)
-
-
-def _never_stopped(seconds: float) -> bool:
-    """Wait between two tries; Ctrl-C ends a read-only command anyhow."""
-    import threading
-
-    return threading.Event().wait(seconds)
-
-
-def _resolved(profile: Profile, client: InfuseApi) -> Resolved:
-    from infuse_cli.provisioning.resolve import resolve
-
-    return resolve(profile, client, None, "")
-
-
-def _as_data(device: api.Device, client: InfuseApi) -> dict[str, Any]:
-    state = client.device_state(device.device_id)
-    return {
-        "deviceId": device.device_id,
-        "organisationId": device.organisation_id,
-        "boardId": device.board_id,
-        "metadata": device.metadata,
-        "heard": None if state is None else state.last_route_time,
-    }
-
-
-def _compare(
-    made: Check,
-    device: api.Device,
-    resolved: Resolved,
-    known: str | None,
-    metadata: dict[str, str] | None,
-) -> None:
-    if known is None:
-        made.notes.append(
-            f"the cloud knows this board as {device.device_id}, this journal has no cloud device"
-            " for it"
-        )
-    elif known != device.device_id:
-        made.differs(
-            _CONFLICT, f"the record names cloud device {known}, the cloud has {device.device_id}"
-        )
-    for what, have, want in (
-        ("organisation", device.organisation_id, resolved.organisation.id),
-        ("board", device.board_id, resolved.board.id),
-    ):
-        if have != want:
-            made.differs(
-                "cloud.wrong-owner",
-                f"cloud device {device.device_id} belongs to {what} {have}, the profile's is"
-                f" {want}",
-            )
-    for key, value in sorted((metadata or {}).items()):
-        if device.metadata.get(key) != value:
-            made.differs(
-                "cloud.device-conflict",
-                f"{key} is {value!r} on record, {device.metadata.get(key)!r} in the cloud",
-            )
+    return connect(profile.cloud, credential.secret, RunClock().between_tries)

@@ -1,14 +1,12 @@
-"""Which port a command for one board means: the one that was named, else the one candidate, never a
-guess.
-"""
+"""Which port a command means: the named one, else the only candidate, never a guess."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from infuse_cli.cli import context
-from infuse_cli.errors import BoardError, UsageError
+from infuse_cli.errors import BoardError
 from infuse_cli.link.discover import Seen, board_name, explain, list_ports
 from infuse_cli.link.holder import holder_of
 from infuse_cli.link.places import slot_of
@@ -18,21 +16,64 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from infuse_cli.config.model import Profile
+    from infuse_cli.settings import Settings
 
 
-class NoOnePort(BoardError):  # noqa: N818 - said of a bench, not of the program
-    """No port was named, and not exactly one is a board's; `rows` are the ports there are, with
-    reasons.
+@dataclass(frozen=True, slots=True)
+class BoardPort:
+    """The port of one board: a device path or URL, and the product that the board is of.
+
+    `profile` is None where none was named; the defaults of `board.serial` hold then.
     """
 
-    def __init__(self, code: str, message: str, rows: list[dict[str, Any]]) -> None:
+    port: str
+    profile: Profile | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PortRow:
+    """A serial port of this machine.
+
+    `holder` names the process that has it open, as far as that can be seen. `permitted` is whether
+    this user may open it, None where that cannot be known before. `slot` is the one that was
+    learned for a board's port.
+    """
+
+    seen: Seen
+    holder: str | None
+    permitted: bool | None
+    slot: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The port as JSON values; `usb` is VID:PID in hex."""
+        info = self.seen.info
+        usb = None if info.vid is None or info.pid is None else f"{info.vid:04x}:{info.pid:04x}"
+        return {
+            "port": info.port,
+            "board": self.seen.board,
+            "description": "" if info.description == "n/a" else info.description,
+            "usb": usb,
+            "serialNumber": info.serial_number,
+            "hubPath": info.hub_path,
+            "interface": info.interface,
+            "heldBy": self.holder,
+            "permitted": self.permitted,
+            "slot": self.slot,
+            "chosen": self.seen.chosen,
+            "why": self.seen.why,
+        }
+
+
+class NoSinglePortError(BoardError):
+    """No port was named, and not exactly one is a board's; `rows` are all ports with reasons."""
+
+    def __init__(self, code: str, message: str, rows: Sequence[PortRow]) -> None:
         super().__init__(code, message)
         self.rows = rows
 
 
-def profile_in_use() -> Profile | None:
-    """The profile that --profile or INFUSE_PROFILE names, None without one. Raises ProfileError."""
-    settings = context.current()
+def load_profile(settings: Settings) -> Profile | None:
+    """The profile of the settings, None where none is named. Raises ProfileError."""
     if settings.profile is None:
         return None
     from infuse_cli.config.source import load
@@ -40,80 +81,71 @@ def profile_in_use() -> Profile | None:
     return load(settings.profile, settings.env).profile
 
 
-def named_port(argument: str | None, option: str | None) -> str | None:
-    """The port of the command line. Raises UsageError when the argument and --port differ."""
-    if argument and option and argument != option:
-        raise UsageError(
-            "usage.bad-option", f"two ports were named: {argument} and --port {option}"
-        )
-    return argument or option
+def choose_port(settings: Settings, named: str | None) -> BoardPort:
+    """The port that was named, else the only one that is a board's.
 
-
-def only_port(named: str | None, profile: Profile | None) -> str:
-    """The port that was named, else the one that is a board's.
-
-    Raises NoOnePort serial.none, serial.ambiguous.
+    Raises NoSinglePortError serial.none, serial.ambiguous, ProfileError.
     """
-    from infuse_cli.config.bench import load_bench
-
+    profile = load_profile(settings)
     if named:
-        return named
-    seen = explain(list_ports(), () if profile is None else profile.board.usb)
-    chosen = [one.info.port for one in seen if one.chosen]
+        return BoardPort(named, profile)
+    seen = explain(list_ports(), usb_rules(profile))
+    chosen = [port.info.port for port in seen if port.chosen]
     if len(chosen) == 1:
-        return chosen[0]
-    slots = load_bench(context.current().home).slots
-    rows = [as_row(one, slots=slots) for one in seen]
+        return BoardPort(chosen[0], profile)
+    slots = _slots(settings)
+    rows = [describe(port, slots=slots) for port in seen]
     if not chosen:
-        raise NoOnePort("serial.none", "no port looks like a board", rows)
-    raise NoOnePort(
+        raise NoSinglePortError("serial.none", "no port looks like a board", rows)
+    raise NoSinglePortError(
         "serial.ambiguous", f"{len(chosen)} ports look like a board's: {', '.join(chosen)}", rows
     )
 
 
-def look(named: Sequence[str], profile: Profile | None) -> list[dict[str, Any]]:
-    """A row for each port of this machine, or for those that are named; nothing is opened."""
-    from infuse_cli.config.bench import load_bench
-
-    found, slots = (
-        {info.port: info for info in list_ports()},
-        load_bench(context.current().home).slots,
+def list_rows(
+    settings: Settings, profile: Profile | None, named: Sequence[str] = ()
+) -> list[PortRow]:
+    """A row for each port of this machine, or for the named ones; nothing is opened."""
+    present = {info.port: info for info in list_ports()}
+    seen = (
+        [_named(port, present.get(port)) for port in named]
+        if named
+        else explain(present.values(), usb_rules(profile))
     )
-    if named:
-        return [as_row(_named(port, found.get(port)), slots=slots) for port in named]
-    return [
-        as_row(one, slots=slots)
-        for one in explain(found.values(), () if profile is None else profile.board.usb)
-    ]
+    slots = _slots(settings)
+    return [describe(port, slots=slots) for port in seen]
 
 
-def as_row(
+def list_boards(profile: Profile | None) -> list[PortInfo]:
+    """The AT ports of the boards that are plugged in, in the order of the hub."""
+    return [port.info for port in explain(list_ports(), usb_rules(profile)) if port.chosen]
+
+
+def describe(
     seen: Seen,
     *,
     holder: Callable[[str], str | None] = holder_of,
     slots: Mapping[str, int] | None = None,
-) -> dict[str, Any]:
-    """A port as JSON values; `usb` is VID:PID in hex, `heldBy` the process that has it open as far
-    as `holder` can see.
+) -> PortRow:
+    """A port with what can be known of it from outside."""
+    port = seen.info.port
+    return PortRow(
+        seen,
+        holder=None if "://" in port else holder(port),
+        permitted=_permitted(port),
+        slot=slot_of(seen.info, slots or {}) if seen.chosen else None,
+    )
 
-    `slot` is the one that was learned for a board's port.
-    """
-    info = seen.info
-    usb = None if info.vid is None or info.pid is None else f"{info.vid:04x}:{info.pid:04x}"
-    return {
-        "port": info.port,
-        "board": seen.board,
-        "description": "" if info.description == "n/a" else info.description,
-        "usb": usb,
-        "serialNumber": info.serial_number,
-        "hubPath": info.hub_path,
-        "interface": info.interface,
-        "heldBy": None if "://" in info.port else holder(info.port),
-        "permitted": _permitted(info.port),
-        "slot": slot_of(info, slots or {}) if seen.chosen else None,
-        "chosen": seen.chosen,
-        "why": seen.why,
-    }
+
+def usb_rules(profile: Profile | None) -> Sequence[Any]:
+    """The USB ids of a profile; without one the table of known boards decides."""
+    return () if profile is None else profile.board.usb
+
+
+def _slots(settings: Settings) -> Mapping[str, int]:
+    from infuse_cli.config.bench import load_bench
+
+    return load_bench(settings.home).slots
 
 
 def _named(port: str, info: PortInfo | None) -> Seen:
@@ -124,7 +156,6 @@ def _named(port: str, info: PortInfo | None) -> Seen:
 
 
 def _permitted(port: str) -> bool | None:
-    """Whether this user may open it; None where that cannot be told beforehand."""
     if os.name != "posix" or "://" in port or not os.path.exists(port):  # noqa: PTH110
         return None
     return os.access(port, os.R_OK | os.W_OK)

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING
 from infuse_cli.config import model as prof
 from infuse_cli.dialect import operations
 from infuse_cli.dialect.commands import FLIGHT_MODE
+from infuse_cli.effects.journal_run import command_run
 from infuse_cli.errors import BoardError
-from infuse_cli.records.modes import mode_facts
-from infuse_cli.records.notes import NoteKind
-from infuse_cli.serial_tools import board as serial_board
-from infuse_cli.serial_tools.manual_log import Notes
+from infuse_cli.serial_tools.board import existing_journal, identify, open_board
+from infuse_cli.serial_tools.credentials import restore_mode
+from infuse_cli.serial_tools.ports import BoardPort
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from infuse_cli.config.model import Profile
     from infuse_cli.journal.store import SqliteJournal
-    from infuse_cli.ports import Board
+    from infuse_cli.ports import BoardLink
     from infuse_cli.records.modes import OwedMode
+    from infuse_cli.settings import Settings
 
 
 class ModeState(enum.Enum):
@@ -55,22 +56,26 @@ class RestoredMode:
     errors: tuple[BoardError, ...] = ()
 
 
-def restore_modes(ports: Sequence[str]) -> list[RestoredMode]:
+def restore_modes(settings: Settings, ports: Sequence[str]) -> list[RestoredMode]:
     """Look for the boards whose mode is to be restored on these ports (none: where each was).
 
     A board that is not there is no error: whoever unplugged it ended its flight mode.
     """
-    with serial_board.record() as journal:
-        pending = [] if journal is None else list(journal.modes_owed())
-        profiles = {} if journal is None else {one.board: _profile(journal, one) for one in pending}
-    return [_restore(owed, profiles[owed.board], ports or [owed.port]) for owed in pending]
+    with existing_journal(settings.home) as journal:
+        if journal is None:
+            return []
+        pending = [(owed, _profile(journal, owed)) for owed in journal.modes_owed()]
+    return [
+        _restore(settings, owed, [BoardPort(port, profile) for port in ports or [owed.port]])
+        for owed, profile in pending
+    ]
 
 
-def _restore(owed: OwedMode, profile: Profile | None, ports: Sequence[str]) -> RestoredMode:
+def _restore(settings: Settings, owed: OwedMode, targets: Sequence[BoardPort]) -> RestoredMode:
     state, why = ModeState.ABSENT, None
     errors: list[BoardError] = []
-    for port in ports:
-        state, why, error = _on_port(port, owed, profile)
+    for target in targets:
+        state, why, error = _on_port(settings, owed, target)
         errors += [] if error is None else [error]
         if state is not ModeState.ABSENT:
             break
@@ -84,32 +89,27 @@ def _profile(journal: SqliteJournal, owed: OwedMode) -> Profile | None:
 
 
 def _on_port(
-    port: str, owed: OwedMode, profile: Profile | None
+    settings: Settings, owed: OwedMode, target: BoardPort
 ) -> tuple[ModeState, str | None, BoardError | None]:
     try:
-        with serial_board.opened(port, profile) as link:
-            found = serial_board.identify(link, None).identity
-            if found.uuid != owed.board:
-                return ModeState.ABSENT, f"board {found.uuid} is on {port}", None
-            return _put_back(link, owed, profile, found.functional_mode)
+        with open_board(target) as link:
+            board = identify(settings, link, None)
+            if board.uuid != owed.board:
+                return ModeState.ABSENT, f"board {board.uuid} is on {target.port}", None
+            in_flight_mode = board.identity.functional_mode == FLIGHT_MODE
+            return _put_back(settings, owed, target, link, needed=in_flight_mode)
     except BoardError as error:
         return ModeState.ABSENT, error.message, None
 
 
 def _put_back(
-    link: Board, owed: OwedMode, profile: Profile | None, found: int | None
+    settings: Settings, owed: OwedMode, target: BoardPort, link: BoardLink, *, needed: bool
 ) -> tuple[ModeState, str | None, BoardError | None]:
-    ops = operations(link.dialect)
-    with Notes("resume", profile, link.port, owed.board) as notes:
+    board = link, operations(link.dialect), owed.board
+    about = {"port": target.port, "board": owed.board}
+    with command_run(settings.home, "resume", profile=target.profile, about=about) as run:
         try:
-            if found == FLIGHT_MODE:
-                link.run(ops.same_board(owed.board))
-                link.run(ops.restore(owed.mode))
+            restore_mode(run, board, owed.mode, needed=needed)
         except BoardError as error:
-            notes.note(
-                NoteKind.FUNCTIONAL_MODE,
-                **{**mode_facts(owed.mode, restored=False), "answer": error.code},
-            )
             return ModeState.FAILED, error.message, error
-        notes.note(NoteKind.FUNCTIONAL_MODE, **mode_facts(owed.mode, restored=True))
-    return (ModeState.RESTORED if found == FLIGHT_MODE else ModeState.OTHER), None, None
+    return (ModeState.RESTORED if needed else ModeState.OTHER), None, None

@@ -1,80 +1,59 @@
-"""`infuse serial write-id`: the cloud's device id into one chip's one-time memory, through its
-debug probe.
+"""`infuse serial write-id`: the cloud's device id written into one chip's one-time memory, through
+its debug probe.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from infuse_cli import composition as wire
-from infuse_cli.cli import context
-from infuse_cli.errors import BoardError, UsageError
+from infuse_cli.errors import UsageError
 from infuse_cli.identities import IdentityKind, refuse_blank
 from infuse_cli.records.notes import NoteKind
-from infuse_cli.serial_tools.credentials import opened
+from infuse_cli.serial_tools.board import chip_ids, soc_of
+from infuse_cli.serial_tools.credentials import open_editor, stored_change
 from infuse_cli.types import DEVICE_ID
 
 if TYPE_CHECKING:
-    from infuse_cli.config.model import Profile
-    from infuse_cli.records import AttemptRecord
+    from collections.abc import Sequence
 
-_SOC = "nRF9151"
+    from infuse_cli.records import AttemptRecord
+    from infuse_cli.serial_tools.board import IdentifiedBoard
+    from infuse_cli.serial_tools.ports import BoardPort
+    from infuse_cli.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenId:
+    """The device id (16 hex digits) that is in the chip; `already`: nothing was written."""
+
+    board: IdentifiedBoard
+    device_id: str
+    already: bool
+    notes: tuple[str, ...] = ()
 
 
 def write_id(
-    port: str, profile: Profile | None, device_id: str | None, *, yes: bool
-) -> dict[str, Any]:
-    """Look, ask, write and read back; what is there already is left.
+    settings: Settings, target: BoardPort, device_id: str | None, *, yes: bool
+) -> WrittenId:
+    """Look, ask, write and read back; None takes the id that this board was registered with here.
 
     Raises BoardError board.other-id, board.id-not-written; UsageError usage.bad-option where no id
-    is given or on record.
+    is given or recorded.
     """
-    from infuse_cli.config.bench import load_bench
-
-    with opened("serial write-id", port, profile) as hand:
-        wanted = _checked(device_id) if device_id is not None else _on_record(hand.history)
-        chips = wire.chip_ids(load_bench(context.current().home))
-        soc = _SOC if profile is None else profile.board.soc or _SOC
-        found = chips.device_id(port, soc)
-        if found != wanted:
-            context.current().settings.confirm(
-                f"Write device id {wanted} into the chip of board {hand.uuid} for good?", yes=yes
+    with open_editor("serial write-id", settings, target) as editor:
+        wanted = _recorded(editor.history.attempts) if device_id is None else _checked(device_id)
+        chips, soc = chip_ids(settings), soc_of(target.profile)
+        already = chips.device_id(target.port, soc) == wanted
+        if not already:
+            settings.confirm(
+                f"Write device id {wanted} into the chip of board {editor.uuid} for good?", yes=yes
             )
-            hand.link.run(hand.ops.same_board(hand.uuid))
-            with hand.record() as notes:
-                notes.note(
-                    NoteKind.DEVICE_ID_WRITTEN,
-                    command=f"device id {wanted}",
-                    answer="begun",
-                    deviceId=wanted,
-                )
-                try:
-                    chips.write_device_id(port, soc, wanted)
-                except BoardError as error:
-                    notes.note(
-                        NoteKind.DEVICE_ID_WRITTEN,
-                        command=f"device id {wanted}",
-                        answer=error.code,
-                        deviceId=wanted,
-                    )
-                    raise
-                notes.note(
-                    NoteKind.DEVICE_ID_WRITTEN,
-                    command=f"device id {wanted}",
-                    answer="OK",
-                    deviceId=wanted,
-                )
-        return hand.as_json(deviceId=wanted, already=found == wanted)
-
-
-def show(console: Any, data: dict[str, Any]) -> None:
-    """One sentence for a person."""
-    how = "was in the chip already" if data["already"] else "is in the chip now, read back"
-    console.print(
-        f"device id {data['deviceId']} {how}: board"
-        f" {data['board']['imei'] or data['board']['uuid']}",
-        highlight=False,
-    )
+            editor.link.run(editor.ops.same_board(editor.uuid))
+            facts = {"command": f"device id {wanted}", "deviceId": wanted}
+            with editor.journal_run() as run, stored_change(run, NoteKind.DEVICE_ID_WRITTEN, facts):
+                chips.write_device_id(target.port, soc, wanted)
+        return WrittenId(editor.board, wanted, already, tuple(editor.notes))
 
 
 def _checked(text: str) -> str:
@@ -85,9 +64,7 @@ def _checked(text: str) -> str:
     return value
 
 
-def _on_record(history: Any) -> str:
-    """The id that this board was registered with on this bench."""
-    attempts: list[AttemptRecord] = list(history)
+def _recorded(attempts: Sequence[AttemptRecord]) -> str:
     for attempt in reversed(attempts):
         step = attempt.steps.get("register")
         device = None if step is None else step.facts.get("device")

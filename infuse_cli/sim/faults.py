@@ -17,6 +17,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from infuse_cli import dialect
 from infuse_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class CloudFaultKind(enum.Enum):
 ALWAYS: Final = None
 """As `times`: strikes every time."""
 
-DIALECTS: Final = ("at", "at-shell", "cred-shell", "epacket", "all")
+DIALECTS: Final = (*(name for name, row in dialect.DIALECTS.items() if row.simulated), "all")
 """What a virtual board can speak."""
 
 CSR_FAULTS: Final = ("signature", "digest", "uuid", "tag", "reused-key", "policy", "null")

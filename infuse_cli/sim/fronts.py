@@ -7,9 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from infuse_cli.dialect import DIALECTS
 from infuse_cli.dialect.at_device import AtDevice
 from infuse_cli.dialect.shell_device import ShellDevice
-from infuse_cli.sim.shell_commands import COMMANDS, REBOOT, ShellCommands, at_command
+from infuse_cli.sim.shell_commands import ALL, COMMANDS, REBOOT, ShellCommands, at_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -191,13 +192,12 @@ def front(
     """The front of a dialect's name; `cloud_public` is for firmware that shares a secret with its
     cloud.
     """
-    if dialect in {"epacket", "all"}:
-        from infuse_cli.sim.epacket_front import AllFront, EpacketFront
+    from infuse_cli.sim.epacket_front import AllFront, EpacketFront
 
-        frames = EpacketFront(cloud_public)
-        return (
-            frames
-            if dialect == "epacket"
-            else AllFront(AtFront(blank=blank), ShellFront(dialect, colour=colour), frames)
-        )
-    return AtFront(blank=blank) if dialect == "at" else ShellFront(dialect, colour=colour)
+    if dialect == ALL:
+        shell = ShellFront(dialect, colour=colour)
+        return AllFront(AtFront(blank=blank), shell, EpacketFront(cloud_public))
+    row = DIALECTS[dialect]
+    if row.sealed:
+        return EpacketFront(cloud_public)
+    return ShellFront(dialect, colour=colour) if row.shell_commands else AtFront(blank=blank)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography.hazmat.primitives import serialization
 
+from infuse_cli.dialect import DIALECTS
 from infuse_cli.dialect.shell_device import ShellError, unescaped, words
 from infuse_cli.sim import attest
 from infuse_cli.sim.modem import Answer, Modem
@@ -31,11 +32,11 @@ default is 1024.
 """
 
 REBOOT: Final = "kernel reboot"
-COMMANDS: Final = {
-    "at-shell": frozenset({"at", "hwinfo", "settings", "kernel"}),
-    "cred-shell": frozenset({"cred", "nrf_cloud_cred", "hwinfo", "settings", "kernel"}),
-    "all": frozenset({"at", "cred", "nrf_cloud_cred", "hwinfo", "settings", "kernel"}),
-}
+_SHELLS: Final = {name: row.shell_commands for name, row in DIALECTS.items() if row.shell_commands}
+ALL: Final = "all"
+"""What a virtual board speaks that answers in every dialect."""
+
+COMMANDS: Final = {**_SHELLS, ALL: frozenset().union(*_SHELLS.values())}
 """Which shell commands the firmware of a dialect has."""
 
 _TYPES: Final = {

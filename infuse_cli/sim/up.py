@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import yaml
 
+from infuse_cli.capabilities import MCU_ID_SOURCES, TOKEN_STORES, Capability
+from infuse_cli.dialect import DIALECTS
 from infuse_cli.errors import UsageError
 from infuse_cli.pki.store import init_ca
 from infuse_cli.sim import faults as fault_plan
@@ -399,24 +401,27 @@ def _in_dialect(profile: dict[str, Any], dialect: str) -> dict[str, Any]:
     """The profile with what boards of this dialect can do: those without a modem to ask are known
     by their chip.
     """
-    if dialect not in _STORES:
+    row = DIALECTS.get(dialect)
+    if row is None or row.at_lines:
         return profile
-    board, token = dict(profile["board"]), {"token": _STORES[dialect]} if "token" in profile else {}
-    if dialect == "epacket":
-        board |= {"mcu_id": {"from": "epacket"}}
-        return {**profile, "board": board, **token}
-    board |= {
-        "mcu_id": {"from": "hwinfo"},
-        "expect": {"model": None, "modem_firmware": None},
-        "serial": {**board["serial"], "credential_buffer": CREDENTIAL_BUFFER},
-    }
-    return {**profile, "board": board, "metadata": {"serialNumber": {"from": "mcuId"}}, **token}
+    source = next(name for name, needed in MCU_ID_SOURCES.items() if needed <= row.can)
+    board = {**profile["board"], "mcu_id": {"from": source}}
+    changed = {**profile, "board": board}
+    if "token" in profile:
+        changed["token"] = next(
+            {"store": store, "name": name}
+            for store, name in _STORE_NAMES.items()
+            if TOKEN_STORES[store] <= row.can
+        )
+    if not row.at_carrier:
+        board["expect"] = {"model": None, "modem_firmware": None}
+        board["serial"] = {**board["serial"], "credential_buffer": CREDENTIAL_BUFFER}
+        changed["metadata"] = {"serialNumber": {"from": "mcuId"}}
+    return changed
 
 
-_STORES: Final[dict[str, dict[str, Any]]] = {
-    "cred-shell": {"store": "settings", "name": TOKEN_SETTING},
-    "epacket": {"store": "kv", "name": str(TOKEN_KEY)},
-}
+_STORE_NAMES: Final = {"settings": TOKEN_SETTING, "kv": str(TOKEN_KEY)}
+"""Where a virtual board looks for its token, by store outside the modem."""
 
 
 def mode_for(faults: str) -> IdentityMode:
@@ -424,11 +429,9 @@ def mode_for(faults: str) -> IdentityMode:
 
     Raises UsageError usage.bad-option.
     """
-    return (
-        IdentityMode.FIRST_BOOT
-        if _spoken(SimOptions(faults=faults)) == "epacket"
-        else IdentityMode.LOCAL_CA
-    )
+    row = DIALECTS.get(_spoken(SimOptions(faults=faults)))
+    takes_certificates = row is None or Capability.WRITE in row.can
+    return IdentityMode.LOCAL_CA if takes_certificates else IdentityMode.FIRST_BOOT
 
 
 def _active_wait(options: SimOptions) -> float:

@@ -18,13 +18,12 @@ CODES: Final[dict[str, str]] = {
     "cloud.device-elsewhere": "cloud.wrong-owner",
     "mqtt.open": "mqtt.anonymous-allowed",
     "keys.not-delivered": "keys.delivery-failed",
-}
-"""Error codes."""
-
-PLANNED_CODES: Final[dict[str, str]] = {
     "serial.garbled": "serial.protocol",
     "serial.line-ended": "serial.closed",
 }
+"""Error codes."""
+
+PLANNED_CODES: Final[dict[str, str]] = {}
 
 TOKEN_STATES: Final[dict[str, str]] = {"exposed": "delivered", "burnt": "compromised"}
 """States of registration tokens, as journal and command line show them."""

@@ -21,6 +21,7 @@ from infuse_cli.config.model import UsbMatch
 from infuse_cli.journal.store import open_journal
 from infuse_cli.link.discover import explain
 from infuse_cli.serial_tools import ports as serial_ports
+from infuse_cli.settings import Settings
 from infuse_cli.types import PortInfo
 from tests.line.trouble import in_slot, one_line, passes, profile_with, refused, requests
 from tests.support import bridge
@@ -30,6 +31,7 @@ from tests.support.zygote import Ran
 
 PSK = "0011223344556677"
 WRITE_PSK = f'AT%CMNG=0,77,3,"{PSK}"'
+SETTINGS = Settings(Path("/nowhere"))
 DK = [
     PortInfo(
         f"/dev/ttyACM{number}", "J-Link - CDC", 0x1366, 0x1069, "001051234567", "1-1.2", number * 2
@@ -123,18 +125,18 @@ def test_two_ports_of_one_board_that_cannot_be_told_apart_are_listed_and_not_gue
 
 def test_the_one_candidate_is_taken(monkeypatch):
     monkeypatch.setattr(serial_ports, "list_ports", lambda: (*DK, UART))
-    assert serial_ports.only_port(None, None) == "/dev/ttyACM0"
-    assert serial_ports.only_port("/dev/ttyUSB0", None) == "/dev/ttyUSB0"
+    assert serial_ports.choose_port(SETTINGS, None).port == "/dev/ttyACM0"
+    assert serial_ports.choose_port(SETTINGS, "/dev/ttyUSB0").port == "/dev/ttyUSB0"
 
 
 def test_several_candidates_are_named_and_none_is_taken(monkeypatch):
     second = PortInfo("/dev/ttyACM2", "J-Link", 0x1366, 0x1069, "001050000001", "1-1.3", 0)
     monkeypatch.setattr(serial_ports, "list_ports", lambda: (*DK, second))
-    with pytest.raises(serial_ports.NoOnePort) as caught:
-        serial_ports.only_port(None, None)
+    with pytest.raises(serial_ports.NoSinglePortError) as caught:
+        serial_ports.choose_port(SETTINGS, None)
     assert caught.value.code == "serial.ambiguous"
     assert "/dev/ttyACM0, /dev/ttyACM2" in caught.value.message
-    assert [row["chosen"] for row in caught.value.rows] == [True, False, True]
+    assert [row.seen.chosen for row in caught.value.rows] == [True, False, True]
 
 
 def test_boards_that_cannot_be_told_apart_are_listed_and_none_is_taken(bench, tmp_path):
@@ -204,7 +206,7 @@ def test_two_different_ports_are_a_usage_error(here):
 
 
 def test_a_machine_without_ports_says_so(capsys):
-    serial_views.ports(console(), [])
+    serial_views.show_ports(console(), [])
     assert "no serial port" in capsys.readouterr().out
 
 

@@ -14,20 +14,22 @@ import struct
 import sys
 import termios
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infuse_cli.cli.console import Screen
 from infuse_cli.cli.console_history import SafeHistory
 from infuse_cli.dialect.cms import meaning
 from infuse_cli.dialect.frame_words import outline
 from infuse_cli.dialect.frames import FrameParser, frame
 from infuse_cli.journal.store import open_journal
 from infuse_cli.serial_tools import console_text
-from infuse_cli.serial_tools.console import Console, Wish
+from infuse_cli.serial_tools.console import BoardConsole, ConsoleRequest
+from infuse_cli.serial_tools.ports import BoardPort
+from infuse_cli.settings import Settings
 from tests.line.trouble import in_slot, refused
 
 LEAVE = b"\x1d"
@@ -42,14 +44,17 @@ def bench(make_bench):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_log_that_takes_no_more_ends_no_console(capsys):
-    with ExitStack() as stack:
-        console = Console("/dev/ttyACM0", None, Wish(log=Path("/dev/full")), stack)
-        console._open_log()
-        console._text = console_text.LogText()
-        console._show("+CFUN: 1", "OK")
-    shown = capsys.readouterr().out
-    assert shown.index("+CFUN: 1") < shown.index("goes on without it") < shown.index("OK")
-    assert (shown.count("cannot be written"), console.trouble.code) == (1, "usage.output-lost")
+    console = BoardConsole(
+        Settings(Path("/nowhere")),
+        BoardPort("/dev/ttyACM0"),
+        ConsoleRequest(log=Path("/dev/full")),
+        Screen(timestamps=True).show,
+    )
+    console.open_log()
+    console.receive("+CFUN: 1", "OK")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.index("+CFUN: 1") < shown.index("goes on without") < shown.index("OK")
+    assert (shown.count("cannot be written"), console.error.code) == (1, "usage.output-lost")
 
 
 class Terminal:

@@ -4,8 +4,6 @@ lines stay as they are.
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +16,7 @@ from infuse_cli.link.discover import explain
 from infuse_cli.link.places import free, kind_of, numbered, place_of, slot_of
 from infuse_cli.serial_tools import ports as serial_ports
 from infuse_cli.serial_tools import slots as serial_slots
+from infuse_cli.settings import Settings
 from infuse_cli.types import PortInfo
 from tests.line.trouble import one_line, refused
 from tests.support.zygote import Ran
@@ -44,8 +43,7 @@ def bench(monkeypatch, tmp_path, capsys):
 
     run.boards = [dk(0, "1-1.2"), dk(1, "1-1.3")]
     run.home = tmp_path
-    for module in (serial_slots, serial_ports):
-        monkeypatch.setattr(module, "list_ports", lambda: tuple(run.boards))
+    monkeypatch.setattr(serial_ports, "list_ports", lambda: tuple(run.boards))
     return run
 
 
@@ -115,32 +113,19 @@ def test_a_person_is_walked_through_it(bench, monkeypatch):
         [dk(4, "1-1.2"), dk(5, "1-1.4")],
     ]
 
-    def listing():
-        if not steps:
-            raise KeyboardInterrupt
-        return tuple(steps.pop(0))
+    class Clock:
+        def wait(self, seconds):
+            bench.boards = steps.pop(0) if steps else bench.boards
+            return not steps
 
-    class Tty:
-        def isatty(self):
-            return True
-
-        def write(self, text):
-            told.append(text)
-
-        def flush(self):
-            return
-
-    told = []
-    data(bench("slots"))  # this process now has the settings of this bench
-    monkeypatch.setattr(serial_slots, "list_ports", listing)
-    monkeypatch.setattr(serial_slots, "_rows", lambda slots: [])
-    monkeypatch.setattr(threading.Event, "wait", lambda self, seconds=None: False)
-    monkeypatch.setattr("sys.stdin", Tty())
-    monkeypatch.setattr("sys.stderr", Tty())
-    serial_slots.learn_one_by_one("hub")
+    bench.boards = steps.pop(0)
+    steps.append(steps[-1])
+    sentences = []
+    learned = serial_slots.learn_plugged(Settings(bench.home), "hub", Clock(), sentences.append)
+    assert [(slot.number, slot.port) for slot in learned.new] == [(1, None), (2, None)]
     assert load_bench(bench.home).slots == {"1-1.2": 1, "1-1.4": 2}
-    assert any("1 board plugged in already" in text for text in told)
-    assert any("Slot 2 is hub path 1-1.4" in text for text in told)
+    assert "1 board plugged in already" in sentences[0]
+    assert any("Slot 2 is hub path 1-1.4" in text for text in sentences)
 
 
 @pytest.mark.parametrize(

@@ -287,7 +287,7 @@ def test_closed_is_the_end():
     codec.close()
     with pytest.raises(BoardError) as caught:
         codec.encode(ASKED)
-    assert caught.value.code == "serial.line-ended"
+    assert caught.value.code == "serial.closed"
     assert not [
         key for key in TRANSITIONS if key[0] is LinkState.CLOSED and key[1] is not LinkEvent.CLOSE
     ]

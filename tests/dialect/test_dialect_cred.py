@@ -9,7 +9,7 @@ import hashlib
 import pytest
 
 from infuse_cli import dialect
-from infuse_cli.capabilities import Can
+from infuse_cli.capabilities import Capability
 from infuse_cli.dialect.base import Heard
 from infuse_cli.dialect.shell import CredCodec, ShellCodec
 from infuse_cli.dialect.token_places import TokenPlace, token_is_there, write_token
@@ -129,17 +129,17 @@ def test_a_reboot_in_the_middle_of_an_upload(fault):
 
 
 def test_what_the_firmware_was_built_without_is_known_beforehand(line):
-    wanted = frozenset({Can.CSR, Can.TOKEN_SETTINGS, Can.HWINFO})
+    wanted = frozenset({Capability.CSR, Capability.TOKEN_SETTINGS, Capability.HWINFO})
     assert line.run(line.ops.lacks(wanted)) == frozenset()
     line.board._front._commands._known -= {"nrf_cloud_cred"}
-    assert line.run(line.ops.lacks(wanted)) == {Can.CSR}
+    assert line.run(line.ops.lacks(wanted)) == {Capability.CSR}
     assert line.run(line.ops.list_credentials(4201)) == ()
 
 
 def test_what_the_dialect_cannot_is_said(line):
     assert refused(line, line.ops.jwt(4201, "s", "a")) == "profile.unsupported"
     assert refused(line, line.ops.attestation_token()) == "profile.unsupported"
-    assert Can.POSSESSION not in dialect.capabilities("cred-shell")
+    assert Capability.POSSESSION not in dialect.capabilities("cred-shell")
 
 
 def test_each_shell_says_no_to_the_others_question():
@@ -176,7 +176,7 @@ def test_a_token_by_the_profiles_command(line):
     assert line.run(token_is_there(line.ops, line.uuid, readable, TOKEN)) is True
     assert line.run(token_is_there(line.ops, line.uuid, readable, "other")) is False
     unheard = TokenPlace("command", command="settings write string x {token}", success="stored")
-    assert refused(line, write_token(line.ops, line.uuid, unheard, TOKEN)) == "serial.garbled"
+    assert refused(line, write_token(line.ops, line.uuid, unheard, TOKEN)) == "serial.protocol"
 
 
 @pytest.mark.parametrize("token", ["two words", "quote'd", "line\nend", ""])

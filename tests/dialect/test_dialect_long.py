@@ -15,7 +15,7 @@ import pytest
 from test_dialect_at_codec import ASKED, UUID_LINE
 from test_dialect_epacket import a_request_gets_through, device, heard, host
 
-from infuse_cli.dialect import at_text, cme, cms, commands, frame_words, overheard
+from infuse_cli.dialect import at_text, cme, cms, commands, frame_words, noise
 from infuse_cli.dialect.at import LONGEST_LINE, AtCodec
 from infuse_cli.dialect.at_device import AtDevice
 from infuse_cli.dialect.auto import AutoCodec
@@ -169,12 +169,12 @@ def test_a_consoles_lines_move_no_cursor(data):
 def test_what_a_port_said_and_frames_are_told_of_in_plain_words(data):
     whole = b"".join(stream(data))
     for said in (
-        overheard.described(whole),
+        noise.classify_noise(whole),
         frame_words.outline(whole) or "",
         frame_words.outline(b"\0" + whole) or "",
     ):
         assert said.isprintable()
-    assert overheard.described(whole)[:2] in {"", "; "}
+    assert noise.classify_noise(whole)[:2] in {"", "; "}
 
 
 @many

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from tiny_modem import BOOT, KEYGEN_TEXT, OTHER_UUID, UUID, SilenceError, TinyModem, talk
 
 from infuse_cli import dialect
-from infuse_cli.capabilities import Can
+from infuse_cli.capabilities import Capability
 from infuse_cli.dialect import cme, commands
 from infuse_cli.errors import CODES, BoardError, ProfileError
 from infuse_cli.types import CredentialType, StoredCredential
@@ -78,7 +78,7 @@ def test_an_id_that_the_line_changed_is_nobodys():
         modem.once(asked, said + b"\r\nOK\r\n")
         with pytest.raises(BoardError) as caught:
             talk(AT.identify(), modem)
-        assert caught.value.code == "serial.garbled"
+        assert caught.value.code == "serial.protocol"
 
 
 def test_identify_survives_a_reboot_in_the_middle():
@@ -331,7 +331,7 @@ def test_a_command_of_the_profile_without_the_line_that_means_success():
     modem = offline()
     modem.once("prov", b"not today\r\nOK\r\n")
     error = refusal(AT.raw("prov token s3cret", "stored", effect=True, secret=True), modem)
-    assert (error.code, error.unknown) == ("serial.garbled", True)
+    assert (error.code, error.unknown) == ("serial.protocol", True)
     assert "s3cret" not in error.message
 
 
@@ -405,11 +405,11 @@ def test_capabilities_are_known_by_name():
     with pytest.raises(ProfileError, match="epacket"):
         dialect.capabilities("klingon")
     assert dialect.capabilities("epacket") == {
-        Can.IDENTIFY,
-        Can.OFFLINE,
-        Can.TOKEN_KV,
-        Can.SECURITY_STATE,
-        Can.PUBLIC_KEY,
+        Capability.IDENTIFY,
+        Capability.OFFLINE,
+        Capability.TOKEN_KV,
+        Capability.SECURITY_STATE,
+        Capability.PUBLIC_KEY,
     }
-    assert Can.POSSESSION in dialect.capabilities("at")
-    assert Can.TOKEN_KV not in dialect.capabilities("at-shell")
+    assert Capability.POSSESSION in dialect.capabilities("at")
+    assert Capability.TOKEN_KV not in dialect.capabilities("at-shell")

@@ -36,33 +36,33 @@ def machine(tmp_path, monkeypatch):
     return Machine()
 
 
-def names(lookout) -> dict[int, str]:
-    return {slot: plugged.port.rpartition("/")[2] for slot, plugged in lookout.look().items()}
+def names(monitor) -> dict[int, str]:
+    return {slot: plugged.port.rpartition("/")[2] for slot, plugged in monitor.poll().items()}
 
 
 def test_a_socket_keeps_its_slot_when_its_port_gets_another_name(machine):
     machine.plug("1-1.2", "ttyACM0")
     machine.plug("1-1.10", "ttyACM1")
-    lookout = UsbPorts((), {})
-    assert names(lookout) == {1: "ttyACM0", 2: "ttyACM1"}
+    monitor = UsbPorts((), {})
+    assert names(monitor) == {1: "ttyACM0", 2: "ttyACM1"}
     machine.pull("1-1.2", "1-1.10")  # the hub
-    assert names(lookout) == {}
+    assert names(monitor) == {}
     machine.plug("1-1.10", "ttyACM0")
-    assert names(lookout) == {2: "ttyACM0"}
+    assert names(monitor) == {2: "ttyACM0"}
     machine.plug("1-1.2", "ttyACM3")
     machine.plug("1-1.4", "ttyACM4")
-    assert names(lookout) == {1: "ttyACM3", 2: "ttyACM0", 3: "ttyACM4"}
+    assert names(monitor) == {1: "ttyACM3", 2: "ttyACM0", 3: "ttyACM4"}
 
 
 def test_learned_slots_by_socket_and_by_serial_number(machine):
     machine.plug("1-1.2", "ttyACM0", "A")
     machine.plug("1-1.3", "ttyACM1", "B")
     machine.plug("1-1.4", "ttyACM2", "C")
-    lookout = UsbPorts((), {"1-1.4": 1, "A": 7})
-    assert names(lookout) == {7: "ttyACM0", 2: "ttyACM1", 1: "ttyACM2"}
+    monitor = UsbPorts((), {"1-1.4": 1, "A": 7})
+    assert names(monitor) == {7: "ttyACM0", 2: "ttyACM1", 1: "ttyACM2"}
     machine.pull("1-1.2")
     machine.plug("1-1.5", "ttyACM9", "A")  # the adapter went to another socket
-    assert names(lookout) == {7: "ttyACM9", 2: "ttyACM1", 1: "ttyACM2"}
+    assert names(monitor) == {7: "ttyACM9", 2: "ttyACM1", 1: "ttyACM2"}
 
 
 def test_a_scanner_is_never_a_board(machine):
@@ -73,11 +73,11 @@ def test_a_scanner_is_never_a_board(machine):
 
 def test_a_port_that_went_and_came_under_its_name_is_another(tmp_path):
     port = tmp_path / "ttyACM0"
-    lookout = NamedPorts([str(port), "socket://127.0.0.1:4161"])
-    assert names(lookout) == {2: "127.0.0.1:4161"}
+    monitor = NamedPorts([str(port), "socket://127.0.0.1:4161"])
+    assert names(monitor) == {2: "127.0.0.1:4161"}
     port.touch()
-    before = lookout.look()[1]
-    assert lookout.look()[1] == before
+    before = monitor.poll()[1]
+    assert monitor.poll()[1] == before
     (tmp_path / "other").touch()
     (tmp_path / "other").replace(port)
-    assert lookout.look()[1] != before
+    assert monitor.poll()[1] != before

@@ -11,7 +11,7 @@ from infuse_cli.dialect.at import AtCodec
 from infuse_cli.dialect.base import CodecOptions
 from infuse_cli.errors import BoardError, Interrupted
 from infuse_cli.link import session as session_module
-from infuse_cli.link.session import Session
+from infuse_cli.link.session import SerialLink
 from infuse_cli.link.transcript import MOST_BYTES, Transcript
 from infuse_cli.types import Command
 
@@ -32,7 +32,7 @@ def refusal(link, conversation) -> BoardError:
 
 
 def test_a_session_is_a_board(board, open_link):
-    link: ports.Board = open_link(board.port)
+    link: ports.BoardLink = open_link(board.port)
     assert (link.port, link.dialect) == (board.port, "at")
 
 
@@ -140,7 +140,7 @@ def test_a_key_whose_text_was_lost_is_unknown_and_not_made_again(board, open_lin
     link.run(AT.go_offline())
     board.modem.once("AT%KEYGEN", lambda m, c: m.usual(c) and m.device.answer())
     error = refusal(link, AT.keygen(UUID, 16))
-    assert (error.code, error.unknown) == ("serial.garbled", True)
+    assert (error.code, error.unknown) == ("serial.protocol", True)
     link.run(AT.same_board(UUID))
     assert len([command for command in board.modem.seen if command.startswith("AT%KEYGEN")]) == 1
 
@@ -216,7 +216,7 @@ def test_closed_is_closed(board, open_link):
     link = open_link(board.port)
     link.close()
     link.close()
-    assert refusal(link, AT.same_board(UUID)).code == "serial.line-ended"
+    assert refusal(link, AT.same_board(UUID)).code == "serial.closed"
 
 
 # Stopping at once
@@ -257,7 +257,7 @@ def test_half_of_the_bytes_are_out_when_the_fail_point_is_reached(board, open_li
 
     link = open_link(board.port)
     link.run(AT.go_offline())
-    link.label = "install"
+    link.current_step = "install"
     monkeypatch.setattr(session_module.failpoint, "armed", lambda: True)
     monkeypatch.setattr(session_module.failpoint, "hit", hit)
     link.run(AT.write_credential(UUID, 16, 1, PEM))
@@ -370,7 +370,7 @@ def test_a_stalled_port_is_a_time_out(abort):
         def close(self): ...
 
     row = dialect.dialect("at")
-    link = Session(Stalled(), row.codec(CodecOptions()), port="jig", abort=abort)
+    link = SerialLink(Stalled(), row.codec(CodecOptions()), port="jig", abort=abort)
     link.start()
     error = refusal(link, ask(Command("AT%CMNG=3,1,1", 1, effect=True)))
     assert (error.code, error.unknown) == ("serial.timeout", True)

@@ -54,13 +54,14 @@ def command(
     recorded. Boards that are on no port are listed. A board that a stopped command by hand left in
     flight mode comes back from it.
     """
+    from infuse_cli.cli.context import current
     from infuse_cli.cli.line_run import resume
     from infuse_cli.cli.result import finish
     from infuse_cli.cli.views.modes import with_modes
     from infuse_cli.provisioning.request import ProvisionRequest
     from infuse_cli.serial_tools.restore_modes import restore_modes
 
-    modes = restore_modes(port or [])
+    modes = restore_modes(current().settings, port or [])
     request = ProvisionRequest(
         ports=tuple(port or []),
         slots=slots,

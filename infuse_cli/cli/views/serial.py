@@ -1,10 +1,10 @@
-"""What `infuse serial` shows people."""
+"""`infuse serial ports, probe, info, at, check, write-id` for people and as JSON."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from infuse_cli.cli.views.layout import columns, fields
+from infuse_cli.cli.result import OperationResult
 from infuse_cli.text import plural
 
 if TYPE_CHECKING:
@@ -12,111 +12,301 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from infuse_cli.serial_tools.at import Answered
+    from infuse_cli.config.model import Profile
+    from infuse_cli.serial_tools.at import AtResult
+    from infuse_cli.serial_tools.board import BoardHistory, BoardReport, IdentifiedBoard
+    from infuse_cli.serial_tools.check import BoardCheck, CloudDevice
+    from infuse_cli.serial_tools.ports import NoSinglePortError, PortRow
+    from infuse_cli.serial_tools.write_id import WrittenId
+
+_MODES: Final = {
+    0: "off",
+    1: "normal",
+    2: "receive only",
+    4: "flight mode",
+    20: "LTE off",
+    21: "LTE on",
+    30: "GNSS off",
+    31: "GNSS on",
+    40: "receive only",
+    41: "flight mode with SIM",
+    44: "flight mode, SIM kept",
+}
 
 
-_WIDE: Final = 120
-"""Columns from which on a digest has room beside the rest."""
+def ports(rows: Sequence[PortRow], profile: Profile | None) -> OperationResult:
+    """The ports of this machine."""
+    data = {
+        "ports": [row.as_json() for row in rows],
+        "profile": None if profile is None else profile.name,
+    }
+    return OperationResult("serial ports", data, human=lambda console: show_ports(console, rows))
 
 
-def ports(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+def no_single_port(command: str, error: NoSinglePortError) -> OperationResult:
+    """The ports there are, where a command needs one."""
+    return OperationResult(
+        command,
+        {"ports": [row.as_json() for row in error.rows]},
+        status="error",
+        errors=[error.as_json()],
+        exit_code=int(error.exit),
+        human=lambda console: show_ports(console, error.rows),
+    )
+
+
+def show_ports(console: Console, rows: Sequence[PortRow]) -> None:
     """A port with what it is, and under it who holds it and why it is or is not a board's."""
     if not rows:
         console.print(
             "This machine shows no serial port. Check the cable, and that the board has power.",
             soft_wrap=True,
         )
-        return
     for row in rows:
+        chosen = row.seen.chosen
         console.print(
-            f"{row['port']}  {', '.join(_known(row)) or 'nothing known'}",
+            f"{row.seen.info.port}  {_known(row.as_json()) or 'nothing known'}",
             soft_wrap=True,
             markup=False,
-            style="bold" if row["chosen"] else None,
+            style="bold" if chosen else None,
         )
-        for line in _said(row):
+        for line in _remarks(row):
             console.print(
                 f"    {line}",
                 soft_wrap=True,
                 markup=False,
-                style="green" if row["chosen"] and line.startswith("chosen") else None,
+                style="green" if line.startswith("chosen") else None,
             )
 
 
-def _known(row: dict[str, Any]) -> list[str]:
-    what = [
+def _known(row: dict[str, Any]) -> str:
+    parts = (
         row["board"] or row["description"],
         row["usb"] and f"USB {row['usb']}",
         row["serialNumber"] and f"serial number {row['serialNumber']}",
         row["hubPath"] and f"hub path {row['hubPath']}",
         row["slot"] and f"slot {row['slot']}",
-    ]
-    return [str(part) for part in what if part]
+    )
+    return ", ".join(str(part) for part in parts if part)
 
 
-def _said(row: dict[str, Any]) -> list[str]:
-    lines = [f"{'chosen' if row['chosen'] else 'not chosen'}: {row['why']}"]
-    if row["heldBy"]:
-        lines.append(f"held by {row['heldBy']}")
-    if row["permitted"] is False:
+def _remarks(row: PortRow) -> list[str]:
+    lines = [f"{'chosen' if row.seen.chosen else 'not chosen'}: {row.seen.why}"]
+    if row.holder:
+        lines.append(f"held by {row.holder}")
+    if row.permitted is False:
         lines.append("this user may not open it: `infuse doctor` says why")
     return lines
 
 
-def probed(found: dict[str, Any]) -> str:
+def probed(port: str, dialect: str) -> OperationResult:
     """That a port answers, and how."""
-    what = "ePacket frames" if found["dialect"] == "epacket" else "AT commands"
-    return f"{found['port']} answers {what} (dialect {found['dialect']})."
+    from infuse_cli.dialect import DIALECTS
+
+    return OperationResult(
+        "serial probe",
+        {"port": port, "answers": True, "dialect": dialect},
+        human=f"{port} answers {DIALECTS[dialect].speaks} (dialect {dialect}).",
+    )
 
 
-def board(console: Console, found: dict[str, Any]) -> None:
-    """Who the board says it is, then what the journal knows of it."""
-    told = found["board"]
-    problem = found["mcuIdProblem"]
+def info(report: BoardReport) -> OperationResult:
+    """Who the board says it is, then what the journal has of it."""
+    return OperationResult(
+        "serial info",
+        {**_board_json(report.board), **_history_json(report.history)},
+        human=lambda console: _show_board(console, report.board, report.history),
+    )
+
+
+def checked(check: BoardCheck) -> OperationResult:
+    """The comparison; the differences themselves follow as errors."""
+    from infuse_cli.cli.views.credentials import rows_json
+
+    errors = [difference.as_json() for difference in check.differences]
+    slots = None if check.credentials is None else rows_json(check.credentials)
+    data = {
+        **_board_json(check.board),
+        "slots": slots,
+        **_history_json(check.history),
+        "possession": check.possession,
+        "cloud": None if check.cloud is None else _cloud_json(check.cloud),
+        "differences": errors,
+        "notes": list(check.notes),
+    }
+    return OperationResult(
+        "serial check",
+        data,
+        status="error" if errors else "ok",
+        errors=errors,
+        exit_code=int(check.differences[0].exit) if errors else 0,
+        human=lambda console: _show_check(console, check),
+    )
+
+
+def exchanged(result: AtResult) -> OperationResult:
+    """Answers as they came; with several commands each stands under its own."""
+    error, exchanges = result.error, result.exchanges
+    not_sent = len(result.commands) - len(exchanges)
+
+    def human(console: Console) -> None:
+        for exchange in exchanges:
+            if len(result.commands) > 1:
+                command = exchange.as_json()["command"]
+                console.print(f"> {command}", soft_wrap=True, markup=False, style="bold")
+            for line in exchange.shown_lines():
+                console.print(line, soft_wrap=True, markup=False)
+            if exchange.ok:
+                console.print("OK", soft_wrap=True)
+        if not_sent:
+            console.print(f"{plural(not_sent, 'command')} not sent.", soft_wrap=True)
+
+    data = {
+        "port": result.port,
+        "dialect": result.dialect,
+        "board": result.board,
+        "commands": [exchange.as_json() for exchange in exchanges],
+        "notSent": not_sent,
+    }
+    if error is None:
+        return OperationResult("serial at", data, human=human)
+    return OperationResult(
+        "serial at",
+        data,
+        status="partial" if any(exchange.ok for exchange in exchanges) else "error",
+        errors=[error.as_json()],
+        exit_code=int(error.exit),
+        human=human,
+    )
+
+
+def id_written(result: WrittenId) -> OperationResult:
+    """One sentence for a person."""
+    from infuse_cli.cli.views.credentials import change_json
+
+    seen = result.board.identity
+    how = "was in the chip already" if result.already else "is in the chip now, read back"
+    return OperationResult(
+        "serial write-id",
+        change_json(result.board, result.notes, deviceId=result.device_id, already=result.already),
+        human=f"device id {result.device_id} {how}: board {seen.imei or seen.uuid}",
+    )
+
+
+def console_left(port: str, board: str | None) -> OperationResult:
+    """A console that a person left; it has said everything itself."""
+    return OperationResult("serial console", {"port": port, "board": board}, human=lambda _: None)
+
+
+def _board_json(board: IdentifiedBoard) -> dict[str, Any]:
+    from infuse_cli.cli.views.credentials import board_json
+
+    seen, problem = board.identity, board.mcu_id_problem
+    return {
+        "port": board.port,
+        "dialect": board.dialect,
+        "board": board_json(board),
+        "model": seen.model,
+        "modemFirmware": seen.modem_firmware,
+        "iccid": seen.iccid,
+        "functionalMode": seen.functional_mode,
+        "functionalModeName": _mode_name(seen.functional_mode),
+        "mcuIdProblem": None if problem is None else problem.as_json(),
+    }
+
+
+def _mode_name(mode: int | None) -> str | None:
+    return None if mode is None else _MODES.get(mode, "another mode")
+
+
+def _history_json(history: BoardHistory) -> dict[str, Any]:
+    return {
+        "record": _record_json(history),
+        "byHand": len(history.manual_changes),
+        "functionalModeOwed": history.pending_mode,
+    }
+
+
+def _record_json(history: BoardHistory) -> dict[str, Any] | None:
+    from infuse_cli.journal.board_json import brief, word
+
+    if history.board is None:
+        return None
+    newest = history.attempts[-1] if history.attempts else None
+    return {
+        "imei": history.board.imei,
+        "mcuId": history.board.mcu_id,
+        "attempts": len(history.attempts),
+        "newest": None if newest is None else {**brief(newest), "word": word(newest)},
+        "certificates": [
+            {
+                "serial": row.serial,
+                "sha256": row.sha256,
+                "notAfter": row.not_after,
+                "deviceId": row.device_id,
+            }
+            for row in history.certificates
+        ],
+    }
+
+
+def _cloud_json(cloud: CloudDevice) -> dict[str, Any]:
+    device = cloud.device
+    if device is None:
+        return {"deviceId": None}
+    return {
+        "deviceId": device.device_id,
+        "organisationId": device.organisation_id,
+        "boardId": device.board_id,
+        "metadata": device.metadata,
+        "heard": cloud.heard,
+    }
+
+
+def _show_board(console: Console, board: IdentifiedBoard, history: BoardHistory) -> None:
+    from infuse_cli.cli.views.layout import fields
+
+    seen, problem = board.identity, board.mcu_id_problem
+    mode = seen.functional_mode
     fields(
         console,
         {
-            "port": f"{found['port']} (dialect {found['dialect']})",
-            "board": told["uuid"],
-            "IMEI": told["imei"] or "none",
-            "mcuId": told["mcuId"] or (f"not read: {problem['message']}" if problem else None),
-            "model": found["model"],
-            "modem firmware": found["modemFirmware"],
-            "ICCID": found["iccid"],
-            "functional mode": (
-                None
-                if found["functionalMode"] is None
-                else f"{found['functionalMode']} ({found['functionalModeName']})"
-            ),
+            "port": f"{board.port} (dialect {board.dialect})",
+            "board": seen.uuid,
+            "IMEI": seen.imei or "none",
+            "mcuId": seen.mcu_id or (problem and f"not read: {problem.message}"),
+            "model": seen.model,
+            "modem firmware": seen.modem_firmware,
+            "ICCID": seen.iccid,
+            "functional mode": None if mode is None else f"{mode} ({_mode_name(mode)})",
         },
     )
-    if (owed := found.get("functionalModeOwed")) is not None:
+    if history.pending_mode is not None:
         console.print(
-            f"A change by hand was stopped before it brought functional mode {owed} back: `infuse"
-            " resume` does.",
+            "A change by hand was stopped before it brought functional mode"
+            f" {history.pending_mode} back: `infuse resume` does.",
             soft_wrap=True,
             style="yellow",
         )
     console.print()
-    recorded(console, found["record"], told["uuid"], found["byHand"])
+    _show_history(console, history, seen.uuid)
 
 
-def recorded(console: Console, record: dict[str, Any] | None, uuid: str, by_hand: int) -> None:
-    """What the journal knows of a board."""
-    if by_hand:
+def _show_history(console: Console, history: BoardHistory, uuid: str) -> None:
+    from infuse_cli.cli.views.layout import fields
+
+    manual = len(history.manual_changes)
+    if manual:
         console.print(
-            f"{plural(by_hand, 'change')} by hand on record: infuse journal show {uuid}",
+            f"{plural(manual, 'change')} by hand on record: infuse journal show {uuid}",
             soft_wrap=True,
             markup=False,
         )
+    record = _record_json(history)
     if record is None:
+        nothing = "This journal knows nothing of this board."
         console.print(
-            (
-                "No run of this bench ever took this board."
-                if by_hand
-                else "This journal knows nothing of this board."
-            ),
-            soft_wrap=True,
+            "No run of this bench ever took this board." if manual else nothing, soft_wrap=True
         )
         return
     newest = record["newest"] or {}
@@ -131,180 +321,37 @@ def recorded(console: Console, record: dict[str, Any] | None, uuid: str, by_hand
             "cause": newest.get("errorCode"),
         },
     )
-    for row in record["certificates"]:
+    for row in history.certificates:
         console.print(
-            f"certificate {row['serial']}, until {row['notAfter']:%Y-%m-%d}",
+            f"certificate {row.serial}, until {row.not_after:%Y-%m-%d}",
             soft_wrap=True,
             markup=False,
         )
 
 
-def credentials(console: Console, rows: Sequence[dict[str, Any]], tag: int | None = None) -> None:
-    """A line a credential; `journal` says whether this journal put it there."""
-    if not rows:
-        console.print(
-            (
-                "The modem holds no credential."
-                if tag is None
-                else f"The modem holds no credential under sec_tag {tag}."
-            ),
-            soft_wrap=True,
-        )
-        return
-    told = [
-        (
-            str(row["secTag"]),
-            str(row["type"]),
-            row["typeName"],
-            _origin(row),
-            row["sha256"] or "not given",
-        )
-        for row in rows
-    ]
-    if console.width >= _WIDE:
-        columns(console, ("sec_tag", "type", "what", "journal", "SHA-256"), told)
-        return
-    for place, kind, what, origin, sha256 in told:
-        console.print(
-            f"sec_tag {place}, type {kind}: {what}, {origin}",
-            soft_wrap=True,
-            markup=False,
-            style="bold",
-        )
-        console.print(f"    {sha256}", soft_wrap=True, markup=False)
+def _show_check(console: Console, check: BoardCheck) -> None:
+    from infuse_cli.cli.views.credentials import show_notes, table
+    from infuse_cli.cli.views.layout import fields
 
-
-def listed(
-    console: Console, rows: Sequence[dict[str, Any]], own: Sequence[dict[str, Any]], tag: int | None
-) -> None:
-    """The credentials, then how many keys are the modem's own."""
-    credentials(console, rows, tag)
-    if own:
-        console.print(
-            f"and {plural(len(own), 'key')} of the modem's own, which nobody can write or delete",
-            soft_wrap=True,
-        )
-
-
-def _origin(row: dict[str, Any]) -> str:
-    """Whose a credential is, by the journal of this bench."""
-    return "ours" if row["known"] else "by hand" if row["byHand"] else "unknown"
-
-
-def written(console: Console, rows: Sequence[dict[str, Any]], notes: Sequence[str]) -> None:
-    """A line a credential: what was written and read back, or left alone because it was there."""
-    for row in rows:
-        verb = (
-            "There already"
-            if row["already"]
-            else "Replaced, read back"
-            if row["replaced"]
-            else "Written, read back"
-        )
-        console.print(
-            f"{verb}: {row['typeName']} of sec_tag {row['secTag']}, SHA-256 {row['sha256']}",
-            soft_wrap=True,
-            markup=False,
-        )
-    _noted(console, notes)
-
-
-def token(console: Console, made: dict[str, Any], notes: Sequence[str]) -> None:
-    """Where a registration token went, and whether the board shows it."""
-    if made["store"] != "psk":
-        seen = "read back" if made["readBack"] else "the board cannot show it"
-        done = (
-            "There already"
-            if made["already"]
-            else (
-                "Written"
-                if made["replaced"] is None
-                else f"Written over SHA-256 {made['replaced']}"
-            )
-        )
-        console.print(
-            f"{done}, {seen}: registration token, store {made['store']} {made['name'] or ''}".rstrip(),
-            soft_wrap=True,
-            markup=False,
-        )
-    written(console, made["credentials"], notes)
-
-
-def deleted(console: Console, rows: Sequence[dict[str, Any]], notes: Sequence[str]) -> None:
-    """A line a credential that is gone."""
-    for row in rows:
-        console.print(
-            f"Deleted: {row['typeName']} of sec_tag {row['secTag']}, SHA-256"
-            f" {row['sha256'] or 'not given'}",
-            soft_wrap=True,
-            markup=False,
-        )
-    if not rows:
-        console.print("Nothing there, nothing deleted.", soft_wrap=True)
-    _noted(console, notes)
-
-
-def requested(console: Console, made: dict[str, Any], notes: Sequence[str]) -> None:
-    """A key that was made, and where its CSR is."""
-    fields(
-        console,
-        {
-            "sec_tag": made["secTag"],
-            "subject": made["subject"],
-            "public key": f"SHA-256 {made['publicKeySha256']}",
-            "attestation": made["attestation"],
-            "CSR": made["out"],
-            "modem's text": made["keygen"],
-        },
-    )
-    _noted(console, notes)
-    console.print(
-        f"Next: infuse ca sign {made['out']} --device-id ID --out CERT.pem",
-        soft_wrap=True,
-        markup=False,
-    )
-
-
-def _noted(console: Console, notes: Sequence[str]) -> None:
-    for note in notes:
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
-
-
-def exchanges(console: Console, answers: Sequence[Answered], texts: Sequence[str]) -> None:
-    """Answers as they came; with several commands each stands under its own."""
-    for text, answer in zip(texts, answers, strict=False):
-        if len(texts) > 1:
-            console.print(f"> {text}", soft_wrap=True, markup=False, style="bold")
-        for line in answer.shown_lines():
-            console.print(line, soft_wrap=True, markup=False)
-        if answer.ok:
-            console.print("OK", soft_wrap=True)
-    if len(answers) < len(texts):
-        console.print(f"{plural(len(texts) - len(answers), 'command')} not sent.", soft_wrap=True)
-
-
-def checked(console: Console, found: dict[str, Any]) -> None:
-    """The comparison; the differences themselves follow as errors."""
-    board(console, found)
-    if found["cloud"] is not None:
-        cloud = found["cloud"]
-        heard = cloud.get("heard")
+    _show_board(console, check.board, check.history)
+    if check.cloud is not None:
+        device, heard = check.cloud.device, check.cloud.heard
         fields(
             console,
             {
-                "in the cloud": cloud["deviceId"] or "not registered",
+                "in the cloud": "not registered" if device is None else device.device_id,
                 "last heard": heard and f"{heard:%Y-%m-%d %H:%M:%S} UTC",
             },
         )
-    fields(console, {"possession": found["possession"]})
+    fields(console, {"possession": check.possession})
     console.print()
-    if found["slots"] is not None:
-        credentials(console, found["slots"])
+    if check.credentials is not None:
+        table(console, check.credentials)
         console.print()
-    _noted(console, found["notes"])
-    count = len(found["differences"])
+    show_notes(console, check.notes)
+    count = len(check.differences)
     console.print(
-        "No differences." if not count else f"{plural(count, 'difference')}:",
+        f"{plural(count, 'difference')}:" if count else "No differences.",
         soft_wrap=True,
-        style="green" if not count else "red",
+        style="red" if count else "green",
     )

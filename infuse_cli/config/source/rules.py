@@ -10,11 +10,12 @@ import string
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from infuse_cli.capabilities import CERTIFICATE_MODES, MCU_ID_SOURCES, TOKEN_STORES, Can, able
+from infuse_cli.capabilities import CERTIFICATE_MODES, MCU_ID_SOURCES, TOKEN_STORES, Capability
 from infuse_cli.config.model import MetadataValue
 from infuse_cli.config.source.finding import Finding, nearest
 from infuse_cli.config.source.rules_files import files, keys
 from infuse_cli.config.source.subject import Subject, compiled
+from infuse_cli.dialect import able
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -137,7 +138,7 @@ def _dialect(subject: Subject) -> Iterator[Finding]:
             expected="first-boot or none, or another board.serial.dialect",
             code="profile.unsupported",
         )
-    proving = {"auto", *able(frozenset({Can.POSSESSION}))}
+    proving = {"auto", *able(frozenset({Capability.POSSESSION}))}
     if dialect not in proving and profile.verify.possession == "required":
         yield subject.error(
             "verify.possession",

@@ -14,7 +14,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from infuse_cli.capabilities import Can
+from infuse_cli.capabilities import Capability
 from infuse_cli.dialect import capabilities
 from infuse_cli.errors import BoardError, CloudError, ProfileError
 from infuse_cli.keys import derivation as kd
@@ -140,12 +140,12 @@ def _public_key(ctx: BoardContext, keys: Keys) -> tuple[bytes | None, str, bytes
         found = _bytes_of(text)
         if found is None:
             raise BoardError(
-                "serial.garbled",
+                "serial.protocol",
                 f"the answer to {keys.public_key.command!r} holds no public key of {_KEY_BYTES}"
                 " bytes in hex or base64",
             )
         return found, "command", None
-    if Can.PUBLIC_KEY in capabilities(ctx.link.dialect):
+    if Capability.PUBLIC_KEY in capabilities(ctx.link.dialect):
         try:
             device, cloud = ctx.link.run(ctx.ops.public_keys())
         except BoardError as error:

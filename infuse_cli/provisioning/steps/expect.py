@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, ClassVar
 
 from infuse_cli.config.model import Token
+from infuse_cli.effects.credentials import kind_name
 from infuse_cli.errors import BoardError, PolicyError
 from infuse_cli.provisioning import slots
 from infuse_cli.provisioning.step import QueryStep, StepOutput
@@ -106,18 +107,6 @@ def places(ctx: BoardContext) -> list[tuple[int, CredentialType]]:
     if identity.mode in {"local-ca", "first-boot"} and token is not None and token.store == "psk":
         found += [(token.sec_tag, kinds.PSK), (token.sec_tag, kinds.PSK_IDENTITY)]
     return found
-
-
-def kind_name(kind: int) -> str:
-    """Name a credential type as people do."""
-    names = {
-        0: "root CA certificate",
-        1: "client certificate",
-        2: "client key",
-        3: "pre-shared key",
-        4: "PSK identity",
-    }
-    return names.get(kind, f"credential of type {kind}")
 
 
 def firmware_fits(have: str | None, wanted: str) -> bool:

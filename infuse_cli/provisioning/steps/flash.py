@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from infuse_cli.capabilities import TOKEN_STORES, Can
+from infuse_cli.capabilities import TOKEN_STORES, Capability
 from infuse_cli.config.model import Token
 from infuse_cli.dialect.token_places import TokenPlace, token_is_there, write_token
 from infuse_cli.errors import PolicyError
@@ -44,7 +44,7 @@ class Flash(EffectStep):
         """Whether boards get a token."""
         return token.mints(profile)
 
-    def capabilities(self, profile: Profile) -> frozenset[Can]:
+    def capabilities(self, profile: Profile) -> frozenset[Capability]:
         """What the place of the token needs."""
         return TOKEN_STORES[Token().store if profile.token is None else profile.token.store]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from infuse_cli.config.model import McuIdSource
     from infuse_cli.dialect.base import Operations
-    from infuse_cli.ports import Board, ChipIds
+    from infuse_cli.ports import BoardLink, ChipIds
     from infuse_cli.types import BoardIdentity, Secret
 
 _TAKES_TIME: Final = frozenset({"nrfutil", "epacket", "command", "hwinfo"})
@@ -44,7 +44,7 @@ class McuIds:
     scanned: Callable[[BoardIdentity], str] | None = None
 
 
-def identify(link: Board, ops: Operations, ids: McuIds) -> BoardIdentity:
+def identify(link: BoardLink, ops: Operations, ids: McuIds) -> BoardIdentity:
     """Read the board's identity.
 
     Raises BoardError board.no-imei or board.no-mcu-id, ProfileError profile.unsupported,
@@ -83,7 +83,8 @@ def _same_chip(seen: BoardIdentity, found: str | None, ids: McuIds) -> None:
     hwinfo = ids.source is not None and ids.source.source == "hwinfo"
     if hwinfo and seen.uuid.startswith(f"{ids.soc}:") and seen.uuid != f"{ids.soc}:{found}":
         raise BoardError(
-            "serial.garbled", f"the chip's id, read twice, was not the same: {found} is one of them"
+            "serial.protocol",
+            f"the chip's id, read twice, was not the same: {found} is one of them",
         )
 
 
@@ -97,7 +98,7 @@ def known(seen: BoardIdentity, soc: str) -> BoardIdentity:
 
 
 def mcu_id(
-    link: Board, ops: Operations, source: McuIdSource, ids: McuIds, seen: BoardIdentity
+    link: BoardLink, ops: Operations, source: McuIdSource, ids: McuIds, seen: BoardIdentity
 ) -> str:
     """Read the mcuId from its source; raises as `identify`."""
     match source.source:
@@ -143,14 +144,14 @@ def _from_label(text: str) -> str:
     return _checked(text, "the scan")
 
 
-def _from_command(link: Board, ops: Operations, source: McuIdSource) -> str:
+def _from_command(link: BoardLink, ops: Operations, source: McuIdSource) -> str:
     pattern = source.pattern or r"([0-9a-fA-F]{16})"
     return _checked(
         link.run(ops.raw(source.command or "", pattern, 5.0)), source.command or "the command"
     )
 
 
-def _from_security_state(link: Board, ops: Operations, root: Callable[[bytes], Secret]) -> str:
+def _from_security_state(link: BoardLink, ops: Operations, root: Callable[[bytes], Secret]) -> str:
     """The hardware id that the device sealed over a fresh challenge, its first 8 bytes.
 
     Source: `docs/reference/interfaces/key-derivation.md#the-devices-proof`.

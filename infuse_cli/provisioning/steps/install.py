@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from infuse_cli.capabilities import Can
+from infuse_cli.capabilities import Capability
 from infuse_cli.dialect.commands import canonical_pem
 from infuse_cli.pki import chain as chains
 from infuse_cli.provisioning import slots
@@ -28,9 +28,9 @@ class Install(EffectStep):
     requires: ClassVar[frozenset[str]] = frozenset({"certificate"})
     provides: ClassVar[frozenset[str]] = frozenset({"installed"})
 
-    def capabilities(self, profile: Profile) -> frozenset[Can]:  # noqa: ARG002 - by every profile
+    def capabilities(self, profile: Profile) -> frozenset[Capability]:  # noqa: ARG002 - by every profile
         """Write a certificate, offline."""
-        return frozenset({Can.OFFLINE, Can.WRITE, Can.DELETE})
+        return frozenset({Capability.OFFLINE, Capability.WRITE, Capability.DELETE})
 
     def prepare(self, ctx: BoardContext) -> StepOutput:
         """Intend the digests."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from infuse_cli.capabilities import Can
+from infuse_cli.capabilities import Capability
 from infuse_cli.errors import BoardError, PolicyError
 from infuse_cli.provisioning import slots
 from infuse_cli.provisioning.step import Effect, EffectStep, NotDone, Probe, StepOutput
@@ -30,9 +30,11 @@ class Keygen(EffectStep):
     effect: ClassVar[Effect] = Effect.BOARD
     provides: ClassVar[frozenset[str]] = frozenset({"keygen", "keyDigest"})
 
-    def capabilities(self, profile: Profile) -> frozenset[Can]:  # noqa: ARG002 - by every profile
+    def capabilities(self, profile: Profile) -> frozenset[Capability]:  # noqa: ARG002 - by every profile
         """Make a key and a request for it, offline."""
-        return frozenset({Can.OFFLINE, Can.CSR, Can.DELETE, Can.READ_DIGEST})
+        return frozenset(
+            {Capability.OFFLINE, Capability.CSR, Capability.DELETE, Capability.READ_DIGEST}
+        )
 
     def prepare(self, ctx: BoardContext) -> StepOutput:
         """Put the digest of a key that is about to be deleted on record first."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, ClassVar
 
-from infuse_cli.capabilities import Can
+from infuse_cli.capabilities import Capability
 from infuse_cli.dialect import capabilities
 from infuse_cli.errors import BoardError, PolicyError
 from infuse_cli.pki.possession import Possession as Proof
@@ -29,15 +29,17 @@ class Possession(QueryStep):
     provides: ClassVar[frozenset[str]] = frozenset({"possession"})
     summary: ClassVar[tuple[str, ...]] = ("possession", "possessionWhy")
 
-    def capabilities(self, profile: Profile) -> frozenset[Can]:
+    def capabilities(self, profile: Profile) -> frozenset[Capability]:
         """A proof where it is required: a board that can't give one is `unproven` else."""
         required = profile.verify.possession == "required"
-        return frozenset({Can.POSSESSION}) if required else frozenset()
+        return frozenset({Capability.POSSESSION}) if required else frozenset()
 
     def run(self, ctx: BoardContext) -> StepOutput:
         """Prove, or record `unproven` where the modem can't and the profile allows it."""
-        if Can.POSSESSION not in capabilities(ctx.link.dialect):
-            return self._unproven(ctx, f"dialect {ctx.link.dialect} cannot {Can.POSSESSION.value}")
+        if Capability.POSSESSION not in capabilities(ctx.link.dialect):
+            return self._unproven(
+                ctx, f"dialect {ctx.link.dialect} cannot {Capability.POSSESSION.value}"
+            )
         nonce = secrets.token_hex(16)
         try:
             jwt = ctx.link.run(ctx.ops.jwt(ctx.profile.identity.sec_tag, nonce, nonce))

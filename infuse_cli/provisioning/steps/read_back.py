@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from infuse_cli.effects.credentials import kind_name
 from infuse_cli.errors import BoardError, PolicyError
 from infuse_cli.pki import chain as chains
 from infuse_cli.pki import issuing
 from infuse_cli.provisioning import slots
 from infuse_cli.provisioning.step import QueryStep, Rollback, RollbackRequired, StepOutput
 from infuse_cli.provisioning.steps import flash, token
-from infuse_cli.provisioning.steps.expect import kind_name
 from infuse_cli.types import CredentialType
 
 if TYPE_CHECKING:

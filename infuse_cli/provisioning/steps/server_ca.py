@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from infuse_cli.capabilities import Can
+from infuse_cli.capabilities import Capability
 from infuse_cli.dialect.commands import canonical_pem
 from infuse_cli.errors import ProfileError
 from infuse_cli.provisioning import slots
@@ -27,9 +27,9 @@ class ServerCa(EffectStep):
         """Whether the profile has a CA for the board to trust."""
         return profile.identity.server_ca is not None
 
-    def capabilities(self, profile: Profile) -> frozenset[Can]:  # noqa: ARG002 - by every profile
+    def capabilities(self, profile: Profile) -> frozenset[Capability]:  # noqa: ARG002 - by every profile
         """Write a certificate, offline."""
-        return frozenset({Can.OFFLINE, Can.WRITE, Can.DELETE})
+        return frozenset({Capability.OFFLINE, Capability.WRITE, Capability.DELETE})
 
     def prepare(self, ctx: BoardContext) -> StepOutput:
         """Intend the one digest."""

@@ -6,7 +6,7 @@ import base64
 import secrets
 from typing import TYPE_CHECKING, ClassVar
 
-from infuse_cli.capabilities import Can
+from infuse_cli.capabilities import Capability
 from infuse_cli.dialect import capabilities
 from infuse_cli.errors import BoardError, PolicyError
 from infuse_cli.pki.attestation import decode_identity_token
@@ -62,7 +62,7 @@ def _identity_token(ctx: BoardContext) -> tuple[Write, ...]:
     Raises PolicyError identity.uuid-mismatch, and where the profile requires it
     identity.attestation-*.
     """
-    if Can.ATTEST_TOKEN not in capabilities(ctx.link.dialect):
+    if Capability.ATTEST_TOKEN not in capabilities(ctx.link.dialect):
         return ()
     challenge = secrets.token_hex(16)
     try:

@@ -1,4 +1,4 @@
-"""What a port says that does not answer: a hint for the person, told from the bytes alone."""
+"""What comes from a port that does not answer: a hint for the person, from the bytes alone."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ _ENOUGH: Final = 8
 _PLAIN_SHARE: Final = 0.7
 
 
-def described(data: bytes) -> str:
-    """A sentence part beginning with a semicolon, empty for a port that said nothing worth
-    telling.
-    """
+def classify_noise(data: bytes) -> str:
+    """A sentence part that begins with a semicolon, empty where the bytes show nothing."""
     if _NMEA.search(data):
         return "; it sends NMEA sentences: this is a GPS receiver"
     if _PROMPT.search(data):
