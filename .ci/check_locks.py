@@ -3,8 +3,9 @@
 Offline: compares, resolves nothing.
 
 A requirement is held when the lock pins its name to a version that it allows. The two locks pin the
-same version of what they share, every pin has hashes, and neither names an index. Prints one line a
-fault; exit 1 if there was any.
+same version of what they share, every pin has hashes, and neither names an index. oldest.txt pins
+what pyproject.toml asks for to the lowest version that it allows. Prints one line a fault; exit 1
+if there was any.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 PIN = re.compile(r"^(?P<name>[\w.-]+)==(?P<version>\S+)(?: ;[^\\]*)? \\$")
@@ -56,6 +58,19 @@ def unmet(wanted: list[str], held: dict[str, str]) -> list[str]:
     ]
 
 
+def not_lowest(wanted: list[str], oldest: Path) -> list[str]:
+    """Requirements whose lowest version is not the one that `oldest` pins."""
+    lines = [line.partition("==") for line in oldest.read_text().splitlines()]
+    pinned = {canonicalize_name(name): Version(version) for name, _, version in lines if version}
+    faults = []
+    for requirement in map(Requirement, wanted):
+        lowest = [bound.version for bound in requirement.specifier if bound.operator == ">="]
+        pin = pinned.get(canonicalize_name(requirement.name))
+        if [pin] != [Version(version) for version in lowest]:
+            faults.append(f"{oldest.name}: {requirement} is not at its lowest version")
+    return faults
+
+
 def main() -> int:
     """Compare and print."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -86,6 +101,11 @@ def main() -> int:
         for name, version in held["runtime.txt"].items()
         if held["dev.txt"].get(name) != version
     ]
+    extras = project["optional-dependencies"]
+    faults += not_lowest(
+        [*project["dependencies"], *extras["sim"], *extras["pkcs11"]],
+        ROOT / "requirements/oldest.txt",
+    )
     sys.stdout.writelines(f"{fault}\n" for fault in faults)
     return 1 if faults else 0
 

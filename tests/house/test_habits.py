@@ -1,9 +1,12 @@
-"""Habits: decisions with status and date, the changelog by fragments, templates for issues."""
+"""Habits: decisions with status and date, the changelog by fragments, templates for issues, and
+pages for contributors that name what is there.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -59,6 +62,47 @@ def test_the_index_lists_every_decision_as_it_is():
         f" | {head['date']} |"
         for number, head in heads().items()
     ]
+
+
+PLACES = re.compile(
+    r"`((?:infuse_cli|docs|tests|profiles|requirements|examples|benchmarks)/[\w./-]*|pyproject\.toml)`"
+)
+NAMES = re.compile(r"`([A-Z]\w+|[a-z]+_[a-z_]+)`")
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/explanation/architecture.md"])
+def test_a_page_for_contributors_names_files_that_exist(page):
+    named = PLACES.findall((ROOT / page).read_text(encoding="utf-8"))
+    assert len(named) > 10
+    assert [place for place in named if not (ROOT / place).exists()] == []
+
+
+def text_below(place: str) -> str:
+    path = ROOT / place
+    files = path.rglob("*.py") if path.is_dir() else [path]
+    return "".join(file.read_text(encoding="utf-8") for file in files)
+
+
+def test_a_row_of_contributing_names_what_its_files_hold():
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Where things go")[2]
+    rows = [line for line in page.splitlines() if line.startswith("|")][2:]
+    assert len(rows) > 8
+    missing = [
+        (row.split("|")[1].strip(), name)
+        for row in rows
+        for name in NAMES.findall(row)
+        if not any(re.search(rf"\b{name}\b", text_below(place)) for place in PLACES.findall(row))
+    ]
+    assert missing == []
+
+
+def test_the_picture_of_the_rooms_has_the_layers_of_the_contract():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    page = (ROOT / "docs/explanation/architecture.md").read_text(encoding="utf-8")
+    boxes = [text.split(" — ")[0] for text in re.findall(r'^  \w+\["(.+)"\]$', page, re.MULTILINE)]
+    assert boxes == layers
 
 
 @pytest.fixture(scope="module")
