@@ -4,7 +4,6 @@ start-up.
 
 from __future__ import annotations
 
-import io
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from _meter import Parts, TimedJournal, TimedSource, current, spending
 
 from infuse_cli import composition
-from infuse_cli.cli.views.events import PlainLines
 from infuse_cli.clock import RunClock
 from infuse_cli.config import model as prof
 from infuse_cli.config.source import load
@@ -31,6 +29,14 @@ if TYPE_CHECKING:
     from _world import World
 
     from infuse_cli.provisioning.results import BoardResult
+    from infuse_cli.types import Event
+
+
+class NoEvents:
+    """Nobody listens."""
+
+    def emit(self, event: Event) -> None:
+        """Nothing."""
 
 
 class NotGreen(Exception):
@@ -98,7 +104,7 @@ def line(world: World, home: Path) -> Iterator[Line]:
         profile,
         resolved,
         clock=clock,
-        events=PlainLines(io.StringIO()),
+        events=NoEvents(),
         check_clock=guard.check,
     )
     try:

@@ -1,9 +1,9 @@
 """infuse: bring nRF9151 boards into the Infuse IoT cloud from a manufacturing line.
 
 As a library: `Line` provisions boards, `CertificateAuthority` signs, `InfuseClient` and
-`RegistryClient` speak to the clouds, `Journal` is what happened. They take `Settings` and a
-`Profile` (`load_profile`) as values, raise the errors of `infuse_cli.errors`, and read neither
-arguments nor terminal. Everything is loaded at its first use.
+`RegistryClient` speak to the clouds, `batch` registers files of devices, `Journal` is what
+happened. They take `Settings` and a `Profile` (`load_profile`) as values, raise the errors of
+`infuse_cli.errors`, and read neither arguments nor terminal. Everything is loaded at its first use.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any, Final
 from infuse_cli._version import __version__
 
 if TYPE_CHECKING:
-    from infuse_cli import errors
+    from infuse_cli import batch, errors
     from infuse_cli.config.model import Profile
     from infuse_cli.config.source import load_profile
     from infuse_cli.line import Line, ResumeResult, RunResult, RunSetup
     from infuse_cli.provisioning.request import Options, ProvisionRequest
     from infuse_cli.public import CertificateAuthority, InfuseClient, Journal, RegistryClient
     from infuse_cli.settings import Settings
-    from infuse_cli.types import Secret
+    from infuse_cli.types import Event, Secret
 
 __all__ = [
     "CertificateAuthority",
+    "Event",
     "InfuseClient",
     "Journal",
     "Line",
@@ -38,12 +39,14 @@ __all__ = [
     "Secret",
     "Settings",
     "__version__",
+    "batch",
     "errors",
     "load_profile",
 ]
 
 _PLACES: Final = {
     "CertificateAuthority": "infuse_cli.public",
+    "Event": "infuse_cli.types",
     "InfuseClient": "infuse_cli.public",
     "Journal": "infuse_cli.public",
     "Line": "infuse_cli.line",
@@ -61,8 +64,8 @@ _PLACES: Final = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return import_module("infuse_cli.errors")
+    if name in {"batch", "errors"}:
+        return import_module(f"infuse_cli.{name}")
     place = _PLACES.get(name)
     if place is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

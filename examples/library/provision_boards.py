@@ -7,8 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from infuse_cli import Line, ProvisionRequest, Settings, errors
-from infuse_cli.types import Event
+from infuse_cli import Event, Line, ProvisionRequest, Settings, errors
 
 
 class Steps:

@@ -5,18 +5,11 @@
 Running it again is how a stopped run resumes: a device is never made twice.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from infuse_cli import batch
-from infuse_cli.settings import Settings
-
-if TYPE_CHECKING:
-    from infuse_cli.types import Event
+from infuse_cli import Event, Settings, batch, errors
 
 
 class PrintRows:
@@ -27,9 +20,17 @@ class PrintRows:
             print(event.data["mcuId"], event.state, event.data["deviceId"])
 
 
-profile, rows = sys.argv[1:]
-settings = Settings(Path(os.environ["INFUSE_HOME"]), profile, os.environ)
-result = batch.register(settings, batch.RegisterRequest(Path(rows)), events=PrintRows())
-for error in result.errors:
-    print(error.code, error.message, file=sys.stderr)
-sys.exit(result.exit)
+def main(profile: str, rows: str) -> int:
+    settings = Settings(Path(os.environ["INFUSE_HOME"]).absolute(), profile, os.environ)
+    try:
+        result = batch.register(settings, batch.RegisterRequest(Path(rows)), events=PrintRows())
+    except errors.InfuseError as error:
+        print(f"{error.code}: {error.message} {error.hint}", file=sys.stderr)
+        return int(error.exit)
+    for error in result.errors:
+        print(error.code, error.message, file=sys.stderr)
+    return int(result.exit)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
