@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from infuse_cli.capabilities import Can
 from infuse_cli.config.model import Identity, Token
 from infuse_cli.errors import BoardError, PolicyError, UsageError
-from infuse_cli.pki.files import PUBLIC, write_atomic
+from infuse_cli.files import PUBLIC, write_file
 from infuse_cli.pki.vetting import VettedCsr, vet
 from infuse_cli.records import SeeKey
 from infuse_cli.records.notes import NoteKind
@@ -54,7 +54,7 @@ class Files:
         Raises UsageError; the text is on record by then.
         """
         try:
-            write_atomic(path, text.encode(), PUBLIC, replace=False)
+            write_file(path, text.encode(), PUBLIC, replace=False)
         except OSError as error:
             raise UsageError(
                 "usage.bad-option",
