@@ -346,7 +346,7 @@ class Journal(Protocol):
         """
 
 
-class Shelf(Protocol):
+class SpillStore(Protocol):
     """Values by key, on disk and gone when closed: what a run has to remember for longer than
     memory should hold it.
 
@@ -357,7 +357,7 @@ class Shelf(Protocol):
         """Keep values; a key that is there already gets the new one."""
 
     def get(self, key: str | int) -> bytes | None: ...  # noqa: D102
-    def some(self, keys: Sequence[str]) -> dict[str, bytes]:
+    def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Those of these keys that have a value."""
 
     def values(self) -> Iterator[bytes]:

@@ -35,11 +35,11 @@ class RegistryList:
 
     def __init__(
         self,
-        shelf: ports.Shelf,
+        spill_store: ports.SpillStore,
         read_pages: Callable[[], Iterable[Sequence[tuple[str, Any]]]],
         clock: ports.Clock,
     ) -> None:
-        self._shelf: Final = shelf
+        self._spill_store: Final = spill_store
         self._read_pages: Final = read_pages
         self._clock: Final = clock
         self._lock: Final = threading.Lock()
@@ -54,12 +54,12 @@ class RegistryList:
             if self._read_at is None or self._read_at < not_before:
                 began = self._clock.monotonic()
                 for page in self._read_pages():
-                    self._shelf.put(
+                    self._spill_store.put(
                         (page_key, msgspec.json.encode((str(began), value)))
                         for page_key, value in page
                     )
                 self._read_at = began
-            stored = self._shelf.get(key)
+            stored = self._spill_store.get(key)
             newest = str(self._read_at)
         if stored is None:
             return None
@@ -74,8 +74,10 @@ class Caller:
     def __init__(self, context: RunContext) -> None:
         self._context: Final = context
         self._cloud: Final = context.cloud
-        self._names: Final = RegistryList(context.shelf(), self._name_pages, context.clock)
-        self._pending: Final = RegistryList(context.shelf(), self._pending_pages, context.clock)
+        self._names: Final = RegistryList(context.spill_store(), self._name_pages, context.clock)
+        self._pending: Final = RegistryList(
+            context.spill_store(), self._pending_pages, context.clock
+        )
 
     def call(self, job: Job) -> Answer:
         """The answer of the cloud to what the row asks; an error is an answer too."""

@@ -72,7 +72,7 @@ class Batch:
             outage_s=cloud.outage_wait_s,
         )
         self._writes: Final = RowWrites(context)
-        self._existing: Final = Existing(context.shelf())
+        self._existing: Final = Existing(context.spill_store())
         self._planner: Final = RowPlanner(
             context, self._existing, self._machine, context.clock.monotonic()
         )
@@ -85,7 +85,7 @@ class Batch:
         self._exhausted = False
         self._stop_reported = False
         self.totals: Final = Totals()
-        self.ended_rows: Final[ports.Shelf] = context.shelf()
+        self.ended_rows: Final[ports.SpillStore] = context.spill_store()
         self.stopped_by: InfuseError | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""What the cloud has already: its paged list, read once to a shelf on disk.
+"""What the cloud has already: its paged list, read once to a spill_store on disk.
 
 So rows that exist cost no request.
 """
@@ -25,8 +25,8 @@ class Existing:
     here may exist all the same.
     """
 
-    def __init__(self, shelf: ports.Shelf) -> None:
-        self._shelf: Final = shelf
+    def __init__(self, spill_store: ports.SpillStore) -> None:
+        self._spill_store: Final = spill_store
         self._decode: Final = msgspec.json.Decoder(Device)
         self.complete = False
         self.count = 0
@@ -53,10 +53,10 @@ class Existing:
 
     def get_many(self, mcu_ids: Sequence[str]) -> dict[str, Device]:
         """The devices of these mcuIds as they were when the list was read."""
-        found = self._shelf.some(mcu_ids) if self.count else {}
+        found = self._spill_store.get_many(mcu_ids) if self.count else {}
         return {mcu_id: self._decode.decode(value) for mcu_id, value in found.items()}
 
     def _store(self, devices: Iterable[Device]) -> None:
         encoded = [(device.mcu_id.lower(), msgspec.json.encode(device)) for device in devices]
-        self._shelf.put(encoded)
+        self._spill_store.put(encoded)
         self.count += len(encoded)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class RunContext:
     """What all rows of a run share.
 
-    `registry` and `sealer` are there when rows have names; `shelf` makes a new, empty one.
+    `registry` and `sealer` are there when rows have names; `spill_store` makes a new, empty one.
 
     `patient_cloud` asks through an outage, for what all rows wait for; a row's own call ends
     sooner, and the row comes again.
@@ -42,7 +42,7 @@ class RunContext:
     clock: ports.Clock
     events: ports.Events | None
     resolved: Resolved
-    shelf: Callable[[], ports.Shelf]
+    spill_store: Callable[[], ports.SpillStore]
 
 
 class EndedRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ from infuse_cli.errors import (
     PolicyError,
     UsageError,
 )
-from infuse_cli.journal.shelf import DiskShelf
+from infuse_cli.journal.spill_store import DiskSpillStore
 from infuse_cli.provisioning.resolve import NOT_YET, resolve
 from infuse_cli.text import plural
 
@@ -182,7 +182,7 @@ class _Planner:
     def compare_rows(self, file: RowFile, clock: RunClock) -> None:
         """Compare every good row with what the cloud and the registry have."""
         registry, cloud = self._registry(), self.adapters.patient_cloud
-        existing, holders = Existing(DiskShelf()), DiskShelf()
+        existing, holders = Existing(DiskSpillStore()), DiskSpillStore()
         organisation_exists = self.resolved.organisation.id != NOT_YET
         if organisation_exists:
             existing.read(cloud, self.resolved, most_pages=self.summary.good)

@@ -20,7 +20,7 @@ from infuse_cli.config.source import load_profile
 from infuse_cli.effects.journal_run import journal_run, run_start
 from infuse_cli.effects.results import REPORT_FILES, Results
 from infuse_cli.errors import Exit, InfuseError, Interrupted, JournalError, UsageError
-from infuse_cli.journal.shelf import DiskShelf
+from infuse_cli.journal.spill_store import DiskSpillStore
 from infuse_cli.provisioning.resolve import NOT_YET, resolve
 from infuse_cli.text import plural
 from infuse_cli.types import Event
@@ -233,7 +233,7 @@ class _Run:
             clock=self.clock,
             events=self.events,
             resolved=resolved,
-            shelf=DiskShelf,
+            spill_store=DiskSpillStore,
         )
 
     def _run_start(self, summary: Summary) -> RunStart:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from infuse_cli.ports import Shelf
+    from infuse_cli.ports import SpillStore
     from infuse_cli.records.rows import BadRow
 
 COLUMNS: Final = (
@@ -58,7 +58,7 @@ class Report:
             raise self._error(error) from error
         self._text: Final = io.TextIOWrapper(self._file.stream, encoding="utf-8", newline="")
 
-    def write(self, rows: Shelf, skipped: Iterable[BadRow]) -> None:
+    def write(self, rows: SpillStore, skipped: Iterable[BadRow]) -> None:
         """Write all rows and put the report in its place, durably.
 
         Raises UsageError where the disk refuses.
@@ -90,7 +90,7 @@ class Report:
         self._file.discard()
 
 
-def _ended(rows: Shelf) -> Iterator[dict[str, Any]]:
+def _ended(rows: SpillStore) -> Iterator[dict[str, Any]]:
     decoder = msgspec.json.Decoder(EndedRow)
     return (decoder.decode(value).as_json() for value in rows.values())
 

@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, select
 from infuse_cli.errors import JournalError
 from infuse_cli.journal import chain, database, schema
 from infuse_cli.journal.prepared import Prepared
-from infuse_cli.journal.replay import Replay
+from infuse_cli.journal.projections import ProjectionVerifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -80,7 +80,7 @@ def faults(connection: Connection, path: Path, kept: Mapping[str, chain.Head]) -
         {row[0] for row in Prepared(connection).all(_STATIONS, {})} | set(recorded) | set(kept)
     )
     found: list[chain.Fault] = []
-    replay = Replay()
+    verifier = ProjectionVerifier()
     chains = [
         _in_time(
             chain.held(
@@ -97,8 +97,8 @@ def faults(connection: Connection, path: Path, kept: Mapping[str, chain.Head]) -
         heapq.merge(*chains, key=_moment) if len(chains) > 1 else itertools.chain(*chains)
     ):
         if not found:
-            replay.tell(link)
-    return sorted(found, key=lambda fault: fault.station) or _belied(connection, replay)
+            verifier.apply(link)
+    return sorted(found, key=lambda fault: fault.station) or _mismatches(connection, verifier)
 
 
 def _links(connection: Connection, station: str) -> Iterator[tuple[chain.Link, str]]:
@@ -106,11 +106,11 @@ def _links(connection: Connection, station: str) -> Iterator[tuple[chain.Link, s
         yield chain.Link(*row[:-1]), row[-1]
 
 
-def _belied(connection: Connection, replay: Replay) -> list[chain.Fault]:
+def _mismatches(connection: Connection, verifier: ProjectionVerifier) -> list[chain.Fault]:
     """Rows of other tables that differ from what the chain, which holds, says."""
     return [
         chain.Fault("", 0, why, what)
-        for what, why in itertools.islice(replay.differing(connection), _ROWS_TOLD)
+        for what, why in itertools.islice(verifier.differing(connection), _ROWS_TOLD)
     ]
 
 

@@ -84,15 +84,15 @@ def record(journal: SqliteJournal, uuid: str) -> dict[str, Any]:
 
 
 def _attempt(
-    one: AttemptRecord,
+    attempt: AttemptRecord,
     run: RunRecord,
     certificates: Sequence[CertificateRecord],
     tokens: Sequence[TokenRecord],
 ) -> dict[str, Any]:
     start = run.start
     return {
-        **brief(one),
-        "error": one.error,
+        **brief(attempt),
+        "error": attempt.error,
         "station": run.station,
         "operator": start.operator,
         "lot": start.lot,
@@ -101,20 +101,22 @@ def _attempt(
         "profile": start.profile_name,
         "profileHash": start.profile_hash,
         "simulated": start.simulated,
-        "soc": one.soc,
-        "plan": list(one.plan),
-        "steps": [_step(step) for step in _in_order(one)],
-        "facts": {key: value for key, value in one.facts.items() if key not in _QUIET},
-        "certificates": [_certificate(row) for row in certificates if row.attempt == one.attempt],
-        "tokens": [_token(row) for row in tokens if row.attempt == one.attempt],
-        "transcript": None if one.outcome == "PASS" else one.facts.get("transcript"),
-        "word": word(one),
+        "soc": attempt.soc,
+        "plan": list(attempt.plan),
+        "steps": [_step(step) for step in _in_order(attempt)],
+        "facts": {key: value for key, value in attempt.facts.items() if key not in _QUIET},
+        "certificates": [
+            _certificate(row) for row in certificates if row.attempt == attempt.attempt
+        ],
+        "tokens": [_token(row) for row in tokens if row.attempt == attempt.attempt],
+        "transcript": None if attempt.outcome == "PASS" else attempt.facts.get("transcript"),
+        "word": word(attempt),
     }
 
 
-def _in_order(one: AttemptRecord) -> list[StepRecord]:
-    place = {name: index for index, name in enumerate(one.plan)}
-    return sorted(one.steps.values(), key=lambda step: place.get(step.step, len(place)))
+def _in_order(attempt: AttemptRecord) -> list[StepRecord]:
+    place = {name: index for index, name in enumerate(attempt.plan)}
+    return sorted(attempt.steps.values(), key=lambda step: place.get(step.step, len(place)))
 
 
 def _step(step: StepRecord) -> dict[str, Any]:
@@ -155,20 +157,20 @@ def _token(row: TokenRecord) -> dict[str, Any]:
     }
 
 
-def _event(one: EventRecord) -> dict[str, Any]:
+def _event(event: EventRecord) -> dict[str, Any]:
     return {
-        "seq": one.seq,
-        "ts": one.ts,
-        "kind": one.kind,
-        "station": one.station,
-        "operator": one.operator,
-        "run": one.run,
-        "attempt": one.attempt,
-        "step": one.step,
-        "from": one.from_state,
-        "to": one.to_state,
-        "facts": one.facts,
-        "hash": one.hash,
+        "seq": event.seq,
+        "ts": event.ts,
+        "kind": event.kind,
+        "station": event.station,
+        "operator": event.operator,
+        "run": event.run,
+        "attempt": event.attempt,
+        "step": event.step,
+        "from": event.from_state,
+        "to": event.to_state,
+        "facts": event.facts,
+        "hash": event.hash,
     }
 
 

@@ -121,7 +121,7 @@ class Database:
                 self._raw.backup(copy)
                 copy.execute("PRAGMA journal_mode=DELETE")  # no second file beside the copy
 
-    def become(self, other: Database) -> None:
+    def restore_from(self, other: Database) -> None:
         """Take over all content of another journal in one transaction; what was here is gone."""
         with self._taken(), other._taken(), named(self.path):
             other._raw.backup(self._raw)

@@ -324,12 +324,16 @@ def export_rows(journal: SqliteJournal) -> list[dict[str, Any]]:
     """
     with journal.reading() as connection:
         boards = {row.uuid: row for row in connection.execute(select(schema.board)).all()}
-        newest = {one.board: one for one in reads.attempts(connection, lambda _run: False)}
-        runs = {one.start.run: one for one in reads.runs(connection, lambda _run: False)}
-        certificates = {one.attempt: one for one in reads.certificates(connection)}
+        newest = {
+            attempt.board: attempt for attempt in reads.attempts(connection, lambda _run: False)
+        }
+        runs = {run.start.run: run for run in reads.runs(connection, lambda _run: False)}
+        certificates = {
+            certificate.attempt: certificate for certificate in reads.certificates(connection)
+        }
     return [
-        _row(boards[uuid], one, runs.get(one.run), certificates.get(one.attempt))
-        for uuid, one in newest.items()
+        _row(boards[uuid], attempt, runs.get(attempt.run), certificates.get(attempt.attempt))
+        for uuid, attempt in newest.items()
     ]
 
 
@@ -341,10 +345,10 @@ def newest_attempts(
     with journal.reading() as connection:
         found = reads.attempts(connection, journal.alive, *where)
     newest: dict[str, rec.AttemptRecord] = {}
-    for one in found:
-        newest.pop(one.board, None)
-        newest[one.board] = one
-    return [one for one in newest.values() if one.state.is_open or not only_open]
+    for attempt in found:
+        newest.pop(attempt.board, None)
+        newest[attempt.board] = attempt
+    return [attempt for attempt in newest.values() if attempt.state.is_open or not only_open]
 
 
 def only_manual(journal: SqliteJournal) -> list[tuple[str, datetime, str | None]]:
@@ -388,8 +392,12 @@ def passes(journal: SqliteJournal, since: datetime | None = None) -> list[rec.At
         found = reads.attempts(
             connection, journal.alive, _attempt.outcome == "PASS", _attempt.state.not_in(gone)
         )
-    newest = {one.board: one for one in found}
-    return [one for one in newest.values() if since is None or (one.ended or one.opened) >= since]
+    newest = {attempt.board: attempt for attempt in found}
+    return [
+        attempt
+        for attempt in newest.values()
+        if since is None or (attempt.ended or attempt.opened) >= since
+    ]
 
 
 def certificate_of(

@@ -103,10 +103,14 @@ def board(connection: Connection, uuid: str, alive: Alive) -> rec.BoardRecord | 
     row = Prepared(connection).first(_BOARD, {"b": uuid})
     if row is None:
         return None
-    live = [_attempt_row(*one) for one in Prepared(connection).all(_LIVE_OF_BOARD, {"b": uuid})]
-    passed = [one for one in live if one.state == AttemptState.PASSED.value][-1:]
-    opened = [one for one in live if one.state != AttemptState.PASSED.value][-1:]
-    records = {one.attempt: one for one in _with_steps(connection, [*opened, *passed], alive)}
+    live = [
+        _attempt_row(*attempt) for attempt in Prepared(connection).all(_LIVE_OF_BOARD, {"b": uuid})
+    ]
+    passed = [attempt for attempt in live if attempt.state == AttemptState.PASSED.value][-1:]
+    opened = [attempt for attempt in live if attempt.state != AttemptState.PASSED.value][-1:]
+    records = {
+        attempt.attempt: attempt for attempt in _with_steps(connection, [*opened, *passed], alive)
+    }
     return rec.BoardRecord(
         board=row[0],
         imei=row[1],
@@ -128,7 +132,7 @@ def attempts_of(connection: Connection, board: str, alive: Alive) -> list[rec.At
     """All attempts of a board, oldest first."""
     return _with_steps(
         connection,
-        [_attempt_row(*one) for one in Prepared(connection).all(_ALL_OF_BOARD, {"b": board})],
+        [_attempt_row(*row) for row in Prepared(connection).all(_ALL_OF_BOARD, {"b": board})],
         alive,
     )
 
@@ -285,7 +289,7 @@ def _with_steps(
         for name in names:
             steps[name].update(
                 (row.step, _step_record(row))
-                for row in (_step_row(*one) for one in sql.all(_STEPS_OF, {"a": name}))
+                for row in (_step_row(*values) for values in sql.all(_STEPS_OF, {"a": name}))
             )
         names = []
     for start in range(0, len(names), _CHUNK):

@@ -270,9 +270,9 @@ class SqliteJournal:
         """Write a copy as of one moment to a new file (0600). Raises JournalError."""
         self._database.copy_to(path)
 
-    def become(self, other: SqliteJournal) -> None:
+    def restore_from(self, other: SqliteJournal) -> None:
         """Take over all that another journal holds; see `backup.py` for when that is right."""
-        self._database.become(other._database)
+        self._database.restore_from(other._database)
 
     def reading(self) -> AbstractContextManager[Connection]:
         """A read transaction, for `queries.py`."""

@@ -199,7 +199,7 @@ def add(tx: Transaction, statement: Any, row: dict[str, Any], lost: str) -> None
         raise JournalError("journal.conflict", lost) from error
 
 
-def swap(tx: Transaction, statement: Any, values: dict[str, Any], lost: str) -> None:
+def compare_and_swap(tx: Transaction, statement: Any, values: dict[str, Any], lost: str) -> None:
     """Change one row.
 
     Raises JournalError journal.conflict saying `lost` when it is not as the statement expects.

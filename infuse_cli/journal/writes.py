@@ -17,7 +17,7 @@ from infuse_cli.errors import BoardError, JournalError
 from infuse_cli.journal import rows, schema, writes_ca
 from infuse_cli.journal.codec import from_json, maybe_text, to_json
 from infuse_cli.journal.identity import bind_board, bind_device, check_key, release_device
-from infuse_cli.journal.transaction import Held, Transaction, add, swap
+from infuse_cli.journal.transaction import Held, Transaction, add, compare_and_swap
 from infuse_cli.types import AttemptState, StepState, TokenState
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def _take_attempt(tx: Transaction, write: rec.TakeAttempt) -> None:
         "new_slot": write.slot,
         "new_port": write.port,
     }
-    swap(tx, _TAKE_ATTEMPT, values, f"attempt {write.attempt} was taken by another run")
+    compare_and_swap(tx, _TAKE_ATTEMPT, values, f"attempt {write.attempt} was taken by another run")
     tx.attempts[write.attempt] = taken = Held(write.run, held.board, AttemptState.RUNNING)
     tx.event(
         "attempt-taken",
@@ -203,13 +203,15 @@ def _take_attempt(tx: Transaction, write: rec.TakeAttempt) -> None:
         to=AttemptState.RUNNING.value,
     )
     for (name,) in tx.sql.all(_BEGUN_STEPS, {"a": write.attempt}):
-        _doubt(tx, write.attempt, name, taken)
+        _mark_unknown(tx, write.attempt, name, taken)
 
 
-def _doubt(tx: Transaction, attempt: str, name: str, held: Held) -> None:
+def _mark_unknown(tx: Transaction, attempt: str, name: str, held: Held) -> None:
     begun, unknown = StepState.BEGUN.value, StepState.UNKNOWN.value
     values = {"a": attempt, "n": name, "s": begun, "new": unknown, "t": tx.now}
-    swap(tx, _STEP_STATE, values, f"step {name} of attempt {attempt} was moved by another run")
+    compare_and_swap(
+        tx, _STEP_STATE, values, f"step {name} of attempt {attempt} was moved by another run"
+    )
     tx.event(
         "step-moved",
         None,
@@ -241,7 +243,7 @@ def _move_step(tx: Transaction, write: rec.MoveStep) -> None:
             "t": tx.now,
             "c": tries + began,
         }
-        swap(
+        compare_and_swap(
             tx,
             _MOVE_STEP,
             values,
@@ -306,7 +308,9 @@ def _end_attempt(tx: Transaction, write: rec.EndAttempt) -> None:
         "t": tx.now if held.state.is_open else ended,
         "f": _merged(facts, write.facts),
     }
-    swap(tx, _END_ATTEMPT, values, f"attempt {write.attempt} is no longer {held.state.value}")
+    compare_and_swap(
+        tx, _END_ATTEMPT, values, f"attempt {write.attempt} is no longer {held.state.value}"
+    )
     if held.state is AttemptState.PASSED:
         release_device(tx.sql, held.board)
     device_id = write.facts.get("deviceId")
@@ -359,7 +363,7 @@ def _mint_token(tx: Transaction, write: rec.MintToken) -> None:
         "h": write.sha256,
         "x": maybe_text(write.expires_at),
     }
-    swap(tx, _MINT_TOKEN, values, f"token {write.intent} is not intended")
+    compare_and_swap(tx, _MINT_TOKEN, values, f"token {write.intent} is not intended")
     tx.event(
         "token-moved",
         write,
@@ -371,7 +375,9 @@ def _mint_token(tx: Transaction, write: rec.MintToken) -> None:
 
 def _move_token(tx: Transaction, write: rec.MoveToken) -> None:
     values = {"i": write.intent, "s": write.from_state.value, "new": write.to_state.value}
-    swap(tx, _MOVE_TOKEN, values, f"token {write.intent} is not {write.from_state.value}")
+    compare_and_swap(
+        tx, _MOVE_TOKEN, values, f"token {write.intent} is not {write.from_state.value}"
+    )
     tx.event(
         "token-moved",
         write,

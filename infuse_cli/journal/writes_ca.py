@@ -12,7 +12,7 @@ from infuse_cli.journal import schema
 from infuse_cli.journal.codec import maybe_text, to_text
 from infuse_cli.journal.identity import check_key
 from infuse_cli.journal.prepared import DuplicateError
-from infuse_cli.journal.transaction import Transaction, add, swap
+from infuse_cli.journal.transaction import Transaction, add, compare_and_swap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +92,7 @@ def _reserve_serial(tx: Transaction, write: rec.ReserveSerial) -> None:
 def _void_serial(tx: Transaction, write: rec.VoidSerial) -> None:
     key = {"n": write.serial, "i": write.issuer}
     found = tx.sql.first(_SERIAL, key)
-    swap(
+    compare_and_swap(
         tx,
         _MOVE_SERIAL,
         {**key, "new": "void"},
@@ -137,7 +137,7 @@ def _store_certificate(tx: Transaction, write: rec.StoreCertificate) -> None:
             "journal.conflict",
             f"certificate serial {write.serial} was not reserved for this attempt",
         )
-    swap(
+    compare_and_swap(
         tx,
         _MOVE_SERIAL,
         {**key, "new": "issued"},

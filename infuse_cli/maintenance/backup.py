@@ -133,7 +133,7 @@ def restore(
             if not _continues(here, copy, path):
                 return Restored(path, imported=False, before=before, held=held)
             failpoint.hit("before:import")
-            here.become(copy)
+            here.restore_from(copy)
             failpoint.hit("imported")
     _record(home, digest, before, held)
     return Restored(path, imported=True, before=before, held=held)

@@ -35,11 +35,11 @@ def ports(subject: Subject) -> Sequence[Finding]:
             passed(
                 "ports",
                 f"{plural(len(chosen), 'board')} plugged in:"
-                f" {', '.join(one.info.port for one in chosen)}",
+                f" {', '.join(port.info.port for port in chosen)}",
                 ports=rows,
             )
         ]
-    doubt = next((one.why for one in seen if "several ports" in one.why), None)
+    doubt = next((port.why for port in seen if "several ports" in port.why), None)
     if doubt is not None:
         return [
             doubtful(
@@ -141,7 +141,7 @@ def modem_manager(subject: Subject) -> Sequence[Finding]:
         f"Put this into {_RULES}, then `sudo udevadm control --reload && sudo udevadm trigger`:"
         f" {rule}"
     )
-    chosen = [one.info.port for one in _seen(subject) if one.chosen]
+    chosen = [port.info.port for port in _seen(subject) if port.chosen]
     held = [port for port in chosen if _MODEM_MANAGER in (machine.holder(port) or "")]
     if held:
         return [

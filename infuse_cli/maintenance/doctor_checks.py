@@ -67,7 +67,7 @@ def profile(subject: Subject) -> Sequence[Finding]:
     loaded = load(subject.profile_name, subject.env)
     if loaded.profile.identity.mode == "local-ca":
         resolve(loaded.profile.identity.certificate, subject.home)
-    warnings = [str(one) for one in loaded.warnings]
+    warnings = [str(finding) for finding in loaded.warnings]
     label = f"{loaded.profile.name} has no mistakes"
     if not warnings:
         return [passed("profile", label, overridden=list(loaded.overridden))]
@@ -191,7 +191,7 @@ def _asked(client: object, section: Cloud, secret: Secret | None) -> Finding:
                 " asked",
                 baseUrl=section.base_url,
             )
-        names = [one.name for one in client.organisations()]
+        names = [organisation.name for organisation in client.organisations()]
     except InfuseError as error:
         return failed("API", error, baseUrl=section.base_url)
     if not names:
@@ -245,7 +245,7 @@ def journal(subject: Subject) -> Sequence[Finding]:
     with open_journal(subject.home, create=False, busy_s=2.0) as opened:
         faults = opened.verify_newest()
         count = opened.event_count()
-        left = [one for one in opened.open_attempts() if not one.alive]
+        left = [attempt for attempt in opened.open_attempts() if not attempt.alive]
     if faults:
         fault = faults[0]
         return [
@@ -337,7 +337,7 @@ def _validity(folder: Path, chain: Sequence[x509.Certificate]) -> Finding:
         check_dates(chain, now)
     except SignerError as error:
         return failed("CA", error)
-    end = min(one.not_valid_after_utc for one in chain)
+    end = min(certificate.not_valid_after_utc for certificate in chain)
     days = (end - now).days
     told = f"{folder.name}: valid until {end:%Y-%m-%d}, {plural(days, 'day')} left"
     if end - now < _SOON:

@@ -143,7 +143,7 @@ def known_secrets(subject: Subject) -> list[str]:
             token_file=cloud.auth.token_file,
             home=subject.home,
         )
-        found += [one.secret.reveal() for one in survey.found]
+        found += [credential.secret.reveal() for credential in survey.found]
     except InfuseError:
         found += _contents(None if cloud.auth.token_file is None else Path(cloud.auth.token_file))
     try:
@@ -196,7 +196,7 @@ def _leaves(value: object) -> Iterator[str]:
 
 def _texts(subject: Subject, findings: Sequence[Finding]) -> Iterator[tuple[str, str]]:
     yield "README.txt", _ABOUT
-    yield "doctor.json", _json([one.as_json() for one in findings])
+    yield "doctor.json", _json([finding.as_json() for finding in findings])
     yield "versions.json", _json(_versions(subject))
     if subject.profile is not None:
         yield "profile.json", _json(prof.to_json(subject.profile))
@@ -266,43 +266,45 @@ def _recorded(journal: SqliteJournal) -> Iterator[tuple[str, str]]:
         _json(
             [
                 {
-                    "run": one.start.run,
-                    "command": one.start.command,
-                    "profile": one.start.profile_name,
-                    "profileHash": one.start.profile_hash,
-                    "simulated": one.start.simulated,
-                    "facts": one.start.facts,
-                    "station": one.station,
-                    "toolVersion": one.tool_version,
-                    "started": one.started,
-                    "ended": one.ended,
-                    "alive": one.alive,
-                    "totals": one.totals,
+                    "run": run.start.run,
+                    "command": run.start.command,
+                    "profile": run.start.profile_name,
+                    "profileHash": run.start.profile_hash,
+                    "simulated": run.start.simulated,
+                    "facts": run.start.facts,
+                    "station": run.station,
+                    "toolVersion": run.tool_version,
+                    "started": run.started,
+                    "ended": run.ended,
+                    "alive": run.alive,
+                    "totals": run.totals,
                 }
-                for one in runs
+                for run in runs
             ]
         ),
     )
-    failed = [one for one in newest_attempts(journal) if one.outcome != "PASS"][:_MOST_ATTEMPTS]
-    yield "boards.json", _json([_attempt(one) for one in failed])
-    for one in failed:
-        if text := one.facts.get("transcript"):
-            yield f"transcripts/{one.board}-{one.attempt[:8]}.txt", str(text)
+    failed = [attempt for attempt in newest_attempts(journal) if attempt.outcome != "PASS"][
+        :_MOST_ATTEMPTS
+    ]
+    yield "boards.json", _json([_attempt(attempt) for attempt in failed])
+    for attempt in failed:
+        if text := attempt.facts.get("transcript"):
+            yield f"transcripts/{attempt.board}-{attempt.attempt[:8]}.txt", str(text)
 
 
-def _attempt(one: AttemptRecord) -> dict[str, Any]:
+def _attempt(attempt: AttemptRecord) -> dict[str, Any]:
     return {
-        "attempt": one.attempt,
-        "run": one.run,
-        "board": one.board,
-        "state": one.state,
-        "outcome": one.outcome,
-        "error": one.error,
-        "port": one.port,
-        "plan": one.plan,
-        "opened": one.opened,
-        "ended": one.ended,
-        "facts": {key: value for key, value in one.facts.items() if key != "transcript"},
+        "attempt": attempt.attempt,
+        "run": attempt.run,
+        "board": attempt.board,
+        "state": attempt.state,
+        "outcome": attempt.outcome,
+        "error": attempt.error,
+        "port": attempt.port,
+        "plan": attempt.plan,
+        "opened": attempt.opened,
+        "ended": attempt.ended,
+        "facts": {key: value for key, value in attempt.facts.items() if key != "transcript"},
         "steps": [
             {
                 "step": step.step,
@@ -311,7 +313,7 @@ def _attempt(one: AttemptRecord) -> dict[str, Any]:
                 "ms": step.ms,
                 "tries": step.tries,
             }
-            for step in one.steps.values()
+            for step in attempt.steps.values()
         ],
     }
 

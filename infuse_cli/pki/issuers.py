@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from infuse_cli.errors import SignerError
-from infuse_cli.files import read_bounded
-from infuse_cli.pki.files import PRIVATE, is_folder, read_private, write_atomic
+from infuse_cli.files import PRIVATE, is_folder, read_bounded, write_file
+from infuse_cli.pki.files import read_private
 from infuse_cli.pki.signers import file as file_signer
 from infuse_cli.pki.signers import open_key
 from infuse_cli.pki.signers.file import (
@@ -96,7 +96,7 @@ def current_folder(folder: Path) -> Path:
 
 def set_current(folder: Path, issuer: str) -> None:
     """Make `issuers/<issuer>/` the one that signs. Raises OSError."""
-    write_atomic(folder / CURRENT, (json.dumps({"issuer": issuer}) + "\n").encode(), PRIVATE)
+    write_file(folder / CURRENT, (json.dumps({"issuer": issuer}) + "\n").encode(), PRIVATE)
 
 
 def read_chain(folder: Path) -> tuple[x509.Certificate, ...]:
@@ -264,8 +264,8 @@ def write_issuer(folder: Path, chain: tuple[x509.Certificate, ...]) -> None:
 
     Raises OSError.
     """
-    write_atomic(folder / ROOT, chain[-1].public_bytes(Encoding.PEM), PRIVATE)
+    write_file(folder / ROOT, chain[-1].public_bytes(Encoding.PEM), PRIVATE)
     if len(chain) > 2:
         above = b"".join(one.public_bytes(Encoding.PEM) for one in chain[1:-1])
-        write_atomic(folder / file_signer.ABOVE, above, PRIVATE)
-    write_atomic(folder / INTERMEDIATE, chain[0].public_bytes(Encoding.PEM), PRIVATE)
+        write_file(folder / file_signer.ABOVE, above, PRIVATE)
+    write_file(folder / INTERMEDIATE, chain[0].public_bytes(Encoding.PEM), PRIVATE)

@@ -18,10 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from infuse_cli.errors import SignerError
-from infuse_cli.files import private_folder
+from infuse_cli.files import PRIVATE, private_folder, sync_folder, write_file
 from infuse_cli.pki import chain as chains
 from infuse_cli.pki.ca_certificates import broken_link, intermediate_certificate, key_usage
-from infuse_cli.pki.files import PRIVATE, sync_folder, write_atomic
 from infuse_cli.pki.issuers import (
     ISSUERS,
     all_issuers,
@@ -59,11 +58,9 @@ class NewKey:
     def write(self, folder: Path) -> None:
         """Put it, or where it is, into an issuer's folder. Raises OSError."""
         if self.uri is not None:
-            write_atomic(folder / KEY_URI, f"{self.uri}\n".encode(), PRIVATE)
+            write_file(folder / KEY_URI, f"{self.uri}\n".encode(), PRIVATE)
         elif self.passphrase is not None:
-            write_atomic(
-                folder / INTERMEDIATE_KEY, encrypted_pem(self.key, self.passphrase), PRIVATE
-            )
+            write_file(folder / INTERMEDIATE_KEY, encrypted_pem(self.key, self.passphrase), PRIVATE)
 
 
 def new_key(passphrase: Secret) -> NewKey:
@@ -115,7 +112,7 @@ def request(folder: Path, name: str, key: NewKey) -> bytes:
         private_folder(folder)
         building.mkdir(mode=0o700)
         key.write(building)
-        write_atomic(building / REQUEST, pem, PRIVATE)
+        write_file(building / REQUEST, pem, PRIVATE)
         building.rename(folder / PENDING)
         sync_folder(folder)
     except OSError as error:
@@ -227,7 +224,7 @@ def _put_key(key: NewKey | Path, building: Path) -> None:
         return
     for name in _KEY_FILES:
         if (key / name).exists():
-            write_atomic(building / name, (key / name).read_bytes(), PRIVATE)
+            write_file(building / name, (key / name).read_bytes(), PRIVATE)
 
 
 def _disk(folder: Path, error: OSError) -> SignerError:

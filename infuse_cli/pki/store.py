@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Final
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from infuse_cli.errors import SignerError, UsageError
-from infuse_cli.files import private_folder
+from infuse_cli.files import PRIVATE, PUBLIC, private_folder, sync_folder, write_file
 from infuse_cli.pki.ca_certificates import NewCa, make_ca
-from infuse_cli.pki.files import PRIVATE, PUBLIC, sync_folder, write_atomic
 from infuse_cli.pki.issuers import ROOT_KEY, key_is_loose, load_ca, read_chain, root_key_here
 from infuse_cli.pki.key_file import encrypted_pem
 from infuse_cli.pki.renewal import NewKey, new_key
@@ -137,10 +136,10 @@ def _withdraw(building: Path, placed: list[Path]) -> None:
 
 
 def _write_bench(folder: Path, made: NewCa, key: NewKey) -> None:
-    write_atomic(
+    write_file(
         folder / ROOT, made.root.public_bytes(Encoding.PEM), PRIVATE
     )  # public, but every file of a home is 0600
-    write_atomic(folder / INTERMEDIATE, made.intermediate.public_bytes(Encoding.PEM), PRIVATE)
+    write_file(folder / INTERMEDIATE, made.intermediate.public_bytes(Encoding.PEM), PRIVATE)
     key.write(folder)
 
 
@@ -148,7 +147,7 @@ def _write_root(folder: Path, made: NewCa, passphrase: Secret, placed: list[Path
     """Put the root's key, and its certificate beside it, where nothing is overwritten."""
     private_folder(folder)
     try:
-        write_atomic(
+        write_file(
             folder / ROOT_KEY, encrypted_pem(made.root_key, passphrase), PRIVATE, replace=False
         )
     except FileExistsError:
@@ -157,7 +156,7 @@ def _write_root(folder: Path, made: NewCa, passphrase: Secret, placed: list[Path
         ) from None
     placed.append(folder / ROOT_KEY)
     with contextlib.suppress(FileExistsError):
-        write_atomic(folder / ROOT, made.root.public_bytes(Encoding.PEM), PUBLIC, replace=False)
+        write_file(folder / ROOT, made.root.public_bytes(Encoding.PEM), PUBLIC, replace=False)
         placed.append(folder / ROOT)
 
 

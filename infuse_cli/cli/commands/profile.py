@@ -83,8 +83,13 @@ def check(name: _Name = None) -> None:
 
     reading = check_profile(current().settings, _named(name))
     errors = [
-        {"code": one.code, "message": str(one), "hint": CODES[one.code].hint, "boardSafe": True}
-        for one in reading.errors
+        {
+            "code": finding.code,
+            "message": str(finding),
+            "hint": CODES[finding.code].hint,
+            "boardSafe": True,
+        }
+        for finding in reading.errors
     ]
     finish(
         OperationResult(
@@ -211,20 +216,20 @@ def _named(name: str | None) -> str:
 
 
 def _found(reading: Reading) -> dict[str, Any]:
-    return {"findings": [_as_data(one) for one in reading.findings]}
+    return {"findings": [_as_data(finding) for finding in reading.findings]}
 
 
-def _as_data(one: Finding) -> dict[str, Any]:
+def _as_data(finding: Finding) -> dict[str, Any]:
     return {
-        "severity": one.severity,
-        "code": one.code,
-        "file": one.file,
-        "line": one.line,
-        "column": one.column,
-        "key": one.key,
-        "message": one.message,
-        "expected": one.expected,
-        "nearest": one.nearest,
+        "severity": finding.severity,
+        "code": finding.code,
+        "file": finding.file,
+        "line": finding.line,
+        "column": finding.column,
+        "key": finding.key,
+        "message": finding.message,
+        "expected": finding.expected,
+        "nearest": finding.nearest,
     }
 
 

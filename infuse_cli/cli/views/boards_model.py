@@ -40,7 +40,7 @@ _PARKED: Final = frozenset({"run.interrupted", "run.until"})
 
 _RATE_AFTER_S: Final = 60.0
 
-_ENGINEER: Final = ("tool.", "journal.", "ca.")
+_ENGINEER: Final = ("internal.", "journal.", "ca.")
 
 _HEADER: Final = (
     ("profile", ""),

@@ -135,13 +135,13 @@ def _print_boards(
     narrow = console.width < _WIDE
     rows = [
         (
-            _minute(one.opened),
-            word(one),
-            _tail(one.board) if narrow else one.board,
-            imeis.get(one.board) or "",
-            stuck_step(one) or "",
+            _minute(attempt.opened),
+            word(attempt),
+            _tail(attempt.board) if narrow else attempt.board,
+            imeis.get(attempt.board) or "",
+            stuck_step(attempt) or "",
         )
-        for one in found
+        for attempt in found
     ]
     rows = sorted(
         [
@@ -195,12 +195,12 @@ def _print_board(console: Console, found: dict[str, Any], *, events: bool) -> No
     if events:
         rows = [
             (
-                str(one["seq"]),
-                f"{one['ts']:%Y-%m-%d %H:%M:%S}",
-                one["kind"],
-                " ".join(filter(None, (one["step"], _arrow(one), _noted(one)))),
+                str(event["seq"]),
+                f"{event['ts']:%Y-%m-%d %H:%M:%S}",
+                event["kind"],
+                " ".join(filter(None, (event["step"], _arrow(event), _noted(event)))),
             )
-            for one in found["events"]
+            for event in found["events"]
         ]
         columns(console, ("event", "when", "what", ""), rows)
     else:
@@ -227,17 +227,18 @@ def _print_summaries(console: Console, found: Sequence[Summary], by: str) -> Non
     """Summaries, one below the other."""
     if not found:
         console.print("No board came to an end yet.", soft_wrap=True)
-    for one in found:
+    for summary in found:
         totals = "  ".join(
-            f"{one.outcomes.get(name, 0)} {name}" for name in ("PASS", "FAIL", "ERROR", "ABORTED")
+            f"{summary.outcomes.get(name, 0)} {name}"
+            for name in ("PASS", "FAIL", "ERROR", "ABORTED")
         )
-        console.print(f"{by} {one.group}", soft_wrap=True)
-        console.print(f"  {plural(one.boards, 'board')}: {totals}", soft_wrap=True)
+        console.print(f"{by} {summary.group}", soft_wrap=True)
+        console.print(f"  {plural(summary.boards, 'board')}: {totals}", soft_wrap=True)
         console.print(
-            f"  yield {_percent(one.yield_)}, first pass {_percent(one.first_pass_yield)}",
+            f"  yield {_percent(summary.yield_)}, first pass {_percent(summary.first_pass_yield)}",
             soft_wrap=True,
         )
-        for title, counts in (("failing steps", one.steps), ("causes", one.codes)):
+        for title, counts in (("failing steps", summary.steps), ("causes", summary.codes)):
             if counts:
                 console.print(
                     f"  {title}: {', '.join(f'{name} {count}' for name, count in counts)}",
@@ -288,25 +289,25 @@ def _life(attempts: Sequence[dict[str, Any]]) -> dict[str, str]:
     return told
 
 
-def _show_attempt(console: Console, one: dict[str, Any]) -> None:
+def _show_attempt(console: Console, attempt: dict[str, Any]) -> None:
     console.print()
-    error = one["error"] or {}
-    lot = f", lot {one['lot']}" if one["lot"] else ""
+    error = attempt["error"] or {}
+    lot = f", lot {attempt['lot']}" if attempt["lot"] else ""
     fields(
         console,
         {
-            "attempt": one["attempt"],
-            "result": one["word"],
-            "run": f"{one['run']} ({one['command']}, infuse {one['toolVersion']})",
-            "profile": f"{one['profile']} {one['profileHash'][:12]}",
-            "who": f"{one['operator']} at {one['station']}{lot}",
-            "where": f"slot {one['slot']}, {one['port']}",
-            "when": f"{_minute(one['opened'])} UTC{_until(one)}",
-            "failed at": one["failedStep"],
+            "attempt": attempt["attempt"],
+            "result": attempt["word"],
+            "run": f"{attempt['run']} ({attempt['command']}, infuse {attempt['toolVersion']})",
+            "profile": f"{attempt['profile']} {attempt['profileHash'][:12]}",
+            "who": f"{attempt['operator']} at {attempt['station']}{lot}",
+            "where": f"slot {attempt['slot']}, {attempt['port']}",
+            "when": f"{_minute(attempt['opened'])} UTC{_until(attempt)}",
+            "failed at": attempt["failedStep"],
             "cause": f"{error.get('code')}: {error.get('message')}" if error else None,
             **{
                 key: value
-                for key, value in one["facts"].items()
+                for key, value in attempt["facts"].items()
                 if isinstance(value, str | int) and key not in _ABOVE
             },
         },
@@ -322,21 +323,21 @@ def _show_attempt(console: Console, one: dict[str, Any]) -> None:
                 str(step["tries"]),
                 _second(step["at"]),
             )
-            for step in one["steps"]
+            for step in attempt["steps"]
         ],
     )
-    for row in one["certificates"]:
+    for row in attempt["certificates"]:
         console.print(
             f"certificate {row['serial']} ({row['state']}), until {row['notAfter']:%Y-%m-%d}",
             soft_wrap=True,
             markup=False,
         )
         console.print(f"  SHA-256 {row['sha256']}", soft_wrap=True, markup=False)
-    for row in one["tokens"]:
+    for row in attempt["tokens"]:
         console.print(f"token {row['name']} ({row['state']})", soft_wrap=True, markup=False)
-    if one["transcript"]:
+    if attempt["transcript"]:
         console.print("transcript:", soft_wrap=True)
-        console.print(one["transcript"].rstrip(), soft_wrap=True, markup=False)
+        console.print(attempt["transcript"].rstrip(), soft_wrap=True, markup=False)
 
 
 def _minute(moment: datetime) -> str:
@@ -347,8 +348,8 @@ def _second(moment: datetime | None) -> str:
     return "" if moment is None else f"{moment:%H:%M:%S}"
 
 
-def _until(one: dict[str, Any]) -> str:
-    return f" to {_minute(one['ended'])}" if one["ended"] else ""
+def _until(attempt: dict[str, Any]) -> str:
+    return f" to {_minute(attempt['ended'])}" if attempt["ended"] else ""
 
 
 def _arrow(event: dict[str, Any]) -> str:

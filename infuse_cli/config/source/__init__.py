@@ -107,9 +107,9 @@ def load(
     errors = reading.errors
     if reading.source.built_in:
         errors += [
-            replace(one, severity="error")
-            for one in reading.findings
-            if one.expected and one.severity == "warning"
+            replace(finding, severity="error")
+            for finding in reading.findings
+            if finding.expected and finding.severity == "warning"
         ]
     if errors:
         raise _as_error(errors, secrets.masked(name_or_path))
@@ -141,14 +141,14 @@ def read_source(
     tree, overridden, more = _overridden(tree, env, overrides)
     tree = _absolute(tree)
     profile, mistakes = schema.shaped(tree)
-    if any(one.code == "profile.bad-yaml" for one in findings):
-        mistakes = [one for one in mistakes if one.key != "name"]
+    if any(finding.code == "profile.bad-yaml" for finding in findings):
+        mistakes = [finding for finding in mistakes if finding.key != "name"]
     found = _without_secrets([*findings, *more, *mistakes], secrets.in_tree(tree))
-    simulated = any(one.name == "simulator" for one in chain)
-    half_read = any(one.key == _EXTENDS for one in findings)
+    simulated = any(link.name == "simulator" for link in chain)
+    half_read = any(finding.key == _EXTENDS for finding in findings)
     subject = Subject(profile, tree, base=source.built_in or half_read, simulated=simulated)
     sense = [finding for finding in rules.all_of(subject) if not _follows(finding, found)]
-    found += [one for one in sense if not (half_read and one.severity == "warning")]
+    found += [finding for finding in sense if not (half_read and finding.severity == "warning")]
     return Reading(profile, source, tree, chain, overridden, tuple(_sorted(found)))
 
 
@@ -169,14 +169,14 @@ def _chained(
         )
         tree, more = nodes.read(text, following, env)
         keyed = secrets.in_tree(tree)
-        told = {one.line for one in keyed}
+        told = {finding.line for finding in keyed}
         findings += [
             *more,
             *keyed,
-            *(one for one in secrets.in_text(text, following) if one.line not in told),
+            *(finding for finding in secrets.in_text(text, following) if finding.line not in told),
         ]
         chain.append((following, tree))
-        following = _extended(tree, [one.path for one, _ in chain], env, findings)
+        following = _extended(tree, [link.path for link, _ in chain], env, findings)
     merged = nodes.Table(chain[0][1].mark, {})
     for number, (_, tree) in reversed(list(enumerate(chain))):
         own = _OF_THE_LEAF if number else (_EXTENDS,)
@@ -186,7 +186,7 @@ def _chained(
                 tree.mark, {key: entry for key, entry in tree.items.items() if key not in own}
             ),
         )
-    return tuple(one for one, _ in chain), merged, findings
+    return tuple(link for link, _ in chain), merged, findings
 
 
 def _text(source: Source, child: tuple[Source, nodes.Table], findings: list[Finding]) -> str:
@@ -307,13 +307,15 @@ def files_named(reading: Reading) -> list[Path]:
 def _without_secrets(findings: list[Finding], more: list[Finding]) -> list[Finding]:
     """All findings, without those that would quote the value of a key that holds a secret."""
     everything = [*findings, *more]
-    keys = {one.key for one in everything if one.code == "profile.secret" and one.key}
+    keys = {
+        finding.key for finding in everything if finding.code == "profile.secret" and finding.key
+    }
     return [
-        one
-        for one in everything
-        if one.code == "profile.secret"
-        or one.key not in keys
-        or one.message.startswith("unknown key")
+        finding
+        for finding in everything
+        if finding.code == "profile.secret"
+        or finding.key not in keys
+        or finding.message.startswith("unknown key")
     ]
 
 
@@ -321,19 +323,19 @@ def _follows(finding: Finding, earlier: list[Finding]) -> bool:
     """Whether a finding is only the consequence of an earlier mistake at, above or below the same
     key.
     """
-    for one in earlier:
+    for before in earlier:
         keys = (
-            {one.key, f"{one.key.rpartition('.')[0]}.{one.nearest}".lstrip(".")}
-            if one.key
+            {before.key, f"{before.key.rpartition('.')[0]}.{before.nearest}".lstrip(".")}
+            if before.key
             else set()
         )
         if (
-            one.severity == "error"
-            and nodes.TWICE not in one.message
+            before.severity == "error"
+            and nodes.TWICE not in before.message
             and any(_related(finding.key, key) for key in keys)
         ):
             return True
-        if one.code == "profile.bad-yaml":
+        if before.code == "profile.bad-yaml":
             return True
     return False
 
@@ -343,8 +345,18 @@ def _related(one: str, other: str) -> bool:
 
 
 def _sorted(findings: list[Finding]) -> list[Finding]:
-    unique = dict.fromkeys(replace(one, message=secrets.masked(one.message)) for one in findings)
-    return sorted(unique, key=lambda one: (one.severity != "error", one.file, one.line, one.column))
+    unique = dict.fromkeys(
+        replace(finding, message=secrets.masked(finding.message)) for finding in findings
+    )
+    return sorted(
+        unique,
+        key=lambda finding: (
+            finding.severity != "error",
+            finding.file,
+            finding.line,
+            finding.column,
+        ),
+    )
 
 
 _GRAVEST: Final = (
@@ -359,7 +371,7 @@ _GRAVEST: Final = (
 
 
 def _as_error(errors: list[Finding], name: str) -> ProfileError:
-    gravest = min(errors, key=lambda one: _GRAVEST.index(one.code))
+    gravest = min(errors, key=lambda finding: _GRAVEST.index(finding.code))
     details = {"findings": [str(finding) for finding in errors]}
     if len(errors) == 1 or gravest.code != "profile.invalid":
         others = f" ({len(errors)} mistakes in all)" if len(errors) > 1 else ""

@@ -1,8 +1,8 @@
-"""The projections made anew from the chain, to find one that was edited behind its back.
+"""Makes the projections anew from the chain, to find rows that were edited.
 
-People read tables such as `attempt` and `certificate`, and the chain alone is hashed: `Replay` is
-told every event in the order in which they were written and then names each row that does not say
-what the events say. Events of a kind that is unknown here leave what they are about unjudged.
+People read tables such as `attempt` and `certificate`, and the chain alone is hashed. The verifier
+takes every event in the order in which they were written, and then names each row that does not say
+what the events say. Events of a kind that is unknown here leave what they are about unverified.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _CERTIFICATE: Final = (
     "device_id",
 )
 
-JUDGED: Final[dict[str, tuple[Table, tuple[str, ...], tuple[str, ...]]]] = {
+PROJECTIONS: Final[dict[str, tuple[Table, tuple[str, ...], tuple[str, ...]]]] = {
     "run": (
         schema.run,
         ("run",),
@@ -105,40 +105,42 @@ have them.
 
 _ROWS: Final = {
     name: select(*(table.c[column] for column in (*key, *columns)))
-    for name, (table, key, columns) in JUDGED.items()
+    for name, (table, key, columns) in PROJECTIONS.items()
 }
 
 
 @dataclass(slots=True)
-class Replay:
-    """The projections as the events told so far make them."""
+class ProjectionVerifier:
+    """The projections as the events taken so far make them."""
 
-    rows: dict[str, dict[Key, Row]] = field(default_factory=lambda: {name: {} for name in JUDGED})
-    unjudged: set[str] = field(default_factory=set)
+    rows: dict[str, dict[Key, Row]] = field(
+        default_factory=lambda: {name: {} for name in PROJECTIONS}
+    )
+    unverified: set[str] = field(default_factory=set)
     maybe: set[Key] = field(
         default_factory=set
     )  # keys of certificates: on record as seen only where the board was named
 
-    def tell(self, event: Link) -> None:
+    def apply(self, event: Link) -> None:
         """Take the next event; what does not fit leaves a row that will differ."""
-        apply = _APPLY.get(event.kind)
+        change = _APPLY.get(event.kind)
         facts = from_json(event.facts)
-        if apply is not None:
-            apply(self, event, facts)
+        if change is not None:
+            change(self, event, facts)
         elif event.kind not in _NO_ROWS:
-            self.unjudged |= {
+            self.unverified |= {
                 text
                 for text in (event.attempt, event.board, *map(facts.get, ("serial", "intent")))
                 if isinstance(text, str)
             }
 
     def row(self, table: str, *key: str) -> Row:
-        """A row to change; a missing one is made, and differs from any that is there."""
+        """A row to change; a missing one is verifier, and differs from any that is there."""
         return self.rows[table].setdefault(key, {})
 
     def differing(self, connection: Connection) -> Iterator[tuple[str, str]]:
-        """What is wrong, as (row, why), tables in the order of `JUDGED`."""
-        for name, (_, key, columns) in JUDGED.items():
+        """What is wrong, as (row, why), tables in the order of `PROJECTIONS`."""
+        for name, (_, key, columns) in PROJECTIONS.items():
             wanted = dict(self.rows[name])
             for found in Prepared(connection).all(_ROWS[name], {}):
                 at = tuple(map(str, found[: len(key)]))
@@ -170,33 +172,33 @@ class Replay:
         return f"it differs from the chain in {', '.join(wrong)}" if wrong else None
 
     def _leave(self, at: Key, row: Row) -> bool:
-        return not self.unjudged.isdisjoint((*at, row.get("attempt"), row.get("board")))
+        return not self.unverified.isdisjoint((*at, row.get("attempt"), row.get("board")))
 
 
 def _value(column: str, found: Any) -> Any:
     return (from_json(found) if column in _JSON else found) or None
 
 
-def _run_started(made: Replay, event: Link, facts: Row) -> None:
-    made.row("run", event.run or "").update(
+def _run_started(verifier: ProjectionVerifier, event: Link, facts: Row) -> None:
+    verifier.row("run", event.run or "").update(
         {name: facts.get(name) for name in ("command", "profile_name", "profile_hash", "lot")},
         operator=event.operator,
         started=event.ts,
     )
 
 
-def _run_ended(made: Replay, event: Link, facts: Row) -> None:
-    made.row("run", event.run or "").update(ended=event.ts, totals=facts)
+def _run_ended(verifier: ProjectionVerifier, event: Link, facts: Row) -> None:
+    verifier.row("run", event.run or "").update(ended=event.ts, totals=facts)
 
 
-def _attempt_opened(made: Replay, event: Link, facts: Row) -> None:
-    board = made.row("board", event.board or "")
+def _attempt_opened(verifier: ProjectionVerifier, event: Link, facts: Row) -> None:
+    board = verifier.row("board", event.board or "")
     board.update(
         soc=board.get("soc") or facts.get("soc"),
         imei=board.get("imei") or facts.get("imei"),
         mcu_id=board.get("mcu_id") or facts.get("mcu_id"),
     )
-    made.row("attempt", event.attempt or "").update(
+    verifier.row("attempt", event.attempt or "").update(
         run=event.run,
         board=event.board,
         soc=facts.get("soc"),
@@ -207,20 +209,20 @@ def _attempt_opened(made: Replay, event: Link, facts: Row) -> None:
     )
 
 
-def _attempt_taken(made: Replay, event: Link, _: Row) -> None:
-    made.row("attempt", event.attempt or "").update(
+def _attempt_taken(verifier: ProjectionVerifier, event: Link, _: Row) -> None:
+    verifier.row("attempt", event.attempt or "").update(
         run=event.run, state=event.to_state, outcome=None, error=None, ended=None
     )
 
 
-def _attempt_noted(made: Replay, event: Link, facts: Row) -> None:
-    row = made.row("attempt", event.attempt or "")
+def _attempt_noted(verifier: ProjectionVerifier, event: Link, facts: Row) -> None:
+    row = verifier.row("attempt", event.attempt or "")
     row["facts"] = {**row.get("facts", {}), **facts.get("facts", {})}
 
 
-def _attempt_ended(made: Replay, event: Link, facts: Row) -> None:
-    _attempt_noted(made, event, facts)
-    row = made.row("attempt", event.attempt or "")
+def _attempt_ended(verifier: ProjectionVerifier, event: Link, facts: Row) -> None:
+    _attempt_noted(verifier, event, facts)
+    row = verifier.row("attempt", event.attempt or "")
     if facts.get("outcome") is not None:
         row.update(outcome=facts["outcome"], error=facts.get("error"))
     if event.from_state and AttemptState(event.from_state).is_open:
@@ -228,8 +230,8 @@ def _attempt_ended(made: Replay, event: Link, facts: Row) -> None:
     row["state"] = event.to_state
 
 
-def _step_moved(made: Replay, event: Link, facts: Row) -> None:
-    row = made.row("step", event.attempt or "", event.step or "")
+def _step_moved(verifier: ProjectionVerifier, event: Link, facts: Row) -> None:
+    row = verifier.row("step", event.attempt or "", event.step or "")
     row.update(state=event.to_state, at=event.ts)
     # A take-over moves a begun step to unknown and leaves all else as it was; nothing else tells of
     # no facts there.
@@ -237,21 +239,21 @@ def _step_moved(made: Replay, event: Link, facts: Row) -> None:
         row.update(facts=facts.get("facts"), error=facts.get("error"))
 
 
-def _serial_reserved(made: Replay, event: Link, facts: Row) -> None:
-    made.row("serial", facts["serial"], facts["issuer"]).update(
+def _serial_reserved(verifier: ProjectionVerifier, event: Link, facts: Row) -> None:
+    verifier.row("serial", facts["serial"], facts["issuer"]).update(
         state=event.to_state, attempt=event.attempt
     )
 
 
-def _serial_voided(made: Replay, event: Link, facts: Row) -> None:
-    made.row("serial", facts["serial"], facts["issuer"])["state"] = event.to_state
+def _serial_voided(verifier: ProjectionVerifier, event: Link, facts: Row) -> None:
+    verifier.row("serial", facts["serial"], facts["issuer"])["state"] = event.to_state
 
 
-def _certificate_stored(made: Replay, event: Link, facts: Row) -> None:
+def _certificate_stored(verifier: ProjectionVerifier, event: Link, facts: Row) -> None:
     key = (facts["serial"], facts["issuer"])
-    made.row("serial", *key)["state"] = "issued"
+    verifier.row("serial", *key)["state"] = "issued"
     dates = {name: _moment(facts.get(name)) for name in ("not_before", "not_after")}
-    made.row("certificate", *key).update(
+    verifier.row("certificate", *key).update(
         {name: facts.get(name) for name in _CERTIFICATE} | dates,
         state=event.to_state,
         attempt=event.attempt,
@@ -262,10 +264,10 @@ def _certificate_stored(made: Replay, event: Link, facts: Row) -> None:
     )
     if (
         event.board is not None
-        and (spki := (facts.get("spki_sha256", ""),)) not in made.rows["seen_key"]
+        and (spki := (facts.get("spki_sha256", ""),)) not in verifier.rows["seen_key"]
     ):
-        made.rows["seen_key"][spki] = {"board": event.board}
-        made.maybe.add(spki)
+        verifier.rows["seen_key"][spki] = {"board": event.board}
+        verifier.maybe.add(spki)
 
 
 def _moment(text: str | None) -> str | None:
@@ -277,27 +279,27 @@ def _moment(text: str | None) -> str | None:
     return None if text is None else to_text(datetime.fromisoformat(text))
 
 
-def _certificate_moved(made: Replay, event: Link, facts: Row) -> None:
-    made.row("certificate", facts["serial"], facts["issuer"])["state"] = event.to_state
+def _certificate_moved(verifier: ProjectionVerifier, event: Link, facts: Row) -> None:
+    verifier.row("certificate", facts["serial"], facts["issuer"])["state"] = event.to_state
 
 
-def _certificate_revoked(made: Replay, event: Link, facts: Row) -> None:
+def _certificate_revoked(verifier: ProjectionVerifier, event: Link, facts: Row) -> None:
     key = (facts["serial"], facts["issuer"])
-    made.row("revocation", *key).update(at=event.ts, reason=facts.get("reason"))
-    if key in made.rows["certificate"]:
-        made.row("certificate", *key)["state"] = "revoked"
+    verifier.row("revocation", *key).update(at=event.ts, reason=facts.get("reason"))
+    if key in verifier.rows["certificate"]:
+        verifier.row("certificate", *key)["state"] = "revoked"
 
 
-def _crl_issued(made: Replay, _: Link, facts: Row) -> None:
+def _crl_issued(verifier: ProjectionVerifier, _: Link, facts: Row) -> None:
     dates = {name: _moment(facts.get(name)) for name in ("this_update", "next_update")}
-    made.row("crl", facts["issuer"], str(facts["number"])).update(
+    verifier.row("crl", facts["issuer"], str(facts["number"])).update(
         {name: facts.get(name) for name in ("sha256", "content")} | dates
     )
 
 
-def _key_seen(made: Replay, event: Link, facts: Row) -> None:
-    made.rows["seen_key"].setdefault((facts["spki_sha256"],), {"board": event.board})
-    made.maybe.discard((facts["spki_sha256"],))
+def _key_seen(verifier: ProjectionVerifier, event: Link, facts: Row) -> None:
+    verifier.rows["seen_key"].setdefault((facts["spki_sha256"],), {"board": event.board})
+    verifier.maybe.discard((facts["spki_sha256"],))
 
 
 def _token_state(event: Link) -> str | None:
@@ -308,14 +310,14 @@ def _token_state(event: Link) -> str | None:
         return event.to_state
 
 
-def _token_intended(made: Replay, event: Link, facts: Row) -> None:
-    made.row("token", facts["intent"]).update(
+def _token_intended(verifier: ProjectionVerifier, event: Link, facts: Row) -> None:
+    verifier.row("token", facts["intent"]).update(
         name=facts.get("name"), state=_token_state(event), board=event.board, attempt=event.attempt
     )
 
 
-def _token_moved(made: Replay, event: Link, facts: Row) -> None:
-    row = made.row("token", facts["intent"])
+def _token_moved(verifier: ProjectionVerifier, event: Link, facts: Row) -> None:
+    row = verifier.row("token", facts["intent"])
     row["state"] = _token_state(event)
     if event.to_state == TokenState.MINTED.value:
         row.update(
@@ -324,14 +326,14 @@ def _token_moved(made: Replay, event: Link, facts: Row) -> None:
         )
 
 
-def _row_moved(made: Replay, event: Link, facts: Row) -> None:
-    row = made.row("batch_row", facts["organisation"], facts["soc"], facts["mcu_id"])
+def _row_moved(verifier: ProjectionVerifier, event: Link, facts: Row) -> None:
+    row = verifier.row("batch_row", facts["organisation"], facts["soc"], facts["mcu_id"])
     row.update(run=event.run, state=event.to_state)
     if event.kind == "row-ended":
         row["id"] = facts.get("id")
 
 
-_APPLY: Final[dict[str, Callable[[Replay, Link, Row], None]]] = {
+_APPLY: Final[dict[str, Callable[[ProjectionVerifier, Link, Row], None]]] = {
     "run-started": _run_started,
     "run-ended": _run_ended,
     "attempt-opened": _attempt_opened,

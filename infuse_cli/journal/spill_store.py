@@ -1,6 +1,4 @@
-"""`ports.Shelf` on a private SQLite file that is deleted when it is closed, so that any number of
-values fits.
-"""
+"""`ports.SpillStore` on a private SQLite file that is deleted when it is closed."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ if TYPE_CHECKING:
 _PAGE: Final = 500
 
 
-class DiskShelf:
+class DiskSpillStore:
     """Values by key.
 
     The empty name is a temporary file of SQLite's own, which a process that dies leaves nothing of.
@@ -41,7 +39,7 @@ class DiskShelf:
             row = self._db.execute("SELECT value FROM kept WHERE key = ?", (key,)).fetchone()
         return None if row is None else bytes(row[0])
 
-    def some(self, keys: Sequence[str]) -> dict[str, bytes]:
+    def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Those of these keys that have a value; some hundred at a time."""
         marks = ", ".join("?" * len(keys))
         with self._lock:
