@@ -18,14 +18,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from infuse_cli import composition
 from infuse_cli.clock import RunClock
-from infuse_cli.config import model as prof
-from infuse_cli.config.source import load_profile
 from infuse_cli.errors import BoardError, InfuseError, JournalError, UsageError
 from infuse_cli.provisioning.request import ProvisionRequest, RunSetup
 from infuse_cli.provisioning.results import ResumeResult, RunResult, totals
-from infuse_cli.records import EndAttempt, RunStart, TakeAttempt
 from infuse_cli.types import AttemptState, Event, Outcome
 
 if TYPE_CHECKING:
@@ -39,7 +35,7 @@ if TYPE_CHECKING:
     from infuse_cli.provisioning.fleet import Fleet
     from infuse_cli.provisioning.mirror import Mirror
     from infuse_cli.provisioning.results import BoardResult
-    from infuse_cli.records import AttemptRecord
+    from infuse_cli.records import AttemptRecord, RunStart
     from infuse_cli.settings import Settings
 
     RecordText = Callable[[SqliteJournal, str], str]
@@ -91,6 +87,8 @@ class Line:
         `before` and `simulated` as in `RunSetup`. Raises InfuseError, of which BoardError
         serial.none where no board is seen.
         """
+        from infuse_cli.config.source import load_profile
+
         loaded = load_profile(self.settings.profile, self.settings.env)
         setup = RunSetup(
             "provision",
@@ -140,6 +138,8 @@ class Line:
     def _resume_group(
         self, request: ProvisionRequest, records: list[AttemptRecord], start: RunStart
     ) -> RunResult:
+        from infuse_cli.config import model as prof
+
         setup = RunSetup(
             "resume",
             prof.from_json(start.profile),
@@ -155,6 +155,8 @@ class Line:
 
         Raises BoardError serial.none, UsageError for a port named twice.
         """
+        from infuse_cli import composition
+
         request = setup.request
         if len(set(request.ports)) < len(request.ports):
             raise UsageError("usage.bad-option", "--port names a port twice")
@@ -178,6 +180,8 @@ class _Run:
     def __init__(
         self, line: Line, setup: RunSetup, ports: tuple[str, ...], numbers: dict[str, int]
     ) -> None:
+        from infuse_cli import composition
+
         self._line: Final = line
         self._setup: Final = setup
         self._ports: Final = ports
@@ -238,6 +242,10 @@ class _Run:
         return mirror
 
     def _start(self) -> RunStart:
+        from infuse_cli import composition
+        from infuse_cli.config import model as prof
+        from infuse_cli.records import RunStart
+
         setup, bench = self._setup, self._adapters.bench
         certificate = self._adapters.certificate
         return RunStart(
@@ -268,6 +276,7 @@ class _Run:
 
     def _prepare(self) -> Fleet:
         """Ask the cloud what the profile names, check clock and issuer, announce the run."""
+        from infuse_cli import composition
         from infuse_cli.provisioning.clock_guard import ClockGuard
         from infuse_cli.provisioning.fleet import Fleet
         from infuse_cli.provisioning.resolve import resolve
@@ -312,6 +321,8 @@ class _Run:
             check_issuer(self._adapters.signer, self._adapters.journal.is_revoked)
 
     def _header(self, resolved: Resolved, context: RunContext) -> dict[str, Any]:
+        from infuse_cli import composition
+
         setup, adapters = self._setup, self._adapters
         profile, registry = setup.profile, setup.profile.registry
         unfinished = [record for record in adapters.journal.open_attempts() if not record.alive]
@@ -404,6 +415,8 @@ def unfinished_json(record: AttemptRecord) -> dict[str, Any]:
 
 
 def _close_simulated(journal: SqliteJournal, record: AttemptRecord, start: RunStart) -> None:
+    from infuse_cli.records import EndAttempt, RunStart, TakeAttempt
+
     error = InfuseError("run.simulated", "the simulated world of this run is gone").as_json()
     run = uuid.uuid4().hex
     journal.start_run(
