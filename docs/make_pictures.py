@@ -189,10 +189,10 @@ def draw(row: list[pyte.screens.Char], top: float) -> list[str]:
                     )
                 )
             else:
+                weight = ' class="b"' if bold else ""
                 parts.append(
                     f'<text x="{x(at)}" y="{top + 13.5}" textLength="{len(word) * CELL_W:.1f}"'
-                    f' fill="{ink}"'
-                    f"{' class=' + chr(34) + 'b' + chr(34) if bold else ''}>{html.escape(word)}</text>"
+                    f' fill="{ink}"{weight}>{html.escape(word)}</text>'
                 )
     return parts
 

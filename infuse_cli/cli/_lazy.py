@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _BY_NAME = {row.name: row for row in ROWS}
-_HELP = """Bring nRF9151 boards into the Infuse IoT cloud: registered once, keyed in the modem, certified, read back.
+_HELP = """Bring nRF9151 boards into the Infuse IoT cloud: registered once, keyed in the modem, \
+certified, read back.
 
 The global options may stand before or after the command."""
 _EPILOG = (

@@ -13,6 +13,8 @@ from infuse_cli.errors import CODES, Exit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from infuse_cli.cli.api_calls import ApiCall
+
 MEANINGS: Final[dict[Exit, str]] = {
     Exit.OK: "all done, all PASS; with `--until`, every board stopped where it was told to",
     Exit.TOOL: "a fault in the tool",
@@ -199,13 +201,14 @@ def _api_calls() -> str:
         ("Infuse IoT API", INFUSE),
         ("Device registry, below `/api/v1`", REGISTRY),
     ):
-        rows = "".join(
-            f"| `{one.call}` |"
-            f" {', '.join(f'`infuse {command}`' for command in one.commands)}{f'; {one.note}' if one.note else ''} |\n"
-            for one in calls
-        )
+        rows = "".join(f"| `{call.call}` | {_commands_of(call)} |\n" for call in calls)
         parts.append(f"## {title}\n\n| call | command |\n|---|---|\n{rows}")
     return "\n".join(parts)
+
+
+def _commands_of(call: ApiCall) -> str:
+    commands = ", ".join(f"`infuse {command}`" for command in call.commands)
+    return f"{commands}; {call.note}" if call.note else commands
 
 
 def _cell(text: str) -> str:

@@ -90,7 +90,8 @@ class CertificateProfile:
 
 
 # A host name: labels of RFC 1123 with a letter in the last, or one such label.
-_HOST: Final = r"(?=.{1,64}$)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_LABEL: Final = r"([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST: Final = rf"(?=.{{1,64}}$)([A-Za-z0-9]{_LABEL}\.)*[A-Za-z]{_LABEL}"
 
 DEVICE: Final = CertificateProfile(
     name="device",

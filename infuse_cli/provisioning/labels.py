@@ -99,13 +99,9 @@ class Labels:
         self._subject = None if set(self._rules.values) <= set(label.values) else subject
         where = f"slot {subject}" if isinstance(subject, int) else f"IMEI {subject}"
         missing = sorted(set(self._rules.values) - set(label.values))
-        return (
-            subject,
-            (
-                f"{where}:"
-                f" {_said(label.values) or 'nothing yet'}{'; now scan ' + ', '.join(missing) if missing else ''}"
-            ),
-        )
+        scanned = _said(label.values) or "nothing yet"
+        wanted = f"; now scan {', '.join(missing)}" if missing else ""
+        return subject, f"{where}: {scanned}{wanted}"
 
     def _is_free(self, subject: int | str, name: str, value: str) -> None:
         """Refuse a label that is on another board, here or on record."""

@@ -66,7 +66,7 @@ def test_a_reader_that_goes_away_gets_no_traceback():
 
 _INTERRUPTED = """
 import os, signal, sys
-signal.signal(signal.{name}, signal.SIG_DFL)  # whatever these tests were started under, such as nohup
+signal.signal(signal.{name}, signal.SIG_DFL)  # such as nohup sets it
 from infuse_cli.cli import main
 def at_work(argv):
     os.kill(os.getpid(), signal.{name})

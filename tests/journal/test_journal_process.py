@@ -68,7 +68,8 @@ def test_what_was_committed_outlives_a_kill_and_what_was_not_is_gone(home: Path)
     line.move(a, "keygen", S.PENDING, S.BEGUN)
     step = writes._move_step
     writes._APPLY[rec.NoteRun] = lambda tx, write: die()
-    line.journal.commit(rec.MoveStep(attempt=a, step="keygen", from_state=S.BEGUN, to_state=S.DONE), rec.NoteRun(run="run-1", what="x"))
+    done = rec.MoveStep(attempt=a, step="keygen", from_state=S.BEGUN, to_state=S.DONE)
+    line.journal.commit(done, rec.NoteRun(run="run-1", what="x"))
     """
     with child(home, body) as process:
         assert process.wait(20) == -signal.SIGKILL

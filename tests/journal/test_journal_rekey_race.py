@@ -32,9 +32,11 @@ for word in map(str.strip, sys.stdin):
     elif word == "load":
         sealer = seal.load_sealer(seal.bench_keys(home, {"key_file": key_file}, {}), create=True)
     elif word == "start":
-        journal.start_run(rec.RunStart(run="other", command="provision", operator="o", profile_name="", profile_hash="", profile={}))
+        nameless = {"profile_name": "", "profile_hash": "", "profile": {}}
+        journal.start_run(rec.RunStart(run="other", command="provision", operator="o", **nameless))
     elif word == "seal":
-        journal.commit(rec.StoreSecret(name="token:i2", sealed=sealer.seal(Secret("secret-two"), "token:i2")))
+        sealed = sealer.seal(Secret("secret-two"), "token:i2")
+        journal.commit(rec.StoreSecret(name="token:i2", sealed=sealed))
     elif word == "end":
         journal.end_run("other", {})
     elif word == "open":

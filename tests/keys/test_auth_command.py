@@ -147,7 +147,8 @@ def test_the_url_option_beats_the_environment(infuse):
 
 def _jwt(hours):
     end = int((datetime.now(UTC) + timedelta(hours=hours)).timestamp())
-    return f"eyJhbGciOiJub25lIn0.{base64.urlsafe_b64encode(json.dumps({'exp': end}).encode()).decode().rstrip('=')}.c2ln"
+    claims = base64.urlsafe_b64encode(json.dumps({"exp": end}).encode()).decode().rstrip("=")
+    return f"eyJhbGciOiJub25lIn0.{claims}.c2ln"
 
 
 @pytest.mark.parametrize(("hours", "words"), [(5.99, "expires at"), (-1, "expired at"), (48, "")])

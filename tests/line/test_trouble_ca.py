@@ -157,7 +157,7 @@ def test_a_clock_that_goes_wrong_during_the_run_signs_nothing(bench):
 
 
 @pytest.mark.storm
-def test_an_intermediate_that_is_revoked_during_the_run_signs_nothing_and_what_it_signed_is_green_no_more(
+def test_an_intermediate_revoked_during_the_run_signs_nothing_and_nothing_of_it_is_green(
     bench, tmp_path
 ):
     slot, there, folder = (

@@ -45,7 +45,8 @@ def csr(
 
 
 def pem(body: bytes, label: str = "CERTIFICATE REQUEST") -> bytes:
-    return f"-----BEGIN {label}-----\n{base64.encodebytes(body).decode()}-----END {label}-----\n".encode()
+    text = base64.encodebytes(body).decode()
+    return f"-----BEGIN {label}-----\n{text}-----END {label}-----\n".encode()
 
 
 def nested(depth: int) -> bytes:
