@@ -334,8 +334,8 @@ def _packed(parts: dict[str, str]) -> bytes:
     return gzip.compress(plain.getvalue(), mtime=0)
 
 
-_ABOUT: Final = """What `infuse doctor --bundle` packed for support. Credentials, passphrases, tokens and
-keys are taken out (***); what stays are names and numbers of boards, ports, hosts and files. Look
+_ABOUT: Final = """What `infuse doctor --bundle` packed for support. Credentials, passphrases, tokens
+and keys are taken out (***); what stays are names and numbers of boards, ports, hosts and files. Look
 through it before you send it.
 
 doctor.json: the checks. versions.json: program, packages, names of variables.
