@@ -334,9 +334,10 @@ def _packed(parts: dict[str, str]) -> bytes:
     return gzip.compress(plain.getvalue(), mtime=0)
 
 
-_ABOUT: Final = """What `infuse doctor --bundle` packed for support. Credentials, passphrases, tokens
-and keys are taken out (***); what stays are names and numbers of boards, ports, hosts and files. Look
-through it before you send it.
+_ABOUT: Final = """What `infuse doctor --bundle` packed for support.
+
+Credentials, passphrases, tokens and keys are taken out (***); what stays are names and numbers of
+boards, ports, hosts and files. Look through it before you send it.
 
 doctor.json: the checks. versions.json: program, packages, names of variables.
 profile.json: the product, resolved. bench.json, ports.json: this bench.
