@@ -171,7 +171,8 @@ def _child(what: dict[str, Any]) -> None:
     if what["usb"]:
         importlib.import_module("usb").show(what["usb"])  # beside this program
     failpoint.arm(what["failpoint"])
-    _leave(run(what["argv"]))
+    # On a full disk the data of coverage finds no room either.
+    _leave(run(what["argv"]), save=what["file_limit"] is None)
 
 
 def _limit(file_limit: int | None, *, powerless: bool) -> None:
@@ -183,7 +184,7 @@ def _limit(file_limit: int | None, *, powerless: bool) -> None:
             raise OSError("this superuser cannot give its powers up")
 
 
-def _leave(code: int) -> None:
+def _leave(code: int, *, save: bool) -> None:
     """End this process without the clean-up of the one that it was forked from.
 
     Under coverage the data of this run is saved. `os._exit` would then be the one that coverage
@@ -192,7 +193,7 @@ def _leave(code: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     measured = _measured()
-    if measured is not None:
+    if measured is not None and save:
         measured.stop()
         measured.save()
     posix._exit(code)
