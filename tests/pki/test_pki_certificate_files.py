@@ -33,7 +33,7 @@ from infuse_cli.config.model import Identity, Profile
 from infuse_cli.devices.broker_check import _context
 from infuse_cli.errors import InfuseError, ProfileError
 from infuse_cli.pki.ca_certificates import make_ca
-from infuse_cli.serial_tools.content import item
+from infuse_cli.serial_tools.content import credential
 from infuse_cli.types import CredentialType
 
 MADE = make_ca("Line 1", datetime.now(UTC))
@@ -226,7 +226,9 @@ READERS = {
     "broker.ca": lambda path: in_a_profile("broker.ca", path),
     "--ca-bundle": for_the_cloud,
     "mqtt check": _context,
-    "serial creds write": lambda path: item(CredentialType.ROOT_CA, path).content,
+    "serial creds write": lambda path: (
+        credential(1, CredentialType.ROOT_CA, path.read_bytes()).content
+    ),
 }
 
 

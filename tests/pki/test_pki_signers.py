@@ -184,6 +184,8 @@ def test_the_key_was_made_in_the_token_and_stays_there(token):
         "pkcs11:token=a;object=b;pin-value=1",
         "pkcs11:token=a;object=b?pin-source=x",
         "pkcs11:token=a;object=b;nonsense=c",
+        "pkcs11:token=a;object=b;type=public?module-path=/x.so",
+        "pkcs11:token=a;object=prüfplatz?module-path=/x.so",
         "pkcs11:token=a;object=b",
     ],
 )
@@ -193,6 +195,17 @@ def test_uris_that_cannot_be_used(uri, monkeypatch):
     monkeypatch.delenv("INFUSE_PKCS11_MODULE", raising=False)
     with pytest.raises(UsageError):
         parse(uri)
+
+
+def test_a_uri_as_p11tool_prints_it_names_the_token_that_it_describes(token):
+    from infuse_cli.pki.signers.pkcs11 import make_key
+
+    key = make_key(token.uri("described"), Secret(hsm.PIN))
+    path, query = token.uri("described").split("?")
+    full = f"{path};model=SoftHSM%20v2;manufacturer=SoftHSM%20project;type=private?{query}"
+    assert open_key(full, Secret(hsm.PIN)).public_key() == key.public_key()
+    for wrong in ("model=other", "library-version=0.1", "slot-id=-1"):
+        refused("ca.token", open_key, f"{path};{wrong}?{query}", Secret(hsm.PIN))
 
 
 def test_a_library_that_is_none_and_an_extra_that_is_missing(tmp_path, monkeypatch):

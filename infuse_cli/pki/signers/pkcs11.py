@@ -33,6 +33,18 @@ T = TypeVar("T")
 MODULE_VARIABLE: Final = "INFUSE_PKCS11_MODULE"
 _PATH: Final = ("token", "serial", "object", "id")
 _QUERY: Final = ("module-path",)
+_DESCRIBED: Final[dict[str, Callable[[Any, Any], object]]] = {
+    "model": lambda _library, token: token.model,
+    "manufacturer": lambda _library, token: token.manufacturer_id,
+    "library-manufacturer": lambda library, _token: library.manufacturer_id,
+    "library-description": lambda library, _token: library.library_description,
+    "library-version": lambda library, _token: ".".join(map(str, library.library_version)),
+    "slot-id": lambda _library, token: token.slot.slot_id,
+    "slot-description": lambda _library, token: token.slot.slot_description,
+    "slot-manufacturer": lambda _library, token: token.slot.manufacturer_id,
+}
+"""Attributes of a token that tools such as p11tool put into its URI, and where they are read."""
+
 _TRIES: Final = 2
 _CURVES: Final[dict[bytes, str]] = {
     bytes.fromhex("06082a8648ce3d030107"): "secp256r1",
@@ -46,7 +58,7 @@ _logged_in: Final[dict[tuple[str, bytes], bytes]] = {}
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a key is: the token's library, the token by label or serial number, the key by label or
-    id.
+    id. `expected` are attributes of RFC 7512 that token, slot and library must have.
     """
 
     module: str
@@ -54,6 +66,7 @@ class Place:
     serial: bytes | None
     label: str | None
     id: bytes | None
+    expected: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         return (
@@ -64,12 +77,16 @@ class Place:
 
 def parse(uri: str) -> Place:
     """The place that a `pkcs11:` URI names. Raises UsageError usage.bad-option."""
+    if not uri.isascii():
+        raise _bad("what is not ASCII is written as %XX of its UTF-8 (RFC 7512)")
     path, _, query = uri.partition(":")[2].partition("?")
-    given = dict(_pairs(path, ";", _PATH))
+    given = dict(_pairs(path, ";", (*_PATH, "type", *_DESCRIBED)))
     asked = dict(_pairs(query, "&", _QUERY))
     module = unquote(asked.get("module-path", "")) or os.environ.get(MODULE_VARIABLE, "")
     if not ({"token", "serial"} & set(given)) or not ({"object", "id"} & set(given)):
         raise _bad("it names a token (token= or serial=) and a key (object= or id=)")
+    if given.get("type", "private") != "private":
+        raise _bad(f"it names a key, type=private, not type={given['type']}")
     if not module:
         raise _bad(f"it ends in ?module-path=/path/of/the/library.so, or {MODULE_VARIABLE} is set")
     return Place(
@@ -78,6 +95,7 @@ def parse(uri: str) -> Place:
         _bytes(given, "serial"),
         _text(given, "object"),
         _bytes(given, "id"),
+        tuple((name, unquote(given[name])) for name in _DESCRIBED if name in given),
     )
 
 
@@ -294,6 +312,12 @@ class TokenKey(ec.EllipticCurvePrivateKey):
             return self._session
         self._forget()
         token = _token(self.place)
+        for name, wanted in self.place.expected:
+            found = str(_DESCRIBED[name](_library().lib(self.place.module), token)).strip()
+            if found != wanted:
+                raise SignerError(
+                    "ca.token", f"{self.place}: its {name} is {found!r}, the URI says {wanted!r}"
+                )
         who = (self.place.module, bytes(token.serial))
         pin = hashlib.sha256(self._pin.reveal().encode()).digest()
         try:
