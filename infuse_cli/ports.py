@@ -1,4 +1,4 @@
-"""Protocols between the rooms: what the pipeline needs of the outside, and what the adapters
+"""Protocols between the rooms: what the use cases need of the outside, and what the adapters
 promise.
 
 Each has a real adapter and a fake that pass one contract suite. Everything here blocks; everything
@@ -57,8 +57,8 @@ class Person(Protocol):
 class BoardLink(Protocol):
     """An open serial port with a board on it; owned by one thread for its life.
 
-    `current_step` is the name of the step at work, set by the pipeline: it names the fail-point
-    `wire:<step>`.
+    `current_step` is the name of the step at work, set by the attempt runner: it names the
+    fail-point `wire:<step>`.
     """
 
     current_step: str
@@ -395,7 +395,7 @@ class KeySink(Protocol):
 
 
 class Clock(Protocol):
-    """Time as the pipeline sees it."""
+    """Time as the use cases see it."""
 
     def now(self) -> datetime:
         """UTC, aware."""

@@ -86,7 +86,7 @@ class Outcome(enum.Enum):
 
 class StepState(enum.Enum):
     """State of one journalled step of an attempt; the legal moves are the table in
-    `pipeline/state.py`.
+    `provisioning/state.py`.
     """
 
     PENDING = "pending"

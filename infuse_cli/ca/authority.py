@@ -33,7 +33,7 @@ from infuse_cli.settings import Settings
 from infuse_cli.types import DEVICE_ID, Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import timedelta
 
     from cryptography import x509
@@ -183,12 +183,14 @@ class CertificateAuthority:
         certificate: CertificateProfile | str = "bench",
         names: Sequence[tuple[str, str]] = (),
         valid_for: timedelta | None = None,
+        store_key: Callable[[Secret], object] = lambda _key: None,
         command: str = "ca issue",
     ) -> IssuedKey:
         """Make a P-256 key and its certificate for a person, a bench or a broker.
 
         The key is new, so it always is a new certificate. `valid_for` (whole days) instead of the
-        certificate profile's. Raises PolicyError.
+        certificate profile's. `store_key` gets the key (PEM, not encrypted) before anything is
+        signed, so that no certificate outlives a key that was never stored. Raises PolicyError.
         """
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes
@@ -213,15 +215,16 @@ class CertificateAuthority:
             .sign(key, hashes.SHA256())
             .public_bytes(Encoding.DER)
         )
+        secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
         request = SigningRequest(Path(name), csr, name, tuple(names))
         with self.signing(profile, command=command) as signer:
+            store_key(Secret(secret))
             issued = signer.sign([request])[0].certificate
         above = [
             certificate
             for certificate in self.signer.chain
             if not chain.is_self_issued(certificate)
         ]
-        secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
         return IssuedKey(issued, issued.pem + chain.pem_bundle(above), Secret(secret))
 
     def revoke(self, request: revocation.RevokeRequest) -> revocation.Revocation:

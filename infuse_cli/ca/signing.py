@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from infuse_cli.pki.certificate_profiles import CertificateProfile
     from infuse_cli.pki.issuing import IssuedCertificate
     from infuse_cli.settings import Settings
+    from infuse_cli.types import Secret
 
     _Vetted = tuple[SigningRequest, VettedRequest | InfuseError]
     _Made = tuple[Path, str, bool]
@@ -376,14 +377,28 @@ def issue_files(authority: CertificateAuthority, request: IssueRequest) -> Issue
     common.check_writable(authority.settings, request.out, request.key_out)
     if request.key_out.exists():
         raise UsageError("usage.bad-option", f"{request.key_out} exists and is not overwritten")
-    issued = authority.issue(
-        request.name, certificate=profile, names=alternative_names(request.names)
-    )
+
+    stored: list[Path] = []
+
+    def store_key(key: Secret) -> None:
+        try:
+            write_file(request.key_out, key.reveal().encode(), PRIVATE, replace=False)
+        except OSError as error:
+            raise UsageError(
+                "usage.bad-option", f"{request.key_out} cannot be written: {error.strerror}"
+            ) from None
+        stored.append(request.key_out)
+
     try:
-        write_file(request.key_out, issued.key.reveal().encode(), PRIVATE, replace=False)
-    except OSError as error:
-        raise UsageError(
-            "usage.bad-option", f"{request.key_out} cannot be written: {error.strerror}"
-        ) from None
+        issued = authority.issue(
+            request.name,
+            certificate=profile,
+            names=alternative_names(request.names),
+            store_key=store_key,
+        )
+    except PolicyError:  # nothing was signed: the key belongs to no certificate
+        for path in stored:
+            path.unlink(missing_ok=True)
+        raise
     common.write(authority.settings, request.out, issued.bundle.encode())
     return IssuedFiles(issued.certificate, profile.name, request.out, request.key_out)

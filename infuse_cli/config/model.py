@@ -1,7 +1,7 @@
 """The schema of a profile: what a product is and how its boards get their identity.
 
 Values only. Reading YAML, `extends`, `${VAR}` and the checks with line numbers are in
-`profile_source.py`. Keys are written as here (snake_case) except `siteId` and `deviceProfileId`,
+`config/source/`. Keys are written as here (snake_case) except `siteId` and `deviceProfileId`,
 which are the registry's own names. Unknown keys are refused. A profile never holds a secret; it may
 name the file or keyring that does.
 """

@@ -9,6 +9,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from infuse_cli import failpoint
 from infuse_cli.api_types import has_connected, never_connected
 from infuse_cli.devices import session as tools
 from infuse_cli.devices.secret_file import SecretFile
@@ -91,9 +92,9 @@ def create_token(
                         device_profile_id=request.device_profile or spec.deviceProfileId,
                         expires_in_s=request.expires_s or spec.token_ttl_s,
                         location=request.location or location_of(spec),
-                    )
+                    ),
+                    lambda made: file.write(Secret(made.token)),
                 )
-                file.write(Secret(minted.token))
         finally:
             file.release()
         status = None
@@ -110,10 +111,16 @@ class _Mint:
         self._journal: Final = journal
         self._name: Final = name
 
-    def execute(self, post: Callable[[str], api.MintedToken]) -> api.MintedToken:
-        """Intend, POST once, record.
+    def execute(
+        self,
+        post: Callable[[str], api.MintedToken],
+        store: Callable[[api.MintedToken], object],
+    ) -> api.MintedToken:
+        """Intend, POST once, `store` the secret, record.
 
-        A mint whose answer was lost is found by its intent and cleared before the next.
+        The secret is stored first: a token in the journal whose secret nobody has could not be used
+        and would be in the way. A mint whose answer was lost, or that ended before its record, is
+        found by its intent and cleared before the next.
         """
         self._clear_unfinished()
         for left in reversed(range(_TRIES)):
@@ -131,6 +138,8 @@ class _Mint:
                     self._retire(device, {intent})
                 self._end(intent, "its answer was lost")
             else:
+                store(minted)
+                failpoint.hit("token:stored")
                 self._record(intent, minted)
                 return minted
         raise AssertionError("the last try returns or raises")

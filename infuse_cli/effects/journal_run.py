@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+from infuse_cli.errors import JournalError
 from infuse_cli.records import NoteRun, RunStart
 
 if TYPE_CHECKING:
@@ -85,8 +86,12 @@ def journal_run(
     run = JournalRun(journal, start.run, about or {})
     try:
         yield run
-    finally:
-        journal.end_run(run.id, run.totals)
+    except BaseException:
+        # What went wrong first is what a person has to read.
+        with suppress(JournalError):
+            journal.end_run(run.id, run.totals)
+        raise
+    journal.end_run(run.id, run.totals)
 
 
 @contextmanager

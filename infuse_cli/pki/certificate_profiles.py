@@ -1,6 +1,6 @@
 """Certificate profiles: what a certificate says, and what may be signed, as data.
 
-`device`, `bench` and `broker` are built in; own ones are YAML files (`profile_source.certificates`
+`device`, `bench` and `broker` are built in; own ones are YAML files (`config.source.certificates`
 reads them, `from_values` gives them their meaning). What a template makes of a name has to fit the
 profile's allow-list.
 """

@@ -1,7 +1,7 @@
 """Whether a board's CSR may be signed: every check, in a fixed order, each with its own code.
 
 On the bytes as sent: digest of the attestation, UUID, sec_tag. Then the CSR's own signature, then
-policy. That the key is new is the journal's to know and the pipeline's to ask.
+policy. That the key is new is the journal's to know and the line's to ask.
 """
 
 from __future__ import annotations

@@ -180,6 +180,7 @@ class CredentialEditor:
             if mode is not None:
                 run.note(NoteKind.FUNCTIONAL_MODE, **mode_facts(mode, restored=None))
             try:
+                self.link.run(self.ops.same_board(self.uuid))
                 self.link.run(self.ops.go_offline())
                 yield run
             except BaseException:

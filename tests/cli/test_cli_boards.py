@@ -242,6 +242,13 @@ def test_a_serial_number_is_shown_where_it_is_known():
     assert boards.rows[1].board == "SN-00012"
 
 
+def test_the_end_of_a_dry_run_names_its_steps_and_the_bar_counts_them():
+    boards = Boards()
+    boards.apply(event("board-found", 1, data={"port": "p"}), 0.0)
+    boards.apply(event("board-ended", 1, data={"steps": ["keygen", "vet"]}), 0.0)
+    assert boards.rows[1].steps == 2
+
+
 @pytest.mark.parametrize(
     ("state", "code", "told"),
     [

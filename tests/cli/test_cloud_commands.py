@@ -827,10 +827,18 @@ class TestRegistry:
                 TokenState.MINTED,
             ]
 
-    @pytest.mark.parametrize("point", thin(["sent", "answered"], 2))
+    @pytest.mark.parametrize(
+        "point",
+        [
+            *thin(
+                [f"{when}:POST /devices/registration/tokens" for when in ("sent", "answered")], 2
+            ),
+            "token:stored",
+        ],
+    )
     def test_a_mint_that_was_killed_is_cleared_by_the_next(self, infuse, tmp_path, point):
         argv = ["registry", "token", "create", "gw", "--out", str(tmp_path / "t")]
-        env = {**os.environ, "INFUSE_FAILPOINT": f"{point}:POST /devices/registration/tokens"}
+        env = {**os.environ, "INFUSE_FAILPOINT": point}
         killed = subprocess.run(
             [sys.executable, "-m", "infuse_cli", *argv],
             env=env,
@@ -839,6 +847,7 @@ class TestRegistry:
             check=False,
         )
         assert killed.returncode == -9
+        (tmp_path / "t").unlink(missing_ok=True)  # a token's file is never overwritten
         minted = infuse.data(*argv)["token"]
         assert [one.id for one in infuse.world.registry.devices.values()] == [
             minted["registryDeviceId"]

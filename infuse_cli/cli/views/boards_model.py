@@ -192,13 +192,20 @@ class Boards:
         return pushed
 
 
+def _step_count(steps: object) -> int:
+    """How many steps a plan has: events of steps give the number, a dry run's end the names."""
+    if isinstance(steps, list | tuple):
+        return len(steps)
+    return steps if isinstance(steps, int) else 0
+
+
 def _after(row: SlotRow, event: Event, now: float) -> SlotRow:
     data = event.data
     board = str(data.get("serialNumber") or "") or row.board or board_label(event)
     new: dict[str, Any] = {
         "board": board,
         "port": data.get("port") or row.port,
-        "steps": data.get("steps") or row.steps,
+        "steps": _step_count(data.get("steps")) or row.steps,
         "at": row.at or now,
     }
     match event.event:
