@@ -68,6 +68,10 @@ def provision_simulated(
         raise UsageError(
             "usage.bad-option", "--sim brings its own profile; give --profile or --sim, not both"
         )
+    if request.ports:
+        raise UsageError(
+            "usage.bad-option", "--sim brings its own boards; give --port or --sim, not both"
+        )
     with ExitStack() as stack:
         folder = Path(
             stack.enter_context(

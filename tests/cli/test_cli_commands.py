@@ -263,3 +263,8 @@ def test_a_terminal_loses_nothing_of_the_help():
     assert any(
         "[default: those they were on]" in on_a_terminal("resume", "--help") for _ in range(3)
     )
+
+
+def test_a_real_port_and_virtual_boards_exclude_each_other(capsys):
+    assert main.run(["provision", "--sim", "1", "--port", "/dev/ttyACM0"]) == Exit.USAGE
+    assert "give --port or --sim, not both" in capsys.readouterr().err
