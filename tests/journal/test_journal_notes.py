@@ -43,7 +43,7 @@ def test_old_phrases_are_read_as_their_kinds_and_stay_as_written(tmp_path):
             (NoteKind.ORGANISATION_CREATED, {"id": "1"}),
         ]
         (row,) = manual_changes.changes(journal.events(board="b1"))
-        assert row["what"] is NoteKind.CREDENTIAL_WRITTEN
+        assert row.what is NoteKind.CREDENTIAL_WRITTEN
         (event,) = journal.events(board="b1")
         assert event.facts["what"] == "written by hand"
         assert journal.verify() == []
