@@ -90,4 +90,4 @@ def refuse_blank(kind: IdentityKind, value: str | None, source: str) -> None:
         return
     why = blank_reason(kind, value)
     if why is not None:
-        raise PolicyError("identity.blank", f"{kind.value} {value} of {source} is {why}")
+        raise PolicyError("identity.blank", f"{kind.value} {value} of {source} is blank: {why}")

@@ -272,7 +272,7 @@ class _Run:
             self._watch(fleet)
         else:
             self._results = fleet.once(self._ports, only=self._setup.only, numbers=self._numbers)
-        self._paused = fleet.tally.paused
+        self._paused = fleet.tally.five_equal
 
     def _prepare(self) -> Fleet:
         """Ask the cloud what the profile names, check clock and issuer, announce the run."""

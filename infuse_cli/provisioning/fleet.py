@@ -37,10 +37,14 @@ _JOIN_S: Final = 0.1
 
 @dataclass(slots=True)
 class Tally:
-    """Results so far, and whether they say that something common is wrong; shared by the slots."""
+    """Results so far, and whether they say that something common is wrong; shared by the slots.
+
+    `paused`: no further board is begun. `five_equal`: that is because of equal errors in a row.
+    """
 
     results: list[BoardResult] = field(default_factory=list)
     paused: bool = False
+    five_equal: bool = False
     _row: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -54,8 +58,8 @@ class Tally:
             else:
                 self._row.clear()
             last = self._row[-_PAUSE_AFTER:]
-            common = len(last) == _PAUSE_AFTER and len(set(last)) == 1
-            self.paused |= common or code in _STOPS
+            self.five_equal |= len(last) == _PAUSE_AFTER and len(set(last)) == 1
+            self.paused |= self.five_equal or code in _STOPS
 
 
 class Fleet:

@@ -167,7 +167,7 @@ def _cell(column: str, cell: str) -> list[tuple[str, str]]:
         return [(why, "batch.mcu-id" if column == MCU_ID else "batch.value")]
     kind = _IDENTITIES.get(column)
     blank = None if kind is None else blank_reason(kind, cell)
-    return [(f"{_shown(cell)} is {blank}", "identity.blank")] if blank else []
+    return [(f"{_shown(cell)} is blank: {blank}", "identity.blank")] if blank else []
 
 
 def _unreadable(cell: str) -> str | None:
