@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -64,7 +65,11 @@ with Journal.open(home) as journal:
 
 
 def run(text: str) -> str:
-    ran = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
+    # What measures coverage loads a database of its own.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    ran = subprocess.run(
+        [sys.executable, "-c", text], env=env, capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.strip()
 
