@@ -115,6 +115,8 @@ class Zygote:
         """
         self._count += 1
         out = Path(self._folder.name) / f"run{self._count}"
+        for name in (".stdout", ".stderr"):  # a run may be killed before it opens them
+            out.with_suffix(name).touch(0o600)
         self._tell(
             {
                 "do": "run",
