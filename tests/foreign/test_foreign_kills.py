@@ -228,9 +228,12 @@ def test_storm_random_kills(make_bench, mode, seed):
 
 def test_two_programs_on_one_board(make_bench):
     bench, (board,) = prepared(make_bench, "local-ca")
-    board.keygen_s = 1.0
+    board.keygen_s = 2.0
     first = bench.start(*bench.provision_argv(board))
-    pause(0.5)
+    for _ in range(400):  # the first has the port once it wrote something
+        if board.modem.counts["cfun"]:
+            break
+        pause(0.05)
     second = bench.provision(board)
     ended = bench.wait(first)
     assert ended.code == 0, ended.stdout
